@@ -1,0 +1,104 @@
+"""Describe what the ledger books: one immutable entry for each job, refusal or adjustment.
+
+Made by settlement (charges) and admission (refusals), written by a Ledger, read by the control plane. Entries are
+never edited; a correction is an adjustment. No SQL text is in it (invariant 10): `fingerprint` tells queries apart.
+Amounts are nano-dollars, bytes are bytes, moments are aware UTC datetimes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from bqgate.domain.budget import Period
+from bqgate.domain.job import JobRef, Outcome
+
+
+class EntryKind(StrEnum):
+    """What an entry stands for. Spend is the sum of charges and adjustments."""
+
+    CHARGE = "charge"
+    REFUSAL = "refusal"
+    ADJUSTMENT = "adjustment"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger. Unique by hold; charges are unique by job too (invariant 4)."""
+
+    id: str
+    kind: EntryKind
+    customer: str
+    principal: str
+    project_id: str
+    booked_at: datetime
+    window_keys: Mapping[Period, str]
+    outcome: Outcome
+    cost_nanos: int
+    hold_id: str | None = None
+    hold_nanos: int = 0
+    workload: str | None = None
+    job: JobRef | None = None
+    decision: str = "forward"
+    reason: str | None = None
+    estimate_bytes: int | None = None
+    estimate_nanos: int = 0
+    bytes_processed: int = 0
+    bytes_billed: int = 0
+    slot_ms: int = 0
+    statement_type: str = ""
+    cache_hit: bool = False
+    fingerprint: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_overrun(self) -> bool:
+        """The named excess of invariant 5: it cost more than was held."""
+        return self.hold_id is not None and self.cost_nanos > self.hold_nanos
+
+
+class Booking(StrEnum):
+    """What became of an attempt to book. All three are success."""
+
+    BOOKED = "booked"
+    HOLD_ALREADY_BOOKED = "hold_already_booked"  # the same hold, seen by another path: nothing changed
+    JOB_ALREADY_BOOKED = "job_already_booked"  # another hold's entry covers this job: this hold costs nothing
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """Which entries to read. None: any. `since` is inclusive, `until` is not."""
+
+    customer: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    kind: EntryKind | None = None
+    page_size: int = 100
+    page_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """Entries newest first, and the token of the next page; None at the end."""
+
+    entries: tuple[Entry, ...]
+    next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """Spend of one principal in a span of time."""
+
+    customer: str
+    principal: str
+    cost_nanos: int
+    bytes_billed: int
+    slot_ms: int
+    job_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSpend:
+    """What the ledger knows of a customer's windows: the base from which budgets are rebuilt (invariant 7)."""
+
+    captured_nanos: Mapping[tuple[Period, str], int]

@@ -1,0 +1,79 @@
+"""List the outside failures and the malformed requests that may cross a port.
+
+    BqgateError
+    ├── MalformedRequest          the caller's request cannot be understood (400)
+    ├── BodyTooLarge              it is larger than BigQuery itself accepts (413)
+    ├── UnsupportedRequest        the gate cannot bound what it would cost, or cannot parse it (400, 501)
+    ├── BudgetStoreUnavailable    Redis did not answer
+    ├── LedgerUnavailable         the SQL database did not answer
+    ├── UpstreamUnavailable       BigQuery did not answer, or answered 5xx
+    │   └── UpstreamTimeout       not in time; whether it did the work is unknown
+    ├── UpstreamRefused           BigQuery answered 4xx; carries its status and body
+    └── JobNotFound               BigQuery knows no such job
+
+A refusal by a budget is no error: it is a value (decision.Reject). A bug is any other exception and ends in a 500.
+"""
+
+
+class BqgateError(Exception):
+    """The root of what a port may raise."""
+
+
+class MalformedRequest(BqgateError):
+    """The request is not what BigQuery's reference describes. `field` names the culprit where one is known."""
+
+    def __init__(self, message: str, *, reason: str = "invalid", field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.field = field
+
+
+class BodyTooLarge(BqgateError):
+    """The body passes a bound; `limit_bytes` says which."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"Request body is larger than {limit_bytes} bytes.")
+        self.limit_bytes = limit_bytes
+
+
+class UnsupportedRequest(BqgateError):
+    """The gate refuses to pass this on: it cannot parse it or cannot bound its cost."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BudgetStoreUnavailable(BqgateError):
+    """The budget store did not answer in time or closed the connection; whether it did the work is unknown."""
+
+
+class LedgerUnavailable(BqgateError):
+    """The ledger's database did not answer; nothing may be forwarded that it cannot record."""
+
+
+class UpstreamUnavailable(BqgateError):
+    """BigQuery could not be reached or answered 5xx. `may_have_worked` is False only where nothing was sent."""
+
+    def __init__(self, message: str, *, may_have_worked: bool = True) -> None:
+        super().__init__(message)
+        self.may_have_worked = may_have_worked
+
+
+class UpstreamTimeout(UpstreamUnavailable):
+    """BigQuery did not answer in time."""
+
+
+class UpstreamRefused(BqgateError):
+    """BigQuery answered 4xx. The status, content type and body are its own and may be shown to the caller."""
+
+    def __init__(self, status: int, body: bytes, content_type: str = "application/json; charset=UTF-8") -> None:
+        super().__init__(f"BigQuery answered {status}")
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+
+
+class JobNotFound(BqgateError):
+    """BigQuery answered 404 for this job."""

@@ -1,0 +1,74 @@
+"""Describe a hold: money set aside for one query from before it runs until its cost is known.
+
+Made by admission, placed in a BudgetStore, recorded open in the Ledger before anything is forwarded, ended exactly
+once by settlement (invariant 3):
+
+    held ──capture(cost)──> captured
+      └────void───────────> voided
+
+Amounts are nano-dollars, `maximum_bytes_billed` is bytes, moments are aware UTC datetimes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bqgate.domain.budget import Balance, Period
+from bqgate.domain.job import JobRef
+
+
+class HoldState(StrEnum):
+    """Where a hold is in its life. Only `held` counts against a budget."""
+
+    HELD = "held"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money set aside for one query.
+
+    `window_keys` are the windows it counts against, by period: a hold placed before midnight is captured in the day
+    in which it was placed. `deadline_at` is when, with no news of the job, its cost is assumed to be the hold.
+    `job` is None until BigQuery told the id (jobs.query); `idempotency_key` makes a caller's repeat find this hold.
+    """
+
+    id: str
+    customer: str
+    principal: str
+    project_id: str
+    amount_nanos: int
+    window_keys: Mapping[Period, str]
+    placed_at: datetime
+    deadline_at: datetime
+    idempotency_key: str | None = None
+    job: JobRef | None = None
+    workload: str | None = None
+    maximum_bytes_billed: int | None = None
+    estimate_bytes: int | None = None
+    estimate_nanos: int = 0
+    decision: str = "forward"
+    fingerprint: str | None = None
+
+
+class PlacementOutcome(StrEnum):
+    """What became of an attempt to place a hold."""
+
+    PLACED = "placed"
+    REPLAYED = "replayed"  # an open hold with the same idempotency key is there already
+    REFUSED = "refused"  # at least one budget has no room; none was touched
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A BudgetStore's answer to place_hold.
+
+    `hold_id` is the open hold's id (the earlier one's when replayed), None when refused. `balances` are one for each
+    window, in the order asked: after placing, or as they stand when refused or replayed.
+    """
+
+    outcome: PlacementOutcome
+    hold_id: str | None
+    balances: tuple[Balance, ...]

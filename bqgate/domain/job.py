@@ -1,0 +1,114 @@
+"""Describe a query before it runs (QueryRequest, Estimate) and a job after it ran (Usage).
+
+QueryRequest is made by wire.query_request from what the caller sent; Estimate by wire.job_resource from a dry run's
+answer; Usage from a finished job or from a jobs.query answer. Words are those of BigQuery's REST reference
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/Job). Bytes are bytes, slots are slot-milliseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Method(StrEnum):
+    """Which of BigQuery's two methods submits the query."""
+
+    INSERT = "jobs.insert"
+    QUERY = "jobs.query"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """BigQuery's jobReference. Location None: the US or EU multi-region, where BigQuery finds it alone."""
+
+    project_id: str
+    job_id: str
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key."""
+
+    method: Method
+    project_id: str
+    body: Mapping[str, Any] = field(repr=False)
+    sql: str = field(repr=False)
+    dry_run: bool = False
+    job_id: str | None = None
+    request_id: str | None = None
+    location: str | None = None
+    maximum_bytes_billed: int | None = None
+    use_query_cache: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """What makes a repeat of this request the same request; None where every one is a new query."""
+        if self.job_id is not None:
+            return f"job:{self.project_id}:{self.job_id}"
+        if self.request_id is not None:
+            return f"request:{self.project_id}:{self.request_id}"
+        return None
+
+
+class Accuracy(StrEnum):
+    """totalBytesProcessedAccuracy of a dry run."""
+
+    UNKNOWN = "UNKNOWN"
+    PRECISE = "PRECISE"
+    UPPER_BOUND = "UPPER_BOUND"
+    LOWER_BOUND = "LOWER_BOUND"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a dry run says. `unknown_because` names why its bytes bound nothing; None where they do."""
+
+    bytes_processed: int
+    statement_type: str
+    table_count: int
+    accuracy: Accuracy = Accuracy.PRECISE
+    location: str | None = None
+    user_email: str | None = None
+    referenced_tables: tuple[str, ...] = ()
+    cache_hit: bool = False
+    unknown_because: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.unknown_because is None
+
+
+class Outcome(StrEnum):
+    """How a job ended, as far as its cost is concerned."""
+
+    DONE = "done"
+    CACHED = "cached"
+    FAILED = "failed"  # errors are free
+    STOPPED = "stopped"  # cancelled; billed at what BigQuery billed
+    ASSUMED = "assumed"  # nobody could learn the end: booked at its hold
+    REFUSED = "refused"  # the gate said no; nothing ran
+    NEVER_RAN = "never_ran"  # forwarded, and BigQuery made no job
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a finished job used. `bytes_billed` None: BigQuery hides it (row-level security)."""
+
+    job: JobRef | None
+    outcome: Outcome
+    bytes_processed: int = 0
+    bytes_billed: int | None = 0
+    slot_ms: int = 0
+    statement_type: str = ""
+    cache_hit: bool = False
+    reservation: str | None = None
+    edition: str | None = None
+    table_count: int = 0
+    user_email: str | None = None
+
+    @property
+    def is_billable(self) -> bool:
+        return self.outcome in {Outcome.DONE, Outcome.STOPPED}

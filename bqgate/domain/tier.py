@@ -1,0 +1,96 @@
+"""Say what a customer may spend: its tier's limits, thresholds and throttle, its time zone and its mode.
+
+Read from the settings by app, handed to admission as a Directory of customers. An unknown customer is one of the
+default tier (never an error, never unlimited). Amounts are nano-dollars; shares are parts per million.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from bqgate.domain.budget import Period, Window, windows_at
+
+
+class Mode(StrEnum):
+    """How seriously a budget is meant: off computes nothing, observe refuses nothing, enforce refuses."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+class ThresholdAction(StrEnum):
+    """What passing a threshold leads to."""
+
+    MONITOR = "monitor"
+    REVIEW = "review"
+    THROTTLE = "throttle"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A share of a limit, and what follows when it is passed."""
+
+    used_ppm: int
+    action: ThresholdAction
+
+
+DEFAULT_THRESHOLDS = (
+    Threshold(500_000, ThresholdAction.MONITOR),
+    Threshold(800_000, ThresholdAction.REVIEW),
+    Threshold(950_000, ThresholdAction.THROTTLE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The limits that a class of customers shares. `query_nanos` bounds one query; None: only the windows do."""
+
+    name: str
+    daily_nanos: int
+    monthly_nanos: int
+    emergency_nanos: int
+    query_nanos: int | None = None
+    throttle_wait_ms: int = 2_000
+    thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who pays, under which tier, in which time zone its days begin."""
+
+    id: str
+    tier: Tier
+    mode: Mode = Mode.ENFORCE
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+
+    def windows(self, now: datetime) -> tuple[Window, ...]:
+        """The budgets that a query submitted at `now` falls under. Observed ones bear their limits too."""
+        return windows_at(
+            now,
+            customer=self.id,
+            zone=self.zone,
+            limits_nanos={Period.DAY: self.tier.daily_nanos, Period.MONTH: self.tier.monthly_nanos},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Who is a customer: by id, by the project in the URL, else the project itself in the default tier."""
+
+    customers: Mapping[str, Customer]
+    customer_by_project: Mapping[str, str]
+    default_tier: Tier
+    default_mode: Mode = Mode.ENFORCE
+
+    def customer(self, customer_id: str) -> Customer:
+        known = self.customers.get(customer_id)
+        return known or Customer(id=customer_id, tier=self.default_tier, mode=self.default_mode)
+
+    def customer_id_for(self, *, project_id: str, workload: str | None) -> str:
+        """Open mode: the workload when it names a customer, else the owner of the project, else the project."""
+        if workload is not None and workload in self.customers:
+            return workload
+        return self.customer_by_project.get(project_id, project_id)

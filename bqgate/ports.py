@@ -1,0 +1,256 @@
+"""Say what the use cases need from outside, as Protocols. Adapters implement them; app chooses which.
+
+Every method lists what it may raise; nothing else leaves an adapter (contract tests over every implementation).
+Amounts are nano-dollars, moments aware UTC datetimes.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from bqgate.domain.budget import Balance, Window
+from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
+from bqgate.domain.hold import Hold, Placement
+from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.pricing import SlotHistory
+from bqgate.domain.principal import Credential
+from bqgate.wire.exchange import Answer, Call
+
+
+class Clock(Protocol):
+    """The time. Tests bring one that they move by hand."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds from an arbitrary start that never go backwards; for measuring only."""
+
+    async def sleep(self, delay_s: float) -> None:
+        """Return after `delay_s` seconds of this clock."""
+
+
+class SpendSource(Protocol):
+    """Where a BudgetStore learns what a window held before it knew it. The ledger implements it."""
+
+    async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
+        """Booked spend (charges and adjustments) of each window; absent means zero. All of one customer.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:
+        """Holds recorded open and not yet ended, oldest first; of one customer, or of all.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+
+class BudgetStore(Protocol):
+    """Budgets and the holds against them. One call is one atomic step, on every budget or on none.
+
+    A window that the store does not know is first filled from its SpendSource (captured and open holds): set, never
+    added, so that a wiped store is whole again before it decides, and two replicas that fill it at once fill it once.
+    """
+
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+        """Place a hold on all windows if each has room (captured + held + amount <= limit), else touch none.
+
+        An open hold with the same idempotency key, or the same id, is found instead (REPLAYED) and nothing changes.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; whether it was placed is unknown.
+            LedgerUnavailable: a window had to be filled and the source did not answer.
+        """
+
+    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+        """End a hold with what the job cost, in the windows in which it was placed. False: it is not open.
+
+        The cost may pass the hold's amount; it is then captured whole.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; call again, doing it twice changes nothing.
+        """
+
+    async def void(self, hold: Hold) -> bool:
+        """End a hold that cost nothing. False: it is not open.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; call again.
+        """
+
+    async def restore_hold(self, hold: Hold) -> bool:
+        """Put back a hold that the ledger says is open and the store lost. False: it is there.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; call again.
+        """
+
+    async def fetch_balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
+        """What stands against each window, in the order asked.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
+            LedgerUnavailable: a window had to be filled and the source did not answer.
+        """
+
+    async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
+        """Ids of the customer's open holds in the store, with the moment each was placed.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
+        """
+
+    async def fetch_customers(self) -> tuple[str, ...]:
+        """Customers that have open holds in the store.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
+        """
+
+    async def check(self) -> None:
+        """Return when the store can be used.
+
+        Raises:
+            BudgetStoreUnavailable: it can not.
+        """
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class Ledger(SpendSource, Protocol):
+    """The truth about money: open holds and booked entries. What it has answered for survives a crash."""
+
+    async def open_hold(self, hold: Hold) -> None:
+        """Record a hold as open, before its query is forwarded. Again with the same id: nothing changes.
+
+        Raises:
+            LedgerUnavailable: not recorded, or unknown.
+        """
+
+    async def attach_job(self, hold_id: str, job: JobRef) -> None:
+        """Note which job runs under an open hold.
+
+        Raises:
+            LedgerUnavailable: not recorded, or unknown.
+        """
+
+    async def book(self, entry: Entry) -> Booking:
+        """Write an entry and end its hold, in one transaction. Unique by hold, and by job for charges.
+
+        Raises:
+            LedgerUnavailable: not booked, or unknown; book again.
+        """
+
+    async def close_hold(self, hold_id: str) -> None:
+        """End an open hold without an entry: its query was never run. Again: nothing changes.
+
+        Raises:
+            LedgerUnavailable: not closed, or unknown.
+        """
+
+    async def fetch_entry(self, hold_id: str) -> Entry | None:
+        """The entry that ended a hold, None where there is none.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
+        """Entries newest first, a page at a time.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+            MalformedRequest: the page token is not one of ours.
+        """
+
+    async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
+        """Spend booked since a moment, by customer and principal, dearest first.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_slot_history(self, customer: str) -> SlotHistory:
+        """What the customer's last jobs used (at most 1,000 of them, cached and failed ones left out).
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def check(self) -> None:
+        """Return when the ledger can be written.
+
+        Raises:
+            LedgerUnavailable: it can not.
+        """
+
+    async def close(self) -> None:
+        """Finish what is under way and give back connections."""
+
+
+class BigQuery(Protocol):
+    """The few of BigQuery's methods that the gate calls for itself."""
+
+    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
+        """Ask by jobs.insert with dryRun what a query would process. Free.
+
+        Raises:
+            UpstreamRefused: the query is invalid, or the caller may not run it; bears BigQuery's answer.
+            UpstreamUnavailable: no answer, or 5xx.
+        """
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+        """What a job used (jobs.get), None while it is pending or running.
+
+        Raises:
+            JobNotFound: there is no such job.
+            UpstreamRefused: the credential may not see it, or is no longer valid.
+            UpstreamUnavailable: no answer, or 5xx.
+        """
+
+    async def find_job(
+        self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
+    ) -> JobRef | None:
+        """The job that bears the gate's label for a hold (jobs.list), None where there is none.
+
+        Raises:
+            UpstreamRefused: the credential may not list jobs.
+            UpstreamUnavailable: no answer, 5xx, or a region did not answer.
+        """
+
+
+class Upstream(Protocol):
+    """BigQuery as the data plane sees it: a call goes in, an answer streams out, nothing is changed on the way."""
+
+    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
+        """Send a call (path as BigQuery knows it) with the right credential and return as soon as headers are there.
+
+        Args:
+            call: its body may be a stream; it is sent as it comes.
+            credential: the caller's; which one really goes upstream is the adapter's setting.
+            read_timeout_s: how long the answer's first byte may take; None: the adapter's default.
+
+        Raises:
+            UpstreamUnavailable: no connection (may_have_worked False) or no answer.
+            UpstreamTimeout: no answer in time.
+        """
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class Journal(Protocol):
+    """Where steps say what they did: counters and one line per request. Implemented by observe."""
+
+    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
+        """Add to a counter declared in observe.metrics."""
+
+    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
+        """Record a duration in seconds in a histogram declared in observe.metrics."""
+
+    def note(self, event: str, /, **fields: object) -> None:
+        """Write one structured log line."""
