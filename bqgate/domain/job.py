@@ -111,4 +111,7 @@ class Usage:
 
     @property
     def is_billable(self) -> bool:
-        return self.outcome in {Outcome.DONE, Outcome.STOPPED}
+        """Errors are free, except that the statements of a script that ran before the failing one stay billed."""
+        return self.outcome in {Outcome.DONE, Outcome.STOPPED} or (
+            self.outcome is Outcome.FAILED and self.statement_type == "SCRIPT"
+        )

@@ -1,0 +1,127 @@
+"""Write every refusal and failure of the gate as an HTTP answer. The one file that knows status codes.
+
+Called by the handler (refusals, which are values) and the middleware (failures, which are exceptions). What leaves is
+an Answer in BigQuery's own error format, with Google's wording first, because clients switch on the reason and some on
+the text:
+
+    reject: budget used up       403 quotaExceeded             no client repeats it
+    reject: one query too big    400 bytesBilledLimitExceeded  the same
+    reject: estimate unknown     400 invalid                   the same
+    throttled too long, shed     429 rateLimitExceeded         all clients repeat it
+    upstream, store, ledger down 503 backendError              all clients repeat it
+    bad input                    400 (reason of the fault)     no client repeats it
+    unsupported                  501 notImplemented            no client repeats it
+
+Sources: https://cloud.google.com/bigquery/docs/error-messages and .../custom-quotas for the wording of cost quotas.
+A rejection must not say "exceed … rate … limit" in this order: Java clients retry on that text.
+"""
+
+from datetime import datetime
+
+from bqgate.domain.budget import Period
+from bqgate.domain.decision import Reject, RejectReason
+from bqgate.domain.errors import (
+    BodyTooLarge,
+    BqgateError,
+    JobNotFound,
+    MalformedRequest,
+    UnsupportedRequest,
+    UpstreamRefused,
+)
+from bqgate.domain.money import format_usd
+from bqgate.domain.units import GIB
+from bqgate.wire.error_reply import error_body
+from bqgate.wire.exchange import Answer, Headers
+
+JSON_TYPE = "application/json; charset=UTF-8"
+
+
+def error_answer(
+    status: int, reason: str, message: str, *, headers: Headers = (), location: str | None = None
+) -> Answer:
+    """One error in BigQuery's format."""
+    body = error_body(status, reason, message, location=location)
+    return Answer(status, (("Content-Type", JSON_TYPE), *headers), body)
+
+
+def answer_for_error(error: BqgateError) -> Answer:
+    """The answer for a failure that crossed a port."""
+    match error:
+        case UpstreamRefused():
+            return Answer(error.status, (("Content-Type", error.content_type),), error.body)
+        case MalformedRequest():
+            return error_answer(400, error.reason, error.message, location=error.field)
+        case BodyTooLarge():
+            message = f"Request payload size exceeds the limit: {error.limit_bytes} bytes."
+            return error_answer(413, "badRequest", message)
+        case UnsupportedRequest():
+            return error_answer(501, "notImplemented", error.message)
+        case JobNotFound():
+            return error_answer(404, "notFound", str(error))
+        case _:
+            return error_answer(503, "backendError", "bqgate: a system behind the gate does not answer; retry later.")
+
+
+def answer_for_reject(
+    reject: Reject, *, customer: str, decision_id: str, estimate_bytes: int | None, cap_bytes: int
+) -> Answer:
+    """The answer for a budget's no, with the numbers and what to do.
+
+    Args:
+        reject: the decision.
+        customer: whose budget it was.
+        decision_id: what support asks for; also in X-Bqgate-Request-Id.
+        estimate_bytes: the most that the query would bill; None where nobody can say.
+        cap_bytes: for a query too big, how many bytes it may bill.
+    """
+    cost = format_usd(reject.amount_nanos)
+    match reject.reason:
+        case RejectReason.BUDGET_USED_UP:
+            assert reject.balance is not None, "a budget said no, so there is one"
+            message = (
+                f"Custom quota exceeded: customer {customer} has used {_share(reject)} "
+                f"(this query: up to {cost} USD{_size(estimate_bytes)}). "
+                f"Resets {_moment(reject.balance.window.resets_at)}. {reject.suggestion} "
+                f"bqgate decision {decision_id}"
+            )
+            return error_answer(403, "quotaExceeded", message)
+        case RejectReason.QUERY_TOO_BIG:
+            needed = estimate_bytes if estimate_bytes is not None else cap_bytes
+            message = (
+                f"Query exceeded limit for bytes billed: {cap_bytes}. {needed} or higher required. "
+                f"Customer {customer} may not spend {cost} USD on one query. {reject.suggestion} "
+                f"bqgate decision {decision_id}"
+            )
+            return error_answer(400, "bytesBilledLimitExceeded", message)
+        case RejectReason.UNKNOWN_ESTIMATE:
+            message = (
+                f"bqgate cannot foresee the cost of this query and is set to refuse such queries. {reject.suggestion} "
+                f"bqgate decision {decision_id}"
+            )
+            return error_answer(400, "invalid", message, location="query")
+
+
+def answer_for_shed(message: str) -> Answer:
+    """The answer when the gate itself has no room, or a wait passed its deadline; every client comes back later."""
+    return error_answer(429, "rateLimitExceeded", f"Exceeded rate limits: {message}", headers=(("Retry-After", "5"),))
+
+
+def _share(reject: Reject) -> str:
+    balance = reject.balance
+    assert balance is not None, "asked only where a budget said no"
+    window = balance.window
+    limit = format_usd(window.limit_nanos or 0)
+    held = f" and holds {format_usd(balance.held_nanos)} for running queries" if balance.held_nanos else ""
+    span = "today" if window.period is Period.DAY else "this month"
+    return f"{format_usd(balance.captured_nanos)}{held} of {limit} USD {span}, {window.key}"
+
+
+def _size(estimate_bytes: int | None) -> str:
+    if estimate_bytes is None:
+        return ""
+    tenths = -(-estimate_bytes * 10 // GIB)
+    return f", {tenths // 10}.{tenths % 10} GiB"
+
+
+def _moment(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%MZ")

@@ -1,0 +1,49 @@
+"""Write and read BigQuery's error body.
+
+Shape (https://cloud.google.com/bigquery/docs/error-messages): ``{"error": {"code", "message", "errors": [{"message",
+"domain", "reason", "location"?}], "status"}}``. Clients decide by ``errors[0].reason`` whether to retry, so the
+array is always there; ``message`` is what people see.
+"""
+
+import json
+from typing import Any
+
+# The canonical status of each HTTP code, as google.rpc.Code maps them.
+STATUS_BY_CODE = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "INVALID_ARGUMENT",
+    409: "ALREADY_EXISTS",
+    412: "FAILED_PRECONDITION",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def error_body(code: int, reason: str, message: str, *, location: str | None = None) -> bytes:
+    """The JSON text of an error. `location` names the culprit ("query", a field); its kind follows from it."""
+    detail: dict[str, Any] = {"message": message, "domain": "global", "reason": reason}
+    if location is not None:
+        detail |= {"location": location, "locationType": "other" if location == "query" else "parameter"}
+    error = {"code": code, "message": message, "errors": [detail], "status": STATUS_BY_CODE.get(code, "UNKNOWN")}
+    return json.dumps({"error": error}, ensure_ascii=False).encode()
+
+
+def reason_of(body: bytes) -> str | None:
+    """``errors[0].reason`` of an error body; None where it is not one."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    errors = error.get("errors") if isinstance(error, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors else None
+    reason = first.get("reason") if isinstance(first, dict) else None
+    return reason if isinstance(reason, str) else None

@@ -1,0 +1,89 @@
+"""Read single JSON fields with the leniency of BigQuery's front end, and say which one is wrong.
+
+Used by the other modules of wire. int64 travels as a string or a number, booleans sometimes as strings; names may
+come in snake_case (proto JSON, https://protobuf.dev/programming-guides/json/). Errors: MalformedRequest with the field.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bqgate.domain.errors import MalformedRequest
+from bqgate.domain.units import INT64_MAX
+
+_SNAKE = re.compile(r"_([a-z0-9])")
+
+
+def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
+    """The same object with snake_case names in camelCase, so that a name has one spelling and one meaning.
+
+    Raises:
+        MalformedRequest: both spellings of a name are there.
+    """
+    renamed: dict[str, Any] = {}
+    for key, value in document.items():
+        name = _SNAKE.sub(lambda match: match.group(1).upper(), key)
+        if name in renamed:
+            raise MalformedRequest(f"Field {path}{name} is given twice.", field=f"{path}{name}")
+        renamed[name] = value
+    return renamed
+
+
+def object_at(document: Mapping[str, Any], name: str, *, path: str = "") -> dict[str, Any] | None:
+    """The object in a field, with its names in camelCase; None where the field is absent or null."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise wrong_type(f"{path}{name}", "an object")
+    return camel_keys(value, path=f"{path}{name}.")
+
+
+def text_at(document: Mapping[str, Any], name: str, *, path: str = "") -> str | None:
+    """The string in a field; None where it is absent, null or empty (proto JSON's default)."""
+    value = document.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise wrong_type(f"{path}{name}", "a string")
+    return value
+
+
+def flag_at(document: Mapping[str, Any], name: str, *, path: str = "") -> bool | None:
+    """The boolean in a field; "true" and "false" count as booleans."""
+    value = document.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    if value in {"true", "false"}:
+        return bool(value == "true")
+    raise wrong_type(f"{path}{name}", "a boolean")
+
+
+def int64_at(document: Mapping[str, Any], name: str, *, path: str = "") -> int | None:
+    """The int64 in a field, given as a number or as a decimal string, with its 64 bits kept."""
+    value = document.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise wrong_type(f"{path}{name}", "an int64")
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value) is None:
+        raise wrong_type(f"{path}{name}", "an int64")
+    number = int(value)
+    if not -INT64_MAX - 1 <= number <= INT64_MAX:
+        raise wrong_type(f"{path}{name}", "an int64")
+    return number
+
+
+def labels_at(document: Mapping[str, Any], *, path: str = "") -> dict[str, str]:
+    """The labels: a map of strings."""
+    value = document.get("labels")
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise wrong_type(f"{path}labels", "a map of strings")
+    return dict(value)
+
+
+def wrong_type(field: str, wanted: str) -> MalformedRequest:
+    """The error for a field of the wrong type."""
+    return MalformedRequest(f"Invalid value for field {field}: it must be {wanted}.", field=field)

@@ -1,0 +1,142 @@
+"""Read BigQuery's Job resource: a dry run's answer as an Estimate, a finished job as Usage.
+
+Called by the bigquery room and, for answers that stream past, by the gate. Facts:
+https://cloud.google.com/bigquery/docs/reference/rest/v2/Job (statistics), script parents bear the sum of their children
+and row-level security hides bytes (https://cloud.google.com/bigquery/docs/information-schema-jobs). All int64 are
+strings. A field that is missing is never read as zero cost.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bqgate.domain.errors import MalformedRequest
+from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
+from bqgate.wire.fields import int64_at
+
+# Statements that read no data and are never charged (data definition without a query).
+_FREE_DDL = re.compile(r"(CREATE|ALTER|DROP|UNDROP|TRUNCATE|GRANT|REVOKE)_|(BEGIN|COMMIT|ROLLBACK)_TRANSACTION")
+_CHARGED_DDL = frozenset({"CREATE_TABLE_AS_SELECT", "CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
+_MULTI_STATEMENT = frozenset({"SCRIPT", "CALL", "EXECUTE_IMMEDIATE"})
+_FEDERATED = re.compile(r"\bEXTERNAL_QUERY\s*\(", re.IGNORECASE)
+
+
+def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
+    """What a dry run says, and whether its bytes bound the bill. Without statistics it bounds nothing."""
+    statistics = _part(job, "statistics")
+    query = _part(statistics, "query")
+    tables = tuple(_table_name(table) for table in query.get("referencedTables") or () if isinstance(table, dict))
+    accuracy = _accuracy(query.get("totalBytesProcessedAccuracy"))
+    processed = _int(query, "totalBytesProcessed")
+    if processed is None:
+        processed = _int(statistics, "totalBytesProcessed")
+    statement_type = str(query.get("statementType") or "")
+    email = job.get("user_email")
+    return Estimate(
+        bytes_processed=processed or 0,
+        statement_type=statement_type,
+        table_count=len(tables),
+        accuracy=accuracy,
+        location=_part(job, "jobReference").get("location"),
+        user_email=email if isinstance(email, str) else None,
+        referenced_tables=tables,
+        cache_hit=query.get("cacheHit") is True,
+        unknown_because=_why_unknown(statistics, processed, statement_type, accuracy, has_tables=bool(tables), sql=sql),
+    )
+
+
+def usage_from(job: Mapping[str, Any]) -> Usage | None:
+    """What a job used; None while it is pending or running."""
+    status = _part(job, "status")
+    if status.get("state") != "DONE":
+        return None
+    statistics = _part(job, "statistics")
+    query = _part(statistics, "query")
+    outcome = _outcome(status, cached=query.get("cacheHit") is True)
+    billed = _int(query, "totalBytesBilled")
+    if billed is None and "query" not in statistics:
+        billed = 0  # load, copy and extract jobs process no query bytes; a failed query may have no statistics
+    edition = statistics.get("edition")
+    reservation = statistics.get("reservation_id")
+    email = job.get("user_email")
+    return Usage(
+        job=job_ref_from(_part(job, "jobReference")),
+        outcome=outcome,
+        bytes_processed=_int(query, "totalBytesProcessed") or _int(statistics, "totalBytesProcessed") or 0,
+        bytes_billed=0 if outcome in {Outcome.CACHED, Outcome.FAILED} and billed is None else billed,
+        slot_ms=_int(statistics, "totalSlotMs") or _int(query, "totalSlotMs") or 0,
+        statement_type=str(query.get("statementType") or ""),
+        cache_hit=outcome is Outcome.CACHED,
+        reservation=reservation if isinstance(reservation, str) else None,
+        edition=edition if isinstance(edition, str) else None,
+        table_count=len(query.get("referencedTables") or ()),
+        user_email=email if isinstance(email, str) else None,
+    )
+
+
+def job_ref_from(reference: Mapping[str, Any]) -> JobRef | None:
+    """A jobReference as a JobRef; None without a job id (a dry run, a query without a job)."""
+    project_id, job_id, location = (reference.get(name) for name in ("projectId", "jobId", "location"))
+    if not (isinstance(project_id, str) and isinstance(job_id, str) and project_id and job_id):
+        return None
+    return JobRef(project_id=project_id, job_id=job_id, location=location if isinstance(location, str) else None)
+
+
+def _why_unknown(
+    statistics: Mapping[str, Any],
+    processed: int | None,
+    statement_type: str,
+    accuracy: Accuracy,
+    *,
+    has_tables: bool,
+    sql: str,
+) -> str | None:
+    """Name why the bytes of a dry run bound nothing; None where they do."""
+    if statement_type in _MULTI_STATEMENT:
+        return "script"
+    if _part(statistics, "rowLevelSecurityStatistics").get("rowLevelSecurityApplied") is True:
+        return "row_level_security"
+    if _FEDERATED.search(sql):
+        return "federated"
+    if accuracy is Accuracy.LOWER_BOUND:
+        return "lower_bound"
+    if processed is None:
+        return "no_statistics"
+    is_free = _FREE_DDL.match(statement_type) is not None and statement_type not in _CHARGED_DDL
+    if processed == 0 and has_tables and not is_free:
+        return "zero_bytes"
+    if processed == 0 and statement_type in _CHARGED_DDL - {"CREATE_TABLE_AS_SELECT"}:
+        return "zero_bytes"
+    return None
+
+
+def _outcome(status: Mapping[str, Any], *, cached: bool) -> Outcome:
+    error = status.get("errorResult")
+    if isinstance(error, dict):
+        return Outcome.STOPPED if error.get("reason") == "stopped" else Outcome.FAILED
+    return Outcome.CACHED if cached else Outcome.DONE
+
+
+def _accuracy(value: Any) -> Accuracy:
+    try:
+        return Accuracy(value)
+    except ValueError:
+        return Accuracy.UNKNOWN
+
+
+def _table_name(table: Mapping[str, Any]) -> str:
+    return f"{table.get('projectId')}.{table.get('datasetId')}.{table.get('tableId')}"
+
+
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _int(document: Mapping[str, Any], name: str) -> int | None:
+    """An int64 of BigQuery's; None where it is absent or not one. A negative count is no count."""
+    try:
+        value = int64_at(document, name)
+    except MalformedRequest:
+        return None
+    return value if value is not None and value >= 0 else None

@@ -1,0 +1,221 @@
+"""Read what a caller submits (jobs.insert, jobs.query) and write what goes to BigQuery for it.
+
+Called by the intake step and by the estimator. One description comes out (QueryRequest), two bodies can be made of it:
+the dry run (always in jobs.insert's form, because only that answer names tables, user and accuracy) and the
+forwarded request, which differs from the caller's only in the fields that the gate sets. Errors: MalformedRequest.
+Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job and .../jobs/query.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
+from bqgate.domain.job import Method, QueryRequest
+from bqgate.wire.fields import camel_keys, flag_at, int64_at, labels_at, object_at, text_at
+
+# Labels that the gate sets on every job; the first finds a job whose answer was lost.
+HOLD_LABEL = "bqgate_hold"
+WORKLOAD_LABEL = "bqgate_workload"
+MAX_LABELS = 64
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,36}")
+_JOB_TYPES = ("query", "load", "copy", "extract")
+# Fields of QueryRequest that mean the same in configuration.query; the others that decide an estimate sit elsewhere.
+_QUERY_FIELDS = (
+    "query",
+    "useLegacySql",
+    "defaultDataset",
+    "parameterMode",
+    "queryParameters",
+    "connectionProperties",
+    "createSession",
+    "destinationEncryptionConfiguration",
+)
+
+
+def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest | None:
+    """Read a Job. None: it is a load, copy or extract job.
+
+    Raises:
+        MalformedRequest: not exactly one configuration, a field of the wrong type, a bad job id, another project.
+        UnsupportedRequest: a continuous query, whose cost has no bound.
+    """
+    body = camel_keys(document, path="")
+    configuration = object_at(body, "configuration")
+    if configuration is None:
+        raise MalformedRequest("Required parameter is missing: configuration", reason="required", field="configuration")
+    kinds = [kind for kind in _JOB_TYPES if configuration.get(kind) is not None]
+    if len(kinds) != 1:
+        raise MalformedRequest("Exactly one of configuration.query, load, copy and extract must be given.")
+    body["configuration"] = configuration
+    reference = object_at(body, "jobReference") or {}
+    if reference:
+        body["jobReference"] = reference
+    if kinds != ["query"]:
+        return None
+    query = object_at(configuration, "query", path="configuration.") or {}
+    configuration["query"] = query
+    _refuse_unbounded(query)
+    path = "configuration.query."
+    return QueryRequest(
+        method=Method.INSERT,
+        project_id=_project(project_id, reference),
+        body=body,
+        sql=_sql(query, path),
+        dry_run=flag_at(configuration, "dryRun", path="configuration.") or False,
+        job_id=_job_id(reference),
+        location=text_at(reference, "location", path="jobReference."),
+        maximum_bytes_billed=_cap(query, path),
+        use_query_cache=flag_at(query, "useQueryCache", path=path) is not False,
+        labels=labels_at(configuration, path="configuration."),
+    )
+
+
+def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
+    """Read a QueryRequest.
+
+    Raises:
+        MalformedRequest: a field is missing or of the wrong type.
+        UnsupportedRequest: a continuous query.
+    """
+    body = camel_keys(document, path="")
+    _refuse_unbounded(body)
+    request_id = text_at(body, "requestId")
+    if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
+        raise MalformedRequest("requestId must be at most 36 ASCII characters.", field="requestId")
+    for name in ("timeoutMs", "maxResults", "jobTimeoutMs"):
+        if (int64_at(body, name) or 0) < 0:
+            raise MalformedRequest(f"{name} must not be negative.", field=name)
+    return QueryRequest(
+        method=Method.QUERY,
+        project_id=project_id,
+        body=body,
+        sql=_sql(body, ""),
+        dry_run=flag_at(body, "dryRun") or False,
+        request_id=request_id,
+        location=text_at(body, "location"),
+        maximum_bytes_billed=_cap(body, ""),
+        use_query_cache=flag_at(body, "useQueryCache") is not False,
+        labels=labels_at(body),
+    )
+
+
+def dry_run_body(request: QueryRequest) -> dict[str, Any]:
+    """The Job that asks what this query would process, whichever method it came by.
+
+    The cache is off, so that the hold covers the query even when the cached result is gone by then; the caller's cap
+    is left out, so that the answer is a number and not a refusal.
+    """
+    if request.method is Method.INSERT:
+        configuration = dict(request.body["configuration"])
+        query = dict(configuration["query"])
+        if query.get("destinationTable") is None:
+            query.pop("createDisposition", None)
+    else:
+        configuration = {name: request.body[name] for name in ("reservation",) if name in request.body}
+        query = {name: request.body[name] for name in _QUERY_FIELDS if name in request.body}
+    query.pop("maximumBytesBilled", None)
+    query.pop("priority", None)
+    query["useQueryCache"] = False
+    configuration |= {"query": query, "dryRun": True}
+    for name in ("jobTimeoutMs", "labels"):
+        configuration.pop(name, None)
+    reference = {"projectId": request.project_id}
+    if request.location is not None:
+        reference["location"] = request.location
+    return {"jobReference": reference, "configuration": configuration}
+
+
+def fingerprint(request: QueryRequest) -> str:
+    """A hash of all that decides the estimate of a query: equal for two requests that must get the same one."""
+    decisive = json.dumps(dry_run_body(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256(decisive.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def forward_body(
+    request: QueryRequest,
+    *,
+    job_id: str,
+    maximum_bytes_billed: int | None,
+    labels: Mapping[str, str],
+    is_script: bool = False,
+) -> dict[str, Any]:
+    """The caller's request as it goes to BigQuery.
+
+    Changed are: the job id where there was none (jobs.insert), the cap (None: left as the caller set it), the gate's
+    labels, and for jobs.query the job creation mode, because a query without a job cannot be found again.
+    """
+    merged = {**request.labels, **labels}
+    if len(merged) > MAX_LABELS:
+        merged = dict(request.labels)
+    body = dict(request.body)
+    if request.method is Method.QUERY:
+        if body.get("jobCreationMode") == "JOB_CREATION_OPTIONAL":
+            body["jobCreationMode"] = "JOB_CREATION_REQUIRED"
+        if maximum_bytes_billed is not None:
+            body["maximumBytesBilled"] = str(maximum_bytes_billed)
+        return body | {"labels": merged}
+    configuration = dict(body["configuration"])
+    query = dict(configuration["query"])
+    if maximum_bytes_billed is not None:
+        query["maximumBytesBilled"] = str(maximum_bytes_billed)
+        if is_script:
+            query["scriptOptions"] = _script_options(query, maximum_bytes_billed)
+    reference = dict(body.get("jobReference") or {})
+    reference |= {"projectId": request.project_id, "jobId": request.job_id or job_id}
+    return body | {"jobReference": reference, "configuration": configuration | {"query": query, "labels": merged}}
+
+
+def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, Any]:
+    """The caller's script options with a byte budget per statement that is never wider than the cap."""
+    options = object_at(query, "scriptOptions", path="configuration.query.") or {}
+    own = int64_at(options, "statementByteBudget", path="configuration.query.scriptOptions.")
+    budget = min(own, budget_bytes) if own else budget_bytes
+    return options | {"statementByteBudget": str(budget)}
+
+
+def _sql(query: Mapping[str, Any], path: str) -> str:
+    sql = text_at(query, "query", path=path)
+    if sql is None:
+        raise MalformedRequest("Required parameter is missing: query", reason="required", field=f"{path}query")
+    return sql
+
+
+def _cap(query: Mapping[str, Any], path: str) -> int | None:
+    """The caller's own cap. Zero is proto JSON's "not given": BigQuery would see no cap, so the gate sees none."""
+    cap = int64_at(query, "maximumBytesBilled", path=path)
+    if cap is not None and cap < 0:
+        field = f"{path}maximumBytesBilled"
+        raise MalformedRequest(f"Invalid value for field {field}: it must not be negative.", field=field)
+    return cap or None
+
+
+def _job_id(reference: Mapping[str, Any]) -> str | None:
+    job_id = text_at(reference, "jobId", path="jobReference.")
+    if job_id is not None and _JOB_ID.fullmatch(job_id) is None:
+        raise MalformedRequest(
+            f'Invalid job ID "{job_id[:64]}". Job IDs must be alphanumeric (plus underscores and dashes) and must be '
+            "at most 1024 characters long.",
+            field="jobReference.jobId",
+        )
+    return job_id
+
+
+def _project(project_id: str, reference: Mapping[str, Any]) -> str:
+    """The project of the URL is billed; a reference to another one would hide which."""
+    named = text_at(reference, "projectId", path="jobReference.")
+    if named is not None and named != project_id:
+        raise MalformedRequest(
+            f"jobReference.projectId is {named}, but the request is for project {project_id}.",
+            field="jobReference.projectId",
+        )
+    return project_id
+
+
+def _refuse_unbounded(query: Mapping[str, Any]) -> None:
+    if flag_at(query, "continuous"):
+        raise UnsupportedRequest("Continuous queries never end, so no budget can cover them; bqgate refuses them.")

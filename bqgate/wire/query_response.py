@@ -1,0 +1,81 @@
+"""Read what the gate needs from the answers of jobs.query and jobs.insert, without touching a byte of them.
+
+Called by the forward step on a copy of the answer's beginning (or of all of it, when it is small). A finished
+jobs.query answer bears its own cost; it names no reservation and no edition, so a price that depends on those needs
+jobs.get. Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bqgate.domain.errors import MalformedRequest
+from bqgate.domain.job import JobRef, Outcome, Usage
+from bqgate.wire.fields import int64_at
+from bqgate.wire.job_resource import job_ref_from
+
+_SPACE = re.compile(r"[\s,]*")
+_DECODER = json.JSONDecoder()
+
+
+def read_members(prefix: str) -> dict[str, Any]:
+    """The whole members at the beginning of a JSON object whose end may be missing.
+
+    A value that is cut off ends the reading; so does anything that is not JSON.
+    """
+    members: dict[str, Any] = {}
+    position = prefix.find("{") + 1
+    if position == 0:
+        return members
+    try:
+        while True:
+            position = _skip(prefix, position)
+            name, position = _DECODER.raw_decode(prefix, position)
+            position = _skip(prefix, position)
+            if not isinstance(name, str) or prefix[position : position + 1] != ":":
+                return members
+            value, position = _DECODER.raw_decode(prefix, _skip(prefix, position + 1))
+            if position >= len(prefix):
+                return members  # a number may go on behind the cut
+            members[name] = value
+    except ValueError:
+        return members
+
+
+def job_ref_in(answer: Mapping[str, Any]) -> JobRef | None:
+    """The job that an answer of jobs.query or jobs.insert names; None where no job was made."""
+    reference = answer.get("jobReference")
+    return job_ref_from(reference) if isinstance(reference, dict) else None
+
+
+def usage_in_query_answer(answer: Mapping[str, Any]) -> Usage | None:
+    """The usage that a complete jobs.query answer states; None where it does not state all of it."""
+    if answer.get("jobComplete") is not True:
+        return None
+    cached = answer.get("cacheHit") is True
+    billed, slot_ms = _int(answer, "totalBytesBilled"), _int(answer, "totalSlotMs")
+    if not cached and (billed is None or slot_ms is None):
+        return None
+    return Usage(
+        job=job_ref_in(answer),
+        outcome=Outcome.CACHED if cached else Outcome.DONE,
+        bytes_processed=_int(answer, "totalBytesProcessed") or 0,
+        bytes_billed=billed or 0,
+        slot_ms=slot_ms or 0,
+        statement_type=str(answer.get("statementType") or ""),
+        cache_hit=cached,
+    )
+
+
+def _skip(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _int(answer: Mapping[str, Any], name: str) -> int | None:
+    try:
+        value = int64_at(answer, name)
+    except MalformedRequest:
+        return None
+    return value if value is not None and value >= 0 else None
