@@ -1,0 +1,246 @@
+"""Decide whether a query may run, in order: estimate, size, hold, decide (steps 3 to 7).
+
+Called by the gate's handler with a parsed query and its principal; calls BigQuery (dry run), the BudgetStore and the
+Ledger through their ports. What leaves: Admitted, with an open hold that is recorded in the ledger and that the caller
+must end (forward and settle, or void); Refused, with nothing held and the refusal booked; or the ports' errors, with
+nothing held. Order that is safe to crash in: a hold without a record is an orphan that reconcile voids, a record
+without a forward is a hold whose job is never found, which it voids too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from bqgate.admission.estimate import Estimator
+from bqgate.admission.sizing import HoldRules, HoldSize, size_hold
+from bqgate.domain.budget import Balance, Window
+from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
+from bqgate.domain.entry import Entry, EntryKind
+from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
+from bqgate.domain.money import MAX_NANOS
+from bqgate.domain.pricing import PriceList, SlotHistory
+from bqgate.domain.principal import Principal
+from bqgate.domain.tier import Customer, Mode
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+from bqgate.wire.error_reply import reason_of
+from bqgate.wire.query_request import fingerprint
+
+# The label and the job id carry the hold's id, so it is lower case and short.
+JOB_ID_PREFIX = "bqgate_"
+
+SUGGESTION = "Filter on the partition column or select fewer columns to make it cheaper."
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """It may run: now (Forward) or after a wait (Throttle). `is_replay`: an earlier attempt's hold covers it."""
+
+    decision: Forward | Throttle
+    hold: Hold
+    size: HoldSize
+    estimate: Estimate
+    balances: tuple[Balance, ...]
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It may not run. `cap_bytes` is what one query may bill under the bound that it passed."""
+
+    reject: Reject
+    decision_id: str
+    bytes_at_most: int | None
+    cap_bytes: int
+    balances: tuple[Balance, ...]
+
+
+class Admission:
+    """The money side of the request path, over its ports."""
+
+    def __init__(
+        self,
+        *,
+        estimator: Estimator,
+        budgets: BudgetStore,
+        ledger: Ledger,
+        clock: Clock,
+        journal: Journal,
+        prices: PriceList,
+        rules: HoldRules,
+        hold_ttl_s: int,
+        new_id: Callable[[], str],
+        slot_history: Callable[[str], SlotHistory],
+    ) -> None:
+        self._estimator = estimator
+        self._budgets = budgets
+        self._ledger = ledger
+        self._clock = clock
+        self._journal = journal
+        self._prices = prices
+        self._rules = rules
+        self._hold_ttl_s = hold_ttl_s
+        self._new_id = new_id
+        self._slot_history = slot_history
+
+    async def estimate(self, request: QueryRequest, principal: Principal) -> Estimate:
+        """Step 3. A query that BigQuery calls invalid: jobs.query answers so, jobs.insert makes a job that fails.
+
+        Raises:
+            UpstreamRefused: BigQuery's answer is the caller's answer.
+            UpstreamUnavailable: BigQuery does not answer.
+        """
+        try:
+            return await self._estimator.estimate(request, principal.credential)
+        except UpstreamRefused as refused:
+            if request.method is Method.QUERY or not _is_about_the_query(refused):
+                raise
+            return Estimate(0, "", 0, location=request.location, unknown_because="dry_run_refused")
+
+    async def admit(
+        self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
+    ) -> Admitted | Refused:
+        """Steps 4 to 7: size, hold, decide, and record.
+
+        Raises:
+            BudgetStoreUnavailable: the budgets cannot be asked.
+            LedgerUnavailable: the hold cannot be recorded; it was voided.
+        """
+        history = self._slot_history(customer.id)
+        size = size_hold(request, estimate, rules=self._rules, prices=self._prices, history=history)
+        windows = customer.windows(self._clock.now())
+        if size is None:
+            reject = Reject(RejectReason.UNKNOWN_ESTIMATE, 0, suggestion=f"It is {estimate.unknown_because}.")
+            return await self._refuse(reject, request, principal, windows, None, ())
+        bound_nanos = query_bound_nanos(customer.tier)
+        if customer.mode is Mode.ENFORCE and size.amount_nanos > bound_nanos:
+            reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=SUGGESTION)
+            return await self._refuse(reject, request, principal, windows, size, (), bound_nanos=bound_nanos)
+        hold = self._hold_for(request, principal, customer, estimate, size, windows)
+        placement = await self._budgets.place_hold(hold, _as_enforced(windows, customer.mode))
+        balances = _with_limits(placement.balances, windows)
+        decision: Decision = decide(
+            balances=balances,
+            placed=placement.outcome is not PlacementOutcome.REFUSED,
+            amount_nanos=hold.amount_nanos,
+            tier=customer.tier,
+            mode=customer.mode,
+        )
+        if isinstance(decision, Reject):
+            return await self._refuse(decision, request, principal, windows, size, balances)
+        hold = await self._record(replace(hold, decision=_name_of(decision)), placement)
+        return Admitted(
+            decision, hold, size, estimate, balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
+        )
+
+    async def _record(self, hold: Hold, placement: Placement) -> Hold:
+        """Write the hold down before anything is forwarded: after this line a crash loses no money."""
+        assert placement.hold_id is not None, "a placed or replayed hold has an id"
+        if placement.outcome is PlacementOutcome.REPLAYED:
+            self._journal.count("holds_total", event="replayed")
+            return replace(hold, id=placement.hold_id)
+        try:
+            await self._ledger.open_hold(hold)
+        except LedgerUnavailable:
+            # The record may or may not be there; a later void is right in both cases, nothing was forwarded.
+            await self._budgets.void(hold)
+            raise
+        self._journal.count("holds_total", event="placed")
+        return hold
+
+    def _hold_for(
+        self,
+        request: QueryRequest,
+        principal: Principal,
+        customer: Customer,
+        estimate: Estimate,
+        size: HoldSize,
+        windows: tuple[Window, ...],
+    ) -> Hold:
+        hold_id = self._new_id()
+        now = self._clock.now()
+        job = None
+        if request.method is Method.INSERT:
+            location = request.location or estimate.location
+            job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
+        key = request.idempotency_key
+        if request.request_id is not None:
+            key = f"{key}:{principal.credential.fingerprint}"
+        return Hold(
+            id=hold_id,
+            customer=customer.id,
+            principal=estimate.user_email or principal.name,
+            project_id=request.project_id,
+            amount_nanos=min(size.amount_nanos, MAX_NANOS),
+            window_keys={window.period: window.key for window in windows},
+            placed_at=now,
+            deadline_at=now + timedelta(seconds=self._hold_ttl_s),
+            idempotency_key=key,
+            job=job,
+            workload=principal.workload,
+            maximum_bytes_billed=size.maximum_bytes_billed,
+            estimate_bytes=estimate.bytes_processed if estimate.is_known else None,
+            estimate_nanos=min(size.amount_nanos, MAX_NANOS),
+            fingerprint=fingerprint(request)[:16],
+        )
+
+    async def _refuse(
+        self,
+        reject: Reject,
+        request: QueryRequest,
+        principal: Principal,
+        windows: tuple[Window, ...],
+        size: HoldSize | None,
+        balances: tuple[Balance, ...],
+        *,
+        bound_nanos: int = 0,
+    ) -> Refused:
+        """Book the refusal. No money depends on that line, so a ledger that is away does not change the answer."""
+        decision_id = self._new_id()
+        entry = Entry(
+            id=decision_id,
+            kind=EntryKind.REFUSAL,
+            customer=windows[0].customer,
+            principal=principal.name,
+            project_id=request.project_id,
+            booked_at=self._clock.now(),
+            window_keys={window.period: window.key for window in windows},
+            outcome=Outcome.REFUSED,
+            cost_nanos=0,
+            workload=principal.workload,
+            decision="reject",
+            reason=reject.reason.value,
+            estimate_bytes=size.bytes_at_most if size else None,
+            estimate_nanos=min(reject.amount_nanos, MAX_NANOS),
+            fingerprint=fingerprint(request)[:16],
+        )
+        try:
+            await self._ledger.book(entry)
+        except LedgerUnavailable:
+            self._journal.count("failures_total", system="ledger", step="refusal")
+        cap_bytes = self._prices.bytes_affordable(bound_nanos, location=request.location)
+        return Refused(reject, decision_id, size.bytes_at_most if size else None, cap_bytes, balances)
+
+
+def _is_about_the_query(refused: UpstreamRefused) -> bool:
+    """Whether jobs.insert would answer 200 and a failed job, rather than refuse the call (bad token, no quota)."""
+    return refused.status in {400, 404} or (refused.status == 403 and reason_of(refused.body) == "accessDenied")
+
+
+def _as_enforced(windows: tuple[Window, ...], mode: Mode) -> tuple[Window, ...]:
+    """What the store enforces: in observe mode no limit at all, so that everything is counted and nothing refused."""
+    if mode is Mode.ENFORCE:
+        return windows
+    return tuple(replace(window, limit_nanos=None) for window in windows)
+
+
+def _with_limits(balances: tuple[Balance, ...], windows: tuple[Window, ...]) -> tuple[Balance, ...]:
+    """The store's balances against the real limits, in the same order."""
+    return tuple(replace(balance, window=window) for balance, window in zip(balances, windows, strict=True))
+
+
+def _name_of(decision: Forward | Throttle) -> str:
+    if isinstance(decision, Throttle):
+        return "throttle"
+    return "forward" if decision.would_reject is None else "would_reject"

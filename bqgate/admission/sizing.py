@@ -1,0 +1,65 @@
+"""Say how much to hold for a query and what to tell BigQuery it may bill (step 4). Pure.
+
+Called by admit with an estimate. A known estimate is bounded by BigQuery's own rounding and minimums, plus headroom;
+an unknown one follows a policy. The cap that goes to BigQuery is what the hold covers, and never more than the caller's
+own. Bytes are bytes, amounts nano-dollars, shares parts per million.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bqgate.domain.job import Estimate, QueryRequest
+from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
+from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
+
+
+class UnknownEstimate(StrEnum):
+    """What to do with a query whose estimate bounds nothing."""
+
+    CAP = "cap"  # hold a set amount and cap the job at it
+    REJECT = "reject"
+    ALLOW = "allow"  # hold the same amount, but let the job bill what it will: an overrun is booked and counted
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRules:
+    """How holds are sized."""
+
+    headroom_ppm: int = 50_000
+    unknown: UnknownEstimate = UnknownEstimate.CAP
+    unknown_hold_bytes: int = 100 * GIB
+    slot_prior: SlotPrior = field(default_factory=SlotPrior)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSize:
+    """How much to hold. `maximum_bytes_billed` None: the caller's own cap stands (policy allow)."""
+
+    amount_nanos: int
+    bytes_at_most: int
+    maximum_bytes_billed: int | None
+
+
+def size_hold(
+    request: QueryRequest, estimate: Estimate, *, rules: HoldRules, prices: PriceList, history: SlotHistory
+) -> HoldSize | None:
+    """How much to hold; None where the policy refuses an unknown estimate."""
+    if estimate.is_known:
+        wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
+    elif rules.unknown is UnknownEstimate.REJECT:
+        return None
+    else:
+        wanted = rules.unknown_hold_bytes
+    # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing.
+    wanted = max(wanted, MINIMUM_BILLED_BYTES)
+    covered = min(wanted, request.maximum_bytes_billed or wanted)
+    processed = estimate.bytes_processed if estimate.is_known else covered
+    slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
+    amount = prices.hold_cost(
+        bytes_billed=covered,
+        slot_ms=slot_ms,
+        location=estimate.location or request.location,
+        statement_type=estimate.statement_type,
+    )
+    is_uncapped = not estimate.is_known and rules.unknown is UnknownEstimate.ALLOW
+    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=None if is_uncapped else covered)
