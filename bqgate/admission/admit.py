@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.sizing import HoldRules, HoldSize, size_hold
+from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
 from bqgate.domain.entry import Entry, EntryKind
@@ -71,7 +72,7 @@ class Admission:
         rules: HoldRules,
         hold_ttl_s: int,
         new_id: Callable[[], str],
-        slot_history: Callable[[str], SlotHistory],
+        slots: SlotBook,
     ) -> None:
         self._estimator = estimator
         self._budgets = budgets
@@ -82,7 +83,7 @@ class Admission:
         self._rules = rules
         self._hold_ttl_s = hold_ttl_s
         self._new_id = new_id
-        self._slot_history = slot_history
+        self._slots = slots
 
     async def estimate(self, request: QueryRequest, principal: Principal) -> Estimate:
         """Step 3. A query that BigQuery calls invalid: jobs.query answers so, jobs.insert makes a job that fails.
@@ -107,7 +108,7 @@ class Admission:
             BudgetStoreUnavailable: the budgets cannot be asked.
             LedgerUnavailable: the hold cannot be recorded; it was voided.
         """
-        history = self._slot_history(customer.id)
+        history = await self._slots.history_of(customer.id) if self._prices.uses_slots else SlotHistory()
         size = size_hold(request, estimate, rules=self._rules, prices=self._prices, history=history)
         windows = customer.windows(self._clock.now())
         if size is None:

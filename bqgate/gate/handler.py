@@ -1,0 +1,174 @@
+"""Tell the story of a query: identify, admit, wait, forward (the map is in this package's docstring).
+
+Called by the data plane for every jobs.insert and jobs.query, be it alone, in a batch or on the upload path. What
+leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of outside systems leave as the
+ports' exceptions, for the middleware to answer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
+
+from bqgate.admission.admit import Admission, Admitted, Refused
+from bqgate.admission.waiting_room import Shed, WaitingRoom
+from bqgate.domain.decision import Throttle
+from bqgate.domain.job import Method, QueryRequest
+from bqgate.domain.money import format_usd
+from bqgate.domain.principal import Principal
+from bqgate.domain.tier import Customer, Directory, Mode
+from bqgate.gate.forward import Forwarder, Settle
+from bqgate.gate.identify import identify
+from bqgate.gate.outcome import AskLater, NothingRan
+from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
+from bqgate.gate.routes import Route
+from bqgate.gate.stopwatch import Stopwatch
+from bqgate.ports import Clock, Journal, Upstream
+from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.query_request import HOLD_LABEL, WORKLOAD_LABEL, forward_body, parse_insert, parse_query
+
+WriteCall = Callable[[Mapping[str, Any]], Call]
+
+
+class QueryHandler:
+    """The request path over its ports."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        waiting_room: WaitingRoom,
+        directory: Directory,
+        upstream: Upstream,
+        forwarder: Forwarder,
+        settle: Settle,
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        self._admission = admission
+        self._waiting_room = waiting_room
+        self._directory = directory
+        self._upstream = upstream
+        self._forwarder = forwarder
+        self._settle = settle
+        self._clock = clock
+        self._journal = journal
+
+    async def handle_query(
+        self, call: Call, route: Route, submission: Mapping[str, Any], write_call: WriteCall
+    ) -> Answer:
+        """Take one submitted job through the path.
+
+        Args:
+            call: the request as it came.
+            route: its method and project.
+            submission: its parsed JSON.
+            write_call: makes the call that goes upstream from a body.
+        """
+        watch = Stopwatch(self._clock, self._journal)
+        project_id = route.project_id or ""
+        with watch.step("identify"):
+            principal = identify(call, project_id=project_id, workload=route.workload, directory=self._directory)
+            customer = self._directory.customer(principal.customer)
+            request = _read(route, project_id, submission)
+        if request is None:
+            return await self._pass(write_call(submission), principal, "load")
+        if request.dry_run:
+            return await self._pass(write_call(request.body), principal, "dry_run")
+        if customer.mode is Mode.OFF:
+            return await self._pass(write_call(request.body), principal, "off")
+        with watch.step("dryrun"):
+            estimate = await self._admission.estimate(request, principal)
+        with watch.step("hold"):
+            outcome = await self._admission.admit(request, principal, customer, estimate)
+        match outcome:
+            case Refused():
+                return self._refused(outcome, customer, watch)
+            case Admitted():
+                return await self._admitted(outcome, request, principal, customer, write_call, watch)
+            case _:
+                assert_never(outcome)
+
+    async def _admitted(
+        self,
+        admitted: Admitted,
+        request: QueryRequest,
+        principal: Principal,
+        customer: Customer,
+        write_call: WriteCall,
+        watch: Stopwatch,
+    ) -> Answer:
+        if admitted.is_replay and request.method is Method.QUERY:
+            # BigQuery would run a repeated SELECT a second time under one hold; the client is asked to wait instead.
+            return error_answer(503, "backendError", "bqgate: an earlier attempt of this request is still running.")
+        self._count(admitted.hold.decision, "", customer)
+        if isinstance(admitted.decision, Throttle):
+            try:
+                with watch.step("wait"):
+                    await self._waiting_room.wait(admitted.decision.wait_ms)
+            except Shed as shed:
+                self._leave(admitted, principal)
+                return answer_for_shed(str(shed))
+            except BaseException:
+                self._leave(admitted, principal)
+                raise
+        labels = {HOLD_LABEL: admitted.hold.id}
+        if principal.workload is not None:
+            labels[WORKLOAD_LABEL] = principal.workload
+        body = forward_body(
+            request,
+            job_id=admitted.hold.job.job_id if admitted.hold.job else "",
+            maximum_bytes_billed=admitted.size.maximum_bytes_billed,
+            labels=labels,
+            is_script=admitted.estimate.unknown_because is not None,
+        )
+        with watch.step("upstream"):
+            answer = await self._forwarder.forward(write_call(body), admitted, request.method, principal)
+        shown = (
+            ("X-Bqgate-Decision", admitted.hold.decision),
+            ("X-Bqgate-Request-Id", admitted.hold.id),
+            ("X-Bqgate-Cost-Usd", format_usd(admitted.hold.amount_nanos)),
+            ("X-Bqgate-Balance-Usd", _balance(admitted)),
+            ("Server-Timing", watch.server_timing()),
+        )
+        return Answer(answer.status, (*answer.headers, *shown), answer.body)
+
+    def _leave(self, admitted: Admitted, principal: Principal) -> None:
+        """Give up before anything was sent; an earlier attempt's hold is not ours to void."""
+        verdict = AskLater(admitted.hold.job) if admitted.is_replay else NothingRan()
+        self._settle(admitted, verdict, principal)
+
+    def _refused(self, refused: Refused, customer: Customer, watch: Stopwatch) -> Answer:
+        self._count("reject", refused.reject.reason.value, customer)
+        answer = answer_for_reject(
+            refused.reject,
+            customer=customer.id,
+            decision_id=refused.decision_id,
+            estimate_bytes=refused.bytes_at_most,
+            cap_bytes=refused.cap_bytes,
+        )
+        shown = (
+            ("X-Bqgate-Decision", "reject"),
+            ("X-Bqgate-Request-Id", refused.decision_id),
+            ("X-Bqgate-Cost-Usd", format_usd(refused.reject.amount_nanos)),
+            ("Server-Timing", watch.server_timing()),
+        )
+        return Answer(answer.status, (*answer.headers, *shown), answer.body)
+
+    async def _pass(self, call: Call, principal: Principal, kind: str) -> Answer:
+        """What costs nothing: load, copy and extract jobs, the caller's own dry runs, customers that are off."""
+        self._journal.count("passed_total", kind=kind)
+        return await self._upstream.exchange(call, credential=principal.credential)
+
+    def _count(self, decision: str, reason: str, customer: Customer) -> None:
+        self._journal.count("decisions_total", decision=decision, reason=reason, mode=customer.mode.value)
+
+
+def _read(route: Route, project_id: str, submission: Mapping[str, Any]) -> QueryRequest | None:
+    if route.method_id == "jobs.query":
+        return parse_query(project_id, submission)
+    return parse_insert(project_id, submission)
+
+
+def _balance(admitted: Admitted) -> str:
+    """What is left in the tightest budget; 0 under a limit that observing let pass."""
+    left = [balance.balance_nanos for balance in admitted.balances if balance.balance_nanos is not None]
+    return format_usd(max(min(left), 0)) if left else "unlimited"

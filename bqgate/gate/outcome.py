@@ -1,0 +1,91 @@
+"""Judge BigQuery's answer to a submitted query: is its cost known, must somebody ask, or did nothing run? Pure.
+
+Called by forward when an answer has passed (or broken off). The rules, with their reasons:
+
+    jobs.insert  2xx        DONE: its statistics are the usage; else the job is asked after
+                 409        the id is taken, perhaps by this caller's earlier attempt: the job is asked after
+                 other 4xx  no job was made
+    jobs.query   2xx        complete with its bytes and slots: that is the usage; else the job is asked after
+                 4xx        the query failed, which is free, unless it was a script (earlier statements stay billed) or
+                            was stopped (a cancelled job may be billed): then the job is asked after
+    either       5xx, cut   whether a job exists is unknown: the job is asked after
+
+Source: https://cloud.google.com/bigquery/docs/error-messages (look a job up before retrying a 5xx).
+"""
+
+from dataclasses import dataclass
+
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import JobRef, Method, Outcome, Usage
+from bqgate.domain.pricing import PricingModel
+from bqgate.wire.error_reply import reason_of
+from bqgate.wire.job_resource import usage_from
+from bqgate.wire.query_response import job_ref_in, read_members, usage_in_query_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The answer told what the job used."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class AskLater:
+    """The job must be asked after; `job` is None where not even its id is known."""
+
+    job: JobRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class NothingRan:
+    """BigQuery made no job: the hold is void."""
+
+
+Verdict = Known | AskLater | NothingRan
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of an answer. `text` is its decoded beginning, `is_whole` whether that is all of it."""
+
+    status: int
+    text: str
+    is_whole: bool
+
+
+def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay: bool, model: PricingModel) -> Verdict:
+    """What an answer says of the job's cost.
+
+    Args:
+        seen: the answer.
+        method: how the query was submitted.
+        hold: its hold, whose job is known beforehand for jobs.insert.
+        is_script: whether earlier statements may be billed although the query failed.
+        is_replay: whether an earlier attempt may have made the job that this answer denies.
+        model: prices by reservation or edition need more than a jobs.query answer states.
+    """
+    if 200 <= seen.status < 300:
+        return _judge_success(seen, method=method, hold=hold, model=model)
+    if not 400 <= seen.status < 500 or is_replay:
+        return AskLater(hold.job)
+    if method is Method.INSERT:
+        return AskLater(hold.job) if seen.status == 409 else NothingRan()
+    is_stopped = reason_of(seen.text.encode()) == "stopped"
+    if is_script or is_stopped or not seen.is_whole:
+        return AskLater(None)
+    return Known(Usage(job=None, outcome=Outcome.FAILED))
+
+
+def _judge_success(seen: Seen, *, method: Method, hold: Hold, model: PricingModel) -> Verdict:
+    members = read_members(seen.text)
+    job = job_ref_in(members) or hold.job
+    if not seen.is_whole:
+        return AskLater(job)
+    if method is Method.INSERT:
+        usage = usage_from(members)
+    else:
+        usage = usage_in_query_answer(members)
+        if usage is not None and not usage.cache_hit and model in {PricingModel.AUTO, PricingModel.CAPACITY}:
+            usage = None
+    return AskLater(job) if usage is None else Known(usage)

@@ -1,0 +1,34 @@
+"""Measure the steps of one request: for the Server-Timing header and the step histogram.
+
+Made by the handler for each query. Milliseconds in the header, as https://www.w3.org/TR/server-timing/ has them;
+seconds in the metric.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bqgate.ports import Clock, Journal
+
+
+class Stopwatch:
+    """Named spans of one request."""
+
+    def __init__(self, clock: Clock, journal: Journal) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._spans_s: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure what happens inside, also when it fails."""
+        started_s = self._clock.monotonic_s()
+        try:
+            yield
+        finally:
+            span_s = self._clock.monotonic_s() - started_s
+            self._spans_s[name] = span_s
+            self._journal.observe("step_seconds", span_s, step=name)
+
+    def server_timing(self) -> str:
+        """The header's value, in the order in which the steps ended."""
+        return ", ".join(f"{name};dur={span_s * 1000:.1f}" for name, span_s in self._spans_s.items())
