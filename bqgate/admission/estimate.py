@@ -1,10 +1,9 @@
 """Ask what a query would process, once for all who ask the same at the same time (step 3).
 
 Called by admit; asks BigQuery by a dry run, whichever method the query came by. Answers are kept for a short time,
-keyed by everything that decides them and by who asks, as row-level security
-and authorized views differ by caller.
-Bounded in number; a failed dry run is never kept and never means "costs nothing". What leaves: an Estimate, or the port's
-errors (UpstreamRefused for a query that BigQuery calls invalid).
+keyed by everything that decides them and by who asks (row-level security and authorized views differ by caller).
+Bounded in number; a failed dry run is never kept and never means "costs nothing". What leaves: an Estimate, or the
+port's errors (UpstreamRefused for a query that BigQuery calls invalid).
 """
 
 import asyncio

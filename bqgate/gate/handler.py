@@ -1,8 +1,8 @@
 """Tell the story of a query: identify, admit, wait, forward (the map is in this package's docstring).
 
 Called by the data plane for every jobs.insert and jobs.query, be it alone, in a batch or on the upload path. What
-leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of outside systems leave as the
-ports' exceptions, for the middleware to answer.
+leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of outside systems leave as
+the ports' exceptions, for the middleware to answer.
 """
 
 from collections.abc import Callable, Mapping

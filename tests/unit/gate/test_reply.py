@@ -1,0 +1,86 @@
+import json
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.decision import Reject, RejectReason
+from bqgate.domain.errors import (
+    BodyTooLarge,
+    BqgateError,
+    BudgetStoreUnavailable,
+    LedgerUnavailable,
+    MalformedRequest,
+    UnsupportedRequest,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from bqgate.gate.reply import answer_for_error, answer_for_reject, answer_for_shed
+from bqgate.wire.exchange import Answer
+
+USD = 10**9
+JAVA_RETRIES = re.compile(r".*exceed.*rate.*limit.*", re.IGNORECASE)
+
+
+def read(answer: Answer) -> tuple[int, str, str]:
+    assert isinstance(answer.body, bytes)
+    assert answer.header("content-type") == "application/json; charset=UTF-8"
+    error = json.loads(answer.body)["error"]
+    assert error["code"] == answer.status
+    assert error["message"] == error["errors"][0]["message"]
+    return answer.status, error["errors"][0]["reason"], error["message"]
+
+
+def test_a_used_up_budget_says_so_in_the_words_of_a_cost_quota() -> None:
+    """403 quotaExceeded with spent, held, limit, cost and reset; no client retries it, Java's text match included."""
+    window = Window("acme-corporate", Period.DAY, "2026-11-24", 10 * USD, datetime(2026, 11, 25, tzinfo=UTC))
+    reject = Reject(RejectReason.BUDGET_USED_UP, 420_000_000, Balance(window, 9_800_000_000, 100_000_000), "Filter.")
+    answer = answer_for_reject(
+        reject, customer="acme-corporate", decision_id="d1", estimate_bytes=68 * 2**30, cap_bytes=0
+    )
+    status, reason, message = read(answer)
+    assert (403, "quotaExceeded") == (status, reason)
+    assert message.startswith("Custom quota exceeded: customer acme-corporate has used 9.80 and holds 0.10")
+    assert "of 10.00 USD today, 2026-11-24 (this query: up to 0.42 USD, 68.0 GiB)" in message
+    assert "Resets 2026-11-25T00:00Z." in message
+    assert JAVA_RETRIES.fullmatch(message) is None
+
+
+def test_a_query_too_big_is_told_in_bigquerys_own_words() -> None:
+    """400 bytesBilledLimitExceeded, the cap and the need first."""
+    reject = Reject(RejectReason.QUERY_TOO_BIG, 50 * USD, suggestion="Filter.")
+    answer = answer_for_reject(reject, customer="acme", decision_id="d", estimate_bytes=2**40, cap_bytes=2**30)
+    status, reason, message = read(answer)
+    assert (400, "bytesBilledLimitExceeded") == (status, reason)
+    assert message.startswith("Query exceeded limit for bytes billed: 1073741824. 1099511627776 or higher required.")
+    assert JAVA_RETRIES.fullmatch(message) is None
+
+
+def test_shedding_begins_with_the_words_that_every_client_retries() -> None:
+    """429 rateLimitExceeded and "Exceeded rate limits:"."""
+    status, reason, message = read(answer_for_shed("full."))
+    assert (429, "rateLimitExceeded") == (status, reason)
+    assert message.startswith("Exceeded rate limits:")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (BudgetStoreUnavailable("x"), 503, "backendError"),
+        (LedgerUnavailable("x"), 503, "backendError"),
+        (UpstreamTimeout("x"), 503, "backendError"),
+        (MalformedRequest("no", reason="parseError"), 400, "parseError"),
+        (BodyTooLarge(10), 413, "badRequest"),
+        (UnsupportedRequest("no"), 501, "notImplemented"),
+    ],
+)
+def test_each_failure_has_its_status_and_reason(error: BqgateError, status: int, reason: str) -> None:
+    """One table of failures."""
+    assert (status, reason) == read(answer_for_error(error))[:2]
+
+
+def test_bigquerys_own_refusal_is_passed_on_unchanged() -> None:
+    """What Google says of a query is what the caller reads."""
+    answer = answer_for_error(UpstreamRefused(400, b"{whatever}", "application/json"))
+    assert (400, b"{whatever}") == (answer.status, answer.body)

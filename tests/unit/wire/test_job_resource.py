@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+
+from bqgate.domain.job import Accuracy, JobRef, Outcome
+from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
+
+TABLE = {"projectId": "p", "datasetId": "d", "tableId": "t"}
+
+
+def dry_run(**query: Any) -> dict[str, Any]:
+    return {
+        "user_email": "ann@example.com",
+        "jobReference": {"projectId": "p", "location": "EU"},
+        "status": {"state": "DONE"},
+        "statistics": {"query": {"statementType": "SELECT", "totalBytesProcessedAccuracy": "PRECISE", **query}},
+    }
+
+
+def finished(error: dict[str, str] | None = None, statistics: dict[str, Any] | None = None, **query: Any) -> Any:
+    status = {"state": "DONE"} | ({"errorResult": error} if error else {})
+    reference = {"projectId": "p", "jobId": "j", "location": "US"}
+    return {"jobReference": reference, "status": status, "statistics": {"query": query, **(statistics or {})}}
+
+
+def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
+    """One free answer says what is read, where, how much, and who asks."""
+    estimate = estimate_from(dry_run(totalBytesProcessed="123", referencedTables=[TABLE]), sql="SELECT a FROM d.t")
+    assert (123, 1, "EU", "ann@example.com") == (
+        estimate.bytes_processed,
+        estimate.table_count,
+        estimate.location,
+        estimate.user_email,
+    )
+    assert (True, Accuracy.PRECISE, ("p.d.t",)) == (estimate.is_known, estimate.accuracy, estimate.referenced_tables)
+
+
+@pytest.mark.parametrize(
+    ("query", "sql", "why"),
+    [
+        pytest.param({"totalBytesProcessed": "0", "referencedTables": [TABLE]}, "", "zero_bytes", id="zero, not free"),
+        pytest.param({"totalBytesProcessed": "9", "statementType": "SCRIPT"}, "", "script", id="script"),
+        pytest.param(
+            {"totalBytesProcessed": "9", "totalBytesProcessedAccuracy": "LOWER_BOUND"}, "", "lower_bound", id="lower"
+        ),
+        pytest.param(
+            {"totalBytesProcessed": "0"}, "SELECT * FROM external_query ('c', 'q')", "federated", id="federated"
+        ),
+        pytest.param({}, "", "no_statistics", id="nothing said"),
+        pytest.param({"totalBytesProcessed": "-4"}, "", "no_statistics", id="a negative number says nothing"),
+        pytest.param({"totalBytesProcessed": "0", "statementType": "CREATE_MODEL"}, "", "zero_bytes", id="model"),
+        pytest.param({"totalBytesProcessed": "0"}, "SELECT 1", None, id="no table at all"),
+        pytest.param(
+            {"totalBytesProcessed": "0", "statementType": "CREATE_VIEW", "referencedTables": [TABLE]},
+            "",
+            None,
+            id="data definition",
+        ),
+    ],
+)
+def test_bytes_that_bound_nothing_are_called_unknown(query: dict[str, Any], sql: str, why: str | None) -> None:
+    """Zero bytes are not free, and a lower bound is no bound."""
+    assert estimate_from(dry_run(**query), sql=sql).unknown_because == why
+
+
+def test_row_level_security_hides_the_estimate() -> None:
+    """The dry run of a protected table says 0; that is unknown, not free."""
+    job = dry_run(totalBytesProcessed="0")
+    job["statistics"]["rowLevelSecurityStatistics"] = {"rowLevelSecurityApplied": True}
+    assert estimate_from(job, sql="").unknown_because == "row_level_security"
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])
+def test_a_running_job_has_no_usage_yet(state: str | None) -> None:
+    """Only DONE is the end."""
+    assert usage_from({"status": {"state": state}}) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "outcome", "bytes_billed"),
+    [
+        (finished(totalBytesBilled="10485760"), Outcome.DONE, 10_485_760),
+        (finished(cacheHit=True, totalBytesBilled="0"), Outcome.CACHED, 0),
+        (finished({"reason": "invalidQuery"}), Outcome.FAILED, 0),
+        (finished({"reason": "stopped"}, totalBytesBilled="7"), Outcome.STOPPED, 7),
+        (finished(statementType="SELECT"), Outcome.DONE, None),
+    ],
+)
+def test_the_end_of_a_job_says_what_was_billed(job: Any, outcome: Outcome, bytes_billed: int | None) -> None:
+    """Errors and cache hits are free, cancelled jobs are not, hidden bytes stay unknown."""
+    usage = usage_from(job)
+    assert usage is not None
+    assert (outcome, bytes_billed) == (usage.outcome, usage.bytes_billed)
+
+
+def test_reservation_and_edition_are_read() -> None:
+    """Slot prices need them."""
+    usage = usage_from(
+        finished(None, {"reservation_id": "p:US.r", "edition": "ENTERPRISE", "totalSlotMs": "5"}, totalBytesBilled="0")
+    )
+    assert usage is not None
+    assert ("p:US.r", "ENTERPRISE", 5) == (usage.reservation, usage.edition, usage.slot_ms)
+
+
+def test_a_reference_without_an_id_is_no_job() -> None:
+    """A dry run leaves no job behind."""
+    assert job_ref_from({"projectId": "p", "location": "US"}) is None
+    assert job_ref_from({"projectId": "p", "jobId": "j"}) == JobRef("p", "j")

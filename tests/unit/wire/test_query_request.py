@@ -1,0 +1,189 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
+from bqgate.domain.job import Method
+from bqgate.wire.query_request import dry_run_body, fingerprint, forward_body, parse_insert, parse_query
+
+
+def insert(query: dict[str, Any] | None = None, **configuration: Any) -> dict[str, Any]:
+    return {"configuration": {"query": {"query": "SELECT 1", **(query or {})}, **configuration}}
+
+
+def test_both_methods_give_the_same_dry_run() -> None:
+    """A query is estimated by jobs.insert whichever way it came."""
+    fields = {"query": "SELECT @a", "useLegacySql": False, "parameterMode": "NAMED", "queryParameters": [{"name": "a"}]}
+    by_insert = parse_insert("p", {"configuration": {"query": fields}})
+    assert by_insert is not None
+    by_query = parse_query("p", fields | {"requestId": "r", "timeoutMs": 10, "maxResults": 5})
+    assert dry_run_body(by_insert) == dry_run_body(by_query)
+    assert fingerprint(by_insert) == fingerprint(by_query)
+
+
+def test_a_dry_run_asks_without_cache_cap_or_job_id() -> None:
+    """What would hide the number of bytes is left out; what decides it stays."""
+    request = parse_insert(
+        "p",
+        insert({"maximumBytesBilled": "5", "useQueryCache": True, "createDisposition": "CREATE_NEVER"})
+        | {"jobReference": {"jobId": "j", "location": "EU"}},
+    )
+    assert request is not None
+    body = dry_run_body(request)
+    assert body["configuration"] == {"dryRun": True, "query": {"query": "SELECT 1", "useQueryCache": False}}
+    assert body["jobReference"] == {"projectId": "p", "location": "EU"}
+
+
+def test_forwarding_changes_only_what_the_gate_sets() -> None:
+    """Invariant 8: job id, cap and the gate's labels; every other field is the caller's."""
+    sent = insert({"useLegacySql": False, "priority": "BATCH", "unheardOf": [1]}, labels={"team": "a"})
+    request = parse_insert("p", sent)
+    assert request is not None
+    body = forward_body(request, job_id="bqgate_1", maximum_bytes_billed=7, labels={"bqgate_hold": "1"})
+    assert body == {
+        "jobReference": {"projectId": "p", "jobId": "bqgate_1"},
+        "configuration": {
+            "query": {
+                "query": "SELECT 1",
+                "useLegacySql": False,
+                "priority": "BATCH",
+                "unheardOf": [1],
+                "maximumBytesBilled": "7",
+            },
+            "labels": {"team": "a", "bqgate_hold": "1"},
+        },
+    }
+
+
+def test_the_callers_job_id_stays() -> None:
+    """An id that the client chose is how the client finds its job."""
+    request = parse_insert("p", insert() | {"jobReference": {"projectId": "p", "jobId": "mine"}})
+    assert request is not None
+    body = forward_body(request, job_id="bqgate_1", maximum_bytes_billed=None, labels={})
+    assert body["jobReference"] == {"projectId": "p", "jobId": "mine"}
+    assert request.idempotency_key == "job:p:mine"
+
+
+def test_a_query_without_a_job_becomes_one_with_a_job() -> None:
+    """A job-less query could not be found again, so the gate asks for a job."""
+    request = parse_query("p", {"query": "SELECT 1", "jobCreationMode": "JOB_CREATION_OPTIONAL"})
+    body = forward_body(request, job_id="x", maximum_bytes_billed=5, labels={"bqgate_hold": "1"})
+    assert body["jobCreationMode"] == "JOB_CREATION_REQUIRED"
+    assert (body["maximumBytesBilled"], body["labels"]) == ("5", {"bqgate_hold": "1"})
+
+
+def test_labels_that_imitate_the_gates_are_overwritten() -> None:
+    """A caller cannot make its job look like another hold's."""
+    request = parse_insert("p", insert(labels={"bqgate_hold": "forged"}))
+    assert request is not None
+    body = forward_body(request, job_id="j", maximum_bytes_billed=1, labels={"bqgate_hold": "true"})
+    assert body["configuration"]["labels"] == {"bqgate_hold": "true"}
+
+
+@pytest.mark.parametrize(("own", "sent"), [(None, "9"), ("4", "4"), ("50", "9")])
+def test_a_script_is_capped_a_statement_too(own: str | None, sent: str) -> None:
+    """Each statement of a script may bill at most the cap, or the caller's own budget when that is less."""
+    options = {} if own is None else {"scriptOptions": {"statementByteBudget": own, "keyResultStatement": "LAST"}}
+    request = parse_insert("p", insert(options))
+    assert request is not None
+    body = forward_body(request, job_id="j", maximum_bytes_billed=9, labels={}, is_script=True)
+    assert body["configuration"]["query"]["scriptOptions"]["statementByteBudget"] == sent
+
+
+def test_snake_case_names_mean_the_same() -> None:
+    """Proto JSON takes both spellings; the gate forwards the one that it judged."""
+    request = parse_insert(
+        "p", {"configuration": {"dry_run": True, "query": {"query": "SELECT 1", "maximum_bytes_billed": 10}}}
+    )
+    assert request is not None
+    assert (True, 10) == (request.dry_run, request.maximum_bytes_billed)
+    assert request.body["configuration"]["query"]["maximumBytesBilled"] == 10
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        pytest.param({}, "configuration", id="no configuration"),
+        pytest.param({"configuration": {}}, "Exactly one", id="empty configuration"),
+        pytest.param({"configuration": {"query": {"query": "x"}, "load": {}}}, "Exactly one", id="two configurations"),
+        pytest.param({"configuration": []}, "must be an object", id="configuration is a list"),
+        pytest.param({"configuration": {"query": {}}}, "missing: query", id="no query"),
+        pytest.param(insert({"query": 5}), "must be a string", id="query is a number"),
+        pytest.param(insert(dryRun="yes"), "must be a boolean", id="dryRun is a word"),
+        pytest.param(insert({"maximumBytesBilled": "-1"}), "must not be negative", id="negative cap"),
+        pytest.param(insert({"maximumBytesBilled": str(2**63)}), "must be an int64", id="cap past int64"),
+        pytest.param(insert({"maximumBytesBilled": 1.5}), "must be an int64", id="fractional cap"),
+        pytest.param(insert({"maximumBytesBilled": "9" * 5_000}), "must be an int64", id="endless digits"),
+        pytest.param(insert({"maximumBytesBilled": 1, "maximum_bytes_billed": 9}), "given twice", id="smuggled twin"),
+        pytest.param(insert(labels={"a": 1}), "map of strings", id="label is a number"),
+        pytest.param(insert() | {"jobReference": {"jobId": "a b"}}, "Invalid job ID", id="bad job id"),
+        pytest.param(insert() | {"jobReference": {"projectId": "q"}}, "is for project p", id="another project"),
+    ],
+)
+def test_a_malformed_job_is_refused_with_its_fault(document: dict[str, Any], fault: str) -> None:
+    """Bad input gets an error that names what is wrong."""
+    with pytest.raises(MalformedRequest, match=fault):
+        parse_insert("p", document)
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        ({}, "missing: query"),
+        ({"query": "SELECT 1", "requestId": "x" * 37}, "requestId"),
+        ({"query": "SELECT 1", "timeoutMs": -1}, "timeoutMs"),
+        ({"query": "SELECT 1", "maxResults": "many"}, "maxResults"),
+    ],
+)
+def test_a_malformed_query_request_is_refused_with_its_fault(document: dict[str, Any], fault: str) -> None:
+    """The same for jobs.query."""
+    with pytest.raises(MalformedRequest, match=fault):
+        parse_query("p", document)
+
+
+def test_a_continuous_query_is_refused() -> None:
+    """No hold covers a query without an end."""
+    with pytest.raises(UnsupportedRequest, match="never end"):
+        parse_query("p", {"query": "SELECT 1", "continuous": True})
+
+
+def test_other_jobs_are_not_queries() -> None:
+    """Load, copy and extract jobs are told apart."""
+    assert parse_insert("p", {"configuration": {"load": {"destinationTable": {}}}}) is None
+
+
+def test_a_cap_of_zero_is_no_cap() -> None:
+    """Proto JSON drops zero, so BigQuery would see none: the gate puts its own."""
+    request = parse_query("p", {"query": "SELECT 1", "maximumBytesBilled": "0"})
+    assert request.maximum_bytes_billed is None
+    body = forward_body(request, job_id="j", maximum_bytes_billed=3, labels={})
+    assert body["maximumBytesBilled"] == "3"
+
+
+def test_submitting_methods_know_their_names() -> None:
+    """The request says how it came."""
+    assert parse_query("p", {"query": "x"}).method is Method.QUERY
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(1.5) | st.just([])
+NAMES = st.sampled_from(
+    ["query", "configuration", "jobReference", "jobId", "dryRun", "dry_run", "labels", "maximumBytesBilled", "load"]
+)
+LEVEL_2 = LEAF | st.dictionaries(NAMES, LEAF, max_size=3)
+LEVEL_1 = LEVEL_2 | st.dictionaries(NAMES, LEVEL_2, max_size=3)
+
+
+@given(st.dictionaries(NAMES, LEVEL_1, max_size=4))
+def test_any_json_object_is_read_or_refused_by_name(document: dict[str, Any]) -> None:
+    """Whatever comes in, the gate understands it or says MalformedRequest; nothing else leaves, and all is JSON."""
+    for parse in (parse_insert, parse_query):
+        try:
+            request = parse("p", document)
+        except (MalformedRequest, UnsupportedRequest):
+            continue
+        if request is not None:
+            json.dumps(forward_body(request, job_id="j", maximum_bytes_billed=1, labels={}))
+            assert len(fingerprint(request)) == 64
