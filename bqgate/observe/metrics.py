@@ -1,0 +1,138 @@
+"""Declare every metric of the gate, in one place, and render them for Prometheus.
+
+Made by app (one Metrics per process), filled through journal.PrometheusJournal by the steps, rendered by the control
+plane's /metrics. Names here are without the prefix `bqgate_`, as the steps say them. A metric that is not declared here
+is a KeyError. Labels are bounded by construction: `customer` keeps the names of configured customers and turns every
+other into "other", because an unknown project is a customer of the default tier and there is no end of those.
+Counters count events or the unit in their name, histograms are in seconds, gauges are read when Prometheus asks.
+Format: https://prometheus.io/docs/instrumenting/exposition_formats/ ; docs/metrics.md explains each to an operator.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+PREFIX = "bqgate"
+OTHER_CUSTOMER = "other"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One metric: its name without prefix, what it means, its labels."""
+
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing(Declaration):
+    """A histogram, with the upper bounds of its buckets in seconds."""
+
+    bounds_s: tuple[float, ...] = ()
+
+
+COUNTERS = (
+    Declaration("decisions_total", "Queries decided about.", ("decision", "reason", "mode")),
+    Declaration("passed_total", "Calls passed through unheld, by why they cost nothing.", ("kind",)),
+    Declaration("holds_total", "What happened to holds: placed, replayed, captured, voided.", ("event",)),
+    Declaration("overruns_total", "Jobs that cost more than their hold.", ("customer",)),
+    Declaration("assumed_total", "Jobs booked at their hold because nobody could learn their cost.", ("customer",)),
+    Declaration("booked_nanos_total", "Cost booked, in nano-dollars.", ("customer",)),
+    Declaration(
+        "failures_total", "Outside systems without an answer, by the step that needed them.", ("system", "step")
+    ),
+    Declaration("estimate_cache_total", "Estimates wanted: hit, miss, joined (another asked the same).", ("result",)),
+    Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
+    Declaration("refused_calls_total", "Calls answered with an error of the gate's own, by its reason.", ("reason",)),
+    Declaration("shed_total", "Queries sent away because the gate itself had no room.", ("where",)),
+)
+
+HISTOGRAMS = (
+    Timing(
+        "step_seconds",
+        "How long each step of a query took: identify, dryrun, hold, wait, upstream.",
+        ("step",),
+        bounds_s=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 200),
+    ),
+)
+
+GAUGES = (
+    Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
+    Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
+)
+
+DECLARED = (*COUNTERS, *HISTOGRAMS, *GAUGES)
+
+
+class Metrics:
+    """All metrics of one process, over a registry of their own: two of them do not meet."""
+
+    def __init__(self, customers: Collection[str] = ()) -> None:
+        """Declare all of them, zero.
+
+        Args:
+            customers: ids that may stand in a `customer` label.
+        """
+        self._registry = CollectorRegistry()
+        self._customers = frozenset(customers)
+        self._counters = {each.name: _counter(each, self._registry) for each in COUNTERS}
+        self._histograms = {each.name: _histogram(each, self._registry) for each in HISTOGRAMS}
+        self._gauges = {each.name: _gauge(each, self._registry) for each in GAUGES}
+
+    def add(self, name: str, amount: int, labels: dict[str, str]) -> None:
+        """Add to a counter.
+
+        Raises:
+            KeyError: no counter of that name is declared above.
+        """
+        counter = self._counters[name]
+        (counter.labels(**self._bounded(labels)) if labels else counter).inc(amount)
+
+    def observe(self, name: str, value_s: float, labels: dict[str, str]) -> None:
+        """Record a duration in a histogram.
+
+        Raises:
+            KeyError: no histogram of that name is declared above.
+        """
+        histogram = self._histograms[name]
+        (histogram.labels(**self._bounded(labels)) if labels else histogram).observe(value_s)
+
+    def read_gauge_from(self, name: str, read: Callable[[], float]) -> None:
+        """Let a gauge call `read` whenever Prometheus asks; it must not block.
+
+        Raises:
+            KeyError: no gauge of that name is declared above.
+        """
+        self._gauges[name].set_function(read)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format; its media type is CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def value(self, name: str, **labels: str) -> float:
+        """A metric's present value by its full name ("bqgate_decisions_total"), 0 where nothing was counted."""
+        return self._registry.get_sample_value(name, labels) or 0
+
+    def _bounded(self, labels: dict[str, str]) -> dict[str, str]:
+        customer = labels.get("customer")
+        if customer is None or customer in self._customers:
+            return labels
+        return {**labels, "customer": OTHER_CUSTOMER}
+
+
+def _counter(declared: Declaration, registry: CollectorRegistry) -> Counter:
+    return Counter(declared.name, declared.meaning, declared.labels, namespace=PREFIX, registry=registry)
+
+
+def _gauge(declared: Declaration, registry: CollectorRegistry) -> Gauge:
+    return Gauge(declared.name, declared.meaning, declared.labels, namespace=PREFIX, registry=registry)
+
+
+def _histogram(declared: Timing, registry: CollectorRegistry) -> Histogram:
+    return Histogram(
+        declared.name, declared.meaning, declared.labels, namespace=PREFIX, buckets=declared.bounds_s, registry=registry
+    )

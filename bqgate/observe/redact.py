@@ -1,0 +1,73 @@
+"""Take credentials and SQL out of what is about to be logged (invariant 10).
+
+Called by logs.py as the last step before a line is rendered, on every field of every line, other libraries' included.
+Two nets: a field whose name says that it holds a secret or SQL loses its value, and text that looks like a credential
+is masked wherever it stands. What leaves are plain JSON values of bounded depth and length. Shapes: Bearer and Basic
+(RFC 9110 section 11.6.2), Google's opaque tokens (ya29.), JWTs (RFC 7519), PEM keys, passwords in URLs (RFC 3986).
+"""
+
+import re
+from collections.abc import Mapping
+
+MASK = "[masked]"
+
+# A traceback of our own depth fits; a body that somebody logs by mistake does not.
+TEXT_CHARS_MAX = 4_000
+_DEPTH_MAX = 6
+_ITEMS_MAX = 50
+
+_SECRET_NAMES = frozenset(
+    {
+        *("authorization", "proxy_authorization", "www_authenticate", "cookie", "set_cookie"),
+        *("token", "access_token", "refresh_token", "id_token", "assertion", "credential", "credentials"),
+        *("password", "passwd", "secret", "client_secret", "private_key", "api_key", "key"),
+        *("sql", "query", "query_text", "statement", "body", "parameters"),
+    }
+)
+
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
+    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"\bya29\.[A-Za-z0-9._-]+"), MASK),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"), MASK),
+    (re.compile(r"(://[^\s:/@]*):[^\s/]*@"), rf"\1:{MASK}@"),
+    (
+        re.compile(
+            r"\b(access_token|refresh_token|id_token|token|assertion|client_secret|api_key|key|password)=[^\s&'\"]+",
+            re.IGNORECASE,
+        ),
+        rf"\1={MASK}",
+    ),
+)
+
+
+def redact_text(text: str) -> str:
+    """The text with everything masked that looks like a credential, cut to a bounded length."""
+    for shape, masked in _SHAPES:
+        text = shape.sub(masked, text)
+    if len(text) > TEXT_CHARS_MAX:
+        return f"{text[:TEXT_CHARS_MAX]}… ({len(text)} characters)"
+    return text
+
+
+def redact_field(name: str, value: object, *, depth: int = 0) -> object:
+    """One field of a line as it may be shown; nested names are looked at too."""
+    if name.lower().replace("-", "_") in _SECRET_NAMES and value is not None:
+        return MASK
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth >= _DEPTH_MAX:
+        return "…"
+    if isinstance(value, Mapping):
+        pairs = list(value.items())[:_ITEMS_MAX]
+        return {redact_text(str(key)): redact_field(str(key), item, depth=depth + 1) for key, item in pairs}
+    if isinstance(value, list | tuple | set | frozenset):
+        # The name of the list is the name of its items: headers are logged as pairs by some libraries.
+        return [_redact_item(name, item, depth) for item in list(value)[:_ITEMS_MAX]]
+    return redact_text(str(value))
+
+
+def _redact_item(name: str, item: object, depth: int) -> object:
+    if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str):
+        return [redact_text(item[0]), redact_field(item[0], item[1], depth=depth + 1)]
+    return redact_field(name, item, depth=depth + 1)
