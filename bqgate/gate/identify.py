@@ -5,14 +5,10 @@ the workload when it names one, else the owner of the project, else the project 
 credential is kept only to be passed on. What leaves: a Principal; nothing fails here.
 """
 
-from bqgate.domain.principal import Credential, Principal
+from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Directory
+from bqgate.gate.credential import credential_of
 from bqgate.wire.exchange import Call
-
-
-def credential_of(call: Call) -> Credential:
-    """The caller's credential as it came; a token in the URL stays in the URL and counts as none here."""
-    return Credential(authorization=call.header("authorization"), user_project=call.header("x-goog-user-project"))
 
 
 def identify(call: Call, *, project_id: str, workload: str | None, directory: Directory) -> Principal:
