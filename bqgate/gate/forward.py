@@ -8,7 +8,6 @@ headers; UpstreamUnavailable after the hold was handed to settlement.
 
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 
 from bqgate.admission.admit import Admitted
 from bqgate.domain.errors import UpstreamUnavailable
@@ -49,30 +48,12 @@ class Forwarder:
         except BaseException:  # cancelled while sending: BigQuery may have the query
             self._settle(admitted, AskLater(admitted.hold.job), principal)
             raise
-        return Answer(answer.status, answer.headers, self._watched(answer, admitted, method, principal))
+        return Answer(answer.status, answer.headers, WatchedBody(answer, self._judge_for(admitted, method, principal)))
 
-    async def _watched(
-        self, answer: Answer, admitted: Admitted, method: Method, principal: Principal
-    ) -> AsyncIterator[bytes]:
-        copy = bytearray()
-        is_whole = False
-        try:
-            if isinstance(answer.body, bytes):
-                copy += answer.body[:COPY_BYTES]
-                is_whole = len(answer.body) <= COPY_BYTES
-                yield answer.body
-            else:
-                size = 0
-                async with aclosing(answer.body) as chunks:  # type: ignore[type-var]  # adapters hand out generators
-                    async for chunk in chunks:
-                        size += len(chunk)
-                        copy += chunk[: COPY_BYTES - len(copy)]
-                        yield chunk
-                is_whole = size <= COPY_BYTES
-        finally:
-            text, is_decoded = _decode(bytes(copy), answer.header("content-encoding"))
+    def _judge_for(self, admitted: Admitted, method: Method, principal: Principal) -> Callable[[Seen], None]:
+        def tell(seen: Seen) -> None:
             verdict = judge(
-                Seen(answer.status, text, is_whole and is_decoded),
+                seen,
                 method=method,
                 hold=admitted.hold,
                 is_script=admitted.estimate.unknown_because in {"script", "dry_run_refused"},
@@ -80,6 +61,61 @@ class Forwarder:
                 model=self._model,
             )
             self._settle(admitted, verdict, principal)
+
+        return tell
+
+
+class WatchedBody:
+    """An answer's body on its way to the caller. Tells once what it saw: at the end, at a break, or when closed.
+
+    A class and no generator, because a generator that was never begun does not notice that it is closed.
+    """
+
+    def __init__(self, answer: Answer, tell: Callable[[Seen], None]) -> None:
+        self._answer = answer
+        self._tell = tell
+        self._chunks = _chunks_of(answer)
+        self._copy = bytearray()
+        self._size = 0
+        self._is_told = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self._finish(is_whole=self._size <= COPY_BYTES)
+            raise
+        except BaseException:  # broken off or cancelled: what was seen so far is all there is
+            self._finish(is_whole=False)
+            raise
+        self._size += len(chunk)
+        self._copy += chunk[: COPY_BYTES - len(self._copy)]
+        return chunk
+
+    async def aclose(self) -> None:
+        """Stop reading; BigQuery's connection is given back."""
+        self._finish(is_whole=False)
+        close = getattr(self._answer.body, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _finish(self, *, is_whole: bool) -> None:
+        if self._is_told:
+            return
+        self._is_told = True
+        text, is_decoded = _decode(bytes(self._copy), self._answer.header("content-encoding"))
+        self._tell(Seen(self._answer.status, text, is_whole and is_decoded))
+
+
+async def _chunks_of(answer: Answer) -> AsyncIterator[bytes]:
+    if isinstance(answer.body, bytes):
+        yield answer.body
+        return
+    async for chunk in answer.body:
+        yield chunk
 
 
 def _readable(headers: Headers) -> Headers:

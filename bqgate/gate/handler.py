@@ -5,13 +5,14 @@ leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format
 the ports' exceptions, for the middleware to answer.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, Refused
 from bqgate.admission.waiting_room import Shed, WaitingRoom
 from bqgate.domain.decision import Throttle
-from bqgate.domain.job import Method, QueryRequest
+from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer, Directory, Mode
@@ -78,7 +79,7 @@ class QueryHandler:
         with watch.step("dryrun"):
             estimate = await self._admission.estimate(request, principal)
         with watch.step("hold"):
-            outcome = await self._admission.admit(request, principal, customer, estimate)
+            outcome = await self._admit(request, principal, customer, estimate)
         match outcome:
             case Refused():
                 return self._refused(outcome, customer, watch)
@@ -86,6 +87,23 @@ class QueryHandler:
                 return await self._admitted(outcome, request, principal, customer, write_call, watch)
             case _:
                 assert_never(outcome)
+
+    async def _admit(
+        self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
+    ) -> Admitted | Refused:
+        """Admit to the end even when the caller leaves meanwhile, so that no hold is left half placed."""
+        admitting = asyncio.ensure_future(self._admission.admit(request, principal, customer, estimate))
+        try:
+            return await asyncio.shield(admitting)
+        except asyncio.CancelledError:
+            admitting.add_done_callback(lambda done: self._abandon(done, principal))
+            raise
+
+    def _abandon(self, admitting: asyncio.Task[Admitted | Refused], principal: Principal) -> None:
+        if not admitting.cancelled() and admitting.exception() is None:
+            outcome = admitting.result()
+            if isinstance(outcome, Admitted):
+                self._leave(outcome, principal)
 
     async def _admitted(
         self,
