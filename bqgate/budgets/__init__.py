@@ -1,0 +1,7 @@
+"""Keep the budgets and the holds against them: BudgetStore in this process's memory, and in Redis.
+
+Named by app and cli alone; everything else knows ports.BudgetStore. Calls the SpendSource (the ledger) to fill a
+window that it does not know. Read in this order: refill (how a lost store becomes whole), memory_store (the rules in
+plain Python), keys (what lies in Redis), the .lua files, scripts (their typed door), redis_store.
+BudgetStoreUnavailable and LedgerUnavailable leave it, nothing else. Amounts are nano-dollars.
+"""

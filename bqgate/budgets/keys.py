@@ -1,0 +1,151 @@
+"""Name every key in Redis, and how ids are written in them.
+
+Used by scripts and redis_store. ROWS is the whole table; a test compares it with what really lies in Redis. All keys
+of a customer bear one hash tag, {customer}, so that one script may touch them all in Redis Cluster
+(https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags). Ids may hold any character;
+they are percent-encoded, braces and spaces too. Redis must run with maxmemory-policy noeviction: the holds are data.
+Amounts are nano-dollars as decimal text; `_us` is microseconds since 1970, UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote
+
+from bqgate.budgets.refill import ENDED_TTL_S
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.hold import Hold
+from bqgate.domain.money import check_nanos
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# How long a window stays after its end: jobs that ran over midnight are captured in it, and people look back.
+WINDOW_KEPT = {Period.DAY: timedelta(days=3), Period.MONTH: timedelta(days=40)}
+
+# A window of long ago that somebody asks for stays this long.
+WINDOW_TTL_S_MIN = 3600
+
+CHECK_KEY = "bqgate:check"
+CHECK_TTL_S = 60
+
+HOLDS_PATTERN = "bqgate:{*}:holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of key. `ttl` None: it goes when its last field goes."""
+
+    pattern: str
+    type: str
+    fields: str
+    unit: str
+    ttl: str | None
+    deleted_by: str
+
+
+ROWS = (
+    Row(
+        pattern="bqgate:{<customer>}:window:<period>:<key>",
+        type="hash",
+        fields="captured_nanos, held_nanos",
+        unit="nano-dollars",
+        ttl="day: 3 days after its end, month: 40 days; at least 1 hour",
+        deleted_by="TTL",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:holds",
+        type="hash",
+        fields="<hold id>: '<amount_nanos> <placed_at_us> <idempotency key or nothing> <window> <window>…'",
+        unit="nano-dollars, microseconds",
+        ttl=None,
+        deleted_by="end_hold.lua, field by field",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:idempotency",
+        type="hash",
+        fields="<idempotency key>: <hold id>",
+        unit="",
+        ttl=None,
+        deleted_by="end_hold.lua, field by field",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:ended:<hold id>",
+        type="string",
+        fields="cost_nanos",
+        unit="nano-dollars",
+        ttl=f"{ENDED_TTL_S} s",
+        deleted_by="TTL",
+    ),
+    Row(
+        pattern=CHECK_KEY,
+        type="string",
+        fields="1",
+        unit="",
+        ttl=f"{CHECK_TTL_S} s",
+        deleted_by="TTL",
+    ),
+)
+
+
+def escape(text: str) -> str:
+    """Write any text without braces, spaces and control characters."""
+    return quote(text, safe="/:@", errors="surrogatepass")
+
+
+def unescape(text: str) -> str:
+    """Undo escape."""
+    return unquote(text, errors="surrogatepass")
+
+
+def window_name(period: Period, key: str) -> str:
+    """How a window is called within its customer: "day:2026-11-24"."""
+    return f"{period.value}:{escape(key)}"
+
+
+def window_names(window_keys: Mapping[Period, str]) -> list[str]:
+    """The names of a hold's windows, always in the same order."""
+    return sorted(window_name(period, key) for period, key in window_keys.items())
+
+
+def window_ttl_s(window: Window, now: datetime) -> int:
+    """How long a window's key lives from `now`."""
+    kept = window.resets_at + WINDOW_KEPT[window.period] - now
+    return max(WINDOW_TTL_S_MIN, kept // timedelta(seconds=1))
+
+
+class CustomerKeys:
+    """The keys of one customer."""
+
+    def __init__(self, customer: str) -> None:
+        assert customer, "an empty hash tag would scatter the customer's keys over a cluster"
+        self._prefix = f"bqgate:{{{escape(customer)}}}"
+        self.holds = f"{self._prefix}:holds"
+        self.idempotency = f"{self._prefix}:idempotency"
+
+    def window(self, name: str) -> str:
+        """The key of a window, by window_name."""
+        return f"{self._prefix}:window:{name}"
+
+    def ended(self, hold_id: str) -> str:
+        """The key that says that a hold has ended."""
+        return f"{self._prefix}:ended:{escape(hold_id)}"
+
+
+def customer_of(holds_key: str) -> str:
+    """The customer whose `holds` key this is."""
+    head, tail = HOLDS_PATTERN.split("*")
+    return unescape(holds_key.removeprefix(head).removesuffix(tail))
+
+
+def hold_record(hold: Hold) -> str:
+    """What the customer's `holds` says of a hold: all that ending it takes."""
+    placed_at_us = (hold.placed_at - _EPOCH) // _MICROSECOND
+    idempotency = escape(hold.idempotency_key or "")
+    windows = " ".join(window_names(hold.window_keys))
+    return f"{check_nanos(hold.amount_nanos)} {placed_at_us} {idempotency} {windows}"
+
+
+def placed_at_of(record: str) -> datetime:
+    """When the hold of a record was placed."""
+    return _EPOCH + int(record.split(" ", 2)[1]) * _MICROSECOND

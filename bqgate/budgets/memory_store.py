@@ -1,0 +1,210 @@
+"""Keep budgets in this process's memory: the BudgetStore of one gate alone, and the plain telling of the rules.
+
+Made by app; called by admission, settlement and admin through ports.BudgetStore. One event loop, and no await between
+a look and the write that rests on it: that is the lock. Empty after a start; each window is filled from the
+SpendSource when it is first asked for. Bounded: windows go when their time is over, an ended hold's mark after
+ENDED_TTL_S. LedgerUnavailable leaves it when a filling fails, nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from bqgate.budgets.keys import WINDOW_KEPT
+from bqgate.budgets.refill import ENDED_TTL_S, Refill, Snapshot, UnknownWindows
+from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.money import check_nanos
+from bqgate.ports import Clock, SpendSource
+
+# How often windows whose time is over are looked for.
+_SWEEP_EVERY = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class _Stand:
+    """What stands against one window."""
+
+    captured_nanos: int
+    forget_at: datetime
+    held_nanos: int = 0
+
+
+@dataclass(slots=True)
+class _Account:
+    """All that is known of one customer."""
+
+    stands: dict[tuple[Period, str], _Stand] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    id_by_key: dict[str, str] = field(default_factory=dict)
+    ended: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # oldest first; when, and the cost
+
+    def stands_of(self, window_keys: Mapping[Period, str]) -> list[_Stand]:
+        """The windows of a hold that are known."""
+        return [self.stands[window] for window in window_keys.items() if window in self.stands]
+
+    def balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
+        unknown = tuple(window for window in windows if (window.period, window.key) not in self.stands)
+        if unknown:
+            raise UnknownWindows(unknown)
+        return tuple(
+            Balance(window, captured_nanos=stand.captured_nanos, held_nanos=stand.held_nanos)
+            for window in windows
+            for stand in (self.stands[window.period, window.key],)
+        )
+
+    def open_id_like(self, hold: Hold) -> str | None:
+        """The open hold that `hold` repeats."""
+        if hold.id in self.holds:
+            return hold.id
+        return None if hold.idempotency_key is None else self.id_by_key.get(hold.idempotency_key)
+
+    def add(self, hold: Hold, stands: list[_Stand]) -> None:
+        """Write a hold down and count it in some windows."""
+        self.holds[hold.id] = hold
+        if hold.idempotency_key is not None:
+            self.id_by_key.setdefault(hold.idempotency_key, hold.id)
+        for stand in stands:
+            stand.held_nanos += hold.amount_nanos
+
+    def forget_ended_before(self, moment: datetime) -> None:
+        while self.ended:
+            oldest_id = next(iter(self.ended))
+            if self.ended[oldest_id][0] >= moment:
+                return
+            del self.ended[oldest_id]
+
+
+class MemoryBudgetStore:
+    """BudgetStore in memory. Another instance knows nothing of this one's holds until the ledger tells it."""
+
+    def __init__(self, source: SpendSource, clock: Clock) -> None:
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+        self._refill = Refill(source, self._fill)
+        self._sweep_at = datetime.min.replace(tzinfo=UTC)
+
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+        """Place a hold. An id that was ended in the last minutes is refused, however much room there is."""
+        assert all(window.customer == hold.customer for window in windows), (hold, windows)
+        assert hold.window_keys == {window.period: window.key for window in windows}, (hold, windows)
+        check_nanos(hold.amount_nanos)
+
+        async def step() -> Placement:
+            return self._place(hold, windows)
+
+        return await self._refill.take(step)
+
+    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+        """End a hold with its cost."""
+        return self._end(hold, check_nanos(cost_nanos))
+
+    async def void(self, hold: Hold) -> bool:
+        """End a hold that cost nothing."""
+        return self._end(hold, 0)
+
+    async def restore_hold(self, hold: Hold) -> bool:
+        """Put a lost hold back. False also for one that was ended in the last minutes."""
+        account = self._account(hold.customer)
+        if hold.id in account.holds or hold.id in account.ended:
+            return False
+        account.add(hold, account.stands_of(hold.window_keys))
+        return True
+
+    async def fetch_balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
+        """What stands against each window."""
+        if not windows:
+            return ()
+        assert len({window.customer for window in windows}) == 1, windows
+
+        async def step() -> tuple[Balance, ...]:
+            return self._account(windows[0].customer).balances(windows)
+
+        return await self._refill.take(step)
+
+    async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
+        """Ids of the customer's open holds, with the moment each was placed."""
+        return {hold.id: hold.placed_at for hold in self._account(customer).holds.values()}
+
+    async def fetch_customers(self) -> tuple[str, ...]:
+        """Customers that have open holds, sorted."""
+        return tuple(sorted(customer for customer, account in self._accounts.items() if account.holds))
+
+    async def check(self) -> None:
+        """Memory can always be used."""
+
+    async def close(self) -> None:
+        """Stop fillings."""
+        await self._refill.close()
+
+    def _place(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+        account = self._account(hold.customer)
+        balances = account.balances(windows)
+        open_id = account.open_id_like(hold)
+        if open_id is not None:
+            return Placement(PlacementOutcome.REPLAYED, open_id, balances)
+        # A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
+        has_room = all(balance.has_room_for(hold.amount_nanos) for balance in balances)
+        if hold.id in account.ended or not has_room:
+            return Placement(PlacementOutcome.REFUSED, None, balances)
+        account.add(hold, account.stands_of(hold.window_keys))
+        return Placement(PlacementOutcome.PLACED, hold.id, account.balances(windows))
+
+    def _end(self, hold: Hold, cost_nanos: int) -> bool:
+        account = self._account(hold.customer)
+        account.ended.setdefault(hold.id, (self._clock.now(), cost_nanos))
+        placed = account.holds.pop(hold.id, None)
+        if placed is None:
+            return False
+        if placed.idempotency_key is not None and account.id_by_key.get(placed.idempotency_key) == placed.id:
+            del account.id_by_key[placed.idempotency_key]
+        # A window that is not known is left out: whoever fills it reads the cost in the ledger, or in `ended`.
+        for stand in account.stands_of(placed.window_keys):
+            stand.held_nanos -= placed.amount_nanos
+            stand.captured_nanos += cost_nanos
+        return True
+
+    async def _fill(self, snapshot: Snapshot) -> None:
+        """Apply what the ledger knows, by the rules in refill."""
+        now = self._clock.now()
+        self._sweep(now)
+        account = self._account(snapshot.customer)
+        filled = {
+            (window.period, window.key): _Stand(
+                captured_nanos=snapshot.captured_in(window),
+                forget_at=max(window.resets_at, now) + WINDOW_KEPT[window.period],
+            )
+            for window in snapshot.windows
+            if (window.period, window.key) not in account.stands
+        }
+        if not filled:
+            return
+        for hold in snapshot.open_holds:
+            if hold.id in account.ended and hold.id not in account.holds:
+                _, cost_nanos = account.ended[hold.id]
+                for window in hold.window_keys.items():
+                    if window in filled:
+                        filled[window].captured_nanos += cost_nanos
+            elif hold.id not in account.holds:
+                account.add(hold, account.stands_of(hold.window_keys))
+        for hold in account.holds.values():
+            for window in hold.window_keys.items():
+                if window in filled:
+                    filled[window].held_nanos += hold.amount_nanos
+        account.stands.update(filled)
+
+    def _account(self, customer: str) -> _Account:
+        account = self._accounts.setdefault(customer, _Account())
+        account.forget_ended_before(self._clock.now() - timedelta(seconds=ENDED_TTL_S))
+        return account
+
+    def _sweep(self, now: datetime) -> None:
+        """Forget windows whose time is over, and customers of whom nothing is left."""
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + _SWEEP_EVERY
+        for customer, account in list(self._accounts.items()):
+            account.forget_ended_before(now - timedelta(seconds=ENDED_TTL_S))
+            account.stands = {window: stand for window, stand in account.stands.items() if stand.forget_at > now}
+            if not (account.stands or account.holds or account.ended):
+                del self._accounts[customer]

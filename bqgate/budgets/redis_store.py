@@ -1,0 +1,183 @@
+"""Keep budgets in Redis or Redis Cluster, shared by any number of gates: the BudgetStore of replicas.
+
+Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts, and the SpendSource
+when a window is unknown. Every socket has a timeout, no call is repeated on its own, at most `connections_max` calls
+are under way: without an answer a call ends within `timeout_s` for its turn, again to connect and again for each reply.
+BudgetStoreUnavailable leaves it for whatever Redis or the network does; LedgerUnavailable when a filling fails.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Self
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from bqgate.budgets import scripts
+from bqgate.budgets.keys import (
+    CHECK_KEY,
+    CHECK_TTL_S,
+    HOLDS_PATTERN,
+    CustomerKeys,
+    customer_of,
+    placed_at_of,
+    unescape,
+)
+from bqgate.budgets.refill import Refill, Snapshot
+from bqgate.budgets.scripts import RedisClient
+from bqgate.domain.budget import Balance, Window
+from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.hold import Hold, Placement
+from bqgate.ports import Clock, SpendSource
+
+_CLUSTER_SCHEMES = {"redis+cluster://": "redis://", "rediss+cluster://": "rediss://"}
+_SCHEMES = ("redis://", "rediss://", "unix://")
+
+# Keys looked at in one SCAN step; a step stays well under a millisecond.
+_SCAN_COUNT = 1000
+
+
+class RedisBudgetStore:
+    """BudgetStore in Redis. `client` decodes answers; it is closed with the store."""
+
+    def __init__(
+        self, client: RedisClient, source: SpendSource, clock: Clock, *, timeout_s: float, connections_max: int
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(connections_max)
+        self._refill = Refill(source, self._fill)
+
+    @classmethod
+    def open(
+        cls, url: str, source: SpendSource, clock: Clock, *, timeout_s: float = 1.0, connections_max: int = 50
+    ) -> Self:
+        """Make a store by URL: redis://, rediss:// (TLS), unix://, redis+cluster://, rediss+cluster://.
+
+        Connects at the first call, so that a gate may start before its Redis does.
+
+        Raises:
+            ValueError: the URL is of no such kind.
+        """
+        client = _open_client(url, timeout_s=timeout_s, connections_max=connections_max)
+        return cls(client, source, clock, timeout_s=timeout_s, connections_max=connections_max)
+
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+        """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
+        _assert_placeable(hold, windows)
+
+        async def step() -> Placement:
+            async with self._turn():
+                return await scripts.place_hold(self._client, hold, windows)
+
+        return await self._refill.take(step)
+
+    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+        """End a hold with its cost: one round trip. False also when Redis lost the hold; reconcile mends that."""
+        async with self._turn():
+            return await scripts.end_hold(self._client, hold, cost_nanos)
+
+    async def void(self, hold: Hold) -> bool:
+        """End a hold that cost nothing: one round trip."""
+        async with self._turn():
+            return await scripts.end_hold(self._client, hold, 0)
+
+    async def restore_hold(self, hold: Hold) -> bool:
+        """Put a lost hold back: one round trip. False also for one that was ended in the last minutes."""
+        async with self._turn():
+            return await scripts.restore_hold(self._client, hold)
+
+    async def fetch_balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
+        """What stands against each window, all at one moment: one round trip."""
+        if not windows:
+            return ()
+        _assert_one_customer(windows)
+
+        async def step() -> tuple[Balance, ...]:
+            async with self._turn():
+                return await scripts.fetch_balances(self._client, windows)
+
+        return await self._refill.take(step)
+
+    async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
+        """Ids of the customer's open holds, with the moment each was placed (to the microsecond)."""
+        async with self._turn():
+            records = await self._client.hgetall(CustomerKeys(customer).holds)
+        return {unescape(str(hold_id)): placed_at_of(str(record)) for hold_id, record in records.items()}
+
+    async def fetch_customers(self) -> tuple[str, ...]:
+        """Customers that have open holds, sorted. Walks all keys: for the reconcile loop, not for a request."""
+        async with self._turn():
+            keys = {key async for key in self._client.scan_iter(match=HOLDS_PATTERN, count=_SCAN_COUNT)}
+        return tuple(sorted(customer_of(key) for key in keys))
+
+    async def check(self) -> None:
+        """Write a short-lived key: a replica, a full memory and a failed disk all show."""
+        async with self._turn():
+            await self._client.set(CHECK_KEY, "1", ex=CHECK_TTL_S)
+
+    async def close(self) -> None:
+        """Stop fillings and close connections."""
+        await self._refill.close()
+        await self._client.aclose()
+
+    async def _fill(self, snapshot: Snapshot) -> None:
+        async with self._turn():
+            await scripts.fill_windows(self._client, snapshot, self._clock.now())
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and let only the port's error out."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
+        try:
+            yield
+        except (RedisError, OSError) as error:  # OSError: TimeoutError and what sockets raise
+            raise BudgetStoreUnavailable(f"Redis: {error}") from error
+        finally:
+            self._turns.release()
+
+
+def _open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisClient:
+    # redis-py would try again by itself; a caller that waits for a decision is told at once instead.
+    retry = Retry(NoBackoff(), 0)
+    for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
+        if url.startswith(cluster_scheme):
+            return RedisCluster.from_url(
+                scheme + url.removeprefix(cluster_scheme),
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                max_connections=connections_max,
+                retry=retry,
+                decode_responses=True,
+                protocol=2,
+            )
+    if not url.startswith(_SCHEMES):
+        raise ValueError("a budget store in Redis has a redis://, rediss://, unix:// or redis+cluster:// URL")
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        max_connections=connections_max,
+        retry=retry,
+        decode_responses=True,
+        protocol=2,
+    )
+
+
+def _assert_one_customer(windows: tuple[Window, ...]) -> None:
+    assert len({window.customer for window in windows}) == 1, windows
+
+
+def _assert_placeable(hold: Hold, windows: tuple[Window, ...]) -> None:
+    assert all(window.customer == hold.customer for window in windows), (hold, windows)
+    assert hold.window_keys == {window.period: window.key for window in windows}, (hold, windows)

@@ -1,0 +1,133 @@
+"""Fill windows that a store does not know with what the ledger knows of them, once, however many ask.
+
+Used by both stores: a step (place a hold, read balances) raises UnknownWindows, Refill reads the ledger, has the
+store apply what it read, and takes the step again. A store applies a Snapshot by these rules, in one atomic step:
+
+1. A window that is known by now is left alone: set, never added (two replicas that fill at once fill once).
+2. captured = the ledger's booked spend. held = the amounts of all holds in the store that name the window.
+3. A hold that the ledger says is open and the store lacks is put back first, with its idempotency key, and counts in
+   the windows that it names, those just filled and those that were known; so each hold counts once in each window.
+4. ... unless the store ended it in the last ENDED_TTL_S seconds. The ledger ends a hold before the store does, so a
+   hold that is open in the snapshot was ended after the snapshot was read: its cost is not in the spend that was
+   read, and is added to the windows being filled.
+5. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
+   yet captured looks the same, and is then counted with its cost until refilled: refused too early, never too late.)
+
+What this cannot see: a hold placed just before a wipe and recorded in the ledger just after the refill. Until
+reconcile puts it back (restore_hold) the store lacks its amount; ended before that, it lacks its cost.
+LedgerUnavailable leaves it, and BudgetStoreUnavailable when windows vanish as fast as they are filled.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.ports import SpendSource
+
+# How long a store remembers that it ended a hold: longer than a ledger takes to answer plus a delayed call.
+ENDED_TTL_S = 300
+
+# A window can vanish again between its filling and the next try only when the store is wiped right then.
+_FILLS_MAX = 3
+
+# The ledger is read again while holds end under the reading; a read takes milliseconds.
+_READS_MAX = 5
+
+T = TypeVar("T")
+
+
+class UnknownWindows(Exception):
+    """The step touched nothing, because these windows are not in the store. It never leaves this room."""
+
+    def __init__(self, windows: tuple[Window, ...]) -> None:
+        super().__init__(f"{len(windows)} windows are unknown")
+        self.windows = windows
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the ledger knew at one moment. No cost is in `captured_nanos` of a hold that is in `open_holds`."""
+
+    customer: str
+    windows: tuple[Window, ...]
+    captured_nanos: Mapping[tuple[Period, str], int]
+    open_holds: tuple[Hold, ...]
+
+    def captured_in(self, window: Window) -> int:
+        """Booked spend; never below zero: a credit is no budget."""
+        return max(0, self.captured_nanos.get((window.period, window.key), 0))
+
+
+async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Snapshot:
+    """Read spend and open holds of one customer as if at one moment.
+
+    The port reads them apart. A hold that ends in between would be in neither or in both; so the holds are read before
+    and after the spend, until none ended. On a ledger that never rests the holds from before are taken: that counts
+    a hold twice at most, never not at all.
+
+    Raises:
+        LedgerUnavailable: the source did not answer.
+    """
+    customer = windows[0].customer
+    after = await source.fetch_open_holds(customer)
+    for _ in range(_READS_MAX):
+        before = after
+        spend = await source.fetch_spend(windows)
+        after = await source.fetch_open_holds(customer)
+        if {hold.id for hold in before} <= {hold.id for hold in after}:
+            return Snapshot(customer, windows, spend.captured_nanos, after)
+    return Snapshot(customer, windows, spend.captured_nanos, before)
+
+
+class Refill:
+    """Takes steps of a store, filling windows when a step says that they are unknown. `apply` is the store's."""
+
+    def __init__(self, source: SpendSource, apply: Callable[[Snapshot], Awaitable[None]]) -> None:
+        self._source = source
+        self._apply = apply
+        self._running: dict[tuple[Window, ...], asyncio.Task[None]] = {}
+
+    async def take(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Take the step; where it raises UnknownWindows, fill them and take it again.
+
+        Raises:
+            LedgerUnavailable: the source did not answer.
+            BudgetStoreUnavailable: the store did not, or loses windows as fast as they are filled.
+        """
+        for _ in range(_FILLS_MAX):
+            try:
+                return await step()
+            except UnknownWindows as unknown:
+                await self._fill_once(unknown.windows)
+        try:
+            return await step()
+        except UnknownWindows:
+            raise BudgetStoreUnavailable("the budget store loses windows as fast as they are filled") from None
+
+    async def close(self) -> None:
+        """Stop what is being filled."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fill_once(self, windows: tuple[Window, ...]) -> None:
+        """Fill, or wait for whoever is filling the same. A caller that leaves does not stop the others' filling."""
+        task = self._running.get(windows)
+        if task is None:
+            task = asyncio.create_task(self._fill(windows))
+            self._running[windows] = task
+            task.add_done_callback(lambda done: self._forget(windows, done))
+        await asyncio.shield(task)
+
+    async def _fill(self, windows: tuple[Window, ...]) -> None:
+        await self._apply(await fetch_snapshot(self._source, windows))
+
+    def _forget(self, windows: tuple[Window, ...], done: asyncio.Task[None]) -> None:
+        del self._running[windows]
+        if not done.cancelled():
+            done.exception()  # every waiter has it; with no waiter left nobody needs it
