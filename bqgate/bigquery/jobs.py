@@ -1,0 +1,152 @@
+"""Ask BigQuery for dry runs and jobs: the BigQuery port over an Upstream.
+
+Called by admission (dry_run) and settlement (fetch_job, find_job); calls jobs.insert, jobs.get and jobs.list
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain values, or the port's errors:
+4xx, also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer that is not JSON is
+UpstreamUnavailable. Answers are read within bounds.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.principal import Credential
+from bqgate.ports import Upstream
+from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
+from bqgate.wire.query_request import HOLD_LABEL
+
+# A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
+DRY_RUN_TIMEOUT_S = 30.0
+_JOB_TIMEOUT_S = 30.0
+_ANSWER_BYTES_MAX = 32 * 1024 * 1024
+_REFUSAL_BYTES_MAX = 256 * 1024
+_PAGE_JOBS = 200
+_PAGES_MAX = 100
+# BigQuery's clock and ours differ; a job may seem older than its hold.
+_CLOCK_SKEW = timedelta(minutes=2)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class GoogleBigQuery:
+    """The gate's own calls."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
+        """Ask what a query would process; see ports.BigQuery."""
+        call = Call(
+            "POST",
+            f"/bigquery/v2/projects/{_segment(project_id)}/jobs",
+            "prettyPrint=false",
+            (("Content-Type", "application/json; charset=UTF-8"),),
+            json.dumps(body, ensure_ascii=False).encode(),
+        )
+        job = await self._ask(call, credential, timeout_s=DRY_RUN_TIMEOUT_S)
+        configuration = body.get("configuration")
+        query = configuration.get("query") if isinstance(configuration, dict) else None
+        sql = query.get("query") if isinstance(query, dict) else None
+        return estimate_from(job, sql=sql if isinstance(sql, str) else "")
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+        """What a job used, None while it runs; see ports.BigQuery."""
+        path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}"
+        params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
+        try:
+            document = await self._ask(Call("GET", path, urlencode(params)), credential, timeout_s=_JOB_TIMEOUT_S)
+        except UpstreamRefused as refusal:
+            if refusal.status == 404:
+                raise JobNotFound(f"Not found: Job {job.project_id}:{job.job_id}") from refusal
+            raise
+        return usage_from(document)
+
+    async def find_job(
+        self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
+    ) -> JobRef | None:
+        """The job that bears a hold's label; see ports.BigQuery.
+
+        Looks among everybody's jobs; a caller who may not list those is asked for its own, where its job must be.
+        """
+        params = {
+            "projection": "full",
+            "minCreationTime": str((since - _CLOCK_SKEW - _EPOCH) // timedelta(milliseconds=1)),
+            "maxResults": str(_PAGE_JOBS),
+            "prettyPrint": "false",
+        }
+        try:
+            return await self._find(project_id, hold_id, params | {"allUsers": "true"}, credential)
+        except UpstreamRefused as refusal:
+            if refusal.status != 403 or credential is None:
+                raise
+        return await self._find(project_id, hold_id, params, credential)
+
+    async def _find(
+        self, project_id: str, hold_id: str, params: dict[str, str], credential: Credential | None
+    ) -> JobRef | None:
+        path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
+        for _ in range(_PAGES_MAX):
+            page = await self._ask(Call("GET", path, urlencode(params)), credential, timeout_s=_JOB_TIMEOUT_S)
+            found = _labelled(page, hold_id.lower())
+            if found is not None:
+                return found
+            if page.get("unreachable"):
+                raise UpstreamUnavailable("A region did not list its jobs.")
+            token = page.get("nextPageToken")
+            if not isinstance(token, str) or not token:
+                return None
+            params = params | {"pageToken": token}
+        raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
+
+    async def _ask(self, call: Call, credential: Credential | None, *, timeout_s: float) -> Mapping[str, Any]:
+        answer = await self._upstream.exchange(call, credential=credential or Credential(), read_timeout_s=timeout_s)
+        is_refusal = 400 <= answer.status < 500
+        body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)
+        if is_refusal:
+            raise UpstreamRefused(answer.status, body, answer.header("content-type") or "application/json")
+        if not 200 <= answer.status < 300:
+            raise UpstreamUnavailable(f"BigQuery answered {answer.status}.")
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise UpstreamUnavailable("BigQuery's answer is not a JSON object.")
+        return document
+
+
+async def _read(answer: Answer, bytes_max: int) -> bytes:
+    if isinstance(answer.body, bytes):
+        return answer.body
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in answer.body:
+            size += len(chunk)
+            if size > bytes_max:
+                raise UpstreamUnavailable(f"BigQuery's answer is larger than {bytes_max} bytes.")
+            chunks.append(chunk)
+    finally:
+        close = getattr(answer.body, "aclose", None)
+        if close is not None:
+            await close()
+    return b"".join(chunks)
+
+
+def _labelled(page: Mapping[str, Any], label: str) -> JobRef | None:
+    """The job of a page that bears the label. Children of scripts are not listed, so it is the parent."""
+    jobs = page.get("jobs")
+    for job in jobs if isinstance(jobs, list) else ():
+        labels = (job.get("configuration") or {}).get("labels") or {}
+        if labels.get(HOLD_LABEL) == label:
+            return job_ref_from(job.get("jobReference") or {})
+    return None
+
+
+def _segment(text: str) -> str:
+    """One segment of a path. Project ids of a domain ("example.com:project") keep their colon."""
+    return quote(text, safe=":")

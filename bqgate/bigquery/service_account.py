@@ -1,0 +1,99 @@
+"""Call BigQuery in the gate's own name, with a token that is fetched before anybody waits for it.
+
+Used as HttpUpstream's credentials; app runs `keep_fresh` as a background task as long as the gate lives. Tokens come
+from google-auth, which blocks, so it works in a thread. A token is renewed five minutes before it ends; while none is
+valid every call fails with UpstreamUnavailable before anything is sent.
+
+With one identity for all callers BigQuery no longer tells them apart: jobs, cached results and anonymous tables are
+shared (https://cloud.google.com/bigquery/docs/cached-results), so whoever may use the gate may see them.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import google.auth
+import google.auth.exceptions
+import google.auth.transport.requests
+from google.oauth2 import service_account
+
+from bqgate.bigquery.credentials import without_credentials
+from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.domain.principal import Credential
+from bqgate.ports import Clock, Journal
+from bqgate.wire.exchange import Call
+
+SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.com/auth/cloud-platform")
+# Google's tokens live for an hour; five minutes are many retries.
+_RENEW_BEFORE = timedelta(minutes=5)
+_RETRY_S = 10
+_PAUSE_MIN_S = 1
+
+
+class TokenSource(Protocol):
+    """What google.auth's credentials offer and this module needs. `expiry` is naive UTC; None: it never ends."""
+
+    token: str | None
+    expiry: datetime | None
+
+    def refresh(self, request: google.auth.transport.requests.Request) -> None:
+        """Fetch a new token; blocks."""
+
+
+class ServiceAccountCredentials:
+    """The gate's own token in every call."""
+
+    def __init__(self, source: TokenSource, clock: Clock, journal: Journal) -> None:
+        self._source = source
+        self._clock = clock
+        self._journal = journal
+        self._token: str | None = None
+        self._ends_at: datetime | None = None
+
+    def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the caller's is not used
+        """The call with the gate's token and without the caller's credentials."""
+        if self._token is None or (self._ends_at is not None and self._clock.now() >= self._ends_at):
+            raise UpstreamUnavailable("The gate has no valid token for BigQuery.", may_have_worked=False)
+        call = without_credentials(call)
+        return replace(call, headers=(*call.headers, ("Authorization", f"Bearer {self._token}")))
+
+    async def renew(self) -> bool:
+        """Fetch a token. False: it failed, and the old one stands."""
+        try:
+            await asyncio.to_thread(self._source.refresh, google.auth.transport.requests.Request())
+        except google.auth.exceptions.GoogleAuthError as error:
+            self._journal.note("token_not_renewed", error=type(error).__name__)
+            return False
+        expiry = self._source.expiry
+        self._token = self._source.token
+        self._ends_at = None if expiry is None else expiry.replace(tzinfo=UTC)
+        return True
+
+    async def keep_fresh(self) -> None:
+        """Renew the token for ever, each time before it ends."""
+        while True:
+            has_new = await self.renew()
+            await self._clock.sleep(self._pause_s() if has_new else _RETRY_S)
+
+    def _pause_s(self) -> float:
+        if self._ends_at is None:
+            return _RENEW_BEFORE.total_seconds()
+        return max((self._ends_at - self._clock.now() - _RENEW_BEFORE).total_seconds(), _PAUSE_MIN_S)
+
+
+def load_token_source(key_file: str | None) -> TokenSource:
+    """The credentials of a key file, or those of the machine (Application Default Credentials) where it is None.
+
+    Raises:
+        ValueError: the file is not a service account's key.
+        OSError: the file can not be read.
+        google.auth.exceptions.DefaultCredentialsError: the machine has none.
+    """
+    if key_file is None:
+        source, _ = google.auth.default(scopes=SCOPES)
+    else:
+        load = service_account.Credentials.from_service_account_file
+        source = load(key_file, scopes=SCOPES)  # type: ignore[no-untyped-call]  # google-auth declares no types
+    found: TokenSource = source
+    return found

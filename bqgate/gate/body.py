@@ -1,0 +1,137 @@
+"""Read request bodies: whole within a bound as JSON, or as a stream with its compression taken off.
+
+Called by the dispatch, upload and batch steps for the calls that the gate must understand. Leaves plain Python values,
+or BodyTooLarge and MalformedRequest (reason parseError). Bound: BigQuery takes query requests of up to 10 MB
+(https://cloud.google.com/bigquery/quotas#query_jobs); 12 MB leave room for a client's spacing. A compressed body is
+counted unpacked, so that a few kilobytes cannot become gigabytes.
+"""
+
+import json
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from bqgate.domain.errors import BodyTooLarge, MalformedRequest
+from bqgate.wire.exchange import Body, Call, without
+
+BODY_BYTES_MAX = 12 * 1024 * 1024
+_CHUNK_BYTES_MAX = 64 * 1024
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
+_BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
+
+
+async def read_json_object(call: Call, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any]:
+    """The JSON object in a call's body. Of a name that comes twice the last value counts, as in json.loads.
+
+    Raises:
+        BodyTooLarge: more than `bytes_max`, unpacked.
+        MalformedRequest: it is not a JSON object.
+    """
+    return parse_json_object(await read_bounded(plain_body(call), bytes_max=bytes_max))
+
+
+async def read_bounded(body: Body, *, bytes_max: int) -> bytes:
+    """All of a body.
+
+    Raises:
+        BodyTooLarge: more than `bytes_max`; the rest was not read.
+    """
+    if isinstance(body, bytes):
+        if len(body) > bytes_max:
+            raise BodyTooLarge(bytes_max)
+        return body
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in body:
+        size += len(chunk)
+        if size > bytes_max:
+            raise BodyTooLarge(bytes_max)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse_json_object(data: bytes) -> dict[str, Any]:
+    """A JSON text (RFC 8259, UTF-8) whose value is an object.
+
+    Raises:
+        MalformedRequest: it is something else.
+    """
+    try:
+        text = data.decode()
+        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate cannot be written again
+    except (ValueError, RecursionError):
+        raise MalformedRequest("Parse Error: the request body is not valid JSON.", reason="parseError") from None
+    if not isinstance(document, dict):
+        raise MalformedRequest("Parse Error: the request body must be a JSON object.", reason="parseError")
+    return document
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """The JSON text of a document, as it goes upstream."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def with_json(call: Call, document: Mapping[str, Any]) -> Call:
+    """The same call with another body; the headers that described the old one are gone."""
+    headers = (*without(call.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
+    return replace(call, headers=headers, body=json_bytes(document))
+
+
+def plain_body(call: Call) -> Body:
+    """A call's body with its Content-Encoding taken off.
+
+    Raises:
+        MalformedRequest: the encoding is neither gzip nor identity; when reading: the body is not gzip, or cut off.
+    """
+    encoding = (call.header("content-encoding") or "identity").strip().lower()
+    if encoding == "identity":
+        return call.body
+    if encoding not in {"gzip", "x-gzip"}:
+        raise MalformedRequest(f"Content-Encoding {encoding[:32]} is not supported; use gzip or none.")
+    return _unpacked(call.body)
+
+
+async def _unpacked(body: Body) -> AsyncIterator[bytes]:
+    """Gzip members one after the other (RFC 1952 section 2.2), in pieces of bounded size."""
+    unpacker = zlib.decompressobj(_GZIP)
+    is_inside = False
+    async for chunk in chunks_of(body):
+        packed = chunk
+        is_full = False  # the last piece was as long as allowed, so zlib may hold more without more input
+        while packed or is_full:
+            try:
+                piece = unpacker.decompress(packed, _CHUNK_BYTES_MAX)
+            except zlib.error:
+                raise MalformedRequest("The request body is not valid gzip.", reason="parseError") from None
+            is_inside = not unpacker.eof
+            is_full = is_inside and len(piece) == _CHUNK_BYTES_MAX
+            packed = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(_GZIP)
+            if piece:
+                yield piece
+    if is_inside:
+        raise MalformedRequest("The gzip request body is cut off.", reason="parseError")
+
+
+async def chunks_of(body: Body) -> AsyncIterator[bytes]:
+    """A body as a stream, whether it is one or not."""
+    if isinstance(body, bytes):
+        yield body
+        return
+    async for chunk in body:
+        yield chunk
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        raise ValueError("the number is too large")
+    return number

@@ -1,0 +1,162 @@
+"""Take multipart bodies apart (RFC 2046 section 5.1), in memory only as far as needed.
+
+Called by the upload step (multipart/related: first part read, the rest streamed) and the batch step (multipart/mixed).
+Leaves bytes, or MalformedRequest and BodyTooLarge. Lines may end in LF alone: googleapiclient and apitools (bq) write
+them so. A delimiter that opens a part is a whole line, never the beginning of one, so that both
+sides see the same parts.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.message import Message
+
+from bqgate.domain.errors import BodyTooLarge, MalformedRequest
+from bqgate.gate.body import chunks_of
+from bqgate.wire.exchange import Body, Headers
+
+_HEADER_BYTES_MAX = 32 * 1024
+_PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter
+_END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
+_BOUNDARY_CHARACTERS = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part: its headers and what stands below them."""
+
+    headers: Headers
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBody:
+    """A body whose first part is read. `rest` begins with the line break before the next delimiter.
+
+    `first_bytes` is how many bytes of the body stood before `rest`.
+    """
+
+    first: Part
+    first_bytes: int
+    rest: AsyncIterator[bytes]
+
+
+def boundary_of(content_type: str | None, subtype: str) -> str:
+    """The boundary that a multipart Content-Type names.
+
+    Raises:
+        MalformedRequest: it is another type, or names none.
+    """
+    header = Message()
+    header["Content-Type"] = content_type or ""
+    boundary = header.get_param("boundary")
+    if header.get_content_type() != f"multipart/{subtype}" or not isinstance(boundary, str):
+        raise MalformedRequest(f"Content-Type must be multipart/{subtype} with a boundary.", reason="badRequest")
+    if _BOUNDARY_CHARACTERS.fullmatch(boundary) is None:
+        raise MalformedRequest("The multipart boundary is malformed.", reason="badRequest")
+    return boundary
+
+
+async def open_first_part(body: Body, boundary: str, *, bytes_max: int) -> OpenedBody:
+    """Read up to the end of the first part and leave the rest unread.
+
+    Raises:
+        BodyTooLarge: what stands before the second delimiter is larger than `bytes_max`.
+        MalformedRequest: the body ends before it.
+    """
+    delimiter = _delimiter(boundary)
+    chunks = chunks_of(body)
+    seen = bytearray(b"\n")  # so that a delimiter at the very beginning is one after a line break, too
+    searched = 0
+    start: int | None = None
+    async for chunk in chunks:
+        seen += chunk
+        while (match := delimiter.search(seen, searched)) is not None:
+            if start is not None:
+                first = parse_part(bytes(seen[start : match.start()]))
+                return OpenedBody(first, match.start() - 1, _after(bytes(seen[match.start() :]), chunks))
+            if match["end"]:
+                raise _cut_off()
+            start = searched = match.end()
+        # A delimiter may be cut by the end of a chunk: look again from far enough before it.
+        searched = max(searched, len(seen) - len(boundary) - _PADDING_MAX - 8)
+        if len(seen) > bytes_max:
+            raise BodyTooLarge(bytes_max)
+    raise _cut_off()
+
+
+def split_parts(data: bytes, boundary: str, *, parts_max: int) -> tuple[Part, ...]:
+    """All parts of a whole body.
+
+    Raises:
+        MalformedRequest: no closing delimiter, no parts, or more than `parts_max`.
+    """
+    delimiter = _delimiter(boundary)
+    raw: list[bytes] = []
+    text = b"\n" + data
+    match = delimiter.search(text)
+    while match is not None and not match["end"]:
+        following = delimiter.search(text, match.end())
+        if following is None:
+            break
+        raw.append(text[match.end() : following.start()])
+        if len(raw) > parts_max:
+            raise MalformedRequest(f"The batch has more than {parts_max} calls.", reason="badRequest")
+        match = following
+    if match is None or not match["end"] or not raw:
+        raise _cut_off()
+    return tuple(parse_part(part) for part in raw)
+
+
+def parse_part(text: bytes) -> Part:
+    """Headers, an empty line, content. `text` begins with the break of the delimiter's line.
+
+    Raises:
+        MalformedRequest: a header has no colon or is not text, or the headers are too long.
+    """
+    match = _END_OF_HEADERS.search(text)
+    if match is None:
+        return Part(parse_headers(text), b"")
+    return Part(parse_headers(text[: match.start()]), text[match.end() :])
+
+
+def parse_headers(text: bytes) -> Headers:
+    """Header lines with their continuations joined.
+
+    Raises:
+        MalformedRequest: a line is not a header.
+    """
+    if len(text) > _HEADER_BYTES_MAX:
+        raise BodyTooLarge(_HEADER_BYTES_MAX)
+    headers: list[tuple[str, str]] = []
+    try:
+        lines = text.decode().replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError:
+        raise MalformedRequest("A part's headers are not UTF-8.", reason="badRequest") from None
+    for line in lines:
+        if not line.strip():
+            continue
+        if line[0] in " \t" and headers:
+            name, value = headers[-1]
+            headers[-1] = (name, f"{value} {line.strip()}")
+            continue
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip() or not line.isprintable():
+            raise MalformedRequest("A part has a malformed header.", reason="badRequest")
+        headers.append((name, value.strip()))
+    return tuple(headers)
+
+
+async def _after(seen: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield seen
+    async for chunk in chunks:
+        yield chunk
+
+
+def _cut_off() -> MalformedRequest:
+    return MalformedRequest("The multipart body is cut off or has no parts.", reason="badRequest")
+
+
+def _delimiter(boundary: str) -> re.Pattern[bytes]:
+    padding = rb"[ \t]{0,%d}" % _PADDING_MAX
+    return re.compile(rb"\r?\n--" + re.escape(boundary.encode()) + rb"(?:(?P<end>--)|" + padding + rb"(?=\r?\n))")

@@ -1,0 +1,53 @@
+"""Give a request its real verb, so that the gate and BigQuery judge the same one.
+
+Called by the dispatch step before anything else. googleapiclient sends a GET with more than 2,048 characters of URL as
+a POST with X-HTTP-Method-Override: GET and the query string as a form body; old HTTP stacks send PATCH that way. The
+override is carried out here and its header taken off: what goes upstream is the verb that was judged, with the form in
+the query string where Google too would read it, so that no later step has to look for parameters in two places.
+
+Errors: MalformedRequest (two different overrides, a form that is not one), UnsupportedRequest ($httpMethod and the
+like, which do the same from inside the URL), BodyTooLarge.
+"""
+
+from dataclasses import replace
+
+from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
+from bqgate.gate.body import plain_body, read_bounded
+from bqgate.wire.exchange import Call, without
+from bqgate.wire.query_string import split_query
+
+# Google reads the first; the others are common elsewhere and would be a second opinion about the verb.
+_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_VERBS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+# Google's front end takes URLs of 16 KiB (https://cloud.google.com/bigquery/quotas); a form may be that query string.
+_FORM_BYTES_MAX = 16 * 1024
+_FORM_TYPE = "application/x-www-form-urlencoded"
+_FORM_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "expect"})
+_KNOWN_SYSTEM_PARAMETERS = frozenset({"$.xgafv"})
+
+
+async def with_real_verb(call: Call) -> Call:
+    """The call as it is meant, without any override."""
+    overrides = {value.strip().upper() for key, value in call.headers if key.lower() in _OVERRIDES}
+    if overrides:
+        call = await _overridden(call, overrides)
+    for name, _ in split_query(call.query):
+        if name.startswith("$") and name not in _KNOWN_SYSTEM_PARAMETERS:
+            raise UnsupportedRequest(f"bqgate does not pass on the URL parameter {name[:64]}.")
+    return call
+
+
+async def _overridden(call: Call, overrides: set[str]) -> Call:
+    verb = overrides.pop()
+    if overrides or verb not in _VERBS or call.method not in {verb, "POST"}:
+        raise MalformedRequest("X-HTTP-Method-Override must name one verb, on a POST.", reason="badRequest")
+    headers = without(call.headers, _OVERRIDES)
+    if verb != "GET" or call.method == "GET":
+        return replace(call, method=verb, headers=headers)
+    form = await read_bounded(plain_body(call), bytes_max=_FORM_BYTES_MAX)
+    if form and not (call.header("content-type") or "").lower().startswith(_FORM_TYPE):
+        raise MalformedRequest(f"The body of an overridden GET must be {_FORM_TYPE}.", reason="badRequest")
+    if not form.isascii() or not form.decode("ascii", "replace").isprintable():
+        raise MalformedRequest("The form is not percent-encoded.", reason="badRequest")
+    query = "&".join(part for part in (call.query, form.decode().strip()) if part)
+    return replace(call, method="GET", query=query, headers=without(headers, _FORM_HEADERS), body=b"")

@@ -1,0 +1,130 @@
+"""Take the job out of a request, however it is packed: plain JSON, multipart with media, a resumable upload's start.
+
+Called by the dispatch step; leaves a Submission, which the query handler judges and sends on with another body. The
+media behind a multipart's first part is never read here: it streams from the caller to BigQuery when the forwarded
+call is sent, so a submission can be forwarded once.
+
+Upload protocols: https://cloud.google.com/bigquery/docs/reference/api-uploads (uploadType=multipart and resumable).
+uploadType=media carries no job configuration, without which BigQuery starts nothing, and the newer X-Goog-Upload-*
+protocol is used by no BigQuery client: both are refused, not guessed at. Errors: MalformedRequest, UnsupportedRequest,
+BodyTooLarge.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
+from bqgate.gate.body import (
+    BODY_BYTES_MAX,
+    json_bytes,
+    parse_json_object,
+    plain_body,
+    read_bounded,
+    read_json_object,
+    with_json,
+)
+from bqgate.gate.multipart import OpenedBody, boundary_of, open_first_part
+from bqgate.wire.exchange import Call, without
+from bqgate.wire.query_string import values_of
+
+Forward = Callable[[Mapping[str, Any]], Call]
+
+_LENGTH_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
+_PLAIN_TRANSFER = frozenset({"7bit", "8bit", "binary"})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job as it was submitted. `forward` builds the call that submits another document in its place, once."""
+
+    document: Mapping[str, Any]
+    forward: Forward
+
+
+async def read_submission(call: Call) -> Submission:
+    """The JSON body of jobs.insert or jobs.query."""
+    refuse_foreign_format(call)
+    return Submission(await read_json_object(call), lambda document: with_json(call, document))
+
+
+async def read_upload(call: Call) -> Submission:
+    """The job at the beginning of an upload."""
+    refuse_foreign_format(call)
+    if values_of(call.query, "upload_protocol") or any(
+        key.lower().startswith("x-goog-upload-") for key, _ in call.headers
+    ):
+        raise UnsupportedRequest("bqgate takes uploads by uploadType=multipart and uploadType=resumable only.")
+    if values_of(call.query, "upload_id"):
+        raise MalformedRequest("upload_id belongs to the PUT requests of an upload.", field="upload_id")
+    match values_of(call.query, "uploadType"):
+        case ("resumable",):
+            return await _read_resumable(call)
+        case ("multipart",):
+            return await _read_multipart(call)
+        case ("media",):
+            message = "Required parameter is missing: configuration (uploadType=media carries none)"
+            raise MalformedRequest(message, reason="required", field="configuration")
+        case _:
+            raise MalformedRequest("uploadType must be multipart or resumable.", field="uploadType")
+
+
+def check_chunk(call: Call) -> None:
+    """Return when a PUT or DELETE belongs to an upload that has begun, so that its job was judged then.
+
+    Raises:
+        MalformedRequest: it does not; BigQuery might take it for a new job.
+    """
+    if len(values_of(call.query, "upload_id")) != 1 or set(values_of(call.query, "uploadType")) - {"resumable"}:
+        raise MalformedRequest("A chunk of a resumable upload needs its upload_id.", field="upload_id")
+
+
+def refuse_foreign_format(call: Call) -> None:
+    """Return when the answer to this call will be JSON as the gate reads it.
+
+    Raises:
+        MalformedRequest: alt, callback or $.xgafv ask for another format.
+    """
+    if any(alt != "json" for alt in values_of(call.query, "alt")):
+        raise MalformedRequest("Only alt=json is supported where a job is submitted.", field="alt")
+    for name in ("callback", "$.xgafv"):
+        if values_of(call.query, name):
+            raise MalformedRequest(f"{name} is not supported where a job is submitted.", field=name)
+
+
+async def _read_resumable(call: Call) -> Submission:
+    data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
+    document = parse_json_object(data) if data.strip() else {}
+    return Submission(document, lambda other: with_json(call, other))
+
+
+async def _read_multipart(call: Call) -> Submission:
+    boundary = boundary_of(call.header("content-type"), "related")
+    opened = await open_first_part(plain_body(call), boundary, bytes_max=BODY_BYTES_MAX)
+    for name, value in opened.first.headers:
+        if name.lower() == "content-transfer-encoding" and value.lower() not in _PLAIN_TRANSFER:
+            raise MalformedRequest(f"Content-Transfer-Encoding {value[:32]} is not supported for the job's part.")
+    document = parse_json_object(opened.first.content)
+    return Submission(document, lambda other: _with_first_part(call, boundary, opened, other))
+
+
+def _with_first_part(call: Call, boundary: str, opened: OpenedBody, document: Mapping[str, Any]) -> Call:
+    """The same upload with another job in its first part. The other parts follow as they come from the caller."""
+    kept = without(opened.first.headers, {"content-length", "content-type"})
+    lines = [
+        f"--{boundary}",
+        "Content-Type: application/json; charset=UTF-8",
+        *(f"{key}: {value}" for key, value in kept),
+    ]
+    head = "\r\n".join((*lines, "", "")).encode() + json_bytes(document)
+    headers = (*without(call.headers, _LENGTH_HEADERS), ("Content-Type", f'multipart/related; boundary="{boundary}"'))
+    length = call.header("content-length")
+    if length is not None and length.isdecimal() and call.header("content-encoding") is None:
+        headers = (*headers, ("Content-Length", str(int(length) - opened.first_bytes + len(head))))
+    return replace(call, headers=headers, body=_joined(head, opened.rest))
+
+
+async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in rest:
+        yield chunk
