@@ -1,0 +1,69 @@
+"""Give tests every BudgetStore, one row each: the fixture `scene`, an empty store over an empty ledger."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import pytest
+
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.budget import Window
+from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.ports import BudgetStore
+from tests.support.manual_clock import ManualClock
+from tests.support.spend_book import SpendBook
+
+Factory = Callable[[SpendBook, ManualClock], BudgetStore]
+
+
+def _memory(_request: pytest.FixtureRequest) -> Factory:
+    return MemoryBudgetStore
+
+
+def _redis(request: pytest.FixtureRequest) -> Factory:
+    url: str = request.getfixturevalue("redis_url")
+    return lambda book, clock: RedisBudgetStore.open(url, book, clock, timeout_s=5)
+
+
+def _redis_cluster(request: pytest.FixtureRequest) -> Factory:
+    url: str = request.getfixturevalue("redis_cluster_url")
+    return lambda book, clock: RedisBudgetStore.open(url, book, clock, timeout_s=5)
+
+
+STORES = {"memory": _memory, "redis": _redis, "redis cluster": _redis_cluster}
+
+
+class Scene(NamedTuple):
+    """A store, the ledger below it, the time, and how another store over the same is made."""
+
+    store: BudgetStore
+    book: SpendBook
+    clock: ManualClock
+    make: Factory
+
+    async def run(self, hold: Hold, windows: tuple[Window, ...]) -> None:
+        """Place a hold and record it, as admission does."""
+        assert (await self.store.place_hold(hold, windows)).outcome is PlacementOutcome.PLACED
+        self.book.open_hold(hold)
+
+    @asynccontextmanager
+    async def wiped(self) -> AsyncIterator[BudgetStore]:
+        """The store after everything in it was lost."""
+        if isinstance(self.store, RedisBudgetStore):
+            await self.store._client.flushall()
+            yield self.store
+            return
+        fresh = self.make(self.book, self.clock)
+        yield fresh
+        await fresh.close()
+
+
+@pytest.fixture(params=STORES.keys())
+async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """A store, empty, over a ledger, empty."""
+    make = STORES[request.param](request)
+    book, clock = SpendBook(), ManualClock()
+    store = make(book, clock)
+    yield Scene(store, book, clock, make)
+    await store.close()
