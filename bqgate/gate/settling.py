@@ -1,0 +1,47 @@
+"""Hand what was seen of an answer to settlement, off the caller's path (step 10 begins).
+
+Called by the forwarder and the handler, once for each admitted query; calls the Settler (cost known, or nothing ran)
+or the Poller (somebody must ask). Returns at once: the caller's answer never waits for the books. `drain` is for an
+orderly shutdown; what a crash loses here is an open hold in the ledger, which reconcile picks up.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, assert_never
+
+from bqgate.admission.admit import Admitted
+from bqgate.domain.principal import Principal
+from bqgate.gate.outcome import AskLater, Known, NothingRan, Verdict
+from bqgate.settlement.poller import Poller
+from bqgate.settlement.settle import Settler
+
+
+class Settling:
+    """Starts the end of each hold."""
+
+    def __init__(self, settler: Settler, poller: Poller) -> None:
+        self._settler = settler
+        self._poller = poller
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    def begin(self, admitted: Admitted, verdict: Verdict, principal: Principal) -> None:
+        """Settle, void or watch the hold of an admitted query."""
+        match verdict:
+            case Known(usage=usage):
+                self._start(self._settler.settle(admitted.hold, usage))
+            case NothingRan():
+                self._start(self._settler.void(admitted.hold))
+            case AskLater(job=job):
+                self._poller.watch(admitted.hold, principal.credential, job=job)
+            case _:
+                assert_never(verdict)
+
+    async def drain(self) -> None:
+        """Return when nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _start(self, ending: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.ensure_future(ending)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)

@@ -1,0 +1,274 @@
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bqgate.admission.admit import Admission, Admitted, Refused
+from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.sizing import HoldRules, UnknownEstimate
+from bqgate.admission.slots import SlotBook
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.domain.decision import Forward, RejectReason, Throttle
+from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.job import Estimate, JobRef, QueryRequest, Usage
+from bqgate.domain.pricing import PriceList, PricingModel
+from bqgate.domain.principal import Credential, Principal
+from bqgate.domain.tier import Customer, Mode, Tier
+from bqgate.domain.units import GIB, TIB
+from bqgate.ledger import SqlLedger
+from bqgate.wire.query_request import parse_insert, parse_query
+from tests.support.manual_clock import ManualClock
+
+USD = 10**9
+# 10 GiB cost exactly ten cents.
+PRICES = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=10_240_000_000, nanos_per_slot_hour=0)
+TIER = Tier("standard", daily_nanos=5 * USD, monthly_nanos=50 * USD, emergency_nanos=10 * USD)
+ACME = Customer("acme", TIER)
+ANN = Principal("acme", "ann")
+TEN_GIB = Estimate(10 * GIB, "SELECT", 1)
+
+
+class Silence:
+    """A Journal for tests that look at values instead."""
+
+    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
+        pass
+
+    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
+        pass
+
+    def note(self, event: str, /, **fields: object) -> None:
+        pass
+
+
+@dataclass
+class DryRuns:
+    """BigQuery as far as admission asks it: answers each dry run with what `says` holds at the moment."""
+
+    says: Estimate | Exception = TEN_GIB
+    asked: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
+        self.asked += 1
+        await self.gate.wait()
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+        raise AssertionError("admission asks after no job")
+
+    async def find_job(
+        self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
+    ) -> JobRef | None:
+        raise AssertionError("admission looks for no job")
+
+
+@dataclass
+class Scene:
+    clock: ManualClock
+    ledger: SqlLedger
+    budgets: MemoryBudgetStore
+    bigquery: DryRuns
+
+    def admission(self, rules: HoldRules | None = None) -> Admission:
+        numbers = itertools.count(1)
+        return Admission(
+            estimator=Estimator(self.bigquery, self.clock, Silence(), EstimateCaching(ttl_s=60, max_entries=2)),
+            budgets=self.budgets,
+            ledger=self.ledger,
+            clock=self.clock,
+            journal=Silence(),
+            prices=PRICES,
+            rules=rules or HoldRules(headroom_ppm=0),
+            hold_ttl_s=86_400,
+            new_id=lambda: f"hold{next(numbers)}",
+            slots=SlotBook(self.ledger),
+        )
+
+    async def submit(
+        self, admission: Admission, request: QueryRequest, customer: Customer = ACME
+    ) -> Admitted | Refused:
+        estimate = await admission.estimate(request, ANN)
+        return await admission.admit(request, ANN, customer, estimate)
+
+    async def held_nanos(self) -> int:
+        return (await self.budgets.fetch_balances(ACME.windows(self.clock.now())))[0].held_nanos
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    clock = ManualClock()
+    ledger = await SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db", clock)
+    bigquery = DryRuns()
+    bigquery.gate.set()
+    yield Scene(clock, ledger, MemoryBudgetStore(ledger, clock), bigquery)
+    await ledger.close()
+
+
+def insert(sql: str = "SELECT a FROM d.t", job_id: str | None = None, **query: Any) -> QueryRequest:
+    reference = {"jobId": job_id} if job_id else {}
+    request = parse_insert("p", {"jobReference": reference, "configuration": {"query": {"query": sql, **query}}})
+    assert request is not None
+    return request
+
+
+async def test_an_admitted_query_is_held_and_recorded_before_anyone_forwards_it(scene: Scene) -> None:
+    """Invariant 1: budget and ledger both know the hold, and it covers what BigQuery may bill."""
+    admitted = await scene.submit(scene.admission(), insert())
+    assert isinstance(admitted, Admitted)
+    assert (Forward(), 10 * GIB, 100_000_000) == (
+        admitted.decision,
+        admitted.size.maximum_bytes_billed,
+        admitted.hold.amount_nanos,
+    )
+    assert await scene.held_nanos() == 100_000_000
+    assert (admitted.hold,) == await scene.ledger.fetch_open_holds("acme")
+    assert admitted.hold.job == JobRef("p", "bqgate_hold1")
+
+
+async def test_the_limit_admits_exactly_what_it_pays_for(scene: Scene) -> None:
+    """Invariant 2: of 60 queries of ten cents at five dollars, 50 are admitted and the last ones are throttled."""
+    admission = scene.admission()
+    outcomes = await asyncio.gather(*(scene.submit(admission, insert()) for _ in range(60)))
+    admitted = [outcome for outcome in outcomes if isinstance(outcome, Admitted)]
+    assert (50, 5 * USD) == (len(admitted), await scene.held_nanos())
+    assert {Forward(), Throttle(2_000)} == {outcome.decision for outcome in admitted}
+    refusals = await scene.ledger.fetch_entries(EntryFilter(customer="acme", kind=EntryKind.REFUSAL))
+    assert [("reject", "budget_used_up", 0)] * 10 == [
+        (entry.decision, entry.reason, entry.cost_nanos) for entry in refusals.entries
+    ]
+
+
+async def test_a_query_dearer_than_a_whole_day_is_refused_without_touching_a_budget(scene: Scene) -> None:
+    """It could never run, and is told what would."""
+    scene.bigquery.says = Estimate(TIB, "SELECT", 1)
+    refused = await scene.submit(scene.admission(), insert())
+    assert isinstance(refused, Refused)
+    assert refused.reject.reason is RejectReason.QUERY_TOO_BIG
+    assert (500 * GIB, TIB) == (refused.cap_bytes, refused.bytes_at_most)
+    assert await scene.held_nanos() == 0
+
+
+async def test_the_callers_own_cap_is_never_widened(scene: Scene) -> None:
+    """The smaller of the caller's cap and the hold goes to BigQuery, and the hold shrinks with it."""
+    admitted = await scene.submit(scene.admission(), insert(maximumBytesBilled=str(GIB)))
+    assert isinstance(admitted, Admitted)
+    assert (GIB, 10_000_000) == (admitted.size.maximum_bytes_billed, admitted.hold.amount_nanos)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cap_bytes"),
+    [(UnknownEstimate.CAP, 100 * GIB), (UnknownEstimate.ALLOW, None), (UnknownEstimate.REJECT, "refused")],
+)
+async def test_an_unknown_estimate_follows_the_policy(
+    scene: Scene, policy: UnknownEstimate, cap_bytes: int | str | None
+) -> None:
+    """A script is capped, let run uncapped under the same hold, or refused."""
+    scene.bigquery.says = Estimate(0, "SCRIPT", 0, unknown_because="script")
+    outcome = await scene.submit(scene.admission(HoldRules(unknown=policy)), insert())
+    if isinstance(outcome, Refused):
+        assert cap_bytes == "refused"
+        assert outcome.reject.reason is RejectReason.UNKNOWN_ESTIMATE
+    else:
+        assert (cap_bytes, USD) == (outcome.size.maximum_bytes_billed, outcome.hold.amount_nanos)
+
+
+async def test_a_repeat_finds_the_first_attempts_hold(scene: Scene) -> None:
+    """The same job id twice is one hold, and says that it is a repeat."""
+    admission = scene.admission()
+    first = await scene.submit(admission, insert(job_id="mine"))
+    again = await scene.submit(admission, insert(job_id="mine"))
+    assert isinstance(first, Admitted)
+    assert isinstance(again, Admitted)
+    assert (False, True, first.hold.id) == (first.is_replay, again.is_replay, again.hold.id)
+    assert await scene.held_nanos() == 100_000_000
+
+
+async def test_observing_counts_everything_and_refuses_nothing(scene: Scene) -> None:
+    """Past the limit, observe mode forwards and says what enforcing would have done."""
+    scene.bigquery.says = Estimate(400 * GIB, "SELECT", 1)
+    observed = replace(ACME, mode=Mode.OBSERVE)
+    admission = scene.admission()
+    decisions = [await scene.submit(admission, insert(), observed) for _ in range(2)]
+    assert [None, RejectReason.BUDGET_USED_UP] == [
+        outcome.decision.would_reject
+        for outcome in decisions
+        if isinstance(outcome, Admitted) and isinstance(outcome.decision, Forward)
+    ]
+    assert await scene.held_nanos() == 8 * USD
+
+
+async def test_an_invalid_query_is_refused_or_left_to_fail_as_at_google(scene: Scene) -> None:
+    """jobs.query answers 4xx; jobs.insert is forwarded under a cap and its job fails, which is free."""
+    scene.bigquery.says = UpstreamRefused(400, b"{}")
+    admission = scene.admission()
+    with pytest.raises(UpstreamRefused):
+        await scene.submit(admission, parse_query("p", {"query": "SELECT nonsense"}))
+    admitted = await scene.submit(admission, insert())
+    assert isinstance(admitted, Admitted)
+    assert admitted.estimate.unknown_because == "dry_run_refused"
+
+
+async def test_a_bad_token_is_told_to_both_methods(scene: Scene) -> None:
+    """401 concerns the caller, not the query: nothing is forwarded or held."""
+    scene.bigquery.says = UpstreamRefused(401, b"{}")
+    with pytest.raises(UpstreamRefused):
+        await scene.submit(scene.admission(), insert())
+    assert await scene.held_nanos() == 0
+
+
+async def test_a_ledger_that_cannot_record_stops_the_query(scene: Scene) -> None:
+    """Nothing is forwarded that the ledger does not know, and the hold is given back."""
+    admission = scene.admission()
+    estimate = await admission.estimate(insert(), ANN)
+    await scene.budgets.fetch_balances(ACME.windows(scene.clock.now()))  # filled while the ledger is there
+    await scene.ledger.close()
+    with pytest.raises(LedgerUnavailable):
+        await admission.admit(insert(), ANN, ACME, estimate)
+    assert await scene.held_nanos() == 0
+
+
+async def test_identical_queries_share_one_dry_run_and_a_failure_is_not_kept(scene: Scene) -> None:
+    """Single flight; the answer lives a minute; an error is asked again by the next."""
+    scene.bigquery.gate.clear()
+    admission = scene.admission()
+    together = [asyncio.ensure_future(admission.estimate(insert(), ANN)) for _ in range(5)]
+    scene.bigquery.gate.set()
+    await asyncio.gather(*together)
+    await admission.estimate(insert(), ANN)
+    assert scene.bigquery.asked == 1
+    scene.clock.advance(61)
+    scene.bigquery.says = UpstreamUnavailable("gone")
+    for expected in (2, 3):
+        with pytest.raises(UpstreamUnavailable):
+            await admission.estimate(insert(), ANN)
+        assert scene.bigquery.asked == expected
+
+
+async def test_the_estimate_cache_is_bounded(scene: Scene) -> None:
+    """Past its size the oldest estimate goes and is asked again."""
+    admission = scene.admission()
+    for sql in ("SELECT 1", "SELECT 2", "SELECT 3", "SELECT 1"):
+        await admission.estimate(insert(sql), ANN)
+    assert scene.bigquery.asked == 4
+
+
+async def test_a_caller_that_leaves_does_not_take_the_others_estimate(scene: Scene) -> None:
+    """Followers get the answer when the leader is gone."""
+    scene.bigquery.gate.clear()
+    admission = scene.admission()
+    leader = asyncio.ensure_future(admission.estimate(insert(), ANN))
+    follower = asyncio.ensure_future(admission.estimate(insert(), ANN))
+    while not scene.bigquery.asked:
+        await scene.clock.sleep(0)
+    leader.cancel()
+    scene.bigquery.gate.set()
+    assert await follower == TEN_GIB
