@@ -38,7 +38,7 @@ class Timing(Declaration):
 COUNTERS = (
     Declaration("decisions_total", "Queries decided about.", ("decision", "reason", "mode")),
     Declaration("passed_total", "Calls passed through unheld, by why they cost nothing.", ("kind",)),
-    Declaration("holds_total", "What happened to holds: placed, replayed, captured, voided.", ("event",)),
+    Declaration("holds_total", "What happened to holds: placed, replayed, captured, voided, restored.", ("event",)),
     Declaration("overruns_total", "Jobs that cost more than their hold.", ("customer",)),
     Declaration("assumed_total", "Jobs booked at their hold because nobody could learn their cost.", ("customer",)),
     Declaration("booked_nanos_total", "Cost booked, in nano-dollars.", ("customer",)),
@@ -48,7 +48,8 @@ COUNTERS = (
     Declaration("estimate_cache_total", "Estimates wanted: hit, miss, joined (another asked the same).", ("result",)),
     Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
     Declaration("refused_calls_total", "Calls answered with an error of the gate's own, by its reason.", ("reason",)),
-    Declaration("shed_total", "Queries sent away because the gate itself had no room.", ("where",)),
+    Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
+    Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
 )
 
 HISTOGRAMS = (

@@ -1,0 +1,151 @@
+"""Book what a hold's job cost, then end the hold in the budgets: one attempt, safe to repeat.
+
+Called by settle and poller; calls the Ledger, then the BudgetStore. The ledger decides who was first (invariant 4), so
+several replicas may do this for one hold at once. What leaves: the entry that stands for the hold, or
+LedgerUnavailable with nothing changed in the budgets: try again. A budget store that is away is no error here: the
+entry is written, and reconcile captures the hold later. Amounts are nano-dollars.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from bqgate.domain.entry import Booking, Entry, EntryKind
+from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.pricing import PriceList
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+
+
+class Bookkeeper:
+    """Prices usage and books it. `on_usage` hears of each job booked for the first time: customer and usage."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        budgets: BudgetStore,
+        prices: PriceList,
+        clock: Clock,
+        journal: Journal,
+        on_usage: Callable[[str, Usage], None] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._budgets = budgets
+        self._prices = prices
+        self._clock = clock
+        self._journal = journal
+        self._on_usage = on_usage
+
+    async def settle(self, hold: Hold, usage: Usage) -> Entry | None:
+        """Book the job and capture its cost. None: nothing stands for this hold, it cost nothing.
+
+        Raises:
+            LedgerUnavailable: not booked, or unknown; call again.
+        """
+        if usage.outcome is Outcome.NEVER_RAN:
+            await self.void(hold)
+            return None
+        entry = self._entry_for(hold, usage)
+        match await self._ledger.book(entry):
+            case Booking.BOOKED:
+                self._tell(hold, entry, usage)
+                await self._end(hold, entry.cost_nanos)
+                return entry
+            case Booking.HOLD_ALREADY_BOOKED:
+                # Whoever booked it may have crashed before the capture, and may have booked another cost (assumed).
+                booked = await self._ledger.fetch_entry(hold.id)
+                if booked is not None:
+                    await self._end(hold, booked.cost_nanos)
+                return booked
+            case Booking.JOB_ALREADY_BOOKED:
+                await self._end(hold, 0)
+                return None
+
+    async def void(self, hold: Hold) -> None:
+        """End a hold whose query never ran.
+
+        Raises:
+            LedgerUnavailable: not closed, or unknown; call again.
+        """
+        await self._ledger.close_hold(hold.id)
+        await self._end(hold, 0)
+
+    async def _end(self, hold: Hold, cost_nanos: int) -> None:
+        try:
+            if cost_nanos:
+                is_ended, event = await self._budgets.capture(hold, cost_nanos), "captured"
+            else:
+                is_ended, event = await self._budgets.void(hold), "voided"
+        except BudgetStoreUnavailable:
+            self._journal.count("failures_total", system="budgets", step="settle")
+            return
+        if is_ended:
+            self._journal.count("holds_total", event=event)
+
+    def _entry_for(self, hold: Hold, usage: Usage) -> Entry:
+        cost_nanos, outcome = self._cost(hold, usage)
+        return Entry(
+            id=uuid.uuid4().hex,
+            kind=EntryKind.CHARGE,
+            customer=hold.customer,
+            principal=hold.principal,
+            project_id=hold.project_id,
+            booked_at=self._clock.now(),
+            window_keys=hold.window_keys,
+            outcome=outcome,
+            cost_nanos=cost_nanos,
+            hold_id=hold.id,
+            hold_nanos=hold.amount_nanos,
+            workload=hold.workload,
+            job=usage.job or hold.job,
+            decision=hold.decision,
+            estimate_bytes=hold.estimate_bytes,
+            estimate_nanos=hold.estimate_nanos,
+            bytes_processed=usage.bytes_processed,
+            bytes_billed=usage.bytes_billed or 0,
+            slot_ms=usage.slot_ms,
+            statement_type=usage.statement_type,
+            cache_hit=usage.cache_hit,
+            fingerprint=hold.fingerprint,
+        )
+
+    def _cost(self, hold: Hold, usage: Usage) -> tuple[int, Outcome]:
+        """The cost and the outcome to book. What cannot be known costs the hold, and is named so."""
+        if usage.outcome is Outcome.ASSUMED:
+            return hold.amount_nanos, Outcome.ASSUMED
+        job = usage.job or hold.job
+        try:
+            cost_nanos = self._prices.cost_of(_as_billed(usage), location=job.location if job else None)
+        except ValueError:  # bytes are hidden by row-level security
+            return hold.amount_nanos, Outcome.ASSUMED
+        return cost_nanos, usage.outcome
+
+    def _tell(self, hold: Hold, entry: Entry, usage: Usage) -> None:
+        """Count and log what was booked, once a hold."""
+        self._journal.count("booked_nanos_total", entry.cost_nanos, customer=hold.customer)
+        if entry.outcome is Outcome.ASSUMED:
+            self._journal.count("assumed_total", customer=hold.customer)
+            self._journal.note("cost_assumed", hold_id=hold.id, customer=hold.customer, cost_nanos=entry.cost_nanos)
+        if entry.is_overrun:
+            self._journal.count("overruns_total", customer=hold.customer)
+            self._journal.note(
+                "hold_overrun",
+                hold_id=hold.id,
+                customer=hold.customer,
+                hold_nanos=hold.amount_nanos,
+                cost_nanos=entry.cost_nanos,
+            )
+        if self._on_usage is not None and entry.outcome is not Outcome.ASSUMED:
+            self._on_usage(hold.customer, usage)
+
+
+def _as_billed(usage: Usage) -> Usage:
+    """A failed script is priced by what its parent sums up: statements that ran before the failing one stay billed.
+
+    Source: https://cloud.google.com/bigquery/docs/multi-statement-queries. A single failed statement bills nothing.
+    """
+    if usage.outcome is Outcome.FAILED and usage.statement_type == "SCRIPT":
+        return replace(usage, outcome=Outcome.STOPPED)
+    return usage

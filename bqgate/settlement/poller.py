@@ -1,0 +1,197 @@
+"""Ask after jobs until their end is known, then have it booked. It outlives the caller, never the process.
+
+Told by the gate (watch) when an answer did not tell the cost, and by reconcile after a restart; calls inquiry, the
+bookkeeper and the Ledger. Nothing leaves it but booked entries. Never forgets: whatever does not answer is asked again.
+Bounded: at most `workers` questions at once, at most `capacity` holds in memory; one that finds no room stays open in
+the ledger, from where reconcile brings it when there is room.
+"""
+
+import asyncio
+import heapq
+import itertools
+
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import JobRef, Usage
+from bqgate.domain.principal import Credential
+from bqgate.domain.units import MS_PER_S
+from bqgate.ports import BigQuery, Clock, Journal, Ledger
+from bqgate.settlement.bookkeeper import Bookkeeper
+from bqgate.settlement.inquiry import inquire
+from bqgate.settlement.watched import Patience, Watched
+
+DEFAULT_PATIENCE = Patience()
+
+# What is due within a millisecond is due: clocks do not sleep shorter.
+_DUE_WITHIN_S = 0.001
+
+
+class Poller:
+    """A schedule of holds to ask after, and the workers that do. `run` it in one task; start it again after a bug."""
+
+    def __init__(
+        self,
+        *,
+        bookkeeper: Bookkeeper,
+        bigquery: BigQuery,
+        ledger: Ledger,
+        clock: Clock,
+        journal: Journal,
+        patience: Patience = DEFAULT_PATIENCE,
+        workers: int = 8,
+        capacity: int = 100_000,
+    ) -> None:
+        self._bookkeeper = bookkeeper
+        self._bigquery = bigquery
+        self._ledger = ledger
+        self._clock = clock
+        self._journal = journal
+        self._patience = patience
+        self._workers = workers
+        self._capacity = capacity
+        self._watched: dict[str, Watched] = {}
+        # (due, tie-breaker, hold id). Entries outlive a new due moment or a forgotten hold, and are dropped when met.
+        self._schedule: list[tuple[float, int, str]] = []
+        self._numbers = itertools.count()
+        self._woken = asyncio.Event()
+
+    def watch(
+        self,
+        hold: Hold,
+        credential: Credential | None,
+        *,
+        job: JobRef | None = None,
+        usage: Usage | None = None,
+        awaits_upload: bool = False,
+    ) -> None:
+        """Ask after a hold's job until it is booked. Again for the same hold: what is new is added.
+
+        Args:
+            hold: open in the ledger.
+            credential: the caller's, kept in memory only; None: the gate's own.
+            job: the job as BigQuery's answer named it, where it did.
+            usage: what it used, where that is known and only the booking failed.
+            awaits_upload: the job is made by the last chunk of an upload, perhaps much later.
+        """
+        watched = self._watched.get(hold.id)
+        if watched is None:
+            if len(self._watched) >= self._capacity:
+                self._journal.count("shed_total", where="poller")
+                return
+            watched = self._watched[hold.id] = Watched(hold)
+            self._look_after(watched, watched.delay_ms(self._patience))
+        watched.credential = credential or watched.credential
+        watched.usage = usage or watched.usage
+        watched.awaits_upload = awaits_upload or watched.awaits_upload
+        watched.learn_job(job)
+
+    def forget(self, hold_id: str) -> None:
+        """Stop asking: the hold has ended by another path."""
+        self._watched.pop(hold_id, None)
+
+    @property
+    def depth(self) -> int:
+        """How many holds wait for news."""
+        return len(self._watched)
+
+    @property
+    def watched_ids(self) -> frozenset[str]:
+        """The holds that are asked after."""
+        return frozenset(self._watched)
+
+    async def run(self) -> None:
+        """Look at each hold when it is due, until cancelled. What is under way then is left as a crash leaves it."""
+        turns = asyncio.Semaphore(self._workers)
+
+        async def take_turn(hold_id: str) -> None:
+            try:
+                await self.look(hold_id)
+            finally:
+                turns.release()
+
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                await turns.acquire()
+                looks.create_task(take_turn(await self._next_due()))
+
+    async def look(self, hold_id: str) -> None:
+        """Ask after one hold now, and book it if its end is known."""
+        watched = self._watched.get(hold_id)
+        if watched is None or watched.is_under_way:
+            return
+        watched.is_under_way = True
+        try:
+            is_over = await self._end_or_ask(watched)
+        except LedgerUnavailable:
+            self._journal.count("failures_total", system="ledger", step="poll")
+            is_over = False
+        finally:
+            watched.is_under_way = False
+            watched.looks += 1
+        if self._watched.get(hold_id) is not watched:
+            return
+        if is_over:
+            self.forget(hold_id)
+        else:
+            self._look_after(watched, watched.delay_ms(self._patience))
+
+    async def _end_or_ask(self, watched: Watched) -> bool:
+        """One look. True: the hold has ended.
+
+        Raises:
+            LedgerUnavailable: it has not, or that is unknown.
+        """
+        usage = watched.usage
+        if usage is None:
+            finding = await inquire(self._bigquery, watched.hold, watched.credential)
+            # An answer that passed meanwhile told the usage: it knows better than this question.
+            usage = watched.usage or watched.conclude(finding, self._clock.now(), self._patience)
+        if usage is None:
+            await self._record_job(watched)
+            return False
+        await self._bookkeeper.settle(watched.hold, usage)
+        return True
+
+    async def _record_job(self, watched: Watched) -> None:
+        """Write down a job that was learned on the way, so that a restart need not look for it."""
+        if watched.is_job_unrecorded and watched.hold.job is not None:
+            await self._ledger.attach_job(watched.hold.id, watched.hold.job)
+            watched.is_job_unrecorded = False
+
+    def _look_after(self, watched: Watched, delay_ms: int) -> None:
+        watched.due_s = self._clock.monotonic_s() + delay_ms / MS_PER_S
+        entry = (watched.due_s, next(self._numbers), watched.hold.id)
+        heapq.heappush(self._schedule, entry)
+        if self._schedule[0] is entry:
+            self._woken.set()
+
+    async def _next_due(self) -> str:
+        """The next hold to look at, as soon as it is due."""
+        while True:
+            self._woken.clear()
+            delay_s = None
+            if self._schedule:
+                due_s, _, hold_id = self._schedule[0]
+                watched = self._watched.get(hold_id)
+                if watched is None or watched.due_s != due_s:
+                    heapq.heappop(self._schedule)
+                    continue
+                delay_s = due_s - self._clock.monotonic_s()
+                if delay_s < _DUE_WITHIN_S:
+                    heapq.heappop(self._schedule)
+                    # Due again after the longest delay, whatever happens to this look: a bug in one does not lose it.
+                    self._look_after(watched, self._patience.longest_delay_ms)
+                    return hold_id
+            await self._rest(delay_s)
+
+    async def _rest(self, delay_s: float | None) -> None:
+        """Wait until a hold is due, or one is that was not thought of. None: nothing is scheduled."""
+        if delay_s is None:
+            await self._woken.wait()
+            return
+        waits = {asyncio.ensure_future(self._clock.sleep(delay_s)), asyncio.ensure_future(self._woken.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()

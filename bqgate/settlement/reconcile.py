@@ -1,0 +1,183 @@
+"""Mend what crashes leave between the ledger, the budgets and BigQuery, by the ledger's word.
+
+Run by app at the start and every minute, in every replica; nobody is leader. Calls the Ledger, the BudgetStore and the
+poller. What leaves: mended holds, counters, log lines; an outside failure ends the round, the next one goes on. Steps:
+
+    1  ledger: open, nobody here asks after it      watch it, with the gate's own credential
+    2  here asked after, ledger: has an entry       another replica booked it: forget it
+    3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace
+    4  ledger: open, budgets: not held              put it back, after a grace
+    5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told
+
+Races, and why they are harmless:
+
+    - Between place_hold and open_hold a hold looks like an orphan (3). The grace is far longer than that takes, clock
+      differences between replicas included. A hold voided all the same was not forwarded, or is booked when its job
+      has ended.
+    - Two replicas capture or void one hold (3), or one of them and the path that ended it: the store ends it once.
+    - A hold that ends between the look and restore_hold (4): the store remembers for minutes what it ended, and
+      refuses.
+    - Several replicas ask after one job (1): the ledger books it once, the others hear so.
+    - The budgets are read before the ledger: a hold that is missing in what was read first, but older than the grace,
+      was missing then; one that the ledger has ended since is ended by (3) of the next round at the latest.
+    - Between book and capture (5) the sums differ for a moment: hence the two rounds. Nothing is set by (5); a window
+      is filled anew from the ledger when the store loses it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from bqgate.domain.budget import Period
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.tier import Directory
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+from bqgate.settlement.poller import Poller
+
+# A window of a customer, and by how many nano-dollars the store's spend passes the ledger's.
+Drifts = dict[tuple[str, Period, str], int]
+
+
+class Reconciler:
+    """Compares ledger and budgets and mends the holds."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        budgets: BudgetStore,
+        poller: Poller,
+        directory: Directory,
+        clock: Clock,
+        journal: Journal,
+        interval_s: int = 60,
+        grace_s: int = 60,
+    ) -> None:
+        self._ledger = ledger
+        self._budgets = budgets
+        self._poller = poller
+        self._directory = directory
+        self._clock = clock
+        self._journal = journal
+        self._interval_s = interval_s
+        self._grace = timedelta(seconds=grace_s)
+        self._is_first = True
+        self._drifts: Drifts = {}
+        self._oldest_placed_at: datetime | None = None
+
+    @property
+    def oldest_open_hold_age_s(self) -> float:
+        """Age of the oldest hold that was open at the last round; 0 where none was."""
+        if self._oldest_placed_at is None:
+            return 0.0
+        return max(0.0, (self._clock.now() - self._oldest_placed_at) / timedelta(seconds=1))
+
+    async def run(self) -> None:
+        """One round now, then one every interval, until cancelled."""
+        while True:
+            await self.reconcile()
+            await self._clock.sleep(self._interval_s)
+
+    async def reconcile(self) -> None:
+        """One round. Outside failures are counted; what they kept from being done, the next round does."""
+        try:
+            await self._reconcile_jobs()
+        except LedgerUnavailable as error:
+            self._tell_failure("ledger", error)
+            return
+        try:
+            await self._reconcile_holds()
+            await self._compare_spend()
+        except LedgerUnavailable as error:
+            self._tell_failure("ledger", error)
+        except BudgetStoreUnavailable as error:
+            self._tell_failure("budgets", error)
+
+    async def _reconcile_jobs(self) -> None:
+        """Steps 1 and 2. Young holds are left to whoever placed them, except at the start: nobody else may be there."""
+        watched = self._poller.watched_ids  # before the ledger is read: what is watched later may be younger than that
+        open_holds = await self._ledger.fetch_open_holds()
+        self._oldest_placed_at = min((hold.placed_at for hold in open_holds), default=None)
+        for hold in open_holds:
+            if hold.id not in watched and (self._is_first or self._is_past_grace(hold.placed_at)):
+                self._poller.watch(hold, None)
+        self._is_first = False
+        # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
+        for hold_id in watched - {hold.id for hold in open_holds}:
+            if await self._ledger.fetch_entry(hold_id) is not None:
+                self._poller.forget(hold_id)
+
+    async def _reconcile_holds(self) -> None:
+        """Steps 3 and 4."""
+        held: dict[str, Mapping[str, datetime]] = {}
+        for customer in await self._budgets.fetch_customers():
+            held[customer] = await self._budgets.fetch_hold_ids(customer)
+        open_holds = await self._ledger.fetch_open_holds()
+        open_ids = {hold.id for hold in open_holds}
+        for customer, placed_at_by_id in held.items():
+            for hold_id, placed_at in placed_at_by_id.items():
+                if hold_id not in open_ids:
+                    await self._end_orphan(_bare_hold(hold_id, customer, placed_at))
+        for hold in open_holds:
+            is_missing = hold.id not in held.get(hold.customer, {})
+            if is_missing and self._is_past_grace(hold.placed_at) and await self._budgets.restore_hold(hold):
+                self._journal.count("holds_total", event="restored")
+
+    async def _end_orphan(self, hold: Hold) -> None:
+        """Step 3 for one hold."""
+        entry = await self._ledger.fetch_entry(hold.id)
+        if entry is not None and entry.cost_nanos:
+            is_ended, event = await self._budgets.capture(hold, entry.cost_nanos), "captured"
+        elif entry is not None or self._is_past_grace(hold.placed_at):
+            is_ended, event = await self._budgets.void(hold), "voided"
+        else:
+            return
+        if is_ended:
+            self._journal.count("holds_total", event=event)
+            self._journal.note("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
+
+    async def _compare_spend(self) -> None:
+        """Step 5, for configured customers and those with open holds."""
+        drifts: Drifts = {}
+        for customer in {*self._directory.customers, *await self._budgets.fetch_customers()}:
+            drifts |= await self._drifts_of(customer)
+        lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
+        for (customer, period, key), nanos in lasting.items():
+            self._journal.count("budget_drifts_total", period=period.value)
+            self._journal.note(
+                "budget_drift", customer=customer, period=period.value, key=key, drift_nanos=nanos, error="budget drift"
+            )
+        self._drifts = drifts
+
+    async def _drifts_of(self, customer: str) -> Drifts:
+        windows = self._directory.customer(customer).windows(self._clock.now())
+        balances = await self._budgets.fetch_balances(windows)
+        spend = await self._ledger.fetch_spend(windows)
+        found: Drifts = {}
+        for balance in balances:
+            window = balance.window
+            booked_nanos = max(0, spend.captured_nanos.get((window.period, window.key), 0))
+            if balance.captured_nanos != booked_nanos:
+                found[customer, window.period, window.key] = balance.captured_nanos - booked_nanos
+        return found
+
+    def _is_past_grace(self, placed_at: datetime) -> bool:
+        return self._clock.now() - placed_at >= self._grace
+
+    def _tell_failure(self, system: str, error: Exception) -> None:
+        self._journal.count("failures_total", system=system, step="reconcile")
+        self._journal.note("reconcile_broken_off", system=system, error=str(error))
+
+
+def _bare_hold(hold_id: str, customer: str, placed_at: datetime) -> Hold:
+    """What is known of a hold that only the store has. Enough to end it: the store knows its amount and windows."""
+    return Hold(
+        id=hold_id,
+        customer=customer,
+        principal="",
+        project_id="",
+        amount_nanos=0,
+        window_keys={},
+        placed_at=placed_at,
+        deadline_at=placed_at,
+    )
