@@ -1,0 +1,237 @@
+"""Drive the budget stores and a naive model with the same commands, one step at a time, and compare every answer.
+
+The model knows no counters: what is held is the sum of the holds that it has, what is captured is kept for each
+window. Holds live as in the gate: placed, recorded in the ledger, booked there, then captured; a wipe may come
+between any two of these.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import redis as blocking_redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.budget import Balance, Period, Window, windows_at
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.ports import BudgetStore
+from tests.support.budget_model import BudgetModel
+from tests.support.budget_scene import hold_on
+from tests.support.manual_clock import ManualClock
+from tests.support.spend_book import SpendBook
+
+CUSTOMER = "ac{me}"
+ZONE = ZoneInfo("America/New_York")
+
+AMOUNTS = st.one_of(st.just(0), st.integers(1, 12), st.integers(0, 2**53 - 1))
+LIMITS = st.one_of(st.none(), st.integers(0, 30), st.just(2**53 - 1))
+KEYS = st.one_of(st.none(), st.sampled_from(["job:p:a", "job:p:b", "request:p:c d"]))
+
+
+class StoresAgree(RuleBasedStateMachine):
+    """One customer's day after day, in two stores and the model."""
+
+    redis_url: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = ManualClock()
+        self.book = SpendBook()
+        self.model = BudgetModel(CUSTOMER, self.book)
+        self.raw: blocking_redis.Redis = blocking_redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self.raw.flushall()
+        self.redis = self.run(self.make_redis)
+        self.memory: BudgetStore = MemoryBudgetStore(self.book, self.clock)
+        self.waiting: dict[str, Hold] = {}  # placed; the ledger has not heard of them
+        self.running: dict[str, Hold] = {}  # open in the ledger
+        self.booked: dict[str, tuple[Hold, int]] = {}  # booked; not yet captured
+        self.over: list[Hold] = []
+        self.limits: dict[Period, int | None] = {}
+        self.may_exceed = False
+
+    def teardown(self) -> None:
+        self.run(self.redis.close)
+        self.raw.close()
+        self.runner.close()
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        return self.runner.run(call())
+
+    async def make_redis(self) -> RedisBudgetStore:
+        return RedisBudgetStore.open(self.redis_url, self.book, self.clock, timeout_s=5)
+
+    def both(self, call: Callable[[BudgetStore], Any]) -> Any:
+        """Give a command to both stores; their one answer."""
+        from_memory = self.run(lambda: call(self.memory))
+        from_redis = self.run(lambda: call(self.redis))
+        assert from_memory == from_redis, f"memory: {from_memory}\nredis:  {from_redis}"
+        return from_redis
+
+    def windows(self) -> tuple[Window, ...]:
+        return windows_at(self.clock.now(), customer=CUSTOMER, zone=ZONE, limits_nanos=self.limits)
+
+    @initialize(day=LIMITS, month=LIMITS)
+    def begin(self, day: int | None, month: int | None) -> None:
+        self.limits = {Period.DAY: day, Period.MONTH: month}
+
+    @rule(day=LIMITS, month=LIMITS)
+    def change_limits(self, day: int | None, month: int | None) -> None:
+        self.limits = {Period.DAY: day, Period.MONTH: month}
+        self.may_exceed = True
+
+    def place(self, hold: Hold) -> Placement:
+        windows = self.windows()
+        placement: Placement = self.both(lambda store: store.place_hold(hold, windows))
+        assert placement == self.model.place(hold, windows)
+        return placement
+
+    @rule(amount=AMOUNTS, key=KEYS, is_recorded=st.booleans())
+    def place_new(self, amount: int, key: str | None, *, is_recorded: bool) -> None:
+        hold = replace(
+            hold_on(self.windows(), idempotency_key=key, placed_at=self.clock.now()),
+            amount_nanos=amount,
+        )
+        placement = self.place(hold)
+        if placement.outcome is PlacementOutcome.PLACED:
+            assert all(balance.balance_nanos is None or balance.balance_nanos >= 0 for balance in placement.balances)
+            self.waiting[hold.id] = hold
+            if is_recorded:
+                self.record(hold)
+
+    @precondition(lambda self: self.model.holds)
+    @rule(data=st.data())
+    def place_again(self, data: st.DataObject) -> None:
+        old = data.draw(st.sampled_from(list(self.model.holds.values())))
+        again = hold_on(self.windows(), hold_id=old.id, idempotency_key=old.idempotency_key)
+        assert self.place(again).outcome is PlacementOutcome.REPLAYED
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def record_one(self, data: st.DataObject) -> None:
+        self.record(data.draw(st.sampled_from(list(self.waiting.values()))))
+
+    def record(self, hold: Hold) -> None:
+        del self.waiting[hold.id]
+        self.running[hold.id] = hold
+        self.book.open_hold(hold)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), cost=AMOUNTS, share=st.sampled_from(["less", "equal", "any"]), is_captured=st.booleans())
+    def book_one(self, data: st.DataObject, cost: int, share: str, *, is_captured: bool) -> None:
+        hold = data.draw(st.sampled_from(list(self.running.values())))
+        cost_nanos = {"less": min(cost, hold.amount_nanos), "equal": hold.amount_nanos, "any": cost}[share]
+        del self.running[hold.id]
+        self.book.book(hold, cost_nanos)
+        self.booked[hold.id] = (hold, cost_nanos)
+        if is_captured:
+            self.capture(hold, cost_nanos)
+
+    @precondition(lambda self: self.booked)
+    @rule(data=st.data())
+    def capture_one(self, data: st.DataObject) -> None:
+        self.capture(*data.draw(st.sampled_from(list(self.booked.values()))))
+
+    def capture(self, hold: Hold, cost_nanos: int) -> None:
+        del self.booked[hold.id]
+        self.over.append(hold)
+        self.may_exceed |= cost_nanos > hold.amount_nanos
+        assert self.both(lambda store: store.capture(hold, cost_nanos)) == self.model.end(hold, cost_nanos)
+
+    @precondition(lambda self: self.running or self.waiting)
+    @rule(data=st.data(), is_ledger_first=st.booleans())
+    def void_one(self, data: st.DataObject, *, is_ledger_first: bool) -> None:
+        hold = data.draw(st.sampled_from([*self.running.values(), *self.waiting.values()]))
+        self.running.pop(hold.id, None)
+        self.waiting.pop(hold.id, None)
+        self.over.append(hold)
+        if is_ledger_first:
+            self.book.close_hold(hold)
+        assert self.both(lambda store: store.void(hold)) == self.model.end(hold, 0)
+        self.book.close_hold(hold)
+
+    @precondition(lambda self: self.over)
+    @rule(data=st.data(), cost=AMOUNTS)
+    def end_twice(self, data: st.DataObject, cost: int) -> None:
+        hold = data.draw(st.sampled_from(self.over))
+        assert self.both(lambda store: store.capture(hold, cost)) is False
+        assert self.both(lambda store: store.void(hold)) is False
+        self.model.ended.add(hold.id)
+
+    @rule(cost=AMOUNTS)
+    def end_unknown(self, cost: int) -> None:
+        stranger = hold_on(self.windows())
+        assert self.both(lambda store: store.capture(stranger, cost)) is False
+        self.model.ended.add(stranger.id)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def reconcile_one(self, data: st.DataObject) -> None:
+        hold = data.draw(st.sampled_from(list(self.running.values())))
+        is_restored = self.both(lambda store: store.restore_hold(hold))
+        self.may_exceed |= is_restored
+        assert is_restored == self.model.restore(hold)
+
+    @rule(hours=st.integers(1, 30))
+    def let_time_pass(self, hours: int) -> None:
+        self.clock.advance(timedelta(hours=hours).total_seconds())
+
+    @rule()
+    def lose_everything(self) -> None:
+        self.raw.flushall()
+        self.memory = MemoryBudgetStore(self.book, self.clock)
+        self.model.wipe()
+        self.may_exceed = True  # holds that the ledger has not heard of are lost, and may come back
+
+    @rule(only=st.sampled_from([None, Period.DAY, Period.MONTH]))
+    def look(self, only: Period | None) -> None:
+        windows = tuple(window for window in self.windows() if only in {None, window.period})
+        balances: tuple[Balance, ...] = self.both(lambda store: store.fetch_balances(windows))
+        assert balances == self.model.balances(windows)
+        # Invariant 2.
+        assert self.may_exceed or all((balance.balance_nanos or 0) >= 0 for balance in balances), balances
+
+    @invariant()
+    def the_same_holds_are_open(self) -> None:
+        listed = self.both(lambda store: store.fetch_hold_ids(CUSTOMER))
+        assert listed == {hold.id: hold.placed_at for hold in self.model.holds.values()}
+        assert self.both(lambda store: store.fetch_customers()) == ((CUSTOMER,) if self.model.holds else ())
+
+    @invariant()
+    def every_known_window_holds_the_sum_of_its_holds_and_lives_for_a_time(self) -> None:
+        prefix = "bqgate:{ac%7Bme%7D}:"
+        for key in self.raw.scan_iter(match="*"):
+            assert key.startswith(prefix)
+            ttl_s = self.raw.ttl(key)
+            if key in {f"{prefix}holds", f"{prefix}idempotency"}:
+                assert ttl_s == -1
+                assert self.model.holds, "nothing is open, and the key is still there"
+                continue
+            assert ttl_s > 0, key
+            if key.startswith(f"{prefix}window:"):
+                period, window_key = key.removeprefix(f"{prefix}window:").split(":")
+                held_nanos = self.raw.hget(key, "held_nanos")
+                assert held_nanos == str(self.model.held_in(Period(period), window_key))
+
+
+def test_memory_redis_and_the_model_agree_on_every_answer(redis_url: str) -> None:
+    """Whatever order holds are placed, recorded, booked, ended, lost and put back in: one answer, one balance."""
+
+    class Machine(StoresAgree):
+        pass
+
+    Machine.redis_url = redis_url
+    run_machine(
+        Machine,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
