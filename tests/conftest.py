@@ -1,6 +1,7 @@
 """Name the fixtures that any test may ask for."""
 
 pytest_plugins = [
+    "tests.support.ledgers",
     "tests.support.budget_stores",
     "tests.support.postgres_server",
     "tests.support.redis_server",

@@ -1,0 +1,100 @@
+"""Bring a database to the tables of this version, from nothing or from an older one.
+
+`migrate` is what `bqgate migrate` calls for PostgreSQL: there, tables are changed by a person or a deployment's step,
+once, with rights that the gate itself need not have. SqlLedger.open calls it for SQLite, where the gate's own process
+is all there is, and calls `check_revision` for PostgreSQL, which refuses a database that is behind or ahead.
+
+Any number of starters may call at once: on PostgreSQL an advisory lock, on SQLite the write lock lets one work, and the
+others find the work done. One transaction: a migration that fails leaves the tables as they were. Alembic keeps its
+state in module globals, so within a process one thread at a time. Errors: LedgerUnavailable, ValueError for a bad URL.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import SQLAlchemyError
+
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.ledger.connections import connect_args, prepare_sqlite, read_url
+
+VERSION_TABLE = "ledger_revision"
+
+# How long a starter waits for another one's migration. Changing a table of many rows takes its time.
+_PATIENCE_S = 60.0
+# Any number that nobody else in the database locks; these are the letters of "bqgate".
+_ADVISORY_LOCK = int.from_bytes(b"bqgate", "big")
+
+_one_at_a_time = Lock()
+
+
+async def migrate(url: str) -> None:
+    """Create or upgrade the ledger's tables; nothing happens where they are up to date.
+
+    Raises:
+        LedgerUnavailable: the database did not answer, or refused; nothing was changed.
+        ValueError: the URL is not one of SQLite or PostgreSQL.
+    """
+    await asyncio.to_thread(_migrate, url)
+
+
+async def check_revision(url: str, *, timeout_s: float) -> None:
+    """Return when the tables are those of this version.
+
+    Raises:
+        LedgerUnavailable: they are not, or the database did not answer.
+    """
+    await asyncio.to_thread(_check_revision, url, timeout_s)
+
+
+def alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", (Path(__file__).parent / "migrations").as_posix().replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _migrate(url: str) -> None:
+    config = alembic_config()
+    with _one_at_a_time, _begin(url, timeout_s=_PATIENCE_S) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _check_revision(url: str, timeout_s: float) -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    with _begin(url, timeout_s=timeout_s) as connection:
+        found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if found == scripts.get_current_head():
+        return
+    if found is None or found in {script.revision for script in scripts.walk_revisions()}:
+        raise LedgerUnavailable(f"The ledger's tables are of version {found or 'none'}; run `bqgate migrate` first.")
+    raise LedgerUnavailable(f"The ledger's tables are of version {found}, made by a later bqgate than this one.")
+
+
+@contextmanager
+def _begin(url: str, *, timeout_s: float) -> Iterator[sa.Connection]:
+    """One transaction on a connection of its own."""
+    parsed = read_url(url, is_async=False)
+    engine = sa.create_engine(
+        parsed, connect_args=connect_args(parsed, timeout_s=timeout_s), poolclass=sa.NullPool, hide_parameters=True
+    )
+    if parsed.get_backend_name() == "sqlite":
+        prepare_sqlite(engine, begin="BEGIN IMMEDIATE")
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise LedgerUnavailable(f"The ledger's tables could not be read or changed: {type(cause).__name__}.") from error
+    finally:
+        engine.dispose()

@@ -1,0 +1,106 @@
+"""Build the ledger's questions as SQL.
+
+Called by sql_ledger, which runs them; pure. Spend is charges and adjustments; refusals cost nothing and are left out
+where costs are summed. Each statement is answered from one index (schema says which). Sums are exact whole numbers in
+both databases; PostgreSQL returns them as Decimal.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.ledger.page_token import read_page_token
+from bqgate.ledger.rows import to_micros
+from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, entries, holds
+
+SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
+# Enough jobs to know a customer's habits, few enough to be read while a query waits.
+_HISTORY_MAX = 1_000
+_KEY_COLUMNS = {Period.DAY: entries.c.day_key, Period.MONTH: entries.c.month_key}
+
+_IS_SPEND = entries.c.kind.in_(SPENDING_KINDS)
+
+
+def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
+    """One row with a column for each window, so that all are of one moment."""
+    return sa.select(
+        *(
+            sa.select(sa.func.coalesce(sa.func.sum(entries.c.cost_nanos), 0))
+            .where(entries.c.customer == window.customer, _KEY_COLUMNS[window.period] == window.key, _IS_SPEND)
+            .scalar_subquery()
+            .label(f"window_{place}")
+            for place, window in enumerate(windows)
+        )
+    )
+
+
+def open_holds(customer: str | None) -> sa.Select[Any]:
+    wanted = sa.select(holds).where(IS_OPEN).order_by(holds.c.placed_at, holds.c.id)
+    return wanted if customer is None else wanted.where(holds.c.customer == customer)
+
+
+def entry_of_hold(hold_id: str) -> sa.Select[Any]:
+    return sa.select(entries).where(entries.c.hold_id == hold_id)
+
+
+def entries_page(wanted: EntryFilter) -> sa.Select[Any]:
+    """One entry more than the page, which tells whether there is a next one.
+
+    Raises:
+        MalformedRequest: the page token is not one of ours.
+    """
+    page = sa.select(entries).order_by(entries.c.booked_at.desc(), entries.c.id.desc()).limit(wanted.page_size + 1)
+    if wanted.customer is not None:
+        page = page.where(entries.c.customer == wanted.customer)
+    if wanted.kind is not None:
+        page = page.where(entries.c.kind == wanted.kind.value)
+    if wanted.since is not None:
+        page = page.where(entries.c.booked_at >= to_micros(wanted.since))
+    if wanted.until is not None:
+        page = page.where(entries.c.booked_at < to_micros(wanted.until))
+    if wanted.page_token is not None:
+        micros, entry_id = read_page_token(wanted.page_token)
+        # Written out beside the pair, because SQLite seeks in its index by the first column alone.
+        page = page.where(
+            entries.c.booked_at <= micros,
+            sa.tuple_(entries.c.booked_at, entries.c.id) < sa.tuple_(sa.literal(micros), sa.literal(entry_id)),
+        )
+    return page
+
+
+def costs_since(since: datetime, customer: str | None) -> sa.Select[Any]:
+    """Spend by customer and principal. Adjustments change the sums but are no jobs."""
+    cost_nanos = sa.func.sum(entries.c.cost_nanos)
+    costs = (
+        sa.select(
+            entries.c.customer,
+            entries.c.principal,
+            cost_nanos.label("cost_nanos"),
+            sa.func.sum(entries.c.bytes_billed).label("bytes_billed"),
+            sa.func.sum(entries.c.slot_ms).label("slot_ms"),
+            sa.func.sum(sa.case((entries.c.kind == EntryKind.CHARGE.value, 1), else_=0)).label("job_count"),
+        )
+        .where(_IS_SPEND, entries.c.booked_at >= to_micros(since))
+        .group_by(entries.c.customer, entries.c.principal)
+        .order_by(cost_nanos.desc(), entries.c.customer, entries.c.principal)
+    )
+    return costs if customer is None else costs.where(entries.c.customer == customer)
+
+
+def slot_history_of(customer: str) -> sa.Select[Any]:
+    """Slots and bytes of the last charges that tell something: done or stopped, and not from the cache."""
+    last = (
+        sa.select(entries.c.slot_ms, entries.c.bytes_processed)
+        .where(entries.c.customer == customer, HAS_USAGE)
+        .order_by(entries.c.booked_at.desc(), entries.c.id.desc())
+        .limit(_HISTORY_MAX)
+        .subquery()
+    )
+    return sa.select(
+        sa.func.coalesce(sa.func.sum(last.c.slot_ms), 0).label("slot_ms"),
+        sa.func.coalesce(sa.func.sum(last.c.bytes_processed), 0).label("bytes_processed"),
+    )

@@ -1,0 +1,179 @@
+"""Turn holds and entries into rows and back, losing nothing.
+
+Used by writes (into rows) and sql_ledger (out of rows); pure. Moments cross as whole microseconds since 1970 UTC, in
+integer arithmetic; a naive moment is a bug and raises TypeError.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from bqgate.domain.budget import Period
+from bqgate.domain.entry import Entry, EntryKind
+from bqgate.domain.hold import Hold, HoldState
+from bqgate.domain.job import JobRef, Outcome
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def hold_row(hold: Hold) -> dict[str, Any]:
+    """An open hold as a row."""
+    return {
+        "id": hold.id,
+        "customer": hold.customer,
+        "principal": hold.principal,
+        "project_id": hold.project_id,
+        "amount_nanos": hold.amount_nanos,
+        **_window_columns(hold.window_keys),
+        "placed_at": to_micros(hold.placed_at),
+        "deadline_at": to_micros(hold.deadline_at),
+        "idempotency_key": hold.idempotency_key,
+        **job_columns(hold.job),
+        "workload": hold.workload,
+        "maximum_bytes_billed": hold.maximum_bytes_billed,
+        "estimate_bytes": hold.estimate_bytes,
+        "estimate_nanos": hold.estimate_nanos,
+        "decision": hold.decision,
+        "fingerprint": hold.fingerprint,
+        "state": HoldState.HELD.value,
+        "ended_at": None,
+    }
+
+
+def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dict[str, Any]:
+    """The hold that an entry ends, as far as the entry knows it.
+
+    Written only where the hold was never recorded open; it keeps a late open_hold from opening it.
+    """
+    return {
+        "id": entry.hold_id,
+        "customer": entry.customer,
+        "principal": entry.principal,
+        "project_id": entry.project_id,
+        "amount_nanos": entry.hold_nanos,
+        **_window_columns(entry.window_keys),
+        "placed_at": to_micros(entry.booked_at),
+        "deadline_at": to_micros(entry.booked_at),
+        "idempotency_key": None,
+        **job_columns(entry.job),
+        "workload": entry.workload,
+        "maximum_bytes_billed": None,
+        "estimate_bytes": entry.estimate_bytes,
+        "estimate_nanos": entry.estimate_nanos,
+        "decision": entry.decision,
+        "fingerprint": entry.fingerprint,
+        "state": state.value,
+        "ended_at": to_micros(ended_at),
+    }
+
+
+def hold_of(row: sa.Row[Any]) -> Hold:
+    return Hold(
+        id=row.id,
+        customer=row.customer,
+        principal=row.principal,
+        project_id=row.project_id,
+        amount_nanos=row.amount_nanos,
+        window_keys=_window_keys_of(row),
+        placed_at=from_micros(row.placed_at),
+        deadline_at=from_micros(row.deadline_at),
+        idempotency_key=row.idempotency_key,
+        job=_job_of(row),
+        workload=row.workload,
+        maximum_bytes_billed=row.maximum_bytes_billed,
+        estimate_bytes=row.estimate_bytes,
+        estimate_nanos=row.estimate_nanos,
+        decision=row.decision,
+        fingerprint=row.fingerprint,
+    )
+
+
+def entry_row(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "kind": entry.kind.value,
+        "customer": entry.customer,
+        "principal": entry.principal,
+        "project_id": entry.project_id,
+        "booked_at": to_micros(entry.booked_at),
+        **_window_columns(entry.window_keys),
+        "outcome": entry.outcome.value,
+        "cost_nanos": entry.cost_nanos,
+        "hold_id": entry.hold_id,
+        "hold_nanos": entry.hold_nanos,
+        "workload": entry.workload,
+        **job_columns(entry.job),
+        "job_region": None if entry.job is None else (entry.job.location or "").lower(),
+        "decision": entry.decision,
+        "reason": entry.reason,
+        "estimate_bytes": entry.estimate_bytes,
+        "estimate_nanos": entry.estimate_nanos,
+        "bytes_processed": entry.bytes_processed,
+        "bytes_billed": entry.bytes_billed,
+        "slot_ms": entry.slot_ms,
+        "statement_type": entry.statement_type,
+        "cache_hit": entry.cache_hit,
+        "fingerprint": entry.fingerprint,
+        "labels": dict(entry.labels),
+    }
+
+
+def entry_of(row: sa.Row[Any]) -> Entry:
+    return Entry(
+        id=row.id,
+        kind=EntryKind(row.kind),
+        customer=row.customer,
+        principal=row.principal,
+        project_id=row.project_id,
+        booked_at=from_micros(row.booked_at),
+        window_keys=_window_keys_of(row),
+        outcome=Outcome(row.outcome),
+        cost_nanos=row.cost_nanos,
+        hold_id=row.hold_id,
+        hold_nanos=row.hold_nanos,
+        workload=row.workload,
+        job=_job_of(row),
+        decision=row.decision,
+        reason=row.reason,
+        estimate_bytes=row.estimate_bytes,
+        estimate_nanos=row.estimate_nanos,
+        bytes_processed=row.bytes_processed,
+        bytes_billed=row.bytes_billed,
+        slot_ms=row.slot_ms,
+        statement_type=row.statement_type,
+        cache_hit=row.cache_hit,
+        fingerprint=row.fingerprint,
+        labels=row.labels,
+    )
+
+
+def job_columns(job: JobRef | None) -> dict[str, str | None]:
+    if job is None:
+        return {"job_project_id": None, "job_id": None, "job_location": None}
+    return {"job_project_id": job.project_id, "job_id": job.job_id, "job_location": job.location}
+
+
+def _job_of(row: sa.Row[Any]) -> JobRef | None:
+    if row.job_id is None:
+        return None
+    return JobRef(project_id=row.job_project_id, job_id=row.job_id, location=row.job_location)
+
+
+def _window_columns(window_keys: Mapping[Period, str]) -> dict[str, str | None]:
+    return {"day_key": window_keys.get(Period.DAY), "month_key": window_keys.get(Period.MONTH)}
+
+
+def _window_keys_of(row: sa.Row[Any]) -> dict[Period, str]:
+    columns = {Period.DAY: row.day_key, Period.MONTH: row.month_key}
+    return {period: key for period, key in columns.items() if key is not None}

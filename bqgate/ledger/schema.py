@@ -1,0 +1,127 @@
+"""Declare the ledger's two tables, the same on SQLite and PostgreSQL.
+
+`holds` says which money is set aside and how each hold ended; `entries` is append-only (triggers of the first
+migration refuse UPDATE and DELETE). Read by queries, writes and rows; migrations/ hold the frozen history that leads
+here, and a test compares the two. Money is BIGINT nano-dollars. Moments are BIGINT microseconds since 1970 UTC: SQLite
+has no time zones, and one whole number sorts and compares alike in both. Windows are columns (day_key, month_key),
+NULL where a job counts against no window of that period.
+
+When are two charges the same job? BigQuery's job ids are unique per project and location
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/JobReference). A reference without a location means the US or
+the EU multi-region, where BigQuery finds a job by itself. So one job may be seen once as "US" and once as None, and the
+rule is: None matches None, US and EU; US and EU are apart from each other; any other region matches only itself. That
+is no equivalence, so one index cannot say it; three partial unique indexes do, and they decide races between
+processes. Matching None to both errs towards not charging twice (invariant 4).
+"""
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+# Written out in the statements, never bound: a database uses a partial index only where it can see that it applies.
+IS_OPEN = sa.text("ended_at IS NULL")
+HAS_USAGE = sa.text("kind = 'charge' AND outcome IN ('done', 'stopped') AND NOT cache_hit")
+IS_CHARGE_OF_US = sa.text("kind = 'charge' AND job_region IN ('', 'us')")
+IS_CHARGE_OF_EU = sa.text("kind = 'charge' AND job_region IN ('', 'eu')")
+IS_CHARGE_OF_REGION = sa.text("kind = 'charge' AND job_region NOT IN ('', 'us', 'eu')")
+
+holds = sa.Table(
+    "holds",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("customer", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("project_id", sa.Text, nullable=False),
+    sa.Column("amount_nanos", sa.BigInteger, nullable=False),
+    sa.Column("day_key", sa.Text),
+    sa.Column("month_key", sa.Text),
+    sa.Column("placed_at", sa.BigInteger, nullable=False),
+    sa.Column("deadline_at", sa.BigInteger, nullable=False),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("job_project_id", sa.Text),
+    sa.Column("job_id", sa.Text),
+    sa.Column("job_location", sa.Text),
+    sa.Column("workload", sa.Text),
+    sa.Column("maximum_bytes_billed", sa.BigInteger),
+    sa.Column("estimate_bytes", sa.BigInteger),
+    sa.Column("estimate_nanos", sa.BigInteger, nullable=False),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),  # domain.hold.HoldState
+    sa.Column("ended_at", sa.BigInteger),  # NULL while it is held
+    sa.CheckConstraint("(state = 'held') = (ended_at IS NULL)", name="ck_holds_ended"),
+    sa.CheckConstraint("amount_nanos >= 0", name="ck_holds_amount"),
+)
+
+# Open holds are few and ended ones many; this index holds only the few.
+sa.Index(
+    "ix_holds_open",
+    holds.c.placed_at,
+    holds.c.id,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+
+entries = sa.Table(
+    "entries",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),  # domain.entry.EntryKind
+    sa.Column("customer", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("project_id", sa.Text, nullable=False),
+    sa.Column("booked_at", sa.BigInteger, nullable=False),
+    sa.Column("day_key", sa.Text),
+    sa.Column("month_key", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),  # domain.job.Outcome
+    sa.Column("cost_nanos", sa.BigInteger, nullable=False),  # negative in an adjustment that gives back
+    sa.Column("hold_id", sa.Text),
+    sa.Column("hold_nanos", sa.BigInteger, nullable=False),
+    sa.Column("workload", sa.Text),
+    sa.Column("job_project_id", sa.Text),
+    sa.Column("job_id", sa.Text),
+    sa.Column("job_location", sa.Text),  # as BigQuery wrote it
+    sa.Column("job_region", sa.Text),  # the same in small letters, '' for None; NULL where there is no job
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("estimate_bytes", sa.BigInteger),
+    sa.Column("estimate_nanos", sa.BigInteger, nullable=False),
+    sa.Column("bytes_processed", sa.BigInteger, nullable=False),
+    sa.Column("bytes_billed", sa.BigInteger, nullable=False),
+    sa.Column("slot_ms", sa.BigInteger, nullable=False),
+    sa.Column("statement_type", sa.Text, nullable=False),
+    sa.Column("cache_hit", sa.Boolean, nullable=False),
+    sa.Column("fingerprint", sa.Text),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.CheckConstraint("kind IN ('charge', 'refusal', 'adjustment')", name="ck_entries_kind"),
+)
+
+sa.Index("uq_entries_hold", entries.c.hold_id, unique=True)
+for _name, _columns, _where in (
+    ("uq_entries_charge_us", (entries.c.job_project_id, entries.c.job_id), IS_CHARGE_OF_US),
+    ("uq_entries_charge_eu", (entries.c.job_project_id, entries.c.job_id), IS_CHARGE_OF_EU),
+    (
+        "uq_entries_charge_region",
+        (entries.c.job_project_id, entries.c.job_id, entries.c.job_region),
+        IS_CHARGE_OF_REGION,
+    ),
+):
+    sa.Index(_name, *_columns, unique=True, sqlite_where=_where, postgresql_where=_where)
+
+# The sums of a window are read from the index alone, at any number of rows.
+sa.Index("ix_entries_day", entries.c.customer, entries.c.day_key, entries.c.kind, entries.c.cost_nanos)
+sa.Index("ix_entries_month", entries.c.customer, entries.c.month_key, entries.c.kind, entries.c.cost_nanos)
+# Pages of one customer's entries, and of everybody's.
+sa.Index("ix_entries_customer_booked", entries.c.customer, entries.c.booked_at, entries.c.id)
+sa.Index("ix_entries_booked", entries.c.booked_at, entries.c.id)
+# The last jobs that tell how many slots a customer's bytes take; again from the index alone.
+sa.Index(
+    "ix_entries_usage",
+    entries.c.customer,
+    entries.c.booked_at,
+    entries.c.id,
+    entries.c.slot_ms,
+    entries.c.bytes_processed,
+    sqlite_where=HAS_USAGE,
+    postgresql_where=HAS_USAGE,
+)

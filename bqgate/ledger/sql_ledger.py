@@ -1,0 +1,205 @@
+"""Implement ports.Ledger on SQLite and PostgreSQL.
+
+Opened by app, called by admission (open_hold, attach_job, fetch_slot_history), settlement (book, close_hold,
+fetch_open_holds), the budget stores (SpendSource) and the control plane (the other fetches). Writes go through one
+GroupCommit, reads through connections of their own; both end within `timeout_s`. What leaves: values of the domain,
+LedgerUnavailable, and MalformedRequest for a page token of somebody else. A write that has returned is on disk.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bqgate.domain.budget import Window
+from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
+from bqgate.domain.errors import MalformedRequest
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import JobRef
+from bqgate.domain.pricing import SlotHistory
+from bqgate.ledger import queries
+from bqgate.ledger.connections import Connections
+from bqgate.ledger.migrate import check_revision, migrate
+from bqgate.ledger.page_token import write_page_token
+from bqgate.ledger.rows import entry_of, hold_of, to_micros
+from bqgate.ledger.writer import GroupCommit
+from bqgate.ledger.writes import AttachJob, Book, CloseHold, OpenHold, Write, Writes
+from bqgate.ports import Clock
+
+# At a few thousand writes a second a full queue is about a second's work: whoever comes later would wait in vain.
+WAITING_MAX = 4_096
+
+
+class SqlLedger:
+    """The ledger in a database. Any number of them, in any number of processes, may share it.
+
+    Args:
+        connections: to a database whose tables are of this version; `open` sees to that.
+        clock: says when a hold ended.
+        timeout_s: the longest a call may take.
+        waiting_max: how many writes may wait for the one that is under way.
+    """
+
+    def __init__(
+        self, connections: Connections, clock: Clock, *, timeout_s: float = 5.0, waiting_max: int = WAITING_MAX
+    ) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._writes = Writes(connections.dialect)
+        self._writer = GroupCommit[Write, Booking | None](self._write_all, timeout_s=timeout_s, waiting_max=waiting_max)
+
+    @classmethod
+    async def open(cls, url: str, clock: Clock, *, timeout_s: float = 5.0, waiting_max: int = WAITING_MAX) -> Self:
+        """Connect. SQLite's tables are made or upgraded; PostgreSQL's must be (`bqgate migrate`).
+
+        Raises:
+            LedgerUnavailable: no connection, or PostgreSQL's tables are of another version.
+            ValueError: the URL is not one of SQLite or PostgreSQL.
+        """
+        connections = Connections(url, timeout_s=timeout_s)
+        if connections.dialect == "sqlite":
+            await migrate(url)
+        else:
+            await check_revision(url, timeout_s=timeout_s)
+        return cls(connections, clock, timeout_s=timeout_s, waiting_max=waiting_max)
+
+    async def open_hold(self, hold: Hold) -> None:
+        """Record a hold as open, on disk, unless its id is known: one that ended is never opened again.
+
+        Raises:
+            LedgerUnavailable: not recorded, or unknown.
+        """
+        await self._writer.submit(OpenHold(hold))
+
+    async def attach_job(self, hold_id: str, job: JobRef) -> None:
+        """Note which job runs under a hold; nothing changes where it is not open. A later note replaces an earlier.
+
+        Raises:
+            LedgerUnavailable: not recorded, or unknown.
+        """
+        await self._writer.submit(AttachJob(hold_id, job))
+
+    async def book(self, entry: Entry) -> Booking:
+        """Write an entry and end its hold in one transaction.
+
+        A charge leaves the hold captured, anything else void. Where another hold's entry covers the job, no entry is
+        written and the hold is void. An entry without a hold is unique by its id.
+
+        Raises:
+            LedgerUnavailable: not booked, or unknown; book again.
+        """
+        booking = await self._writer.submit(Book(entry, ended_at=self._clock.now()))
+        assert booking is not None, "a Book has a Booking"
+        return booking
+
+    async def close_hold(self, hold_id: str) -> None:
+        """End an open hold without an entry; nothing changes where it is not open.
+
+        Raises:
+            LedgerUnavailable: not closed, or unknown.
+        """
+        await self._writer.submit(CloseHold(hold_id, ended_at=self._clock.now()))
+
+    async def fetch_entry(self, hold_id: str) -> Entry | None:
+        """The entry that ended a hold, None where there is none.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        rows = await self._rows(queries.entry_of_hold(hold_id))
+        return entry_of(rows[0]) if rows else None
+
+    async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
+        """Entries newest first, a page at a time.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+            MalformedRequest: the page token is not one of ours, or the page has no size.
+        """
+        if wanted.page_size < 1:
+            raise MalformedRequest("A page has at least one entry.", field="page_size")
+        found = tuple(entry_of(row) for row in await self._rows(queries.entries_page(wanted)))
+        if len(found) <= wanted.page_size:
+            return EntryPage(entries=found, next_page_token=None)
+        last = found[wanted.page_size - 1]
+        return EntryPage(
+            entries=found[: wanted.page_size], next_page_token=write_page_token(to_micros(last.booked_at), last.id)
+        )
+
+    async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
+        """Spend booked at a moment or later, by customer and principal, dearest first.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        return tuple(
+            CostRow(
+                customer=row.customer,
+                principal=row.principal,
+                cost_nanos=int(row.cost_nanos),
+                bytes_billed=int(row.bytes_billed),
+                slot_ms=int(row.slot_ms),
+                job_count=int(row.job_count),
+            )
+            for row in await self._rows(queries.costs_since(since, customer))
+        )
+
+    async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
+        """Booked spend of each window, all of one moment.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        if not windows:
+            return CustomerSpend(captured_nanos={})
+        sums = (await self._rows(queries.spend_of(windows)))[0]
+        return CustomerSpend(
+            captured_nanos={
+                (window.period, window.key): int(nanos) for window, nanos in zip(windows, sums, strict=True)
+            }
+        )
+
+    async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:
+        """Holds that have not ended, oldest first, with the job that was attached.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        return tuple(hold_of(row) for row in await self._rows(queries.open_holds(customer)))
+
+    async def fetch_slot_history(self, customer: str) -> SlotHistory:
+        """Slots and bytes of the customer's last 1,000 jobs that ran: done or stopped, not from the cache.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        row = (await self._rows(queries.slot_history_of(customer)))[0]
+        return SlotHistory(slot_ms=int(row.slot_ms), bytes_processed=int(row.bytes_processed))
+
+    async def check(self) -> None:
+        """Ask through the writer, the way a hold goes: a full queue, a lost disk or a standby is noticed.
+
+        Raises:
+            LedgerUnavailable: it can not be written.
+        """
+        await self._writer.submit(CloseHold("", ended_at=self._clock.now()))
+
+    async def close(self) -> None:
+        """Finish the writes that wait, refuse new ones, give back connections."""
+        await self._writer.close()
+        await self._connections.close()
+
+    async def _write_all(self, writes: Sequence[Write]) -> list[Booking | None]:
+        async def apply(connection: AsyncConnection) -> list[Booking | None]:
+            return await self._writes.apply(connection, writes)
+
+        return await self._connections.write(apply)
+
+    async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        async def fetch(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+            rows: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
+            return rows
+
+        return await self._connections.read(fetch)

@@ -1,0 +1,160 @@
+"""Tests of bqgate.ledger.migrate on both databases."""
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+import bqgate
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.ledger import SqlLedger, migrate
+from bqgate.ledger.connections import read_url
+from bqgate.ledger.migrate import VERSION_TABLE
+from bqgate.ledger.schema import METADATA
+from tests.support.manual_clock import ManualClock
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with no tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
+def connect(url: str) -> sa.Engine:
+    return sa.create_engine(read_url(url, is_async=False), poolclass=sa.NullPool)
+
+
+@pytest.fixture
+def engine(empty_url: str) -> Iterator[sa.Engine]:
+    """A look from outside."""
+    engine = connect(empty_url)
+    yield engine
+    engine.dispose()
+
+
+async def test_migrating_from_nothing_gives_the_tables_of_the_schema(empty_url: str, engine: sa.Engine) -> None:
+    """After a migration Alembic finds no difference between the database and the declared tables."""
+    await migrate(empty_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
+        )
+        assert compare_metadata(context, METADATA) == []
+
+
+async def test_the_partial_indexes_are_those_of_the_schema(empty_url: str, engine: sa.Engine) -> None:
+    """Alembic does not compare an index's condition, so it is compared here by what a fresh create_all makes."""
+    await migrate(empty_url)
+    query = {
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name",
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname",
+    }[engine.dialect.name]
+    with engine.begin() as connection:
+        migrated = connection.exec_driver_sql(query).all()
+        for table in ("entries", "holds", VERSION_TABLE):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        METADATA.create_all(connection)
+        declared = connection.exec_driver_sql(query).all()
+    assert [row for row in migrated if VERSION_TABLE not in row[0]] == declared
+
+
+async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine) -> None:
+    """The second migration finds the first one's work and leaves it."""
+    await migrate(empty_url)
+    await migrate(empty_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0001",)]
+
+
+async def test_starters_at_once_do_not_collide(empty_url: str) -> None:
+    """Processes that migrate an empty database at the same moment all succeed."""
+    code = "import asyncio, sys; from bqgate.ledger import migrate; asyncio.run(migrate(sys.argv[1]))"
+    checkout = Path(bqgate.__file__).parents[1]
+    starters = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", code, empty_url, cwd=checkout) for _ in range(4)
+    ]
+    assert [await starter.wait() for starter in starters] == [0] * len(starters)
+
+
+async def test_threads_at_once_do_not_collide(empty_url: str) -> None:
+    """Migrations at the same moment in one process all succeed."""
+    await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
+
+
+async def test_an_entry_is_neither_changed_nor_deleted(empty_url: str, engine: sa.Engine) -> None:
+    """The database itself keeps entries append-only, whoever writes."""
+    await migrate(empty_url)
+    columns = {
+        "id": "'e'", "kind": "'charge'", "customer": "'c'", "principal": "'p'", "project_id": "'p'",
+        "booked_at": "0", "outcome": "'done'", "cost_nanos": "1", "hold_nanos": "0", "decision": "'forward'",
+        "estimate_nanos": "0", "bytes_processed": "0", "bytes_billed": "0", "slot_ms": "0", "statement_type": "''",
+        "cache_hit": "false", "labels": "'{}'",
+    }  # fmt: skip
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO entries ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
+    for statement in ("UPDATE entries SET cost_nanos = 0", "DELETE FROM entries"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+async def test_opening_sqlite_makes_its_tables(tmp_path: Path) -> None:
+    """An embedded ledger needs no step before its first start."""
+    ledger = await SqlLedger.open(f"sqlite:///{tmp_path / 'new.db'}", ManualClock())
+    await ledger.check()
+    await ledger.close()
+
+
+async def test_opening_postgresql_without_tables_names_the_step(empty_postgres_url: str) -> None:
+    """The gate does not change PostgreSQL's tables by itself; it says who does."""
+    with pytest.raises(LedgerUnavailable, match="bqgate migrate"):
+        await SqlLedger.open(empty_postgres_url, ManualClock())
+
+
+async def test_opening_a_later_versions_tables_is_refused(postgres_url: str) -> None:
+    """Tables that this version does not know are not guessed at."""
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(LedgerUnavailable, match="later bqgate"):
+        await SqlLedger.open(postgres_url, ManualClock())
+
+
+async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    """A path that leads nowhere, and a file that is no database, are outside failures."""
+    with pytest.raises(LedgerUnavailable):
+        await migrate(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
+    (tmp_path / "text.db").write_text("this is no database " * 100)
+    with pytest.raises(LedgerUnavailable):
+        await migrate(f"sqlite:///{tmp_path / 'text.db'}")
+
+
+async def test_sqlite_keeps_a_write_ahead_log(tmp_path: Path) -> None:
+    """The journal mode is a property of the file and stays with it."""
+    path = tmp_path / "ledger.db"
+    await migrate(f"sqlite:///{path}")
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("sqlite://", "forgets"),
+        ("sqlite:///:memory:", "forgets"),
+        ("mysql://localhost/x", "not in mysql"),
+        ("no url", "must look like"),
+    ],
+)
+async def test_a_url_of_no_ledger_is_refused_with_its_reason(url: str, fault: str) -> None:
+    """What could not keep a ledger is a mistake of the settings."""
+    with pytest.raises(ValueError, match=fault):
+        await SqlLedger.open(url, ManualClock())
