@@ -21,8 +21,7 @@ from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
 from bqgate.wire.query_request import HOLD_LABEL
 
 # A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
-DRY_RUN_TIMEOUT_S = 30.0
-_JOB_TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0
 _ANSWER_BYTES_MAX = 32 * 1024 * 1024
 _REFUSAL_BYTES_MAX = 256 * 1024
 _PAGE_JOBS = 200
@@ -35,8 +34,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class GoogleBigQuery:
     """The gate's own calls."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, *, timeout_s: float = TIMEOUT_S) -> None:
         self._upstream = upstream
+        self._timeout_s = timeout_s
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
         """Ask what a query would process; see ports.BigQuery."""
@@ -47,7 +47,7 @@ class GoogleBigQuery:
             (("Content-Type", "application/json; charset=UTF-8"),),
             json.dumps(body, ensure_ascii=False).encode(),
         )
-        job = await self._ask(call, credential, timeout_s=DRY_RUN_TIMEOUT_S)
+        job = await self._ask(call, credential)
         configuration = body.get("configuration")
         query = configuration.get("query") if isinstance(configuration, dict) else None
         sql = query.get("query") if isinstance(query, dict) else None
@@ -58,7 +58,7 @@ class GoogleBigQuery:
         path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         try:
-            document = await self._ask(Call("GET", path, urlencode(params)), credential, timeout_s=_JOB_TIMEOUT_S)
+            document = await self._ask(Call("GET", path, urlencode(params)), credential)
         except UpstreamRefused as refusal:
             if refusal.status == 404:
                 raise JobNotFound(f"Not found: Job {job.project_id}:{job.job_id}") from refusal
@@ -90,7 +90,7 @@ class GoogleBigQuery:
     ) -> JobRef | None:
         path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
         for _ in range(_PAGES_MAX):
-            page = await self._ask(Call("GET", path, urlencode(params)), credential, timeout_s=_JOB_TIMEOUT_S)
+            page = await self._ask(Call("GET", path, urlencode(params)), credential)
             found = _labelled(page, hold_id.lower())
             if found is not None:
                 return found
@@ -102,8 +102,10 @@ class GoogleBigQuery:
             params = params | {"pageToken": token}
         raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
 
-    async def _ask(self, call: Call, credential: Credential | None, *, timeout_s: float) -> Mapping[str, Any]:
-        answer = await self._upstream.exchange(call, credential=credential or Credential(), read_timeout_s=timeout_s)
+    async def _ask(self, call: Call, credential: Credential | None) -> Mapping[str, Any]:
+        answer = await self._upstream.exchange(
+            call, credential=credential or Credential(), read_timeout_s=self._timeout_s
+        )
         is_refusal = 400 <= answer.status < 500
         body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)
         if is_refusal:
