@@ -13,6 +13,7 @@ https://cloud.google.com/bigquery/docs/information-schema-jobs (which jobs are b
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -80,6 +81,8 @@ class JobRunner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, job: Job, work: Work) -> None:
+        # Stands until the end is known: a bug, or a sandbox that closes, must not leave a job that looks well.
+        job.error = error_proto("jobInternalError", "The job encountered an internal error during execution.")
         try:
             await self.in_thread(work.prepare, job)
             job.planned.set()
@@ -108,6 +111,7 @@ class JobRunner:
         finally:
             stopper.cancel()
         if result is None:
+            job.error = None
             return
         job.wall_ms = result.wall_ms
         job.slot_ms = result.slot_ms
@@ -119,6 +123,7 @@ class JobRunner:
         if stopped or until_ms < takes_ms:
             self._stop(job, timed_out=not stopped)
         else:
+            job.error = None
             self._charge(job, result)
 
     async def _interrupt_on_stop(self, job: Job, work: Work) -> None:
@@ -177,7 +182,7 @@ class JobRunner:
             child = Job(
                 project=job.project,
                 location=job.location,
-                id=f"script_{job.id}_{index}",
+                id=f"script_job_{hashlib.sha256(job.full_id.encode()).hexdigest()[:32]}_{index}",
                 user_email=job.user_email,
                 configuration={
                     "query": {"query": result.query, "useLegacySql": False, "priority": "INTERACTIVE"},
