@@ -1,0 +1,161 @@
+"""Read file and environment into one tree of plain values, and remember which came from the environment.
+
+Called by load. The file is YAML with the scalars of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema):
+`off` is a word here, not false, and 1:30 is no number. A key that is written twice is a fault. The environment names a
+key as BQGATE_<SECTION>__<KEY>, and a key of a tier or customer as BQGATE_TIERS__<NAME>__<KEY>; variables without a
+double underscore are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a service that is named bqgate.
+What leaves: a Document, with the faults that were met on the way.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bqgate.settings.faults import Fault, unknown_key
+from bqgate.settings.sections import BUILT_IN_TIERS, NAMED_SECTIONS, SECTIONS
+
+PREFIX = "BQGATE_"
+
+Tree = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Document:
+    """Everything that was given. `sources` names the environment variable by the path that it set."""
+
+    tree: Tree
+    sources: dict[str, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def read_document(path: Path | None, environ: Mapping[str, str]) -> Document:
+    """The built-in tiers, below the file, below the environment."""
+    document = Document({"tiers": {name: dict(tier) for name, tier in BUILT_IN_TIERS.items()}})
+    if path is not None:
+        try:
+            given, document.faults = parse_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            document.faults.append(Fault(str(path), f"cannot be read: {error}"))
+        else:
+            _lay_over(document, given)
+    _lay_environment_over(document, environ)
+    return document
+
+
+def parse_yaml(text: str) -> tuple[Tree, list[Fault]]:
+    """The mapping that a YAML text holds; faults have the line as their path."""
+    loader = _Loader(text)
+    try:
+        tree = loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return {}, [Fault(f"line {mark.line + 1}" if mark else "file", f"is not YAML: {error.problem}")]
+    except yaml.YAMLError as error:
+        return {}, [Fault("file", f"is not YAML: {error}")]
+    finally:
+        loader.dispose()
+    if tree is None:
+        return {}, loader.faults
+    if not isinstance(tree, dict):
+        return {}, [Fault("file", "must be a mapping of sections, like server: {port: 8080}")]
+    return tree, loader.faults
+
+
+def _lay_over(document: Document, given: Tree) -> None:
+    """Put what the file says over what is built in; single keys of a built-in tier may be changed."""
+    built_in = document.tree["tiers"]
+    document.tree.update({name: {} if section is None else section for name, section in given.items()})
+    tiers = document.tree["tiers"]
+    if isinstance(tiers, dict):
+        changed = {
+            name: {**built_in[name], **(tier or {})} if name in built_in and isinstance(tier, dict | None) else tier
+            for name, tier in tiers.items()
+        }
+        document.tree["tiers"] = {**built_in, **changed}
+
+
+def _lay_environment_over(document: Document, environ: Mapping[str, str]) -> None:
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        path = _path_of(variable, document)
+        if path is None:
+            continue
+        target: Any = document.tree
+        for name in path[:-1]:
+            target = target.setdefault(name, {})
+            if not isinstance(target, dict):
+                break  # the file has a fault there, which is reported for the file
+        else:
+            target[path[-1]] = environ[variable]
+            document.sources[".".join(path)] = variable
+
+
+def _path_of(variable: str, document: Document) -> tuple[str, ...] | None:
+    """The path that a variable sets; None after noting the fault."""
+    section, *keys = variable.removeprefix(PREFIX).lower().split("__")
+    if section in SECTIONS and len(keys) == 1:
+        return (section, *keys)
+    if section in NAMED_SECTIONS and len(keys) == 2:
+        entries = document.tree.get(section)
+        matching = [
+            name
+            for name in (entries if isinstance(entries, dict) else ())
+            if _as_variable(name) == _as_variable(keys[0])
+        ]
+        if len(matching) == 1:
+            return (section, matching[0], keys[1])
+        message = f"sets a key of {len(matching)} of the {section} in the file; it must be exactly one"
+    elif section in SECTIONS or section in NAMED_SECTIONS:
+        kind = "<NAME>__<KEY>" if section in NAMED_SECTIONS else "<KEY>"
+        message = f"must be written {PREFIX}{section.upper()}__{kind}"
+    else:
+        message = unknown_key([*SECTIONS, *NAMED_SECTIONS], section)
+    document.faults.append(Fault(variable, message))
+    return None
+
+
+def _as_variable(name: object) -> str:
+    """A tier's or customer's name as it can stand in a variable."""
+    return re.sub(r"[^a-z0-9]", "_", str(name).lower())
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that notes keys written twice, and knows only the scalars of YAML 1.2's core schema."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.faults: list[Fault] = []
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = f"line {key_node.start_mark.line + 1}"
+        key: Hashable = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            loader.faults.append(Fault(line, f'key {key!r} must be text; quote it, like "{key}"'))
+            continue
+        if key in mapping:
+            loader.faults.append(Fault(line, f"key {key!r} is written twice; the first would be lost"))
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_SCALARS = (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+)
+for _name, _pattern, _first in _SCALARS:
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), ["" if each == "\0" else each for each in _first]
+    )
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
