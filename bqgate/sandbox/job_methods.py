@@ -27,11 +27,7 @@ def shown(world: World, job: Job, call: Call) -> dict[str, Any]:
 
 
 async def insert(world: World, call: Call, upload: Path | None = None) -> Reply:
-    """Start a job, or dry-run a query.
-
-    Args:
-        upload: The file that came along on the upload path; None: none did.
-    """
+    """Start a job, or dry-run a query; `upload` is the file that came along on the upload path."""
     body = shapes.checked(call.body, shapes.JOB)
     configuration = body.get("configuration", {})
     kind = _kind_of(configuration)

@@ -121,7 +121,7 @@ class CopyWork:
         self._destination = destination
         self._interrupt = Interrupt()
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self, job: Job) -> None:  # noqa: ARG002 - the shape of every Work
         for source in self._sources:
             self._world.warehouse.get_table(source)
 

@@ -171,7 +171,7 @@ class QueryMethod:
         if request.get("dryRun"):
             plan, cache_hit = await dry_run(self._world, wish)
             return Reply(body=_dry_run_response(wish, plan, cache_hit=cache_hit))
-        job = await self._first_of(call, request, wish)
+        job = await self._first_of(call, request)
         optional = request.get("jobCreationMode") == "JOB_CREATION_OPTIONAL"
         if job is None:
             job = start(self._world, wish, new_id(), creation_reason="OTHER" if optional else "REQUESTED")
@@ -182,7 +182,7 @@ class QueryMethod:
         complete = await self._world.clock.wait_for(job.done, wait_ms / 1000)
         return await self._response(job, request, complete=complete)
 
-    async def _first_of(self, call: Call, request: Mapping[str, Any], wish: Wish) -> Job | None:
+    async def _first_of(self, call: Call, request: Mapping[str, Any]) -> Job | None:
         """Find the job that a repeated request started; reading is not worth remembering, it runs again."""
         found = self._requests.get(_request_key(call, request))
         if not request.get("requestId") or found is None:

@@ -145,7 +145,7 @@ class QueryWork:
             if statement.bytes_billed_if_run > budget:
                 raise BytesBilledLimitExceeded(budget, statement.bytes_billed_if_run)
 
-    def run(self, job: Job) -> Result:
+    def run(self, job: Job) -> Result:  # noqa: ARG002 - the shape of every Work
         if self._cached:
             return replace(self._cached, bytes_processed=0, bytes_billed=0, slot_ms=0, wall_ms=0)
         result = self._world.warehouse.execute(

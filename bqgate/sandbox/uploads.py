@@ -166,10 +166,10 @@ class Uploads:
         try:
             reply = await job_methods.insert(self._world, call, file if is_load else None)
         except (ApiError, WarehouseError):
-            file.unlink(missing_ok=True)
+            await asyncio.to_thread(file.unlink, missing_ok=True)
             raise
         if not is_load:
-            file.unlink(missing_ok=True)
+            await asyncio.to_thread(file.unlink, missing_ok=True)
         return masked(reply, call)
 
     def _new_file(self) -> Path:
