@@ -114,14 +114,12 @@ sa.Index("ix_entries_month", entries.c.customer, entries.c.month_key, entries.c.
 # Pages of one customer's entries, and of everybody's.
 sa.Index("ix_entries_customer_booked", entries.c.customer, entries.c.booked_at, entries.c.id)
 sa.Index("ix_entries_booked", entries.c.booked_at, entries.c.id)
-# The last jobs that tell how many slots a customer's bytes take; again from the index alone.
+# The last jobs that tell how many slots a customer's bytes take, however many refusals and cached ones lie between.
 sa.Index(
     "ix_entries_usage",
     entries.c.customer,
     entries.c.booked_at,
     entries.c.id,
-    entries.c.slot_ms,
-    entries.c.bytes_processed,
     sqlite_where=HAS_USAGE,
     postgresql_where=HAS_USAGE,
 )

@@ -103,8 +103,7 @@ def _create_indexes() -> None:
     op.create_index("ix_entries_customer_booked", "entries", ["customer", "booked_at", "id"])
     op.create_index("ix_entries_booked", "entries", ["booked_at", "id"])
     has_usage = "kind = 'charge' AND outcome IN ('done', 'stopped') AND NOT cache_hit"
-    usage = ["customer", "booked_at", "id", "slot_ms", "bytes_processed"]
-    _partial("ix_entries_usage", "entries", usage, has_usage)
+    _partial("ix_entries_usage", "entries", ["customer", "booked_at", "id"], has_usage)
 
 
 def _partial(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:

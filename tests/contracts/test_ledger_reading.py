@@ -1,0 +1,182 @@
+"""The contract of ports.Ledger's reads, over SQLite and PostgreSQL."""
+
+import asyncio
+import base64
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.entry import CostRow, Entry, EntryFilter, EntryKind
+from bqgate.domain.errors import MalformedRequest
+from bqgate.domain.job import Outcome
+from bqgate.domain.money import MAX_NANOS
+from bqgate.domain.pricing import SlotHistory
+from bqgate.ledger import SqlLedger
+from tests.support.ledgers import make_entry
+from tests.support.manual_clock import START
+
+DAY = Window("acme", Period.DAY, "2026-11-24", None, START)
+MONTH = Window("acme", Period.MONTH, "2026-11", 5, START)
+
+
+async def book_all(ledger: SqlLedger, *entries: Entry) -> None:
+    for entry in entries:
+        await ledger.book(entry)
+
+
+async def test_spend_is_the_sum_of_a_windows_charges_and_adjustments(ledger: SqlLedger) -> None:
+    """Each window counts its own key and its own customer; refusals are no spend."""
+    next_day = {Period.DAY: "2026-11-25", Period.MONTH: "2026-11"}
+    await book_all(
+        ledger,
+        make_entry("a", cost_nanos=100),
+        make_entry("b", cost_nanos=20, window_keys=next_day),
+        make_entry("c", cost_nanos=7, window_keys={Period.DAY: "2026-11-24"}),
+        make_entry("d", cost_nanos=1_000, customer="other"),
+        make_entry("e", cost_nanos=5_000, kind=EntryKind.REFUSAL),
+        make_entry(None, cost_nanos=-30, kind=EntryKind.ADJUSTMENT),
+    )
+    spend = await ledger.fetch_spend((DAY, MONTH))
+    assert spend.captured_nanos == {(Period.DAY, "2026-11-24"): 77, (Period.MONTH, "2026-11"): 90}
+
+
+async def test_spend_of_an_unknown_window_is_zero(ledger: SqlLedger) -> None:
+    """Nothing booked is nothing spent, and no windows are no question."""
+    assert (await ledger.fetch_spend((DAY,))).captured_nanos.get((Period.DAY, DAY.key), 0) == 0
+    assert (await ledger.fetch_spend(())).captured_nanos == {}
+
+
+async def test_large_sums_are_exact(ledger: SqlLedger) -> None:
+    """No amount passes through a float."""
+    await book_all(ledger, *(make_entry(f"h{number}", cost_nanos=MAX_NANOS) for number in range(3)))
+    assert (await ledger.fetch_spend((DAY,))).captured_nanos == {(Period.DAY, DAY.key): 3 * MAX_NANOS}
+
+
+async def test_entries_are_paged_newest_first(ledger: SqlLedger) -> None:
+    """Pages join without a gap or a repeat, also where many entries are of one moment."""
+    booked = [
+        make_entry(f"h{number:02}", booked_at=START + timedelta(microseconds=number // 4)) for number in range(23)
+    ]
+    await book_all(ledger, *booked)
+    expected = sorted(booked, key=lambda entry: (entry.booked_at, entry.id), reverse=True)
+    seen: list[Entry] = []
+    token: str | None = None
+    sizes = []
+    while True:
+        page = await ledger.fetch_entries(EntryFilter(customer="acme", page_size=5, page_token=token))
+        seen += page.entries
+        sizes.append(len(page.entries))
+        token = page.next_page_token
+        if token is None:
+            break
+        # What is booked while somebody reads does not move the pages.
+        await ledger.book(make_entry(f"new-{token}", booked_at=START + timedelta(seconds=1)))
+    assert seen == expected
+    assert sizes == [5, 5, 5, 5, 3]
+
+
+async def test_a_page_that_ends_with_the_last_entry_has_no_next(ledger: SqlLedger) -> None:
+    """No empty page follows."""
+    await book_all(ledger, *(make_entry(f"h{number}") for number in range(3)))
+    assert (await ledger.fetch_entries(EntryFilter(page_size=3))).next_page_token is None
+    assert (await ledger.fetch_entries(EntryFilter(customer="nobody"))).entries == ()
+
+
+async def test_entries_are_filtered(ledger: SqlLedger) -> None:
+    """By customer, kind and time; since is inclusive and until is not."""
+    early = make_entry("early", booked_at=START)
+    late = make_entry("late", booked_at=START + timedelta(hours=1), kind=EntryKind.REFUSAL, cost_nanos=0)
+    other = make_entry("other", booked_at=START + timedelta(minutes=30), customer="other")
+    await book_all(ledger, early, late, other)
+
+    async def found(wanted: EntryFilter) -> tuple[Entry, ...]:
+        return (await ledger.fetch_entries(wanted)).entries
+
+    assert await found(EntryFilter()) == (late, other, early)
+    assert await found(EntryFilter(customer="acme")) == (late, early)
+    assert await found(EntryFilter(kind=EntryKind.REFUSAL)) == (late,)
+    assert await found(EntryFilter(since=other.booked_at)) == (late, other)
+    assert await found(EntryFilter(until=other.booked_at)) == (early,)
+    assert await found(EntryFilter(since=early.booked_at, until=late.booked_at, customer="acme")) == (early,)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "not base64!",
+        "ünïcode",
+        "e1:5:x",
+        base64.urlsafe_b64encode(b"e1:5:").decode(),
+        base64.urlsafe_b64encode(b"e1:9999999999999999999:x").decode(),
+        base64.urlsafe_b64encode(b"e1:5:nul\x00").decode(),
+        base64.urlsafe_b64encode(b"e1:5:\xff\xfe").decode(),
+        base64.urlsafe_b64encode(b'{"offset": 5}').decode(),
+    ],
+)
+async def test_a_foreign_page_token_is_malformed(ledger: SqlLedger, token: str) -> None:
+    """A token that the ledger did not write is the caller's mistake, whatever is in it."""
+    with pytest.raises(MalformedRequest) as caught:
+        await ledger.fetch_entries(EntryFilter(page_token=token))
+    assert caught.value.field == "page_token"
+
+
+async def test_a_page_of_nothing_is_malformed(ledger: SqlLedger) -> None:
+    """A page has at least one entry, or paging would never end."""
+    with pytest.raises(MalformedRequest) as caught:
+        await ledger.fetch_entries(EntryFilter(page_size=0))
+    assert caught.value.field == "page_size"
+
+
+async def test_costs_are_summed_by_principal_dearest_first(ledger: SqlLedger) -> None:
+    """Charges and adjustments since a moment, inclusive; an adjustment is no job."""
+    usage = {"bytes_billed": 10, "slot_ms": 5}
+    await book_all(
+        ledger,
+        make_entry("old", cost_nanos=10**9, booked_at=START - timedelta(microseconds=1)),
+        make_entry("a1", cost_nanos=100, **usage),
+        make_entry("a2", cost_nanos=50, **usage),
+        make_entry(None, id="adj", kind=EntryKind.ADJUSTMENT, cost_nanos=-20, bytes_billed=0, slot_ms=0),
+        make_entry("b", cost_nanos=500, principal="bob@acme.example", **usage),
+        make_entry("o", cost_nanos=200, customer="other", **usage),
+        make_entry("r", kind=EntryKind.REFUSAL, cost_nanos=0, customer="refused"),
+    )
+    ann = CostRow("acme", "ann@acme.example", 130, 20, 10, 2)
+    bob = CostRow("acme", "bob@acme.example", 500, 10, 5, 1)
+    other = CostRow("other", "ann@acme.example", 200, 10, 5, 1)
+    assert await ledger.fetch_costs(since=START) == (bob, other, ann)
+    assert await ledger.fetch_costs(since=START, customer="acme") == (bob, ann)
+    assert await ledger.fetch_costs(since=START + timedelta(microseconds=1)) == ()
+
+
+async def test_slot_history_leaves_out_what_tells_nothing(ledger: SqlLedger) -> None:
+    """Only the customer's own charges that ran, and not those from the cache."""
+    used = {"slot_ms": 1_000, "bytes_processed": 10**6}
+    await book_all(
+        ledger,
+        make_entry("done", **used),
+        make_entry("stopped", outcome=Outcome.STOPPED, **used),
+        make_entry("cached", cache_hit=True, **used),
+        make_entry("cached too", outcome=Outcome.CACHED, **used),
+        make_entry("failed", outcome=Outcome.FAILED, **used),
+        make_entry("assumed", outcome=Outcome.ASSUMED, **used),
+        make_entry("other", customer="other", **used),
+        make_entry("refusal", kind=EntryKind.REFUSAL, **used),
+    )
+    assert await ledger.fetch_slot_history("acme") == SlotHistory(slot_ms=2_000, bytes_processed=2 * 10**6)
+    assert await ledger.fetch_slot_history("nobody") == SlotHistory()
+
+
+async def test_slot_history_is_of_the_last_thousand(ledger: SqlLedger) -> None:
+    """Older habits are forgotten."""
+    old = replace(make_entry("old"), slot_ms=10**9, booked_at=START - timedelta(days=1))
+    await ledger.book(old)
+    base = make_entry("new", slot_ms=3, bytes_processed=7)
+    bookings = []
+    for number in range(1_000):
+        job = base.job and replace(base.job, job_id=f"j{number}")
+        bookings.append(ledger.book(replace(base, id=f"e{number}", hold_id=f"h{number}", job=job)))
+    await asyncio.gather(*bookings)
+    assert await ledger.fetch_slot_history("acme") == SlotHistory(slot_ms=3_000, bytes_processed=7_000)

@@ -1,0 +1,48 @@
+"""Tests of bqgate.ledger.queries: each question is answered from the index that was made for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.entry import EntryFilter
+from bqgate.ledger import migrate, queries
+from bqgate.ledger.page_token import write_page_token
+from tests.support.manual_clock import START
+
+PAGE = EntryFilter(customer="acme", since=START, until=START, page_token=write_page_token(5, "x"))
+WINDOWS = (Window("acme", Period.DAY, "2026-11-24", None, START), Window("acme", Period.MONTH, "2026-11", None, START))
+
+
+@pytest.mark.parametrize(
+    ("statement", "indexes"),
+    [
+        (queries.spend_of(WINDOWS), ["COVERING INDEX ix_entries_day", "COVERING INDEX ix_entries_month"]),
+        (queries.slot_history_of("acme"), ["INDEX ix_entries_usage"]),
+        (queries.open_holds(None), ["INDEX ix_holds_open"]),
+        (queries.open_holds("acme"), ["INDEX ix_holds_open"]),
+        (queries.entry_of_hold("h"), ["INDEX uq_entries_hold"]),
+        (queries.entries_page(PAGE), ["INDEX ix_entries_customer_booked"]),
+        (queries.entries_page(EntryFilter(page_token=PAGE.page_token)), ["INDEX ix_entries_booked"]),
+        (queries.costs_since(START, "acme"), ["INDEX ix_entries_customer_booked"]),
+        (queries.costs_since(START, None), ["INDEX ix_entries_booked"]),
+    ],
+)
+async def test_sqlite_answers_by_an_index(tmp_path: Path, statement: sa.Select[Any], indexes: list[str]) -> None:
+    """No table is scanned and, for pages and holds, nothing is sorted."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    await migrate(url)
+    compiled = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True})
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        parameters = tuple(compiled.params[name] for name in compiled.positiontup or ())
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", parameters).all()
+    steps = " | ".join(str(row[-1]) for row in plan)
+    for index in indexes:
+        assert index in steps
+    assert "SCAN entries |" not in f"{steps} |"
+    if "GROUP BY" not in str(compiled):
+        assert "TEMP B-TREE" not in steps
