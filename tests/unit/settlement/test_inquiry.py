@@ -1,0 +1,89 @@
+"""One question to BigQuery: every answer and every failure is news."""
+
+from dataclasses import replace
+
+import pytest
+
+from bqgate.domain.errors import UpstreamRefused, UpstreamTimeout
+from bqgate.domain.job import JobRef
+from bqgate.domain.principal import Credential
+from bqgate.settlement.inquiry import Finding, News, inquire
+from bqgate.wire.error_reply import error_body
+from tests.support.scripted_bigquery import OWN
+from tests.support.settlement_stand import Stand
+
+ADA = Credential("Bearer ada")
+
+
+async def test_a_job_is_running_until_it_has_ended(stand: Stand) -> None:
+    """Its usage comes with its end."""
+    hold = stand.make_hold()
+    job = stand.run_job(hold)
+    assert await inquire(stand.bigquery, hold, None) == Finding(News.RUNNING, job)
+    usage = stand.bigquery.end(job)
+    assert await inquire(stand.bigquery, hold, None) == Finding(News.ENDED, job, usage)
+    assert stand.bigquery.asked == [f"get as {OWN}"] * 2
+
+
+async def test_a_job_without_known_id_is_found_by_its_label(stand: Stand) -> None:
+    """Jobs.query tells the id in its answer only."""
+    hold = stand.make_hold(job=False)
+    assert await inquire(stand.bigquery, hold, None) == Finding(News.ABSENT, None)
+    job = stand.run_job(hold, job=JobRef("acme-prod", "made_by_bigquery", "EU"))
+    assert await inquire(stand.bigquery, hold, None) == Finding(News.RUNNING, job)
+
+
+async def test_a_job_in_a_region_is_not_taken_for_absent(stand: Stand) -> None:
+    """Jobs.get without a location is a 404 there; the label tells the place."""
+    hold = stand.make_hold(location=None)
+    assert hold.job is not None
+    there = stand.run_job(hold, job=replace(hold.job, location="asia-northeast1"))
+    assert await inquire(stand.bigquery, hold, None) == Finding(News.RUNNING, there)
+
+
+async def test_a_repeat_finds_the_job_of_the_first_attempt(stand: Stand) -> None:
+    """The hold that a repeat brings is younger than the job that it repeats."""
+    hold = stand.make_hold(job=False)
+    job = stand.run_job(hold, job=JobRef("acme-prod", "made_by_bigquery", "US"))
+    stand.clock.advance(15 * 60)
+    later = replace(hold, placed_at=stand.clock.now())
+    assert (await inquire(stand.bigquery, later, None)).job == job
+
+
+@pytest.mark.parametrize(("location", "news"), [("US", News.ABSENT), (None, News.REFUSED)])
+async def test_without_the_right_to_list_a_404_counts_where_the_place_was_named(
+    stand: Stand, location: str | None, news: News
+) -> None:
+    """A 404 without a location proves nothing."""
+    stand.bigquery.may_list = False
+    assert (await inquire(stand.bigquery, stand.make_hold(location=location), None)).news is news
+
+
+async def test_a_spent_token_gives_way_to_the_gates_own(stand: Stand) -> None:
+    """The caller's credential is asked with first, and dropped where the gate's own works."""
+    hold = stand.make_hold()
+    job = stand.run_job(hold)
+    assert await inquire(stand.bigquery, hold, ADA) == Finding(News.RUNNING, job, is_credential_spent=True)
+    assert stand.bigquery.asked == ["get as Bearer ada", f"get as {OWN}"]
+
+
+async def test_nobody_may_see_it(stand: Stand) -> None:
+    """Refused with either credential; the caller's is kept."""
+    stand.bigquery.accepted.clear()
+    hold = stand.make_hold()
+    assert await inquire(stand.bigquery, hold, ADA) == Finding(News.REFUSED, hold.job)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UpstreamTimeout("no answer"),
+        UpstreamRefused(429, b""),
+        UpstreamRefused(403, error_body(403, "rateLimitExceeded", "Exceeded rate limits")),
+    ],
+)
+async def test_no_answer_and_too_busy_are_silence(stand: Stand, failure: UpstreamTimeout | UpstreamRefused) -> None:
+    """Neither says anything about the job or the credential."""
+    stand.bigquery.failure = failure
+    assert (await inquire(stand.bigquery, stand.make_hold(), ADA)).news is News.SILENT
+    assert len(stand.bigquery.asked) == 1

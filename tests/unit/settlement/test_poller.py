@@ -1,0 +1,253 @@
+"""The poller asks until it knows, gives up on nothing, and keeps to its bounds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import pytest
+
+from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.principal import Credential
+from bqgate.domain.units import MIB
+from bqgate.settlement.watched import Patience, Watched
+from tests.support.settlement_stand import Gate, Stand, usd
+
+ADA = Credential("Bearer ya29.ada")
+
+
+@asynccontextmanager
+async def running(gate: Gate) -> AsyncIterator[None]:
+    """Run the poller as app does."""
+    task = asyncio.create_task(gate.poller.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def pass_time(stand: Stand, gate: Gate, seconds: float) -> None:
+    """Move the clock, and return when the poller has done what was due and sleeps again."""
+    await stand.clock.wait_for_sleepers()
+    stand.clock.advance(seconds)
+    for _ in range(10):
+        await asyncio.sleep(0)  # noqa: TID251 - lets the poller see that it was woken, and begin its look
+    while any(watched.is_under_way for watched in gate.poller._watched.values()):  # noqa: ASYNC110 - no event tells it
+        await asyncio.sleep(0.001)  # noqa: TID251 - the ledger works in threads, in real time
+    await stand.clock.wait_for_sleepers()
+
+
+async def until_drained(stand: Stand, gate: Gate, *, step_s: float = 1) -> float:
+    """Let time pass until nothing is watched; the seconds that it took."""
+    start_s = stand.clock.monotonic_s()
+    async with asyncio.timeout(20):
+        while gate.poller.depth:
+            await pass_time(stand, gate, step_s)
+    return stand.clock.monotonic_s() - start_s
+
+
+async def test_a_job_is_asked_after_until_it_ends(stand: Stand, gate: Gate) -> None:
+    """Booked soon after its end, by the caller's credential, with nobody waiting for it."""
+    stand.bigquery.accepted = {"Bearer ya29.ada"}
+    hold = await stand.place(gate, stand.make_hold())
+    job = stand.run_job(hold)
+    async with running(gate):
+        gate.poller.watch(hold, ADA)
+        for _ in range(200):
+            await pass_time(stand, gate, 1)
+        assert usd(await stand.balance(gate)) == (0, 20)
+        stand.bigquery.end(job, bytes_billed=12 * MIB)
+        assert await until_drained(stand, gate) <= 38
+    assert usd(await stand.balance(gate)) == (12, 0)
+    assert len(stand.bigquery.asked) < 25
+
+
+async def test_a_new_hold_is_not_kept_waiting_by_an_older_ones_delay(stand: Stand, gate: Gate) -> None:
+    """A sleeping poller wakes for what is due earlier."""
+    slow = await stand.place(gate, stand.make_hold())
+    stand.run_job(slow)
+    async with running(gate):
+        gate.poller.watch(slow, None)
+        for _ in range(100):
+            await pass_time(stand, gate, 1)
+        quick = await stand.place(gate, stand.make_hold())
+        stand.bigquery.end(stand.run_job(quick), bytes_billed=5 * MIB)
+        gate.poller.watch(quick, None)
+        await asyncio.sleep(0.001)  # noqa: TID251 - lets the poller begin its shorter sleep
+        await pass_time(stand, gate, 0.4)
+    assert usd(await stand.balance(gate)) == (5, 20)
+    assert gate.poller.watched_ids == {slow.id}
+
+
+async def test_many_holds_are_asked_after_a_few_at_a_time(stand: Stand, gate: Gate) -> None:
+    """A hundred end with all of them booked."""
+    async with running(gate):
+        for _ in range(100):
+            hold = await stand.place(gate, stand.make_hold(usd=2))
+            stand.bigquery.end(stand.run_job(hold), bytes_billed=MIB)
+            gate.poller.watch(hold, None)
+        await until_drained(stand, gate)
+    assert usd(await stand.balance(gate)) == (100, 0)
+
+
+async def test_an_absent_job_is_void_only_after_a_while(stand: Stand, gate: Gate) -> None:
+    """BigQuery may still make it after a 5xx: several looks, a minute, and an age that no waiting query reaches."""
+    hold = await stand.place(gate, stand.make_hold())
+    async with running(gate):
+        gate.poller.watch(hold, None)
+        seconds = await until_drained(stand, gate)
+    assert 120 <= seconds <= 160
+    assert await stand.entries() == ()
+    assert await stand.ledger.fetch_open_holds() == ()
+    assert usd(await stand.balance(gate)) == (0, 0)
+
+
+async def test_a_job_that_appears_late_is_booked(stand: Stand, gate: Gate) -> None:
+    """A minute of absence is forgotten when it is there."""
+    hold = await stand.place(gate, stand.make_hold())
+    gate.poller.watch(hold, None)
+    for _ in range(6):
+        await gate.look_at_all()
+        stand.clock.advance(15)
+    job = stand.run_job(hold)
+    await gate.look_at_all()
+    stand.bigquery.end(job, bytes_billed=3 * MIB)
+    await gate.look_at_all()
+    assert usd(await stand.balance(gate)) == (3, 0)
+
+
+async def test_a_deleted_job_is_not_free(stand: Stand, gate: Gate) -> None:
+    """A job that was there and is no longer costs its hold: deleting it hides what it billed."""
+    hold = await stand.place(gate, stand.make_hold(usd=8))
+    job = stand.run_job(hold)
+    gate.poller.watch(hold, None)
+    await gate.look_at_all()
+    stand.bigquery.delete(job)
+    for _ in range(5):
+        await gate.look_at_all()
+        stand.clock.advance(30)
+    (entry,) = await stand.entries()
+    assert (entry.outcome, entry.cost_nanos) == (Outcome.ASSUMED, 8 * NANOS_PER_USD)
+
+
+async def test_an_upload_may_take_until_the_deadline(stand: Stand, gate: Gate) -> None:
+    """Its job is made by the last chunk; at the deadline it never will be."""
+    hold = await stand.place(gate, stand.make_hold())
+    gate.poller.watch(hold, None, awaits_upload=True)
+    for _ in range(10):
+        stand.clock.advance(60)
+        await gate.look_at_all()
+    assert gate.poller.depth == 1
+    stand.clock.advance_to(hold.deadline_at)
+    await gate.look_at_all()
+    assert await stand.entries() == ()
+    assert usd(await stand.balance(gate)) == (0, 0)
+
+
+@pytest.mark.parametrize("way", ["refused", "silent"])
+async def test_without_news_the_hold_is_the_cost_at_the_deadline(stand: Stand, gate: Gate, way: str) -> None:
+    """Not before, and counted."""
+    hold = await stand.place(gate, stand.make_hold(usd=8))
+    if way == "refused":
+        stand.bigquery.accepted.clear()
+    else:
+        stand.bigquery.failure = UpstreamUnavailable("503")
+    gate.poller.watch(hold, ADA)
+    stand.clock.advance_to(hold.deadline_at - timedelta(seconds=1))
+    await gate.look_at_all()
+    assert await stand.entries() == ()
+    stand.clock.advance(1)
+    await gate.look_at_all()
+    (entry,) = await stand.entries()
+    assert (entry.outcome, entry.cost_nanos, entry.job) == (Outcome.ASSUMED, 8 * NANOS_PER_USD, hold.job)
+    assert stand.metrics.value("bqgate_assumed_total", customer="acme") == 1
+
+
+async def test_a_job_that_still_runs_at_its_deadline_is_waited_for(stand: Stand, gate: Gate) -> None:
+    """That it runs is news; nothing is assumed."""
+    hold = await stand.place(gate, stand.make_hold())
+    job = stand.run_job(hold)
+    gate.poller.watch(hold, None)
+    stand.clock.advance_to(hold.deadline_at + timedelta(hours=1))
+    await gate.look_at_all()
+    stand.bigquery.end(job, bytes_billed=4 * MIB)
+    await gate.look_at_all()
+    assert usd(await stand.balance(gate)) == (4, 0)
+
+
+async def test_a_job_learned_from_the_answer_survives_a_crash(stand: Stand, gate: Gate) -> None:
+    """The id that jobs.query told is written to the ledger while the job runs."""
+    hold = await stand.place(gate, stand.make_hold(job=False))
+    job = stand.run_job(hold, job=JobRef("acme-prod", "made_by_bigquery", "US"))
+    gate.poller.watch(hold, None, job=job)
+    await gate.look_at_all()
+    (recorded,) = await stand.ledger.fetch_open_holds()
+    assert recorded.job == job
+
+
+async def test_the_ledger_away_is_asked_again(stand: Stand, gate: Gate) -> None:
+    """What the job used is remembered; BigQuery is not asked twice."""
+    hold = await stand.place(gate, stand.make_hold())
+    stand.bigquery.end(stand.run_job(hold), bytes_billed=3 * MIB)
+    gate.poller.watch(hold, None)
+    with stand.ledger_busy():
+        await gate.look_at_all()
+    assert gate.poller.depth == 1
+    await gate.look_at_all()
+    assert usd(await stand.balance(gate)) == (3, 0)
+    assert len(stand.bigquery.asked) == 1
+    assert stand.metrics.value("bqgate_failures_total", system="ledger", step="poll") == 1
+
+
+async def test_memory_is_bounded_and_nothing_is_lost(stand: Stand) -> None:
+    """A hold for which there is no room stays open in the ledger, and reconcile brings it when there is."""
+    gate = stand.gate(capacity=1)
+    first, second = [await stand.place(gate, stand.make_hold(usd=2)) for _ in range(2)]
+    for hold in (first, second):
+        stand.bigquery.end(stand.run_job(hold), bytes_billed=MIB)
+        gate.poller.watch(hold, None)
+    assert gate.poller.watched_ids == {first.id}
+    assert stand.metrics.value("bqgate_shed_total", where="poller") == 1
+    await gate.look_at_all()
+    await gate.reconciler.reconcile()
+    await gate.look_at_all()
+    assert usd(await stand.balance(gate)) == (2, 0)
+
+
+async def test_a_bug_in_one_look_does_not_lose_the_others(stand: Stand, gate: Gate) -> None:
+    """Run again by its supervisor, the poller goes on with all of them; the faulty one waits longest."""
+    poisoned = await stand.place(gate, stand.make_hold())
+    stand.bigquery.end(stand.run_job(poisoned), bytes_billed=2**63 - 1)
+    gate.poller.watch(poisoned, None)
+    sound = await stand.place(gate, stand.make_hold())
+    stand.bigquery.end(stand.run_job(sound), bytes_billed=3 * MIB)
+    faulty = asyncio.create_task(gate.poller.run())
+    await stand.clock.wait_for_sleepers()
+    stand.clock.advance(1)
+    with pytest.raises(ExceptionGroup):
+        await asyncio.wait_for(faulty, timeout=5)
+    gate.poller.watch(sound, None)
+    async with running(gate), asyncio.timeout(5):
+        while sound.id in gate.poller.watched_ids:
+            await pass_time(stand, gate, 0.1)
+    assert usd(await stand.balance(gate)) == (3, 20)
+    assert gate.poller.watched_ids == {poisoned.id}
+
+
+def test_back_off_doubles_to_its_bound_with_a_spread_of_its_own() -> None:
+    """From a quarter of a second to half a minute, a quarter more or less, not the same for all holds."""
+    patience = Patience()
+    for looks, plain_ms in enumerate([250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]):
+        delays_ms = {patience.delay_ms(f"hold{number}", looks) for number in range(50)}
+        assert all(plain_ms * 3 // 4 <= delay_ms <= plain_ms * 5 // 4 for delay_ms in delays_ms)
+        assert len(delays_ms) > 10
+    assert patience.delay_ms("hold", 10**6) <= 37_500
+
+
+def test_a_credential_shows_in_no_repr(stand: Stand) -> None:
+    """Invariant 10."""
+    assert "ya29" not in repr(Watched(stand.make_hold(), ADA))

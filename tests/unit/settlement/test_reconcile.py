@@ -1,0 +1,175 @@
+"""Whatever a crash leaves between ledger and budgets, one round mends; twice or at once changes nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.units import MIB
+from tests.support.settlement_stand import ACME, Stand, settlement_stand, usd
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stand]:
+    """A stand whose gates share one store."""
+    stores: list[MemoryBudgetStore | RedisBudgetStore] = []
+    async with settlement_stand(tmp_path, lambda _source, _clock: stores[0]) as stand:
+        if request.param == "memory":
+            stores.append(MemoryBudgetStore(stand.ledger, stand.clock))
+        else:
+            stores.append(
+                RedisBudgetStore.open(request.getfixturevalue("redis_url"), stand.ledger, stand.clock, timeout_s=5)
+            )
+        yield stand
+        await stores[0].close()
+
+
+async def test_after_a_restart_open_holds_are_asked_after(shared: Stand) -> None:
+    """A gate that crashed after forwarding: the next one books the job at once, with its own credential."""
+    crashed = shared.gate()
+    hold = await shared.place(crashed, shared.make_hold())
+    shared.bigquery.end(shared.run_job(hold), bytes_billed=7 * MIB)
+    gate = shared.gate()
+    await gate.reconciler.reconcile()
+    await gate.look_at_all()
+    assert usd(await shared.balance(gate)) == (7, 0)
+    assert gate.reconciler.oldest_open_hold_age_s == 0
+    await gate.reconciler.reconcile()
+    assert gate.poller.depth == 0
+
+
+async def test_a_young_hold_is_left_to_who_placed_it(shared: Stand) -> None:
+    """After its start a gate asks only after holds that their own gate had time for."""
+    gate = shared.gate()
+    await gate.reconciler.reconcile()
+    hold = await shared.place(gate, shared.make_hold())
+    await gate.reconciler.reconcile()
+    assert gate.poller.depth == 0
+    shared.clock.advance(60)
+    await gate.reconciler.reconcile()
+    assert gate.poller.watched_ids == {hold.id}
+    assert gate.reconciler.oldest_open_hold_age_s == 60
+
+
+async def test_what_another_replica_booked_is_forgotten(shared: Stand) -> None:
+    """Two gates ask after one job; when one has booked it the other stops."""
+    one, other = shared.gate(), shared.gate()
+    hold = await shared.place(one, shared.make_hold())
+    shared.bigquery.end(shared.run_job(hold), bytes_billed=7 * MIB)
+    for gate in (one, other):
+        await gate.reconciler.reconcile()
+    await one.look_at_all()
+    await other.reconciler.reconcile()
+    assert other.poller.depth == 0
+    assert shared.bigquery.asked == ["get as the gate's own"]
+
+
+async def test_a_hold_closed_too_early_is_still_booked(shared: Stand) -> None:
+    """Void in the ledger, and its job runs after all: the gate that forwarded it keeps asking, and books it."""
+    gate = shared.gate()
+    hold = await shared.place(gate, shared.make_hold())
+    gate.poller.watch(hold, None)
+    await shared.gate().settler.void(hold)
+    job = shared.run_job(hold)
+    shared.clock.advance(60)
+    await gate.reconciler.reconcile()
+    shared.bigquery.end(job, bytes_billed=7 * MIB)
+    await gate.look_at_all()
+    (entry,) = await shared.entries()
+    assert entry.bytes_billed == 7 * MIB
+
+
+async def test_a_hold_that_was_never_recorded_is_void_after_a_grace(shared: Stand) -> None:
+    """A crash between place_hold and open_hold: nothing was forwarded."""
+    gate = shared.gate()
+    hold = shared.make_hold()
+    await gate.budgets.place_hold(hold, ACME.windows(shared.clock.now()))
+    shared.clock.advance(59)
+    await gate.reconciler.reconcile()
+    assert usd(await shared.balance(gate)) == (0, 20)
+    shared.clock.advance(1)
+    await gate.reconciler.reconcile()
+    assert usd(await shared.balance(gate)) == (0, 0)
+
+
+@pytest.mark.parametrize(("mib", "captured"), [(7, 7), (0, 0)])
+async def test_a_booked_hold_is_captured_at_its_entrys_cost(shared: Stand, mib: int, captured: int) -> None:
+    """A crash between book and capture."""
+    gate = shared.gate()
+    hold = await shared.place(gate, shared.make_hold())
+    usage = Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=mib * MIB)
+    await shared.ledger.book(gate.bookkeeper._entry_for(hold, usage))
+    await asyncio.gather(*(shared.gate().reconciler.reconcile() for _ in range(3)))
+    assert usd(await shared.balance(gate)) == (captured, 0)
+
+
+async def test_a_closed_hold_is_void_after_a_grace(shared: Stand) -> None:
+    """A crash between close_hold and void."""
+    gate = shared.gate()
+    hold = await shared.place(gate, shared.make_hold())
+    await shared.ledger.close_hold(hold.id)
+    shared.clock.advance(60)
+    await asyncio.gather(*(shared.gate().reconciler.reconcile() for _ in range(3)))
+    assert usd(await shared.balance(gate)) == (0, 0)
+
+
+async def test_a_hold_that_the_store_lost_is_put_back_once(shared: Stand) -> None:
+    """The ledger says open, the store knows nothing, its windows stand: three replicas put it back, once."""
+    gate = shared.gate()
+    kept = await shared.place(gate, shared.make_hold(usd=3))
+    lost = shared.make_hold(usd=20)
+    await shared.ledger.open_hold(lost)
+    shared.run_job(kept)
+    shared.run_job(lost)
+    shared.clock.advance(59)
+    await gate.reconciler.reconcile()
+    assert usd(await shared.balance(gate)) == (0, 3)
+    shared.clock.advance(1)
+    await asyncio.gather(*(shared.gate().reconciler.reconcile() for _ in range(3)))
+    assert usd(await shared.balance(gate)) == (0, 23)
+    assert shared.metrics.value("bqgate_holds_total", event="restored") == 1
+
+
+async def test_a_lasting_drift_is_told(shared: Stand) -> None:
+    """Spend in the ledger that the store does not know is told in the second round, and every one after."""
+    gate = shared.gate()
+    await shared.balance(gate)
+    stray = shared.make_hold()
+    await shared.ledger.book(gate.bookkeeper._entry_for(stray, Usage(job=stray.job, outcome=Outcome.ASSUMED)))
+    await gate.reconciler.reconcile()
+    assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 0
+    await gate.reconciler.reconcile()
+    assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 1
+    assert '"drift_nanos": -20000000000' in shared.log.getvalue()
+
+
+async def test_an_outage_ends_the_round_and_not_the_loop(tmp_path: Path) -> None:
+    """With the store away jobs are still asked after; the loop comes again."""
+    async with settlement_stand(
+        tmp_path, lambda source, clock: RedisBudgetStore.open("redis://127.0.0.1:1/0", source, clock)
+    ) as stand:
+        gate = stand.gate()
+        hold = stand.make_hold()
+        await stand.ledger.open_hold(hold)
+        loop = asyncio.create_task(gate.reconciler.run())
+        await stand.clock.wait_for_sleepers()
+        assert gate.poller.watched_ids == {hold.id}
+        stand.clock.advance(60)
+        await stand.clock.wait_for_sleepers()
+        loop.cancel()
+        assert stand.metrics.value("bqgate_failures_total", system="budgets", step="reconcile") == 2
+
+
+async def test_a_ledger_that_is_away_is_counted(tmp_path: Path) -> None:
+    """Without the ledger nothing is mended and nothing is raised."""
+    async with settlement_stand(tmp_path) as stand:
+        gate = stand.gate()
+        await stand.ledger.close()
+        with stand.path.open("r+b") as database:
+            database.truncate(0)
+        await gate.reconciler.reconcile()
+        assert stand.metrics.value("bqgate_failures_total", system="ledger", step="reconcile") == 1
