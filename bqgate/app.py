@@ -201,7 +201,7 @@ async def _listen(parts: _Parts, background: "_Background", stack: AsyncExitStac
         journal=journal,
     )
     parts.metrics.read_gauge_from("poller_queue_depth", lambda: poller.depth)
-    parts.metrics.read_gauge_from("oldest_open_hold_age_seconds", reconciler.oldest_open_hold_age_s)
+    parts.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: reconciler.oldest_open_hold_age_s)
     background.start("poller", poller.run)
     background.start("reconciler", reconciler.run)
     stack.push_async_callback(_within, settling.drain, SHUTDOWN_S)

@@ -7,8 +7,8 @@ loop. Everything listens on loopback at a free port and ends with the context.
 import asyncio
 import io
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from bqgate.app import Gate, open_gate
+from bqgate.clock import SystemClock
 from bqgate.domain.budget import Balance
 from bqgate.sandbox import Sandbox, SandboxSettings
 from bqgate.settings import Settings, load_settings
@@ -47,24 +48,22 @@ class Stack:
 
     def balances(self, customer: str) -> tuple[Balance, ...]:
         """Day and month of a customer."""
-        return self.run(self._balances(customer))
+        return self.run(self.fetch_balances(customer))
 
     def settle(self, customer: str, *, timeout_s: float = 30) -> tuple[Balance, ...]:
         """The balances once nothing is held any more."""
-        return self.run(self._settled(customer, timeout_s))
+        return self.run(self.fetch_settled(customer, timeout_s=timeout_s))
 
-    async def _balances(self, customer: str) -> tuple[Balance, ...]:
+    async def fetch_balances(self, customer: str) -> tuple[Balance, ...]:
         known = self.settings.directory.customer(customer)
-        from bqgate.clock import SystemClock  # noqa: PLC0415 - the only place of the tests that needs it
-
         return await self.gate.budgets.fetch_balances(known.windows(SystemClock().now()))
 
-    async def _settled(self, customer: str, timeout_s: float) -> tuple[Balance, ...]:
+    async def fetch_settled(self, customer: str, *, timeout_s: float = 30) -> tuple[Balance, ...]:
         async with asyncio.timeout(timeout_s):
             while True:
                 for gate in self.gates:
                     await gate.settling.drain()
-                balances = await self._balances(customer)
+                balances = await self.fetch_balances(customer)
                 if not any(balance.held_nanos for balance in balances):
                     return balances
                 await asyncio.sleep(0.02)  # noqa: TID251 - waits for a condition with a deadline
@@ -86,6 +85,23 @@ def settings_for(folder: Path, sandbox_url: str, document: Mapping[str, Any]) ->
     return load_settings(file, {})
 
 
+@asynccontextmanager
+async def open_stack(
+    folder: Path,
+    document: Mapping[str, Any] | None = None,
+    *,
+    sandbox: SandboxSettings | None = None,
+    gate_count: int = 1,
+) -> AsyncIterator[Stack]:
+    """Run a sandbox and `gate_count` gates with these settings in the present event loop."""
+    async with AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(Sandbox.start(sandbox or SandboxSettings()))
+        settings = settings_for(folder, upstream.url, document or {})
+        log = io.StringIO()
+        gates = [await stack.enter_async_context(open_gate(settings, log_stream=log)) for _ in range(gate_count)]
+        yield Stack(upstream, gates, settings, log, asyncio.get_running_loop())
+
+
 @contextmanager
 def running_stack(
     folder: Path,
@@ -94,20 +110,16 @@ def running_stack(
     sandbox: SandboxSettings | None = None,
     gate_count: int = 1,
 ) -> Iterator[Stack]:
-    """Run a sandbox and `gate_count` gates with these settings (sections of the YAML file)."""
+    """The same in a thread of its own."""
     started: list[Stack] = []
     failed: list[BaseException] = []
     is_up = threading.Event()
     stop: list[asyncio.Event] = []
 
     async def live() -> None:
-        async with AsyncExitStack() as stack:
-            upstream = await stack.enter_async_context(Sandbox.start(sandbox or SandboxSettings()))
-            settings = settings_for(folder, upstream.url, document or {})
-            log = io.StringIO()
-            gates = [await stack.enter_async_context(open_gate(settings, log_stream=log)) for _ in range(gate_count)]
+        async with open_stack(folder, document, sandbox=sandbox, gate_count=gate_count) as stack:
             stop.append(asyncio.Event())
-            started.append(Stack(upstream, gates, settings, log, asyncio.get_running_loop()))
+            started.append(stack)
             is_up.set()
             await stop[0].wait()
 

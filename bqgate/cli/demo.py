@@ -1,0 +1,25 @@
+"""Show the gate at work on this machine: ``bqgate demo``. The showing itself is showcase.py.
+
+Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1. Ctrl-C ends it with 0.
+"""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from bqgate.cli.sandbox import require_sandbox
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the table instead of staying up.")] = False,  # noqa: FBT002 - typer's way to say a flag
+    port: Annotated[int, typer.Option(help="Port of the gate; 0 takes a free one.", min=0, max=65535)] = 8080,
+) -> None:
+    """Run real queries of three customers through a gate and a BigQuery stand-in, and show what happened to each."""
+    require_sandbox()
+    from bqgate.cli.showcase import run_demo  # noqa: PLC0415 - needs the extra
+
+    try:
+        asyncio.run(run_demo(port=port, once=once))
+    except KeyboardInterrupt:
+        typer.echo("The demo has ended.")
