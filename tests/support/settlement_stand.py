@@ -147,23 +147,28 @@ class Stand:
         return (await self.ledger.fetch_entries(EntryFilter(page_size=1_000))).entries
 
     @contextmanager
-    def ledger_busy(self) -> Iterator[None]:
-        """Keep the database's write lock, so that nothing can be booked."""
-        other = sqlite3.connect(self.path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
+    def ledger_away(self) -> Iterator[None]:
+        """Let the database fail: its tables are gone, and come back as they were."""
+        self._rename_tables("{}", "{}_away")
         try:
             yield
         finally:
-            other.execute("ROLLBACK")
-            other.close()
+            self._rename_tables("{}_away", "{}")
+
+    def _rename_tables(self, old: str, new: str) -> None:
+        database = sqlite3.connect(self.path)
+        for table in ("entries", "holds"):
+            database.execute(f"ALTER TABLE {old.format(table)} RENAME TO {new.format(table)}")
+        database.commit()
+        database.close()
 
 
 @asynccontextmanager
 async def settlement_stand(folder: Path, make_store: MakeStore = MemoryBudgetStore) -> AsyncIterator[Stand]:
-    """A stand on a new ledger, which waits a fifth of a second for its database at most."""
+    """A stand on a new ledger."""
     clock = ManualClock()
     path = folder / "ledger.db"
-    ledger = await SqlLedger.open(f"sqlite:///{path}", clock, timeout_s=0.2)
+    ledger = await SqlLedger.open(f"sqlite:///{path}", clock)
     try:
         yield Stand(ledger=ledger, path=path, make_store=make_store, clock=clock)
     finally:

@@ -194,7 +194,7 @@ async def test_the_ledger_away_is_asked_again(stand: Stand, gate: Gate) -> None:
     hold = await stand.place(gate, stand.make_hold())
     stand.bigquery.end(stand.run_job(hold), bytes_billed=3 * MIB)
     gate.poller.watch(hold, None)
-    with stand.ledger_busy():
+    with stand.ledger_away():
         await gate.look_at_all()
     assert gate.poller.depth == 1
     await gate.look_at_all()

@@ -168,8 +168,6 @@ async def test_a_ledger_that_is_away_is_counted(tmp_path: Path) -> None:
     """Without the ledger nothing is mended and nothing is raised."""
     async with settlement_stand(tmp_path) as stand:
         gate = stand.gate()
-        await stand.ledger.close()
-        with stand.path.open("r+b") as database:
-            database.truncate(0)
-        await gate.reconciler.reconcile()
+        with stand.ledger_away():
+            await gate.reconciler.reconcile()
         assert stand.metrics.value("bqgate_failures_total", system="ledger", step="reconcile") == 1

@@ -123,7 +123,7 @@ async def test_a_void_leaves_no_trace_in_the_spend(stand: Stand, gate: Gate) -> 
 async def test_without_the_ledger_the_hold_stays_and_is_settled_later(stand: Stand, gate: Gate) -> None:
     """The caller is not bothered, the money stays held, and the poller books without asking BigQuery again."""
     hold = await stand.place(gate, stand.make_hold())
-    with stand.ledger_busy():
+    with stand.ledger_away():
         assert await gate.settler.settle(hold, done(hold.job, 12)) is None
         assert usd(await stand.balance(gate)) == (0, 20)
         await gate.look_at_all()
@@ -137,7 +137,7 @@ async def test_without_the_ledger_the_hold_stays_and_is_settled_later(stand: Sta
 async def test_a_void_that_the_ledger_missed_is_made_later(stand: Stand, gate: Gate) -> None:
     """What never ran is remembered as such."""
     hold = await stand.place(gate, stand.make_hold())
-    with stand.ledger_busy():
+    with stand.ledger_away():
         await gate.settler.void(hold)
     await gate.look_at_all()
     assert await stand.ledger.fetch_open_holds() == ()

@@ -1,0 +1,272 @@
+"""Two gates place, forward, crash, ask and mend in any order; at the end the ledger says what BigQuery billed.
+
+The machine plays what is around settlement: admission (place, record), forwarding, BigQuery's jobs, crashes at each
+step in between, a store that loses everything, a ledger that is away. What admission promises it keeps: a hold is
+recorded within half a minute and forwarded within another minute, or given up. The auditor asks invariants 3, 4, 6, 7.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.domain.entry import Entry
+from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.domain.job import JobRef, Outcome, Usage
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.units import MIB
+from tests.support.settlement_stand import ACME, Gate, Stand, settlement_stand
+
+RECORD_WITHIN_S = 30
+FORWARD_WITHIN_S = 90
+
+COSTS_MIB = st.integers(0, 40)
+ENDS = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.STOPPED, Outcome.FAILED, Outcome.CACHED])
+
+
+@dataclass
+class Query:
+    """One query on its way through a gate. `gate` None: that gate crashed, nobody but settlement cares any more."""
+
+    hold: Hold
+    gate: Gate | None
+    is_recorded: bool = False
+    is_over: bool = False
+    job: JobRef | None = None
+    usage: Usage | None = None
+
+    @property
+    def billed_nanos(self) -> int:
+        """What BigQuery bills for it."""
+        is_billed = self.usage is not None and self.usage.outcome in {Outcome.DONE, Outcome.STOPPED}
+        return (self.usage.bytes_billed or 0) // MIB * NANOS_PER_USD if is_billed and self.usage else 0
+
+
+class SettlementMachine(RuleBasedStateMachine):
+    """Two replicas over one store, one ledger, one BigQuery."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._run = self._runner.run
+        self._opened = AsyncExitStack()
+        self._folder = tempfile.TemporaryDirectory(prefix="bqgate-settlement-")
+        self.queries: list[Query] = []
+
+    @initialize()
+    def open_all(self) -> None:
+        """Start BigQuery, the ledger, the store and both gates."""
+        stores: list[MemoryBudgetStore] = []
+        opening = settlement_stand(Path(self._folder.name), lambda _source, _clock: stores[0])
+        self.stand: Stand = self._run(self._opened.enter_async_context(opening))
+        self.store = MemoryBudgetStore(self.stand.ledger, self.stand.clock)
+        stores.append(self.store)
+        self.gates = [self.stand.gate(), self.stand.gate()]
+
+    def teardown(self) -> None:
+        """Bring everything to rest, ask the auditor, and close."""
+        try:
+            if hasattr(self, "gates"):
+                self._come_to_rest()
+                self._audit_the_end()
+        finally:
+            self._run(self._opened.aclose())
+            self._runner.close()
+            self._folder.cleanup()
+
+    def _pick(self, data: st.DataObject, fits: Callable[[Query], bool]) -> Query | None:
+        fitting = [query for query in self.queries if fits(query)]
+        return data.draw(st.sampled_from(fitting)) if fitting else None
+
+    def _age_s(self, query: Query) -> float:
+        return (self.stand.clock.now() - query.hold.placed_at).total_seconds()
+
+    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20), has_job_id=st.booleans())
+    def place(self, which: int, dollars: int, *, has_job_id: bool) -> None:
+        """A gate places a hold."""
+        hold = self.stand.make_hold(usd=dollars, job=has_job_id)
+        placement = self._run(self.store.place_hold(hold, ACME.windows(self.stand.clock.now())))
+        assert placement.outcome is PlacementOutcome.PLACED
+        self.queries.append(Query(hold, self.gates[which]))
+
+    @rule(data=st.data())
+    def record(self, data: st.DataObject) -> None:
+        """The gate records it, or gives it up when that took too long."""
+        query = self._pick(data, lambda each: each.gate is not None and not each.is_recorded and not each.is_over)
+        if query is None:
+            return
+        if self._age_s(query) > RECORD_WITHIN_S:
+            query.is_over = True
+            self._run(self.store.void(query.hold))
+            return
+        self._run(self.stand.ledger.open_hold(query.hold))
+        query.is_recorded = True
+
+    @rule(data=st.data(), is_in_region=st.booleans())
+    def forward(self, data: st.DataObject, *, is_in_region: bool) -> None:
+        """BigQuery makes the job, or the gate gives up."""
+        query = self._pick(data, lambda each: each.gate is not None and each.is_recorded and not _is_sent(each))
+        if query is None or query.gate is None:
+            return
+        if self._age_s(query) > FORWARD_WITHIN_S:
+            query.is_over = True
+            self._run(query.gate.settler.void(query.hold))
+            return
+        location = "asia-northeast1" if is_in_region else "US"
+        job_id = query.hold.job.job_id if query.hold.job else f"made_for_{query.hold.id}"
+        query.job = self.stand.run_job(query.hold, job=JobRef(query.hold.project_id, job_id, location))
+
+    @rule(data=st.data(), mib=COSTS_MIB, outcome=ENDS)
+    def end_job(self, data: st.DataObject, mib: int, outcome: Outcome) -> None:
+        """BigQuery ends a job; it may cost more than its hold."""
+        query = self._pick(data, lambda each: each.job is not None and each.usage is None)
+        if query is not None and query.job is not None:
+            query.usage = self.stand.bigquery.end(query.job, bytes_billed=mib * MIB, outcome=outcome)
+
+    @rule(data=st.data(), is_ledger_away=st.booleans())
+    def answer(self, data: st.DataObject, *, is_ledger_away: bool) -> None:
+        """The answer reaches the gate: it tells the cost, or that the job runs."""
+        query = self._pick(data, lambda each: each.gate is not None and each.job is not None and not each.is_over)
+        if query is None or query.gate is None:
+            return
+        query.is_over = True
+        if query.usage is None:
+            query.gate.poller.watch(query.hold, None, job=query.job)
+        elif is_ledger_away:
+            with self.stand.ledger_away():
+                self._run(query.gate.settler.settle(query.hold, query.usage))
+        else:
+            self._run(query.gate.settler.settle(query.hold, query.usage))
+
+    @rule(data=st.data())
+    def lose_the_answer(self, data: st.DataObject) -> None:
+        """A 5xx after the work was done, or before: the gate does not know whether there is a job."""
+        query = self._pick(data, lambda each: each.gate is not None and each.is_recorded and not each.is_over)
+        if query is not None and query.gate is not None:
+            query.is_over = True
+            query.gate.poller.watch(query.hold, None)
+
+    @rule(data=st.data())
+    def crash_between_book_and_capture(self, data: st.DataObject) -> None:
+        """The entry is written, the budgets never hear of it."""
+        query = self._pick(data, lambda each: each.gate is not None and each.usage is not None)
+        if query is not None and query.gate is not None and query.usage is not None:
+            entry = query.gate.bookkeeper._entry_for(query.hold, query.usage)
+            self._run(self.stand.ledger.book(entry))
+            self._crash(self.gates.index(query.gate))
+
+    @rule(data=st.data())
+    def crash_between_close_and_void(self, data: st.DataObject) -> None:
+        """The ledger has closed a hold that never ran, the budgets never hear of it."""
+        query = self._pick(data, lambda each: each.gate is not None and each.is_recorded and not _is_sent(each))
+        if query is not None and query.gate is not None:
+            self._run(self.stand.ledger.close_hold(query.hold.id))
+            self._crash(self.gates.index(query.gate))
+
+    @rule(which=st.integers(0, 1))
+    def crash(self, which: int) -> None:
+        """A gate loses what it had in memory."""
+        self._crash(which)
+
+    @rule()
+    def wipe_the_store(self) -> None:
+        """Redis loses everything."""
+        self.store._accounts.clear()
+
+    @rule(which=st.integers(0, 1), is_ledger_away=st.booleans())
+    def reconcile(self, which: int, *, is_ledger_away: bool) -> None:
+        """One round of one gate."""
+        if is_ledger_away:
+            with self.stand.ledger_away():
+                self._run(self.gates[which].reconciler.reconcile())
+        else:
+            self._run(self.gates[which].reconciler.reconcile())
+
+    @rule()
+    def reconcile_at_once(self) -> None:
+        """A round of both gates at the same time."""
+
+        async def both() -> None:
+            await asyncio.gather(*(gate.reconciler.reconcile() for gate in self.gates))
+
+        self._run(both())
+
+    @precondition(lambda self: any(gate.poller.depth for gate in self.gates))
+    @rule()
+    def poll(self) -> None:
+        """Both gates ask after what they watch, at the same time."""
+
+        async def both() -> None:
+            await asyncio.gather(*(gate.look_at_all() for gate in self.gates))
+
+        self._run(both())
+
+    @rule(seconds=st.sampled_from([1, 20, 40, 61]))
+    def pass_time(self, seconds: int) -> None:
+        """Time passes."""
+        self.stand.clock.advance(seconds)
+
+    @invariant()
+    def nothing_is_booked_twice_or_too_dear(self) -> None:
+        """Invariant 4, and no entry says more than BigQuery billed."""
+        if not hasattr(self, "gates"):
+            return
+        query_by_hold = {query.hold.id: query for query in self.queries}
+        entries = self._run(self.stand.entries())
+        assert len({entry.hold_id for entry in entries}) == len(entries)
+        assert len({entry.job for entry in entries}) == len(entries)
+        for entry in entries:
+            assert entry.cost_nanos == query_by_hold[str(entry.hold_id)].billed_nanos
+
+    def _crash(self, which: int) -> None:
+        for query in self.queries:
+            if query.gate is self.gates[which]:
+                query.gate = None
+        self.gates[which] = self.stand.gate()
+
+    def _come_to_rest(self) -> None:
+        """All jobs end, both gates crash; then one round and one look book whatever ran."""
+        for query in self.queries:
+            if query.job is not None and query.usage is None:
+                query.usage = self.stand.bigquery.end(query.job, bytes_billed=7 * MIB)
+        self._crash(0)
+        self._crash(1)
+        self.reconcile_at_once()
+        self.poll()
+        open_ids = {hold.id for hold in self._run(self.stand.ledger.fetch_open_holds())}
+        assert not open_ids & {query.hold.id for query in self.queries if query.usage is not None}
+        # What never ran takes the poller's patience.
+        for _ in range(4):
+            self.stand.clock.advance(60)
+            self.reconcile_at_once()
+            self.poll()
+
+    def _audit_the_end(self) -> None:
+        entries: tuple[Entry, ...] = self._run(self.stand.entries())
+        booked_nanos = sum(entry.cost_nanos for entry in entries)
+        assert booked_nanos == sum(query.billed_nanos for query in self.queries)
+        assert {entry.hold_id for entry in entries} == {query.hold.id for query in self.queries if query.job}
+        assert self._run(self.stand.ledger.fetch_open_holds()) == ()
+        assert self._run(self.store.fetch_hold_ids("acme")) == {}
+        for balance in self._run(self.store.fetch_balances(ACME.windows(self.stand.clock.now()))):
+            assert (balance.captured_nanos, balance.held_nanos) == (booked_nanos, 0)
+
+
+def _is_sent(query: Query) -> bool:
+    return query.job is not None or query.is_over
+
+
+TestSettlement = SettlementMachine.TestCase
+TestSettlement.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
