@@ -86,6 +86,8 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
         yield "upstream.url: http:// sends credentials and data in the clear; write https://"
     if parsed.budgets and parsed.ledger and _is_redis(parsed.budgets) and parsed.ledger.url.scheme == "sqlite":
         yield "ledger.url: a SQLite file serves the gates of one machine; replicas on several need postgresql://"
+    if server and server.workers > 1:
+        yield "server.workers: /metrics shows the numbers of the worker that answers; to see all, run replicas of one"
     if pricing and pricing.model is PricingModel.ON_DEMAND and pricing.usd_per_slot_hour:
         yield "pricing.usd_per_slot_hour: the model on_demand charges no slots; this price has no effect"
     if pricing and pricing.model is PricingModel.CAPACITY and pricing.usd_per_tib:

@@ -5,6 +5,7 @@ config/bqgate.example.yaml to it. Frozen: the settings of a running gate do not 
 """
 
 import ipaddress
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -186,6 +187,11 @@ class ObserveSection(Section):
 
     log_level: LogLevel = Field(LogLevel.INFO, description="The least important line that is written.")
     log_format: LogFormat = Field(LogFormat.AUTO, description="json, console, or auto: console on a terminal.")
+
+    @property
+    def level(self) -> int:
+        """The level as the logging module numbers it."""
+        return logging.getLevelNamesMapping()[self.log_level.upper()]
 
 
 class ThresholdSection(Section):

@@ -1,0 +1,32 @@
+"""Offer the command line: ``bqgate serve | sandbox | demo | check-config | migrate``.
+
+One file per command; each loads the settings, calls one room and turns what it raises into a sentence and an exit
+status: 0 done, 1 something outside does not work, 2 the caller's mistake (arguments or settings).
+"""
+
+import typer
+
+from bqgate.cli.check_config import check_config
+from bqgate.cli.demo import demo
+from bqgate.cli.migrate import migrate
+from bqgate.cli.sandbox import sandbox
+from bqgate.cli.serve import serve
+
+app = typer.Typer(
+    name="bqgate",
+    help="A gate in front of BigQuery: every query is priced, held against a budget, and booked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, credentials among them
+)
+app.command()(serve)
+# Its options are the sandbox's own; they are handed on as they are.
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(sandbox)
+app.command()(demo)
+app.command()(check_config)
+app.command()(migrate)
+
+
+def main() -> None:
+    """Run a command; the entry point of the package."""
+    app()

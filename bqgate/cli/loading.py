@@ -1,0 +1,36 @@
+"""Load the settings for a command, or end it with every fault on standard error.
+
+Called by serve, check_config and migrate. Exit status 2: the settings are wrong.
+"""
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from bqgate.settings import Settings, SettingsInvalid, load_settings
+
+INVALID = 2
+FAILED = 1
+
+
+def load_or_exit(path: Path | None) -> Settings:
+    """The settings of a file (None: the built-in ones) below the environment. Warnings go to standard error."""
+    try:
+        settings = load_settings(path, os.environ)
+    except SettingsInvalid as invalid:
+        count = len(invalid.faults)
+        typer.echo(f"{path or 'environment'}: {count} {'fault' if count == 1 else 'faults'}", err=True)
+        for fault in invalid.faults:
+            typer.echo(f"  {fault}", err=True)
+        raise typer.Exit(INVALID) from None
+    for warning in settings.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return settings
+
+
+def fail(message: str) -> NoReturn:
+    """End the command because something outside does not work."""
+    typer.echo(f"bqgate: {message}", err=True)
+    raise typer.Exit(FAILED)

@@ -1,0 +1,79 @@
+"""Run the gate: ``bqgate serve --config FILE``, as one process or as several that share a port.
+
+Loads the settings and calls app.serve. Several workers are processes that listen on one port (SO_REUSEPORT) and share
+budgets in Redis; when one ends, all are stopped, so that whoever supervises the gate sees it and starts it anew.
+Ends by SIGTERM or SIGINT with status 0, by a store that does not open or a port that is taken with status 1.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from bqgate.cli.loading import fail, load_or_exit
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.settings import Settings
+
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the gate until it is told to stop."""
+    settings = load_or_exit(config)
+    if settings.server.workers == 1:
+        run_worker(settings)
+    else:
+        run_workers(config, settings.server.workers)
+
+
+def run_worker(settings: Settings, *, reuse_port: bool = False) -> None:
+    """Serve in this process."""
+    from bqgate import app  # noqa: PLC0415 - the whole gate takes a second to import; check-config need not wait for it
+
+    def announce(url: str) -> None:
+        typer.echo(f"bqgate listens at {url} and forwards to {settings.upstream.url}")
+
+    try:
+        asyncio.run(app.serve(settings, announce=announce, reuse_port=reuse_port))
+    except LedgerUnavailable as error:
+        fail(f"ledger.url {settings.ledger.url}: {error}")
+    except OSError as error:
+        fail(f"server: cannot listen at {settings.server.host}:{settings.server.port}: {error.strerror or error}")
+
+
+def run_workers(config: Path | None, count: int) -> None:
+    """Serve in several processes until a signal comes or one of them ends."""
+    spawn = multiprocessing.get_context("spawn")  # a forked child would share sockets and locks of this one
+    workers = [spawn.Process(target=_work, args=(config,), name=f"bqgate-{number}") for number in range(count)]
+    is_stopping = False
+
+    def stop(_signal: int = 0, _frame: FrameType | None = None) -> None:
+        nonlocal is_stopping
+        is_stopping = True
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
+
+    for worker in workers:
+        worker.start()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    wait([worker.sentinel for worker in workers])
+    was_told = is_stopping
+    stop()
+    for worker in workers:
+        worker.join()
+    if not was_told:
+        fail("a worker ended by itself; all were stopped")
+
+
+def _work(config: Path | None) -> None:
+    run_worker(load_or_exit(config), reuse_port=True)
