@@ -163,9 +163,15 @@ def _in_order(writes: Sequence[Write]) -> list[int]:
     """The places of the writes in the order in which they are done.
 
     As they came, where one hold has several writes among them. Else by kind, for few statements, and within a kind by
-    hold, so that two processes lock rows in one order and do not wait for each other in a circle.
+    what is locked (a job, a hold), so that two processes rarely wait for each other in a circle; when they do,
+    PostgreSQL ends one of the two transactions and the writer goes on one by one.
     """
     places = list(range(len(writes)))
     if max(Counter(write.hold_id for write in writes).values()) > 1:
         return places
-    return sorted(places, key=lambda place: (_KINDS.index(type(writes[place])), writes[place].hold_id or ""))
+    return sorted(places, key=lambda place: _lock_order(writes[place]))
+
+
+def _lock_order(write: Write) -> tuple[int, str, str]:
+    job_id = write.entry.job.job_id if isinstance(write, Book) and write.entry.job is not None else ""
+    return _KINDS.index(type(write)), job_id, write.hold_id or ""
