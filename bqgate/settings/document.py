@@ -48,16 +48,14 @@ def read_document(path: Path | None, environ: Mapping[str, str]) -> Document:
 
 def parse_yaml(text: str) -> tuple[Tree, list[Fault]]:
     """The mapping that a YAML text holds; faults have the line as their path."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         tree = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return {}, [Fault(f"line {mark.line + 1}" if mark else "file", f"is not YAML: {error.problem}")]
-    except yaml.YAMLError as error:
-        return {}, [Fault("file", f"is not YAML: {error}")]
-    finally:
-        loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, endless numbers or nesting
+        return {}, [Fault("file", f"is not YAML: {' '.join(str(error).split())}")]
     if tree is None:
         return {}, loader.faults
     if not isinstance(tree, dict):

@@ -1,0 +1,200 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+
+from bqgate.admission.sizing import UnknownEstimate
+from bqgate.domain.budget import Period
+from bqgate.domain.money import parse_usd
+from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode, Threshold, ThresholdAction
+from bqgate.domain.units import GIB
+from bqgate.settings import Settings, SettingsInvalid, load_settings
+
+EXAMPLE = Path(__file__).parents[3] / "config" / "bqgate.example.yaml"
+
+
+def load(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Settings:
+    """Settings from a YAML text."""
+    file = tmp_path / "bqgate.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_settings(file, environ or {})
+
+
+def faults(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> list[str]:
+    """The faults of a YAML text, as they are shown."""
+    with pytest.raises(SettingsInvalid) as caught:
+        load(tmp_path, text, environ)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_without_anything_the_three_tiers_are_the_customers_table() -> None:
+    """The built-in limits are those of the design, per day, month and emergency."""
+    settings = load_settings(None, {})
+    assert settings.directory.default_tier.name == "standard"
+    shown = settings.effective["tiers"]
+    assert {name: (tier["daily_usd"], tier["monthly_usd"], tier["emergency_usd"]) for name, tier in shown.items()} == {
+        "standard": ("10.00", "300.00", "50.00"),
+        "premium": ("50.00", "1500.00", "200.00"),
+        "enterprise": ("200.00", "6000.00", "1000.00"),
+    }
+    assert settings.directory.default_tier.thresholds == DEFAULT_THRESHOLDS
+
+
+def test_the_example_becomes_customers_of_the_domain() -> None:
+    """Tier, mode, time zone and projects arrive where decisions are made."""
+    directory = load_settings(EXAMPLE, {}).directory
+    acme, initech = directory.customer("acme"), directory.customer("initech")
+    assert (acme.tier.name, acme.tier.daily_nanos, acme.zone) == (
+        "premium",
+        parse_usd("50"),
+        ZoneInfo("America/New_York"),
+    )
+    assert (initech.tier.name, initech.mode) == ("standard", Mode.OBSERVE)
+    assert directory.customer_id_for(project_id="acme-dev", workload=None) == "acme"
+    day, _ = acme.windows(datetime(2026, 11, 24, 3, tzinfo=UTC))
+    assert (day.period, day.key) == (Period.DAY, "2026-11-23")
+
+
+def test_a_file_changes_single_keys_of_a_built_in_tier(tmp_path: Path) -> None:
+    """Who writes one key keeps the others, and the other tiers."""
+    settings = load(tmp_path, 'tiers: {standard: {daily_usd: "20"}}')
+    assert settings.directory.default_tier.daily_nanos == parse_usd("20")
+    assert settings.directory.default_tier.monthly_nanos == parse_usd("300")
+    assert set(settings.effective["tiers"]) == {"standard", "premium", "enterprise"}
+
+
+def test_a_tier_of_ones_own_has_its_thresholds(tmp_path: Path) -> None:
+    """A new tier can be the default of everybody; whole numbers need no quotes."""
+    settings = load(
+        tmp_path,
+        """
+        tiers:
+          trial:
+            {daily_usd: 1, monthly_usd: 5, emergency_usd: 1, query_usd: "0.25", throttle_wait_ms: 500,
+             thresholds: [{used_ratio: "0.333333", action: throttle}]}
+        defaults: {tier: trial, mode: observe}
+        """,
+    )
+    tier = settings.directory.customer("whoever").tier
+    assert (tier.name, tier.query_nanos, tier.throttle_wait_ms) == ("trial", 250_000_000, 500)
+    assert tier.thresholds == (Threshold(333_333, ThresholdAction.THROTTLE),)
+    assert settings.directory.customer("whoever").mode is Mode.OBSERVE
+
+
+def test_admission_becomes_rules_of_the_domain(tmp_path: Path) -> None:
+    """Ratios are parts per million, GiB are bytes."""
+    settings = load(
+        tmp_path,
+        """
+        admission:
+          {headroom_ratio: "0.125", unknown_estimate: reject, unknown_hold_gib: 7, slot_ms_per_gib: 3,
+           slot_prior_weight_gib: 0, estimate_ttl_s: 5, estimate_cache_entries: 9, dry_runs_max: 2}
+        settlement: {poll_first_ms: 10, poll_longest_ms: 20}
+        """,
+    )
+    rules = settings.hold_rules
+    assert (rules.headroom_ppm, rules.unknown, rules.unknown_hold_bytes) == (125_000, UnknownEstimate.REJECT, 7 * GIB)
+    assert (rules.slot_prior.slot_ms_per_gib, rules.slot_prior.weight_gib) == (3, 0)
+    caching = settings.estimate_caching
+    assert (caching.ttl_s, caching.max_entries, caching.max_dry_runs) == (5, 9, 2)
+    assert (settings.patience.first_delay_ms, settings.patience.longest_delay_ms) == (10, 20)
+
+
+def test_what_check_config_shows_can_be_loaded_again(tmp_path: Path) -> None:
+    """The effective settings, written down, have the same effect."""
+    settings = load_settings(EXAMPLE, {})
+    again = load(tmp_path, yaml.safe_dump(dict(settings.effective)))
+    assert again == settings
+
+
+def test_all_faults_come_at_once_with_their_paths(tmp_path: Path) -> None:
+    """Faults of the file's form, of single keys, of several keys together and of the environment in one report."""
+    found = faults(
+        tmp_path,
+        """
+        server: {port: 8080, port: 80800, control_port: yes}
+        tiers: {standard: {daily_usd: 1.5}, premium: {daily_usd: "90000"}}
+        customers: {acme: {tier: gold, zone: UTC}, globex: {tier: gold}}
+        sever: {}
+        """,
+        {"BQGATE_LEDGER__URL": "mysql://x", "BQGATE_NOWHERE__KEY": "1"},
+    )
+    paths = [line.split(": ")[0] for line in found]
+    assert paths == [
+        "line 2",
+        "BQGATE_NOWHERE__KEY",
+        "sever",
+        "server.port",
+        "server.control_port",
+        "ledger.url",
+        "tiers.standard.daily_usd",
+        "customers.acme.zone",
+        "tiers.premium.daily_usd",
+        "tiers.premium.emergency_usd",
+        "customers.globex.tier",
+    ]
+
+
+def test_a_faulty_tier_is_not_called_unknown(tmp_path: Path) -> None:
+    """One mistake is one fault: customers of a tier with a slip in it are not reported too."""
+    assert len(faults(tmp_path, "tiers: {standard: {daily_usd: 1.5}}\ncustomers: {acme: {tier: standard}}")) == 1
+
+
+def test_no_message_quotes_a_password(tmp_path: Path) -> None:
+    """Whatever is wrong with a URL, its password is not in the report."""
+    for text in (
+        'budgets: {url: "memcached://me:hunter2@cache"}',
+        'ledger: {url: "mysql://me:hunter2@db"}',
+        'upstream: {url: "https://me:hunter2@host"}',
+        'upstream: {url: "https://me:hunter2@host:notaport"}',
+        'budgets: {uri: "redis://me:hunter2@cache"}',
+        'budgets: "redis://me:hunter2@cache"',
+    ):
+        assert "hunter2" not in "\n".join(faults(tmp_path, text))
+
+
+def test_settings_do_not_show_passwords() -> None:
+    """The repr of settings may end in a traceback, so it is masked."""
+    settings = load_settings(None, {"BQGATE_BUDGETS__URL": "redis://:hunter2@cache"})
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.budgets)
+    assert settings.budgets.url.reveal() == "redis://:hunter2@cache"
+
+
+@pytest.mark.parametrize(
+    ("environ", "warned"),
+    [
+        ({"BQGATE_SERVER__HOST": "0.0.0.0"}, "server.host"),
+        ({"BQGATE_UPSTREAM__CREDENTIALS": "anonymous"}, "upstream.credentials"),
+        ({"BQGATE_UPSTREAM__URL": "http://bigquery.example.com"}, "upstream.url"),
+        ({"BQGATE_BUDGETS__URL": "redis://cache"}, "ledger.url"),
+        (
+            {"BQGATE_PRICING__MODEL": "on_demand", "BQGATE_PRICING__USD_PER_SLOT_HOUR": "1"},
+            "pricing.usd_per_slot_hour",
+        ),
+        ({"BQGATE_PRICING__MODEL": "capacity", "BQGATE_PRICING__USD_PER_TIB": "1"}, "pricing.usd_per_tib"),
+    ],
+)
+def test_what_is_probably_not_meant_is_a_warning(environ: dict[str, str], warned: str) -> None:
+    """Each doubtful setting is named, and the gate may still start."""
+    [warning] = load_settings(None, environ).warnings
+    assert warning.startswith(f"{warned}: ")
+
+
+def test_several_workers_are_told_what_metrics_show() -> None:
+    """Workers over Redis are fine, but each has counters of its own."""
+    environ = {
+        "BQGATE_SERVER__WORKERS": "4",
+        "BQGATE_BUDGETS__URL": "redis://c",
+        "BQGATE_LEDGER__URL": "postgresql://d",
+    }
+    [warning] = load_settings(None, environ).warnings
+    assert warning.startswith("server.workers: /metrics")
+
+
+def test_loopback_needs_no_warning() -> None:
+    """The default, and the sandbox on this machine, are what they are meant to be."""
+    environ = {"BQGATE_UPSTREAM__URL": "http://127.0.0.1:9050", "BQGATE_UPSTREAM__CREDENTIALS": "anonymous"}
+    assert load_settings(None, environ | {"BQGATE_SERVER__HOST": "::1"}).warnings == ()
