@@ -29,6 +29,7 @@ READ_TIMEOUT_S = 240.0
 # Long polls hold a connection each; beyond this number calls wait for one until the connect timeout.
 _CONNECTIONS_MAX = 1_000
 _LINE_BYTES_MAX = 32 * 1024
+_PIECE_BYTES = 256 * 1024
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -137,7 +138,13 @@ class _WatchedBody:
 
     def __init__(self, body: Body) -> None:
         self.failure: BqgateError | None = None
-        self.data: bytes | AsyncIterator[bytes] | None = body or None if isinstance(body, bytes) else self._chunks(body)
+        self.data: bytes | AsyncIterator[bytes] | None
+        if not isinstance(body, bytes):
+            self.data = self._chunks(body)
+        elif len(body) > _PIECE_BYTES:
+            self.data = _pieces(body)
+        else:
+            self.data = body or None
 
     async def _chunks(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -146,6 +153,12 @@ class _WatchedBody:
         except BqgateError as error:
             self.failure = error
             raise
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A large body bit by bit, so that others run in between; its length is in the headers."""
+    for at in range(0, len(body), _PIECE_BYTES):
+        yield body[at : at + _PIECE_BYTES]
 
 
 def _answer(response: aiohttp.ClientResponse) -> Answer:
@@ -157,8 +170,11 @@ def _answer(response: aiohttp.ClientResponse) -> Answer:
 
 def _end_to_end(call: Call) -> Headers:
     headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | _named_by_connection(call.headers))
-    # Bytes have a length of their own; one that the caller gave may be that of another body.
-    return without(headers, {"content-length"}) if isinstance(call.body, bytes) else headers
+    if not isinstance(call.body, bytes):
+        return headers
+    # Bytes have a length of their own; the one that the caller gave may be that of another body.
+    length = (("Content-Length", str(len(call.body))),) if call.body else ()
+    return (*without(headers, {"content-length"}), *length)
 
 
 def _named_by_connection(headers: Headers) -> frozenset[str]:

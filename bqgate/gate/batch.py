@@ -111,8 +111,9 @@ def parse_call(part: Part, outer: Headers = ()) -> Call:
         raise MalformedRequest("A part of a batch must be application/http.", reason="badRequest")
     first, _, rest = part.content.lstrip(b"\r\n").partition(b"\n")
     method, path, query = _request_line(first)
-    end_of_head = _END_OF_HEAD.search(b"\n" + rest)
-    head, body = (rest, b"") if end_of_head is None else (rest[: end_of_head.start()], rest[end_of_head.end() - 1 :])
+    text = b"\n" + rest  # so that an empty line right below the request line ends the headers, too
+    end_of_head = _END_OF_HEAD.search(text)
+    head, body = (text, b"") if end_of_head is None else (text[: end_of_head.start()], text[end_of_head.end() :])
     headers = parse_headers(head)
     length = header_of(headers, "content-length")
     if length is not None:

@@ -33,7 +33,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     "max_field_size": 32 * 1024,
     "max_line_size": 32 * 1024,
 }
-CORS_ORIGIN = "bqgate_cors_origin"  # the request's key for the origin whose page may read the answer
+CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
 _FRAMING = frozenset({"connection", "transfer-encoding"})
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 

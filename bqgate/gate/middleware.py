@@ -17,7 +17,7 @@ from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.ports import Journal
 from bqgate.wire.exchange import Answer
 
-REQUEST_ID = "bqgate_request_id"  # the request's key for its id
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
 _FRAMES_TOLD = 5
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

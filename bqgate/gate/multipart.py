@@ -72,6 +72,8 @@ async def open_first_part(body: Body, boundary: str, *, bytes_max: int) -> Opene
     async for chunk in chunks:
         seen += chunk
         while (match := delimiter.search(seen, searched)) is not None:
+            if match.start() > bytes_max:
+                raise BodyTooLarge(bytes_max)
             if start is not None:
                 first = parse_part(bytes(seen[start : match.start()]))
                 return OpenedBody(first, match.start() - 1, _after(bytes(seen[match.start() :]), chunks))

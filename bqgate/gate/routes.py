@@ -188,13 +188,13 @@ def _decode(segment: str) -> str:
 def _workload(name: str) -> str:
     if _WORKLOAD.fullmatch(name) is None:
         raise MalformedRequest(
-            f'Invalid workload "{name[:64]}" in /w/{{workload}}: 1 to 63 lower-case letters, digits, underscores, dashes.'
+            f'Invalid workload "{name[:64]}" in /w/{{workload}}: 1 to 63 of a-z, 0-9, underscore and dash.'
         )
     return name
 
 
 def _refuse(verb: str, path: str) -> NoReturn:
-    raise UnsupportedRequest(f"bqgate knows no method {verb[:16]} {path[:256]} and refuses it.")
+    raise UnsupportedRequest(f"bqgate knows no method {verb[:16]} {path[:256]}; it is refused.")
 
 
 def _by_verb_and_length() -> dict[tuple[str, int], tuple[tuple[str, tuple[str, ...]], ...]]:

@@ -1,0 +1,111 @@
+"""Put the data plane before a recording upstream, with a handler that records every job and sends it on.
+
+Stands for the whole gate where only the door, the routes and the ways matter: no budget is asked.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.domain.principal import Credential
+from bqgate.gate.dispatch import Dispatcher
+from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
+from bqgate.gate.middleware import install
+from bqgate.gate.passthrough import Passthrough
+from bqgate.gate.routes import Route
+from bqgate.gate.submission import Forward
+from bqgate.ports import Upstream
+from bqgate.wire.exchange import Answer, Call
+from tests.support.recording_upstream import RecordingUpstream, recording_upstream
+
+
+class ListJournal:
+    """Keeps notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, object]]] = []
+
+    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
+        """Not kept."""
+
+    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
+        """Not kept."""
+
+    def note(self, event: str, /, **fields: object) -> None:
+        self.notes.append((event, fields))
+
+
+@dataclass
+class Judged:
+    """One job as the handler saw it."""
+
+    call: Call
+    route: Route
+    document: Mapping[str, Any]
+
+
+@dataclass
+class RecordingHandler:
+    """Sends every job on with one more label, or answers `answer`, or raises `failure`."""
+
+    upstream: Upstream
+    judged: list[Judged] = field(default_factory=list)
+    answer: Answer | None = None
+    failure: Exception | None = None
+
+    async def handle_query(
+        self, call: Call, route: Route, submission: Mapping[str, Any], forward: Forward, /
+    ) -> Answer:
+        self.judged.append(Judged(call, route, submission))
+        if self.failure is not None:
+            raise self.failure
+        if self.answer is not None:
+            return self.answer
+        return await self.upstream.exchange(forward({**submission, "judged": True}), credential=Credential())
+
+
+@dataclass
+class GateStand:
+    """A running gate: its URL, what stands behind it, what it noted."""
+
+    url: str
+    upstream: RecordingUpstream
+    handler: RecordingHandler
+    journal: ListJournal
+    session: aiohttp.ClientSession
+    app: web.Application
+
+
+@asynccontextmanager
+async def gate_stand(credentials: UpstreamCredentials | None = None) -> AsyncIterator[GateStand]:
+    """A gate before a recorder, and a client session that changes nothing on its own."""
+    async with recording_upstream() as recorder:
+        upstream = HttpUpstream(recorder.url, credentials or CallerCredentials())
+        handler = RecordingHandler(upstream)
+        journal = ListJournal()
+        app = data_plane(handler, upstream, journal)
+        runner = web.AppRunner(app, shutdown_timeout=1, **SERVER_OPTIONS)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        try:
+            yield GateStand(f"http://{host}:{port}", recorder, handler, journal, session, app)
+        finally:
+            await session.close()
+            await runner.cleanup()
+            await upstream.close()
+
+
+def data_plane(handler: RecordingHandler, upstream: Upstream, journal: ListJournal) -> web.Application:
+    """The data plane as app puts it together."""
+    app = web.Application()
+    install(app, journal)
+    add_data_plane(app, Door(Dispatcher(handler, Passthrough(upstream))))
+    return app

@@ -1,0 +1,177 @@
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from aiohttp import web
+
+from bqgate.bigquery.jobs import GoogleBigQuery
+from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.principal import Credential
+from tests.support.manual_clock import START
+from tests.support.recording_upstream import RecordingUpstream, replying
+
+CALLER = Credential("Bearer caller", "quota")
+DRY_RUN = {
+    "jobReference": {"projectId": "p", "location": "EU"},
+    "configuration": {"dryRun": True},
+    "statistics": {
+        "query": {
+            "totalBytesProcessed": "1234",
+            "totalBytesProcessedAccuracy": "PRECISE",
+            "statementType": "SELECT",
+            "referencedTables": [{"projectId": "p", "datasetId": "d", "tableId": "t"}],
+        }
+    },
+    "user_email": "ann@example.com",
+}
+BODY = {"configuration": {"query": {"query": "SELECT 'ä'"}, "dryRun": True}}
+
+
+@pytest.fixture
+def bigquery(upstream: HttpUpstream) -> GoogleBigQuery:
+    return GoogleBigQuery(upstream)
+
+
+def _json(document: Mapping[str, Any], status: int = 200) -> Any:
+    return replying(status, json.dumps(document).encode(), {"Content-Type": "application/json; charset=UTF-8"})
+
+
+async def test_a_dry_run_asks_in_the_callers_name(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """The job is inserted as dry run into the caller's project, and its answer is an estimate."""
+    recorder.reply = _json(DRY_RUN)
+    estimate = await bigquery.dry_run(project_id="example.com:p", body=BODY, credential=CALLER)
+    assert (estimate.bytes_processed, estimate.location, estimate.user_email) == (1234, "EU", "ann@example.com")
+    assert estimate.is_known
+    assert recorder.last.target == "/bigquery/v2/projects/example.com:p/jobs?prettyPrint=false"
+    assert (recorder.last.method, json.loads(recorder.last.body)) == ("POST", BODY)
+    assert recorder.last.header("authorization") == "Bearer caller"
+    assert recorder.last.header("x-goog-user-project") == "quota"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429])
+async def test_a_refused_dry_run_bears_bigquerys_answer(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream, status: int
+) -> None:
+    """Whatever BigQuery has against the query, its own words can be shown."""
+    recorder.reply = _json({"error": {"code": status}}, status)
+    with pytest.raises(UpstreamRefused) as caught:
+        await bigquery.dry_run(project_id="p", body=BODY, credential=CALLER)
+    assert (caught.value.status, json.loads(caught.value.body)) == (status, {"error": {"code": status}})
+    assert caught.value.content_type == "application/json; charset=UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, b"{}"), (503, b"text"), (302, b""), (200, b"<html>"), (200, b"[1]")]
+)
+async def test_an_answer_that_is_none_is_unavailable(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream, status: int, body: bytes
+) -> None:
+    """A failure of BigQuery's is never read as an estimate of nothing."""
+    recorder.reply = replying(status, body)
+    with pytest.raises(UpstreamUnavailable):
+        await bigquery.dry_run(project_id="p", body=BODY, credential=CALLER)
+
+
+async def test_a_finished_job_tells_what_it_used(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """A job is asked for at its location, and its statistics are its usage."""
+    recorder.reply = _json(
+        {
+            "jobReference": {"projectId": "p", "jobId": "j", "location": "asia-east1"},
+            "status": {"state": "DONE"},
+            "statistics": {"totalSlotMs": "7", "query": {"totalBytesBilled": "10485760", "cacheHit": False}},
+        }
+    )
+    usage = await bigquery.fetch_job(JobRef("p", "j", "asia-east1"), credential=CALLER)
+    assert usage is not None
+    assert (usage.outcome, usage.bytes_billed, usage.slot_ms) == (Outcome.DONE, 10_485_760, 7)
+    assert recorder.last.target == "/bigquery/v2/projects/p/jobs/j?prettyPrint=false&location=asia-east1"
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+async def test_a_running_job_has_no_usage_yet(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream, state: str
+) -> None:
+    """None says: ask again."""
+    recorder.reply = _json({"status": {"state": state}})
+    assert await bigquery.fetch_job(JobRef("p", "j"), credential=None) is None
+    assert recorder.last.header("authorization") is None
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, JobNotFound), (401, UpstreamRefused), (502, UpstreamUnavailable)])
+async def test_a_job_that_is_not_told(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream, status: int, error: type[Exception]
+) -> None:
+    """No such job, no right to see it, no answer: three things."""
+    recorder.reply = _json({}, status)
+    with pytest.raises(error):
+        await bigquery.fetch_job(JobRef("p", "j"), credential=CALLER)
+
+
+def _job(job_id: str, label: str) -> dict[str, Any]:
+    return {
+        "jobReference": {"projectId": "p", "jobId": job_id, "location": "EU"},
+        "configuration": {"labels": {"bqgate_hold": label}},
+    }
+
+
+async def test_a_job_is_found_by_its_label_on_any_page(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """Every page since the hold is looked through, among the jobs of everybody."""
+    pages: dict[str | None, dict[str, Any]] = {
+        None: {"jobs": [_job("other", "x"), {"jobReference": {}}], "nextPageToken": "two"},
+        "two": {"jobs": [_job("wanted", "01hold")]},
+    }
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        return web.json_response(pages[request.query.get("pageToken")])
+
+    recorder.reply = reply
+    found = await bigquery.find_job(project_id="p", hold_id="01HOLD", since=START, credential=CALLER)
+    assert found == JobRef("p", "wanted", "EU")
+    query = parse_qs(urlsplit(recorder.received[0].target).query)
+    assert (query["allUsers"], query["projection"]) == (["true"], ["full"])
+    before = START - timedelta(minutes=2)
+    assert query["minCreationTime"] == [str(int(before.timestamp()) * 1000)]
+
+
+async def test_no_job_bears_the_label(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """None is said only after the last page."""
+    recorder.reply = _json({"jobs": [_job("other", "x")]})
+    assert await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER) is None
+    recorder.reply = _json({"kind": "bigquery#jobList"})
+    assert await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER) is None
+
+
+async def test_a_silent_region_leaves_the_question_open(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """Where a region did not answer, the job may be there."""
+    recorder.reply = _json({"jobs": [], "unreachable": ["asia-east1"]})
+    with pytest.raises(UpstreamUnavailable):
+        await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER)
+
+
+async def test_endless_pages_leave_the_question_open(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """Looking is bounded, and giving up is not an answer."""
+    recorder.reply = _json({"jobs": [], "nextPageToken": "again"})
+    with pytest.raises(UpstreamUnavailable):
+        await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER)
+
+
+async def test_who_may_not_list_all_jobs_is_asked_for_its_own(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream
+) -> None:
+    """The caller's job is among the caller's jobs; without a caller the refusal stands."""
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if "allUsers" in request.query:
+            return web.json_response({"error": {}}, status=403)
+        return web.json_response({"jobs": [_job("own", "h")]})
+
+    recorder.reply = reply
+    found = await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER)
+    assert found == JobRef("p", "own", "EU")
+    with pytest.raises(UpstreamRefused):
+        await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=None)

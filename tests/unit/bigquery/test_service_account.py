@@ -1,0 +1,139 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import google.auth.exceptions
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.transport.requests import Request
+
+from bqgate.bigquery.service_account import ServiceAccountCredentials, load_token_source
+from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.domain.principal import Credential
+from bqgate.wire.exchange import Call
+from tests.support.gate_stand import ListJournal
+from tests.support.manual_clock import START, ManualClock
+from tests.support.recording_upstream import RecordingUpstream
+
+CALL = Call("GET", "/p", "key=k", (("Authorization", "Bearer caller"), ("x-goog-user-project", "q")))
+
+
+class Tokens:
+    """Hands out numbered tokens that live for an hour by the test's clock."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.token: str | None = None
+        self.expiry: datetime | None = None
+        self.given = 0
+        self.is_down = False
+
+    def refresh(self, _request: Request) -> None:
+        if self.is_down:
+            raise google.auth.exceptions.RefreshError("down")  # type: ignore[no-untyped-call]  # no types
+        self.given += 1
+        self.token = f"token-{self.given}"
+        self.expiry = self._clock.now().replace(tzinfo=None) + timedelta(hours=1)
+
+
+@asynccontextmanager
+async def _kept_fresh(credentials: ServiceAccountCredentials, clock: ManualClock) -> AsyncIterator[None]:
+    task = asyncio.create_task(credentials.keep_fresh())
+    await clock.wait_for_sleepers()
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_the_gates_token_replaces_the_callers() -> None:
+    """Nothing of the caller's credential goes upstream."""
+    clock = ManualClock()
+    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
+    assert await credentials.renew()
+    sent = credentials.applied_to(CALL, Credential("Bearer caller"))
+    assert (sent.query, sent.headers) == ("", (("Authorization", "Bearer token-1"),))
+
+
+async def test_without_a_token_nothing_is_sent() -> None:
+    """Before the first token, and after the last one has ended, calls fail at once and say that nothing ran."""
+    clock = ManualClock()
+    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
+    for _ in range(2):
+        with pytest.raises(UpstreamUnavailable) as caught:
+            credentials.applied_to(CALL, Credential())
+        assert not caught.value.may_have_worked
+        await credentials.renew()
+        clock.advance(3600)
+
+
+async def test_a_token_is_renewed_before_it_ends() -> None:
+    """Five minutes before the end there is a new one; no caller waits for it."""
+    clock = ManualClock()
+    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
+    async with _kept_fresh(credentials, clock):
+        clock.advance(54 * 60)
+        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-1"
+        clock.advance(60)
+        await clock.wait_for_sleepers()
+        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-2"
+
+
+async def test_a_failed_renewal_is_tried_again() -> None:
+    """While the token endpoint is down the old token serves, and every ten seconds it is asked again."""
+    clock, journal = ManualClock(), ListJournal()
+    tokens = Tokens(clock)
+    credentials = ServiceAccountCredentials(tokens, clock, journal)
+    async with _kept_fresh(credentials, clock):
+        tokens.is_down = True
+        clock.advance(55 * 60)
+        await clock.wait_for_sleepers()
+        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-1"
+        tokens.is_down = False
+        clock.advance(10)
+        await clock.wait_for_sleepers()
+        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-2"
+    assert journal.notes == [("token_not_renewed", {"error": "RefreshError"})]
+
+
+async def test_a_key_file_logs_in_where_it_says(recorder: RecordingUpstream, tmp_path: Path) -> None:
+    """Google's library signs with the key and fetches the token from the file's token_uri."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = tmp_path / "key.json"
+    file.write_text(
+        json.dumps(
+            {
+                "type": "service_account",
+                "client_email": "gate@p.iam.gserviceaccount.com",
+                "private_key_id": "1",
+                "private_key": pem.decode(),
+                "token_uri": f"{recorder.url}/token",
+            }
+        )
+    )
+
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"access_token": "from-endpoint", "expires_in": 3600, "token_type": "Bearer"})
+
+    recorder.reply = reply
+    clock = ManualClock(START)
+    source = await asyncio.to_thread(load_token_source, str(file))
+    credentials = ServiceAccountCredentials(source, clock, ListJournal())
+    assert await credentials.renew()
+    assert b"jwt-bearer" in recorder.last.body
+    assert source.token == "from-endpoint"
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"type": "authorized_user"}'])
+def test_a_file_that_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
+    """A wrong file is found when it is loaded."""
+    file = tmp_path / "key.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"."):
+        load_token_source(str(file))

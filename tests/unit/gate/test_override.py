@@ -1,0 +1,67 @@
+import pytest
+
+from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UnsupportedRequest
+from bqgate.gate.override import with_real_verb
+from bqgate.wire.exchange import Call, Headers
+
+FORM: Headers = (("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", "8"))
+
+
+async def test_a_call_without_override_is_left_alone() -> None:
+    """Nothing changes where nothing is overridden."""
+    call = Call("POST", "/p", "$.xgafv=2", (("X-A", "1"),), b"body")
+    assert await with_real_verb(call) == call
+
+
+async def test_a_form_becomes_the_query_string_of_a_get() -> None:
+    """What googleapiclient sends for a long URL is the GET that it means."""
+    call = Call("POST", "/p", "alt=json", (("x-http-method-override", "GET"), *FORM, ("X-A", "1")), b"pageToken=a%2Fb")
+    real = await with_real_verb(call)
+    assert (real.method, real.query, real.headers, real.body) == (
+        "GET",
+        "alt=json&pageToken=a%2Fb",
+        (("X-A", "1"),),
+        b"",
+    )
+
+
+async def test_an_overridden_patch_keeps_its_body() -> None:
+    """PATCH by way of POST is PATCH, with its body and without the override."""
+    real = await with_real_verb(Call("POST", "/p", "", (("X-HTTP-Method-Override", "patch"),), b"{}"))
+    assert (real.method, real.headers, real.body) == ("PATCH", (), b"{}")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", (("X-HTTP-Method-Override", "POST"),)),
+        ("PUT", (("X-HTTP-Method-Override", "POST"),)),
+        ("POST", (("X-HTTP-Method-Override", "BREW"),)),
+        ("POST", (("X-HTTP-Method-Override", "GET"), ("X-HTTP-Method", "POST"))),
+        ("POST", (("X-HTTP-Method-Override", "GET"), ("Content-Type", "application/json"))),
+    ],
+)
+async def test_a_doubtful_override_is_malformed(method: str, headers: Headers) -> None:
+    """Where the gate and BigQuery might take another verb, the call is refused."""
+    with pytest.raises(MalformedRequest):
+        await with_real_verb(Call(method, "/p", "", headers, b"a=b"))
+
+
+@pytest.mark.parametrize("body", [b"a=\xc3\xa4", b"a=b\r\nX: y", b"a=b\x00"])
+async def test_a_form_must_be_percent_encoded(body: bytes) -> None:
+    """Nothing gets into the request line that could not be there."""
+    with pytest.raises(MalformedRequest):
+        await with_real_verb(Call("POST", "/p", "", (("X-HTTP-Method-Override", "GET"), *FORM), body))
+
+
+async def test_a_form_is_bounded_like_a_url() -> None:
+    """A form longer than a URL may be is refused."""
+    with pytest.raises(BodyTooLarge):
+        await with_real_verb(Call("POST", "/p", "", (("X-HTTP-Method-Override", "GET"), *FORM), b"a" * 20_000))
+
+
+@pytest.mark.parametrize("name", ["$httpMethod", "%24httpHeaders", "$alt"])
+async def test_an_override_inside_the_url_is_refused(name: str) -> None:
+    """Google's front end knows parameters that change verb and headers; the gate passes on none of them."""
+    with pytest.raises(UnsupportedRequest):
+        await with_real_verb(Call("POST", "/p", f"a=1&{name}=GET"))
