@@ -1,0 +1,87 @@
+"""Show what the ledger knows: booked jobs, open holds, costs.
+
+Registered by routes; asks the Ledger. Every answer says when it was true (`as_of`). Bounded: jobs come in pages, costs
+with the latest of their jobs.
+"""
+
+from datetime import timedelta
+
+from aiohttp import web
+
+from bqgate.admin.documents import answer_json, write_cost, write_entry, write_hold, write_moment, write_total
+from bqgate.admin.parameters import Parameters
+from bqgate.admin.problem import Problem
+from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.errors import MalformedRequest
+from bqgate.ports import Clock, Ledger
+
+PAGE_SIZE = 100
+PAGE_SIZE_MAX = 1_000
+RECENT_JOBS = 20
+
+# A leap year; whoever looks back further wants a report.
+LOOKBACK_HOURS_MAX = 366 * 24
+
+
+class BookingViews:
+    """The views of the ledger."""
+
+    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        """GET /v1/jobs: entries newest first, refusals among them."""
+        parameters = Parameters(request, ("customer", "since", "until", "page_token", "page_size"))
+        since, until = parameters.moment("since"), parameters.moment("until")
+        if since is not None and until is not None and since > until:
+            raise Problem(400, "since is later than until.", field="since")
+        wanted = EntryFilter(
+            customer=parameters.customer(),
+            since=since,
+            until=until,
+            page_size=parameters.integer("page_size", default=PAGE_SIZE, at_least=1, at_most=PAGE_SIZE_MAX),
+            page_token=parameters.text("page_token"),
+        )
+        now = self._clock.now()
+        try:
+            page = await self._ledger.fetch_entries(wanted)
+        except MalformedRequest as malformed:
+            raise Problem(400, malformed.message, field=malformed.field or "page_token") from None
+        return answer_json(
+            {
+                "jobs": [write_entry(entry) for entry in page.entries],
+                "next_page_token": page.next_page_token,
+                "as_of": write_moment(now),
+            }
+        )
+
+    async def holds(self, request: web.Request) -> web.Response:
+        """GET /v1/holds: open holds, oldest first."""
+        customer = Parameters(request, ("customer",)).customer()
+        now = self._clock.now()
+        holds = await self._ledger.fetch_open_holds(customer)
+        return answer_json({"holds": [write_hold(hold, now) for hold in holds], "as_of": write_moment(now)})
+
+    async def costs(self, request: web.Request) -> web.Response:
+        """GET /v1/costs: what was booked in the last hours, in all, by principal, and the latest jobs."""
+        parameters = Parameters(request, ("customer", "lookback_hours"))
+        customer = parameters.customer()
+        hours = parameters.integer("lookback_hours", default=1, at_least=1, at_most=LOOKBACK_HOURS_MAX)
+        now = self._clock.now()
+        since = now - timedelta(hours=hours)
+        rows = await self._ledger.fetch_costs(since=since, customer=customer)
+        recent = await self._ledger.fetch_entries(
+            EntryFilter(customer=customer, since=since, kind=EntryKind.CHARGE, page_size=RECENT_JOBS)
+        )
+        return answer_json(
+            {
+                "customer": customer,
+                "lookback_hours": hours,
+                "since": write_moment(since),
+                "total": write_total(rows),
+                "by_principal": [write_cost(row) for row in rows],
+                "recent_jobs": [write_entry(entry) for entry in recent.entries],
+                "as_of": write_moment(now),
+            }
+        )

@@ -1,0 +1,53 @@
+"""Say whether the gate is alive, whether it can do its work, and what it counts.
+
+Registered by routes for orchestrators and Prometheus. Ready means that the stores can be written; BigQuery is not
+asked, because its outage is no reason to take the gate out of a load balancer: it answers that itself.
+"""
+
+import asyncio
+
+from aiohttp import hdrs, web
+
+from bqgate.admin.documents import answer_json
+from bqgate.admin.problem import Problem
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.observe.metrics import CONTENT_TYPE, Metrics
+from bqgate.ports import BudgetStore, Ledger
+
+
+class HealthViews:
+    """The views for machines that watch the gate. They take any query parameter: probes add their own."""
+
+    def __init__(self, *, ledger: Ledger, budgets: BudgetStore, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._budgets = budgets
+        self._metrics = metrics
+
+    async def alive(self, _request: web.Request) -> web.Response:
+        """GET /healthz: the process answers."""
+        return answer_json({"status": "alive"})
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """GET /readyz: 200, or 503 with what is missing."""
+        missing = [name for name in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if name]
+        if missing:
+            raise Problem(503, f"Not ready: {', '.join(missing)} cannot be used.", not_ready=missing)
+        return answer_json({"status": "ready"})
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """GET /metrics, in Prometheus' text format."""
+        return web.Response(body=self._metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+    async def _missing_budgets(self) -> str | None:
+        try:
+            await self._budgets.check()
+        except BudgetStoreUnavailable:
+            return "budgets"
+        return None
+
+    async def _missing_ledger(self) -> str | None:
+        try:
+            await self._ledger.check()
+        except LedgerUnavailable:
+            return "ledger"
+        return None

@@ -1,0 +1,106 @@
+"""Read query parameters, path parts and bodies strictly: unknown, repeated and malformed ones are refused by name.
+
+Called by the views. What leaves: plain values, or a Problem 400 that says what was expected. Moments are RFC 3339
+(https://www.rfc-editor.org/rfc/rfc3339#section-5.6) and leave as aware UTC datetimes.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ValidationError
+
+from bqgate.admin.problem import Problem
+
+BODY_BYTES_MAX = 64 * 1024
+
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+# Project ids (with the domain of old ones), workloads, and whatever else names a customer in the settings.
+_CUSTOMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", re.ASCII)
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class Parameters:
+    """The query parameters of one request; those not named in `known` are refused."""
+
+    def __init__(self, request: web.Request, known: tuple[str, ...] = ()) -> None:
+        """Take them, each once.
+
+        Raises:
+            Problem: one is unknown, or comes twice.
+        """
+        self._values: dict[str, str] = {}
+        for name, value in request.query.items():
+            if name not in known:
+                expected = f"known are {', '.join(known)}" if known else "this path takes none"
+                raise Problem(400, f"There is no parameter {name[:100]!r}; {expected}.", field=name[:100])
+            if name in self._values:
+                raise Problem(400, f"{name} is given twice.", field=name)
+            self._values[name] = value
+
+    def text(self, name: str) -> str | None:
+        """A parameter as it came; None where it is absent. An empty one is refused."""
+        value = self._values.get(name)
+        if value == "":
+            raise Problem(400, f"{name} is empty; leave it out.", field=name)
+        return value
+
+    def customer(self, name: str = "customer") -> str | None:
+        """A customer's id."""
+        value = self.text(name)
+        return None if value is None else check_customer(value, field=name)
+
+    def integer(self, name: str, *, default: int, at_least: int, at_most: int) -> int:
+        """A whole number within bounds, both included."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not at_least <= int(value) <= at_most:
+            raise Problem(400, f"{name} must be a whole number from {at_least} to {at_most}.", field=name)
+        return int(value)
+
+    def moment(self, name: str) -> datetime | None:
+        """A date-time of RFC 3339, in UTC."""
+        value = self.text(name)
+        if value is None:
+            return None
+        # A plus that was not percent-encoded arrives as a space.
+        if not _DATE_TIME.fullmatch(value):
+            hint = "write the + of the offset as %2B" if re.search(r" \d\d:\d\d$", value) else "for example"
+            raise Problem(400, f"{name} must be an RFC 3339 date-time; {hint}: 2026-11-24T12:00:00Z.", field=name)
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise Problem(400, f"{name} is no moment of the calendar.", field=name) from None
+
+
+def check_customer(value: str, *, field: str = "customer") -> str:
+    """A customer's id, or a Problem."""
+    if not _CUSTOMER.fullmatch(value):
+        detail = f"{field} must be 1 to 128 letters, digits and any of . _ : @ -, and begin with a letter or digit."
+        raise Problem(400, detail, field=field)
+    return value
+
+
+async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
+    """A JSON body as a model.
+
+    Raises:
+        Problem: too large, compressed, no JSON, or not what the model says; names the first field that is wrong.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise Problem(415, "Send the body uncompressed.", field="Content-Encoding")
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise Problem(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or None
+        raise Problem(400, f"{field or 'The body'}: {first['msg']}.", field=field) from None
