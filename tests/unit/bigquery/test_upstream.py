@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials
-from bqgate.bigquery.upstream import AnswerBody, HttpUpstream
+from bqgate.bigquery.upstream import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, AnswerBody, HttpUpstream
 from bqgate.domain.errors import MalformedRequest, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
@@ -194,3 +194,9 @@ async def test_an_answer_read_to_its_end_leaves_the_connection_for_the_next(
     for _ in range(3):
         await _text(await upstream.exchange(Call("GET", "/"), credential=NOBODY))
     assert len(peers) == 1
+
+
+def test_the_usual_time_limits_outlast_a_long_poll() -> None:
+    """BigQuery holds a call for up to about 200 seconds, and a connection is given up long before."""
+    assert READ_TIMEOUT_S >= 240
+    assert CONNECT_TIMEOUT_S <= 10

@@ -1,6 +1,9 @@
+import asyncio
 import json
+from io import BytesIO
 
 import pytest
+from yarl import URL
 
 from bqgate.domain.errors import UpstreamUnavailable
 from tests.support.gate_stand import GateStand
@@ -86,3 +89,24 @@ async def test_bigquerys_refusal_is_passed_on_unchanged(gate: GateStand) -> None
     gate.upstream.reply = replying(404, b'{"error": {"code": 404}}', {"Content-Type": "application/json"})
     async with gate.session.get(f"{gate.url}/projects/p/jobs/j") as answer:
         assert (answer.status, await answer.read()) == (404, b'{"error": {"code": 404}}')
+
+
+@pytest.mark.parametrize("path", ["/projects/p/queries", "/projects/p/jobs", f"{UPLOAD}?uploadType=resumable"])
+async def test_a_job_larger_than_bigquery_takes_is_refused(gate: GateStand, path: str) -> None:
+    """Past twelve megabytes nothing is kept and nothing is sent on; the caller is told the bound."""
+    async with gate.session.post(gate.url + path, data=BytesIO(b'{"query": "' + b"x" * 13 * 2**20 + b'"}')) as answer:
+        assert answer.status == 413
+        assert "12582912" in (await answer.json())["error"]["message"]
+    assert (gate.handler.judged, gate.upstream.received) == ([], [])
+
+
+async def test_a_job_cut_off_on_its_way_is_not_judged(gate: GateStand) -> None:
+    """A body shorter than it says never becomes a job."""
+    _, writer = await asyncio.open_connection("127.0.0.1", URL(gate.url).port)
+    writer.write(b'POST /projects/p/queries HTTP/1.1\r\nHost: gate\r\nContent-Length: 99\r\n\r\n{"query": "SELECT 1"}')
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    async with gate.session.get(f"{gate.url}/projects") as answer:
+        assert answer.status == 200
+    assert gate.handler.judged == []
