@@ -1,0 +1,101 @@
+# bqgate's commands. `make help` lists them; continuous integration (.ci/run) runs `make test` and nothing else.
+
+# The Python that virtual environments are made with; 3.11 or newer.
+PYTHON ?= python3
+# Handed to `bqgate demo`, pytest and the benchmarks: make demo ARGS=--once
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+SETUP := $(VENV)/.set-up-dev
+SETUP_DEMO := $(VENV)/.set-up-demo
+SETUP_DBT := .venv-dbt/.set-up
+SETUP_NODE := tests/clients/node/node_modules/.set-up
+CODE := bqgate tests benchmarks
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(SETUP) ## make .venv with everything that development needs
+
+.PHONY: setup-dbt
+setup-dbt: $(SETUP_DBT) ## make .venv-dbt for the test that dbt runs through the gate
+
+.PHONY: setup-node
+setup-node: ## install Google's Node client for its test, where npm is on PATH
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(SETUP_NODE); \
+	else echo 'make: npm is not on PATH: the tests with the Node client will be SKIPPED; install Node 18 or newer' >&2; fi
+
+.PHONY: fmt
+fmt: $(SETUP) ## format, and fix what can be fixed safely
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+.PHONY: lint
+lint: $(SETUP)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: check
+check: lint ## what to run before every commit: lint, types, walls, house rules, unit and contract tests
+	$(BIN)/pytest -q -n 2 tests/house tests/unit tests/contracts $(ARGS)
+
+.PHONY: test
+test: lint setup-dbt setup-node ## everything
+	$(BIN)/pytest -q -n 2 $(ARGS)
+
+.PHONY: demo
+demo: $(SETUP_DEMO) ## a BigQuery stand-in, the gate, and three customers' queries (ARGS=--once ends by itself)
+	$(BIN)/bqgate demo $(ARGS)
+
+.PHONY: bench
+bench: $(SETUP) ## measure; prints figures
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+
+.PHONY: constraints
+constraints: $(SETUP) ## write constraints.txt from what is installed in .venv
+	{ echo '# Versions that the tests passed with. Made from an installed checkout: `make constraints`.'; \
+	  $(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable; } > constraints.txt
+
+.PHONY: clean
+clean: ## remove what the other commands made
+	rm -rf $(VENV) .venv-dbt tests/clients/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# Stamps: a virtual environment is made once, and completed when what it is made from has changed.
+
+$(SETUP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
+	@touch $(SETUP) $(SETUP_DEMO)
+
+$(SETUP_DEMO): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[sandbox]'
+	@touch $@
+
+$(BIN)/python:
+	$(call make-venv,$(VENV))
+
+$(SETUP_DBT): constraints-dbt.txt
+	$(call make-venv,.venv-dbt)
+	.venv-dbt/bin/python $(PIP_INSTALL) --constraint constraints-dbt.txt 'dbt-core<1.12' 'dbt-bigquery<1.12'
+	@touch $@
+
+# No lock file: its URLs would be those of one registry. package.json pins the version.
+$(SETUP_NODE): tests/clients/node/package.json
+	npm install --prefix tests/clients/node --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+define make-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'make: bqgate needs Python 3.11 or newer, and "$(PYTHON)" is not;' \
+	       'install one, or name it: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(PYTHON) -m venv $(1) || { \
+	  echo 'make: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv' >&2; exit 1; }
+endef
