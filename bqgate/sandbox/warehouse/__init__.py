@@ -49,17 +49,24 @@ from bqgate.sandbox.warehouse.errors import (
     Stopped,
     WarehouseError,
 )
+from bqgate.sandbox.warehouse.library import UNCHANGED
+from bqgate.sandbox.warehouse.loading import LoadOptions, LoadOutcome
 from bqgate.sandbox.warehouse.plan import DmlStats, Plan, QueryContext, Result, RowSource
 from bqgate.sandbox.warehouse.tables import DatasetInfo, Field, RowError, TableInfo, TableRef, TimePartitioning
+from bqgate.sandbox.warehouse.warehouse import Interrupt, Warehouse
 
 __all__ = [
+    "UNCHANGED",
     "AccessDenied",
     "BytesBilledLimitExceeded",
     "DatasetInfo",
     "DmlStats",
     "Duplicate",
     "Field",
+    "Interrupt",
     "Invalid",
+    "LoadOptions",
+    "LoadOutcome",
     "NotFound",
     "NotSupported",
     "Plan",
@@ -73,5 +80,6 @@ __all__ = [
     "TableInfo",
     "TableRef",
     "TimePartitioning",
+    "Warehouse",
     "WarehouseError",
 ]

@@ -1,0 +1,227 @@
+"""Turn one query text into what DuckDB runs and what the planner prices.
+
+Called by the planner for SELECTs and for the queries inside DML and DDL. Order: parameters, table names, columns and
+types, then lowering to DuckDB and binding there, which yields the schema. Nothing runs. What leaves: Compiled, or
+QueryInvalid in BigQuery's words, or NotSupported.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import duckdb
+from sqlglot import exp
+from sqlglot.errors import OptimizeError, SqlglotError
+from sqlglot.optimizer.annotate_types import annotate_types
+from sqlglot.optimizer.qualify_columns import qualify_columns
+from sqlglot.optimizer.qualify_tables import qualify_tables
+from sqlglot.optimizer.scope import traverse_scope
+from sqlglot.schema import MappingSchema
+
+from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, is_null_type, quote, standard_type
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse.lowering import lower
+from bqgate.sandbox.warehouse.names import Sources
+from bqgate.sandbox.warehouse.parsing import DIALECT, position
+from bqgate.sandbox.warehouse.tables import Field
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A query that DuckDB has bound.
+
+    Attributes:
+        sql: DuckDB's text; its columns have exactly the types that `schema` says.
+        qualified: The GoogleSQL tree with every column resolved, for sizing.
+        untyped: Columns of which nothing is known but NULL; an INSERT may put them anywhere.
+    """
+
+    sql: str
+    schema: tuple[Field, ...]
+    sources: Sources
+    qualified: exp.Expression
+    untyped: frozenset[str]
+
+
+ROWID = "_file_name"  # one of GoogleSQL's pseudo-columns, so that `*` leaves it out; DuckDB's rowid stands for it
+
+
+def qualify(tree: exp.Expression, sources: Sources, *, with_rowid: bool = False) -> exp.Expression:
+    """Return the tree with aliases, columns and types resolved; the argument is used up."""
+    _fold_case(tree)
+    mapping: dict[str, dict[str, dict[str, str]]] = {}
+    for source in sources.by_key.values():
+        columns = {field.name.lower(): standard_type(field) for field in source.schema}
+        if with_rowid:
+            columns[ROWID] = "INT64"
+        mapping.setdefault(source.key[0] or "main", {})[source.key[1]] = columns
+    schema = MappingSchema(mapping, dialect=DIALECT, normalize=False)
+    for table in tree.find_all(exp.Table):
+        if not table.db and ("", table.name) in sources.by_key:
+            table.set("db", exp.to_identifier("main", quoted=True))
+    try:
+        tree = qualify_tables(tree, dialect=DIALECT)
+        _check_columns_of_tables(tree, sources)
+        tree = qualify_columns(tree, schema, dialect=DIALECT)
+        _check_columns(tree, sources)
+        return annotate_types(tree, schema, dialect=DIALECT)
+    except OptimizeError as error:
+        raise QueryInvalid(_wording(str(error))) from error
+    except SqlglotError as error:
+        raise NotSupported(str(error).split("\n")[0]) from error
+
+
+def compile_query(
+    cursor: duckdb.DuckDBPyConnection, tree: exp.Expression, sources: Sources, *, unique_names: bool = True, with_rowid: bool = False
+) -> Compiled:
+    """Resolve, lower and bind a query whose tables are already named as stored."""
+    names = _output_names(tree)
+    qualified = qualify(tree, sources, with_rowid=with_rowid)
+    original = {f.name.lower(): f.name for source in sources.by_key.values() for f in source.schema}
+    shown = [names.get(i) or original.get(n.lower(), n) for i, n in enumerate(qualified.named_selects)]
+    if unique_names:
+        _refuse_duplicates(shown)
+    try:
+        lowered = qualified.copy()
+        for table in lowered.find_all(exp.Table):
+            if table.db == "main":
+                table.set("db", None)  # INFORMATION_SCHEMA views are registered with the cursor, in no schema
+        if with_rowid:
+            for column in lowered.find_all(exp.Column):
+                if column.name == ROWID:
+                    column.set("this", exp.to_identifier("rowid"))
+        sql = lower(lowered).sql(dialect="duckdb")
+    except SqlglotError as error:
+        raise NotSupported(str(error).split("\n")[0]) from error
+    internal = [f"c{i}" for i in range(len(shown))]
+    wrapped = f"SELECT * FROM ({sql}) AS q({', '.join(internal)})" if internal else sql
+    types = bind(cursor, wrapped).types
+    fields = tuple(field_from_duckdb(name, kind) for name, kind in zip(shown, types, strict=True))
+    casts = [f"CAST({c} AS {duckdb_type(f)}) AS {quote(f.name)}" for c, f in zip(internal, fields, strict=True)]
+    final = f"SELECT {', '.join(casts)} FROM ({sql}) AS q({', '.join(internal)})"
+    untyped = frozenset(name for name, kind in zip(shown, types, strict=True) if is_null_type(kind))
+    return Compiled(final, fields, sources, qualified, untyped)
+
+
+def bind(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    """Let DuckDB bind a query without running it; its complaints come out in BigQuery's words."""
+    try:
+        return cursor.sql(sql)
+    except duckdb.Error as error:
+        raise translate_error(error) from error
+
+
+def translate_error(error: duckdb.Error) -> Exception:
+    """Return the refusal that one of DuckDB's errors amounts to."""
+    text = str(error)
+    if (found := re.search(r'column "([^"]+)" must appear in the GROUP BY', text)) is not None:
+        name = found.group(1)
+        return QueryInvalid(f"SELECT list expression references column {name} which is neither grouped nor aggregated")
+    if (found := re.search(r'Referenced column "([^"]+)" (?:was )?not found', text)) is not None:
+        return QueryInvalid(f"Unrecognized name: {found.group(1)}")
+    if "aggregate function calls cannot be nested" in text:
+        return QueryInvalid("Aggregations of aggregations are not allowed")
+    if "WHERE clause cannot contain aggregates" in text:
+        return QueryInvalid("Aggregate function not allowed in WHERE clause")
+    if "No function matches the given name" in text:
+        found = re.search(r"argument types '([^']+)'", text)
+        return QueryInvalid(f"No matching signature for {found.group(1) if found else 'function'}")
+    if isinstance(error, (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)):
+        first = text.split("\n")[0].partition("Error: ")[2]
+        if first.startswith("not supported:"):
+            return NotSupported(first.removeprefix("not supported:").strip())
+        return QueryInvalid("division by zero" if first.startswith("Division by zero") else first)
+    return NotSupported(text.split("\n")[0])
+
+
+def _output_names(tree: exp.Expression) -> dict[int, str]:
+    """Note the outermost columns' names as the text spells them, and name the nameless f0_, f1_, …"""
+    while isinstance(tree, (exp.SetOperation, exp.Subquery)):
+        tree = tree.this
+    selects = list(tree.expressions) if isinstance(tree, exp.Select) else []
+    starred = any(item.is_star for item in selects)
+    nameless = 0
+    names: dict[int, str] = {}
+    for index, item in enumerate(selects):
+        name = "" if item.is_star else _own_name(item)
+        if not name and not item.is_star:
+            name = f"f{nameless}_"
+            nameless += 1
+            item.replace(exp.alias_(item.copy(), name, quoted=True))
+        if not starred:
+            names[index] = name
+    return names
+
+
+def _own_name(item: exp.Expression) -> str:
+    return str(item.alias_or_name) if isinstance(item, (exp.Alias, exp.Column, exp.Dot)) else ""
+
+
+def _refuse_duplicates(names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise QueryInvalid(
+                "Duplicate column names in the result are not supported when a destination table is present. "
+                f"Found duplicate(s): {name}"
+            )
+        seen.add(name.lower())
+
+
+def _fold_case(tree: exp.Expression) -> None:
+    """Columns and aliases are the same in any case; struct fields keep theirs."""
+    for name in tree.find_all(exp.Identifier):
+        if not isinstance(name.parent, (exp.Table, exp.PropertyEQ, exp.ColumnDef)):
+            name.set("this", name.name.lower())
+    for table in tree.find_all(exp.Table):
+        if not table.db and isinstance(table.this, exp.Identifier):
+            table.this.set("this", table.name.lower())
+
+
+def _check_columns_of_tables(tree: exp.Expression, sources: Sources) -> None:
+    """Refuse t.x where t is a table without x; sqlglot's own words for it have no position."""
+    for scope in traverse_scope(tree):
+        for column in scope.columns:
+            source = scope.sources.get(column.table) if column.table else None
+            if not isinstance(source, exp.Table) or isinstance(column.this, exp.Star):
+                continue
+            known = sources.by_key.get((source.db if source.db != "main" else "", source.name))
+            if known and column.name.lower() not in {*(f.name.lower() for f in known.schema), ROWID}:
+                raise QueryInvalid(f"Name {column.name} not found inside {column.table}{position(column.this)}")
+
+
+def _check_columns(tree: exp.Expression, sources: Sources) -> None:
+    for scope in traverse_scope(tree):
+        for column in scope.columns:
+            if not column.table and not _is_output_name(column, scope.expression):
+                known = [
+                    1
+                    for s in scope.sources.values()
+                    if isinstance(s, exp.Table)
+                    and (k := sources.by_key.get((s.db if s.db != "main" else "", s.name)))
+                    and column.name.lower() in {f.name.lower() for f in k.schema}
+                ]
+                where = position(column)
+                if len(known) > 1:
+                    raise QueryInvalid(f"Column name {column.name} is ambiguous{where}")
+                raise QueryInvalid(f"Unrecognized name: {column.name}{where}")
+        if scope.is_root:
+            for column in scope.external_columns:
+                raise QueryInvalid(f"Unrecognized name: {column.table or column.name}{position(column.args['table'])}")
+
+
+def _is_output_name(column: exp.Column, query: exp.Expression) -> bool:
+    """ORDER BY and, after grouping, HAVING and QUALIFY may name an output column."""
+    return column.name in query.named_selects if isinstance(query, exp.Query) else False
+
+
+def _wording(message: str) -> str:
+    first = message.split("\n")[0].strip().rstrip(".")
+    if (found := re.search(r"Unknown column: (\S+)", first)) is not None:
+        return f"Unrecognized name: {found.group(1)}"
+    if (found := re.search(r"Unknown table: (\S+)", first)) is not None:
+        return f"Unrecognized name: {found.group(1)}"
+    if (found := re.search(r"Ambiguous column '?(\w+)'?|Column '\"?(\w+)\"?' .*ambiguous", first)) is not None:
+        return f"Column name {found.group(1) or found.group(2)} is ambiguous"
+    return first

@@ -1,0 +1,264 @@
+"""Say how each GoogleSQL expression is written in DuckDB, where it is not written the same.
+
+A table from sqlglot's node classes to rewriting functions; `lowering` walks the tree and applies it. What stands in
+neither table is refused there. Each entry was compared with the function's page in
+https://cloud.google.com/bigquery/docs/reference/standard-sql/functions-all; where DuckDB's namesake differs in a
+corner (rounding, NULL, negative positions), the rewriting goes to a macro of `macros.sql`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse.parsing import position
+
+Rewrite = Callable[[exp.Expression], exp.Expression]
+Kind = exp.DataType.Type
+
+INTEGERS = {Kind.BIGINT, Kind.INT, Kind.SMALLINT, Kind.TINYINT}
+FLOATS = {Kind.DOUBLE, Kind.FLOAT}
+DECIMALS = {Kind.DECIMAL, Kind.BIGDECIMAL}
+
+
+def kind_of(node: exp.Expression | None) -> exp.DataType.Type | None:
+    """Return the type that was inferred for a node; None when nothing is known."""
+    found = None if node is None else node.type
+    if found is None or found.this in {Kind.UNKNOWN, Kind.NULL}:
+        return None
+    return found.this  # type: ignore[no-any-return]  # sqlglot leaves the argument untyped
+
+
+def call(name: str, *arguments: exp.Expression) -> exp.Expression:
+    """Return a DuckDB call that sqlglot passes on as it is."""
+    return exp.Anonymous(this=name, expressions=[a.copy() for a in arguments])
+
+
+def to_type(node: exp.Expression, duckdb_type: str) -> exp.Expression:
+    """Return a cast to a DuckDB type."""
+    return exp.Cast(this=node.copy(), to=exp.DataType.build(duckdb_type, dialect="duckdb"))
+
+
+def _named(name: str) -> Rewrite:
+    return lambda node: call(name, *node.iter_expressions())
+
+
+def _as(name: str, duckdb_type: str) -> Rewrite:
+    return lambda node: to_type(call(name, *node.iter_expressions()), duckdb_type)
+
+
+def _of_float(name: str) -> Rewrite:
+    """Functions that give FLOAT64 for INT64 in BigQuery."""
+
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        value = node.this
+        if kind_of(value) in INTEGERS:
+            value = to_type(value, "DOUBLE")
+        rest = [to_type(a, "INTEGER") for a in (node.args.get("decimals"),) if a is not None]
+        return call(name, value, *rest)
+
+    return rewrite
+
+
+def _average(node: exp.Expression) -> exp.Expression:
+    if kind_of(node.this) in DECIMALS:
+        raise NotSupported("AVG of NUMERIC.")
+    return node
+
+
+def _divide(node: exp.Expression) -> exp.Expression:
+    if DECIMALS & {kind_of(node.this), kind_of(node.expression)}:
+        raise NotSupported("division of NUMERIC.")
+    return call("bq_safe_divide" if isinstance(node, exp.SafeDivide) else "bq_divide", node.this, node.expression)
+
+
+def _times(node: exp.Expression) -> exp.Expression:
+    if DECIMALS & {kind_of(node.this), kind_of(node.expression)}:
+        return to_type(exp.Paren(this=node.copy()), "DECIMAL(38,9)")
+    return node
+
+
+def _like(node: exp.Expression) -> exp.Expression:
+    if isinstance(node.expression, (exp.Any, exp.All)):
+        raise NotSupported("LIKE ANY and LIKE ALL.")
+    plain = exp.Like(this=node.this.copy(), expression=node.expression.copy())
+    escaped = exp.Escape(this=plain, expression=exp.Literal.string("\\"))
+    return exp.Not(this=exp.Paren(this=escaped)) if node.args.get("negate") else exp.Paren(this=escaped)
+
+
+def _concat(node: exp.Expression) -> exp.Expression:
+    parts = list(node.iter_expressions())
+    for part in parts:
+        if kind_of(part) not in {None, Kind.TEXT, Kind.VARCHAR, Kind.BINARY, Kind.VARBINARY, Kind.ARRAY}:
+            raise QueryInvalid(f"No matching signature for operator || or function CONCAT{position(part)}")
+    joined = parts[0].copy()
+    for part in parts[1:]:
+        joined = exp.DPipe(this=joined, expression=part.copy())
+    return exp.Paren(this=joined)
+
+
+def _substring(node: exp.Expression) -> exp.Expression:
+    length = node.args.get("length")
+    if length is None:
+        return call("bq_substr", node.this, node.args["start"])
+    return call("bq_substr_of", node.this, node.args["start"], length)
+
+
+def _trim(node: exp.Expression) -> exp.Expression:
+    name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or "").upper(), "trim")
+    return call(name, node.this, node.expression) if node.args.get("expression") else call(f"bq_{name}", node.this)
+
+
+def _length(node: exp.Expression) -> exp.Expression:
+    is_bytes = kind_of(node.this) in {Kind.BINARY, Kind.VARBINARY}
+    return call("octet_length" if is_bytes else "length", node.this)
+
+
+def _pad(node: exp.Expression) -> exp.Expression:
+    fill = node.args.get("fill_pattern") or exp.Literal.string(" ")
+    return call("lpad" if node.args.get("is_left") else "rpad", node.this, to_type(node.expression, "INTEGER"), fill)
+
+
+def _regexp_extract(node: exp.Expression) -> exp.Expression:
+    if any(node.args.get(arg) for arg in ("position", "occurrence", "parameters")):
+        raise NotSupported("REGEXP_EXTRACT with a position.")
+    return call("bq_regexp_extract", node.this, node.expression, _group(node.expression))
+
+
+def _regexp_extract_all(node: exp.Expression) -> exp.Expression:
+    return call("regexp_extract_all", node.this, node.expression, _group(node.expression))
+
+
+def _group(pattern: exp.Expression) -> exp.Expression:
+    """Return 1 when the pattern has a capturing group, as BigQuery extracts that then; else 0."""
+    if not isinstance(pattern, exp.Literal):
+        raise NotSupported("REGEXP_EXTRACT with a pattern that is not a literal.")
+    groups = re.compile(pattern.name).groups
+    if groups > 1:
+        raise QueryInvalid("Regular expression has more than one capturing group")
+    return exp.Literal.number(groups)
+
+
+def _regexp_replace(node: exp.Expression) -> exp.Expression:
+    return call("regexp_replace", node.this, node.expression, node.args["replacement"], exp.Literal.string("g"))
+
+
+def _bracket(node: exp.Expression) -> exp.Expression:
+    if kind_of(node.this) not in {None, Kind.ARRAY}:
+        raise NotSupported("subscripts of JSON.")
+    index = node.expressions[0]
+    if node.args.get("offset") == 1:
+        index = exp.Paren(this=exp.Sub(this=index.copy(), expression=exp.Literal.number(1)))
+    return call("bq_at_or_null" if node.args.get("safe") else "bq_at", node.this, index)
+
+
+def _array_concat(node: exp.Expression) -> exp.Expression:
+    joined = node.this.copy()
+    for part in node.expressions:
+        joined = exp.DPipe(this=joined, expression=part.copy())
+    return exp.Paren(this=joined)
+
+
+def _any_value(node: exp.Expression) -> exp.Expression:
+    having = node.this
+    if isinstance(having, exp.HavingMax):
+        return call("arg_max_null" if having.args.get("max") else "arg_min_null", having.this, having.expression)
+    return call("any_value", node.this)
+
+
+def _quantiles(node: exp.Expression) -> exp.Expression:
+    if not isinstance(node.expression, exp.Literal):
+        raise NotSupported("APPROX_QUANTILES with a number that is not a literal.")
+    count = int(node.expression.name)
+    steps = [exp.Literal.number(repr(i / count)) for i in range(count + 1)]
+    return call("quantile_disc", node.this, exp.Array(expressions=steps))
+
+
+def _aggregate_distinct(node: exp.Expression) -> exp.Expression:
+    return exp.Count(this=exp.Distinct(expressions=[node.this.copy()]))
+
+
+def _json(name: str) -> Rewrite:
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        path = node.args.get("expression")
+        text = "$" if path is None else path.sql(dialect="bigquery").strip("'")
+        if not re.fullmatch(r"\$(\.\w+|\[\d+\])*", text):
+            raise NotSupported(f"the JSON path {text}.")
+        found = call(name, node.this, exp.Literal.string(text))
+        return found if name != "json_extract" or kind_of(node.this) == Kind.JSON else to_type(found, "VARCHAR")
+
+    return rewrite
+
+
+def _struct(node: exp.Expression) -> exp.Expression:
+    """Name the fields; BigQuery leaves them without names, which a record of the REST API shows as _field_1."""
+    parts = []
+    for number, part in enumerate(node.expressions, 1):
+        named = isinstance(part, (exp.PropertyEQ, exp.Alias))
+        name = part.args["alias" if isinstance(part, exp.Alias) else "this"].name if named else part.output_name
+        value = (part.this if isinstance(part, exp.Alias) else part.expression) if named else part
+        key = exp.to_identifier(name or f"_field_{number}", quoted=True)
+        parts.append(exp.PropertyEQ(this=key, expression=value.copy()))
+    return exp.Struct(expressions=parts)
+
+
+REWRITES: dict[type[exp.Expression], Rewrite] = {
+    exp.Avg: _average,
+    exp.Div: _divide,
+    exp.SafeDivide: _divide,
+    exp.Mul: _times,
+    exp.IntDiv: lambda n: call("divide", n.this, n.expression),
+    exp.Mod: lambda n: call("mod", n.this, n.expression),
+    exp.Like: _like,
+    exp.Concat: _concat,
+    exp.DPipe: _concat,
+    exp.Substring: _substring,
+    exp.Trim: _trim,
+    exp.Length: _length,
+    exp.ByteLength: lambda n: call("strlen", n.this),
+    exp.Pad: _pad,
+    exp.Left: lambda n: call("bq_left", n.this, n.expression),
+    exp.Right: lambda n: call("bq_right", n.this, n.expression),
+    exp.Repeat: lambda n: call("repeat", n.this, n.args["times"]),
+    exp.Split: lambda n: call("string_split", n.this, n.expression),
+    exp.StrPosition: lambda n: call("strpos", n.this, n.args["substr"]),
+    exp.RegexpLike: lambda n: call("regexp_matches", n.this, n.expression),
+    exp.RegexpExtract: _regexp_extract,
+    exp.RegexpExtractAll: _regexp_extract_all,
+    exp.RegexpReplace: _regexp_replace,
+    exp.LowerHex: lambda n: call("lower", call("hex", n.this)),
+    exp.MD5Digest: lambda n: call("unhex", call("md5", n.this)),
+    exp.FromBase64: _named("from_base64"),
+    exp.ToBase64: _named("to_base64"),
+    exp.ByteString: lambda n: call("encode", exp.Literal.string(n.name)),
+    exp.Round: _of_float("round"),
+    exp.Trunc: _of_float("trunc"),
+    exp.Floor: _of_float("floor"),
+    exp.Ceil: _of_float("ceil"),
+    exp.Pow: _named("pow"),
+    exp.IsNan: _named("isnan"),
+    exp.BitwiseXor: lambda n: call("xor", n.this, n.expression),
+    exp.Bracket: _bracket,
+    exp.ArraySize: lambda n: call("len", n.this),
+    exp.ArrayConcat: _array_concat,
+    exp.ArrayReverse: lambda n: call("list_reverse", n.this),
+    exp.ArrayToString: _named("array_to_string"),
+    exp.GenerateSeries: _named("generate_series"),
+    exp.AnyValue: _any_value,
+    exp.ArgMax: _named("arg_max"),
+    exp.ArgMin: _named("arg_min"),
+    exp.ApproxDistinct: _aggregate_distinct,
+    exp.ApproxQuantiles: _quantiles,
+    exp.CountIf: _as("count_if", "BIGINT"),
+    exp.LogicalAnd: _named("bool_and"),
+    exp.LogicalOr: _named("bool_or"),
+    exp.Sign: lambda n: to_type(call("sign", n.this), "BIGINT" if kind_of(n.this) in INTEGERS else "DOUBLE"),
+    exp.JSONExtractScalar: _json("bq_json_value"),
+    exp.JSONExtract: _json("json_extract"),
+    exp.Struct: _struct,
+    exp.Uuid: lambda _: to_type(call("uuid"), "VARCHAR"),
+    exp.Rand: lambda _: call("random"),
+}

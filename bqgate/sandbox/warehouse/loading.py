@@ -1,0 +1,243 @@
+"""Load files into tables: CSV, newline-delimited JSON and Parquet; single ones and whole directories.
+
+The Warehouse lends `load` and `load_directory` out as its own. DuckDB reads the files. A file that does not fit the
+schema is refused whole, with Invalid; `max_bad_records` other than 0 is NotSupported.
+
+Options: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#jobconfigurationload. Loads cost nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from bqgate.sandbox.warehouse.catalog import SHARED, Catalog
+from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, quote
+from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, NotSupported
+from bqgate.sandbox.warehouse.library import check_layout, checked_fields
+from bqgate.sandbox.warehouse.sizes import measure_arrow
+from bqgate.sandbox.warehouse.storage import Storage, table_sql
+from bqgate.sandbox.warehouse.tables import DatasetInfo, Field, TableInfo, TableRef, TimePartitioning
+
+_SUFFIXES = {".csv": "CSV", ".json": "NEWLINE_DELIMITED_JSON", ".jsonl": "NEWLINE_DELIMITED_JSON", ".parquet": "PARQUET"}
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a file; names and defaults are those of `configuration.load`."""
+
+    source_format: str = "CSV"
+    schema: tuple[Field, ...] | None = None
+    autodetect: bool = False
+    write_disposition: str = "WRITE_APPEND"
+    create_disposition: str = "CREATE_IF_NEEDED"
+    field_delimiter: str = ","
+    quote: str = '"'
+    null_marker: str = ""
+    encoding: str = "UTF-8"
+    skip_leading_rows: int = 0
+    max_bad_records: int = 0
+    allow_quoted_newlines: bool = False
+    ignore_unknown_values: bool = False
+    time_partitioning: TimePartitioning | None = None
+    clustering: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadOutcome:
+    """What `statistics.load` says."""
+
+    rows: int
+    input_bytes: int
+    output_bytes: int
+
+
+class Loader:
+    """Reads files into the tables of one warehouse."""
+
+    def __init__(self, catalog: Catalog, storage: Storage, now: Callable[[], datetime]) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._now = now
+
+    def load(self, ref: TableRef, source: bytes | Path, options: LoadOptions | None = None) -> LoadOutcome:
+        """Load a file, or the bytes of one, into a table.
+
+        Raises:
+            WarehouseError: The file does not fit, the table is there or is not, against the dispositions.
+        """
+        options = options or LoadOptions()
+        if isinstance(source, Path):
+            return self._load(self._catalog.writable(ref), ref, source, options)
+        with tempfile.NamedTemporaryFile(prefix="bqgate-load-") as file:
+            file.write(source)
+            file.flush()
+            return self._load(self._catalog.writable(ref), ref, Path(file.name), options)
+
+    def _load(self, stored: TableRef, ref: TableRef, path: Path, options: LoadOptions) -> LoadOutcome:
+        if options.max_bad_records or options.encoding.upper().replace("_", "-") not in {"UTF-8", "UTF8"}:
+            raise NotSupported("maxBadRecords and encodings other than UTF-8.", location="")
+        exists = self._catalog.exists(ref)
+        known = self._catalog.find(ref).info if exists else None
+        if known is not None and known.view_query is not None:
+            raise Invalid(f"Cannot load into a table of type VIEW: {ref}")
+        if known is None and options.create_disposition == "CREATE_NEVER":
+            raise NotFound(f"Not found: Table {ref} was not found in location US")
+        if known is not None and options.write_disposition == "WRITE_EMPTY" and known.num_rows:
+            raise Duplicate(f"Already Exists: Table {ref}")
+        fresh = known is None or options.write_disposition == "WRITE_TRUNCATE"
+        schema = options.schema
+        if schema is None and known is not None and (not fresh or not options.autodetect):
+            schema = known.schema
+        with self._storage.writing, closing(self._storage.cursor()) as cursor:
+            return self._read_into(cursor, stored, path, replace(options, schema=schema), known, fresh=fresh)
+
+    def _read_into(  # noqa: PLR0913, PLR0917 - one call, in one place
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        stored: TableRef,
+        path: Path,
+        options: LoadOptions,
+        known: TableInfo | None,
+        *,
+        fresh: bool,
+    ) -> LoadOutcome:
+        rows = _open(cursor, path, options)
+        detected = tuple(field_from_duckdb(n, t) for n, t in zip(rows.columns, rows.types, strict=True))
+        fields = checked_fields(options.schema or detected)
+        try:
+            table = _as_fields(rows, fields, {field.name.lower() for field in detected}).to_arrow_table()
+            if fresh:
+                base = known or TableInfo(stored, fields)
+                info = replace(
+                    base,
+                    schema=fields,
+                    num_rows=table.num_rows,
+                    declared_bytes=None,
+                    time_partitioning=options.time_partitioning or base.time_partitioning,
+                    clustering=options.clustering or base.clustering,
+                )
+                check_layout(info)
+                self._storage.create(cursor, stored, fields)
+            cursor.register("rows_to_load", table)
+            cursor.execute(f"INSERT INTO {table_sql(stored)} BY NAME SELECT * FROM rows_to_load")
+            size = measure_arrow(cursor, "rows_to_load", fields)
+        except duckdb.Error as error:
+            raise _refusal(error) from error
+        if fresh:
+            self._catalog.put(stored, info)
+        else:
+            self._catalog.touch(stored, num_rows=self._storage.count(cursor, stored))
+        return LoadOutcome(table.num_rows, path.stat().st_size, size)
+
+    def load_directory(self, path: Path, project: str | None = None) -> None:
+        """Load a directory: a sub-folder is a dataset, a file in it a table named after it.
+
+        A `tables.yaml` in the sub-folder may say for each table: row_multiplier, partition_by, cluster_by.
+
+        Args:
+            project: Whose the datasets are; None: every project sees them, and only reads.
+        """
+        owner = SHARED if project is None else project
+        folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        if not folders:
+            raise Invalid(f"{path}: no sub-folders; each one is to be a dataset")
+        for folder in folders:
+            self._catalog.add_dataset(DatasetInfo(owner, folder.name, "US", self._now()))
+            declared = _declarations(folder)
+            for file in sorted(folder.iterdir()):
+                if file.suffix.lower() in _SUFFIXES:
+                    said = declared.pop(file.stem, {})
+                    self._load_file(TableRef(owner, folder.name, file.stem), file, said)
+            if declared:
+                raise Invalid(f"{folder / 'tables.yaml'}: there is no file for {', '.join(sorted(declared))}")
+
+    def _load_file(self, stored: TableRef, file: Path, said: dict[str, Any]) -> None:
+        by = said.get("partition_by")
+        options = LoadOptions(
+            source_format=_SUFFIXES[file.suffix.lower()],
+            autodetect=True,
+            write_disposition="WRITE_EMPTY",
+            time_partitioning=TimePartitioning(by) if by else None,
+            clustering=tuple(said.get("cluster_by") or ()),
+        )
+        with closing(self._storage.cursor()) as cursor:
+            self._read_into(cursor, stored, file, options, None, fresh=True)
+        multiplier = said.get("row_multiplier", 1)
+        if not isinstance(multiplier, int) or multiplier < 1:
+            raise Invalid(f"{file.parent / 'tables.yaml'}: {file.stem}.row_multiplier must be a whole number from 1")
+        self._catalog.multiply(stored, multiplier)
+
+
+def _declarations(folder: Path) -> dict[str, dict[str, Any]]:
+    file = folder / "tables.yaml"
+    if not file.exists():
+        return {}
+    said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    known = {"row_multiplier", "partition_by", "cluster_by"}
+    if not isinstance(said, dict) or not all(isinstance(v, dict) and set(v) <= known for v in said.values()):
+        raise Invalid(f"{file}: expected a mapping from table to {', '.join(sorted(known))}")
+    return {str(name): value for name, value in said.items()}
+
+
+def _open(cursor: duckdb.DuckDBPyConnection, path: Path, options: LoadOptions) -> duckdb.DuckDBPyRelation:
+    """Return the file's rows; columns are text where a schema is given, so that the casts to it are BigQuery's."""
+    name = str(path).replace("'", "''")
+    if options.source_format == "PARQUET":
+        call = f"read_parquet('{name}')"
+    elif options.source_format == "NEWLINE_DELIMITED_JSON":
+        kinds = "" if options.schema is None else f", columns = {_json_columns(options.schema)}"
+        call = f"read_json('{name}', format = 'newline_delimited'{kinds})"
+    elif options.source_format == "CSV":
+        call = _csv_call(name, options)
+    else:
+        raise NotSupported(f"loading {options.source_format}; known are CSV, NEWLINE_DELIMITED_JSON, PARQUET.", location="")
+    try:
+        return cursor.sql(f"SELECT * FROM {call}")
+    except duckdb.Error as error:
+        raise _refusal(error) from error
+
+
+def _csv_call(name: str, options: LoadOptions) -> str:
+    if options.schema is None and not options.autodetect:
+        raise Invalid("No schema specified on job or table.")
+    parts = [f"'{name}'", f"delim = {_text(options.field_delimiter.replace(chr(92) + 't', chr(9)))}"]
+    parts += [f"quote = {_text(options.quote)}", f"escape = {_text(options.quote)}"]
+    parts.append(f"nullstr = {_text(options.null_marker)}")
+    if options.schema is None:
+        header = "true" if options.skip_leading_rows == 1 else "auto_detect"
+        parts.append("header = true" if header == "true" else f"skip = {options.skip_leading_rows}")
+        return f"read_csv({', '.join(parts)}, sample_size = -1)"
+    columns = ", ".join(f"{_text(field.name)}: 'VARCHAR'" for field in options.schema)
+    parts += [f"skip = {options.skip_leading_rows}", "header = false", "auto_detect = false", f"columns = {{{columns}}}"]
+    parts.append(f"ignore_errors = {str(options.ignore_unknown_values).lower()}")
+    return f"read_csv({', '.join(parts)})"
+
+
+def _json_columns(schema: Sequence[Field]) -> str:
+    return "{" + ", ".join(f"{_text(field.name)}: {_text(duckdb_type(field))}" for field in schema) + "}"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _as_fields(rows: duckdb.DuckDBPyRelation, fields: Sequence[Field], there: set[str]) -> duckdb.DuckDBPyRelation:
+    """Cast the file's columns to the schema's; a field that the file has not is NULL."""
+    casts = [
+        f"CAST({quote(f.name) if f.name.lower() in there else 'NULL'} AS {duckdb_type(f)}) AS {quote(f.name)}"
+        for f in fields
+    ]
+    return rows.project(", ".join(casts))
+
+
+def _refusal(error: duckdb.Error) -> Invalid:
+    return Invalid(f"Error while reading data, error message: {str(error).split(chr(10))[0]}")

@@ -1,0 +1,223 @@
+"""Lower a resolved GoogleSQL tree to one that DuckDB runs with the same meaning, or refuse it.
+
+The compiler calls `lower` after names and types are known. It works by an allow-list: nodes that mean the same in both
+dialects (KEPT), nodes that have a rewriting (`functions`, `temporal`), and NotSupported for all the rest, because an
+expression nobody compared could answer wrongly. Types that do not fit are QueryInvalid in BigQuery's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlglot import exp
+
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse.functions import DECIMALS, FLOATS, INTEGERS, REWRITES, Kind, kind_of, to_type
+from bqgate.sandbox.warehouse.parsing import position
+from bqgate.sandbox.warehouse.temporal import TEMPORAL
+
+_SHAPE = (
+    "Select From Join Where Group Having Qualify Order Ordered Limit Offset With CTE Subquery Table TableAlias Alias "
+    "Column Identifier Star Literal Boolean Null Paren Tuple Union Except Intersect Distinct Window WindowSpec Values "
+    "Unnest Dot Var DataType DataTypeParam ColumnDef Interval TableColumn PropertyEQ Rollup Cube GroupingSets HavingMax "
+    "IgnoreNulls RespectNulls WeekStart JSONPath JSONPathRoot JSONPathKey JSONPathSubscript AtTimeZone "
+    "TsOrDsToDate TsOrDsToTimestamp Any Identity"
+)
+_OPERATORS = (
+    "And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ Between In Exists Neg BitwiseAnd BitwiseOr BitwiseNot "
+    "Case If Coalesce Nullif Greatest Least"
+)
+_FUNCTIONS = (
+    "Count Sum Min Max Stddev StddevPop StddevSamp Variance VariancePop Corr CovarPop CovarSamp ArrayAgg GroupConcat "
+    "RowNumber Rank DenseRank PercentRank CumeDist Ntile Lag Lead FirstValue LastValue NthValue Grouping "
+    "Upper Lower Replace Reverse StartsWith EndsWith Abs Sqrt Exp Ln Log Sin Cos Tan Asin Acos Atan Array "
+    "SHA2Digest"
+)
+KEPT = {getattr(exp, name) for name in f"{_SHAPE} {_OPERATORS} {_FUNCTIONS}".split() if hasattr(exp, name)}
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
+_NUMBERS = INTEGERS | FLOATS | DECIMALS
+_TEXTS = {Kind.TEXT, Kind.VARCHAR}
+_FAMILIES = {
+    **dict.fromkeys(_NUMBERS, "number"),
+    **dict.fromkeys(_TEXTS, "STRING"),
+    Kind.BOOLEAN: "BOOL",
+    Kind.DATE: "DATE",
+    Kind.TIMESTAMPTZ: "TIMESTAMP",
+    Kind.ARRAY: "ARRAY",
+    Kind.STRUCT: "STRUCT",
+}
+_PLACES: dict[type[exp.Expression], set[str]] = {
+    exp.Select: set(
+        "expressions from_ joins where group having qualify order limit offset with_ distinct windows operation_modifiers".split()
+    ),
+    exp.Table: {"this", "db", "catalog", "alias"},
+    exp.Union: {"this", "expression", "distinct", "order", "limit", "offset", "with_"},
+    exp.Except: {"this", "expression", "distinct", "order", "limit", "offset", "with_"},
+    exp.Intersect: {"this", "expression", "distinct", "order", "limit", "offset", "with_"},
+    exp.Subquery: {"this", "alias", "with_", "order", "limit", "offset"},
+}
+
+
+def fix_time(tree: exp.Expression, now: datetime, user_email: str) -> tuple[exp.Expression, bool]:
+    """Put constants for the functions whose value the job fixes; tell whether the tree was deterministic."""
+    deterministic = True
+    for node in list(tree.find_all(exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime, exp.SessionUser)):
+        deterministic = False
+        if node.args.get("this") is not None:
+            raise NotSupported("CURRENT_DATE in a time zone.")
+        constant = _constant(node, now, user_email)
+        if node is tree:
+            return constant, False
+        node.replace(constant)
+    return tree, deterministic and tree.find(exp.Rand, exp.Uuid) is None
+
+
+def _constant(node: exp.Expression, now: datetime, user_email: str) -> exp.Expression:
+    if isinstance(node, exp.SessionUser):
+        return exp.Literal.string(user_email)
+    if isinstance(node, exp.CurrentDate):
+        return exp.cast(exp.Literal.string(now.date().isoformat()), Kind.DATE)
+    if isinstance(node, exp.CurrentDatetime):
+        return exp.cast(exp.Literal.string(now.replace(tzinfo=None).isoformat(sep=" ")), Kind.DATETIME)
+    return exp.cast(exp.Literal.string(now.isoformat(sep=" ")), Kind.TIMESTAMPTZ)
+
+
+def lower(tree: exp.Expression) -> exp.Expression:
+    """Return DuckDB's tree for a qualified and typed GoogleSQL tree; the argument is used up."""
+    _offsets_from_zero(tree)
+    for node in reversed(list(tree.walk())):
+        _check_places(node)
+        _check_types(node)
+        fresh = _rewritten(node)
+        if fresh is not node:
+            fresh.type = node.type
+            if node is tree:
+                return fresh
+            node.replace(fresh)
+    return tree
+
+
+def _rewritten(node: exp.Expression) -> exp.Expression:
+    kind = type(node)
+    if isinstance(node, exp.Literal):
+        return _literal(node)
+    if isinstance(node, exp.In) and node.args.get("unnest") is not None:
+        return node
+    if isinstance(node, exp.IgnoreNulls) and isinstance(node.this, exp.ArrayAgg):
+        return _array_agg_without_nulls(node.this)
+    if isinstance(node, exp.DataType):
+        return _data_type(node)
+    if isinstance(node, exp.SHA2Digest):
+        return exp.func("unhex", exp.func("sha256", node.this.copy()), dialect="duckdb")
+    rewrite = TEMPORAL.get(kind) or REWRITES.get(kind)
+    if rewrite is not None:
+        return rewrite(node)
+    if kind in KEPT:
+        return node
+    if isinstance(node, exp.Anonymous):
+        raise _unknown_function(node)
+    raise NotSupported(f"{node.key.upper()}{position(node)}.")
+
+
+def _unknown_function(node: exp.Anonymous) -> Exception:
+    name = node.name
+    known = {"IEEE_DIVIDE", "ERROR", "IFERROR", "NULLIFERROR", "ISERROR", "DATE_BUCKET", "TIMESTAMP_BUCKET"}
+    prefixes = ("ST_", "S2_", "ML", "AI", "HLL", "KLL", "KEYS", "AEAD", "BIT_", "RANGE", "JSON", "LAX", "APPROX", "VECTOR")
+    if name.upper() in known or name.upper().startswith(prefixes):
+        return NotSupported(f"the function {name.upper()}.")
+    return QueryInvalid(f"Function not found: {name}{position(node)}")
+
+
+def _check_places(node: exp.Expression) -> None:
+    """Refuse clauses that would be dropped or read otherwise: AS STRUCT, TABLESAMPLE, PIVOT, FOR SYSTEM_TIME…"""
+    places = _PLACES.get(type(node))
+    if places is None:
+        return
+    for name, value in node.args.items():
+        if value and name not in places:
+            raise NotSupported(f"{name.upper().rstrip('_')} in {node.key.upper()}.")
+
+
+def _check_types(node: exp.Expression) -> None:
+    if isinstance(node, _COMPARISONS):
+        left, right = (_family(side) for side in (node.this, node.expression))
+        if left and right and left != right and not _coerces(node.this, node.expression):
+            sign = {"EQ": "=", "NEQ": "!=", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}[type(node).__name__]
+            types = ", ".join(_type_name(side) for side in (node.this, node.expression))
+            raise QueryInvalid(
+                f"No matching signature for operator {sign} for argument types: {types}{position(node)}"
+            )
+    if isinstance(node, (exp.Add, exp.Sub, exp.Mul, exp.Div)) and _TEXTS & {
+        kind_of(node.this),
+        kind_of(node.expression),
+    }:
+        sign = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/"}[type(node).__name__]
+        types = ", ".join(_type_name(side) for side in (node.this, node.expression))
+        raise QueryInvalid(f"No matching signature for operator {sign} for argument types: {types}{position(node)}")
+
+
+def _family(node: exp.Expression) -> str | None:
+    kind = kind_of(node)
+    return None if kind is None else _FAMILIES.get(kind)
+
+
+def _coerces(left: exp.Expression, right: exp.Expression) -> bool:
+    """A STRING literal becomes a DATE or TIMESTAMP beside one; nothing else changes its family."""
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, exp.Literal) and one.is_string and _family(other) in {"DATE", "TIMESTAMP"}:
+            return True
+    return False
+
+
+def _type_name(node: exp.Expression) -> str:
+    return str(node.type.sql(dialect="bigquery")) if node.type else "UNKNOWN"
+
+
+def _literal(node: exp.Literal) -> exp.Expression:
+    parent = node.parent
+    if node.is_string or parent is None:
+        return node
+    if not node.this.isdigit():
+        beside = [kind_of(n) for n in parent.iter_expressions()]
+        return to_type(node, "DECIMAL(38,9)" if DECIMALS & set(beside) else "DOUBLE")
+    arithmetic = (exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Alias, exp.Array, exp.PropertyEQ)
+    return to_type(node, "BIGINT") if isinstance(parent, arithmetic) else node
+
+
+def _data_type(node: exp.DataType) -> exp.Expression:
+    exact = {Kind.DECIMAL: "DECIMAL(38,9)", Kind.BIGDECIMAL: "DECIMAL(38,10)"}.get(node.this)
+    if exact is None:
+        return node
+    if node.expressions:
+        raise NotSupported("NUMERIC with a precision.")
+    return exp.DataType.build(exact, dialect="duckdb")
+
+
+def _array_agg_without_nulls(aggregate: exp.ArrayAgg) -> exp.Expression:
+    value = aggregate.this
+    while isinstance(value, (exp.Limit, exp.Order, exp.Distinct)):
+        value = value.expressions[0] if isinstance(value, exp.Distinct) else value.this
+    if aggregate.find(exp.Limit) is not None:
+        raise NotSupported("ARRAY_AGG with IGNORE NULLS and LIMIT.")
+    condition = exp.Not(this=exp.Is(this=value.copy(), expression=exp.null()))
+    plain = exp.Anonymous(this="array_agg", expressions=[aggregate.this.copy()])
+    return exp.Filter(this=plain, expression=exp.Where(this=condition))
+
+
+def _offsets_from_zero(tree: exp.Expression) -> None:
+    """DuckDB counts WITH ORDINALITY from 1 where BigQuery counts WITH OFFSET from 0."""
+    for table, name in _offset_columns(tree):
+        for column in list(tree.find_all(exp.Column)):
+            if (column.table, column.name) == (table, name):
+                column.replace(exp.Paren(this=exp.Sub(this=column.copy(), expression=exp.Literal.number(1))))
+
+
+def _offset_columns(tree: exp.Expression) -> Iterator[tuple[str, str]]:
+    for unnest in tree.find_all(exp.Unnest):
+        offset = unnest.args.get("offset")
+        if isinstance(offset, exp.Identifier):
+            yield unnest.alias, offset.name
+        elif offset:
+            columns = unnest.args["alias"].args.get("columns") or []
+            yield unnest.alias, columns[-1].name if columns else "offset"

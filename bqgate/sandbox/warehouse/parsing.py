@@ -1,0 +1,114 @@
+"""Parse GoogleSQL into statements whose nodes know where they stand in the text.
+
+The first step of every query. Calls sqlglot; what leaves is a list of statements (more than one is a script), or
+QueryInvalid "Syntax error: …" with BigQuery's [line:column], or NotSupported for procedural statements that the
+sandbox does not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp, tokens
+from sqlglot.errors import ParseError, TokenError
+
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+
+DIALECT = "bigquery"
+_BLOCK_WORDS = frozenset(
+    "IF WHILE LOOP FOR REPEAT CALL EXECUTE COMMIT ROLLBACK RAISE RETURN LEAVE ITERATE BREAK CONTINUE EXCEPTION".split()
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: its tree and its text."""
+
+    tree: exp.Expression
+    text: str
+
+
+def parse(sql: str) -> list[Statement]:
+    """Return the statements of a text; BEGIN … END around them is taken off."""
+    dialect = sqlglot.Dialect.get_or_raise(DIALECT)
+    text = sql
+    try:
+        found = dialect.tokenize(text)
+        while (begin := _block_begin(found)) is not None:
+            text = text[: begin.start] + " " * (begin.end - begin.start + 1) + text[begin.end + 1 :]
+            found = dialect.tokenize(text)
+    except TokenError as error:
+        raise QueryInvalid(f"Syntax error: {_plain(str(error))}") from error
+    statements = [_parse_one(dialect, part, text) for part in _split(found) if not _is_block_end(part)]
+    if not statements:
+        raise QueryInvalid("Syntax error: Unexpected end of statement")
+    return statements
+
+
+def position(node: exp.Expression) -> str:
+    """Return " at [line:column]" of the first token under a node, or nothing where the parser kept no position."""
+    for part in node.walk():
+        if "line" in part.meta and "start" in part.meta:
+            column = part.meta["col"] - (part.meta["end"] - part.meta["start"])
+            return f" at [{part.meta['line']}:{column}]"
+    return ""
+
+
+def _block_begin(found: Sequence[tokens.Token]) -> tokens.Token | None:
+    """Return a BEGIN that opens a block, which the tokenizer takes for a command with the rest as its argument."""
+    for token, following in zip(found, [*found[1:], None], strict=True):
+        if token.text.upper() != "BEGIN" or token.token_type not in {tokens.TokenType.COMMAND, tokens.TokenType.BEGIN}:
+            continue
+        rest = "" if following is None else following.text.strip().upper()
+        if rest.startswith("TRANSACTION") or not rest:
+            raise NotSupported("transactions of several statements.")
+        return token
+    return None
+
+
+def _split(found: Sequence[tokens.Token]) -> list[list[tokens.Token]]:
+    parts: list[list[tokens.Token]] = [[]]
+    for token in found:
+        if token.token_type == tokens.TokenType.SEMICOLON:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [part for part in parts if part]
+
+
+def _is_block_end(part: Sequence[tokens.Token]) -> bool:
+    return len(part) == 1 and part[0].text.upper() == "END"
+
+
+def _parse_one(dialect: sqlglot.Dialect, part: list[tokens.Token], text: str) -> Statement:
+    word = part[0].text.upper()
+    if word in _BLOCK_WORDS:
+        raise NotSupported(f"{word} in scripts.")
+    try:
+        trees = dialect.parser().parse(part, text)
+    except ParseError as error:
+        raise QueryInvalid(_syntax_error(error, part)) from error
+    tree = trees[0] if trees else None
+    if tree is None or isinstance(tree, exp.Command):
+        raise NotSupported(f"{word} statements.")
+    return Statement(tree, text[part[0].start : part[-1].end + 1])
+
+
+def _syntax_error(error: ParseError, part: Sequence[tokens.Token]) -> str:
+    first = error.errors[0] if error.errors else {}
+    shown = str(first.get("highlight") or "").strip()
+    line = first.get("line")
+    if line is None:
+        return f"Syntax error: {_plain(str(error))}"
+    column = max(int(first.get("col") or 1) - max(len(shown) - 1, 0), 1)
+    if shown and shown != part[-1].text:
+        return f'Syntax error: Unexpected "{shown}" at [{line}:{column}]'
+    if first.get("description") == "Invalid expression / Unexpected token":
+        return f'Syntax error: Unexpected "{shown}" at [{line}:{column}]'
+    return f"Syntax error: {_plain(str(first.get('description')))} at [{line}:{column}]"
+
+
+def _plain(message: str) -> str:
+    return message.split("\n")[0].replace("\x1b[4m", "").replace("\x1b[0m", "")

@@ -1,0 +1,263 @@
+"""Say how GoogleSQL's functions and casts of dates and times are written in DuckDB.
+
+The second table of rewritings beside `functions`; `lowering` applies both. Sessions run in UTC, as BigQuery does
+without a time zone. Sources: the date, timestamp, datetime and conversion pages of
+https://cloud.google.com/bigquery/docs/reference/standard-sql. Differences that matter: BigQuery's WEEK begins on
+Sunday, DAYOFWEEK counts from Sunday = 1, TIMESTAMP_DIFF counts whole units where DATE_DIFF counts boundaries,
+DATE_ADD gives a DATE, and a FLOAT64 cast to INT64 rounds half away from zero.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse.functions import DECIMALS, FLOATS, INTEGERS, Kind, Rewrite, call, kind_of, to_type
+from bqgate.sandbox.warehouse.parsing import position
+
+_WEEKDAYS = {"SUNDAY": -1, "MONDAY": 0, "TUESDAY": 1, "WEDNESDAY": 2, "THURSDAY": 3, "FRIDAY": 4, "SATURDAY": 5}
+_PARTS = {"YEAR", "QUARTER", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"}
+_CLOCK = {"DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"}
+_DIRECTIVES = re.compile(r"(?:[^%]|%[YmdHMSjyAaBbFTIp%])*")
+_TEXTS = {Kind.TEXT, Kind.VARCHAR}
+_BLOBS = {Kind.BINARY, Kind.VARBINARY}
+
+
+def _unit(node: exp.Expression | None) -> str:
+    return "DAY" if node is None else node.name.upper()
+
+
+def _text(value: str) -> exp.Expression:
+    return exp.Literal.string(value.lower())
+
+
+def _date_trunc(node: exp.Expression) -> exp.Expression:
+    unit = node.args.get("unit")
+    if isinstance(unit, exp.WeekStart):
+        shift = exp.Literal.number(_WEEKDAYS[unit.this.name.upper()])
+        return call("bq_week_trunc", node.this, exp.Paren(this=shift))
+    name = {"ISOWEEK": "WEEK", "ISOYEAR": "ISOYEAR"}.get(_unit(unit), _unit(unit))
+    if name not in {"YEAR", "QUARTER", "MONTH", "DAY", "WEEK"}:
+        raise NotSupported(f"DATE_TRUNC to {name}.")
+    if _unit(unit) == "WEEK":
+        return call("bq_week_trunc", node.this, exp.Paren(this=exp.Literal.number(-1)))
+    return to_type(call("date_trunc", _text(name), node.this), "DATE")
+
+
+def _trunc_to(result: str) -> Rewrite:
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        if kind_of(node.this) == Kind.DATE and result == "TIMESTAMP":
+            return _date_trunc(node)
+        name = {"ISOWEEK": "WEEK"}.get(_unit(node.args.get("unit")), _unit(node.args.get("unit")))
+        if node.args.get("zone") or name not in {*_PARTS, "WEEK"} or _unit(node.args.get("unit")) == "WEEK":
+            raise NotSupported("truncation to that unit, or in a time zone.")
+        return to_type(call("date_trunc", _text(name), to_type(node.this, result)), result)
+
+    return rewrite
+
+
+def _shift(sign: str, result: str, units: set[str]) -> Rewrite:
+    functions = {"YEAR": "to_years", "QUARTER": "to_quarters", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days"}
+    functions |= {unit: f"to_{unit.lower()}s" for unit in ("HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND")}
+
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        unit = _unit(node.args.get("unit"))
+        if unit not in units:
+            raise QueryInvalid(f"A valid date part is required; found {unit}{position(node)}")
+        whole = "BIGINT" if unit in {"HOUR", "MINUTE", "SECOND", "MICROSECOND"} else "INTEGER"
+        step = call(functions[unit], to_type(node.expression, "DOUBLE" if unit == "MILLISECOND" else whole))
+        operator = exp.Add if sign == "+" else exp.Sub
+        return to_type(exp.Paren(this=operator(this=to_type(node.this, result), expression=step)), result)
+
+    return rewrite
+
+
+def _boundaries(kind: str) -> Rewrite:
+    """DATE_DIFF and DATETIME_DIFF: how many starts of the unit lie between."""
+
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        unit = node.args.get("unit")
+        late, early = to_type(node.this, kind), to_type(node.expression, kind)
+        if isinstance(unit, exp.WeekStart) or _unit(unit) == "WEEK":
+            day = unit.this.name.upper() if isinstance(unit, exp.WeekStart) else "SUNDAY"
+            shift = exp.Paren(this=exp.Literal.number(_WEEKDAYS[day]))
+            late, early = call("bq_week_trunc", late, shift), call("bq_week_trunc", early, shift)
+            days = exp.Sub(this=late, expression=early)
+            return call("divide", exp.Paren(this=days), exp.Literal.number(7))
+        name = {"ISOWEEK": "WEEK"}.get(_unit(unit), _unit(unit))
+        if name not in {*_PARTS, "WEEK"}:
+            raise NotSupported(f"a difference in {name}.")
+        return call("date_diff", _text(name), early, late)
+
+    return rewrite
+
+
+def _whole_units(node: exp.Expression) -> exp.Expression:
+    unit = _unit(node.args.get("unit"))
+    if unit not in _CLOCK:
+        raise QueryInvalid(f"TIMESTAMP_DIFF does not support the {unit} date part{position(node)}")
+    late, early = to_type(node.this, "TIMESTAMPTZ"), to_type(node.expression, "TIMESTAMPTZ")
+    return call("date_sub", _text(unit), early, late)
+
+
+def _extract(node: exp.Expression) -> exp.Expression:
+    part, value = node.this, node.expression
+    if isinstance(value, exp.AtTimeZone):
+        value = call("timezone", value.args["zone"], to_type(value.this, "TIMESTAMPTZ"))
+    name = part.name.upper()
+    if isinstance(part, exp.WeekStart) and name == "SUNDAY":
+        name = "WEEK"
+    if name in {"DATE", "TIME"}:
+        return to_type(value, name)
+    if name == "WEEK":
+        return to_type(call("strftime", to_type(value, "TIMESTAMP"), exp.Literal.string("%U")), "BIGINT")
+    if name == "DAYOFWEEK":
+        return exp.Paren(this=exp.Add(this=call("dayofweek", value), expression=exp.Literal.number(1)))
+    if name in {"MILLISECOND", "MICROSECOND"}:
+        found = call("date_part", _text(name), value)
+        return call("mod", found, exp.Literal.number(1_000 if name == "MILLISECOND" else 1_000_000))
+    duckdb = {"ISOWEEK": "WEEK", "DAYOFYEAR": "DOY"}.get(name, name)
+    if duckdb not in {*_PARTS, "WEEK", "DOY", "ISOYEAR"}:
+        raise NotSupported(f"EXTRACT of {name}.")
+    return call("date_part", _text(duckdb), value)
+
+
+def _format(node: exp.Expression) -> exp.Expression:
+    if node.args.get("zone") is not None or node.args.get("culture") is not None:
+        raise NotSupported("FORMAT_TIMESTAMP in a time zone.")
+    value = node.this
+    target = "DATE" if isinstance(value, exp.TsOrDsToDate) else "TIMESTAMP"
+    if isinstance(value, (exp.TsOrDsToDate, exp.TsOrDsToTimestamp, exp.TsOrDsToDatetime)):
+        value = value.this
+    return call("strftime", to_type(value, target), _directives(node.args["format"]))
+
+
+def _parse(result: str) -> Rewrite:
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        form = _directives(node.args["format"])
+        if node.args.get("zone") is not None or not re.search("%Y|%F", form.name):
+            raise NotSupported("parsing in a time zone or without a year.")
+        return to_type(call("strptime", node.this, form), result)
+
+    return rewrite
+
+
+def _directives(form: exp.Expression) -> exp.Expression:
+    if not isinstance(form, exp.Literal) or not _DIRECTIVES.fullmatch(form.name):
+        raise NotSupported("that format of dates; known are %Y %m %d %H %M %S %j %y %A %a %B %b %F %T %I %p.")
+    return exp.Literal.string(form.name.replace("%F", "%Y-%m-%d").replace("%T", "%H:%M:%S"))
+
+
+def _to(result: str) -> Rewrite:
+    """DATE(x), TIMESTAMP(x), DATETIME(x) of one argument, and of a TIMESTAMP with a time zone."""
+
+    def rewrite(node: exp.Expression) -> exp.Expression:
+        zone = node.args.get("zone") or node.args.get("expression")
+        if zone is None:
+            return to_type(node.this, result)
+        if result == "TIMESTAMPTZ":
+            return call("timezone", zone, to_type(node.this, "TIMESTAMP"))
+        return to_type(call("timezone", zone, to_type(node.this, "TIMESTAMPTZ")), result)
+
+    return rewrite
+
+
+def _from_epoch(node: exp.Expression) -> exp.Expression:
+    scale = node.args.get("scale")
+    factor = 10 ** (6 - (0 if scale is None else int(scale.name)))
+    scaled = exp.Mul(this=to_type(node.this, "BIGINT"), expression=exp.Literal.number(factor))
+    return call("make_timestamptz", scaled)
+
+
+def _since_epoch(divisor: int) -> Rewrite:
+    return lambda n: call("bq_floor_div", call("epoch_us", to_type(n.this, "TIMESTAMPTZ")), exp.Literal.number(divisor))
+
+
+def _last_day(node: exp.Expression) -> exp.Expression:
+    if _unit(node.args.get("unit") or exp.var("MONTH")) != "MONTH":
+        raise NotSupported("LAST_DAY of other than months.")
+    return call("last_day", node.this)
+
+
+def _date_array(node: exp.Expression) -> exp.Expression:
+    series = call("generate_series", node.args["start"], node.args["end"], node.args["step"])
+    return to_type(series, "DATE[]")
+
+
+def _timestamp_from_parts(node: exp.Expression) -> exp.Expression:
+    return call("make_timestamp", *(node.args[p] for p in ("year", "month", "day", "hour", "min", "sec")))
+
+
+def rewrite_add(node: exp.Expression) -> exp.Expression:
+    """DATE + INT64 is days in BigQuery; DuckDB wants a 32-bit number there."""
+    left, right = kind_of(node.this), kind_of(node.expression)
+    if left == Kind.DATE and right == Kind.DATE:
+        raise NotSupported("the difference of two DATEs as an INTERVAL; use DATE_DIFF.")
+    if left == Kind.DATE and right in INTEGERS:
+        return type(node)(this=node.this.copy(), expression=to_type(node.expression, "INTEGER"))
+    if (left == Kind.TIMESTAMPTZ and right == Kind.TIMESTAMPTZ) or (left == right == Kind.DATETIME):
+        raise NotSupported("the difference of two points in time as an INTERVAL.")
+    return node
+
+
+def rewrite_cast(node: exp.Expression) -> exp.Expression:
+    """CAST and SAFE_CAST, where the two engines read or write values differently."""
+    if node.args.get("format") is not None:
+        raise NotSupported("CAST with FORMAT.")
+    source, target = kind_of(node.this), node.args["to"].this
+    suffix = "_or_null" if isinstance(node, exp.TryCast) else ""
+    if target in INTEGERS and source in FLOATS | DECIMALS and not suffix:
+        return call("bq_float_to_int", node.this)
+    if target in INTEGERS and source in _TEXTS:
+        return call(f"bq_string_to_int{suffix}", node.this)
+    if target == Kind.BOOLEAN and source in _TEXTS:
+        return call(f"bq_string_to_bool{suffix}", node.this)
+    if target in _TEXTS and source in FLOATS:
+        return call("bq_float_to_string", node.this)
+    if target in _BLOBS and source in _TEXTS:
+        return call("encode", node.this)
+    if target in _TEXTS and source in _BLOBS:
+        return call("decode", node.this)
+    if target in INTEGERS and source in FLOATS:
+        return exp.TryCast(this=call("round", node.this), to=node.args["to"].copy())
+    return node
+
+
+TEMPORAL: dict[type[exp.Expression], Rewrite] = {
+    exp.DateTrunc: _date_trunc,
+    exp.TimestampTrunc: _trunc_to("TIMESTAMPTZ"),
+    exp.DatetimeTrunc: _trunc_to("TIMESTAMP"),
+    exp.DateAdd: _shift("+", "DATE", {"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}),
+    exp.DateSub: _shift("-", "DATE", {"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}),
+    exp.TimestampAdd: _shift("+", "TIMESTAMPTZ", _CLOCK),
+    exp.TimestampSub: _shift("-", "TIMESTAMPTZ", _CLOCK),
+    exp.DatetimeAdd: _shift("+", "TIMESTAMP", {*_PARTS, "WEEK"}),
+    exp.DatetimeSub: _shift("-", "TIMESTAMP", {*_PARTS, "WEEK"}),
+    exp.DateDiff: _boundaries("DATE"),
+    exp.DatetimeDiff: _boundaries("TIMESTAMP"),
+    exp.TimestampDiff: _whole_units,
+    exp.Extract: _extract,
+    exp.TimeToStr: _format,
+    exp.StrToDate: _parse("DATE"),
+    exp.StrToTime: _parse("TIMESTAMPTZ"),
+    exp.ParseDatetime: _parse("TIMESTAMP"),
+    exp.Date: _to("DATE"),
+    exp.Timestamp: _to("TIMESTAMPTZ"),
+    exp.Datetime: _to("TIMESTAMP"),
+    exp.TsOrDsToDatetime: _to("TIMESTAMP"),
+    exp.DateFromParts: lambda n: call("make_date", n.args["year"], n.args["month"], n.args["day"]),
+    exp.TimestampFromParts: _timestamp_from_parts,
+    exp.UnixSeconds: _since_epoch(1_000_000),
+    exp.UnixMillis: _since_epoch(1_000),
+    exp.UnixMicros: _since_epoch(1),
+    exp.UnixToTime: _from_epoch,
+    exp.UnixDate: lambda n: call("date_diff", _text("day"), to_type(exp.Literal.string("1970-01-01"), "DATE"), n.this),
+    exp.LastDay: _last_day,
+    exp.GenerateDateArray: _date_array,
+    exp.Add: rewrite_add,
+    exp.Sub: rewrite_add,
+    exp.Cast: rewrite_cast,
+    exp.TryCast: rewrite_cast,
+}
