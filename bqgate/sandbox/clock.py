@@ -49,7 +49,9 @@ class Clock:
         """Wait for an event, `seconds` at most; True when it came."""
         if event.is_set() or seconds <= 0:
             return event.is_set()
-        waits: list[Coroutine[Any, Any, Any]] = [event.wait(), self.sleep(seconds)]
+        # The moment is fixed before the tasks start: the clock may be moved before they get their turn.
+        moment = self.now() + timedelta(seconds=seconds)
+        waits: list[Coroutine[Any, Any, Any]] = [event.wait(), self.sleep_until(moment)]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -62,8 +62,10 @@ def _checked_scalar(value: Any, word: str, path: str) -> Any:
                 raise wrong(path, "TYPE_STRING", value)
             return value
         case "bool":
-            if isinstance(value, bool) or value in {"true", "false"}:
-                return value in {True, "true"}
+            if isinstance(value, bool):
+                return value
+            if isinstance(value, str) and value in {"true", "false"}:
+                return value == "true"
             raise wrong(path, "TYPE_BOOL", value)
         case "uint":
             number = _int64(value, path)
