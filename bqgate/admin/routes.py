@@ -26,7 +26,7 @@ def add_control_plane(
     bookings = BookingViews(ledger=ledger, clock=clock)
     health = HealthViews(ledger=ledger, budgets=budgets, metrics=metrics)
     gets: Mapping[str, View] = {
-        "/v1/customers/{customer}/budget": budget.show,
+        "/v1/customers/{customer:[^/]+}/budget": budget.show,
         "/v1/jobs": bookings.jobs,
         "/v1/holds": bookings.holds,
         "/v1/costs": bookings.costs,
@@ -34,7 +34,7 @@ def add_control_plane(
         "/readyz": health.ready,
         "/metrics": health.metrics,
     }
-    posts: Mapping[str, View] = {"/v1/customers/{customer}/budget:check": budget.check}
+    posts: Mapping[str, View] = {"/v1/customers/{customer:[^/]+}/budget:check": budget.check}
     for path, view in gets.items():
         _mount(app, path, (hdrs.METH_GET, hdrs.METH_HEAD), view)
     for path, view in posts.items():
@@ -49,7 +49,7 @@ def _mount(app: web.Application, path: str, methods: tuple[str, ...], view: View
         resource.add_route(method, answering(view))
 
     async def refuse_method(request: web.Request) -> NoReturn:
-        raise Problem(405, f"{request.method} is not a method of {path}.", allow=methods)
+        raise Problem(405, f"{request.method[:20]} is not a method of {request.path[:200]}.", allow=methods)
 
     resource.add_route(hdrs.METH_ANY, answering(refuse_method))
 

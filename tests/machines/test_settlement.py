@@ -27,6 +27,8 @@ from tests.support.settlement_stand import ACME, Gate, Stand, settlement_stand
 RECORD_WITHIN_S = 30
 FORWARD_WITHIN_S = 90
 
+Fits = Callable[["Query"], bool]
+
 COSTS_MIB = st.integers(0, 40)
 ENDS = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.STOPPED, Outcome.FAILED, Outcome.CACHED])
 
@@ -47,6 +49,36 @@ class Query:
         """What BigQuery bills for it."""
         is_billed = self.usage is not None and self.usage.outcome in {Outcome.DONE, Outcome.STOPPED}
         return (self.usage.bytes_billed or 0) // MIB * NANOS_PER_USD if is_billed and self.usage else 0
+
+
+def is_placed(query: Query) -> bool:
+    """The gate has still to record it."""
+    return query.gate is not None and not query.is_recorded and not query.is_over
+
+
+def is_ready(query: Query) -> bool:
+    """The gate has still to forward it."""
+    return query.gate is not None and query.is_recorded and query.job is None and not query.is_over
+
+
+def is_running(query: Query) -> bool:
+    """BigQuery has still to end it."""
+    return query.job is not None and query.usage is None
+
+
+def is_unanswered(query: Query) -> bool:
+    """The gate has still to hear of the job that BigQuery made."""
+    return query.gate is not None and query.job is not None and not query.is_over
+
+
+def is_unbooked(query: Query) -> bool:
+    """The gate is about to hear that the job has ended."""
+    return is_unanswered(query) and query.usage is not None
+
+
+def when(fits: Fits) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Take a step only where it fits some query."""
+    return precondition(lambda machine: any(map(fits, machine.queries)))
 
 
 class SettlementMachine(RuleBasedStateMachine):
@@ -81,9 +113,9 @@ class SettlementMachine(RuleBasedStateMachine):
             self._runner.close()
             self._folder.cleanup()
 
-    def _pick(self, data: st.DataObject, fits: Callable[[Query], bool]) -> Query | None:
-        fitting = [query for query in self.queries if fits(query)]
-        return data.draw(st.sampled_from(fitting)) if fitting else None
+    def _pick(self, data: st.DataObject, fits: Fits) -> tuple[Query, Gate]:
+        query = data.draw(st.sampled_from([query for query in self.queries if fits(query)]))
+        return query, query.gate or self.gates[0]
 
     def _age_s(self, query: Query) -> float:
         return (self.stand.clock.now() - query.hold.placed_at).total_seconds()
@@ -96,12 +128,11 @@ class SettlementMachine(RuleBasedStateMachine):
         assert placement.outcome is PlacementOutcome.PLACED
         self.queries.append(Query(hold, self.gates[which]))
 
+    @when(is_placed)
     @rule(data=st.data())
     def record(self, data: st.DataObject) -> None:
         """The gate records it, or gives it up when that took too long."""
-        query = self._pick(data, lambda each: each.gate is not None and not each.is_recorded and not each.is_over)
-        if query is None:
-            return
+        query, _gate = self._pick(data, is_placed)
         if self._age_s(query) > RECORD_WITHIN_S:
             query.is_over = True
             self._run(self.store.void(query.hold))
@@ -109,66 +140,65 @@ class SettlementMachine(RuleBasedStateMachine):
         self._run(self.stand.ledger.open_hold(query.hold))
         query.is_recorded = True
 
+    @when(is_ready)
     @rule(data=st.data(), is_in_region=st.booleans())
     def forward(self, data: st.DataObject, *, is_in_region: bool) -> None:
         """BigQuery makes the job, or the gate gives up."""
-        query = self._pick(data, lambda each: each.gate is not None and each.is_recorded and not _is_sent(each))
-        if query is None or query.gate is None:
-            return
+        query, gate = self._pick(data, is_ready)
         if self._age_s(query) > FORWARD_WITHIN_S:
             query.is_over = True
-            self._run(query.gate.settler.void(query.hold))
+            self._run(gate.settler.void(query.hold))
             return
         location = "asia-northeast1" if is_in_region else "US"
         job_id = query.hold.job.job_id if query.hold.job else f"made_for_{query.hold.id}"
         query.job = self.stand.run_job(query.hold, job=JobRef(query.hold.project_id, job_id, location))
 
+    @when(is_running)
     @rule(data=st.data(), mib=COSTS_MIB, outcome=ENDS)
     def end_job(self, data: st.DataObject, mib: int, outcome: Outcome) -> None:
         """BigQuery ends a job; it may cost more than its hold."""
-        query = self._pick(data, lambda each: each.job is not None and each.usage is None)
-        if query is not None and query.job is not None:
-            query.usage = self.stand.bigquery.end(query.job, bytes_billed=mib * MIB, outcome=outcome)
+        query, _gate = self._pick(data, is_running)
+        assert query.job is not None
+        query.usage = self.stand.bigquery.end(query.job, bytes_billed=mib * MIB, outcome=outcome)
 
+    @when(is_unanswered)
     @rule(data=st.data(), is_ledger_away=st.booleans())
     def answer(self, data: st.DataObject, *, is_ledger_away: bool) -> None:
         """The answer reaches the gate: it tells the cost, or that the job runs."""
-        query = self._pick(data, lambda each: each.gate is not None and each.job is not None and not each.is_over)
-        if query is None or query.gate is None:
-            return
+        query, gate = self._pick(data, is_unanswered)
         query.is_over = True
         if query.usage is None:
-            query.gate.poller.watch(query.hold, None, job=query.job)
+            gate.poller.watch(query.hold, None, job=query.job)
         elif is_ledger_away:
             with self.stand.ledger_away():
-                self._run(query.gate.settler.settle(query.hold, query.usage))
+                self._run(gate.settler.settle(query.hold, query.usage))
         else:
-            self._run(query.gate.settler.settle(query.hold, query.usage))
+            self._run(gate.settler.settle(query.hold, query.usage))
 
+    @when(lambda query: is_ready(query) or is_unanswered(query))
     @rule(data=st.data())
     def lose_the_answer(self, data: st.DataObject) -> None:
         """A 5xx after the work was done, or before: the gate does not know whether there is a job."""
-        query = self._pick(data, lambda each: each.gate is not None and each.is_recorded and not each.is_over)
-        if query is not None and query.gate is not None:
-            query.is_over = True
-            query.gate.poller.watch(query.hold, None)
+        query, gate = self._pick(data, lambda each: is_ready(each) or is_unanswered(each))
+        query.is_over = True
+        gate.poller.watch(query.hold, None)
 
+    @when(is_unbooked)
     @rule(data=st.data())
     def crash_between_book_and_capture(self, data: st.DataObject) -> None:
         """The entry is written, the budgets never hear of it."""
-        query = self._pick(data, lambda each: each.gate is not None and each.usage is not None)
-        if query is not None and query.gate is not None and query.usage is not None:
-            entry = query.gate.bookkeeper._entry_for(query.hold, query.usage)
-            self._run(self.stand.ledger.book(entry))
-            self._crash(self.gates.index(query.gate))
+        query, gate = self._pick(data, is_unbooked)
+        assert query.usage is not None
+        self._run(self.stand.ledger.book(gate.bookkeeper._entry_for(query.hold, query.usage)))
+        self._crash(self.gates.index(gate))
 
+    @when(is_ready)
     @rule(data=st.data())
     def crash_between_close_and_void(self, data: st.DataObject) -> None:
         """The ledger has closed a hold that never ran, the budgets never hear of it."""
-        query = self._pick(data, lambda each: each.gate is not None and each.is_recorded and not _is_sent(each))
-        if query is not None and query.gate is not None:
-            self._run(self.stand.ledger.close_hold(query.hold.id))
-            self._crash(self.gates.index(query.gate))
+        query, gate = self._pick(data, is_ready)
+        self._run(self.stand.ledger.close_hold(query.hold.id))
+        self._crash(self.gates.index(gate))
 
     @rule(which=st.integers(0, 1))
     def crash(self, which: int) -> None:
@@ -257,10 +287,6 @@ class SettlementMachine(RuleBasedStateMachine):
         assert self._run(self.store.fetch_hold_ids("acme")) == {}
         for balance in self._run(self.store.fetch_balances(ACME.windows(self.stand.clock.now()))):
             assert (balance.captured_nanos, balance.held_nanos) == (booked_nanos, 0)
-
-
-def _is_sent(query: Query) -> bool:
-    return query.job is not None or query.is_over
 
 
 TestSettlement = SettlementMachine.TestCase

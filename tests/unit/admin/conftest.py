@@ -1,0 +1,93 @@
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bqgate.admin import add_control_plane
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.tier import Customer, Directory, Mode, Tier
+from tests.support.settlement_stand import Gate, Stand, settlement_stand
+
+STANDARD = Tier(
+    name="standard",
+    daily_nanos=10 * NANOS_PER_USD,
+    monthly_nanos=300 * NANOS_PER_USD,
+    emergency_nanos=50 * NANOS_PER_USD,
+    query_nanos=8 * NANOS_PER_USD,
+)
+DIRECTORY = Directory(
+    customers={
+        "acme": Customer("acme", STANDARD),
+        "looker": Customer("looker", STANDARD, Mode.OBSERVE),
+        "free": Customer("free", STANDARD, Mode.OFF),
+        "büro 7": Customer("büro 7", STANDARD),
+    },
+    customer_by_project={},
+    default_tier=STANDARD,
+)
+
+
+@dataclass
+class ControlPlane:
+    """A control plane on real sockets, and the money below it."""
+
+    stand: Stand
+    gate: Gate
+    client: TestClient[web.Request, web.Application]
+
+    async def get(self, path: str, status: int = 200) -> dict[str, Any]:
+        """GET a JSON document."""
+        async with self.client.get(path) as answer:
+            document: dict[str, Any] = await answer.json(content_type=None)
+            assert answer.status == status, document
+            expected = "application/json" if status == 200 else "application/problem+json"
+            assert answer.content_type == expected
+            assert answer.headers["Cache-Control"] == "no-store"
+            return document
+
+    async def check(self, customer: str, body: Any, status: int = 200) -> dict[str, Any]:
+        """POST a budget:check."""
+        async with self.client.post(f"/v1/customers/{customer}/budget:check", json=body) as answer:
+            document: dict[str, Any] = await answer.json(content_type=None)
+            assert answer.status == status, document
+            return document
+
+
+Serve = Callable[[Stand], Awaitable[ControlPlane]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Open a control plane over a stand."""
+    clients: list[TestClient[web.Request, web.Application]] = []
+
+    async def open_plane(stand: Stand) -> ControlPlane:
+        gate = stand.gate()
+        app = web.Application()
+        add_control_plane(
+            app,
+            ledger=stand.ledger,
+            budgets=gate.budgets,
+            directory=DIRECTORY,
+            clock=stand.clock,
+            metrics=stand.metrics,
+        )
+        client = TestClient(TestServer(app))
+        clients.append(client)
+        await client.start_server()
+        return ControlPlane(stand, gate, client)
+
+    yield open_plane
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def plane(tmp_path: Path, serve: Serve) -> AsyncIterator[ControlPlane]:
+    """A control plane with budgets in memory."""
+    async with settlement_stand(tmp_path) as stand:
+        yield await serve(stand)

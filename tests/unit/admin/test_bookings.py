@@ -1,0 +1,103 @@
+"""Jobs, holds and costs as the ledger knows them."""
+
+import pytest
+
+from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.units import MIB
+from tests.unit.admin.conftest import ControlPlane
+
+
+async def book(plane: ControlPlane, mib: int) -> str:
+    """Run a job of acme's that costs so many dollars; its hold's id."""
+    hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=mib + 1))
+    usage = Usage(job=hold.job, outcome=Outcome.DONE, bytes_processed=mib * MIB, bytes_billed=mib * MIB, slot_ms=100)
+    await plane.gate.settler.settle(hold, usage)
+    return hold.id
+
+
+async def test_jobs_come_newest_first_in_pages(plane: ControlPlane) -> None:
+    """Every job is on exactly one page."""
+    hold_ids = []
+    for mib in (1, 2, 3):
+        hold_ids.append(await book(plane, mib))
+        plane.stand.clock.advance(1)
+    first = await plane.get("/v1/jobs?customer=acme&page_size=2")
+    second = await plane.get(f"/v1/jobs?customer=acme&page_size=2&page_token={first['next_page_token']}")
+    assert [job["hold_id"] for job in first["jobs"] + second["jobs"]] == hold_ids[::-1]
+    assert second["next_page_token"] is None
+    newest = first["jobs"][0]
+    assert (newest["cost_usd"], newest["hold_usd"], newest["outcome"]) == ("3.00", "4.00", "done")
+    assert newest["job"]["project_id"] == "acme-prod"
+    assert newest["booked_at"] == "2026-11-24T12:00:02Z"
+
+
+async def test_jobs_of_a_span_of_time(plane: ControlPlane) -> None:
+    """`since` is inclusive, `until` is not; offsets are understood."""
+    for mib in (1, 2, 3):
+        await book(plane, mib)
+        plane.stand.clock.advance(60)
+    document = await plane.get("/v1/jobs?since=2026-11-24T12:01:00Z&until=2026-11-24T13:02:00%2B01:00")
+    assert [job["cost_usd"] for job in document["jobs"]] == ["2.00"]
+    assert (await plane.get("/v1/jobs?customer=globex"))["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("costumer=acme", "costumer"),
+        ("customer=acme&customer=globex", "customer"),
+        ("customer=", "customer"),
+        ("customer=a%20b", "customer"),
+        ("since=yesterday", "since"),
+        ("since=2026-11-24", "since"),
+        ("since=2026-11-24T12:00:00", "since"),
+        ("since=2026-02-30T12:00:00Z", "since"),
+        ("since=0001-01-01T00:00:00%2B14:00", "since"),
+        ("until=2026-11-24T12:00:00+01:00", "until"),
+        ("since=2026-11-24T12:00:00Z&until=2026-11-24T11:00:00Z", "since"),
+        ("page_size=0", "page_size"),
+        ("page_size=1001", "page_size"),
+        ("page_size=1.5", "page_size"),
+        ("page_size=%D9%A3", "page_size"),
+        ("page_token=abc", "page_token"),
+    ],
+)
+async def test_a_bad_parameter_is_refused_by_its_name(plane: ControlPlane, query: str, field: str) -> None:
+    """No parameter is ignored and none is guessed."""
+    document = await plane.get(f"/v1/jobs?{query}", 400)
+    assert document["field"] == field
+    assert document["status"] == 400
+
+
+async def test_an_unknown_parameter_is_told_the_known_ones(plane: ControlPlane) -> None:
+    """So that the typing error is found at once."""
+    assert "known are customer, lookback_hours" in (await plane.get("/v1/costs?hours=1", 400))["detail"]
+    assert "takes none" in (await plane.get("/v1/customers/acme/budget?x=1", 400))["detail"]
+
+
+async def test_open_holds_oldest_first(plane: ControlPlane) -> None:
+    """With their age, their job and what they keep."""
+    hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=2))
+    plane.stand.clock.advance(90.5)
+    await plane.stand.place(plane.gate, plane.stand.make_hold(usd=3))
+    document = await plane.get("/v1/holds?customer=acme")
+    assert [row["amount_usd"] for row in document["holds"]] == ["2.00", "3.00"]
+    first = document["holds"][0]
+    assert (first["id"], first["age_s"], first["job"]["job_id"]) == (hold.id, 90, hold.job and hold.job.job_id)
+    assert (first["placed_at"], first["deadline_at"]) == ("2026-11-24T12:00:00Z", "2026-11-24T18:00:00Z")
+    assert (await plane.get("/v1/holds?customer=globex"))["holds"] == []
+
+
+async def test_costs_of_the_last_hours(plane: ControlPlane) -> None:
+    """Totals, by principal, and the latest jobs; what is older is left out."""
+    await book(plane, 5)
+    plane.stand.clock.advance(2 * 3600)
+    await book(plane, 2)
+    await book(plane, 1)
+    document = await plane.get("/v1/costs?customer=acme")
+    total = {"cost_usd": "3.00", "bytes_billed": 3 * MIB, "slot_ms": 200, "job_count": 2}
+    assert document["total"] == total
+    assert document["by_principal"] == [{"customer": "acme", "principal": "ada@acme.example"} | total]
+    assert len(document["recent_jobs"]) == 2
+    assert (document["since"], document["as_of"]) == ("2026-11-24T13:00:00Z", "2026-11-24T14:00:00Z")
+    assert (await plane.get("/v1/costs?lookback_hours=3"))["total"]["cost_usd"] == "8.00"

@@ -1,0 +1,143 @@
+"""A customer's budgets as they stand, and what one more query would get."""
+
+from typing import Any
+
+import pytest
+
+from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.units import MIB
+from tests.unit.admin.conftest import ControlPlane
+
+
+async def spend(plane: ControlPlane, *, booked: int = 0, held: int = 0) -> None:
+    """Book and hold some dollars of acme's."""
+    if booked:
+        hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=booked))
+        await plane.gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=booked * MIB))
+    if held:
+        await plane.stand.place(plane.gate, plane.stand.make_hold(usd=held))
+
+
+async def test_a_budget_shows_both_windows(plane: ControlPlane) -> None:
+    """Limits, spent, held and what is left, as exact text, with the moment of the reset."""
+    await spend(plane, booked=3, held=2)
+    document = await plane.get("/v1/customers/acme/budget")
+    assert document == {
+        "customer": "acme",
+        "tier": "standard",
+        "mode": "enforce",
+        "time_zone": "UTC",
+        "windows": {
+            "day": {
+                "period": "day",
+                "key": "2026-11-24",
+                "limit_usd": "10.00",
+                "spent_usd": "3.00",
+                "held_usd": "2.00",
+                "balance_usd": "5.00",
+                "used_ratio": 0.5,
+                "resets_at": "2026-11-25T00:00:00Z",
+            },
+            "month": {
+                "period": "month",
+                "key": "2026-11",
+                "limit_usd": "300.00",
+                "spent_usd": "3.00",
+                "held_usd": "2.00",
+                "balance_usd": "295.00",
+                "used_ratio": 0.016666,
+                "resets_at": "2026-12-01T00:00:00Z",
+            },
+        },
+        "emergency_limit_usd": "50.00",
+        "query_limit_usd": "8.00",
+        "as_of": "2026-11-24T12:00:00Z",
+    }
+
+
+@pytest.mark.parametrize("customer", ["some-project", "example.com:old-project", "b%C3%BCro%207"])
+async def test_anybody_has_a_budget(plane: ControlPlane, customer: str) -> None:
+    """A customer that no setting names is one of the default tier; a configured one may have any name."""
+    document = await plane.get(f"/v1/customers/{customer}/budget")
+    assert document["windows"]["day"]["limit_usd"] == "10.00"
+
+
+@pytest.mark.parametrize("customer", ["%20", "a%20b", "%00", "a" * 129, "-x", "%F0%9F%92%B8", "a%7Bb%7D"])
+async def test_a_name_that_cannot_be_a_customers_is_refused(plane: ControlPlane, customer: str) -> None:
+    """Anything would otherwise open an account."""
+    assert (await plane.get(f"/v1/customers/{customer}/budget", 400))["field"] == "customer"
+
+
+@pytest.mark.parametrize(
+    ("booked", "cost_usd", "expected"),
+    [
+        (0, "1.5", {"decision": "forward", "would_reject": None}),
+        (5, "4.5", {"decision": "throttle", "wait_ms": 2000}),
+        (5, "5", {"decision": "throttle", "wait_ms": 2000}),
+        (5, "5.000000001", {"decision": "reject", "reason": "budget_used_up", "refused_by": "day"}),
+        (0, "8.01", {"decision": "reject", "reason": "query_too_big", "refused_by": None}),
+    ],
+)
+async def test_a_check_tells_what_a_query_would_get(
+    plane: ControlPlane, booked: int, cost_usd: str, expected: dict[str, Any]
+) -> None:
+    """The decision is admission's own, to the nano-dollar, and nothing is held afterwards."""
+    await spend(plane, booked=booked)
+    document = await plane.check("acme", {"cost_usd": cost_usd})
+    assert expected.items() <= document.items()
+    assert document["windows"]["day"]["held_usd"] == "0.00"
+    assert (await plane.get("/v1/customers/acme/budget"))["windows"]["day"]["held_usd"] == "0.00"
+
+
+async def test_observing_refuses_nothing_and_says_what_it_would_have(plane: ControlPlane) -> None:
+    """The mode tells."""
+    document = await plane.check("looker", {"cost_usd": "11"})
+    assert (document["decision"], document["would_reject"]) == ("forward", "budget_used_up")
+
+
+async def test_a_customer_who_is_off_is_never_refused(plane: ControlPlane) -> None:
+    """Nothing is computed for mode off."""
+    document = await plane.check("free", {"cost_usd": "1000"})
+    assert (document["decision"], document["would_reject"]) == ("forward", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "cost_usd"),
+        ({"cost_usd": 1.5}, "cost_usd"),
+        ({"cost_usd": "-1"}, "cost_usd"),
+        ({"cost_usd": "NaN"}, "cost_usd"),
+        ({"cost_usd": "1e99"}, "cost_usd"),
+        ({"cost_usd": "1" * 100}, "cost_usd"),
+        ({"cost_usd": "1", "dollars": 2}, "dollars"),
+        ([], None),
+        (None, None),
+    ],
+)
+async def test_a_bad_check_is_refused_by_the_name_of_its_fault(
+    plane: ControlPlane, body: object, field: str | None
+) -> None:
+    """Nothing is guessed."""
+    document = await plane.check("acme", body, 400)
+    assert document.get("field") == field
+    assert document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "status"),
+    [
+        (b"{", {}, 400),
+        (b"\xff", {}, 400),
+        (b" " * 70_000, {}, 413),
+        (b"{}", {"Content-Encoding": "gzip"}, 415),
+    ],
+)
+async def test_a_body_that_is_no_json_is_refused(
+    plane: ControlPlane, data: bytes, headers: dict[str, str], status: int
+) -> None:
+    """Broken, too large, compressed."""
+    path = "/v1/customers/acme/budget:check"
+    async with plane.client.post(path, data=data, headers=headers, skip_auto_headers=["Content-Type"]) as answer:
+        assert answer.status == status
+        assert answer.content_type == "application/problem+json"
