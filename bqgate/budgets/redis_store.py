@@ -12,11 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Self
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.budgets import scripts
 from bqgate.budgets.keys import (
@@ -28,15 +24,12 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
+from bqgate.budgets.redis_client import RedisClient, open_client
 from bqgate.budgets.refill import Refill, Snapshot
-from bqgate.budgets.scripts import RedisClient
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, Placement
 from bqgate.ports import Clock, SpendSource
-
-_CLUSTER_SCHEMES = {"redis+cluster://": "redis://", "rediss+cluster://": "rediss://"}
-_SCHEMES = ("redis://", "rediss://", "unix://")
 
 # Keys looked at in one SCAN step; a step stays well under a millisecond.
 _SCAN_COUNT = 1000
@@ -65,7 +58,7 @@ class RedisBudgetStore:
         Raises:
             ValueError: the URL is of no such kind.
         """
-        client = _open_client(url, timeout_s=timeout_s, connections_max=connections_max)
+        client = open_client(url, timeout_s=timeout_s, connections_max=connections_max)
         return cls(client, source, clock, timeout_s=timeout_s, connections_max=connections_max)
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
@@ -141,37 +134,11 @@ class RedisBudgetStore:
             raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
         try:
             yield
-        except (RedisError, OSError) as error:  # OSError: TimeoutError and what sockets raise
+        # A cluster's errors have a root of their own; OSError stands for TimeoutError and what sockets raise.
+        except (RedisError, RedisClusterException, OSError) as error:
             raise BudgetStoreUnavailable(f"Redis: {error}") from error
         finally:
             self._turns.release()
-
-
-def _open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisClient:
-    # redis-py would try again by itself; a caller that waits for a decision is told at once instead.
-    retry = Retry(NoBackoff(), 0)
-    for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
-        if url.startswith(cluster_scheme):
-            return RedisCluster.from_url(
-                scheme + url.removeprefix(cluster_scheme),
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                max_connections=connections_max,
-                retry=retry,
-                decode_responses=True,
-                protocol=2,
-            )
-    if not url.startswith(_SCHEMES):
-        raise ValueError("a budget store in Redis has a redis://, rediss://, unix:// or redis+cluster:// URL")
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        max_connections=connections_max,
-        retry=retry,
-        decode_responses=True,
-        protocol=2,
-    )
 
 
 def _assert_one_customer(windows: tuple[Window, ...]) -> None:

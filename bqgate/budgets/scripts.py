@@ -13,8 +13,6 @@ from datetime import datetime
 from importlib import resources
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError
 
 from bqgate.budgets.keys import (
@@ -26,12 +24,11 @@ from bqgate.budgets.keys import (
     window_names,
     window_ttl_s,
 )
+from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.money import check_nanos
-
-RedisClient = Redis | RedisCluster
 
 
 class _Script:

@@ -1,0 +1,51 @@
+"""Open a client of Redis or of Redis Cluster by URL, with every wait bounded and nothing repeated.
+
+Used by redis_store. Connects at the first call. ValueError leaves it for a URL that names no Redis.
+"""
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+RedisClient = Redis | RedisCluster
+
+_CLUSTER_SCHEMES = {"redis+cluster://": "redis://", "rediss+cluster://": "rediss://"}
+_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+def open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisClient:
+    """Make a client: redis://, rediss:// (TLS), unix://, redis+cluster://, rediss+cluster://.
+
+    Args:
+        url: options in its query beat the arguments, as redis-py has it.
+        timeout_s: to connect, and again for each answer.
+        connections_max: for a cluster, to each node. The pool refuses more, so callers take turns before it.
+
+    Raises:
+        ValueError: the URL is of no such kind.
+    """
+    # redis-py tries again by itself unless told otherwise; a caller that waits for a decision is told at once.
+    retry = Retry(NoBackoff(), 0)
+    for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
+        if url.startswith(cluster_scheme):
+            return RedisCluster.from_url(
+                scheme + url.removeprefix(cluster_scheme),
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                max_connections=connections_max,
+                retry=retry,
+                decode_responses=True,
+                protocol=2,
+            )
+    if not url.startswith(_SCHEMES):
+        raise ValueError("a budget store in Redis has a redis://, rediss://, unix:// or redis+cluster:// URL")
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        max_connections=connections_max,
+        retry=retry,
+        decode_responses=True,
+        protocol=2,
+    )
