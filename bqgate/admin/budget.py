@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bqgate.admin.documents import answer_json, write_balance, write_moment
-from bqgate.admin.parameters import Parameters, check_customer, read_body
+from bqgate.admin.parameters import Parameters, check_unlisted_customer, read_body
 from bqgate.domain.budget import Balance
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
 from bqgate.domain.money import format_usd, parse_usd
@@ -82,7 +82,7 @@ class BudgetViews:
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]
         if customer_id not in self._directory.customers:
-            check_customer(customer_id)
+            check_unlisted_customer(customer_id)
         return self._directory.customer(customer_id)
 
 

@@ -17,8 +17,9 @@ BODY_BYTES_MAX = 64 * 1024
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
-# Project ids (with the domain of old ones), workloads, and whatever else names a customer in the settings.
-_CUSTOMER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", re.ASCII)
+CUSTOMER_CHARS_MAX = 128
+# What names a customer that is not in the settings: a project id, with the domain of old ones, or a workload.
+_CUSTOMER = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:@-]{{0,{CUSTOMER_CHARS_MAX - 1}}}", re.ASCII)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -48,10 +49,13 @@ class Parameters:
             raise Problem(400, f"{name} is empty; leave it out.", field=name)
         return value
 
-    def customer(self, name: str = "customer") -> str | None:
-        """A customer's id."""
-        value = self.text(name)
-        return None if value is None else check_customer(value, field=name)
+    def customer(self) -> str | None:
+        """A customer's id, to look for in the ledger: any name that the settings could give."""
+        value = self.text("customer")
+        if value is not None and not (value.isprintable() and len(value) <= CUSTOMER_CHARS_MAX):
+            detail = f"customer must be 1 to {CUSTOMER_CHARS_MAX} printable characters."
+            raise Problem(400, detail, field="customer")
+        return value
 
     def integer(self, name: str, *, default: int, at_least: int, at_most: int) -> int:
         """A whole number within bounds, both included."""
@@ -77,12 +81,18 @@ class Parameters:
             raise Problem(400, f"{name} is no moment of the calendar.", field=name) from None
 
 
-def check_customer(value: str, *, field: str = "customer") -> str:
-    """A customer's id, or a Problem."""
+def check_unlisted_customer(value: str) -> None:
+    """Refuse what names nobody: a budget that is looked at opens an account in the store.
+
+    Raises:
+        Problem: it is neither a project id nor a workload.
+    """
     if not _CUSTOMER.fullmatch(value):
-        detail = f"{field} must be 1 to 128 letters, digits and any of . _ : @ -, and begin with a letter or digit."
-        raise Problem(400, detail, field=field)
-    return value
+        detail = (
+            f"A customer who is not in the settings has 1 to {CUSTOMER_CHARS_MAX} letters, digits and any of "
+            ". _ : @ -, and begins with a letter or digit."
+        )
+        raise Problem(400, detail, field="customer")
 
 
 async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
