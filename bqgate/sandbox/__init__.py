@@ -14,3 +14,12 @@ How a call goes through it: `server` (sockets, gzip) → `routes` (method, calle
 It shares no code with the rest of the product and imports none of it: a stand-in that reads requests with the gate's
 own code would agree with the gate about the gate's mistakes. What it can not do it refuses with 501 `notImplemented`.
 """
+
+from __future__ import annotations
+
+from bqgate.sandbox.clock import Clock
+from bqgate.sandbox.faults import Fault, Faults
+from bqgate.sandbox.server import Sandbox
+from bqgate.sandbox.settings import SandboxSettings
+
+__all__ = ["Clock", "Fault", "Faults", "Sandbox", "SandboxSettings"]

@@ -123,9 +123,7 @@ def statistics_json(job: Job, settings: SandboxSettings, progress: float) -> dic
         shown["scriptStatistics"] = {"evaluationKind": "STATEMENT"}
     if job.children:
         shown["numChildJobs"] = str(len(job.children))
-    if settings.reservation_id and job.configuration.get("reservation") != "none" and not job.children:
-        shown["reservation_id"] = settings.reservation_id
-        shown["edition"] = settings.edition or "ENTERPRISE"
+    shown |= _reservation(job, settings)
     if job.type == "QUERY":
         shown["totalBytesProcessed"] = str(job.bytes_processed)
         shown["totalSlotMs"] = str(slot_ms)
@@ -133,6 +131,13 @@ def statistics_json(job: Job, settings: SandboxSettings, progress: float) -> dic
     elif job.load is not None:
         shown["load" if job.type == "LOAD" else "copy"] = job.load
     return shown
+
+
+def _reservation(job: Job, settings: SandboxSettings) -> dict[str, str]:
+    """Name the reservation that a job ran in; parents of scripts have none, `reservation: none` forces on demand."""
+    if not settings.reservation_id or job.configuration.get("reservation") == "none" or job.children:
+        return {}
+    return {"reservation_id": settings.reservation_id, "edition": settings.edition or "ENTERPRISE"}
 
 
 def query_statistics(job: Job, slot_ms: int) -> dict[str, Any]:
@@ -167,7 +172,7 @@ def _ddl(plan: Plan) -> dict[str, Any]:
     return shown
 
 
-def jobs_view_row(job: Job, progress: float) -> dict[str, Any]:
+def jobs_view_row(job: Job, settings: SandboxSettings, *, progress: float) -> dict[str, Any]:
     """Build a row of INFORMATION_SCHEMA.JOBS."""
     return {
         "creation_time": job.created_at,
@@ -175,6 +180,7 @@ def jobs_view_row(job: Job, progress: float) -> dict[str, Any]:
         "end_time": job.ended_at,
         "project_id": job.project,
         "user_email": job.user_email,
+        "principal_subject": f"user:{job.user_email}",
         "job_id": job.id,
         "job_type": job.type,
         "statement_type": job.statement_type or None,
@@ -188,7 +194,9 @@ def jobs_view_row(job: Job, progress: float) -> dict[str, Any]:
         "total_slot_ms": job.slot_ms if job.state == "DONE" else int(job.slot_ms * progress),
         "labels": [{"key": key, "value": value} for key, value in job.configuration.get("labels", {}).items()],
         "parent_job_id": job.parent.id if job.parent else None,
-        "reservation_id": None,
+        "query_dialect": "GOOGLE_SQL" if job.type == "QUERY" else None,
+        "job_creation_reason": {"code": job.creation_reason},
+        **_reservation(job, settings),
         "destination_table": _view_table(job.destination) if job.destination else None,
         "referenced_tables": (
             [_view_table(ref) for ref in job.plan.referenced_tables] if job.plan and not job.cache_hit else []

@@ -83,7 +83,9 @@ class Sandbox:
             store = JobStore(settings.jobs_kept)
             runner = JobRunner(clock, store, pool, settings.time_scale)
             world = World(settings, clock, warehouse, store, runner, ResultCache(), Faults(), Journal())
-            warehouse.register_jobs_view(lambda: [jobs_view_row(job, runner.progress(job)) for job in store])
+            warehouse.register_jobs_view(
+                lambda: [jobs_view_row(job, settings, progress=runner.progress(job)) for job in store]
+            )
             sandbox = cls(world, Path(folder))
             app = web.Application(client_max_size=BODY_BYTES_MAX)
             app.router.add_route("*", "/{tail:.*}", sandbox.handle)
@@ -100,6 +102,8 @@ class Sandbox:
             finally:
                 await runner.close()
                 await web_runner.cleanup()
+                await asyncio.to_thread(pool.shutdown)
+                await asyncio.to_thread(warehouse.close)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, whatever it is."""
@@ -159,7 +163,7 @@ class Sandbox:
 
 
 def _open_warehouse(settings: SandboxSettings, clock: Clock) -> Warehouse:
-    warehouse = Warehouse()
+    warehouse = Warehouse(row_multiplier=settings.row_multiplier, now=clock.now)
     if settings.data:
         warehouse.load_directory(settings.data)
     return warehouse

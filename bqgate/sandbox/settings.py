@@ -17,7 +17,7 @@ class SandboxSettings:
     Attributes:
         port: 0 takes a free one.
         data: A folder with one sub-folder of CSV or Parquet files per dataset; None: the example data only.
-        row_multiplier: Factor on the bytes of the example data, so that a query on it can cost terabytes.
+        row_multiplier: Factor on the bytes of the large example tables, flights and weather; None: their own.
         time_scale: 0: jobs end at once; 1: they take about as long as at Google.
         query_cache: Whether finished results are served again for nothing.
         default_user_email: Who calls without a known token.
