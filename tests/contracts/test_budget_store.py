@@ -178,6 +178,18 @@ async def test_the_store_knows_better_than_the_caller_where_a_hold_was_placed(sc
     ]
 
 
+async def test_a_hold_of_which_only_the_id_is_known_is_ended_in_its_windows(scene: Scene) -> None:
+    """Reconcile knows an orphan's id and customer, no amount and no windows: that is enough."""
+    windows = windows_of()
+    hold = hold_on(windows, "4", idempotency_key="job:p:j1")
+    await scene.run(hold, windows)
+    bare = replace(hold, amount_nanos=0, window_keys={}, idempotency_key=None)
+    assert await scene.store.capture(bare, parse_usd("3"))
+    assert stands(await scene.store.fetch_balances(windows)) == [usd("3", "0")] * 2
+    again = await scene.store.place_hold(hold_on(windows, idempotency_key="job:p:j1"), windows)
+    assert again.outcome is PlacementOutcome.PLACED
+
+
 async def test_open_holds_are_listed_with_their_moment(scene: Scene) -> None:
     """Ids come with the moment of placing to the microsecond; customers are those with open holds, sorted."""
     moment = START + timedelta(microseconds=123456)
