@@ -211,6 +211,7 @@ async def _listen(parts: _Parts, background: "_Background", stack: AsyncExitStac
     control_plane = data_plane
     if settings.server.control_port is not None:
         control_plane = web.Application()
+        middleware.install(control_plane, journal)
     add_control_plane(
         control_plane,
         ledger=parts.ledger,

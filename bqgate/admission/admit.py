@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bqgate.admission.estimate import Estimator
-from bqgate.admission.sizing import HoldRules, HoldSize, size_hold
+from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold
 from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
@@ -30,6 +30,9 @@ from bqgate.wire.query_request import fingerprint
 
 # The label and the job id carry the hold's id, so it is lower case and short.
 JOB_ID_PREFIX = "bqgate_"
+
+# Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
+DRY_RUN_REFUSED = "dry_run_refused"
 
 SUGGESTION = "Filter on the partition column or select fewer columns to make it cheaper."
 
@@ -97,7 +100,7 @@ class Admission:
         except UpstreamRefused as refused:
             if request.method is Method.QUERY or not _is_about_the_query(refused):
                 raise
-            return Estimate(0, "", 0, location=request.location, unknown_because="dry_run_refused")
+            return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_REFUSED)
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
@@ -110,14 +113,33 @@ class Admission:
         """
         history = await self._slots.history_of(customer.id) if self._prices.uses_slots else SlotHistory()
         size = size_hold(request, estimate, rules=self._rules, prices=self._prices, history=history)
-        windows = customer.windows(self._clock.now())
+        outcome = await self._attempt(request, principal, customer, estimate, size)
+        if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:
+            # It will most likely fail, which is free and the caller's to see; should it run, it bills the least.
+            least = least_hold(request, estimate, prices=self._prices)
+            outcome = await self._attempt(request, principal, customer, estimate, least)
+        if isinstance(outcome, Refused):
+            await self._book_refusal(outcome, request, principal, customer)
+        return outcome
+
+    async def _attempt(
+        self,
+        request: QueryRequest,
+        principal: Principal,
+        customer: Customer,
+        estimate: Estimate,
+        size: HoldSize | None,
+    ) -> Admitted | Refused:
+        """Try to hold this much. None: the policy refuses to guess."""
         if size is None:
             reject = Reject(RejectReason.UNKNOWN_ESTIMATE, 0, suggestion=f"It is {estimate.unknown_because}.")
-            return await self._refuse(reject, request, principal, windows, None, ())
+            return Refused(reject, self._new_id(), bytes_at_most=None, cap_bytes=0, balances=())
         bound_nanos = query_bound_nanos(customer.tier)
         if customer.mode is Mode.ENFORCE and size.amount_nanos > bound_nanos:
             reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=SUGGESTION)
-            return await self._refuse(reject, request, principal, windows, size, (), bound_nanos=bound_nanos)
+            cap_bytes = self._prices.bytes_affordable(bound_nanos, location=estimate.location or request.location)
+            return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
+        windows = customer.windows(self._clock.now())
         hold = self._hold_for(request, principal, customer, estimate, size, windows)
         placement = await self._budgets.place_hold(hold, _as_enforced(windows, customer.mode))
         balances = _with_limits(placement.balances, windows)
@@ -129,7 +151,7 @@ class Admission:
             mode=customer.mode,
         )
         if isinstance(decision, Reject):
-            return await self._refuse(decision, request, principal, windows, size, balances)
+            return Refused(decision, hold.id, size.bytes_at_most, 0, balances)
         hold = await self._record(replace(hold, decision=_name_of(decision)), placement)
         return Admitted(
             decision, hold, size, estimate, balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
@@ -186,42 +208,32 @@ class Admission:
             fingerprint=fingerprint(request)[:16],
         )
 
-    async def _refuse(
-        self,
-        reject: Reject,
-        request: QueryRequest,
-        principal: Principal,
-        windows: tuple[Window, ...],
-        size: HoldSize | None,
-        balances: tuple[Balance, ...],
-        *,
-        bound_nanos: int = 0,
-    ) -> Refused:
-        """Book the refusal. No money depends on that line, so a ledger that is away does not change the answer."""
-        decision_id = self._new_id()
+    async def _book_refusal(
+        self, refused: Refused, request: QueryRequest, principal: Principal, customer: Customer
+    ) -> None:
+        """Book a refusal. No money depends on that line, so a ledger that is away does not change the answer."""
+        now = self._clock.now()
         entry = Entry(
-            id=decision_id,
+            id=refused.decision_id,
             kind=EntryKind.REFUSAL,
-            customer=windows[0].customer,
+            customer=customer.id,
             principal=principal.name,
             project_id=request.project_id,
-            booked_at=self._clock.now(),
-            window_keys={window.period: window.key for window in windows},
+            booked_at=now,
+            window_keys={window.period: window.key for window in customer.windows(now)},
             outcome=Outcome.REFUSED,
             cost_nanos=0,
             workload=principal.workload,
             decision="reject",
-            reason=reject.reason.value,
-            estimate_bytes=size.bytes_at_most if size else None,
-            estimate_nanos=min(reject.amount_nanos, MAX_NANOS),
+            reason=refused.reject.reason.value,
+            estimate_bytes=refused.bytes_at_most,
+            estimate_nanos=min(refused.reject.amount_nanos, MAX_NANOS),
             fingerprint=fingerprint(request)[:16],
         )
         try:
             await self._ledger.book(entry)
         except LedgerUnavailable:
             self._journal.count("failures_total", system="ledger", step="refusal")
-        cap_bytes = self._prices.bytes_affordable(bound_nanos, location=request.location)
-        return Refused(reject, decision_id, size.bytes_at_most if size else None, cap_bytes, balances)
 
 
 def _is_about_the_query(refused: UpstreamRefused) -> bool:

@@ -63,3 +63,11 @@ def size_hold(
     )
     is_uncapped = not estimate.is_known and rules.unknown is UnknownEstimate.ALLOW
     return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=None if is_uncapped else covered)
+
+
+def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize:
+    """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing."""
+    covered = min(MINIMUM_BILLED_BYTES, request.maximum_bytes_billed or MINIMUM_BILLED_BYTES)
+    location = estimate.location or request.location
+    amount = prices.hold_cost(bytes_billed=covered, slot_ms=0, location=location)
+    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=covered)

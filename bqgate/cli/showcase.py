@@ -73,6 +73,8 @@ WORKLOAD = (
 async def run_demo(*, port: int, once: bool) -> None:
     """Run the workload, show the ledger, and stay up unless `once`. Port 0 takes a free one."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a log file has no width of its own
     with tempfile.TemporaryDirectory(prefix="bqgate-demo-") as folder:
         async with Sandbox.start(SandboxSettings(row_multiplier=ROW_MULTIPLIER, time_scale=0.01)) as sandbox:
             price_nanos = await asyncio.to_thread(_price_of_longest, sandbox.url)

@@ -9,7 +9,7 @@ headers; UpstreamUnavailable after the hold was handed to settlement.
 import zlib
 from collections.abc import AsyncIterator, Callable
 
-from bqgate.admission.admit import Admitted
+from bqgate.admission.admit import DRY_RUN_REFUSED, Admitted
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Method
 from bqgate.domain.pricing import PricingModel
@@ -56,7 +56,7 @@ class Forwarder:
                 seen,
                 method=method,
                 hold=admitted.hold,
-                is_script=admitted.estimate.unknown_because in {"script", "dry_run_refused"},
+                is_script=admitted.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
                 is_replay=admitted.is_replay,
                 model=self._model,
             )

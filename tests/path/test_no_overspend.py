@@ -10,7 +10,6 @@ from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
-from tests.support.redis_server import RedisServer
 
 CALLERS = 200
 # At 10.24 dollars per TiB, ten GiB cost exactly ten cents.
@@ -64,10 +63,8 @@ async def test_in_memory_exactly_fifty_of_two_hundred_run(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("gate_count", [1, 2], ids=["one gate", "two gates on one Redis"])
-async def test_in_redis_exactly_fifty_of_two_hundred_run(
-    tmp_path: Path, redis_server: RedisServer, gate_count: int
-) -> None:
+async def test_in_redis_exactly_fifty_of_two_hundred_run(tmp_path: Path, redis_url: str, gate_count: int) -> None:
     """The same in Redis, alone and shared by two gates."""
-    document = PRICES | {"budgets": {"url": redis_server.url, "timeout_ms": 10_000}}
+    document = PRICES | {"budgets": {"url": redis_url, "timeout_ms": 10_000}}
     async with open_stack(tmp_path, document, gate_count=gate_count) as stack:
         await check_exactly_fifty_run(stack)

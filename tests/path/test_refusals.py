@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,7 +49,7 @@ async def post(
     path, body = submission
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     url = f"{stack.url}/bigquery/v2/projects/{project}/{path}"
-    async with session.post(url, data=data, headers={"Content-Type": "application/json"}) as answer:
+    async with session.post(url, data=io.BytesIO(data), headers={"Content-Type": "application/json"}) as answer:
         return answer.status, await answer.json(), answer.headers
 
 
