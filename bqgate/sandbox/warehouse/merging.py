@@ -42,10 +42,10 @@ _PRESENT = "_source_is_present"
 class _Clause:
     """A WHEN clause: when it applies, what it does, to which columns, with which values."""
 
-    condition: exp.Expression
+    condition: exp.Expr
     action: str
     targets: tuple[Field, ...]
-    values: tuple[exp.Expression, ...]
+    values: tuple[exp.Expr, ...]
 
 
 def prepare_merge(session: Session, tree: exp.Merge) -> Prepared:
@@ -66,7 +66,7 @@ def prepare_merge(session: Session, tree: exp.Merge) -> Prepared:
     )
 
 
-def _clause(when: exp.Expression, found: Found, alias: str, source: str) -> _Clause:
+def _clause(when: exp.Expr, found: Found, alias: str, source: str) -> _Clause:
     then = when.args["then"]
     here = exp.Not(this=exp.Is(this=exp.column(ROWID, table=alias), expression=exp.null()))
     there = exp.Not(this=exp.Is(this=exp.column(_PRESENT, table=source), expression=exp.null()))
@@ -75,6 +75,9 @@ def _clause(when: exp.Expression, found: Found, alias: str, source: str) -> _Cla
     else:
         side = exp.and_(here, exp.not_(there)) if when.args.get("source") else exp.and_(there, exp.not_(here))
     condition = when.args.get("condition")
+    if not when.args.get("matched"):
+        # Only one side has a row there, so names alone mean its columns.
+        _qualify(when, alias if when.args.get("source") else source)
     whole = exp.and_(side, condition.copy()) if condition is not None else side
     if isinstance(then, exp.Insert):
         if not isinstance(then.expression, exp.Tuple):
@@ -91,9 +94,18 @@ def _clause(when: exp.Expression, found: Found, alias: str, source: str) -> _Cla
     return _Clause(whole, "DELETE", (), ())
 
 
-def _join(
-    tree: exp.Merge, using: exp.Expression, source: str, alias: str, clauses: Sequence[_Clause]
-) -> exp.Expression:
+def _qualify(when: exp.Expr, table: str) -> None:
+    """Name the table of the columns that stand alone in a clause's condition and values."""
+    inserted = when.args["then"].expression if isinstance(when.args["then"], exp.Insert) else None
+    updated = [each.expression for each in when.args["then"].expressions] if inserted is None else []
+    for part in (when.args.get("condition"), inserted, *updated):
+        columns = part.find_all(exp.Column) if isinstance(part, exp.Expr) else ()
+        for column in list(columns):
+            if not column.table and column.find_ancestor(exp.Select) is None:
+                column.set("table", exp.to_identifier(table))
+
+
+def _join(tree: exp.Merge, using: exp.Expr, source: str, alias: str, clauses: Sequence[_Clause]) -> exp.Expr:
     choice = exp.Case()
     for number, clause in enumerate(clauses):
         choice = choice.when(clause.condition, exp.Literal.number(number), copy=False)
