@@ -66,7 +66,9 @@ class Catalog:
         """Forget a dataset and return the tables that were in it."""
         with self._lock:
             if self.owner(project, dataset) == SHARED:
-                raise AccessDenied(f"Access Denied: Dataset {project}:{dataset}: the sandbox's example data is read-only")
+                raise AccessDenied(
+                    f"Access Denied: Dataset {project}:{dataset}: the sandbox's example data is read-only"
+                )
             inside = [ref for ref in self._tables if (ref.project, ref.dataset) == (project, dataset)]
             if inside and not delete_contents:
                 raise ResourceInUse(f"Dataset {project}:{dataset} is still in use")

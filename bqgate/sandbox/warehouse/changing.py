@@ -34,7 +34,7 @@ _NUMBERS = {"INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC"}
 _FROM_TEXT = {"DATE", "DATETIME", "TIMESTAMP", "TIME", "JSON", "BYTES"}
 
 
-def target_of(session: Session, table: exp.Expression) -> tuple[Found, str]:
+def target_of(session: Session, table: exp.Expr) -> tuple[Found, str]:
     """Return the table that DML is about and the alias it goes by; refuse views and the shared data."""
     if not isinstance(table, exp.Table):
         raise NotSupported("DML on other than a table.")
@@ -45,7 +45,7 @@ def target_of(session: Session, table: exp.Expression) -> tuple[Found, str]:
     return found, (table.alias or found.info.ref.table).lower()
 
 
-def field_of(found: Found, name: exp.Expression) -> Field:
+def field_of(found: Found, name: exp.Expr) -> Field:
     """Return the column of the target that a SET or an INSERT list names."""
     if isinstance(name, exp.Dot):
         raise NotSupported("changing a part of a STRUCT.")
@@ -74,7 +74,7 @@ def check_all(compiled: Compiled, targets: Sequence[Field], *, first: int = 0, c
         check_assignable(target, source, untyped=source.name in compiled.untyped, constant=literal)
 
 
-def _is_literal(query: exp.Expression, number: int) -> bool:
+def _is_literal(query: exp.Expr, number: int) -> bool:
     selects = query.selects if isinstance(query, exp.Query) else []
     return number < len(selects) and isinstance(selects[number].unalias(), exp.Literal)
 
@@ -139,18 +139,22 @@ def prepare_insert(session: Session, tree: exp.Insert) -> Prepared:
     return Prepared(plan, scanned, lambda: run_changes(session, compiled, apply, found))
 
 
-def _select_values(values: exp.Values, width: int) -> exp.Expression:
+def _select_values(values: exp.Values, width: int) -> exp.Expr:
     for row in values.expressions:
         cells = row.expressions if isinstance(row, exp.Tuple) else [row]
         if len(cells) != width:
-            raise QueryInvalid(f"Inserted row has wrong column count; Has {len(cells)}, expected {width}{position(row)}")
+            raise QueryInvalid(
+                f"Inserted row has wrong column count; Has {len(cells)}, expected {width}{position(row)}"
+            )
         if any(isinstance(cell, exp.Column) and cell.name.upper() == "DEFAULT" for cell in cells):
             raise NotSupported("DEFAULT in VALUES.")
     selects = [
-        exp.Select(expressions=[exp.alias_(c.copy(), f"v{i}") for i, c in enumerate(getattr(row, "expressions", [row]))])
+        exp.Select(
+            expressions=[exp.alias_(c.copy(), f"v{i}") for i, c in enumerate(getattr(row, "expressions", [row]))]
+        )
         for row in values.expressions
     ]
-    joined: exp.Expression = selects[0]
+    joined: exp.Expr = selects[0]
     for one in selects[1:]:
         joined = exp.Union(this=joined, expression=one, distinct=False)
     return joined
@@ -180,7 +184,7 @@ def prepare_update(session: Session, tree: exp.Update) -> Prepared:
 def update_by_rowid(
     cursor: duckdb.DuckDBPyConnection, found: Found, targets: Sequence[Field], changes: str, prefix: str, where: str
 ) -> int:
-    """Set the target's columns to the changes' columns `prefix`0, `prefix`1, …"""
+    """Set the target's columns to the changes' columns `prefix`0, `prefix`1, …."""
     sets = ", ".join(f"{quote(f.name)} = CAST(q.{prefix}{i} AS {duckdb_type(f)})" for i, f in enumerate(targets))
     table = table_sql(found.stored)
     return changed_rows(cursor, f"UPDATE {table} AS t SET {sets} FROM {changes} AS q WHERE t.rowid = q.rid {where}")
@@ -193,7 +197,7 @@ def refuse_double_matches(cursor: duckdb.DuckDBPyConnection, changes: str, where
         raise QueryInvalid(DUPLICATE_MATCH)
 
 
-def _select_from(tree: exp.Update, alias: str, values: Sequence[exp.Expression]) -> exp.Select:
+def _select_from(tree: exp.Update, alias: str, values: Sequence[exp.Expr]) -> exp.Select:
     query = exp.Select(expressions=[row_id(alias), *values]).from_(tree.this.copy())
     others = tree.args.get("from_")
     if others is not None:
@@ -205,7 +209,7 @@ def _select_from(tree: exp.Update, alias: str, values: Sequence[exp.Expression])
     return query
 
 
-def row_id(alias: str) -> exp.Expression:
+def row_id(alias: str) -> exp.Expr:
     """Return the column by which DML finds its rows again."""
     return exp.alias_(exp.column(ROWID, table=alias), "rid")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 from sqlglot import exp
@@ -40,17 +41,17 @@ class Compiled:
     sql: str
     schema: tuple[Field, ...]
     sources: Sources
-    qualified: exp.Expression
+    qualified: exp.Expr
     untyped: frozenset[str]
 
 
 ROWID = "_file_name"  # one of GoogleSQL's pseudo-columns, so that `*` leaves it out; DuckDB's rowid stands for it
 
 
-def qualify(tree: exp.Expression, sources: Sources, *, with_rowid: bool = False) -> exp.Expression:
+def qualify(tree: exp.Expr, sources: Sources, *, with_rowid: bool = False) -> exp.Expr:
     """Return the tree with aliases, columns and types resolved; the argument is used up."""
     _fold_case(tree)
-    mapping: dict[str, dict[str, dict[str, str]]] = {}
+    mapping: dict[str, Any] = {}
     for source in sources.by_key.values():
         columns = {field.name.lower(): standard_type(field) for field in source.schema}
         if with_rowid:
@@ -73,11 +74,17 @@ def qualify(tree: exp.Expression, sources: Sources, *, with_rowid: bool = False)
 
 
 def compile_query(
-    cursor: duckdb.DuckDBPyConnection, tree: exp.Expression, sources: Sources, *, unique_names: bool = True, with_rowid: bool = False
+    cursor: duckdb.DuckDBPyConnection,
+    tree: exp.Expr,
+    sources: Sources,
+    *,
+    unique_names: bool = True,
+    with_rowid: bool = False,
 ) -> Compiled:
     """Resolve, lower and bind a query whose tables are already named as stored."""
     names = _output_names(tree)
     qualified = qualify(tree, sources, with_rowid=with_rowid)
+    assert isinstance(qualified, exp.Query)
     original = {f.name.lower(): f.name for source in sources.by_key.values() for f in source.schema}
     shown = [names.get(i) or original.get(n.lower(), n) for i, n in enumerate(qualified.named_selects)]
     if unique_names:
@@ -88,9 +95,9 @@ def compile_query(
             if table.db == "main":
                 table.set("db", None)  # INFORMATION_SCHEMA views are registered with the cursor, in no schema
         if with_rowid:
-            for column in lowered.find_all(exp.Column):
+            for column in list(lowered.find_all(exp.Column)):
                 if column.name == ROWID:
-                    column.set("this", exp.to_identifier("rowid"))
+                    column.replace(exp.column("rowid", table=column.table, quoted=True))
         sql = lower(lowered).sql(dialect="duckdb")
     except SqlglotError as error:
         raise NotSupported(str(error).split("\n")[0]) from error
@@ -128,15 +135,15 @@ def translate_error(error: duckdb.Error) -> Exception:
         found = re.search(r"argument types '([^']+)'", text)
         return QueryInvalid(f"No matching signature for {found.group(1) if found else 'function'}")
     if isinstance(error, (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)):
-        first = text.split("\n")[0].partition("Error: ")[2]
+        first = text.split("\n", maxsplit=1)[0].partition("Error: ")[2]
         if first.startswith("not supported:"):
             return NotSupported(first.removeprefix("not supported:").strip())
         return QueryInvalid("division by zero" if first.startswith("Division by zero") else first)
-    return NotSupported(text.split("\n")[0])
+    return NotSupported(text.split("\n", maxsplit=1)[0])
 
 
-def _output_names(tree: exp.Expression) -> dict[int, str]:
-    """Note the outermost columns' names as the text spells them, and name the nameless f0_, f1_, …"""
+def _output_names(tree: exp.Expr) -> dict[int, str]:
+    """Note the outermost columns' names as the text spells them, and name the nameless f0_, f1_, …."""
     while isinstance(tree, (exp.SetOperation, exp.Subquery)):
         tree = tree.this
     selects = list(tree.expressions) if isinstance(tree, exp.Select) else []
@@ -154,7 +161,7 @@ def _output_names(tree: exp.Expression) -> dict[int, str]:
     return names
 
 
-def _own_name(item: exp.Expression) -> str:
+def _own_name(item: exp.Expr) -> str:
     return str(item.alias_or_name) if isinstance(item, (exp.Alias, exp.Column, exp.Dot)) else ""
 
 
@@ -169,7 +176,7 @@ def _refuse_duplicates(names: list[str]) -> None:
         seen.add(name.lower())
 
 
-def _fold_case(tree: exp.Expression) -> None:
+def _fold_case(tree: exp.Expr) -> None:
     """Columns and aliases are the same in any case; struct fields keep theirs."""
     for name in tree.find_all(exp.Identifier):
         if not isinstance(name.parent, (exp.Table, exp.PropertyEQ, exp.ColumnDef)):
@@ -179,7 +186,7 @@ def _fold_case(tree: exp.Expression) -> None:
             table.this.set("this", table.name.lower())
 
 
-def _check_columns_of_tables(tree: exp.Expression, sources: Sources) -> None:
+def _check_columns_of_tables(tree: exp.Expr, sources: Sources) -> None:
     """Refuse t.x where t is a table without x; sqlglot's own words for it have no position."""
     for scope in traverse_scope(tree):
         for column in scope.columns:
@@ -191,8 +198,10 @@ def _check_columns_of_tables(tree: exp.Expression, sources: Sources) -> None:
                 raise QueryInvalid(f"Name {column.name} not found inside {column.table}{position(column.this)}")
 
 
-def _check_columns(tree: exp.Expression, sources: Sources) -> None:
+def _check_columns(tree: exp.Expr, sources: Sources) -> None:
     for scope in traverse_scope(tree):
+        if isinstance(scope.expression, exp.Select) and any(item.is_star for item in scope.expression.selects):
+            raise NotSupported("SELECT * over that source; name the columns.")
         for column in scope.columns:
             if not column.table and not _is_output_name(column, scope.expression):
                 known = [
@@ -207,17 +216,22 @@ def _check_columns(tree: exp.Expression, sources: Sources) -> None:
                     raise QueryInvalid(f"Column name {column.name} is ambiguous{where}")
                 raise QueryInvalid(f"Unrecognized name: {column.name}{where}")
         if scope.is_root:
-            for column in scope.external_columns:
-                raise QueryInvalid(f"Unrecognized name: {column.table or column.name}{position(column.args['table'])}")
+            for column in (c for c in scope.external_columns if not _is_output_name(c, scope.expression)):
+                raise QueryInvalid(f"Unrecognized name: {column.table or column.name}{position(column)}")
 
 
-def _is_output_name(column: exp.Column, query: exp.Expression) -> bool:
-    """ORDER BY and, after grouping, HAVING and QUALIFY may name an output column."""
-    return column.name in query.named_selects if isinstance(query, exp.Query) else False
+def _is_output_name(column: exp.Column, query: exp.Expr) -> bool:
+    """Tell whether a bare name means an output column, as it may in ORDER BY and after grouping."""
+    if not isinstance(query, exp.Query) or column.table or column.name not in query.named_selects:
+        return False
+    node: exp.Expr = column
+    while node.parent is not None and node.parent is not query:
+        node = node.parent
+    return node.arg_key in {"order", "group", "having", "qualify"}
 
 
 def _wording(message: str) -> str:
-    first = message.split("\n")[0].strip().rstrip(".")
+    first = message.split("\n", maxsplit=1)[0].strip().rstrip(".")
     if (found := re.search(r"Unknown column: (\S+)", first)) is not None:
         return f"Unrecognized name: {found.group(1)}"
     if (found := re.search(r"Unknown table: (\S+)", first)) is not None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.errors import Invalid, NotSupported
@@ -102,7 +101,7 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def field_from_duckdb(name: str, dtype: DuckDBPyType) -> Field:
+def field_from_duckdb(name: str, dtype: Any) -> Field:
     """Return the field that describes a DuckDB column; raise NotSupported for types BigQuery has not."""
     kind = dtype.id
     text = str(dtype).lower()
@@ -123,17 +122,17 @@ def field_from_duckdb(name: str, dtype: DuckDBPyType) -> Field:
     return Field(name, known)
 
 
-def is_null_type(dtype: DuckDBPyType) -> bool:
+def is_null_type(dtype: Any) -> bool:
     """Tell whether DuckDB knows nothing of a column but that it is NULL."""
     return str(dtype).lower() in {'"null"', '"null"[]'}
 
 
 def field_from_sql(name: str, kind: exp.DataType) -> Field:
     """Return the field that a GoogleSQL column definition describes."""
-    if kind.this == exp.DataType.Type.ARRAY:
+    if kind.this == exp.DType.ARRAY:
         item = field_from_sql(name, kind.expressions[0])
         return Field(name, item.type, "REPEATED", item.fields)
-    if kind.this == exp.DataType.Type.STRUCT:
+    if kind.this == exp.DType.STRUCT:
         parts = tuple(field_from_sql(part.name, part.args["kind"]) for part in kind.expressions)
         return Field(name, "RECORD", fields=parts)
     return Field(name, rest_type(kind.sql(dialect="bigquery").split("(")[0]))

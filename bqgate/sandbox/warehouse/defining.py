@@ -77,7 +77,7 @@ def _target(session: Session, tree: exp.Create, *, temporary: bool) -> tuple[Tab
     raise Duplicate(f"Already Exists: Table {ref}")
 
 
-def _create_table(session: Session, tree: exp.Create, properties: list[exp.Expression]) -> Prepared:
+def _create_table(session: Session, tree: exp.Create, properties: list[exp.Expr]) -> Prepared:
     temporary = any(isinstance(p, exp.TemporaryProperty) for p in properties)
     ref, operation = _target(session, tree, temporary=temporary)
     columns = tree.this.expressions if isinstance(tree.this, exp.Schema) else []
@@ -128,7 +128,7 @@ def _column(column: exp.ColumnDef) -> Field:
     return field
 
 
-def _described(info: TableInfo, properties: list[exp.Expression], options: dict[str, object]) -> TableInfo:
+def _described(info: TableInfo, properties: list[exp.Expr], options: dict[str, object]) -> TableInfo:
     names = {field.name.lower(): field for field in info.schema}
     for item in properties:
         if isinstance(item, exp.PartitionedByProperty):
@@ -139,13 +139,13 @@ def _described(info: TableInfo, properties: list[exp.Expression], options: dict[
     return replace(info, description=str(options.get("description") or ""), expires_at=expires_at)
 
 
-def _partitioning(by: exp.Expression, names: dict[str, Field]) -> TimePartitioning:
+def _partitioning(by: exp.Expr, names: dict[str, Field]) -> TimePartitioning:
     unit = by.args.get("unit")
-    column = by.find(exp.Column)
+    column = by if isinstance(by, exp.Identifier) else by.find(exp.Column)
     if column is None or column.name.lower() not in names:
         raise NotSupported("partitions by ingestion time and by ranges.")
     kind = names[column.name.lower()].type
-    if not isinstance(by, (exp.Column, exp.Date, exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc)):
+    if not isinstance(by, (exp.Identifier, exp.Column, exp.Date, exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc)):
         raise NotSupported("partitions by ranges.")
     granularity = "DAY" if unit is None else unit.name.upper()
     if kind not in {"DATE", "TIMESTAMP", "DATETIME"} or granularity not in {"HOUR", "DAY", "MONTH", "YEAR"}:
@@ -153,7 +153,7 @@ def _partitioning(by: exp.Expression, names: dict[str, Field]) -> TimePartitioni
     return TimePartitioning(names[column.name.lower()].name, cast("Granularity", granularity))
 
 
-def _options(session: Session, properties: list[exp.Expression]) -> dict[str, object]:
+def _options(session: Session, properties: list[exp.Expr]) -> dict[str, object]:
     found: dict[str, object] = {}
     for item in properties:
         name = item.name.lower() if isinstance(item, exp.Property) else ""
@@ -162,9 +162,9 @@ def _options(session: Session, properties: list[exp.Expression]) -> dict[str, ob
         elif name == "expiration_timestamp":
             constant, _ = fix_time(item.args["value"].copy(), session.ctx.now, session.ctx.user_email)
             sql = lower(constant).sql(dialect="duckdb")
-            row = bind(session.cursor, f"SELECT epoch_us(CAST({sql} AS TIMESTAMPTZ))").fetchone()
-            if row is not None and row[0] is not None:
-                found[name] = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=row[0])
+            micros = bind(session.cursor, f"SELECT epoch_us(CAST({sql} AS TIMESTAMPTZ))").fetchall()[0][0]
+            if micros is not None:
+                found[name] = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=micros)
     return found
 
 
@@ -184,7 +184,7 @@ def _create_view(session: Session, tree: exp.Create) -> Prepared:
     return Prepared(Plan("CREATE_VIEW", schema, target=ref, ddl_operation=operation), Scan(), run)
 
 
-def _qualified_text(session: Session, query: exp.Expression) -> str:
+def _qualified_text(session: Session, query: exp.Expr) -> str:
     """Return the view's query; names without a dataset mean the default dataset of who creates it."""
     inner = query.unnest() if isinstance(query, exp.Subquery) else query
     if session.ctx.default_dataset is None:
@@ -221,7 +221,7 @@ def prepare_drop(session: Session, tree: exp.Drop) -> Prepared:
     return Prepared(Plan(f"DROP_{kind}", target=ref, ddl_operation="DROP"), Scan(), run)
 
 
-def _drop_schema(session: Session, tree: exp.Drop, name: exp.Expression, *, lenient: bool) -> Prepared:
+def _drop_schema(session: Session, tree: exp.Drop, name: exp.Expr, *, lenient: bool) -> Prepared:
     project, dataset = name.args.get("catalog"), name.args.get("db") or name.this
     key = (project.name if project else session.ctx.project, dataset.name)
 

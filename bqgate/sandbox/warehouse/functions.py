@@ -16,28 +16,28 @@ from sqlglot import exp
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
 from bqgate.sandbox.warehouse.parsing import position
 
-Rewrite = Callable[[exp.Expression], exp.Expression]
-Kind = exp.DataType.Type
+Rewrite = Callable[[exp.Expr], exp.Expr]
+Kind = exp.DType
 
 INTEGERS = {Kind.BIGINT, Kind.INT, Kind.SMALLINT, Kind.TINYINT}
 FLOATS = {Kind.DOUBLE, Kind.FLOAT}
 DECIMALS = {Kind.DECIMAL, Kind.BIGDECIMAL}
 
 
-def kind_of(node: exp.Expression | None) -> exp.DataType.Type | None:
+def kind_of(node: exp.Expr | None) -> exp.DType | None:
     """Return the type that was inferred for a node; None when nothing is known."""
-    found = None if node is None else node.type
+    found = None if node is None or isinstance(node, exp.Null) else node.type
     if found is None or found.this in {Kind.UNKNOWN, Kind.NULL}:
         return None
     return found.this  # type: ignore[no-any-return]  # sqlglot leaves the argument untyped
 
 
-def call(name: str, *arguments: exp.Expression) -> exp.Expression:
+def call(name: str, *arguments: exp.Expr) -> exp.Expr:
     """Return a DuckDB call that sqlglot passes on as it is."""
     return exp.Anonymous(this=name, expressions=[a.copy() for a in arguments])
 
 
-def to_type(node: exp.Expression, duckdb_type: str) -> exp.Expression:
+def to_type(node: exp.Expr, duckdb_type: str) -> exp.Expr:
     """Return a cast to a DuckDB type."""
     return exp.Cast(this=node.copy(), to=exp.DataType.build(duckdb_type, dialect="duckdb"))
 
@@ -53,7 +53,7 @@ def _as(name: str, duckdb_type: str) -> Rewrite:
 def _of_float(name: str) -> Rewrite:
     """Functions that give FLOAT64 for INT64 in BigQuery."""
 
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         value = node.this
         if kind_of(value) in INTEGERS:
             value = to_type(value, "DOUBLE")
@@ -63,25 +63,25 @@ def _of_float(name: str) -> Rewrite:
     return rewrite
 
 
-def _average(node: exp.Expression) -> exp.Expression:
+def _average(node: exp.Expr) -> exp.Expr:
     if kind_of(node.this) in DECIMALS:
         raise NotSupported("AVG of NUMERIC.")
     return node
 
 
-def _divide(node: exp.Expression) -> exp.Expression:
+def _divide(node: exp.Expr) -> exp.Expr:
     if DECIMALS & {kind_of(node.this), kind_of(node.expression)}:
         raise NotSupported("division of NUMERIC.")
     return call("bq_safe_divide" if isinstance(node, exp.SafeDivide) else "bq_divide", node.this, node.expression)
 
 
-def _times(node: exp.Expression) -> exp.Expression:
+def _times(node: exp.Expr) -> exp.Expr:
     if DECIMALS & {kind_of(node.this), kind_of(node.expression)}:
         return to_type(exp.Paren(this=node.copy()), "DECIMAL(38,9)")
     return node
 
 
-def _like(node: exp.Expression) -> exp.Expression:
+def _like(node: exp.Expr) -> exp.Expr:
     if isinstance(node.expression, (exp.Any, exp.All)):
         raise NotSupported("LIKE ANY and LIKE ALL.")
     plain = exp.Like(this=node.this.copy(), expression=node.expression.copy())
@@ -89,7 +89,7 @@ def _like(node: exp.Expression) -> exp.Expression:
     return exp.Not(this=exp.Paren(this=escaped)) if node.args.get("negate") else exp.Paren(this=escaped)
 
 
-def _concat(node: exp.Expression) -> exp.Expression:
+def _concat(node: exp.Expr) -> exp.Expr:
     parts = list(node.iter_expressions())
     for part in parts:
         if kind_of(part) not in {None, Kind.TEXT, Kind.VARCHAR, Kind.BINARY, Kind.VARBINARY, Kind.ARRAY}:
@@ -100,39 +100,39 @@ def _concat(node: exp.Expression) -> exp.Expression:
     return exp.Paren(this=joined)
 
 
-def _substring(node: exp.Expression) -> exp.Expression:
+def _substring(node: exp.Expr) -> exp.Expr:
     length = node.args.get("length")
     if length is None:
         return call("bq_substr", node.this, node.args["start"])
     return call("bq_substr_of", node.this, node.args["start"], length)
 
 
-def _trim(node: exp.Expression) -> exp.Expression:
+def _trim(node: exp.Expr) -> exp.Expr:
     name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or "").upper(), "trim")
     return call(name, node.this, node.expression) if node.args.get("expression") else call(f"bq_{name}", node.this)
 
 
-def _length(node: exp.Expression) -> exp.Expression:
+def _length(node: exp.Expr) -> exp.Expr:
     is_bytes = kind_of(node.this) in {Kind.BINARY, Kind.VARBINARY}
     return call("octet_length" if is_bytes else "length", node.this)
 
 
-def _pad(node: exp.Expression) -> exp.Expression:
+def _pad(node: exp.Expr) -> exp.Expr:
     fill = node.args.get("fill_pattern") or exp.Literal.string(" ")
     return call("lpad" if node.args.get("is_left") else "rpad", node.this, to_type(node.expression, "INTEGER"), fill)
 
 
-def _regexp_extract(node: exp.Expression) -> exp.Expression:
+def _regexp_extract(node: exp.Expr) -> exp.Expr:
     if any(node.args.get(arg) for arg in ("position", "occurrence", "parameters")):
         raise NotSupported("REGEXP_EXTRACT with a position.")
     return call("bq_regexp_extract", node.this, node.expression, _group(node.expression))
 
 
-def _regexp_extract_all(node: exp.Expression) -> exp.Expression:
+def _regexp_extract_all(node: exp.Expr) -> exp.Expr:
     return call("regexp_extract_all", node.this, node.expression, _group(node.expression))
 
 
-def _group(pattern: exp.Expression) -> exp.Expression:
+def _group(pattern: exp.Expr) -> exp.Expr:
     """Return 1 when the pattern has a capturing group, as BigQuery extracts that then; else 0."""
     if not isinstance(pattern, exp.Literal):
         raise NotSupported("REGEXP_EXTRACT with a pattern that is not a literal.")
@@ -142,11 +142,11 @@ def _group(pattern: exp.Expression) -> exp.Expression:
     return exp.Literal.number(groups)
 
 
-def _regexp_replace(node: exp.Expression) -> exp.Expression:
+def _regexp_replace(node: exp.Expr) -> exp.Expr:
     return call("regexp_replace", node.this, node.expression, node.args["replacement"], exp.Literal.string("g"))
 
 
-def _bracket(node: exp.Expression) -> exp.Expression:
+def _bracket(node: exp.Expr) -> exp.Expr:
     if kind_of(node.this) not in {None, Kind.ARRAY}:
         raise NotSupported("subscripts of JSON.")
     index = node.expressions[0]
@@ -155,21 +155,29 @@ def _bracket(node: exp.Expression) -> exp.Expression:
     return call("bq_at_or_null" if node.args.get("safe") else "bq_at", node.this, index)
 
 
-def _array_concat(node: exp.Expression) -> exp.Expression:
+def _array_concat(node: exp.Expr) -> exp.Expr:
     joined = node.this.copy()
     for part in node.expressions:
         joined = exp.DPipe(this=joined, expression=part.copy())
     return exp.Paren(this=joined)
 
 
-def _any_value(node: exp.Expression) -> exp.Expression:
+def _any_value(node: exp.Expr) -> exp.Expr:
     having = node.this
     if isinstance(having, exp.HavingMax):
         return call("arg_max_null" if having.args.get("max") else "arg_min_null", having.this, having.expression)
     return call("any_value", node.this)
 
 
-def _quantiles(node: exp.Expression) -> exp.Expression:
+def _array_agg(node: exp.Expr) -> exp.Expr:
+    limit = node.this
+    if not isinstance(limit, exp.Limit):
+        return node
+    whole = exp.ArrayAgg(this=limit.this.copy())
+    return call("list_slice", whole, exp.Literal.number(1), limit.expression)
+
+
+def _quantiles(node: exp.Expr) -> exp.Expr:
     if not isinstance(node.expression, exp.Literal):
         raise NotSupported("APPROX_QUANTILES with a number that is not a literal.")
     count = int(node.expression.name)
@@ -177,12 +185,12 @@ def _quantiles(node: exp.Expression) -> exp.Expression:
     return call("quantile_disc", node.this, exp.Array(expressions=steps))
 
 
-def _aggregate_distinct(node: exp.Expression) -> exp.Expression:
+def _aggregate_distinct(node: exp.Expr) -> exp.Expr:
     return exp.Count(this=exp.Distinct(expressions=[node.this.copy()]))
 
 
 def _json(name: str) -> Rewrite:
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         path = node.args.get("expression")
         text = "$" if path is None else path.sql(dialect="bigquery").strip("'")
         if not re.fullmatch(r"\$(\.\w+|\[\d+\])*", text):
@@ -193,7 +201,7 @@ def _json(name: str) -> Rewrite:
     return rewrite
 
 
-def _struct(node: exp.Expression) -> exp.Expression:
+def _struct(node: exp.Expr) -> exp.Expr:
     """Name the fields; BigQuery leaves them without names, which a record of the REST API shows as _field_1."""
     parts = []
     for number, part in enumerate(node.expressions, 1):
@@ -205,7 +213,7 @@ def _struct(node: exp.Expression) -> exp.Expression:
     return exp.Struct(expressions=parts)
 
 
-REWRITES: dict[type[exp.Expression], Rewrite] = {
+REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.Avg: _average,
     exp.Div: _divide,
     exp.SafeDivide: _divide,
@@ -230,6 +238,8 @@ REWRITES: dict[type[exp.Expression], Rewrite] = {
     exp.RegexpExtractAll: _regexp_extract_all,
     exp.RegexpReplace: _regexp_replace,
     exp.LowerHex: lambda n: call("lower", call("hex", n.this)),
+    exp.RawString: lambda n: exp.Literal.string(n.name),
+    exp.MD5: lambda n: call("md5", n.this),
     exp.MD5Digest: lambda n: call("unhex", call("md5", n.this)),
     exp.FromBase64: _named("from_base64"),
     exp.ToBase64: _named("to_base64"),
@@ -250,6 +260,9 @@ REWRITES: dict[type[exp.Expression], Rewrite] = {
     exp.AnyValue: _any_value,
     exp.ArgMax: _named("arg_max"),
     exp.ArgMin: _named("arg_min"),
+    exp.ArrayAgg: _array_agg,
+    exp.PercentileCont: lambda n: call("quantile_cont", n.this, n.expression),
+    exp.PercentileDisc: lambda n: call("quantile_disc", n.this, n.expression),
     exp.ApproxDistinct: _aggregate_distinct,
     exp.ApproxQuantiles: _quantiles,
     exp.CountIf: _as("count_if", "BIGINT"),

@@ -116,8 +116,7 @@ class Library:
     ) -> TableInfo:
         """Create an empty table or a view.
 
-        Args:
-            declared_bytes: What a full scan of all columns processes, whatever the rows; None: what they measure.
+        `declared_bytes` is what a full scan of all columns processes, whatever the rows; None: what they measure.
         """
         fields = tuple(schema) if view_query is None else self._check_view(ref, view_query)
         info = TableInfo(

@@ -27,7 +27,12 @@ from bqgate.sandbox.warehouse.sizes import measure_arrow
 from bqgate.sandbox.warehouse.storage import Storage, table_sql
 from bqgate.sandbox.warehouse.tables import DatasetInfo, Field, TableInfo, TableRef, TimePartitioning
 
-_SUFFIXES = {".csv": "CSV", ".json": "NEWLINE_DELIMITED_JSON", ".jsonl": "NEWLINE_DELIMITED_JSON", ".parquet": "PARQUET"}
+_SUFFIXES = {
+    ".csv": "CSV",
+    ".json": "NEWLINE_DELIMITED_JSON",
+    ".jsonl": "NEWLINE_DELIMITED_JSON",
+    ".parquet": "PARQUET",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Loader:
         with self._storage.writing, closing(self._storage.cursor()) as cursor:
             return self._read_into(cursor, stored, path, replace(options, schema=schema), known, fresh=fresh)
 
-    def _read_into(  # noqa: PLR0913, PLR0917 - one call, in one place
+    def _read_into(
         self,
         cursor: duckdb.DuckDBPyConnection,
         stored: TableRef,
@@ -141,10 +146,8 @@ class Loader:
     def load_directory(self, path: Path, project: str | None = None) -> None:
         """Load a directory: a sub-folder is a dataset, a file in it a table named after it.
 
-        A `tables.yaml` in the sub-folder may say for each table: row_multiplier, partition_by, cluster_by.
-
-        Args:
-            project: Whose the datasets are; None: every project sees them, and only reads.
+        A `tables.yaml` in the sub-folder may say for each table: row_multiplier, partition_by, cluster_by. Without a
+        project every project sees the datasets, and only reads them.
         """
         owner = SHARED if project is None else project
         folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -199,7 +202,9 @@ def _open(cursor: duckdb.DuckDBPyConnection, path: Path, options: LoadOptions) -
     elif options.source_format == "CSV":
         call = _csv_call(name, options)
     else:
-        raise NotSupported(f"loading {options.source_format}; known are CSV, NEWLINE_DELIMITED_JSON, PARQUET.", location="")
+        raise NotSupported(
+            f"loading {options.source_format}; known are CSV, NEWLINE_DELIMITED_JSON, PARQUET.", location=""
+        )
     try:
         return cursor.sql(f"SELECT * FROM {call}")
     except duckdb.Error as error:
@@ -217,7 +222,12 @@ def _csv_call(name: str, options: LoadOptions) -> str:
         parts.append("header = true" if header == "true" else f"skip = {options.skip_leading_rows}")
         return f"read_csv({', '.join(parts)}, sample_size = -1)"
     columns = ", ".join(f"{_text(field.name)}: 'VARCHAR'" for field in options.schema)
-    parts += [f"skip = {options.skip_leading_rows}", "header = false", "auto_detect = false", f"columns = {{{columns}}}"]
+    parts += [
+        f"skip = {options.skip_leading_rows}",
+        "header = false",
+        "auto_detect = false",
+        f"columns = {{{columns}}}",
+    ]
     parts.append(f"ignore_errors = {str(options.ignore_unknown_values).lower()}")
     return f"read_csv({', '.join(parts)})"
 

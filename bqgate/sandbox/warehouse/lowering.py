@@ -20,8 +20,8 @@ from bqgate.sandbox.warehouse.temporal import TEMPORAL
 _SHAPE = (
     "Select From Join Where Group Having Qualify Order Ordered Limit Offset With CTE Subquery Table TableAlias Alias "
     "Column Identifier Star Literal Boolean Null Paren Tuple Union Except Intersect Distinct Window WindowSpec Values "
-    "Unnest Dot Var DataType DataTypeParam ColumnDef Interval TableColumn PropertyEQ Rollup Cube GroupingSets HavingMax "
-    "IgnoreNulls RespectNulls WeekStart JSONPath JSONPathRoot JSONPathKey JSONPathSubscript AtTimeZone "
+    "Unnest Dot Var DataType DataTypeParam ColumnDef Interval TableColumn PropertyEQ Rollup Cube GroupingSets "
+    "HavingMax IgnoreNulls RespectNulls WeekStart JSONPath JSONPathRoot JSONPathKey JSONPathSubscript AtTimeZone "
     "TsOrDsToDate TsOrDsToTimestamp Any Identity"
 )
 _OPERATORS = (
@@ -47,19 +47,21 @@ _FAMILIES = {
     Kind.ARRAY: "ARRAY",
     Kind.STRUCT: "STRUCT",
 }
-_PLACES: dict[type[exp.Expression], set[str]] = {
-    exp.Select: set(
-        "expressions from_ joins where group having qualify order limit offset with_ distinct windows operation_modifiers".split()
-    ),
+_SET_PLACES = {"this", "expression", "distinct", "order", "limit", "offset", "with_"}
+_PLACES: dict[type[exp.Expr], set[str]] = {
+    exp.Select: {
+        *("expressions", "from_", "joins", "where", "group", "having", "qualify", "order", "limit", "offset"),
+        *("with_", "distinct", "windows"),
+    },
     exp.Table: {"this", "db", "catalog", "alias"},
-    exp.Union: {"this", "expression", "distinct", "order", "limit", "offset", "with_"},
-    exp.Except: {"this", "expression", "distinct", "order", "limit", "offset", "with_"},
-    exp.Intersect: {"this", "expression", "distinct", "order", "limit", "offset", "with_"},
+    exp.Union: _SET_PLACES,
+    exp.Except: _SET_PLACES,
+    exp.Intersect: _SET_PLACES,
     exp.Subquery: {"this", "alias", "with_", "order", "limit", "offset"},
 }
 
 
-def fix_time(tree: exp.Expression, now: datetime, user_email: str) -> tuple[exp.Expression, bool]:
+def fix_time(tree: exp.Expr, now: datetime, user_email: str) -> tuple[exp.Expr, bool]:
     """Put constants for the functions whose value the job fixes; tell whether the tree was deterministic."""
     deterministic = True
     for node in list(tree.find_all(exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime, exp.SessionUser)):
@@ -73,7 +75,7 @@ def fix_time(tree: exp.Expression, now: datetime, user_email: str) -> tuple[exp.
     return tree, deterministic and tree.find(exp.Rand, exp.Uuid) is None
 
 
-def _constant(node: exp.Expression, now: datetime, user_email: str) -> exp.Expression:
+def _constant(node: exp.Expr, now: datetime, user_email: str) -> exp.Expr:
     if isinstance(node, exp.SessionUser):
         return exp.Literal.string(user_email)
     if isinstance(node, exp.CurrentDate):
@@ -83,7 +85,7 @@ def _constant(node: exp.Expression, now: datetime, user_email: str) -> exp.Expre
     return exp.cast(exp.Literal.string(now.isoformat(sep=" ")), Kind.TIMESTAMPTZ)
 
 
-def lower(tree: exp.Expression) -> exp.Expression:
+def lower(tree: exp.Expr) -> exp.Expr:
     """Return DuckDB's tree for a qualified and typed GoogleSQL tree; the argument is used up."""
     _offsets_from_zero(tree)
     for node in reversed(list(tree.walk())):
@@ -98,7 +100,7 @@ def lower(tree: exp.Expression) -> exp.Expression:
     return tree
 
 
-def _rewritten(node: exp.Expression) -> exp.Expression:
+def _rewritten(node: exp.Expr) -> exp.Expr:
     kind = type(node)
     if isinstance(node, exp.Literal):
         return _literal(node)
@@ -123,14 +125,29 @@ def _rewritten(node: exp.Expression) -> exp.Expression:
 def _unknown_function(node: exp.Anonymous) -> Exception:
     name = node.name
     known = {"IEEE_DIVIDE", "ERROR", "IFERROR", "NULLIFERROR", "ISERROR", "DATE_BUCKET", "TIMESTAMP_BUCKET"}
-    prefixes = ("ST_", "S2_", "ML", "AI", "HLL", "KLL", "KEYS", "AEAD", "BIT_", "RANGE", "JSON", "LAX", "APPROX", "VECTOR")
+    prefixes = (
+        "ST_",
+        "S2_",
+        "ML",
+        "AI",
+        "HLL",
+        "KLL",
+        "KEYS",
+        "AEAD",
+        "BIT_",
+        "RANGE",
+        "JSON",
+        "LAX",
+        "APPROX",
+        "VECTOR",
+    )
     if name.upper() in known or name.upper().startswith(prefixes):
         return NotSupported(f"the function {name.upper()}.")
     return QueryInvalid(f"Function not found: {name}{position(node)}")
 
 
-def _check_places(node: exp.Expression) -> None:
-    """Refuse clauses that would be dropped or read otherwise: AS STRUCT, TABLESAMPLE, PIVOT, FOR SYSTEM_TIME…"""
+def _check_places(node: exp.Expr) -> None:
+    """Refuse clauses that would be dropped or read otherwise: AS STRUCT, TABLESAMPLE, PIVOT, FOR SYSTEM_TIME…."""
     places = _PLACES.get(type(node))
     if places is None:
         return
@@ -139,15 +156,13 @@ def _check_places(node: exp.Expression) -> None:
             raise NotSupported(f"{name.upper().rstrip('_')} in {node.key.upper()}.")
 
 
-def _check_types(node: exp.Expression) -> None:
+def _check_types(node: exp.Expr) -> None:
     if isinstance(node, _COMPARISONS):
         left, right = (_family(side) for side in (node.this, node.expression))
         if left and right and left != right and not _coerces(node.this, node.expression):
             sign = {"EQ": "=", "NEQ": "!=", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}[type(node).__name__]
             types = ", ".join(_type_name(side) for side in (node.this, node.expression))
-            raise QueryInvalid(
-                f"No matching signature for operator {sign} for argument types: {types}{position(node)}"
-            )
+            raise QueryInvalid(f"No matching signature for operator {sign} for argument types: {types}{position(node)}")
     if isinstance(node, (exp.Add, exp.Sub, exp.Mul, exp.Div)) and _TEXTS & {
         kind_of(node.this),
         kind_of(node.expression),
@@ -157,12 +172,12 @@ def _check_types(node: exp.Expression) -> None:
         raise QueryInvalid(f"No matching signature for operator {sign} for argument types: {types}{position(node)}")
 
 
-def _family(node: exp.Expression) -> str | None:
+def _family(node: exp.Expr) -> str | None:
     kind = kind_of(node)
     return None if kind is None else _FAMILIES.get(kind)
 
 
-def _coerces(left: exp.Expression, right: exp.Expression) -> bool:
+def _coerces(left: exp.Expr, right: exp.Expr) -> bool:
     """A STRING literal becomes a DATE or TIMESTAMP beside one; nothing else changes its family."""
     for one, other in ((left, right), (right, left)):
         if isinstance(one, exp.Literal) and one.is_string and _family(other) in {"DATE", "TIMESTAMP"}:
@@ -170,11 +185,11 @@ def _coerces(left: exp.Expression, right: exp.Expression) -> bool:
     return False
 
 
-def _type_name(node: exp.Expression) -> str:
+def _type_name(node: exp.Expr) -> str:
     return str(node.type.sql(dialect="bigquery")) if node.type else "UNKNOWN"
 
 
-def _literal(node: exp.Literal) -> exp.Expression:
+def _literal(node: exp.Literal) -> exp.Expr:
     parent = node.parent
     if node.is_string or parent is None:
         return node
@@ -185,7 +200,7 @@ def _literal(node: exp.Literal) -> exp.Expression:
     return to_type(node, "BIGINT") if isinstance(parent, arithmetic) else node
 
 
-def _data_type(node: exp.DataType) -> exp.Expression:
+def _data_type(node: exp.DataType) -> exp.Expr:
     exact = {Kind.DECIMAL: "DECIMAL(38,9)", Kind.BIGDECIMAL: "DECIMAL(38,10)"}.get(node.this)
     if exact is None:
         return node
@@ -194,7 +209,7 @@ def _data_type(node: exp.DataType) -> exp.Expression:
     return exp.DataType.build(exact, dialect="duckdb")
 
 
-def _array_agg_without_nulls(aggregate: exp.ArrayAgg) -> exp.Expression:
+def _array_agg_without_nulls(aggregate: exp.ArrayAgg) -> exp.Expr:
     value = aggregate.this
     while isinstance(value, (exp.Limit, exp.Order, exp.Distinct)):
         value = value.expressions[0] if isinstance(value, exp.Distinct) else value.this
@@ -205,7 +220,7 @@ def _array_agg_without_nulls(aggregate: exp.ArrayAgg) -> exp.Expression:
     return exp.Filter(this=plain, expression=exp.Where(this=condition))
 
 
-def _offsets_from_zero(tree: exp.Expression) -> None:
+def _offsets_from_zero(tree: exp.Expr) -> None:
     """DuckDB counts WITH ORDINALITY from 1 where BigQuery counts WITH OFFSET from 0."""
     for table, name in _offset_columns(tree):
         for column in list(tree.find_all(exp.Column)):
@@ -213,7 +228,7 @@ def _offsets_from_zero(tree: exp.Expression) -> None:
                 column.replace(exp.Paren(this=exp.Sub(this=column.copy(), expression=exp.Literal.number(1))))
 
 
-def _offset_columns(tree: exp.Expression) -> Iterator[tuple[str, str]]:
+def _offset_columns(tree: exp.Expr) -> Iterator[tuple[str, str]]:
     for unnest in tree.find_all(exp.Unnest):
         offset = unnest.args.get("offset")
         if isinstance(offset, exp.Identifier):

@@ -88,7 +88,7 @@ class Resolver:
             return TableRef(*self.default_dataset, name)
         return TableRef(catalog or self.project, dataset, name)
 
-    def resolve(self, tree: exp.Expression, sources: Sources, depth: int = 0) -> exp.Expression:
+    def resolve(self, tree: exp.Expr, sources: Sources, depth: int = 0) -> exp.Expr:
         """Replace every table's name under a tree; the tree itself is changed and returned."""
         if depth > VIEW_DEPTH:
             raise QueryInvalid(f"Too many nested views; the maximum is {VIEW_DEPTH}")
@@ -119,7 +119,7 @@ class Resolver:
         fresh.set("alias", alias)
         table.replace(fresh)
 
-    def _view(self, info: TableInfo, sources: Sources, depth: int) -> exp.Expression:
+    def _view(self, info: TableInfo, sources: Sources, depth: int) -> exp.Expr:
         assert info.view_query is not None
         inside = replace(self, project=info.ref.project, default_dataset=None)
         tree = parse(info.view_query)[0].tree
@@ -131,8 +131,8 @@ def _is_cte(table: exp.Table) -> bool:
     if table.db:
         return False
     name = table.name.lower()
-    inside: exp.Expression | None = None
-    node: exp.Expression | None = table
+    inside: exp.Expr | None = None
+    node: exp.Expr | None = table
     while node is not None:
         if isinstance(node, exp.CTE):
             inside = node
@@ -143,7 +143,7 @@ def _is_cte(table: exp.Table) -> bool:
     return False
 
 
-def _visible(clause: exp.With, inside: exp.Expression | None) -> list[exp.Expression]:
+def _visible(clause: exp.With, inside: exp.Expr | None) -> list[exp.Expr]:
     ctes = list(clause.expressions)
     if inside in ctes and not clause.args.get("recursive"):
         return ctes[: next(i for i, cte in enumerate(ctes) if cte is inside)]
@@ -161,5 +161,3 @@ def _is_correlated(table: exp.Table) -> bool:
         for clause in [select.args.get("from_"), *(select.args.get("joins") or [])]
         if clause is not None and isinstance(other := clause.this, (exp.Table, exp.Subquery, exp.Unnest))
     )
-
-

@@ -29,20 +29,22 @@ class Binding:
         lenient: A dry run: a missing parameter is reported, not refused.
     """
 
-    named: Mapping[str, exp.Expression]
-    positional: Sequence[exp.Expression]
+    named: Mapping[str, exp.Expr]
+    positional: Sequence[exp.Expr]
     lenient: bool
     undeclared: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_parameters(parameters: Sequence[Mapping[str, Any]], *, lenient: bool) -> Binding:
     """Return the literals of `queryParameters`."""
-    literals = [(str(p.get("name") or ""), literal(p.get("parameterType"), p.get("parameterValue"))) for p in parameters]
+    literals = [
+        (str(p.get("name") or ""), literal(p.get("parameterType"), p.get("parameterValue"))) for p in parameters
+    ]
     named = {name.lower(): value for name, value in literals if name}
     return Binding(named, [value for name, value in literals if not name], lenient)
 
 
-def literal(kind: Any, value: Any) -> exp.Expression:
+def literal(kind: Any, value: Any) -> exp.Expr:
     """Return the GoogleSQL expression of one parameter's type and value."""
     return _literal(parameter_field("", kind), value if isinstance(value, Mapping) else {})
 
@@ -61,7 +63,7 @@ def parameter_field(name: str, kind: Any) -> Field:
     return Field(name, rest_type(word))
 
 
-def _literal(kind: Field, value: Mapping[str, Any]) -> exp.Expression:
+def _literal(kind: Field, value: Mapping[str, Any]) -> exp.Expr:
     to = exp.DataType.build(standard_type(kind), dialect="bigquery")
     if kind.mode == "REPEATED":
         item = Field(kind.name, kind.type, "NULLABLE", kind.fields)
@@ -82,7 +84,7 @@ def _literal(kind: Field, value: Mapping[str, Any]) -> exp.Expression:
     return _scalar(kind, str(text), to)
 
 
-def _scalar(kind: Field, text: str, to: exp.DataType) -> exp.Expression:
+def _scalar(kind: Field, text: str, to: exp.DataType) -> exp.Expr:
     if kind.type == "STRING":
         return exp.Literal.string(text)
     if kind.type == "BYTES":
@@ -97,7 +99,7 @@ def _scalar(kind: Field, text: str, to: exp.DataType) -> exp.Expression:
     return exp.cast(exp.Literal.string(text), to)
 
 
-def literal_from_cell(kind: Field, cell: Any) -> exp.Expression:
+def literal_from_cell(kind: Field, cell: Any) -> exp.Expr:
     """Return the literal of a value in the encoding of `rows.encode` (timestamps in microseconds)."""
     return _literal(kind, _value_from_cell(kind, cell))
 
@@ -115,11 +117,11 @@ def _value_from_cell(kind: Field, cell: Any) -> dict[str, Any]:
     return {"value": cell}
 
 
-def bind(tree: exp.Expression, binding: Binding, column_types: Mapping[str, str]) -> exp.Expression:
+def bind(tree: exp.Expr, binding: Binding, column_types: Mapping[str, str]) -> exp.Expr:
     """Return the tree with every parameter replaced by its value.
 
-    Args:
-        column_types: GoogleSQL types of the columns in sight, by lower-case name, to guess undeclared ones with.
+    The types of undeclared ones are guessed from `column_types`: GoogleSQL types of the columns in sight, by
+    lower-case name.
     """
     position = 0
     for node in list(tree.find_all(exp.Parameter, exp.Placeholder, bfs=False)):
@@ -134,7 +136,7 @@ def bind(tree: exp.Expression, binding: Binding, column_types: Mapping[str, str]
     return tree
 
 
-def _named(node: exp.Parameter, binding: Binding, column_types: Mapping[str, str]) -> exp.Expression:
+def _named(node: exp.Parameter, binding: Binding, column_types: Mapping[str, str]) -> exp.Expr:
     value = binding.named.get(node.name.lower())
     if value is not None:
         return value.copy()
@@ -145,9 +147,7 @@ def _named(node: exp.Parameter, binding: Binding, column_types: Mapping[str, str
     return exp.null()
 
 
-def _positional(
-    position: int, node: exp.Expression, binding: Binding, column_types: Mapping[str, str]
-) -> exp.Expression:
+def _positional(position: int, node: exp.Expr, binding: Binding, column_types: Mapping[str, str]) -> exp.Expr:
     if position < len(binding.positional):
         return binding.positional[position].copy()
     if not binding.lenient:
@@ -156,7 +156,7 @@ def _positional(
     return exp.null()
 
 
-def _likely_type(node: exp.Expression, column_types: Mapping[str, str]) -> str:
+def _likely_type(node: exp.Expr, column_types: Mapping[str, str]) -> str:
     """Guess from what the parameter is compared with; STRING is what BigQuery says when it cannot tell."""
     for other in [] if node.parent is None else node.parent.iter_expressions():
         if isinstance(other, exp.Column):

@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlglot
-from sqlglot import exp, tokens
+from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokenizer_core import Token, TokenType
 
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
 
 DIALECT = "bigquery"
 _BLOCK_WORDS = frozenset(
-    "IF WHILE LOOP FOR REPEAT CALL EXECUTE COMMIT ROLLBACK RAISE RETURN LEAVE ITERATE BREAK CONTINUE EXCEPTION".split()
+    {
+        *("IF", "WHILE", "LOOP", "FOR", "REPEAT", "CALL", "EXECUTE", "COMMIT", "ROLLBACK", "RAISE", "RETURN"),
+        *("LEAVE", "ITERATE", "BREAK", "CONTINUE", "EXCEPTION"),
+    }
 )
 
 
@@ -26,7 +30,7 @@ _BLOCK_WORDS = frozenset(
 class Statement:
     """One statement: its tree and its text."""
 
-    tree: exp.Expression
+    tree: exp.Expr
     text: str
 
 
@@ -47,19 +51,19 @@ def parse(sql: str) -> list[Statement]:
     return statements
 
 
-def position(node: exp.Expression) -> str:
+def position(node: exp.Expr) -> str:
     """Return " at [line:column]" of the first token under a node, or nothing where the parser kept no position."""
-    for part in node.walk():
-        if "line" in part.meta and "start" in part.meta:
-            column = part.meta["col"] - (part.meta["end"] - part.meta["start"])
-            return f" at [{part.meta['line']}:{column}]"
-    return ""
+    marks = [part.meta for part in node.walk() if "line" in part.meta and "start" in part.meta]
+    if not marks:
+        return ""
+    first = min(marks, key=lambda mark: int(mark["start"]))
+    return f" at [{first['line']}:{first['col'] - (first['end'] - first['start'])}]"
 
 
-def _block_begin(found: Sequence[tokens.Token]) -> tokens.Token | None:
+def _block_begin(found: Sequence[Token]) -> Token | None:
     """Return a BEGIN that opens a block, which the tokenizer takes for a command with the rest as its argument."""
     for token, following in zip(found, [*found[1:], None], strict=True):
-        if token.text.upper() != "BEGIN" or token.token_type not in {tokens.TokenType.COMMAND, tokens.TokenType.BEGIN}:
+        if token.text.upper() != "BEGIN" or token.token_type not in {TokenType.COMMAND, TokenType.BEGIN}:
             continue
         rest = "" if following is None else following.text.strip().upper()
         if rest.startswith("TRANSACTION") or not rest:
@@ -68,21 +72,21 @@ def _block_begin(found: Sequence[tokens.Token]) -> tokens.Token | None:
     return None
 
 
-def _split(found: Sequence[tokens.Token]) -> list[list[tokens.Token]]:
-    parts: list[list[tokens.Token]] = [[]]
+def _split(found: Sequence[Token]) -> list[list[Token]]:
+    parts: list[list[Token]] = [[]]
     for token in found:
-        if token.token_type == tokens.TokenType.SEMICOLON:
+        if token.token_type == TokenType.SEMICOLON:
             parts.append([])
         else:
             parts[-1].append(token)
     return [part for part in parts if part]
 
 
-def _is_block_end(part: Sequence[tokens.Token]) -> bool:
+def _is_block_end(part: Sequence[Token]) -> bool:
     return len(part) == 1 and part[0].text.upper() == "END"
 
 
-def _parse_one(dialect: sqlglot.Dialect, part: list[tokens.Token], text: str) -> Statement:
+def _parse_one(dialect: sqlglot.Dialect, part: list[Token], text: str) -> Statement:
     word = part[0].text.upper()
     if word in _BLOCK_WORDS:
         raise NotSupported(f"{word} in scripts.")
@@ -96,19 +100,17 @@ def _parse_one(dialect: sqlglot.Dialect, part: list[tokens.Token], text: str) ->
     return Statement(tree, text[part[0].start : part[-1].end + 1])
 
 
-def _syntax_error(error: ParseError, part: Sequence[tokens.Token]) -> str:
+def _syntax_error(error: ParseError, part: Sequence[Token]) -> str:
     first = error.errors[0] if error.errors else {}
     shown = str(first.get("highlight") or "").strip()
     line = first.get("line")
     if line is None:
         return f"Syntax error: {_plain(str(error))}"
     column = max(int(first.get("col") or 1) - max(len(shown) - 1, 0), 1)
-    if shown and shown != part[-1].text:
-        return f'Syntax error: Unexpected "{shown}" at [{line}:{column}]'
-    if first.get("description") == "Invalid expression / Unexpected token":
-        return f'Syntax error: Unexpected "{shown}" at [{line}:{column}]'
-    return f"Syntax error: {_plain(str(first.get('description')))} at [{line}:{column}]"
+    if str(first.get("description")).startswith("Required keyword") and shown == part[-1].text:
+        return f"Syntax error: Unexpected end of statement at [{line}:{column + len(shown)}]"
+    return f'Syntax error: Unexpected "{shown}" at [{line}:{column}]'
 
 
 def _plain(message: str) -> str:
-    return message.split("\n")[0].replace("\x1b[4m", "").replace("\x1b[0m", "")
+    return message.split("\n", maxsplit=1)[0].replace("\x1b[4m", "").replace("\x1b[0m", "")

@@ -16,17 +16,17 @@ from typing import Any
 
 from sqlglot import exp
 
-Evaluate = Callable[[exp.Expression], Any]
+Evaluate = Callable[[exp.Expr], Any]
 Test = Callable[[Any, Any], bool]
 
-_FLIPPED: dict[type[exp.Expression], type[exp.Expression]] = {
+_FLIPPED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.EQ: exp.EQ,
     exp.LT: exp.GT,
     exp.LTE: exp.GTE,
     exp.GT: exp.LT,
     exp.GTE: exp.LTE,
 }
-_TESTS: dict[type[exp.Expression], Callable[[Any], Test]] = {
+_TESTS: dict[type[exp.Expr], Callable[[Any], Test]] = {
     exp.EQ: lambda c: lambda low, high: bool(low <= c <= high),
     exp.LT: lambda c: lambda low, _: bool(low < c),
     exp.LTE: lambda c: lambda low, _: bool(low <= c),
@@ -35,16 +35,12 @@ _TESTS: dict[type[exp.Expression], Callable[[Any], Test]] = {
 }
 
 
-class _Unknown(Exception):  # noqa: N818 - a signal inside this module, not an error
+class _Unknown(Exception):
     """The condition says nothing about the column that pruning could use."""
 
 
-def tests(conditions: Sequence[exp.Expression], alias: str, column: str, evaluate: Evaluate) -> list[Test]:
-    """Return the tests that the usable ones among the conditions amount to.
-
-    Args:
-        evaluate: Computes a constant expression; returns None for NULL.
-    """
+def tests(conditions: Sequence[exp.Expr], alias: str, column: str, evaluate: Evaluate) -> list[Test]:
+    """Return the tests that the usable ones among the conditions amount to; `evaluate` returns None for NULL."""
     found = []
     for condition in conditions:
         try:
@@ -75,7 +71,7 @@ def surviving(ranges: Iterable[tuple[Any, Any, Any]], found: Sequence[Test]) -> 
     return {key for key, low, high in ranges if low is not None and all(test(low, high) for test in found)}
 
 
-def _test(node: exp.Expression, alias: str, column: str, evaluate: Evaluate) -> Test:
+def _test(node: exp.Expr, alias: str, column: str, evaluate: Evaluate) -> Test:
     if isinstance(node, exp.Paren):
         return _test(node.this, alias, column, evaluate)
     if isinstance(node, exp.Or):
@@ -95,7 +91,7 @@ def _test(node: exp.Expression, alias: str, column: str, evaluate: Evaluate) -> 
     return _comparison(node, alias, column, evaluate)
 
 
-def _comparison(node: exp.Expression, alias: str, column: str, evaluate: Evaluate) -> Test:
+def _comparison(node: exp.Expr, alias: str, column: str, evaluate: Evaluate) -> Test:
     kind = type(node)
     if kind not in _TESTS:
         raise _Unknown
@@ -106,11 +102,11 @@ def _comparison(node: exp.Expression, alias: str, column: str, evaluate: Evaluat
     raise _Unknown
 
 
-def _is_column(node: exp.Expression, alias: str, column: str) -> bool:
+def _is_column(node: exp.Expr, alias: str, column: str) -> bool:
     return isinstance(node, exp.Column) and node.table == alias and node.name.lower() == column
 
 
-def _constant(node: exp.Expression, evaluate: Evaluate) -> Any:
+def _constant(node: exp.Expr, evaluate: Evaluate) -> Any:
     """Compute a constant; NULL makes the filter useless for pruning, as an undeclared parameter is one."""
     if node.find(exp.Column, exp.Query, exp.Rand) is not None:
         raise _Unknown

@@ -26,10 +26,10 @@ class Reading:
     key: tuple[str, str]
     alias: str
     columns: frozenset[str]
-    conditions: tuple[exp.Expression, ...]
+    conditions: tuple[exp.Expr, ...]
 
 
-def readings(tree: exp.Expression) -> list[Reading]:
+def readings(tree: exp.Expr) -> list[Reading]:
     """Return every mention of a base table in a qualified query."""
     slim = eliminate_ctes(tree.copy())
     slim = pushdown_projections(pushdown_predicates(slim, dialect=DIALECT))
@@ -48,7 +48,7 @@ def _of_scope(scope: Scope) -> Iterator[Reading]:
         yield Reading((source.db, source.name), alias, frozenset(columns), conditions)
 
 
-def _conditions(select: exp.Expression, alias: str) -> Iterator[exp.Expression]:
+def _conditions(select: exp.Expr, alias: str) -> Iterator[exp.Expr]:
     where = select.args.get("where")
     if where is not None:
         yield from where.this.flatten() if isinstance(where.this, exp.And) else [where.this]

@@ -78,7 +78,9 @@ def scan(cursor: duckdb.DuckDBPyConnection, compiled: Compiled, sizes_of: SizesO
     return found
 
 
-def touched(cursor: duckdb.DuckDBPyConnection, compiled: Compiled, source: Source, sizes: TableSizes, alias: str) -> int:
+def touched(
+    cursor: duckdb.DuckDBPyConnection, compiled: Compiled, source: Source, sizes: TableSizes, alias: str
+) -> int:
     """Return the bytes of all columns of a DML target, in the partitions that its conditions leave."""
     for reading in readings(compiled.qualified):
         if reading.key == source.key and reading.alias == alias:
@@ -121,19 +123,19 @@ def _partitions(
     return pruning.surviving(ranges, found)
 
 
-def _evaluator(cursor: duckdb.DuckDBPyConnection, info: TableInfo, column: str) -> Callable[[exp.Expression], Any]:
+def _evaluator(cursor: duckdb.DuckDBPyConnection, info: TableInfo, column: str) -> Callable[[exp.Expr], Any]:
     kind = next(field.type for field in info.schema if field.name.lower() == column.lower())
     target = {"DATE": "DATE", "TIMESTAMP": "TIMESTAMP", "DATETIME": "TIMESTAMP"}.get(kind)
 
-    def evaluate(node: exp.Expression) -> Any:
+    def evaluate(node: exp.Expr) -> Any:
         sql = lower(node.copy()).sql(dialect="duckdb")
         if kind == "TIMESTAMP":
             sql = f"CAST({sql} AS TIMESTAMPTZ)"
         wanted = f"CAST({sql} AS {target})" if target else sql
         try:
-            row = bind(cursor, f"SELECT {wanted}").fetchone()
+            rows = bind(cursor, f"SELECT {wanted}").fetchall()
         except duckdb.Error as error:
             raise translate_error(error) from error
-        return None if row is None else row[0]
+        return rows[0][0]
 
     return evaluate

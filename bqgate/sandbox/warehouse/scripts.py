@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from sqlglot import exp
 
@@ -30,7 +29,7 @@ from bqgate.sandbox.warehouse.session import Session
 from bqgate.sandbox.warehouse.storage import Storage
 from bqgate.sandbox.warehouse.tables import DatasetInfo, TableRef
 
-Prepare = Callable[[Session, exp.Expression], Prepared]
+Prepare = Callable[[Session, exp.Expr], Prepared]
 Run = Callable[[Prepared, str], Result]
 
 
@@ -63,7 +62,7 @@ def plan_script(session: Session, statements: Sequence[Statement], prepare: Prep
     )
 
 
-def _assume_variables(session: Session, tree: exp.Expression) -> None:
+def _assume_variables(session: Session, tree: exp.Expr) -> None:
     """A dry run does not know what variables will be: NULL, which prunes nothing."""
     for name in _declared(tree) if isinstance(tree, exp.Declare) else []:
         session.variables[name] = exp.null()
@@ -108,7 +107,7 @@ def _declared(tree: exp.Declare) -> list[str]:
     return [name.name.lower() for item in tree.expressions for name in _names(item)]
 
 
-def _names(item: exp.Expression) -> list[exp.Expression]:
+def _names(item: exp.Expr) -> list[exp.Expr]:
     return item.this if isinstance(item.this, list) else [item.this]
 
 
@@ -116,7 +115,7 @@ def _declare(session: Session, tree: exp.Declare, prepare: Prepare, run: Run) ->
     result = None
     for item in tree.expressions:
         kind, default = item.args.get("kind"), item.args.get("default")
-        value: exp.Expression = exp.null()
+        value: exp.Expr = exp.null()
         if default is not None:
             value, result = _evaluate(session, default, kind, prepare, run)
         elif kind is not None:
@@ -140,8 +139,8 @@ def _set(session: Session, tree: exp.Set, prepare: Prepare, run: Run) -> Result 
 
 
 def _evaluate(
-    session: Session, value: exp.Expression, kind: exp.DataType | None, prepare: Prepare, run: Run
-) -> tuple[exp.Expression, Result | None]:
+    session: Session, value: exp.Expr, kind: exp.DataType | None, prepare: Prepare, run: Run
+) -> tuple[exp.Expr, Result | None]:
     """Compute a variable's value; an expression that reads tables is a child with a bill."""
     expression = value.copy() if kind is None else exp.cast(value.copy(), kind.copy())
     query = exp.Select(expressions=[exp.alias_(expression, "value")])
@@ -197,5 +196,3 @@ class _TemporaryDataset:
     def drop(self) -> None:
         for ref in self._catalog.remove_dataset(self._ref.project, self._ref.dataset, delete_contents=True):
             self._storage.drop(self._session.cursor, ref)
-
-

@@ -21,7 +21,7 @@ from bqgate.sandbox.warehouse.storage import table_sql
 from bqgate.sandbox.warehouse.tables import Field, TableInfo, TableRef
 
 
-def prepare_select(session: Session, tree: exp.Expression) -> Prepared:
+def prepare_select(session: Session, tree: exp.Expr) -> Prepared:
     compiled = session.compile(tree)
     scanned = session.scan(compiled)
     plan = session.plan("SELECT", compiled, scanned)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 import duckdb
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from bqgate.sandbox.warehouse.catalog import Catalog, Found
 from bqgate.sandbox.warehouse.compiling import Compiled, compile_query
 from bqgate.sandbox.warehouse.datatypes import standard_type
+from bqgate.sandbox.warehouse.errors import NotSupported
 from bqgate.sandbox.warehouse.information_schema import InformationSchema
 from bqgate.sandbox.warehouse.lowering import fix_time
 from bqgate.sandbox.warehouse.names import Resolver, Source, Sources
@@ -43,7 +45,7 @@ class Session:
     ctx: QueryContext
     dry_run: bool
     binding: Binding
-    variables: dict[str, exp.Expression] = field(default_factory=dict)
+    variables: dict[str, exp.Expr] = field(default_factory=dict)
     temporary: dict[str, TableRef] = field(default_factory=dict)
     deterministic: bool = True
 
@@ -53,11 +55,10 @@ class Session:
             self.catalog, ctx.project, ctx.default_dataset, self.information_schema.describe, self.temporary
         )
 
-    def compile(self, tree: exp.Expression, *, unique_names: bool = True, with_rowid: bool = False) -> Compiled:
+    def compile(self, tree: exp.Expr, *, unique_names: bool = True, with_rowid: bool = False) -> Compiled:
         """Return a query compiled in these surroundings; the tree is not changed.
 
-        Args:
-            with_rowid: Tables also have the pseudo-column ROWID, by which DML finds its rows again.
+        `with_rowid` gives tables the pseudo-column ROWID, by which DML finds its rows again.
         """
         sources = Sources()
         resolved = self.resolver().resolve(tree.copy(), sources)
@@ -70,7 +71,7 @@ class Session:
         self.deterministic = self.deterministic and deterministic and not sources.virtual
         return compile_query(self.cursor, resolved, sources, unique_names=unique_names, with_rowid=with_rowid)
 
-    def _put_variables(self, tree: exp.Expression, types: dict[str, str]) -> exp.Expression:
+    def _put_variables(self, tree: exp.Expr, types: dict[str, str]) -> exp.Expr:
         for column in list(tree.find_all(exp.Column)):
             value = self.variables.get(column.name.lower())
             if value is not None and not column.table and column.name.lower() not in types:
@@ -82,7 +83,10 @@ class Session:
 
     def scan(self, compiled: Compiled) -> Scan:
         """Return what a compiled query reads."""
-        return scan(self.cursor, compiled, self.sizes_of)
+        try:
+            return scan(self.cursor, compiled, self.sizes_of)
+        except SqlglotError as error:
+            raise NotSupported(str(error).split("\n")[0]) from error
 
     def sizes_of(self, source: Source) -> TableSizes:
         assert source.found is not None
@@ -123,5 +127,3 @@ def open_session(
     """Return a session with a fresh cursor; the caller closes the cursor."""
     binding = read_parameters(ctx.parameters, lenient=dry_run)
     return Session(catalog, storage, information_schema, storage.cursor(), ctx, dry_run, binding)
-
-

@@ -25,15 +25,15 @@ _TEXTS = {Kind.TEXT, Kind.VARCHAR}
 _BLOBS = {Kind.BINARY, Kind.VARBINARY}
 
 
-def _unit(node: exp.Expression | None) -> str:
+def _unit(node: exp.Expr | None) -> str:
     return "DAY" if node is None else node.name.upper()
 
 
-def _text(value: str) -> exp.Expression:
+def _text(value: str) -> exp.Expr:
     return exp.Literal.string(value.lower())
 
 
-def _date_trunc(node: exp.Expression) -> exp.Expression:
+def _date_trunc(node: exp.Expr) -> exp.Expr:
     unit = node.args.get("unit")
     if isinstance(unit, exp.WeekStart):
         shift = exp.Literal.number(_WEEKDAYS[unit.this.name.upper()])
@@ -47,7 +47,7 @@ def _date_trunc(node: exp.Expression) -> exp.Expression:
 
 
 def _trunc_to(result: str) -> Rewrite:
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         if kind_of(node.this) == Kind.DATE and result == "TIMESTAMP":
             return _date_trunc(node)
         name = {"ISOWEEK": "WEEK"}.get(_unit(node.args.get("unit")), _unit(node.args.get("unit")))
@@ -59,10 +59,16 @@ def _trunc_to(result: str) -> Rewrite:
 
 
 def _shift(sign: str, result: str, units: set[str]) -> Rewrite:
-    functions = {"YEAR": "to_years", "QUARTER": "to_quarters", "MONTH": "to_months", "WEEK": "to_weeks", "DAY": "to_days"}
+    functions = {
+        "YEAR": "to_years",
+        "QUARTER": "to_quarters",
+        "MONTH": "to_months",
+        "WEEK": "to_weeks",
+        "DAY": "to_days",
+    }
     functions |= {unit: f"to_{unit.lower()}s" for unit in ("HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND")}
 
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         unit = _unit(node.args.get("unit"))
         if unit not in units:
             raise QueryInvalid(f"A valid date part is required; found {unit}{position(node)}")
@@ -77,7 +83,7 @@ def _shift(sign: str, result: str, units: set[str]) -> Rewrite:
 def _boundaries(kind: str) -> Rewrite:
     """DATE_DIFF and DATETIME_DIFF: how many starts of the unit lie between."""
 
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         unit = node.args.get("unit")
         late, early = to_type(node.this, kind), to_type(node.expression, kind)
         if isinstance(unit, exp.WeekStart) or _unit(unit) == "WEEK":
@@ -94,7 +100,7 @@ def _boundaries(kind: str) -> Rewrite:
     return rewrite
 
 
-def _whole_units(node: exp.Expression) -> exp.Expression:
+def _whole_units(node: exp.Expr) -> exp.Expr:
     unit = _unit(node.args.get("unit"))
     if unit not in _CLOCK:
         raise QueryInvalid(f"TIMESTAMP_DIFF does not support the {unit} date part{position(node)}")
@@ -102,7 +108,7 @@ def _whole_units(node: exp.Expression) -> exp.Expression:
     return call("date_sub", _text(unit), early, late)
 
 
-def _extract(node: exp.Expression) -> exp.Expression:
+def _extract(node: exp.Expr) -> exp.Expr:
     part, value = node.this, node.expression
     if isinstance(value, exp.AtTimeZone):
         value = call("timezone", value.args["zone"], to_type(value.this, "TIMESTAMPTZ"))
@@ -124,7 +130,7 @@ def _extract(node: exp.Expression) -> exp.Expression:
     return call("date_part", _text(duckdb), value)
 
 
-def _format(node: exp.Expression) -> exp.Expression:
+def _format(node: exp.Expr) -> exp.Expr:
     if node.args.get("zone") is not None or node.args.get("culture") is not None:
         raise NotSupported("FORMAT_TIMESTAMP in a time zone.")
     value = node.this
@@ -135,7 +141,7 @@ def _format(node: exp.Expression) -> exp.Expression:
 
 
 def _parse(result: str) -> Rewrite:
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         form = _directives(node.args["format"])
         if node.args.get("zone") is not None or not re.search("%Y|%F", form.name):
             raise NotSupported("parsing in a time zone or without a year.")
@@ -144,7 +150,7 @@ def _parse(result: str) -> Rewrite:
     return rewrite
 
 
-def _directives(form: exp.Expression) -> exp.Expression:
+def _directives(form: exp.Expr) -> exp.Expr:
     if not isinstance(form, exp.Literal) or not _DIRECTIVES.fullmatch(form.name):
         raise NotSupported("that format of dates; known are %Y %m %d %H %M %S %j %y %A %a %B %b %F %T %I %p.")
     return exp.Literal.string(form.name.replace("%F", "%Y-%m-%d").replace("%T", "%H:%M:%S"))
@@ -153,7 +159,7 @@ def _directives(form: exp.Expression) -> exp.Expression:
 def _to(result: str) -> Rewrite:
     """DATE(x), TIMESTAMP(x), DATETIME(x) of one argument, and of a TIMESTAMP with a time zone."""
 
-    def rewrite(node: exp.Expression) -> exp.Expression:
+    def rewrite(node: exp.Expr) -> exp.Expr:
         zone = node.args.get("zone") or node.args.get("expression")
         if zone is None:
             return to_type(node.this, result)
@@ -164,7 +170,7 @@ def _to(result: str) -> Rewrite:
     return rewrite
 
 
-def _from_epoch(node: exp.Expression) -> exp.Expression:
+def _from_epoch(node: exp.Expr) -> exp.Expr:
     scale = node.args.get("scale")
     factor = 10 ** (6 - (0 if scale is None else int(scale.name)))
     scaled = exp.Mul(this=to_type(node.this, "BIGINT"), expression=exp.Literal.number(factor))
@@ -175,22 +181,22 @@ def _since_epoch(divisor: int) -> Rewrite:
     return lambda n: call("bq_floor_div", call("epoch_us", to_type(n.this, "TIMESTAMPTZ")), exp.Literal.number(divisor))
 
 
-def _last_day(node: exp.Expression) -> exp.Expression:
+def _last_day(node: exp.Expr) -> exp.Expr:
     if _unit(node.args.get("unit") or exp.var("MONTH")) != "MONTH":
         raise NotSupported("LAST_DAY of other than months.")
     return call("last_day", node.this)
 
 
-def _date_array(node: exp.Expression) -> exp.Expression:
+def _date_array(node: exp.Expr) -> exp.Expr:
     series = call("generate_series", node.args["start"], node.args["end"], node.args["step"])
     return to_type(series, "DATE[]")
 
 
-def _timestamp_from_parts(node: exp.Expression) -> exp.Expression:
+def _timestamp_from_parts(node: exp.Expr) -> exp.Expr:
     return call("make_timestamp", *(node.args[p] for p in ("year", "month", "day", "hour", "min", "sec")))
 
 
-def rewrite_add(node: exp.Expression) -> exp.Expression:
+def rewrite_add(node: exp.Expr) -> exp.Expr:
     """DATE + INT64 is days in BigQuery; DuckDB wants a 32-bit number there."""
     left, right = kind_of(node.this), kind_of(node.expression)
     if left == Kind.DATE and right == Kind.DATE:
@@ -202,7 +208,7 @@ def rewrite_add(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def rewrite_cast(node: exp.Expression) -> exp.Expression:
+def rewrite_cast(node: exp.Expr) -> exp.Expr:
     """CAST and SAFE_CAST, where the two engines read or write values differently."""
     if node.args.get("format") is not None:
         raise NotSupported("CAST with FORMAT.")
@@ -225,7 +231,7 @@ def rewrite_cast(node: exp.Expression) -> exp.Expression:
     return node
 
 
-TEMPORAL: dict[type[exp.Expression], Rewrite] = {
+TEMPORAL: dict[type[exp.Expr], Rewrite] = {
     exp.DateTrunc: _date_trunc,
     exp.TimestampTrunc: _trunc_to("TIMESTAMPTZ"),
     exp.DatetimeTrunc: _trunc_to("TIMESTAMP"),

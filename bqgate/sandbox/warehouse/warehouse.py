@@ -29,7 +29,7 @@ from bqgate.sandbox.warehouse.session import Session, open_session
 from bqgate.sandbox.warehouse.storage import Storage
 from bqgate.sandbox.warehouse.tables import Field, TableRef
 
-_PREPARERS: dict[type[exp.Expression], Callable[[Session, Any], Prepared]] = {
+_PREPARERS: dict[type[exp.Expr], Callable[[Session, Any], Prepared]] = {
     exp.Select: selecting.prepare_select,
     exp.Union: selecting.prepare_select,
     exp.Except: selecting.prepare_select,
@@ -205,10 +205,8 @@ class Warehouse:
         return open_session(self._catalog, self._storage, self._information_schema, ctx, dry_run=dry_run)
 
 
-def _prepare(session: Session, tree: exp.Expression) -> Prepared:
+def _prepare(session: Session, tree: exp.Expr) -> Prepared:
     prepare = _PREPARERS.get(type(tree))
     if prepare is None:
         raise NotSupported(f"{tree.key.upper()} statements.")
     return prepare(session, tree)
-
-
