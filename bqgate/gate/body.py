@@ -2,7 +2,7 @@
 
 Called by the dispatch, upload and batch steps for the calls that the gate must understand. Leaves plain Python values,
 or BodyTooLarge and MalformedRequest (reason parseError). Bound: BigQuery takes query requests of up to 10 MB
-(https://cloud.google.com/bigquery/quotas#query_jobs); 12 MB leave room for a client's spacing. A compressed body is
+(https://cloud.google.com/bigquery/quotas#query_jobs). A compressed body is
 counted unpacked, so that a few kilobytes cannot become gigabytes.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.wire.exchange import Body, Call, without
 
-BODY_BYTES_MAX = 12 * 1024 * 1024
+BODY_BYTES_MAX = 10 * 1024 * 1024
 _CHUNK_BYTES_MAX = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
 _BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
