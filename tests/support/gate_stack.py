@@ -66,7 +66,7 @@ class Stack:
                 balances = await self.fetch_balances(customer)
                 if not any(balance.held_nanos for balance in balances):
                     return balances
-                await asyncio.sleep(0.02)  # noqa: TID251 - waits for a condition with a deadline
+                await SystemClock().sleep(0.02)
 
 
 def settings_for(folder: Path, sandbox_url: str, document: Mapping[str, Any]) -> Settings:

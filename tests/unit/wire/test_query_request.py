@@ -168,7 +168,9 @@ def test_submitting_methods_know_their_names() -> None:
     assert parse_query("p", {"query": "x"}).method is Method.QUERY
 
 
-LEAF = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(1.5) | st.just([])
+LEAF: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(1.5) | st.just([])
+)
 NAMES = st.sampled_from(
     ["query", "configuration", "jobReference", "jobId", "dryRun", "dry_run", "labels", "maximumBytesBilled", "load"]
 )
