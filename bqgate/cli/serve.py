@@ -8,6 +8,7 @@ Ends by SIGTERM or SIGINT with status 0, by a store that does not open or a port
 import asyncio
 import multiprocessing
 import signal
+import sys
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,9 @@ from typing import Annotated
 import typer
 
 from bqgate.cli.loading import fail, load_or_exit
+from bqgate.clock import SystemClock
 from bqgate.domain.errors import LedgerUnavailable
+from bqgate.observe.logs import make_logger, route_stdlib
 from bqgate.settings import Settings
 
 
@@ -35,8 +38,11 @@ def serve(
 
 
 def run_worker(settings: Settings, *, reuse_port: bool = False) -> None:
-    """Serve in this process."""
+    """Serve in this process; what other libraries log takes the gate's road, redaction included."""
     from bqgate import app  # noqa: PLC0415 - the whole gate takes a second to import; check-config need not wait for it
+
+    clock, shown = SystemClock(), settings.observe
+    route_stdlib(make_logger(sys.stderr, clock, level=shown.level, log_format=shown.log_format))
 
     def announce(url: str) -> None:
         typer.echo(f"bqgate listens at {url} and forwards to {settings.upstream.url}")

@@ -39,6 +39,7 @@ def install(app: web.Application, journal: Journal) -> None:
         except Exception as error:  # noqa: BLE001 - the edge: a bug must end as BigQuery's internalError
             failure = error
             answer = _answer_for_bug(request, error, journal)
+        journal.count("refused_calls_total", reason=type(failure).__name__)
         if request.transport is None or request.transport.is_closing():
             journal.note("answer_cut_off", request_id=request[REQUEST_ID], error=type(failure).__name__)
             raise ConnectionResetError("the answer had begun") from failure

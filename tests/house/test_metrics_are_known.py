@@ -10,7 +10,7 @@ def said_in_code() -> dict[str, set[tuple[str, frozenset[str]]]]:
     """Metric names and labels in calls of the Journal, by its method."""
     found: dict[str, set[tuple[str, frozenset[str]]]] = {method: set() for method in _CALLS}
     for source in sources("bqgate"):
-        if source.name.startswith(("bqgate/sandbox/", "bqgate/observe/")):
+        if source.name.startswith("bqgate/sandbox/"):
             continue
         for node in ast.walk(source.tree):
             match node:

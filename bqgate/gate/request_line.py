@@ -1,0 +1,49 @@
+"""Write one line for each request: what was asked, what was answered, how long it took.
+
+Installed by app outside middleware.py, so that its errors are seen too. The path is told without its query string,
+which may hold a key or an upload's token; decision, cost and balance are those that the answer's headers show. The
+request id of a query is its hold's id, by which the ledger tells the rest. Probes and scrapes are left out.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from bqgate.ports import Clock, Journal
+
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_TOLD_HEADERS = (
+    ("request_id", "X-Bqgate-Request-Id"),
+    ("decision", "X-Bqgate-Decision"),
+    ("cost_usd", "X-Bqgate-Cost-Usd"),
+    ("balance_usd", "X-Bqgate-Balance-Usd"),
+    ("steps", "Server-Timing"),
+)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def install(app: web.Application, journal: Journal, clock: Clock) -> None:
+    """Put the line around an application; before anything else is installed."""
+
+    @web.middleware
+    async def noted(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.path in _PROBES:
+            return await handler(request)
+        started_s = clock.monotonic_s()
+        response: web.StreamResponse | None = None
+        try:
+            response = await handler(request)
+            return response
+        finally:
+            headers = response.headers if response is not None else {}
+            told = {field: headers[header] for field, header in _TOLD_HEADERS if headers.get(header)}
+            journal.note(
+                "request",
+                method=request.method,
+                path=request.rel_url.raw_path,
+                status=response.status if response is not None else "caller_gone",
+                duration_ms=round((clock.monotonic_s() - started_s) * 1000),
+                **told,
+            )
+
+    app.middlewares.append(noted)

@@ -1,0 +1,68 @@
+import asyncio
+
+import pytest
+from aiohttp import ServerDisconnectedError, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bqgate.gate import request_line
+from tests.support.gate_stand import ListJournal
+from tests.support.manual_clock import ManualClock
+
+
+async def _client(journal: ListJournal, clock: ManualClock) -> TestClient[web.Request, web.Application]:
+    async def answer(request: web.Request) -> web.Response:
+        clock.advance(0.25)
+        headers = {"X-Bqgate-Decision": "forward", "X-Bqgate-Cost-Usd": "0.10", "X-Bqgate-Request-Id": "hold-1"}
+        return web.Response(headers=headers)
+
+    async def hang(request: web.Request) -> web.Response:
+        raise asyncio.CancelledError
+
+    app = web.Application()
+    request_line.install(app, journal, clock)
+    app.add_routes([web.get("/projects/p/jobs", answer), web.get("/hang", hang), web.get("/metrics", answer)])
+    client = TestClient(TestServer(app))
+    await client.start_server()
+    return client
+
+
+async def test_a_request_is_one_line() -> None:
+    """Method, path without its query string, status, duration, and what the answer's headers say of the decision."""
+    journal, clock = ListJournal(), ManualClock()
+    client = await _client(journal, clock)
+    await client.get("/projects/p/jobs?key=secret")
+    await client.close()
+    assert journal.notes == [
+        (
+            "request",
+            {
+                "method": "GET",
+                "path": "/projects/p/jobs",
+                "status": 200,
+                "duration_ms": 250,
+                "request_id": "hold-1",
+                "decision": "forward",
+                "cost_usd": "0.10",
+            },
+        )
+    ]
+
+
+async def test_a_request_that_ends_without_an_answer_is_a_line_too() -> None:
+    """A caller that left is noted as such."""
+    journal, clock = ListJournal(), ManualClock()
+    client = await _client(journal, clock)
+    with pytest.raises(ServerDisconnectedError):
+        await client.get("/hang")
+    await client.close()
+    ((_, fields),) = journal.notes
+    assert fields["status"] == "caller_gone"
+
+
+async def test_probes_are_not_noted() -> None:
+    """A scrape every few seconds does not fill the log."""
+    journal, clock = ListJournal(), ManualClock()
+    client = await _client(journal, clock)
+    await client.get("/metrics")
+    await client.close()
+    assert journal.notes == []
