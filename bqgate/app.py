@@ -28,7 +28,7 @@ from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.clock import SystemClock
 from bqgate.domain.units import MS_PER_S
-from bqgate.gate import middleware
+from bqgate.gate import middleware, request_line
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.forward import Forwarder
@@ -39,6 +39,7 @@ from bqgate.ledger import SqlLedger
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.upstream import CountedUpstream
 from bqgate.ports import BudgetStore, Clock, Journal
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
@@ -78,7 +79,7 @@ class _Parts:
     metrics: Metrics
     ledger: SqlLedger
     budgets: BudgetStore
-    upstream: HttpUpstream
+    upstream: CountedUpstream
 
 
 @asynccontextmanager
@@ -116,12 +117,13 @@ async def open_gate(
         budgets = _open_budgets(settings, ledger, clock)
         stack.push_async_callback(budgets.close)
         background = _Background(clock, journal)
-        upstream = HttpUpstream(
+        client = HttpUpstream(
             settings.upstream.url,
             await _credentials(settings, clock, journal, background),
             connect_timeout_s=settings.upstream.connect_timeout_s,
             read_timeout_s=settings.upstream.read_timeout_s,
         )
+        upstream = CountedUpstream(client, journal)
         stack.push_async_callback(upstream.close)
         stack.push_async_callback(background.stop)
         parts = _Parts(settings, clock, journal, metrics, ledger, budgets, upstream)
@@ -204,9 +206,10 @@ async def _listen(parts: _Parts, background: "_Background", stack: AsyncExitStac
     parts.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: reconciler.oldest_open_hold_age_s)
     background.start("poller", poller.run)
     background.start("reconciler", reconciler.run)
-    stack.push_async_callback(_within, settling.drain, SHUTDOWN_S)
+    stack.push_async_callback(settling.drain, limit_s=SHUTDOWN_S)
 
     data_plane = web.Application()
+    request_line.install(data_plane, journal, clock)
     middleware.install(data_plane, journal)
     control_plane = data_plane
     if settings.server.control_port is not None:
@@ -268,15 +271,6 @@ async def _credentials(
             await own.renew()
             background.start("token", own.keep_fresh)
             return own
-
-
-async def _within(finish: Callable[[], Awaitable[None]], limit_s: float) -> None:
-    """Give something that limit of time to finish; the rest is found again at the next start."""
-    try:
-        async with asyncio.timeout(limit_s):
-            await finish()
-    except TimeoutError:
-        return
 
 
 class _Background:

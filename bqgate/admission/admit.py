@@ -2,7 +2,8 @@
 
 Called by the gate's handler with a parsed query and its principal; calls BigQuery (dry run), the BudgetStore and the
 Ledger through their ports. What leaves: Admitted, with an open hold that is recorded in the ledger and that the caller
-must end (forward and settle, or void); Refused, with nothing held and the refusal booked; or the ports' errors, with
+must end (forward and settle, or void); Refused, with nothing held and the refusal booked; CachedOnly, when a budget
+says no and the result is in BigQuery's cache, which costs nothing and needs no hold; or the ports' errors, with
 nothing held. Order that is safe to crash in: a hold without a record is an orphan that reconcile voids, a record
 without a forward is a hold whose job is never found, which it voids too.
 """
@@ -17,7 +18,7 @@ from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
 from bqgate.domain.entry import Entry, EntryKind
-from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused
+from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
@@ -26,7 +27,7 @@ from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer, Mode
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger
 from bqgate.wire.error_reply import reason_of
-from bqgate.wire.query_request import fingerprint
+from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
 
 # The label and the job id carry the hold's id, so it is lower case and short.
 JOB_ID_PREFIX = "bqgate_"
@@ -58,6 +59,13 @@ class Refused:
     bytes_at_most: int | None
     cap_bytes: int
     balances: tuple[Balance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedOnly:
+    """A budget said no, but BigQuery has the result in its cache: it may run bound to that, without a hold."""
+
+    decision_id: str
 
 
 class Admission:
@@ -104,8 +112,8 @@ class Admission:
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
-    ) -> Admitted | Refused:
-        """Steps 4 to 7: size, hold, decide, and record.
+    ) -> Admitted | Refused | CachedOnly:
+        """Steps 4 to 7: size, hold, decide, and record. What a budget refuses may still come from the cache.
 
         Raises:
             BudgetStoreUnavailable: the budgets cannot be asked.
@@ -119,8 +127,19 @@ class Admission:
             least = least_hold(request, estimate, prices=self._prices)
             outcome = await self._attempt(request, principal, customer, estimate, least)
         if isinstance(outcome, Refused):
+            if await self._is_cached(request, principal):
+                return CachedOnly(outcome.decision_id)
             await self._book_refusal(outcome, request, principal, customer)
         return outcome
+
+    async def _is_cached(self, request: QueryRequest, principal: Principal) -> bool:
+        """Whether a refused query can be answered from BigQuery's cache. No answer is no."""
+        if not may_be_served_from_cache(request):
+            return False
+        try:
+            return await self._estimator.is_cached(request, principal.credential)
+        except (UpstreamRefused, UpstreamUnavailable):
+            return False
 
     async def _attempt(
         self,

@@ -61,6 +61,18 @@ class Estimator:
             flight.add_done_callback(lambda done: self._land(key, done))
         return await asyncio.shield(flight)
 
+    async def is_cached(self, request: QueryRequest, credential: Credential) -> bool:
+        """A second look, with BigQuery's cache on: whether the result is there for nothing. Never kept.
+
+        Raises:
+            UpstreamRefused: BigQuery refuses the query or the caller.
+            UpstreamUnavailable: BigQuery does not answer.
+        """
+        async with self._places:
+            body = dry_run_body(request, use_query_cache=True)
+            estimate = await self._bigquery.dry_run(project_id=request.project_id, body=body, credential=credential)
+        return estimate.cache_hit
+
     async def _ask(self, key: str, request: QueryRequest, credential: Credential) -> Estimate:
         async with self._places:
             estimate = await self._bigquery.dry_run(

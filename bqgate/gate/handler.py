@@ -7,9 +7,10 @@ the ports' exceptions, for the middleware to answer.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, assert_never
 
-from bqgate.admission.admit import Admission, Admitted, Refused
+from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
 from bqgate.admission.waiting_room import Shed, WaitingRoom
 from bqgate.domain.decision import Throttle
 from bqgate.domain.job import Estimate, Method, QueryRequest
@@ -24,7 +25,14 @@ from bqgate.gate.routes import Route
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.ports import Clock, Journal, Upstream
 from bqgate.wire.exchange import Answer, Call
-from bqgate.wire.query_request import HOLD_LABEL, WORKLOAD_LABEL, forward_body, parse_insert, parse_query
+from bqgate.wire.query_request import (
+    HOLD_LABEL,
+    WORKLOAD_LABEL,
+    cached_only_body,
+    forward_body,
+    parse_insert,
+    parse_query,
+)
 
 WriteCall = Callable[[Mapping[str, Any]], Call]
 
@@ -83,6 +91,10 @@ class QueryHandler:
         match outcome:
             case Refused():
                 return self._refused(outcome, customer, watch)
+            case CachedOnly():
+                self._count("cached", "", customer)
+                answer = await self._pass(write_call(cached_only_body(request)), principal, "cached")
+                return _shown(answer, "cached", outcome.decision_id, 0, watch)
             case Admitted():
                 return await self._admitted(outcome, request, principal, customer, write_call, watch)
             case _:
@@ -90,7 +102,7 @@ class QueryHandler:
 
     async def _admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
-    ) -> Admitted | Refused:
+    ) -> Admitted | Refused | CachedOnly:
         """Admit to the end even when the caller leaves meanwhile, so that no hold is left half placed."""
         admitting = asyncio.ensure_future(self._admission.admit(request, principal, customer, estimate))
         try:
@@ -99,7 +111,7 @@ class QueryHandler:
             admitting.add_done_callback(lambda done: self._abandon(done, principal))
             raise
 
-    def _abandon(self, admitting: asyncio.Task[Admitted | Refused], principal: Principal) -> None:
+    def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], principal: Principal) -> None:
         if not admitting.cancelled() and admitting.exception() is None:
             outcome = admitting.result()
             if isinstance(outcome, Admitted):
@@ -140,14 +152,8 @@ class QueryHandler:
         )
         with watch.step("upstream"):
             answer = await self._forwarder.forward(write_call(body), admitted, request.method, principal)
-        shown = (
-            ("X-Bqgate-Decision", admitted.hold.decision),
-            ("X-Bqgate-Request-Id", admitted.hold.id),
-            ("X-Bqgate-Cost-Usd", format_usd(admitted.hold.amount_nanos)),
-            ("X-Bqgate-Balance-Usd", _balance(admitted)),
-            ("Server-Timing", watch.server_timing()),
-        )
-        return Answer(answer.status, (*answer.headers, *shown), answer.body)
+        answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))
+        return _shown(answer, admitted.hold.decision, admitted.hold.id, admitted.hold.amount_nanos, watch)
 
     def _leave(self, admitted: Admitted, principal: Principal) -> None:
         """Give up before anything was sent; an earlier attempt's hold is not ours to void."""
@@ -163,13 +169,7 @@ class QueryHandler:
             estimate_bytes=refused.bytes_at_most,
             cap_bytes=refused.cap_bytes,
         )
-        shown = (
-            ("X-Bqgate-Decision", "reject"),
-            ("X-Bqgate-Request-Id", refused.decision_id),
-            ("X-Bqgate-Cost-Usd", format_usd(refused.reject.amount_nanos)),
-            ("Server-Timing", watch.server_timing()),
-        )
-        return Answer(answer.status, (*answer.headers, *shown), answer.body)
+        return _shown(answer, "reject", refused.decision_id, refused.reject.amount_nanos, watch)
 
     async def _pass(self, call: Call, principal: Principal, kind: str) -> Answer:
         """What costs nothing: load, copy and extract jobs, the caller's own dry runs, customers that are off."""
@@ -184,6 +184,17 @@ def _read(route: Route, project_id: str, submission: Mapping[str, Any]) -> Query
     if route.method_id == "jobs.query":
         return parse_query(project_id, submission)
     return parse_insert(project_id, submission)
+
+
+def _shown(answer: Answer, decision: str, decision_id: str, cost_nanos: int, watch: Stopwatch) -> Answer:
+    """The answer with what the gate tells of itself."""
+    told = (
+        ("X-Bqgate-Decision", decision),
+        ("X-Bqgate-Request-Id", decision_id),
+        ("X-Bqgate-Cost-Usd", format_usd(cost_nanos)),
+        ("Server-Timing", watch.server_timing()),
+    )
+    return replace(answer, headers=(*answer.headers, *told))
 
 
 def _balance(admitted: Admitted) -> str:

@@ -36,10 +36,10 @@ class Settling:
             case _:
                 assert_never(verdict)
 
-    async def drain(self) -> None:
-        """Return when nothing is under way."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+    async def drain(self, *, limit_s: float | None = None) -> None:
+        """Return when nothing is under way, or after `limit_s` seconds."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=limit_s)
 
     def _start(self, ending: Coroutine[Any, Any, object]) -> None:
         task = asyncio.ensure_future(ending)

@@ -104,11 +104,11 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
     )
 
 
-def dry_run_body(request: QueryRequest) -> dict[str, Any]:
+def dry_run_body(request: QueryRequest, *, use_query_cache: bool = False) -> dict[str, Any]:
     """The Job that asks what this query would process, whichever method it came by.
 
-    The cache is off, so that the hold covers the query even when the cached result is gone by then; the caller's cap
-    is left out, so that the answer is a number and not a refusal.
+    The cache is off unless asked for, so that the hold covers the query even when the cached result is gone by then;
+    the caller's cap is left out, so that the answer is a number and not a refusal.
     """
     if request.method is Method.INSERT:
         configuration = dict(request.body["configuration"])
@@ -120,7 +120,7 @@ def dry_run_body(request: QueryRequest) -> dict[str, Any]:
         query = {name: request.body[name] for name in _QUERY_FIELDS if name in request.body}
     query.pop("maximumBytesBilled", None)
     query.pop("priority", None)
-    query["useQueryCache"] = False
+    query["useQueryCache"] = use_query_cache
     configuration |= {"query": query, "dryRun": True}
     for name in ("jobTimeoutMs", "labels"):
         configuration.pop(name, None)
@@ -168,6 +168,23 @@ def forward_body(
     reference = dict(body.get("jobReference") or {})
     reference |= {"projectId": request.project_id, "jobId": request.job_id or job_id}
     return body | {"jobReference": reference, "configuration": configuration | {"query": query, "labels": merged}}
+
+
+def may_be_served_from_cache(request: QueryRequest) -> bool:
+    """Whether "only if cached" can be said of this query: jobs.insert, the cache wanted, no destination table.
+
+    Source: https://cloud.google.com/bigquery/docs/cached-results (createDisposition CREATE_NEVER).
+    """
+    if request.method is not Method.INSERT or not request.use_query_cache:
+        return False
+    return request.body["configuration"]["query"].get("destinationTable") is None
+
+
+def cached_only_body(request: QueryRequest) -> dict[str, Any]:
+    """The caller's request, bound to the cache: without a result there the job fails with notFound, free."""
+    configuration = request.body["configuration"]
+    query = configuration["query"] | {"createDisposition": "CREATE_NEVER", "useQueryCache": True}
+    return {**request.body, "configuration": configuration | {"query": query}}
 
 
 def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, Any]:

@@ -151,3 +151,16 @@ async def test_an_unknown_customer_has_the_default_tiers_budget(stack: Stack, se
     """A project that nobody listed is its own customer, with limits."""
     assert (await post(session, stack, by_query(TEN_GIB), project="stranger"))[0] == 200
     assert (await post(session, stack, by_query(TEN_GIB), project="stranger"))[0] == 403
+
+
+async def test_a_used_up_budget_still_serves_cached_results(stack: Stack, session: aiohttp.ClientSession) -> None:
+    """What BigQuery has in its cache costs nothing: the same query again is answered, another one is refused."""
+    assert (await post(session, stack, by_insert(TEN_GIB)))[0] == 200
+    await stack.fetch_settled("acme")
+    status, job, headers = await post(session, stack, by_insert(TEN_GIB))
+    assert (200, "cached") == (status, headers["X-Bqgate-Decision"])
+    url = f"{stack.url}/bigquery/v2/projects/acme/jobs/{job['jobReference']['jobId']}"
+    async with session.get(url) as answer:
+        assert (await answer.json())["statistics"]["query"]["cacheHit"] is True
+    assert (await post(session, stack, by_insert(TEN_GIB, useQueryCache=False)))[0] == 403
+    assert [100_000_000] * 2 == [one.used_nanos for one in await stack.fetch_settled("acme")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bqgate.admission.admit import Admission, Admitted, Refused
+from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
 from bqgate.admission.estimate import EstimateCaching, Estimator
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.admission.slots import SlotBook
@@ -95,7 +95,7 @@ class Scene:
 
     async def submit(
         self, admission: Admission, request: QueryRequest, customer: Customer = ACME
-    ) -> Admitted | Refused:
+    ) -> Admitted | Refused | CachedOnly:
         estimate = await admission.estimate(request, ANN)
         return await admission.admit(request, ANN, customer, estimate)
 
@@ -174,6 +174,7 @@ async def test_an_unknown_estimate_follows_the_policy(
     """A script is capped, let run uncapped under the same hold, or refused."""
     scene.bigquery.says = Estimate(0, "SCRIPT", 0, unknown_because="script")
     outcome = await scene.submit(scene.admission(HoldRules(unknown=policy)), insert())
+    assert not isinstance(outcome, CachedOnly)
     if isinstance(outcome, Refused):
         assert cap_bytes == "refused"
         assert outcome.reject.reason is RejectReason.UNKNOWN_ESTIMATE
