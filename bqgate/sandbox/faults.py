@@ -112,8 +112,9 @@ def fault_of(body: Mapping[str, Any]) -> Fault:
         raise ApiError(400, "invalid", f"Unknown keys of a fault: {', '.join(sorted(unknown))}")
     if body.get("kind", "error") not in get_args(Kind):
         raise ApiError(400, "invalid", f"kind is one of {', '.join(get_args(Kind))}")
-    for name, types in {"status": int, "delay_s": (int, float), "rate": (int, float), "path": str}.items():
-        if name in body and not isinstance(body[name], types):
+    types = {"status": (int,), "delay_s": (int, float), "rate": (int, float), "path": (str,), "method": (str,)}
+    for name, allowed in types.items():
+        if name in body and not isinstance(body[name], allowed):
             raise ApiError(400, "invalid", f"Wrong type of {name}")
     try:
         re.compile(body.get("path", ""))

@@ -58,7 +58,7 @@ def start(
 
 
 def _options(part: Mapping[str, Any]) -> LoadOptions:
-    given = {
+    given: dict[str, Any] = {
         "source_format": part.get("sourceFormat"),
         "schema": fields_of(part["schema"].get("fields", [])) if "schema" in part else None,
         "autodetect": part.get("autodetect"),

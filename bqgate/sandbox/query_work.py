@@ -140,9 +140,9 @@ class QueryWork:
         cap = self._query.get("maximumBytesBilled") or None
         if cap is not None and plan.bytes_billed_if_run > cap:
             raise BytesBilledLimitExceeded(cap, plan.bytes_billed_if_run)
-        budget = self._query.get("scriptOptions", {}).get("statementByteBudget") or None
-        for statement in plan.statements if budget else ():
-            if statement.bytes_billed_if_run > budget:
+        budget: int = self._query.get("scriptOptions", {}).get("statementByteBudget") or 0
+        for statement in plan.statements:
+            if budget and statement.bytes_billed_if_run > budget:
                 raise BytesBilledLimitExceeded(budget, statement.bytes_billed_if_run)
 
     def run(self, job: Job) -> Result:  # noqa: ARG002 - the shape of every Work

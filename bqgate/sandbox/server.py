@@ -70,12 +70,24 @@ class Sandbox:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, settings: SandboxSettings | None = None, *, clock: Clock | None = None
+        cls,
+        settings: SandboxSettings | None = None,
+        *,
+        clock: Clock | None = None,
+        warehouse: Warehouse | None = None,
     ) -> AsyncIterator[Sandbox]:
-        """Serve until the block ends; `clock` is one that the caller wants to move."""
+        """Serve until the block ends.
+
+        Args:
+            settings: None: as they come.
+            clock: One that the caller wants to move; None: a running one.
+            warehouse: One that the caller keeps and closes; None: a new one with what the settings say.
+        """
         settings = settings or SandboxSettings()
         clock = clock or Clock()
-        warehouse = await asyncio.to_thread(_open_warehouse, settings, clock)
+        own = None if warehouse else await asyncio.to_thread(_open_warehouse, settings, clock)
+        warehouse = warehouse or own
+        assert warehouse is not None
         with (
             tempfile.TemporaryDirectory(prefix="bqgate-sandbox-") as folder,
             ThreadPoolExecutor(settings.worker_threads, thread_name_prefix="sandbox") as pool,
@@ -103,7 +115,8 @@ class Sandbox:
                 await runner.close()
                 await web_runner.cleanup()
                 await asyncio.to_thread(pool.shutdown)
-                await asyncio.to_thread(warehouse.close)
+                if own:
+                    await asyncio.to_thread(own.close)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, whatever it is."""

@@ -20,6 +20,7 @@ from google.cloud import bigquery
 from bqgate.sandbox.clock import Clock
 from bqgate.sandbox.server import Sandbox
 from bqgate.sandbox.settings import SandboxSettings
+from bqgate.sandbox.warehouse import Warehouse
 
 FLIGHTS = "SELECT carrier, COUNT(*) AS n FROM nycflights13.flights GROUP BY carrier ORDER BY carrier"
 
@@ -83,9 +84,26 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def one_warehouse() -> Iterator[Warehouse]:
+    """A warehouse for all tests, since reading the example data takes a while."""
+    opened = Warehouse()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-async def sandbox(settings: SandboxSettings, clock: Clock) -> AsyncIterator[Sandbox]:
-    async with Sandbox.start(settings, clock=clock) as running:
+def warehouse(one_warehouse: Warehouse) -> Iterator[Warehouse]:
+    """The warehouse, clean of what a test made in project p."""
+    yield one_warehouse
+    for dataset in one_warehouse.list_datasets("p"):
+        if dataset.dataset != "nycflights13":
+            one_warehouse.delete_dataset("p", dataset.dataset, delete_contents=True)
+
+
+@pytest.fixture
+async def sandbox(settings: SandboxSettings, clock: Clock, warehouse: Warehouse) -> AsyncIterator[Sandbox]:
+    async with Sandbox.start(settings, clock=clock, warehouse=warehouse) as running:
         yield running
 
 
@@ -101,10 +119,13 @@ def frozen_clock() -> Clock:
 
 
 @pytest.fixture
-async def slow_api(settings: SandboxSettings, frozen_clock: Clock) -> AsyncIterator[Api]:
+async def slow_api(settings: SandboxSettings, frozen_clock: Clock, warehouse: Warehouse) -> AsyncIterator[Api]:
     """Calls to a sandbox whose jobs take their natural time, by a clock that only the test moves."""
     slow = SandboxSettings(time_scale=1.0, users=settings.users)
-    async with Sandbox.start(slow, clock=frozen_clock) as running, aiohttp.ClientSession() as session:
+    async with (
+        Sandbox.start(slow, clock=frozen_clock, warehouse=warehouse) as running,
+        aiohttp.ClientSession() as session,
+    ):
         yield Api(session, running)
 
 
@@ -144,7 +165,10 @@ def threaded() -> Iterator[Sandbox]:
 def client(threaded: Sandbox) -> Iterator[bigquery.Client]:
     """Google's own client, pointed at the sandbox."""
     with bigquery.Client(
-        "acme", AnonymousCredentials(), client_options={"api_endpoint": threaded.url}, location="US"
+        "acme",
+        AnonymousCredentials(),  # type: ignore[no-untyped-call]  # Google gives it no types
+        client_options={"api_endpoint": threaded.url},
+        location="US",
     ) as made:
         yield made
     threaded.faults.clear()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from email import message_from_string
 from typing import Any
 
 import pytest
@@ -25,15 +24,11 @@ def call(verb: str, path: str, body: Any = None) -> str:
 
 def parts_of(answer: Any) -> list[tuple[int, Any, str]]:
     """Take a batch answer apart: status, JSON, Content-ID of each."""
-    message = message_from_string(f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n{answer.body}")
+    boundary = answer.headers["Content-Type"].partition("boundary=")[2]
     found = []
-    for each in message.get_payload():
-        head, _, body = (
-            each.get_payload().partition("\r\n\r\n")
-            if "\r\n\r\n" in each.get_payload()
-            else each.get_payload().partition("\n\n")
-        )
-        found.append((int(head.split()[1]), json.loads(body) if body.strip() else None, each.get("Content-ID", "")))
+    for text in answer.body.split(f"--{boundary}")[1:-1]:
+        outer, head, body = text.strip().split("\r\n\r\n", 2)
+        found.append((int(head.split()[1]), json.loads(body), outer.partition("Content-ID: ")[2]))
     return found
 
 

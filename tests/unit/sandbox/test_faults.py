@@ -41,7 +41,7 @@ def test_rate_is_repeatable() -> None:
         (Fault(dry_run=False), False),
     ],
 )
-def test_fault_strikes_what_it_names(fault: Fault, strikes: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_fault_strikes_what_it_names(fault: Fault, strikes: bool) -> None:
     """Method, verb, path and dry run narrow a fault."""
     assert fault.strikes("jobs.insert", "POST", "/projects/p/jobs", is_dry_run=True) is strikes
 

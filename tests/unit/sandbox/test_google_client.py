@@ -59,7 +59,7 @@ def test_dry_run_tells_the_bytes_and_runs_nothing(client: bigquery.Client, fligh
     job = client.query(flights, job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False))
     assert job.state == "DONE"
     assert job.total_bytes_processed > 0
-    assert [field.name for field in job.schema] == ["carrier", "n"]
+    assert [field.name for field in job.schema or []] == ["carrier", "n"]
     assert len(list(client.list_jobs(all_users=True))) == before
 
 

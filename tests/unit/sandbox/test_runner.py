@@ -37,7 +37,7 @@ async def test_job_takes_its_time(slow_api: Any, flights: str) -> None:
 
 
 async def test_long_poll_ends_with_the_job(slow_api: Any, flights: str) -> None:
-    """getQueryResults waits and answers when the job is done, not at its timeout."""
+    """A getQueryResults waits and answers when the job is done, not at its timeout."""
     await slow_api.insert(flights, "a", useQueryCache=False)
     slow_api.sandbox.clock.advance(0.05)
     await until(slow_api, "a", "RUNNING")
@@ -72,7 +72,7 @@ async def test_cancelled_running_job_is_billed(slow_api: Any, flights: str) -> N
 
 
 async def test_job_timeout_stops_the_job(slow_api: Any, flights: str) -> None:
-    """jobTimeoutMs ends a job that takes longer."""
+    """A jobTimeoutMs ends a job that takes longer."""
     await slow_api.insert(flights, "a", useQueryCache=False, job={"jobTimeoutMs": "1"})
     slow_api.sandbox.clock.advance(0.05)
     await until(slow_api, "a", "RUNNING")
@@ -117,9 +117,11 @@ async def test_reservation_is_said_unless_overridden(flights: str) -> None:
 async def test_closing_with_jobs_under_way_ends(flights: str) -> None:
     """A sandbox with a running job closes at once."""
     clock = Clock(frozen_at=datetime(2026, 11, 24, tzinfo=UTC))
-    async with asyncio.timeout(20):
-        async with Sandbox.start(SandboxSettings(time_scale=1), clock=clock) as sandbox:
-            async with aiohttp.ClientSession() as session:
-                body = {"configuration": {"query": {"query": flights, "useLegacySql": False}}}
-                async with session.post(f"{sandbox.url}/projects/p/jobs", json=body) as response:
-                    assert response.status == 200
+    body = {"configuration": {"query": {"query": flights, "useLegacySql": False}}}
+    async with (
+        asyncio.timeout(20),
+        Sandbox.start(SandboxSettings(time_scale=1), clock=clock) as sandbox,
+        aiohttp.ClientSession() as session,
+        session.post(f"{sandbox.url}/projects/p/jobs", json=body) as response,
+    ):
+        assert response.status == 200

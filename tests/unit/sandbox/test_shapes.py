@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -55,7 +56,5 @@ def test_wrong_type_names_the_field(body: dict[str, Any], field: str) -> None:
 def test_whatever_comes_is_taken_or_refused(body: dict[str, Any]) -> None:
     """No body makes the check fail in another way than with an ApiError."""
     for shape in (shapes.QUERY_REQUEST, shapes.JOB, shapes.TABLE, shapes.INSERT_ALL):
-        try:
-            shapes.checked(body, shape)
-        except ApiError as refusal:
-            assert refusal.status == 400
+        with contextlib.suppress(ApiError):
+            assert isinstance(shapes.checked(body, shape), dict)
