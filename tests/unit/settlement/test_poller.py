@@ -106,6 +106,21 @@ async def test_an_absent_job_is_void_only_after_a_while(stand: Stand, gate: Gate
     assert usd(await stand.balance(gate)) == (0, 0)
 
 
+@pytest.mark.parametrize(("looks", "between_s", "is_void"), [(10, 1, False), (2, 90, False), (3, 30, True)])
+async def test_an_old_hold_is_void_only_after_looks_over_a_while(
+    stand: Stand, gate: Gate, looks: int, between_s: int, *, is_void: bool
+) -> None:
+    """After a restart a hold may be old at the first look: neither many looks at once nor few over long will do."""
+    hold = await stand.place(gate, stand.make_hold())
+    stand.clock.advance(3600)
+    gate.poller.watch(hold, None)
+    await gate.look_at_all()
+    for _ in range(looks - 1):
+        stand.clock.advance(between_s)
+        await gate.look_at_all()
+    assert (await stand.ledger.fetch_open_holds() == ()) is is_void
+
+
 async def test_a_job_that_appears_late_is_booked(stand: Stand, gate: Gate) -> None:
     """A minute of absence is forgotten when it is there."""
     hold = await stand.place(gate, stand.make_hold())
