@@ -79,24 +79,30 @@ async def test_a_hold_that_ends_while_the_ledger_is_read_counts_once(scene: Scen
         assert await store.fetch_hold_ids("acme") == {}
 
 
-async def test_a_hold_that_ends_after_the_ledger_was_read_counts_once(scene: Scene) -> None:
-    """Booked and captured between the last reading and the filling: the cost that the reading lacks is added."""
+@pytest.mark.parametrize("is_seen", [True, False], ids=["just before the last reading", "just after it"])
+async def test_a_hold_that_ends_around_the_last_reading_counts_once(scene: Scene, *, is_seen: bool) -> None:
+    """Booked and captured after the spend was read: it is read again, or the cost that it lacks is added."""
     windows = windows_of()
     hold = hold_on(windows, "3")
     await scene.run(hold, windows)
     async with scene.wiped() as store:
-        fetch_open_holds, answers = scene.book.fetch_open_holds, 0
+        fetch_open_holds, reading = scene.book.fetch_open_holds, 0
 
-        async def settle_after_the_second_answer(customer: str | None = None) -> tuple[Hold, ...]:
-            nonlocal answers
-            answers += 1
+        async def settle() -> None:
+            scene.book.book(hold, parse_usd("2"))
+            assert not await store.capture(hold, parse_usd("2"))
+
+        async def settle_around_the_second_answer(customer: str | None = None) -> tuple[Hold, ...]:
+            nonlocal reading
+            reading += 1
+            if reading == 2 and is_seen:
+                await settle()
             holds = await fetch_open_holds(customer)
-            if answers == 2:
-                scene.book.book(hold, parse_usd("2"))
-                assert not await store.capture(hold, parse_usd("2"))
+            if reading == 2 and not is_seen:
+                await settle()
             return holds
 
-        scene.book.fetch_open_holds = settle_after_the_second_answer  # type: ignore[method-assign]  # a moment between
+        scene.book.fetch_open_holds = settle_around_the_second_answer  # type: ignore[method-assign]  # to choose the moment
         assert stands(await store.fetch_balances(windows)) == [usd("2", "0")] * 2
         assert await store.fetch_hold_ids("acme") == {}
 
