@@ -21,7 +21,7 @@ from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, is_null_type, quote, standard_type
-from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid, Stopped
 from bqgate.sandbox.warehouse.lowering import lower
 from bqgate.sandbox.warehouse.names import Sources
 from bqgate.sandbox.warehouse.parsing import DIALECT, position
@@ -82,6 +82,8 @@ def compile_query(
     with_rowid: bool = False,
 ) -> Compiled:
     """Resolve, lower and bind a query whose tables are already named as stored."""
+    if tree.find(exp.Pivot) is not None:
+        raise NotSupported("PIVOT and UNPIVOT.")
     names = _output_names(tree)
     qualified = qualify(tree, sources, with_rowid=with_rowid)
     assert isinstance(qualified, exp.Query)
@@ -122,6 +124,8 @@ def bind(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation
 def translate_error(error: duckdb.Error) -> Exception:
     """Return the refusal that one of DuckDB's errors amounts to."""
     text = str(error)
+    if isinstance(error, duckdb.InterruptException):
+        return Stopped("Job execution was cancelled: User requested cancellation")
     if (found := re.search(r'column "([^"]+)" must appear in the GROUP BY', text)) is not None:
         name = found.group(1)
         return QueryInvalid(f"SELECT list expression references column {name} which is neither grouped nor aggregated")

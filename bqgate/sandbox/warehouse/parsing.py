@@ -86,10 +86,21 @@ def _is_block_end(part: Sequence[Token]) -> bool:
     return len(part) == 1 and part[0].text.upper() == "END"
 
 
+_STATEMENT_WORDS = frozenset(
+    {
+        *("SELECT", "WITH", "(", "FROM", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "DROP", "ALTER"),
+        *("DECLARE", "SET", "EXPORT", "LOAD", "GRANT", "REVOKE", "ASSERT", "EXPLAIN", "UNDROP", "ANALYZE"),
+    }
+)
+
+
 def _parse_one(dialect: sqlglot.Dialect, part: list[Token], text: str) -> Statement:
     word = part[0].text.upper()
     if word in _BLOCK_WORDS:
         raise NotSupported(f"{word} in scripts.")
+    if word not in _STATEMENT_WORDS:
+        column = part[0].col - (part[0].end - part[0].start)
+        raise QueryInvalid(f'Syntax error: Unexpected identifier "{part[0].text}" at [{part[0].line}:{column}]')
     try:
         trees = dialect.parser().parse(part, text)
     except ParseError as error:

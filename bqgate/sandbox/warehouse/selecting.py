@@ -13,7 +13,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.compiling import Compiled, translate_error
-from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, QueryInvalid, Stopped
+from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, QueryInvalid
 from bqgate.sandbox.warehouse.prepared import Outcome, Prepared
 from bqgate.sandbox.warehouse.rows import ArrowRows, refuse_null_elements
 from bqgate.sandbox.warehouse.session import Session
@@ -42,8 +42,6 @@ def fetch(cursor: duckdb.DuckDBPyConnection, compiled: Compiled) -> pa.Table:
     """Run a compiled query and return its rows."""
     try:
         return cursor.sql(compiled.sql).to_arrow_table()
-    except duckdb.InterruptException as error:
-        raise Stopped("Job execution was cancelled: User requested cancellation") from error
     except duckdb.CatalogException as error:
         raise NotFound("Not found: a table of the query is gone") from error
     except duckdb.Error as error:
