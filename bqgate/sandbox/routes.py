@@ -92,7 +92,7 @@ def parsed(body: bytes) -> Any:
         return {}
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, "parseError", f"Parse Error: {error}") from error
     if not isinstance(value, dict):
         raise ApiError(400, "parseError", "Parse Error: the body is not a JSON object")
@@ -157,6 +157,8 @@ class Router:
             return error_reply(from_warehouse(error))
         except ApiError as error:
             return error_reply(error)
+        except RecursionError:
+            return error_reply(ApiError(400, "invalid", "The request body is nested too deeply"))
 
     async def _answer(self, incoming: Incoming, found: tuple[ApiMethod, dict[str, str]] | None) -> Reply:
         if found is None:

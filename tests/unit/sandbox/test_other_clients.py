@@ -7,20 +7,27 @@ from typing import Any
 import pandas_gbq
 import pytest
 import sqlalchemy
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+
+from bqgate.sandbox.server import Sandbox
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::PendingDeprecationWarning", "ignore::UserWarning")
-def test_pandas_gbq_reads_and_writes(client: bigquery.Client, flights: str) -> None:
-    """`read_gbq` and `to_gbq` work with a client that points at the sandbox."""
-    frame = pandas_gbq.read_gbq(
-        flights, project_id="acme", bigquery_client=client, use_bqstorage_api=False, progress_bar_type=None
-    )
+def test_pandas_gbq_reads_and_writes(
+    client: bigquery.Client, threaded: Sandbox, flights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`read_gbq` and `to_gbq` find the sandbox through the environment, and a frame makes the round trip."""
+    # A client that is handed over is not used for all calls of `to_gbq`; the variable is.
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", threaded.url)
+    options: dict[str, Any] = {
+        "project_id": "acme",
+        "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]  # Google gives it no types
+    }
+    frame = pandas_gbq.read_gbq(flights, use_bqstorage_api=False, progress_bar_type=None, **options)
     assert int(frame["n"].sum()) == 336_776
     client.create_dataset("acme.frames", exists_ok=True)
-    pandas_gbq.to_gbq(
-        frame, "frames.carriers", project_id="acme", bigquery_client=client, if_exists="replace", progress_bar=False
-    )
+    pandas_gbq.to_gbq(frame, "frames.carriers", if_exists="replace", progress_bar=False, **options)
     assert client.get_table("acme.frames.carriers").num_rows == 16
 
 
@@ -32,7 +39,7 @@ def test_sqlalchemy_reads_tables_and_rows(client: bigquery.Client) -> None:
     try:
         with engine.connect() as connection:
             inspector = sqlalchemy.inspect(connection)
-            assert "flights" in inspector.get_table_names(schema="nycflights13")
+            assert "nycflights13.flights" in inspector.get_table_names(schema="nycflights13")
             flights = sqlalchemy.Table("flights", sqlalchemy.MetaData(), schema="nycflights13", autoload_with=engine)
             count = sqlalchemy.select(sqlalchemy.func.count()).where(flights.c.carrier == "AA")
             assert connection.execute(count).scalar() == 32_729

@@ -79,11 +79,18 @@ async def test_pretty_print_and_content_type(api: Any) -> None:
         assert plain.headers["Content-Type"] == "application/json; charset=UTF-8"
 
 
-@pytest.mark.parametrize("body", [b"{broken", b"[]", b'"text"', b"\xff\xfe", b"{" * 3000])
+@pytest.mark.parametrize("body", [b"{broken", b"[]", b'"text"', b"\xff\xfe", b"{" * 3000, b"[" * 200_000])
 async def test_body_that_is_no_json_object_is_a_parse_error(api: Any, body: bytes) -> None:
     """400 `parseError` in BigQuery's form."""
     answer = await api("POST", "queries", data=body)
     assert (answer.status, answer.reason) == (400, "parseError")
+
+
+async def test_deeply_nested_body_is_refused(api: Any) -> None:
+    """A schema nested beyond all reason is a 400, not a crash."""
+    field = '{"name":"x","type":"RECORD","fields":[' * 400 + "]}" * 400
+    body = f'{{"tableReference":{{"tableId":"t"}},"schema":{{"fields":[{field}]}}}}'
+    assert (await api("POST", "datasets/d/tables", data=body.encode())).status == 400
 
 
 async def test_fields_trims_the_answer_but_not_errors(api: Any) -> None:
