@@ -7,6 +7,7 @@ Ends by SIGTERM or SIGINT with status 0, by a store that does not open or a port
 
 import asyncio
 import multiprocessing
+import os
 import signal
 import sys
 from multiprocessing.connection import wait
@@ -20,7 +21,7 @@ from bqgate.cli.loading import fail, load_or_exit
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.observe.logs import make_logger, route_stdlib
-from bqgate.settings import Settings
+from bqgate.settings import Settings, load_settings
 
 
 def serve(
@@ -82,4 +83,4 @@ def run_workers(config: Path | None, count: int) -> None:
 
 
 def _work(config: Path | None) -> None:
-    run_worker(load_or_exit(config), reuse_port=True)
+    run_worker(load_settings(config, os.environ), reuse_port=True)  # the parent has reported faults and warnings

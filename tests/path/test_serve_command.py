@@ -1,0 +1,117 @@
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+BQGATE = Path(sysconfig.get_path("scripts")) / "bqgate"
+ENDS_WITHIN_S = 30
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+@contextmanager
+def serving(folder: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A `bqgate serve` in a folder of its own, killed at the end if it has not ended."""
+    settings = {"BQGATE_UPSTREAM__URL": "http://127.0.0.1:9", "BQGATE_UPSTREAM__CREDENTIALS": "anonymous"}
+    gate = subprocess.Popen(
+        [BQGATE, "serve"],
+        cwd=folder,
+        env={**os.environ, **settings, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield gate
+    finally:
+        if gate.poll() is None:
+            os.killpg(gate.pid, signal.SIGKILL)
+        gate.communicate()
+
+
+def url_said_by(gate: subprocess.Popen[str]) -> str:
+    """Where the gate says that it listens."""
+    assert gate.stdout is not None
+    line = gate.stdout.readline()
+    assert line.startswith("bqgate listens at http://127.0.0.1:"), line
+    return line.split()[3]
+
+
+def status_of(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        status: int = answer.status
+    return status
+
+
+def test_serve_says_where_and_ends_in_order(tmp_path: Path) -> None:
+    """One process takes a free port, answers, and ends with status 0 when it is told to stop."""
+    with serving(tmp_path, BQGATE_SERVER__PORT="0") as gate:
+        assert status_of(f"{url_said_by(gate)}/healthz") == 200
+        gate.terminate()
+        assert gate.wait(ENDS_WITHIN_S) == 0
+
+
+def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
+    """Status 1 and the address, no traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with serving(tmp_path, BQGATE_SERVER__PORT=str(port)) as gate:
+            _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
+    assert gate.returncode == 1
+    assert f"cannot listen at 127.0.0.1:{port}" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_ledger_that_does_not_open_is_a_sentence(tmp_path: Path) -> None:
+    """Status 1 and the URL without its password."""
+    url = "postgresql://gate:hunter2@127.0.0.1:9/bqgate"
+    with serving(tmp_path, BQGATE_SERVER__PORT="0", BQGATE_LEDGER__URL=url) as gate:
+        _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
+    assert gate.returncode == 1
+    assert "postgresql://gate:*****@127.0.0.1:9/bqgate" in errors
+    assert "hunter2" not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_workers_share_a_port_and_end_together(tmp_path: Path, redis_url: str) -> None:
+    """Two workers answer on one port; told to stop, all end with status 0."""
+    port = str(free_port())
+    with serving(tmp_path, BQGATE_SERVER__PORT=port, BQGATE_SERVER__WORKERS="2", BQGATE_BUDGETS__URL=redis_url) as gate:
+        assert {url_said_by(gate), url_said_by(gate)} == {f"http://127.0.0.1:{port}"}
+        assert {status_of(f"http://127.0.0.1:{port}/readyz") for _ in range(20)} == {200}
+        gate.terminate()
+        assert gate.wait(ENDS_WITHIN_S) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_a_worker_that_dies_ends_the_gate(tmp_path: Path, redis_url: str) -> None:
+    """Half a gate is not left running: whoever supervises it sees status 1."""
+    port = str(free_port())
+    with serving(tmp_path, BQGATE_SERVER__PORT=port, BQGATE_SERVER__WORKERS="2", BQGATE_BUDGETS__URL=redis_url) as gate:
+        url_said_by(gate)
+        url_said_by(gate)
+        children = Path(f"/proc/{gate.pid}/task/{gate.pid}/children").read_text(encoding="ascii").split()
+        workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
+    assert gate.returncode == 1
+    assert "a worker ended by itself" in errors
