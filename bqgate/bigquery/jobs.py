@@ -106,7 +106,8 @@ class GoogleBigQuery:
         answer = await self._upstream.exchange(
             call, credential=credential or Credential(), read_timeout_s=self._timeout_s
         )
-        is_refusal = 400 <= answer.status < 500
+        # 501 notImplemented is an answer, not an outage: asking again would bring the same.
+        is_refusal = 400 <= answer.status < 500 or answer.status == 501
         body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)
         if is_refusal:
             raise UpstreamRefused(answer.status, body, answer.header("content-type") or "application/json")

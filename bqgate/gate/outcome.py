@@ -8,7 +8,8 @@ Called by forward when an answer has passed (or broken off). The rules, with the
     jobs.query   2xx        complete with its bytes and slots: that is the usage; else the job is asked after
                  4xx        the query failed, which is free, unless it was a script (earlier statements stay billed) or
                             was stopped (a cancelled job may be billed): then the job is asked after
-    either       5xx, cut   whether a job exists is unknown: the job is asked after
+    either       501        BigQuery cannot do that, and did not: as 4xx
+                 5xx, cut   whether a job exists is unknown: the job is asked after
 
 Source: https://cloud.google.com/bigquery/docs/error-messages (look a job up before retrying a 5xx).
 """
@@ -67,7 +68,8 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay:
     """
     if 200 <= seen.status < 300:
         return _judge_success(seen, method=method, hold=hold, model=model)
-    if not 400 <= seen.status < 500 or is_replay:
+    is_refusal = 400 <= seen.status < 500 or seen.status == 501
+    if not is_refusal or is_replay:
         return AskLater(hold.job)
     if method is Method.INSERT:
         return AskLater(hold.job) if seen.status == 409 else NothingRan()

@@ -79,6 +79,7 @@ def test_a_taken_job_id_may_be_our_own_job() -> None:
     """409 is asked after; any other refusal of jobs.insert made no job."""
     assert verdict(Seen(409, error("duplicate"), is_whole=True)) == AskLater(JOB)
     assert verdict(Seen(403, error("accessDenied"), is_whole=True)) == NothingRan()
+    assert verdict(Seen(501, error("notImplemented"), is_whole=True)) == NothingRan()
 
 
 def test_a_repeat_never_voids_the_first_attempts_hold() -> None:
