@@ -84,7 +84,7 @@ def _create_table(session: Session, tree: exp.Create, properties: list[exp.Expr]
     declared = tuple(_column(column) for column in columns if isinstance(column, exp.ColumnDef))
     if len(declared) != len(columns):
         raise NotSupported("table constraints.")
-    options = _options(session, properties)
+    options = options_of(session, properties)
     if tree.expression is None:
         if not declared:
             raise QueryInvalid("CREATE TABLE requires a column list or a query")
@@ -153,7 +153,8 @@ def _partitioning(by: exp.Expr, names: dict[str, Field]) -> TimePartitioning:
     return TimePartitioning(names[column.name.lower()].name, cast("Granularity", granularity))
 
 
-def _options(session: Session, properties: list[exp.Expr]) -> dict[str, object]:
+def options_of(session: Session, properties: list[exp.Expr]) -> dict[str, object]:
+    """Return the options that are kept, by name; the others are passed over."""
     found: dict[str, object] = {}
     for item in properties:
         name = item.name.lower() if isinstance(item, exp.Property) else ""

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from bqgate.sandbox.warehouse import billing, changing, defining, merging, scripts, selecting
+from bqgate.sandbox.warehouse import altering, billing, changing, defining, merging, scripts, selecting
 from bqgate.sandbox.warehouse.catalog import Catalog
 from bqgate.sandbox.warehouse.errors import BytesBilledLimitExceeded, NotSupported, QueryInvalid, Stopped
 from bqgate.sandbox.warehouse.information_schema import InformationSchema, JobRows
@@ -42,6 +42,7 @@ _PREPARERS: dict[type[exp.Expr], Callable[[Session, Any], Prepared]] = {
     exp.Merge: merging.prepare_merge,
     exp.Create: defining.prepare_create,
     exp.Drop: defining.prepare_drop,
+    exp.Alter: altering.prepare_alter,
 }
 
 
