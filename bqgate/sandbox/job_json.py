@@ -81,10 +81,19 @@ def configuration_json(job: Job) -> dict[str, Any]:
     shown["jobType"] = job.type
     if job.type == "QUERY":
         query = {"priority": "INTERACTIVE", "writeDisposition": "WRITE_TRUNCATE", **shown["query"]}
-        if job.destination and job.parent is None:
-            query["destinationTable"] = table_json(job.destination)
+        destination = _destination(job)
+        if destination and job.parent is None:
+            query["destinationTable"] = table_json(destination)
         shown["query"] = query
     return shown
+
+
+def _destination(job: Job) -> TableRef | None:
+    """Where the rows went: what CREATE TABLE AS and DML wrote is shown as the destination, as at Google."""
+    writes = {"CREATE_TABLE_AS_SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE_TABLE"}
+    if job.plan and job.plan.target and job.plan.statement_type in writes:
+        return job.plan.target
+    return job.destination
 
 
 def job_resource(job: Job, settings: SandboxSettings, *, progress: float, root_url: str) -> dict[str, Any]:
@@ -197,7 +206,7 @@ def jobs_view_row(job: Job, settings: SandboxSettings, *, progress: float) -> di
         "query_dialect": "GOOGLE_SQL" if job.type == "QUERY" else None,
         "job_creation_reason": {"code": job.creation_reason},
         **_reservation(job, settings),
-        "destination_table": _view_table(job.destination) if job.destination else None,
+        "destination_table": _view_table(destination) if (destination := _destination(job)) else None,
         "referenced_tables": (
             [_view_table(ref) for ref in job.plan.referenced_tables] if job.plan and not job.cache_hit else []
         ),

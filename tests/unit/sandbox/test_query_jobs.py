@@ -236,3 +236,14 @@ async def test_script_budget_per_statement(api: Any, flights: str) -> None:
     """scriptOptions.statementByteBudget below a statement's bill fails the script."""
     answer = await api.insert(f"SELECT 1; {flights};", scriptOptions={"statementByteBudget": "1"}, useQueryCache=False)
     assert answer.body["status"]["errorResult"]["reason"] == "bytesBilledLimitExceeded"
+
+
+async def test_the_table_that_was_written_is_the_destination(api: Any) -> None:
+    """CREATE TABLE AS and DML show their target, a SELECT its anonymous table."""
+    await api("POST", "datasets", {"datasetReference": {"datasetId": "d"}})
+    target = {"projectId": "p", "datasetId": "d", "tableId": "t"}
+    for sql in ("CREATE TABLE d.t AS SELECT 1 AS a", "INSERT INTO d.t (a) VALUES (2)"):
+        job = (await api.insert(sql)).body
+        assert job["configuration"]["query"]["destinationTable"] == target
+    job = (await api.insert("SELECT a FROM d.t")).body
+    assert job["configuration"]["query"]["destinationTable"]["tableId"].startswith("anon")
