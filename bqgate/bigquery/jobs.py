@@ -34,8 +34,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class GoogleBigQuery:
     """The gate's own calls."""
 
-    def __init__(self, upstream: Upstream, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, upstream: Upstream, *, own: Upstream | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """Take the callers' way to BigQuery, and the gate's `own`, for calls without a caller's credential."""
         self._upstream = upstream
+        self._own = own or upstream
         self._timeout_s = timeout_s
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
@@ -103,9 +105,8 @@ class GoogleBigQuery:
         raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
 
     async def _ask(self, call: Call, credential: Credential | None) -> Mapping[str, Any]:
-        answer = await self._upstream.exchange(
-            call, credential=credential or Credential(), read_timeout_s=self._timeout_s
-        )
+        upstream = self._own if credential is None else self._upstream
+        answer = await upstream.exchange(call, credential=credential or Credential(), read_timeout_s=self._timeout_s)
         # 501 notImplemented is an answer, not an outage: asking again would bring the same.
         is_refusal = 400 <= answer.status < 500 or answer.status == 501
         body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)

@@ -39,10 +39,14 @@ class PriceList:
     nanos_per_slot_hour_by_edition: Mapping[str, int] = field(default_factory=dict)
 
     def tib_price(self, location: str | None) -> int:
-        """Nano-dollars per TiB where the job runs. Multi-regions come in capitals, regions in small letters."""
-        if location is None:
+        """Nano-dollars per TiB where the job runs. Multi-regions come in capitals, regions in small letters.
+
+        A region that the table does not know costs as much as the dearest that it knows: never too little.
+        """
+        if location is None or not self.nanos_per_tib_by_location:
             return self.nanos_per_tib
-        return self.nanos_per_tib_by_location.get(location.lower(), self.nanos_per_tib)
+        known = self.nanos_per_tib_by_location.get(location.lower())
+        return known if known is not None else max(self.nanos_per_tib, *self.nanos_per_tib_by_location.values())
 
     def slot_price(self, edition: str | None) -> int:
         """Nano-dollars per slot-hour of an edition."""

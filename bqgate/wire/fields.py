@@ -54,8 +54,8 @@ def flag_at(document: Mapping[str, Any], name: str, *, path: str = "") -> bool |
     value = document.get(name)
     if value is None or isinstance(value, bool):
         return value
-    if value in {"true", "false"}:
-        return bool(value == "true")
+    if isinstance(value, str) and value in {"true", "false"}:
+        return value == "true"
     raise wrong_type(f"{path}{name}", "a boolean")
 
 

@@ -62,7 +62,7 @@ def test_hidden_bytes_are_never_zero_cost() -> None:
 
 
 def test_price_follows_the_region_and_the_edition() -> None:
-    """A job costs what its own region and edition cost; an unknown one costs the default."""
+    """A job costs what its own region and edition cost; an unknown region costs the dearest."""
     table = PriceList(
         PricingModel.AUTO,
         6_250_000_000,
@@ -70,8 +70,8 @@ def test_price_follows_the_region_and_the_edition() -> None:
         nanos_per_tib_by_location={"europe-west3": 8_125_000_000, "us": 6_250_000_000},
         nanos_per_slot_hour_by_edition={"standard": 40_000_000},
     )
-    assert [8_125_000_000, 6_250_000_000, 6_250_000_000] == [
-        table.tib_price(location) for location in ("europe-west3", "US", "mars-north1")
+    assert [8_125_000_000, 6_250_000_000, 6_250_000_000, 8_125_000_000] == [
+        table.tib_price(location) for location in ("europe-west3", "US", None, "mars-north1")
     ]
     assert [40_000_000, 60_000_000] == [table.slot_price(edition) for edition in ("STANDARD", None)]
 

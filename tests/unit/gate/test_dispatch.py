@@ -93,10 +93,10 @@ async def test_bigquerys_refusal_is_passed_on_unchanged(gate: GateStand) -> None
 
 @pytest.mark.parametrize("path", ["/projects/p/queries", "/projects/p/jobs", f"{UPLOAD}?uploadType=resumable"])
 async def test_a_job_larger_than_bigquery_takes_is_refused(gate: GateStand, path: str) -> None:
-    """Past twelve megabytes nothing is kept and nothing is sent on; the caller is told the bound."""
-    async with gate.session.post(gate.url + path, data=BytesIO(b'{"query": "' + b"x" * 13 * 2**20 + b'"}')) as answer:
+    """Past ten megabytes nothing is kept and nothing is sent on; the caller is told the bound."""
+    async with gate.session.post(gate.url + path, data=BytesIO(b'{"query": "' + b"x" * 11 * 2**20 + b'"}')) as answer:
         assert answer.status == 413
-        assert "12582912" in (await answer.json())["error"]["message"]
+        assert "10485760" in (await answer.json())["error"]["message"]
     assert (gate.handler.judged, gate.upstream.received) == ([], [])
 
 

@@ -113,6 +113,7 @@ def test_snake_case_names_mean_the_same() -> None:
         pytest.param({"configuration": {"query": {}}}, "missing: query", id="no query"),
         pytest.param(insert({"query": 5}), "must be a string", id="query is a number"),
         pytest.param(insert(dryRun="yes"), "must be a boolean", id="dryRun is a word"),
+        pytest.param(insert(dryRun={}), "must be a boolean", id="dryRun is an object"),
         pytest.param(insert({"maximumBytesBilled": "-1"}), "must not be negative", id="negative cap"),
         pytest.param(insert({"maximumBytesBilled": str(2**63)}), "must be an int64", id="cap past int64"),
         pytest.param(insert({"maximumBytesBilled": 1.5}), "must be an int64", id="fractional cap"),

@@ -1,0 +1,66 @@
+"""Choose the adapters that the settings name: where budgets are kept, and whose credentials go to BigQuery.
+
+Called by root. Nothing else knows which store or which credential a gate runs on.
+"""
+
+from bqgate.app.background import Background
+from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.service_account import ServiceAccountCredentials, load_token_source
+from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.domain.units import MS_PER_S
+from bqgate.ledger import SqlLedger
+from bqgate.ports import BudgetStore, Clock, Journal
+from bqgate.settings import Settings
+from bqgate.settings.sections import Credentials
+
+
+def open_budgets(settings: Settings, ledger: SqlLedger, clock: Clock) -> BudgetStore:
+    """Budgets in memory or in Redis, filled from the ledger."""
+    url = settings.budgets.url
+    if url.scheme == "memory":
+        return MemoryBudgetStore(ledger, clock)
+    from bqgate.budgets.redis_store import RedisBudgetStore  # noqa: PLC0415 - redis is an extra
+
+    return RedisBudgetStore.open(
+        url.reveal(),
+        ledger,
+        clock,
+        timeout_s=settings.budgets.timeout_ms / MS_PER_S,
+        connections_max=settings.budgets.connections_max,
+    )
+
+
+async def open_upstreams(
+    settings: Settings, clock: Clock, journal: Journal, background: Background
+) -> tuple[HttpUpstream, HttpUpstream | None]:
+    """The callers' way to BigQuery, and the gate's own where it has credentials beside theirs."""
+    match settings.upstream.credentials:
+        case Credentials.CALLER:
+            own = None
+            if settings.upstream.service_account_file is not None:
+                own = _upstream(settings, await _own_credentials(settings, clock, journal, background))
+            return _upstream(settings, CallerCredentials()), own
+        case Credentials.ANONYMOUS:
+            return _upstream(settings, AnonymousCredentials()), None
+        case Credentials.SERVICE_ACCOUNT:
+            return _upstream(settings, await _own_credentials(settings, clock, journal, background)), None
+
+
+async def _own_credentials(
+    settings: Settings, clock: Clock, journal: Journal, background: Background
+) -> ServiceAccountCredentials:
+    key_file = settings.upstream.service_account_file
+    own = ServiceAccountCredentials(load_token_source(str(key_file) if key_file else None), clock, journal)
+    await own.renew()
+    background.start("token", own.keep_fresh)
+    return own
+
+
+def _upstream(settings: Settings, credentials: UpstreamCredentials) -> HttpUpstream:
+    return HttpUpstream(
+        settings.upstream.url,
+        credentials,
+        connect_timeout_s=settings.upstream.connect_timeout_s,
+        read_timeout_s=settings.upstream.read_timeout_s,
+    )
