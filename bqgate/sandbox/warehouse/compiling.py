@@ -21,7 +21,7 @@ from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, is_null_type, quote, standard_type
-from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid, Stopped
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid, Stopped, WarehouseError
 from bqgate.sandbox.warehouse.lowering import lower
 from bqgate.sandbox.warehouse.names import Sources
 from bqgate.sandbox.warehouse.parsing import DIALECT, position
@@ -121,29 +121,33 @@ def bind(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation
         raise translate_error(error) from error
 
 
-def translate_error(error: duckdb.Error) -> Exception:
+_WORDINGS = (
+    (
+        r'column "([^"]+)" must appear in the GROUP BY',
+        "SELECT list expression references column {} which is neither grouped nor aggregated",
+    ),
+    (r'Referenced column "([^"]+)" (?:was )?not found', "Unrecognized name: {}"),
+    (r"aggregate function calls cannot be nested", "Aggregations of aggregations are not allowed"),
+    (r"WHERE clause cannot contain aggregates", "Aggregate function not allowed in WHERE clause"),
+    (r"No function matches the given name and argument types '([^']+)'", "No matching signature for {}"),
+)
+
+
+def translate_error(error: duckdb.Error) -> WarehouseError:
     """Return the refusal that one of DuckDB's errors amounts to."""
     text = str(error)
     if isinstance(error, duckdb.InterruptException):
         return Stopped("Job execution was cancelled: User requested cancellation")
-    if (found := re.search(r'column "([^"]+)" must appear in the GROUP BY', text)) is not None:
-        name = found.group(1)
-        return QueryInvalid(f"SELECT list expression references column {name} which is neither grouped nor aggregated")
-    if (found := re.search(r'Referenced column "([^"]+)" (?:was )?not found', text)) is not None:
-        return QueryInvalid(f"Unrecognized name: {found.group(1)}")
-    if "aggregate function calls cannot be nested" in text:
-        return QueryInvalid("Aggregations of aggregations are not allowed")
-    if "WHERE clause cannot contain aggregates" in text:
-        return QueryInvalid("Aggregate function not allowed in WHERE clause")
-    if "No function matches the given name" in text:
-        found = re.search(r"argument types '([^']+)'", text)
-        return QueryInvalid(f"No matching signature for {found.group(1) if found else 'function'}")
+    for pattern, wording in _WORDINGS:
+        if (found := re.search(pattern, text)) is not None:
+            return QueryInvalid(wording.format(*found.groups()))
+    first = text.split("\n", maxsplit=1)[0]
     if isinstance(error, (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)):
-        first = text.split("\n", maxsplit=1)[0].partition("Error: ")[2]
-        if first.startswith("not supported:"):
-            return NotSupported(first.removeprefix("not supported:").strip())
-        return QueryInvalid("division by zero" if first.startswith("Division by zero") else first)
-    return NotSupported(text.split("\n", maxsplit=1)[0])
+        reason = first.partition("Error: ")[2]
+        if reason.startswith("not supported:"):
+            return NotSupported(reason.removeprefix("not supported:").strip())
+        return QueryInvalid("division by zero" if reason.startswith("Division by zero") else reason)
+    return NotSupported(first)
 
 
 def _output_names(tree: exp.Expr) -> dict[int, str]:

@@ -201,6 +201,18 @@ def _json(name: str) -> Rewrite:
     return rewrite
 
 
+def _byte_string(node: exp.Expr) -> exp.Expr:
+    if not node.name.isascii():
+        raise NotSupported("bytes literals beyond ASCII; use FROM_BASE64.")
+    return call("unhex", exp.Literal.string(node.name.encode().hex()))
+
+
+def _parse_json(node: exp.Expr) -> exp.Expr:
+    if len(list(node.iter_expressions())) > 1:
+        raise NotSupported("PARSE_JSON with wide_number_mode.")
+    return call("json", node.this)
+
+
 def _struct(node: exp.Expr) -> exp.Expr:
     """Name the fields; BigQuery leaves them without names, which a record of the REST API shows as _field_1."""
     parts = []
@@ -243,7 +255,8 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.MD5Digest: lambda n: call("unhex", call("md5", n.this)),
     exp.FromBase64: _named("from_base64"),
     exp.ToBase64: _named("to_base64"),
-    exp.ByteString: lambda n: call("encode", exp.Literal.string(n.name)),
+    exp.ByteString: _byte_string,
+    exp.ParseJSON: _parse_json,
     exp.Round: _of_float("round"),
     exp.Trunc: _of_float("trunc"),
     exp.Floor: _of_float("floor"),

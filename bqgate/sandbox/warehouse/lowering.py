@@ -196,7 +196,7 @@ def _literal(node: exp.Literal) -> exp.Expr:
     if not node.this.isdigit():
         beside = [kind_of(n) for n in parent.iter_expressions()]
         return to_type(node, "DECIMAL(38,9)" if DECIMALS & set(beside) else "DOUBLE")
-    arithmetic = (exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Alias, exp.Array, exp.PropertyEQ)
+    arithmetic = (exp.Add, exp.Sub, exp.Mul, exp.Alias, exp.Array, exp.PropertyEQ)
     return to_type(node, "BIGINT") if isinstance(parent, arithmetic) else node
 
 

@@ -91,9 +91,10 @@ def _scalar(kind: Field, text: str, to: exp.DataType) -> exp.Expr:
         return exp.func("FROM_BASE64", exp.Literal.string(text), dialect="bigquery")
     if kind.type == "INTEGER":
         try:
-            return exp.Literal.number(int(text))
+            number = int(text)
         except ValueError:
             raise QueryInvalid(f"Invalid value for INT64 query parameter: {text}") from None
+        return exp.Literal.number(number) if number >= 0 else exp.cast(exp.Literal.string(str(number)), to)
     if kind.type == "BOOLEAN" and text.lower() in {"true", "false"}:
         return exp.Boolean(this=text.lower() == "true")
     return exp.cast(exp.Literal.string(text), to)

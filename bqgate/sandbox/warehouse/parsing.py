@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import sqlglot
 from sqlglot import exp
@@ -62,7 +63,7 @@ def position(node: exp.Expr) -> str:
 
 def _block_begin(found: Sequence[Token]) -> Token | None:
     """Return a BEGIN that opens a block, which the tokenizer takes for a command with the rest as its argument."""
-    for token, following in zip(found, [*found[1:], None], strict=True):
+    for token, following in zip_longest(found, found[1:]):
         if token.text.upper() != "BEGIN" or token.token_type not in {TokenType.COMMAND, TokenType.BEGIN}:
             continue
         rest = "" if following is None else following.text.strip().upper()
@@ -96,7 +97,7 @@ _STATEMENT_WORDS = frozenset(
 
 def _parse_one(dialect: sqlglot.Dialect, part: list[Token], text: str) -> Statement:
     word = part[0].text.upper()
-    if word in _BLOCK_WORDS:
+    if word in _BLOCK_WORDS or word.endswith("TRANSACTION"):
         raise NotSupported(f"{word} in scripts.")
     if word not in _STATEMENT_WORDS:
         column = part[0].col - (part[0].end - part[0].start)

@@ -114,7 +114,7 @@ def _names(item: exp.Expr) -> list[exp.Expr]:
 def _declare(session: Session, tree: exp.Declare, prepare: Prepare, run: Run) -> Result | None:
     result = None
     for item in tree.expressions:
-        kind, default = item.args.get("kind"), item.args.get("default")
+        kind, default = item.args.get("kind") or None, item.args.get("default") or None
         value: exp.Expr = exp.null()
         if default is not None:
             value, result = _evaluate(session, default, kind, prepare, run)

@@ -30,7 +30,8 @@ def examples() -> Iterator[Warehouse]:
 
 
 def _context(**fields: Any) -> QueryContext:
-    return QueryContext(**{"project": "acme", "now": NOW, "default_dataset": ("acme", "d")} | fields)
+    usual: dict[str, Any] = {"project": "acme", "now": NOW, "default_dataset": ("acme", "d")}
+    return QueryContext(**(usual | fields))
 
 
 @pytest.fixture
