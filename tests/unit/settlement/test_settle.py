@@ -109,6 +109,14 @@ async def test_a_job_booked_under_another_hold_leaves_this_one_void(stand: Stand
     assert await stand.ledger.fetch_open_holds() == ()
 
 
+async def test_a_settled_hold_is_no_longer_asked_after(stand: Stand, gate: Gate) -> None:
+    """The answer came after all, while the poller was asking."""
+    hold = await stand.place(gate, stand.make_hold())
+    gate.poller.watch(hold, None)
+    await gate.settler.settle(hold, done(hold.job, 12))
+    assert gate.poller.depth == 0
+
+
 async def test_a_void_leaves_no_trace_in_the_spend(stand: Stand, gate: Gate) -> None:
     """What never ran is no entry; voiding twice is once."""
     hold = await stand.place(gate, stand.make_hold())
