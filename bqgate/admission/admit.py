@@ -119,6 +119,7 @@ class Admission:
             BudgetStoreUnavailable: the budgets cannot be asked.
             LedgerUnavailable: the hold cannot be recorded; it was voided.
         """
+        principal = replace(principal, name=estimate.user_email or principal.name)
         history = await self._slots.history_of(customer.id) if self._prices.uses_slots else SlotHistory()
         size = size_hold(request, estimate, rules=self._rules, prices=self._prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
@@ -212,7 +213,7 @@ class Admission:
         return Hold(
             id=hold_id,
             customer=customer.id,
-            principal=estimate.user_email or principal.name,
+            principal=principal.name,
             project_id=request.project_id,
             amount_nanos=min(size.amount_nanos, MAX_NANOS),
             window_keys={window.period: window.key for window in windows},

@@ -111,7 +111,8 @@ class GoogleBigQuery:
         is_refusal = 400 <= answer.status < 500 or answer.status == 501
         body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)
         if is_refusal:
-            raise UpstreamRefused(answer.status, body, answer.header("content-type") or "application/json")
+            content_type = answer.header("content-type") or "application/json"
+            raise UpstreamRefused(answer.status, body, content_type, challenge=answer.header("www-authenticate"))
         if not 200 <= answer.status < 300:
             raise UpstreamUnavailable(f"BigQuery answered {answer.status}.")
         try:

@@ -66,13 +66,24 @@ class UpstreamTimeout(UpstreamUnavailable):
 
 
 class UpstreamRefused(BqgateError):
-    """BigQuery answered 4xx. The status, content type and body are its own and may be shown to the caller."""
+    """BigQuery answered 4xx. All of it is BigQuery's own and may be shown to the caller.
 
-    def __init__(self, status: int, body: bytes, content_type: str = "application/json; charset=UTF-8") -> None:
+    `challenge` is the WWW-Authenticate of a 401 (RFC 9110 section 11.6.1).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "application/json; charset=UTF-8",
+        *,
+        challenge: str | None = None,
+    ) -> None:
         super().__init__(f"BigQuery answered {status}")
         self.status = status
         self.body = body
         self.content_type = content_type
+        self.challenge = challenge
 
 
 class JobNotFound(BqgateError):

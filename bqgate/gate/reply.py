@@ -27,6 +27,7 @@ from bqgate.domain.errors import (
     MalformedRequest,
     UnsupportedRequest,
     UpstreamRefused,
+    UpstreamUnavailable,
 )
 from bqgate.domain.money import format_usd
 from bqgate.domain.units import GIB
@@ -48,7 +49,8 @@ def answer_for_error(error: BqgateError) -> Answer:
     """The answer for a failure that crossed a port."""
     match error:
         case UpstreamRefused():
-            return Answer(error.status, (("Content-Type", error.content_type),), error.body)
+            challenge = () if error.challenge is None else (("WWW-Authenticate", error.challenge),)
+            return Answer(error.status, (("Content-Type", error.content_type), *challenge), error.body)
         case MalformedRequest():
             return error_answer(400, error.reason, error.message, location=error.field)
         case BodyTooLarge():
@@ -58,6 +60,8 @@ def answer_for_error(error: BqgateError) -> Answer:
             return error_answer(501, "notImplemented", error.message)
         case JobNotFound():
             return error_answer(404, "notFound", str(error))
+        case UpstreamUnavailable():
+            return error_answer(503, "backendError", "bqgate: BigQuery is not answering; retry later.")
         case _:
             return error_answer(503, "backendError", "bqgate: a system behind the gate does not answer; retry later.")
 

@@ -63,7 +63,7 @@ def build(dbt: str, scene: Scene, project: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.timeout(700)
 def test_a_project_is_built_and_rebuilt(dbt: str, scene: Scene, project: str, tmp_path: Path) -> None:
-    """Seed, table, incremental model, view and tests pass, twice; every job is booked with its cost under workload dbt."""
+    """Seed, table, incremental model, view and tests pass, twice; every job is booked with its cost."""
     folder = Path(shutil.copytree(PROJECT, tmp_path / "dbt"))
     first = build(dbt, scene, project, folder)
     assert {"success", "pass"} == {result["status"] for result in first.values()}

@@ -154,6 +154,14 @@ async def test_a_query_dearer_than_a_whole_day_is_refused_without_touching_a_bud
     assert isinstance(refused, Refused)
     assert refused.reject.reason is RejectReason.QUERY_TOO_BIG
     assert (500 * GIB, TIB) == (refused.cap_bytes, refused.bytes_at_most)
+
+
+async def test_a_refusal_is_booked_under_the_name_that_charges_have(scene: Scene) -> None:
+    """The dry run told the e-mail address, so both kinds of entry bear it."""
+    scene.bigquery.says = Estimate(TIB, "SELECT", 1, user_email="ann@acme.example")
+    await scene.submit(scene.admission(), insert())
+    (refusal,) = (await scene.ledger.fetch_entries(EntryFilter(kind=EntryKind.REFUSAL))).entries
+    assert refusal.principal == "ann@acme.example"
     assert await scene.held_nanos() == 0
 
 

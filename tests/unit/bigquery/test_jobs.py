@@ -65,6 +65,14 @@ async def test_a_refused_dry_run_bears_bigquerys_answer(
     assert caught.value.content_type == "application/json; charset=UTF-8"
 
 
+async def test_a_refused_credential_keeps_its_challenge(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """WWW-Authenticate says what is wrong with the token."""
+    recorder.reply = replying(401, b"{}", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    with pytest.raises(UpstreamRefused) as caught:
+        await bigquery.dry_run(project_id="p", body=BODY, credential=CALLER)
+    assert caught.value.challenge == 'Bearer error="invalid_token"'
+
+
 @pytest.mark.parametrize(
     ("status", "body"), [(500, b"{}"), (503, b"text"), (302, b""), (200, b"<html>"), (200, b"[1]")]
 )

@@ -15,6 +15,7 @@ from bqgate.domain.errors import (
     UnsupportedRequest,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnavailable,
 )
 from bqgate.gate.reply import answer_for_error, answer_for_reject, answer_for_shed
 from bqgate.wire.exchange import Answer
@@ -84,3 +85,16 @@ def test_bigquerys_own_refusal_is_passed_on_unchanged() -> None:
     """What Google says of a query is what the caller reads."""
     answer = answer_for_error(UpstreamRefused(400, b"{whatever}", "application/json"))
     assert (400, b"{whatever}") == (answer.status, answer.body)
+
+
+def test_a_challenge_of_bigquerys_is_passed_on() -> None:
+    """A 401 of the dry run keeps its WWW-Authenticate (RFC 9110 section 11.6.1); others bear none."""
+    refused = answer_for_error(UpstreamRefused(401, b"{}", challenge='Bearer error="invalid_token"'))
+    assert 'Bearer error="invalid_token"' == refused.header("www-authenticate")
+    assert answer_for_error(UpstreamRefused(403, b"{}")).header("www-authenticate") is None
+
+
+def test_it_is_said_which_side_is_silent() -> None:
+    """BigQuery is named where it does not answer; the gate's own stores are not."""
+    assert "BigQuery is not answering" in read(answer_for_error(UpstreamUnavailable("x")))[2]
+    assert "BigQuery" not in read(answer_for_error(LedgerUnavailable("x")))[2]
