@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
 from bqgate.admission.waiting_room import Shed, WaitingRoom
 from bqgate.domain.decision import Throttle
+from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Principal
@@ -33,6 +34,7 @@ from bqgate.wire.query_request import (
     parse_insert,
     parse_query,
 )
+from bqgate.wire.query_string import values_of
 
 WriteCall = Callable[[Mapping[str, Any]], Call]
 
@@ -80,6 +82,7 @@ class QueryHandler:
             request = _read(route, project_id, submission)
         if request is None:
             return await self._pass(write_call(submission), principal, "load")
+        _refuse_delayed_start(call)
         if request.dry_run:
             return await self._pass(write_call(request.body), principal, "dry_run")
         if customer.mode is Mode.OFF:
@@ -184,6 +187,15 @@ def _read(route: Route, project_id: str, submission: Mapping[str, Any]) -> Query
     if route.method_id == "jobs.query":
         return parse_query(project_id, submission)
     return parse_insert(project_id, submission)
+
+
+def _refuse_delayed_start(call: Call) -> None:
+    """Refuse a query as a resumable upload: its job would start with the last chunk, perhaps days after its hold ended.
+
+    No client submits queries so; a query in a multipart upload starts at once and is gated like any other.
+    """
+    if values_of(call.query, "uploadType") == ("resumable",):
+        raise UnsupportedRequest("bqgate takes queries by jobs.insert and jobs.query, not by resumable upload.")
 
 
 def _shown(answer: Answer, decision: str, decision_id: str, cost_nanos: int, watch: Stopwatch) -> Answer:

@@ -62,7 +62,6 @@ class Poller:
         *,
         job: JobRef | None = None,
         usage: Usage | None = None,
-        awaits_upload: bool = False,
     ) -> None:
         """Ask after a hold's job until it is booked. Again for the same hold: what is new is added.
 
@@ -71,7 +70,6 @@ class Poller:
             credential: the caller's, kept in memory only; None: the gate's own.
             job: the job as BigQuery's answer named it, where it did.
             usage: what it used, where that is known and only the booking failed.
-            awaits_upload: the job is made by the last chunk of an upload, perhaps much later.
         """
         watched = self._watched.get(hold.id)
         if watched is None:
@@ -82,7 +80,6 @@ class Poller:
             self._look_after(watched, watched.delay_ms(self._patience))
         watched.credential = credential or watched.credential
         watched.usage = usage or watched.usage
-        watched.awaits_upload = awaits_upload or watched.awaits_upload
         watched.learn_job(job)
 
     def forget(self, hold_id: str) -> None:

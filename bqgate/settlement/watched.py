@@ -5,7 +5,7 @@ Used by the poller alone. The conclusions:
     ended                          book what it used
     running                        ask again, past the deadline too: BigQuery itself ends every job within a day
     absent, never seen             after some looks, over a minute at least, of a hold old enough that no replica can
-                                   still be about to send it: it never ran. Awaiting an upload: only at the deadline
+                                   still be about to send it: it never ran.
     absent, seen before            somebody deleted a finished job: the same patience, then its cost is assumed
     refused or silent              keep asking; at the deadline its cost is assumed to be the hold
 
@@ -56,7 +56,6 @@ class Watched:
     hold: Hold
     credential: Credential | None = field(default=None, repr=False)
     usage: Usage | None = None
-    awaits_upload: bool = False
     is_seen: bool = False
     is_job_unrecorded: bool = False
     is_under_way: bool = False
@@ -100,8 +99,6 @@ class Watched:
     def _conclude_absence(self, now: datetime, patience: Patience) -> Usage | None:
         self.absences += 1
         self.absent_since = self.absent_since or now
-        if self.awaits_upload and not self.is_seen:
-            return _never_ran() if now >= self.hold.deadline_at else None
         if self.absences < patience.absent_looks or now - self.absent_since < timedelta(seconds=patience.absent_for_s):
             return None
         if self.is_seen:

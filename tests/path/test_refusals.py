@@ -164,3 +164,31 @@ async def test_a_used_up_budget_still_serves_cached_results(stack: Stack, sessio
         assert (await answer.json())["statistics"]["query"]["cacheHit"] is True
     assert (await post(session, stack, by_insert(TEN_GIB, useQueryCache=False)))[0] == 403
     assert [100_000_000] * 2 == [one.used_nanos for one in await stack.fetch_settled("acme")]
+
+
+async def test_a_query_in_an_upload_is_gated_like_any_other(stack: Stack, session: aiohttp.ClientSession) -> None:
+    """A multipart upload's query is held and capped; a resumable one, which would start later, is refused."""
+    _, body = by_insert(TEN_GIB)
+    part = f"--b\r\nContent-Type: application/json\r\n\r\n{json.dumps(body)}\r\n--b\r\nContent-Type: text/plain\r\n\r\n\r\n--b--\r\n"
+    url = f"{stack.url}/upload/bigquery/v2/projects/acme/jobs?uploadType="
+    multipart = {"Content-Type": "multipart/related; boundary=b"}
+    async with session.post(f"{url}multipart", data=part, headers=multipart) as answer:
+        assert (200, "forward") == (answer.status, answer.headers["X-Bqgate-Decision"])
+    async with session.post(f"{url}resumable", json=body) as answer:
+        assert answer.status == 501
+    assert [100_000_000] * 2 == [one.captured_nanos for one in await stack.fetch_settled("acme")]
+
+
+async def test_a_query_in_a_batch_is_gated_like_any_other(stack: Stack, session: aiohttp.ClientSession) -> None:
+    """Each call of a batch takes the same path: the second query of ten cents at a limit of ten cents is refused."""
+    calls = "".join(
+        "--b\r\nContent-Type: application/http\r\n\r\nPOST /bigquery/v2/projects/acme/queries HTTP/1.1\r\n"
+        f"Content-Type: application/json\r\n\r\n{json.dumps(by_query(f'{TEN_GIB} WHERE a > {number}')[1])}\r\n"
+        for number in range(2)
+    )
+    url = f"{stack.url}/batch/bigquery/v2"
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    async with session.post(url, data=f"{calls}--b--\r\n", headers=headers) as answer:
+        text = await answer.text()
+    assert (200, 1, 1) == (answer.status, text.count("HTTP/1.1 200"), text.count("HTTP/1.1 403"))
+    assert [100_000_000] * 2 == [one.captured_nanos for one in await stack.fetch_settled("acme")]

@@ -149,20 +149,6 @@ async def test_a_deleted_job_is_not_free(stand: Stand, gate: Gate) -> None:
     assert (entry.outcome, entry.cost_nanos) == (Outcome.ASSUMED, 8 * NANOS_PER_USD)
 
 
-async def test_an_upload_may_take_until_the_deadline(stand: Stand, gate: Gate) -> None:
-    """Its job is made by the last chunk; at the deadline it never will be."""
-    hold = await stand.place(gate, stand.make_hold())
-    gate.poller.watch(hold, None, awaits_upload=True)
-    for _ in range(10):
-        stand.clock.advance(60)
-        await gate.look_at_all()
-    assert gate.poller.depth == 1
-    stand.clock.advance_to(hold.deadline_at)
-    await gate.look_at_all()
-    assert await stand.entries() == ()
-    assert usd(await stand.balance(gate)) == (0, 0)
-
-
 @pytest.mark.parametrize("way", ["refused", "silent"])
 async def test_without_news_the_hold_is_the_cost_at_the_deadline(stand: Stand, gate: Gate, way: str) -> None:
     """Not before, and counted."""
