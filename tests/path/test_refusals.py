@@ -169,7 +169,8 @@ async def test_a_used_up_budget_still_serves_cached_results(stack: Stack, sessio
 async def test_a_query_in_an_upload_is_gated_like_any_other(stack: Stack, session: aiohttp.ClientSession) -> None:
     """A multipart upload's query is held and capped; a resumable one, which would start later, is refused."""
     _, body = by_insert(TEN_GIB)
-    part = f"--b\r\nContent-Type: application/json\r\n\r\n{json.dumps(body)}\r\n--b\r\nContent-Type: text/plain\r\n\r\n\r\n--b--\r\n"
+    job = f"--b\r\nContent-Type: application/json\r\n\r\n{json.dumps(body)}\r\n"
+    part = f"{job}--b\r\nContent-Type: text/plain\r\n\r\n\r\n--b--\r\n"
     url = f"{stack.url}/upload/bigquery/v2/projects/acme/jobs?uploadType="
     multipart = {"Content-Type": "multipart/related; boundary=b"}
     async with session.post(f"{url}multipart", data=part, headers=multipart) as answer:
