@@ -100,7 +100,7 @@ def compile_query(
             for column in list(lowered.find_all(exp.Column)):
                 if column.name == ROWID:
                     column.replace(exp.column("rowid", table=column.table, quoted=True))
-        sql = lower(lowered).sql(dialect="duckdb")
+        sql = lower(lowered).sql(dialect="duckdb", identify=True)
     except SqlglotError as error:
         raise NotSupported(str(error).split("\n")[0]) from error
     internal = [f"c{i}" for i in range(len(shown))]

@@ -46,8 +46,21 @@ def _named(name: str) -> Rewrite:
     return lambda node: call(name, *node.iter_expressions())
 
 
-def _as(name: str, duckdb_type: str) -> Rewrite:
-    return lambda node: to_type(call(name, *node.iter_expressions()), duckdb_type)
+def _only_float(name: str) -> Rewrite:
+    """Functions that give NUMERIC for NUMERIC in BigQuery and have only FLOAT64 here."""
+
+    def rewrite(node: exp.Expr) -> exp.Expr:
+        if DECIMALS & {kind_of(part) for part in node.iter_expressions()}:
+            raise NotSupported(f"{name.upper()} of NUMERIC.")
+        return call(name, *node.iter_expressions())
+
+    return rewrite
+
+
+def _sign(node: exp.Expr) -> exp.Expr:
+    kind = kind_of(node.this)
+    target = "DECIMAL(38,9)" if kind in DECIMALS else "BIGINT" if kind in INTEGERS else "DOUBLE"
+    return to_type(call("sign", node.this), target)
 
 
 def _of_float(name: str) -> Rewrite:
@@ -136,7 +149,8 @@ def _group(pattern: exp.Expr) -> exp.Expr:
     """Return 1 when the pattern has a capturing group, as BigQuery extracts that then; else 0."""
     if not isinstance(pattern, exp.Literal):
         raise NotSupported("REGEXP_EXTRACT with a pattern that is not a literal.")
-    groups = re.compile(pattern.name).groups
+    bare = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", pattern.name)
+    groups = len(re.findall(r"\((?!\?)|\(\?P?<", bare))
     if groups > 1:
         raise QueryInvalid("Regular expression has more than one capturing group")
     return exp.Literal.number(groups)
@@ -146,35 +160,11 @@ def _regexp_replace(node: exp.Expr) -> exp.Expr:
     return call("regexp_replace", node.this, node.expression, node.args["replacement"], exp.Literal.string("g"))
 
 
-def _bracket(node: exp.Expr) -> exp.Expr:
-    if kind_of(node.this) not in {None, Kind.ARRAY}:
-        raise NotSupported("subscripts of JSON.")
-    index = node.expressions[0]
-    if node.args.get("offset") == 1:
-        index = exp.Paren(this=exp.Sub(this=index.copy(), expression=exp.Literal.number(1)))
-    return call("bq_at_or_null" if node.args.get("safe") else "bq_at", node.this, index)
-
-
-def _array_concat(node: exp.Expr) -> exp.Expr:
-    joined = node.this.copy()
-    for part in node.expressions:
-        joined = exp.DPipe(this=joined, expression=part.copy())
-    return exp.Paren(this=joined)
-
-
 def _any_value(node: exp.Expr) -> exp.Expr:
     having = node.this
     if isinstance(having, exp.HavingMax):
         return call("arg_max_null" if having.args.get("max") else "arg_min_null", having.this, having.expression)
     return call("any_value", node.this)
-
-
-def _array_agg(node: exp.Expr) -> exp.Expr:
-    limit = node.this
-    if not isinstance(limit, exp.Limit):
-        return node
-    whole = exp.ArrayAgg(this=limit.this.copy())
-    return call("list_slice", whole, exp.Literal.number(1), limit.expression)
 
 
 def _quantiles(node: exp.Expr) -> exp.Expr:
@@ -187,42 +177,6 @@ def _quantiles(node: exp.Expr) -> exp.Expr:
 
 def _aggregate_distinct(node: exp.Expr) -> exp.Expr:
     return exp.Count(this=exp.Distinct(expressions=[node.this.copy()]))
-
-
-def _json(name: str) -> Rewrite:
-    def rewrite(node: exp.Expr) -> exp.Expr:
-        path = node.args.get("expression")
-        text = "$" if path is None else path.sql(dialect="bigquery").strip("'")
-        if not re.fullmatch(r"\$(\.\w+|\[\d+\])*", text):
-            raise NotSupported(f"the JSON path {text}.")
-        found = call(name, node.this, exp.Literal.string(text))
-        return found if name != "json_extract" or kind_of(node.this) == Kind.JSON else to_type(found, "VARCHAR")
-
-    return rewrite
-
-
-def _byte_string(node: exp.Expr) -> exp.Expr:
-    if not node.name.isascii():
-        raise NotSupported("bytes literals beyond ASCII; use FROM_BASE64.")
-    return call("unhex", exp.Literal.string(node.name.encode().hex()))
-
-
-def _parse_json(node: exp.Expr) -> exp.Expr:
-    if len(list(node.iter_expressions())) > 1:
-        raise NotSupported("PARSE_JSON with wide_number_mode.")
-    return call("json", node.this)
-
-
-def _struct(node: exp.Expr) -> exp.Expr:
-    """Name the fields; BigQuery leaves them without names, which a record of the REST API shows as _field_1."""
-    parts = []
-    for number, part in enumerate(node.expressions, 1):
-        named = isinstance(part, (exp.PropertyEQ, exp.Alias))
-        name = part.args["alias" if isinstance(part, exp.Alias) else "this"].name if named else part.output_name
-        value = (part.this if isinstance(part, exp.Alias) else part.expression) if named else part
-        key = exp.to_identifier(name or f"_field_{number}", quoted=True)
-        parts.append(exp.PropertyEQ(this=key, expression=value.copy()))
-    return exp.Struct(expressions=parts)
 
 
 REWRITES: dict[type[exp.Expr], Rewrite] = {
@@ -255,36 +209,28 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.MD5Digest: lambda n: call("unhex", call("md5", n.this)),
     exp.FromBase64: _named("from_base64"),
     exp.ToBase64: _named("to_base64"),
-    exp.ByteString: _byte_string,
-    exp.ParseJSON: _parse_json,
     exp.Round: _of_float("round"),
     exp.Trunc: _of_float("trunc"),
     exp.Floor: _of_float("floor"),
     exp.Ceil: _of_float("ceil"),
-    exp.Pow: _named("pow"),
+    exp.Pow: _only_float("pow"),
+    exp.Sqrt: _only_float("sqrt"),
+    exp.Exp: _only_float("exp"),
+    exp.Ln: _only_float("ln"),
+    exp.Log: _only_float("log"),
     exp.IsNan: _named("isnan"),
     exp.BitwiseXor: lambda n: call("xor", n.this, n.expression),
-    exp.Bracket: _bracket,
-    exp.ArraySize: lambda n: call("len", n.this),
-    exp.ArrayConcat: _array_concat,
-    exp.ArrayReverse: lambda n: call("list_reverse", n.this),
-    exp.ArrayToString: _named("array_to_string"),
-    exp.GenerateSeries: _named("generate_series"),
     exp.AnyValue: _any_value,
-    exp.ArgMax: _named("arg_max"),
-    exp.ArgMin: _named("arg_min"),
-    exp.ArrayAgg: _array_agg,
+    exp.ArgMax: _named("arg_max_null"),
+    exp.ArgMin: _named("arg_min_null"),
     exp.PercentileCont: lambda n: call("quantile_cont", n.this, n.expression),
     exp.PercentileDisc: lambda n: call("quantile_disc", n.this, n.expression),
     exp.ApproxDistinct: _aggregate_distinct,
     exp.ApproxQuantiles: _quantiles,
-    exp.CountIf: _as("count_if", "BIGINT"),
+    exp.CountIf: _named("count_if"),
     exp.LogicalAnd: _named("bool_and"),
     exp.LogicalOr: _named("bool_or"),
-    exp.Sign: lambda n: to_type(call("sign", n.this), "BIGINT" if kind_of(n.this) in INTEGERS else "DOUBLE"),
-    exp.JSONExtractScalar: _json("bq_json_value"),
-    exp.JSONExtract: _json("json_extract"),
-    exp.Struct: _struct,
+    exp.Sign: _sign,
     exp.Uuid: lambda _: to_type(call("uuid"), "VARCHAR"),
     exp.Rand: lambda _: call("random"),
 }

@@ -1,8 +1,9 @@
 """Lower a resolved GoogleSQL tree to one that DuckDB runs with the same meaning, or refuse it.
 
 The compiler calls `lower` after names and types are known. It works by an allow-list: nodes that mean the same in both
-dialects (KEPT), nodes that have a rewriting (`functions`, `temporal`), and NotSupported for all the rest, because an
-expression nobody compared could answer wrongly. Types that do not fit are QueryInvalid in BigQuery's words.
+dialects (KEPT), nodes that have a rewriting (`functions`, `structures`, `temporal`, `casting`), and NotSupported for
+all the rest, because an expression nobody compared could answer wrongly. Types that do not fit are refused by
+`signatures`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from datetime import datetime
 
 from sqlglot import exp
 
+from bqgate.sandbox.warehouse.casting import CASTS
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
-from bqgate.sandbox.warehouse.functions import DECIMALS, FLOATS, INTEGERS, REWRITES, Kind, kind_of, to_type
+from bqgate.sandbox.warehouse.functions import DECIMALS, REWRITES, Kind, kind_of, to_type
 from bqgate.sandbox.warehouse.parsing import position
+from bqgate.sandbox.warehouse.signatures import check_types
+from bqgate.sandbox.warehouse.structures import STRUCTURES
 from bqgate.sandbox.warehouse.temporal import TEMPORAL
 
 _SHAPE = (
@@ -31,22 +35,11 @@ _OPERATORS = (
 _FUNCTIONS = (
     "Count Sum Min Max Stddev StddevPop StddevSamp Variance VariancePop Corr CovarPop CovarSamp ArrayAgg GroupConcat "
     "RowNumber Rank DenseRank PercentRank CumeDist Ntile Lag Lead FirstValue LastValue NthValue Grouping "
-    "Upper Lower Replace Reverse StartsWith EndsWith Abs Sqrt Exp Ln Log Sin Cos Tan Asin Acos Atan Array "
+    "Upper Lower Replace Reverse StartsWith EndsWith Abs Sin Cos Tan Asin Acos Atan Array "
     "SHA2Digest"
 )
 KEPT = {getattr(exp, name) for name in f"{_SHAPE} {_OPERATORS} {_FUNCTIONS}".split() if hasattr(exp, name)}
-_COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
-_NUMBERS = INTEGERS | FLOATS | DECIMALS
-_TEXTS = {Kind.TEXT, Kind.VARCHAR}
-_FAMILIES = {
-    **dict.fromkeys(_NUMBERS, "number"),
-    **dict.fromkeys(_TEXTS, "STRING"),
-    Kind.BOOLEAN: "BOOL",
-    Kind.DATE: "DATE",
-    Kind.TIMESTAMPTZ: "TIMESTAMP",
-    Kind.ARRAY: "ARRAY",
-    Kind.STRUCT: "STRUCT",
-}
+_REWRITES = {**REWRITES, **STRUCTURES, **TEMPORAL, **CASTS}
 _SET_PLACES = {"this", "expression", "distinct", "order", "limit", "offset", "with_"}
 _PLACES: dict[type[exp.Expr], set[str]] = {
     exp.Select: {
@@ -90,7 +83,7 @@ def lower(tree: exp.Expr) -> exp.Expr:
     _offsets_from_zero(tree)
     for node in reversed(list(tree.walk())):
         _check_places(node)
-        _check_types(node)
+        check_types(node)
         fresh = _rewritten(node)
         if fresh is not node:
             fresh.type = node.type
@@ -112,7 +105,7 @@ def _rewritten(node: exp.Expr) -> exp.Expr:
         return _data_type(node)
     if isinstance(node, exp.SHA2Digest):
         return exp.func("unhex", exp.func("sha256", node.this.copy()), dialect="duckdb")
-    rewrite = TEMPORAL.get(kind) or REWRITES.get(kind)
+    rewrite = _REWRITES.get(kind)
     if rewrite is not None:
         return rewrite(node)
     if kind in KEPT:
@@ -154,39 +147,6 @@ def _check_places(node: exp.Expr) -> None:
     for name, value in node.args.items():
         if value and name not in places:
             raise NotSupported(f"{name.upper().rstrip('_')} in {node.key.upper()}.")
-
-
-def _check_types(node: exp.Expr) -> None:
-    if isinstance(node, _COMPARISONS):
-        left, right = (_family(side) for side in (node.this, node.expression))
-        if left and right and left != right and not _coerces(node.this, node.expression):
-            sign = {"EQ": "=", "NEQ": "!=", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}[type(node).__name__]
-            types = ", ".join(_type_name(side) for side in (node.this, node.expression))
-            raise QueryInvalid(f"No matching signature for operator {sign} for argument types: {types}{position(node)}")
-    if isinstance(node, (exp.Add, exp.Sub, exp.Mul, exp.Div)) and _TEXTS & {
-        kind_of(node.this),
-        kind_of(node.expression),
-    }:
-        sign = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/"}[type(node).__name__]
-        types = ", ".join(_type_name(side) for side in (node.this, node.expression))
-        raise QueryInvalid(f"No matching signature for operator {sign} for argument types: {types}{position(node)}")
-
-
-def _family(node: exp.Expr) -> str | None:
-    kind = kind_of(node)
-    return None if kind is None else _FAMILIES.get(kind)
-
-
-def _coerces(left: exp.Expr, right: exp.Expr) -> bool:
-    """A STRING literal becomes a DATE or TIMESTAMP beside one; nothing else changes its family."""
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, exp.Literal) and one.is_string and _family(other) in {"DATE", "TIMESTAMP"}:
-            return True
-    return False
-
-
-def _type_name(node: exp.Expr) -> str:
-    return str(node.type.sql(dialect="bigquery")) if node.type else "UNKNOWN"
 
 
 def _literal(node: exp.Literal) -> exp.Expr:

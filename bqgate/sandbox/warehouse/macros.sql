@@ -1,5 +1,6 @@
 -- GoogleSQL functions whose DuckDB namesakes behave otherwise. bq_x_or_null is what SAFE_CAST and SAFE_OFFSET want.
 CREATE OR REPLACE MACRO bq_float_to_int(x) AS CAST(round(x) AS BIGINT);
+CREATE OR REPLACE MACRO bq_float_to_int_or_null(x) AS TRY_CAST(round(x) AS BIGINT);
 CREATE OR REPLACE MACRO bq_string_to_int(s) AS
   CASE WHEN s IS NULL THEN NULL WHEN regexp_full_match(s, '\s*[+-]?[0-9]+\s*') THEN CAST(trim(s) AS BIGINT)
        ELSE error('Bad int64 value: ' || s) END;
@@ -13,6 +14,10 @@ CREATE OR REPLACE MACRO bq_string_to_bool_or_null(s) AS
 CREATE OR REPLACE MACRO bq_float_to_string(x) AS
   CASE WHEN abs(x) >= 1e15 OR (x <> 0 AND abs(x) < 1e-4) THEN error('not supported: the text of a very large or small FLOAT64')
        ELSE regexp_replace(CAST(x AS VARCHAR), '\.0$', '') END;
+CREATE OR REPLACE MACRO bq_decimal_to_string(x) AS regexp_replace(CAST(x AS VARCHAR), '\.?0+$', '');
+CREATE OR REPLACE MACRO bq_time_to_string(x) AS
+  CASE WHEN contains(CAST(x AS VARCHAR), '.') THEN error('not supported: the text of a time with a fraction of a second')
+       ELSE CAST(x AS VARCHAR) END;
 CREATE OR REPLACE MACRO bq_at(items, i) AS
   CASE WHEN items IS NULL OR i IS NULL THEN NULL
        WHEN i < 0 THEN error('Array index ' || i || ' is out of bounds (underflow)')

@@ -17,7 +17,7 @@ from typing import Any
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.datatypes import rest_type, standard_type
-from bqgate.sandbox.warehouse.errors import QueryInvalid
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
 from bqgate.sandbox.warehouse.tables import Field
 
 
@@ -138,6 +138,8 @@ def bind(tree: exp.Expr, binding: Binding, column_types: Mapping[str, str]) -> e
 
 
 def _named(node: exp.Parameter, binding: Binding, column_types: Mapping[str, str]) -> exp.Expr:
+    if isinstance(node.this, exp.Parameter):
+        raise NotSupported("system variables.")
     value = binding.named.get(node.name.lower())
     if value is not None:
         return value.copy()

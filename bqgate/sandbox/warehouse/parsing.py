@@ -7,6 +7,7 @@ sandbox does not run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,6 +20,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
 
 DIALECT = "bigquery"
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what is refused here with an error
 _BLOCK_WORDS = frozenset(
     {
         *("IF", "WHILE", "LOOP", "FOR", "REPEAT", "CALL", "EXECUTE", "COMMIT", "ROLLBACK", "RAISE", "RETURN"),
@@ -90,7 +92,7 @@ def _is_block_end(part: Sequence[Token]) -> bool:
 _STATEMENT_WORDS = frozenset(
     {
         *("SELECT", "WITH", "(", "FROM", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "DROP", "ALTER"),
-        *("DECLARE", "SET", "EXPORT", "LOAD", "GRANT", "REVOKE", "ASSERT", "EXPLAIN", "UNDROP", "ANALYZE"),
+        *("DECLARE", "SET", "EXPORT", "LOAD", "GRANT", "REVOKE", "ASSERT"),
     }
 )
 

@@ -1,10 +1,10 @@
-"""Say how GoogleSQL's functions and casts of dates and times are written in DuckDB.
+"""Say how GoogleSQL's functions of dates and times are written in DuckDB.
 
-The second table of rewritings beside `functions`; `lowering` applies both. Sessions run in UTC, as BigQuery does
-without a time zone. Sources: the date, timestamp, datetime and conversion pages of
+One more table of rewritings beside `functions`; `lowering` applies them. Sessions run in UTC, as BigQuery does without
+a time zone. Sources: the date, timestamp and datetime pages of
 https://cloud.google.com/bigquery/docs/reference/standard-sql. Differences that matter: BigQuery's WEEK begins on
-Sunday, DAYOFWEEK counts from Sunday = 1, TIMESTAMP_DIFF counts whole units where DATE_DIFF counts boundaries,
-DATE_ADD gives a DATE, and a FLOAT64 cast to INT64 rounds half away from zero.
+Sunday, DAYOFWEEK counts from Sunday = 1, TIMESTAMP_DIFF counts whole units where DATE_DIFF counts boundaries, and
+DATE_ADD gives a DATE.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import re
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
-from bqgate.sandbox.warehouse.functions import DECIMALS, FLOATS, INTEGERS, Kind, Rewrite, call, kind_of, to_type
+from bqgate.sandbox.warehouse.functions import INTEGERS, Kind, Rewrite, call, kind_of, to_type
 from bqgate.sandbox.warehouse.parsing import position
 
 _WEEKDAYS = {"SUNDAY": -1, "MONDAY": 0, "TUESDAY": 1, "WEDNESDAY": 2, "THURSDAY": 3, "FRIDAY": 4, "SATURDAY": 5}
 _PARTS = {"YEAR", "QUARTER", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"}
 _CLOCK = {"DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"}
 _DIRECTIVES = re.compile(r"(?:[^%]|%[YmdHMSjyAaBbFTIp%])*")
-_TEXTS = {Kind.TEXT, Kind.VARCHAR}
-_BLOBS = {Kind.BINARY, Kind.VARBINARY}
 
 
 def _unit(node: exp.Expr | None) -> str:
@@ -33,7 +31,14 @@ def _text(value: str) -> exp.Expr:
     return exp.Literal.string(value.lower())
 
 
+def _only_dates(*values: exp.Expr) -> None:
+    """BigQuery's DATE functions also take points in time and answer in kind; here they take dates only."""
+    if {Kind.TIMESTAMPTZ, Kind.DATETIME, Kind.TIMESTAMP} & {kind_of(value) for value in values}:
+        raise NotSupported("DATE functions of a TIMESTAMP or DATETIME; use TIMESTAMP_TRUNC and its like.")
+
+
 def _date_trunc(node: exp.Expr) -> exp.Expr:
+    _only_dates(node.this)
     unit = node.args.get("unit")
     if isinstance(unit, exp.WeekStart):
         shift = exp.Literal.number(_WEEKDAYS[unit.this.name.upper()])
@@ -70,6 +75,8 @@ def _shift(sign: str, result: str, units: set[str]) -> Rewrite:
 
     def rewrite(node: exp.Expr) -> exp.Expr:
         unit = _unit(node.args.get("unit"))
+        if result == "DATE":
+            _only_dates(node.this)
         if unit not in units:
             raise QueryInvalid(f"A valid date part is required; found {unit}{position(node)}")
         whole = "BIGINT" if unit in {"HOUR", "MINUTE", "SECOND", "MICROSECOND"} else "INTEGER"
@@ -85,6 +92,8 @@ def _boundaries(kind: str) -> Rewrite:
 
     def rewrite(node: exp.Expr) -> exp.Expr:
         unit = node.args.get("unit")
+        if kind == "DATE":
+            _only_dates(node.this, node.expression)
         late, early = to_type(node.this, kind), to_type(node.expression, kind)
         if isinstance(unit, exp.WeekStart) or _unit(unit) == "WEEK":
             day = unit.this.name.upper() if isinstance(unit, exp.WeekStart) else "SUNDAY"
@@ -208,29 +217,6 @@ def rewrite_add(node: exp.Expr) -> exp.Expr:
     return node
 
 
-def rewrite_cast(node: exp.Expr) -> exp.Expr:
-    """CAST and SAFE_CAST, where the two engines read or write values differently."""
-    if node.args.get("format") is not None:
-        raise NotSupported("CAST with FORMAT.")
-    source, target = kind_of(node.this), node.args["to"].this
-    suffix = "_or_null" if isinstance(node, exp.TryCast) else ""
-    if target in INTEGERS and source in FLOATS | DECIMALS and not suffix:
-        return call("bq_float_to_int", node.this)
-    if target in INTEGERS and source in _TEXTS:
-        return call(f"bq_string_to_int{suffix}", node.this)
-    if target == Kind.BOOLEAN and source in _TEXTS:
-        return call(f"bq_string_to_bool{suffix}", node.this)
-    if target in _TEXTS and source in FLOATS:
-        return call("bq_float_to_string", node.this)
-    if target in _BLOBS and source in _TEXTS:
-        return call("encode", node.this)
-    if target in _TEXTS and source in _BLOBS:
-        return call("decode", node.this)
-    if target in INTEGERS and source in FLOATS:
-        return exp.TryCast(this=call("round", node.this), to=node.args["to"].copy())
-    return node
-
-
 TEMPORAL: dict[type[exp.Expr], Rewrite] = {
     exp.DateTrunc: _date_trunc,
     exp.TimestampTrunc: _trunc_to("TIMESTAMPTZ"),
@@ -264,6 +250,4 @@ TEMPORAL: dict[type[exp.Expr], Rewrite] = {
     exp.GenerateDateArray: _date_array,
     exp.Add: rewrite_add,
     exp.Sub: rewrite_add,
-    exp.Cast: rewrite_cast,
-    exp.TryCast: rewrite_cast,
 }
