@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from bqgate.sandbox.faults import Fault
 from tests.support.absent_tools import give_up, one_at_a_time, require_tool
 from tests.support.client_scene import GIB, Scene
 
@@ -106,3 +108,40 @@ def test_the_books_have_every_job_once(scene: Scene, ran: tuple[str, dict[str, A
     assert ["0.00", "0.42", "0.00", "9.00", "0.00"] == [entry["cost_usd"] for entry in charges]
     assert ["done"] * 4 + ["failed"] == [entry["outcome"] for entry in charges]
     assert {"spent_usd": "9.42", "held_usd": "0.00"} == scene.budget(project)
+
+
+def query_once_more(node: str, url: str, project: str, sql: str) -> dict[str, Any]:
+    """What the client ends with when it may try twice; its own default is four times, over fifteen seconds."""
+    done = subprocess.run(
+        [node, "one_query.mjs", url, project, sql], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_a_throttled_query_is_tried_again(node: str, crowded: Scene) -> None:
+    """429 rateLimitExceeded: Node waits and comes again, and no try leaves a hold."""
+    before = throttled(crowded)
+    error = query_once_more(node, crowded.url, "crowd", "SELECT a FROM shop.t")
+    assert (429, "rateLimitExceeded", "Exceeded rate limits:") == (
+        error["code"],
+        error["reason"],
+        error["message"][:21],
+    )
+    assert throttled(crowded) - before == 2
+    crowded.assert_nothing_booked("crowd")
+
+
+def throttled(scene: Scene) -> int:
+    """How often the gate decided to throttle."""
+    text = requests.get(f"{scene.url}/metrics", timeout=10).text
+    lines = [line for line in text.splitlines() if line.startswith("bqgate_decisions_total{") and '"throttle"' in line]
+    return sum(int(float(line.split()[-1])) for line in lines)
+
+
+def test_a_bigquery_that_does_not_answer_is_asked_again(node: str, scene: Scene, project: str) -> None:
+    """503 backendError: the same."""
+    fault = scene.stack.sandbox.faults.add(Fault(status=503, path=f"/projects/{project}/"))
+    error = query_once_more(node, scene.url, project, "SELECT 1")
+    assert (503, "backendError", 2) == (error["code"], error["reason"], fault.hits)
+    scene.assert_nothing_booked(project)
