@@ -1,15 +1,20 @@
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
+from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.money import NANOS_PER_USD
+from bqgate.sandbox import Sandbox, SandboxSettings
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
+from tests.support.served_gate import served_gate
 
 CALLERS = 200
 # At 10.24 dollars per TiB, ten GiB cost exactly ten cents.
@@ -68,3 +73,38 @@ async def test_in_redis_exactly_fifty_of_two_hundred_run(tmp_path: Path, redis_u
     document = PRICES | {"budgets": {"url": redis_url, "timeout_ms": 10_000}}
     async with open_stack(tmp_path, document, gate_count=gate_count) as stack:
         await check_exactly_fifty_run(stack)
+
+
+async def test_over_two_processes_exactly_fifty_of_two_hundred_run(tmp_path: Path, redis_url: str) -> None:
+    """Two gates as users run them, on one Redis and one ledger; the books are read from outside."""
+    async with Sandbox.start(SandboxSettings()) as sandbox:
+        sandbox.warehouse.create_dataset("acme", "money")
+        table = TableRef("acme", "money", "ten_gib")
+        sandbox.warehouse.create_table(table, (Field("a", "INTEGER"),), declared_bytes=10 * 2**30)
+        document = PRICES | {
+            "server": {"port": 0},
+            "upstream": {"url": sandbox.url, "credentials": "anonymous"},
+            "budgets": {"url": redis_url, "timeout_ms": 10_000},
+            "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"},
+            "settlement": {"poll_first_ms": 20, "poll_longest_ms": 200},
+        }
+        config = tmp_path / "bqgate.yaml"
+        config.write_text(yaml.safe_dump(document))
+        async with AsyncExitStack() as stack:
+            urls = [(await stack.enter_async_context(served_gate(config)))[1] for _ in range(2)]
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+            answers = await asyncio.gather(*(submit(session, urls[number % 2], number) for number in range(CALLERS)))
+            assert Counter({(200, "forward"): 50, (403, "reject"): 150}) == Counter(answers)
+            day = await settled_day(session, urls[0])
+        assert ("5.00", "0.00", "0.00") == (day["spent_usd"], day["held_usd"], day["balance_usd"])
+
+
+async def settled_day(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """The day's budget as the control plane shows it, once nothing is held."""
+    async with asyncio.timeout(60):
+        while True:
+            async with session.get(f"{url}/v1/customers/acme/budget") as answer:
+                day: dict[str, Any] = (await answer.json())["windows"]["day"]
+            if day["held_usd"] == "0.00":
+                return day
+            await SystemClock().sleep(0.05)

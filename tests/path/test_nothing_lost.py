@@ -1,8 +1,5 @@
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from bqgate.ledger import SqlLedger
 from bqgate.sandbox import Fault, Sandbox, SandboxSettings
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
+from tests.support.served_gate import served_gate
 
 SETTINGS: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
@@ -111,24 +109,6 @@ async def test_a_caller_that_leaves_is_booked_all_the_same(stack: Stack) -> None
     assert await booked(stack) == [(Outcome.DONE, CENTS_10)]
 
 
-@asynccontextmanager
-async def gate_process(config: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A gate as a user runs it; its address is what it announces."""
-    arguments = (sys.executable, "-m", "bqgate", "serve", "--config", str(config))
-    process = await asyncio.create_subprocess_exec(
-        *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    line = (await process.stdout.readline()).decode()
-    assert "listens at http" in line, line
-    try:
-        yield process, line.split()[3]
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
 async def test_a_gate_killed_in_the_middle_of_a_job_finds_it_after_its_restart(tmp_path: Path) -> None:
     """Invariants 3, 6 and 7: kill -9 with the hold open; the next process rebuilds it, asks, and books it once."""
     async with Sandbox.start(SandboxSettings(time_scale=1.0)) as sandbox:
@@ -141,14 +121,14 @@ async def test_a_gate_killed_in_the_middle_of_a_job_finds_it_after_its_restart(t
         }
         config = tmp_path / "bqgate.yaml"
         config.write_text(yaml.safe_dump(document))
-        async with gate_process(config) as (process, url):
+        async with served_gate(config) as (process, url):
             assert await post(url, "jobs", BODIES["jobs"]) == 200
             process.kill()
             await process.wait()
         ledger = await SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db", SystemClock())
         try:
             assert [CENTS_10] == [hold.amount_nanos for hold in await ledger.fetch_open_holds("acme")]
-            async with gate_process(config):
+            async with served_gate(config):
                 async with asyncio.timeout(60):
                     while await ledger.fetch_open_holds("acme"):
                         await SystemClock().sleep(0.05)
