@@ -47,7 +47,7 @@ def target_of(session: Session, table: exp.Expr) -> tuple[Found, str]:
 
 def field_of(found: Found, name: exp.Expr) -> Field:
     """Return the column of the target that a SET or an INSERT list names."""
-    if isinstance(name, exp.Dot):
+    if not isinstance(name, (exp.Column, exp.Identifier)):
         raise NotSupported("changing a part of a STRUCT.")
     for field in found.info.schema:
         if field.name.lower() == name.name.lower():
@@ -165,6 +165,8 @@ def prepare_update(session: Session, tree: exp.Update) -> Prepared:
     where = tree.args.get("where")
     if where is None:
         raise QueryInvalid("UPDATE must have a WHERE clause at [1:1]")
+    if not all(isinstance(assignment, exp.EQ) for assignment in tree.expressions):
+        raise QueryInvalid(f"Syntax error: Expected an assignment in SET{position(tree)}")
     targets = [field_of(found, assignment.this) for assignment in tree.expressions]
     values = [exp.alias_(a.expression.copy(), f"v{i}") for i, a in enumerate(tree.expressions)]
     query = _select_from(tree, alias, values)

@@ -106,6 +106,8 @@ def compile_query(
     internal = [f"c{i}" for i in range(len(shown))]
     wrapped = f"SELECT * FROM ({sql}) AS q({', '.join(internal)})" if internal else sql
     types = bind(cursor, wrapped).types
+    if len(types) != len(shown):
+        raise NotSupported("`*` in that place.")
     fields = tuple(field_from_duckdb(name, kind) for name, kind in zip(shown, types, strict=True))
     casts = [f"CAST({c} AS {duckdb_type(f)}) AS {quote(f.name)}" for c, f in zip(internal, fields, strict=True)]
     final = f"SELECT {', '.join(casts)} FROM ({sql}) AS q({', '.join(internal)})"

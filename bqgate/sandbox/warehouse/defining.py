@@ -17,6 +17,7 @@ from bqgate.sandbox.warehouse.compiling import bind
 from bqgate.sandbox.warehouse.datatypes import field_from_sql
 from bqgate.sandbox.warehouse.errors import Duplicate, NotFound, NotSupported, QueryInvalid
 from bqgate.sandbox.warehouse.lowering import fix_time, lower
+from bqgate.sandbox.warehouse.parsing import position
 from bqgate.sandbox.warehouse.plan import Plan
 from bqgate.sandbox.warehouse.prepared import Outcome, Prepared
 from bqgate.sandbox.warehouse.scanning import Scan
@@ -134,9 +135,15 @@ def _described(info: TableInfo, properties: list[exp.Expr], options: dict[str, o
         if isinstance(item, exp.PartitionedByProperty):
             info = replace(info, time_partitioning=_partitioning(item.this, names))
         elif isinstance(item, exp.Cluster | exp.ClusterProperty):
-            info = replace(info, clustering=tuple(names[c.name.lower()].name for c in item.expressions))
+            info = replace(info, clustering=tuple(_clustered(c, names) for c in item.expressions))
     expires_at = cast("dt.datetime | None", options.get("expiration_timestamp"))
     return replace(info, description=str(options.get("description") or ""), expires_at=expires_at)
+
+
+def _clustered(column: exp.Expr, names: dict[str, Field]) -> str:
+    if column.name.lower() not in names:
+        raise QueryInvalid(f"Unrecognized name: {column.name}{position(column)}")
+    return names[column.name.lower()].name
 
 
 def _partitioning(by: exp.Expr, names: dict[str, Field]) -> TimePartitioning:

@@ -32,13 +32,18 @@ def kind_of(node: exp.Expr | None) -> exp.DType | None:
     return found.this  # type: ignore[no-any-return]  # sqlglot leaves the argument untyped
 
 
-def call(name: str, *arguments: exp.Expr) -> exp.Expr:
-    """Return a DuckDB call that sqlglot passes on as it is."""
-    return exp.Anonymous(this=name, expressions=[a.copy() for a in arguments])
+def call(name: str, *arguments: exp.Expr | None) -> exp.Expr:
+    """Return a DuckDB call that sqlglot passes on as it is; an argument that the text left out is refused."""
+    given = [argument for argument in arguments if argument is not None]
+    if len(given) != len(arguments):
+        raise QueryInvalid(f"No matching signature for {name.upper()}: an argument is missing")
+    return exp.Anonymous(this=name, expressions=[a.copy() for a in given])
 
 
-def to_type(node: exp.Expr, duckdb_type: str) -> exp.Expr:
+def to_type(node: exp.Expr | None, duckdb_type: str) -> exp.Expr:
     """Return a cast to a DuckDB type."""
+    if node is None:
+        raise QueryInvalid("No matching signature: an argument is missing")
     return exp.Cast(this=node.copy(), to=exp.DataType.build(duckdb_type, dialect="duckdb"))
 
 

@@ -108,6 +108,9 @@ def _parse_one(dialect: sqlglot.Dialect, part: list[Token], text: str) -> Statem
         trees = dialect.parser().parse(part, text)
     except ParseError as error:
         raise QueryInvalid(_syntax_error(error, part)) from error
+    except (IndexError, AttributeError, TypeError, ValueError) as error:
+        # sqlglot's builders of single functions trip like this over arguments that are not there.
+        raise QueryInvalid(f"Syntax error: a call in the statement at [{part[0].line}:1] lacks arguments") from error
     tree = trees[0] if trees else None
     if tree is None or isinstance(tree, exp.Command):
         raise NotSupported(f"{word} statements.")
