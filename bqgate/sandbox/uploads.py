@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import web
 
 from bqgate.sandbox import job_methods
 from bqgate.sandbox.methods import METHODS
+from bqgate.sandbox.multipart import split_related
 from bqgate.sandbox.replies import ApiError, Reply, error_reply, from_warehouse
 from bqgate.sandbox.routes import Incoming, Router, masked, parsed_or_none, struck
 from bqgate.sandbox.warehouse import WarehouseError
@@ -146,17 +147,17 @@ class Uploads:
         """Take a multipart/related body apart: the metadata, and the file on disk."""
         if not request.content_type.startswith("multipart/"):
             raise ApiError(400, "badRequest", "uploadType=multipart needs a multipart/related body")
+        body, file = self._new_file(), self._new_file()
         try:
-            reader = await request.multipart()
-            metadata = await _part_of(reader)
-            head = bytes(await metadata.read())
-            media = await _part_of(reader)
-            file = self._new_file()
-            with await asyncio.to_thread(file.open, "wb") as out:
-                while chunk := await media.read_chunk(CHUNK):
+            with await asyncio.to_thread(body.open, "wb") as out:
+                async for chunk in _chunks(request):
                     await asyncio.to_thread(out.write, chunk)
+            head = await asyncio.to_thread(split_related, body, request.headers["Content-Type"], file)
         except ValueError as error:
+            await asyncio.to_thread(file.unlink)
             raise ApiError(400, "badRequest", f"Malformed multipart body: {error}") from error
+        finally:
+            await asyncio.to_thread(body.unlink)
         return head, file
 
     async def _insert(self, incoming: Incoming, project: str, file: Path) -> Reply:
@@ -185,10 +186,3 @@ def _with_body(incoming: Incoming, body: bytes) -> Incoming:
 async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     async for chunk in request.content.iter_chunked(CHUNK):
         yield chunk
-
-
-async def _part_of(reader: MultipartReader) -> BodyPartReader:
-    part = await reader.next()
-    if not isinstance(part, BodyPartReader):
-        raise ApiError(400, "badRequest", "Malformed multipart body: metadata and media are needed")
-    return part
