@@ -1,12 +1,13 @@
 """google-api-python-client, built from the discovery document that comes through the gate."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
-from googleapiclient.http import BatchHttpRequest, HttpRequest
+from googleapiclient.http import BatchHttpRequest, HttpRequest, MediaIoBaseUpload
 
 from tests.support.client_scene import GIB, Scene
 from tests.support.python_client import token_credentials
@@ -60,6 +61,15 @@ def test_a_workload_in_the_discovery_address_stays(scene: Scene, project: str) -
     assert ["nightly"] == [entry["workload"] for entry in scene.booked(project)]
 
 
+def test_the_packaged_document_with_an_endpoint_works(scene: Scene, project: str) -> None:
+    """client_options.api_endpoint is the full base path; no discovery call is made."""
+    options = {"api_endpoint": f"{scene.url}/bigquery/v2/"}
+    with build("bigquery", "v2", credentials=token_credentials(), client_options=options) as service:
+        answer = service.jobs().query(projectId=project, body=query_body("SELECT 2 AS n")).execute()
+    assert "2" == answer["rows"][0]["f"][0]["v"]
+    assert 1 == len(scene.booked(project))
+
+
 def test_every_call_of_a_batch_is_judged(scene: Scene, project: str, service: Any) -> None:
     """In one batch: a query that runs, one too big, an invalid one, a listing; each gets its own answer."""
     scene.declare(project, t=42, huge=5_000)
@@ -105,3 +115,14 @@ def test_a_refusal_is_not_repeated(scene: Scene, project: str, service: Any) -> 
     with pytest.raises(HttpError, match="Custom quota exceeded"):
         service.jobs().query(projectId=project, body=query_body("SELECT a + 1 FROM shop.spent")).execute(num_retries=5)
     assert ["refusal"] == [entry["kind"] for entry in scene.booked(project)][1:]
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_media_go_through_the_gate(scene: Scene, project: str, service: Any, resumable: bool) -> None:
+    """A load with a file, in one request and in chunks."""
+    scene.declare(project)
+    media = MediaIoBaseUpload(io.BytesIO(b"1,a\n2,b\n"), "application/octet-stream", resumable=resumable)
+    target = {"projectId": project, "datasetId": "shop", "tableId": "m"}
+    load = {"destinationTable": target, "sourceFormat": "CSV", "autodetect": True}
+    job = service.jobs().insert(projectId=project, body={"configuration": {"load": load}}, media_body=media).execute()
+    assert "2" == service.jobs().get(**job["jobReference"]).execute()["statistics"]["load"]["outputRows"]

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import Conflict
+from google.api_core.exceptions import Conflict, PreconditionFailed
 from google.cloud import bigquery
 
-from bqgate.sandbox.faults import Fault
 from tests.support.client_scene import DATASET, GIB, Scene
 from tests.support.python_client import Watch, anonymous, python_client, token_credentials
 
@@ -238,17 +237,6 @@ def test_a_job_id_of_the_clients_own_is_kept_and_booked_once(scene: Scene, clien
     assert {"spent_usd": "0.10", "held_usd": "0.00"} == scene.budget(client.project)
 
 
-def test_a_lost_answer_is_repeated_and_booked_once(scene: Scene, client: bigquery.Client) -> None:
-    """BigQuery started the job and the connection broke: the client asks again with the same id and gets its rows."""
-    scene.declare(client.project, t=10)
-    fault = Fault(kind="lost", method="jobs.insert", path=f"/projects/{client.project}/", dry_run=False, count=1)
-    scene.stack.sandbox.faults.add(fault)
-    job = client.query(f"SELECT a FROM {DATASET}.t", no_cache())
-    assert [] == list(job.result())
-    (entry,) = scene.booked(client.project)
-    assert (job.job_id, "0.10") == (entry["job"]["job_id"], entry["cost_usd"])
-
-
 def test_the_clients_own_labels_and_cap_stay(scene: Scene, client: bigquery.Client) -> None:
     """The gate adds its label and never raises a cap."""
     scene.declare(client.project, t=10)
@@ -265,3 +253,35 @@ def test_options_name_the_gate_as_google_would(scene: Scene, project: str) -> No
     for given in ({"api_endpoint": scene.url}, ClientOptions(api_endpoint=scene.url)):
         with bigquery.Client(project, anonymous(), client_options=given) as client:
             assert [(1,)] == [tuple(row) for row in client.query_and_wait("SELECT 1")]
+
+
+def test_a_query_without_a_job_is_given_one(scene: Scene, project: str) -> None:
+    """JOB_CREATION_OPTIONAL would leave nothing to ask after; the client takes the job that comes instead."""
+    options = {"api_endpoint": scene.url}
+    mode = "JOB_CREATION_OPTIONAL"
+    with bigquery.Client(project, anonymous(), client_options=options, default_job_creation_mode=mode) as client:
+        rows = client.query_and_wait("SELECT 1 AS n")
+        assert [(1,)] == [tuple(row) for row in rows]
+    (entry,) = scene.booked(project)
+    assert rows.job_id == entry["job"]["job_id"]
+
+
+def test_what_only_looks_passes_unbooked(scene: Scene, client: bigquery.Client) -> None:
+    """Projects, jobs, tables read in part, changes under an etag, copies: everything that costs no query."""
+    client.create_dataset("d")
+    schema = [bigquery.SchemaField("a", "INTEGER"), bigquery.SchemaField("b", "STRING")]
+    table = client.create_table(bigquery.Table(f"{client.project}.d.t", schema=schema))
+    stale = client.get_table(table)
+    table.description = "fresh"
+    assert "fresh" == client.update_table(table, ["description"]).description
+    stale.description = "stale"
+    with pytest.raises(PreconditionFailed):
+        client.update_table(stale, ["description"])
+    client.insert_rows_json(table, [{"a": number, "b": "x"} for number in range(100)])
+    rows = list(client.list_rows(table, start_index=90, selected_fields=schema[:1], page_size=3))
+    assert [(number,) for number in range(90, 100)] == [tuple(row) for row in rows]
+    client.copy_table(table, f"{client.project}.d.u").result()
+    assert 100 == client.get_table("d.u").num_rows
+    assert client.project in {one.project_id for one in client.list_projects()}
+    assert ["copy"] == [job.job_type for job in client.list_jobs()]
+    scene.assert_nothing_booked(client.project)
