@@ -32,7 +32,7 @@ def test_the_blended_model_has_its_own_prices_everywhere() -> None:
         ("me-central1", "7.59375"),
         ("europe-west12", "8.0625"),
         ("southamerica-east1", "11.25"),
-        ("moon-north1", "6.25"),
+        ("moon-north1", "11.25"),
     ],
 )
 def test_on_demand_is_charged_at_the_regions_list_price(location: str | None, usd: str) -> None:
