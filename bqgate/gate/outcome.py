@@ -33,9 +33,13 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class AskLater:
-    """The job must be asked after; `job` is None where not even its id is known."""
+    """The job must be asked after; `job` is None where not even its id is known.
+
+    `is_made`: BigQuery said that there is such a job, so one that is gone when asked after was deleted, not refused.
+    """
 
     job: JobRef | None
+    is_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,11 @@ def _judge_success(seen: Seen, *, method: Method, hold: Hold, model: PricingMode
     members = read_members(seen.text)
     job = job_ref_in(members) or hold.job
     if not seen.is_whole:
-        return AskLater(job)
+        return AskLater(job, is_made=True)
     if method is Method.INSERT:
         usage = usage_from(members)
     else:
         usage = usage_in_query_answer(members)
         if usage is not None and not usage.cache_hit and model in {PricingModel.AUTO, PricingModel.CAPACITY}:
             usage = None
-    return AskLater(job) if usage is None else Known(usage)
+    return AskLater(job, is_made=True) if usage is None else Known(usage)

@@ -31,8 +31,8 @@ class Settling:
                 self._start(self._settler.settle(admitted.hold, usage))
             case NothingRan():
                 self._start(self._settler.void(admitted.hold))
-            case AskLater(job=job):
-                self._poller.watch(admitted.hold, principal.credential, job=job)
+            case AskLater(job=job, is_made=is_made):
+                self._poller.watch(admitted.hold, principal.credential, job=job, is_made=is_made)
             case _:
                 assert_never(verdict)
 

@@ -62,6 +62,7 @@ class Poller:
         *,
         job: JobRef | None = None,
         usage: Usage | None = None,
+        is_made: bool = False,
     ) -> None:
         """Ask after a hold's job until it is booked. Again for the same hold: what is new is added.
 
@@ -70,6 +71,7 @@ class Poller:
             credential: the caller's, kept in memory only; None: the gate's own.
             job: the job as BigQuery's answer named it, where it did.
             usage: what it used, where that is known and only the booking failed.
+            is_made: BigQuery has said that there is a job; gone, it was deleted, and its cost is assumed.
         """
         watched = self._watched.get(hold.id)
         if watched is None:
@@ -80,6 +82,7 @@ class Poller:
             self._look_after(watched, watched.delay_ms(self._patience))
         watched.credential = credential or watched.credential
         watched.usage = usage or watched.usage
+        watched.is_seen = is_made or watched.is_seen
         watched.learn_job(job)
 
     def forget(self, hold_id: str) -> None:

@@ -50,19 +50,19 @@ def test_a_complete_query_answer_settles_at_once() -> None:
 def test_prices_by_reservation_need_the_job() -> None:
     """A jobs.query answer names no reservation, so capacity and auto ask for the job."""
     seen = Seen(200, json.dumps(QUERY_DONE), is_whole=True)
-    assert verdict(seen, method=Method.QUERY, model=PricingModel.AUTO) == AskLater(JOB)
+    assert verdict(seen, method=Method.QUERY, model=PricingModel.AUTO) == AskLater(JOB, is_made=True)
 
 
 def test_a_cut_answer_still_tells_which_job_it_was() -> None:
     """The job reference stands at the beginning."""
     text = json.dumps({"jobReference": REFERENCE, "rows": []})[:-4]
-    assert verdict(Seen(200, text, is_whole=False), method=Method.QUERY) == AskLater(JOB)
+    assert verdict(Seen(200, text, is_whole=False), method=Method.QUERY) == AskLater(JOB, is_made=True)
 
 
 def test_an_inserted_job_is_asked_after_until_it_is_done() -> None:
     """RUNNING is no end; DONE is, failed or not."""
     running = json.dumps({"jobReference": REFERENCE, "status": {"state": "RUNNING"}})
-    assert verdict(Seen(200, running, is_whole=True)) == AskLater(JOB)
+    assert verdict(Seen(200, running, is_whole=True)) == AskLater(JOB, is_made=True)
     failed = json.dumps({"jobReference": REFERENCE, "status": {"state": "DONE", "errorResult": {"reason": "invalid"}}})
     known = verdict(Seen(200, failed, is_whole=True))
     assert isinstance(known, Known)

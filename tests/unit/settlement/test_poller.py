@@ -149,6 +149,17 @@ async def test_a_deleted_job_is_not_free(stand: Stand, gate: Gate) -> None:
     assert (entry.outcome, entry.cost_nanos) == (Outcome.ASSUMED, 8 * NANOS_PER_USD)
 
 
+async def test_a_job_deleted_before_anyone_asked_is_not_free(stand: Stand, gate: Gate) -> None:
+    """BigQuery said that it made the job; deleting it at once is no way round the budget."""
+    hold = await stand.place(gate, stand.make_hold(usd=8))
+    gate.poller.watch(hold, None, is_made=True)
+    for _ in range(6):
+        stand.clock.advance(60)
+        await gate.look_at_all()
+    (entry,) = await stand.entries()
+    assert (entry.outcome, entry.cost_nanos) == (Outcome.ASSUMED, 8 * NANOS_PER_USD)
+
+
 @pytest.mark.parametrize("way", ["refused", "silent"])
 async def test_without_news_the_hold_is_the_cost_at_the_deadline(stand: Stand, gate: Gate, way: str) -> None:
     """Not before, and counted."""
