@@ -20,6 +20,9 @@ PROJECT = Path(__file__).parent / "dbt"
 ENVIRONMENT = ROOT / ".venv-dbt"
 CONSTRAINTS = ROOT / "constraints-dbt.txt"
 
+# Where `make setup-dbt` has not run, the fixture installs dbt, or waits until another process has.
+pytestmark = pytest.mark.timeout(700)
+
 
 @pytest.fixture(scope="module")
 def dbt() -> str:
@@ -61,7 +64,6 @@ def build(dbt: str, scene: Scene, project: str, folder: Path) -> dict[str, Any]:
     return {result["unique_id"].split(".")[2]: result for result in results}
 
 
-@pytest.mark.timeout(700)
 def test_a_project_is_built_and_rebuilt(dbt: str, scene: Scene, project: str, tmp_path: Path) -> None:
     """Seed, table, incremental model, view and tests pass, twice; every job is booked with its cost."""
     folder = Path(shutil.copytree(PROJECT, tmp_path / "dbt"))

@@ -1,7 +1,7 @@
 """Each case that the gate answers for itself: status, reason, wording, and whether Google's Python client tries again.
 
 The table of cases is that of docs/architecture.md and gate/reply.py. Tries are counted at the client's own HTTP layer;
-its retries are cut short to half a second, its decision to retry is its own.
+its retries are cut short to a second, its decision to retry is its own.
 """
 
 import re
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from google.api_core import exceptions
 from google.auth.credentials import Credentials
 from google.cloud import bigquery
 
 from bqgate.sandbox.faults import Fault
-from tests.support.client_scene import DATASET, GIB, Scene, open_scene
+from tests.support.client_scene import DATASET, GIB, Scene, open_scene, wait_until
 from tests.support.python_client import SHORT_RETRY, Watch, python_client
 
 Submit = Callable[[bigquery.Client, str], Any]
@@ -194,7 +195,7 @@ def test_a_bad_credential_is_renewed_twice_and_then_final(scene: Scene, project:
 @both
 def test_a_ledger_that_cannot_record_is_asked_again(tmp_path: Path, submit: Submit) -> None:
     """503 backendError while the gate cannot write down what it holds; nothing reaches BigQuery but the dry run."""
-    with open_scene(tmp_path, {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 100}}) as scene:
+    with open_scene(tmp_path, {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 250}}) as scene:
         project = scene.new_project()
         scene.declare(project, t=10)
         locker = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
@@ -203,6 +204,7 @@ def test_a_ledger_that_cannot_record_is_asked_again(tmp_path: Path, submit: Subm
         assert [] == scene.submitted(project)
         locker.execute("ROLLBACK")
         locker.close()
+        wait_until(lambda: requests.get(f"{scene.url}/readyz", timeout=10).ok, "the ledger answers again")
         assert (503, "backendError", "global") == reason_of(error)
         assert error.errors[0]["message"].startswith("bqgate: ")
         assert tries(watch) >= 2

@@ -13,8 +13,8 @@ from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.oauth2.credentials import Credentials as TokenCredentials
 
-# As the client's own default, in miniature: it tries again after milliseconds and gives up after half a second.
-SHORT_RETRY = DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2).with_timeout(0.5)
+# As the client's own default, in miniature: it tries again after milliseconds and gives up after a second.
+SHORT_RETRY = DEFAULT_RETRY.with_delay(initial=0.02, maximum=0.1, multiplier=2).with_timeout(1.0)
 
 
 @dataclass
