@@ -16,7 +16,16 @@ from bqgate.admission.estimate import Estimator
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold
 from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
-from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
+from bqgate.domain.decision import (
+    MAKE_IT_CHEAPER,
+    Decision,
+    Forward,
+    Reject,
+    RejectReason,
+    Throttle,
+    decide,
+    query_bound_nanos,
+)
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
@@ -34,8 +43,6 @@ JOB_ID_PREFIX = "bqgate_"
 
 # Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
 DRY_RUN_REFUSED = "dry_run_refused"
-
-SUGGESTION = "Filter on the partition column or select fewer columns to make it cheaper."
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,7 @@ class Admission:
             return Refused(reject, self._new_id(), bytes_at_most=None, cap_bytes=0, balances=())
         bound_nanos = query_bound_nanos(customer.tier)
         if customer.mode is Mode.ENFORCE and size.amount_nanos > bound_nanos:
-            reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=SUGGESTION)
+            reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=MAKE_IT_CHEAPER)
             cap_bytes = self._prices.bytes_affordable(bound_nanos, location=estimate.location or request.location)
             return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
         windows = customer.windows(self._clock.now())

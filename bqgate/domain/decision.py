@@ -11,6 +11,9 @@ from enum import StrEnum
 from bqgate.domain.budget import Balance
 from bqgate.domain.tier import Mode, ThresholdAction, Tier
 
+# What helps against most refusals, until the query itself is looked at.
+MAKE_IT_CHEAPER = "Filter on the partition column or select fewer columns to make it cheaper."
+
 
 class RejectReason(StrEnum):
     """Why a query does not run."""
@@ -69,7 +72,7 @@ def decide(*, balances: tuple[Balance, ...], placed: bool, amount_nanos: int, ti
             reason=RejectReason.BUDGET_USED_UP,
             amount_nanos=amount_nanos,
             balance=short,
-            suggestion="Filter on the partition column or select fewer columns to make it cheaper.",
+            suggestion=MAKE_IT_CHEAPER,
         )
     if mode is Mode.OBSERVE:
         over = any((balance.balance_nanos or 0) < 0 for balance in balances)

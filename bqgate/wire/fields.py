@@ -74,6 +74,15 @@ def int64_at(document: Mapping[str, Any], name: str, *, path: str = "") -> int |
     return number
 
 
+def count_at(document: Mapping[str, Any], name: str) -> int | None:
+    """A count in an answer of BigQuery's; None where it is absent or not one. A negative count is no count."""
+    try:
+        value = int64_at(document, name)
+    except MalformedRequest:
+        return None
+    return value if value is not None and value >= 0 else None
+
+
 def labels_at(document: Mapping[str, Any], *, path: str = "") -> dict[str, str]:
     """The labels: a map of strings."""
     value = document.get("labels")

@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
-from bqgate.wire.fields import int64_at
+from bqgate.wire.fields import count_at
 
 # Statements that read no data and are never charged (data definition without a query).
 _FREE_DDL = re.compile(r"(CREATE|ALTER|DROP|UNDROP|TRUNCATE|GRANT|REVOKE)_|(BEGIN|COMMIT|ROLLBACK)_TRANSACTION")
@@ -27,9 +26,9 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
     query = _part(statistics, "query")
     tables = tuple(_table_name(table) for table in query.get("referencedTables") or () if isinstance(table, dict))
     accuracy = _accuracy(query.get("totalBytesProcessedAccuracy"))
-    processed = _int(query, "totalBytesProcessed")
+    processed = count_at(query, "totalBytesProcessed")
     if processed is None:
-        processed = _int(statistics, "totalBytesProcessed")
+        processed = count_at(statistics, "totalBytesProcessed")
     statement_type = str(query.get("statementType") or "")
     email = job.get("user_email")
     return Estimate(
@@ -53,7 +52,7 @@ def usage_from(job: Mapping[str, Any]) -> Usage | None:
     statistics = _part(job, "statistics")
     query = _part(statistics, "query")
     outcome = _outcome(status, cached=query.get("cacheHit") is True)
-    billed = _int(query, "totalBytesBilled")
+    billed = count_at(query, "totalBytesBilled")
     if billed is None and "query" not in statistics:
         billed = 0  # load, copy and extract jobs process no query bytes; a failed query may have no statistics
     edition = statistics.get("edition")
@@ -62,9 +61,9 @@ def usage_from(job: Mapping[str, Any]) -> Usage | None:
     return Usage(
         job=job_ref_from(_part(job, "jobReference")),
         outcome=outcome,
-        bytes_processed=_int(query, "totalBytesProcessed") or _int(statistics, "totalBytesProcessed") or 0,
+        bytes_processed=count_at(query, "totalBytesProcessed") or count_at(statistics, "totalBytesProcessed") or 0,
         bytes_billed=0 if outcome in {Outcome.CACHED, Outcome.FAILED} and billed is None else billed,
-        slot_ms=_int(statistics, "totalSlotMs") or _int(query, "totalSlotMs") or 0,
+        slot_ms=count_at(statistics, "totalSlotMs") or count_at(query, "totalSlotMs") or 0,
         statement_type=str(query.get("statementType") or ""),
         cache_hit=outcome is Outcome.CACHED,
         reservation=reservation if isinstance(reservation, str) else None,
@@ -131,12 +130,3 @@ def _table_name(table: Mapping[str, Any]) -> str:
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = document.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _int(document: Mapping[str, Any], name: str) -> int | None:
-    """An int64 of BigQuery's; None where it is absent or not one. A negative count is no count."""
-    try:
-        value = int64_at(document, name)
-    except MalformedRequest:
-        return None
-    return value if value is not None and value >= 0 else None

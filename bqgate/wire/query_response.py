@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import JobRef, Outcome, Usage
-from bqgate.wire.fields import int64_at
+from bqgate.wire.fields import count_at
 from bqgate.wire.job_resource import job_ref_from
 
 _SPACE = re.compile(r"[\s,]*")
@@ -54,13 +53,13 @@ def usage_in_query_answer(answer: Mapping[str, Any]) -> Usage | None:
     if answer.get("jobComplete") is not True:
         return None
     cached = answer.get("cacheHit") is True
-    billed, slot_ms = _int(answer, "totalBytesBilled"), _int(answer, "totalSlotMs")
+    billed, slot_ms = count_at(answer, "totalBytesBilled"), count_at(answer, "totalSlotMs")
     if not cached and (billed is None or slot_ms is None):
         return None
     return Usage(
         job=job_ref_in(answer),
         outcome=Outcome.CACHED if cached else Outcome.DONE,
-        bytes_processed=_int(answer, "totalBytesProcessed") or 0,
+        bytes_processed=count_at(answer, "totalBytesProcessed") or 0,
         bytes_billed=billed or 0,
         slot_ms=slot_ms or 0,
         statement_type=str(answer.get("statementType") or ""),
@@ -71,11 +70,3 @@ def usage_in_query_answer(answer: Mapping[str, Any]) -> Usage | None:
 def _skip(text: str, position: int) -> int:
     match = _SPACE.match(text, position)
     return match.end() if match else position
-
-
-def _int(answer: Mapping[str, Any], name: str) -> int | None:
-    try:
-        value = int64_at(answer, name)
-    except MalformedRequest:
-        return None
-    return value if value is not None and value >= 0 else None
