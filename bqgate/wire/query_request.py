@@ -61,6 +61,7 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
     configuration["query"] = query
     _refuse_unbounded(query)
     path = "configuration.query."
+    _read_script_options(query, path)
     return QueryRequest(
         method=Method.INSERT,
         project_id=_project(project_id, reference),
@@ -187,12 +188,20 @@ def cached_only_body(request: QueryRequest) -> dict[str, Any]:
     return {**request.body, "configuration": configuration | {"query": query}}
 
 
+def _read_script_options(query: dict[str, Any], path: str) -> None:
+    """Check the script options now: a fault that is found after the hold was placed would leave the hold standing."""
+    options = object_at(query, "scriptOptions", path=path)
+    if options is not None:
+        int64_at(options, "statementByteBudget", path=f"{path}scriptOptions.")
+        query["scriptOptions"] = options
+
+
 def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, Any]:
     """The caller's script options with a byte budget per statement that is never wider than the cap."""
-    options = object_at(query, "scriptOptions", path="configuration.query.") or {}
-    own = int64_at(options, "statementByteBudget", path="configuration.query.scriptOptions.")
+    options = query.get("scriptOptions") or {}
+    own = int64_at(options, "statementByteBudget")
     budget = min(own, budget_bytes) if own else budget_bytes
-    return options | {"statementByteBudget": str(budget)}
+    return {**options, "statementByteBudget": str(budget)}
 
 
 def _sql(query: Mapping[str, Any], path: str) -> str:

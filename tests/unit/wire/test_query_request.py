@@ -119,6 +119,10 @@ def test_snake_case_names_mean_the_same() -> None:
         pytest.param(insert({"maximumBytesBilled": 1.5}), "must be an int64", id="fractional cap"),
         pytest.param(insert({"maximumBytesBilled": "9" * 5_000}), "must be an int64", id="endless digits"),
         pytest.param(insert({"maximumBytesBilled": 1, "maximum_bytes_billed": 9}), "given twice", id="smuggled twin"),
+        pytest.param(insert({"scriptOptions": 5}), "scriptOptions", id="script options are a number"),
+        pytest.param(
+            insert({"scriptOptions": {"statementByteBudget": []}}), "statementByteBudget", id="byte budget is a list"
+        ),
         pytest.param(insert(labels={"a": 1}), "map of strings", id="label is a number"),
         pytest.param(insert() | {"jobReference": {"jobId": "a b"}}, "Invalid job ID", id="bad job id"),
         pytest.param(insert() | {"jobReference": {"projectId": "q"}}, "is for project p", id="another project"),
