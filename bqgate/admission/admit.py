@@ -214,7 +214,11 @@ class Admission:
         if request.method is Method.INSERT:
             location = request.location or estimate.location
             job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
+        digest = fingerprint(request)[:16]
         key = request.idempotency_key
+        if key is not None:
+            # Only the same query under the same cap is a repeat: the earlier hold covers nothing wider.
+            key = f"{key}:{digest}:{size.maximum_bytes_billed}"
         if request.request_id is not None:
             key = f"{key}:{principal.credential.fingerprint}"
         return Hold(
@@ -232,7 +236,7 @@ class Admission:
             maximum_bytes_billed=size.maximum_bytes_billed,
             estimate_bytes=estimate.bytes_processed if estimate.is_known else None,
             estimate_nanos=min(size.amount_nanos, MAX_NANOS),
-            fingerprint=fingerprint(request)[:16],
+            fingerprint=digest,
         )
 
     async def _book_refusal(

@@ -201,6 +201,17 @@ async def test_a_repeat_finds_the_first_attempts_hold(scene: Scene) -> None:
     assert await scene.held_nanos() == 100_000_000
 
 
+async def test_a_job_id_used_again_for_more_is_held_anew(scene: Scene) -> None:
+    """Invariant 1: a hold covers only what it was placed for, so the same id with a wider cap is no repeat."""
+    admission = scene.admission()
+    small = await scene.submit(admission, insert(job_id="mine", maximumBytesBilled=str(GIB)))
+    large = await scene.submit(admission, insert(job_id="mine"))
+    assert isinstance(small, Admitted)
+    assert isinstance(large, Admitted)
+    assert (False, False) == (small.is_replay, large.is_replay)
+    assert await scene.held_nanos() == 110_000_000
+
+
 async def test_observing_counts_everything_and_refuses_nothing(scene: Scene) -> None:
     """Past the limit, observe mode forwards and says what enforcing would have done."""
     scene.bigquery.says = Estimate(400 * GIB, "SELECT", 1)
