@@ -1,7 +1,7 @@
 """Show a customer's budgets, and what a query of some cost would get.
 
-Registered by routes; asks the BudgetStore and the Directory. Nothing is held: the answer to a check is true at `as_of`,
-and another query may take the room. A customer who is not in the settings is one of the default tier, as everywhere.
+Registered by routes; asks the BudgetStore and the present Directory. Nothing is held: the answer to a check is true at
+`as_of`, and another query may take the room. A customer that nobody listed is one of the default tier, as everywhere.
 """
 
 from dataclasses import replace
@@ -15,8 +15,8 @@ from bqgate.admin.parameters import Parameters, check_unlisted_customer, read_bo
 from bqgate.domain.budget import Balance
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
 from bqgate.domain.money import format_usd, parse_usd
-from bqgate.domain.tier import Customer, Directory, Mode
-from bqgate.ports import BudgetStore, Clock
+from bqgate.domain.tier import Customer, Mode
+from bqgate.ports import BudgetStore, Clock, PolicySource
 
 
 class BudgetCheck(BaseModel):
@@ -36,9 +36,9 @@ class BudgetCheck(BaseModel):
 class BudgetViews:
     """The views of one customer's budgets."""
 
-    def __init__(self, *, budgets: BudgetStore, directory: Directory, clock: Clock) -> None:
+    def __init__(self, *, budgets: BudgetStore, policies: PolicySource, clock: Clock) -> None:
         self._budgets = budgets
-        self._directory = directory
+        self._policies = policies
         self._clock = clock
 
     async def show(self, request: web.Request) -> web.Response:
@@ -81,9 +81,9 @@ class BudgetViews:
 
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]
-        if customer_id not in self._directory.customers:
+        if customer_id not in self._policies.directory.customers:
             check_unlisted_customer(customer_id)
-        return self._directory.customer(customer_id)
+        return self._policies.directory.customer(customer_id)
 
 
 def foresee(customer: Customer, balances: tuple[Balance, ...], cost_nanos: int) -> Decision:

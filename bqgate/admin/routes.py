@@ -13,16 +13,21 @@ from bqgate.admin.bookings import BookingViews
 from bqgate.admin.budget import BudgetViews
 from bqgate.admin.health import HealthViews
 from bqgate.admin.problem import Problem, View, answering
-from bqgate.domain.tier import Directory
 from bqgate.observe.metrics import Metrics
-from bqgate.ports import BudgetStore, Clock, Ledger
+from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource
 
 
 def add_control_plane(
-    app: web.Application, *, ledger: Ledger, budgets: BudgetStore, directory: Directory, clock: Clock, metrics: Metrics
+    app: web.Application,
+    *,
+    ledger: Ledger,
+    budgets: BudgetStore,
+    policies: PolicySource,
+    clock: Clock,
+    metrics: Metrics,
 ) -> None:
     """Mount every path."""
-    budget = BudgetViews(budgets=budgets, directory=directory, clock=clock)
+    budget = BudgetViews(budgets=budgets, policies=policies, clock=clock)
     bookings = BookingViews(ledger=ledger, clock=clock)
     health = HealthViews(ledger=ledger, budgets=budgets, metrics=metrics)
     gets: Mapping[str, View] = {

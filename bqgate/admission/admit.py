@@ -31,10 +31,10 @@ from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUna
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
-from bqgate.domain.pricing import PriceList, SlotHistory
+from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer, Mode
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
 
@@ -86,7 +86,7 @@ class Admission:
         ledger: Ledger,
         clock: Clock,
         journal: Journal,
-        prices: PriceList,
+        policies: PolicySource,
         rules: HoldRules,
         hold_ttl_s: int,
         new_id: Callable[[], str],
@@ -97,7 +97,7 @@ class Admission:
         self._ledger = ledger
         self._clock = clock
         self._journal = journal
-        self._prices = prices
+        self._policies = policies
         self._rules = rules
         self._hold_ttl_s = hold_ttl_s
         self._new_id = new_id
@@ -127,12 +127,12 @@ class Admission:
             LedgerUnavailable: the hold cannot be recorded; it was voided.
         """
         principal = replace(principal, name=estimate.user_email or principal.name)
-        history = await self._slots.history_of(customer.id) if self._prices.uses_slots else SlotHistory()
-        size = size_hold(request, estimate, rules=self._rules, prices=self._prices, history=history)
+        history = await self._slots.history_of(customer.id) if self._policies.prices.uses_slots else SlotHistory()
+        size = size_hold(request, estimate, rules=self._rules, prices=self._policies.prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
         if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:
             # It will most likely fail, which is free and the caller's to see; should it run, it bills the least.
-            least = least_hold(request, estimate, prices=self._prices)
+            least = least_hold(request, estimate, prices=self._policies.prices)
             outcome = await self._attempt(request, principal, customer, estimate, least)
         if isinstance(outcome, Refused):
             if await self._is_cached(request, principal):
@@ -164,7 +164,9 @@ class Admission:
         bound_nanos = query_bound_nanos(customer.tier)
         if customer.mode is Mode.ENFORCE and size.amount_nanos > bound_nanos:
             reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=MAKE_IT_CHEAPER)
-            cap_bytes = self._prices.bytes_affordable(bound_nanos, location=estimate.location or request.location)
+            cap_bytes = self._policies.prices.bytes_affordable(
+                bound_nanos, location=estimate.location or request.location
+            )
             return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
         windows = customer.windows(self._clock.now())
         hold = self._hold_for(request, principal, customer, estimate, size, windows)

@@ -25,6 +25,7 @@ from bqgate.app.adapters import open_budgets, open_upstreams
 from bqgate.app.background import Background
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.clock import SystemClock
+from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MS_PER_S
 from bqgate.gate import middleware, request_line
 from bqgate.gate.dispatch import Dispatcher
@@ -38,7 +39,7 @@ from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.observe.upstream import CountedUpstream
-from bqgate.ports import BudgetStore, Clock, Journal
+from bqgate.ports import BudgetStore, Clock, Journal, PolicySource
 from bqgate.settings import Settings
 from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.poller import Poller
@@ -72,6 +73,7 @@ class _Outside:
     clock: Clock
     journal: Journal
     metrics: Metrics
+    policies: PolicySource
     ledger: SqlLedger
     budgets: BudgetStore
     upstream: CountedUpstream
@@ -173,7 +175,8 @@ async def _open_outside(
         own=None if own is None else CountedUpstream(own, journal),
         timeout_s=settings.upstream.call_timeout_s,
     )
-    return _Outside(settings, clock, journal, metrics, ledger, budgets, upstream, bigquery), background
+    policies = PolicySnapshot(settings.directory, settings.prices)
+    return _Outside(settings, clock, journal, metrics, policies, ledger, budgets, upstream, bigquery), background
 
 
 def _wire_settlement(outside: _Outside, slots: SlotBook) -> _Settlement:
@@ -181,7 +184,7 @@ def _wire_settlement(outside: _Outside, slots: SlotBook) -> _Settlement:
     bookkeeper = Bookkeeper(
         ledger=outside.ledger,
         budgets=outside.budgets,
-        prices=settings.prices,
+        policies=outside.policies,
         clock=clock,
         journal=journal,
         on_usage=slots.learn,
@@ -199,7 +202,7 @@ def _wire_settlement(outside: _Outside, slots: SlotBook) -> _Settlement:
         ledger=outside.ledger,
         budgets=outside.budgets,
         poller=poller,
-        directory=settings.directory,
+        policies=outside.policies,
         clock=clock,
         journal=journal,
         interval_s=settings.settlement.reconcile_interval_s,
@@ -217,7 +220,7 @@ def _wire_path(outside: _Outside, slots: SlotBook, settling: Settling) -> QueryH
         ledger=outside.ledger,
         clock=clock,
         journal=journal,
-        prices=settings.prices,
+        policies=outside.policies,
         rules=settings.hold_rules,
         hold_ttl_s=settings.admission.hold_ttl_s,
         new_id=lambda: uuid.uuid4().hex,
@@ -226,9 +229,9 @@ def _wire_path(outside: _Outside, slots: SlotBook, settling: Settling) -> QueryH
     return QueryHandler(
         admission=admission,
         waiting_room=WaitingRoom(clock, journal, places=settings.admission.waiting_max),
-        directory=settings.directory,
+        policies=outside.policies,
         upstream=outside.upstream,
-        forwarder=Forwarder(outside.upstream, settling.begin, settings.prices.model),
+        forwarder=Forwarder(outside.upstream, settling.begin, outside.policies),
         settle=settling.begin,
         clock=clock,
         journal=journal,
@@ -251,7 +254,7 @@ async def _listen(
         control_plane,
         ledger=outside.ledger,
         budgets=outside.budgets,
-        directory=outside.settings.directory,
+        policies=outside.policies,
         clock=outside.clock,
         metrics=outside.metrics,
     )

@@ -4,6 +4,10 @@
     ├── MalformedRequest          the caller's request cannot be understood (400)
     ├── BodyTooLarge              it is larger than BigQuery itself accepts (413)
     ├── UnsupportedRequest        the gate cannot bound what it would cost, or cannot parse it (400, 501)
+    ├── Unauthenticated           the caller did not prove who it is (401); says which fault
+    ├── AccessDenied              the caller is known and may not have this (403)
+    ├── TooManyRequests           the caller asks more often than it may (429)
+    ├── VersionConflict           what was to be changed is not what it was when it was read (412)
     ├── BudgetStoreUnavailable    Redis did not answer
     ├── LedgerUnavailable         the SQL database did not answer
     ├── UpstreamUnavailable       BigQuery did not answer, or answered 5xx
@@ -13,6 +17,8 @@
 
 A refusal by a budget is no error: it is a value (decision.Reject). A bug is any other exception and ends in a 500.
 """
+
+from enum import StrEnum
 
 
 class BqgateError(Exception):
@@ -43,6 +49,59 @@ class UnsupportedRequest(BqgateError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class LoginFault(StrEnum):
+    """Why a credential proves nothing; the audit log's word for it."""
+
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    OVERSIZED = "oversized"
+    UNSIGNED = "unsigned"  # alg: none, or an algorithm that is not allowed for this key
+    BAD_SIGNATURE = "bad_signature"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    LIVES_TOO_LONG = "lives_too_long"
+    WRONG_AUDIENCE = "wrong_audience"
+    WRONG_ISSUER = "wrong_issuer"
+    WRONG_CLAIMS = "wrong_claims"  # no customer, an unknown role
+    UNKNOWN_KEY = "unknown_key"
+    REVOKED = "revoked"
+
+
+class Unauthenticated(BqgateError):
+    """The credential proves nothing. `message` is for the caller, and never quotes the credential.
+
+    `claimed` is whom it claims to be, where that could be read: a key id or an issuer, unverified, for the audit log.
+    """
+
+    def __init__(self, fault: LoginFault, message: str, *, claimed: str = "") -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.claimed = claimed
+
+
+class AccessDenied(BqgateError):
+    """The caller is known and may not have this. `target` is what was asked for, for the audit log."""
+
+    def __init__(self, message: str, *, target: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.target = target
+
+
+class TooManyRequests(BqgateError):
+    """The caller asks more often than it may; it may again in `retry_after_s` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class VersionConflict(BqgateError):
+    """What was to be changed is not there, or is not what it was when it was read."""
 
 
 class BudgetStoreUnavailable(BqgateError):

@@ -1,29 +1,64 @@
-"""Name who asks: the customer that pays, the person or program behind it, and the credential that proves it.
+"""Name who asks: who was authenticated (Identity), who pays for this request (Principal), what proved it (Credential).
 
-Made by the identify step, read by every later one. A credential never shows itself in a repr, a log or an error
-(invariant 10); what is stored of it is a hash.
+Made by identity and the identify step, read by every later one. A credential never shows itself in a repr, a log or an
+error (invariant 10); what is stored of it is a hash.
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
+
+
+class Role(StrEnum):
+    """What somebody may do on the control plane; admin.permissions holds the table.
+
+    OPEN is everybody before a gate whose identity.mode is open: it reads everything and changes nothing.
+    """
+
+    USER = "user"
+    ANALYST = "analyst"
+    ADMIN = "admin"
+    SUPER_ADMIN = "super_admin"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What the caller sent to prove who it is, as it goes upstream under `credentials: caller`.
+    """What goes upstream for a caller.
 
-    `authorization` is the whole header value ("Bearer ya29…"); `user_project` is x-goog-user-project.
+    `authorization` is the whole header value ("Bearer ya29…") under `credentials: caller`, None where the gate's own
+    are used; `user_project` is x-goog-user-project. `subject` is whom the gate has authenticated (Identity.subject),
+    `account` the service account that the gate impersonates for the caller's customer.
     """
 
     authorization: str | None = field(default=None, repr=False)
     user_project: str | None = field(default=None, repr=False)
+    subject: str | None = None
+    account: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A hash that tells credentials apart without being one; "anonymous" where there is none."""
-        if self.authorization is None:
+        """A hash that tells callers apart without being a credential; "anonymous" where nothing tells them."""
+        proof = self.authorization or self.subject
+        if proof is None:
             return "anonymous"
-        return sha256(self.authorization.encode()).hexdigest()[:16]
+        return sha256(proof.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who was authenticated.
+
+    `name` is what the ledger and the audit log call them; `subject` is unique and never changes ("key:3f…",
+    "oidc:https://issuer#sub", "google:ann@example.com"). `customer` None: of no customer (admins), or not told by the
+    credential, so that the request's project tells it.
+    """
+
+    name: str
+    subject: str
+    role: Role
+    customer: str | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +69,4 @@ class Principal:
     name: str
     workload: str | None = None
     credential: Credential = field(default_factory=Credential, repr=False)
+    role: Role = Role.OPEN

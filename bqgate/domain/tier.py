@@ -59,12 +59,20 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who pays, under which tier, in which time zone its days begin."""
+    """Who pays, under which tier, in which time zone its days begin, and what it may touch.
+
+    `projects` are those whose jobs it pays for, `data` the projects ("p"), datasets ("p.d") and buckets ("gs://b/x")
+    that it may read and write beside its own projects; None: the gate leaves that to BigQuery's IAM. `account` is the
+    service account that the gate impersonates for it; None: the gate's own.
+    """
 
     id: str
     tier: Tier
     mode: Mode = Mode.ENFORCE
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    projects: tuple[str, ...] = ()
+    data: tuple[str, ...] | None = None
+    account: str | None = None
 
     def windows(self, now: datetime) -> tuple[Window, ...]:
         """The budgets that a query submitted at `now` falls under. Observed ones bear their limits too."""
@@ -78,16 +86,27 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Who is a customer: by id, by the project in the URL, else the project itself in the default tier."""
+    """Who is a customer: by id, by the project in the URL, else the project itself in the default tier.
+
+    `customer_by_email` has whole addresses and bare domains ("ann@acme.com", "acme.com"), in small letters.
+    `shared_projects` may run jobs of every customer; whose a job is there, its caller's credential says.
+    """
 
     customers: Mapping[str, Customer]
     customer_by_project: Mapping[str, str]
     default_tier: Tier
     default_mode: Mode = Mode.ENFORCE
+    customer_by_email: Mapping[str, str] = field(default_factory=dict)
+    shared_projects: frozenset[str] = frozenset()
 
     def customer(self, customer_id: str) -> Customer:
         known = self.customers.get(customer_id)
         return known or Customer(id=customer_id, tier=self.default_tier, mode=self.default_mode)
+
+    def customer_id_of_email(self, email: str) -> str | None:
+        """The customer of an e-mail address, by the whole of it, else by its domain. None: nobody's."""
+        address = email.lower()
+        return self.customer_by_email.get(address) or self.customer_by_email.get(address.rpartition("@")[2])
 
     def customer_id_for(self, *, project_id: str, workload: str | None) -> str:
         """Open mode: the workload when it names a customer, else the owner of the project, else the project."""

@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from bqgate.admission.admit import DRY_RUN_REFUSED, Admitted
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Method
-from bqgate.domain.pricing import PricingModel
 from bqgate.domain.principal import Principal
 from bqgate.gate.outcome import AskLater, NothingRan, Seen, Verdict, judge
-from bqgate.ports import Upstream
+from bqgate.ports import PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call, Headers, without
 
 # Large enough for any job and for the totals of a usual result; past it the job is asked after.
@@ -27,10 +26,10 @@ Settle = Callable[[Admitted, Verdict, Principal], None]
 class Forwarder:
     """Sends queries upstream and tells settlement what came back."""
 
-    def __init__(self, upstream: Upstream, settle: Settle, model: PricingModel) -> None:
+    def __init__(self, upstream: Upstream, settle: Settle, policies: PolicySource) -> None:
         self._upstream = upstream
         self._settle = settle
-        self._model = model
+        self._policies = policies
 
     async def forward(self, call: Call, admitted: Admitted, method: Method, principal: Principal) -> Answer:
         """Send the call. Its hold is ended by settlement, whatever happens here.
@@ -58,7 +57,7 @@ class Forwarder:
                 hold=admitted.hold,
                 is_script=admitted.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
                 is_replay=admitted.is_replay,
-                model=self._model,
+                model=self._policies.prices.model,
             )
             self._settle(admitted, verdict, principal)
 

@@ -17,14 +17,14 @@ from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Principal
-from bqgate.domain.tier import Customer, Directory, Mode
+from bqgate.domain.tier import Customer, Mode
 from bqgate.gate.forward import Forwarder, Settle
 from bqgate.gate.identify import identify
 from bqgate.gate.outcome import AskLater, NothingRan
 from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
 from bqgate.gate.routes import Route
 from bqgate.gate.stopwatch import Stopwatch
-from bqgate.ports import Clock, Journal, Upstream
+from bqgate.ports import Clock, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_request import (
     HOLD_LABEL,
@@ -47,7 +47,7 @@ class QueryHandler:
         *,
         admission: Admission,
         waiting_room: WaitingRoom,
-        directory: Directory,
+        policies: PolicySource,
         upstream: Upstream,
         forwarder: Forwarder,
         settle: Settle,
@@ -56,7 +56,7 @@ class QueryHandler:
     ) -> None:
         self._admission = admission
         self._waiting_room = waiting_room
-        self._directory = directory
+        self._policies = policies
         self._upstream = upstream
         self._forwarder = forwarder
         self._settle = settle
@@ -77,8 +77,9 @@ class QueryHandler:
         watch = Stopwatch(self._clock, self._journal)
         project_id = route.project_id or ""
         with watch.step("identify"):
-            principal = identify(call, project_id=project_id, workload=route.workload, directory=self._directory)
-            customer = self._directory.customer(principal.customer)
+            directory = self._policies.directory
+            principal = identify(call, project_id=project_id, workload=route.workload, directory=directory)
+            customer = directory.customer(principal.customer)
             request = _read(route, project_id, submission)
         if request is None:
             return await self._pass(write_call(submission), principal, "load")

@@ -14,8 +14,7 @@ from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Outcome, Usage
-from bqgate.domain.pricing import PriceList
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 
 
 class Bookkeeper:
@@ -26,14 +25,14 @@ class Bookkeeper:
         *,
         ledger: Ledger,
         budgets: BudgetStore,
-        prices: PriceList,
+        policies: PolicySource,
         clock: Clock,
         journal: Journal,
         on_usage: Callable[[str, Usage], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
-        self._prices = prices
+        self._policies = policies
         self._clock = clock
         self._journal = journal
         self._on_usage = on_usage
@@ -117,7 +116,7 @@ class Bookkeeper:
             return hold.amount_nanos, Outcome.ASSUMED
         job = usage.job or hold.job
         try:
-            cost_nanos = self._prices.cost_of(_as_billed(usage), location=job.location if job else None)
+            cost_nanos = self._policies.prices.cost_of(_as_billed(usage), location=job.location if job else None)
         except ValueError:  # bytes are hidden by row-level security
             return hold.amount_nanos, Outcome.ASSUMED
         return cost_nanos, usage.outcome

@@ -30,8 +30,7 @@ from datetime import datetime, timedelta
 from bqgate.domain.budget import Period
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.tier import Directory
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 from bqgate.settlement.poller import Poller
 
 # A window of a customer, and by how many nano-dollars the store's spend passes the ledger's.
@@ -47,7 +46,7 @@ class Reconciler:
         ledger: Ledger,
         budgets: BudgetStore,
         poller: Poller,
-        directory: Directory,
+        policies: PolicySource,
         clock: Clock,
         journal: Journal,
         interval_s: int = 60,
@@ -56,7 +55,7 @@ class Reconciler:
         self._ledger = ledger
         self._budgets = budgets
         self._poller = poller
-        self._directory = directory
+        self._policies = policies
         self._clock = clock
         self._journal = journal
         self._interval_s = interval_s
@@ -139,7 +138,7 @@ class Reconciler:
     async def _compare_spend(self) -> None:
         """Step 5, for configured customers and those with open holds."""
         drifts: Drifts = {}
-        for customer in {*self._directory.customers, *await self._budgets.fetch_customers()}:
+        for customer in {*self._policies.directory.customers, *await self._budgets.fetch_customers()}:
             drifts |= await self._drifts_of(customer)
         lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
         for (customer, period, key), nanos in lasting.items():
@@ -150,7 +149,7 @@ class Reconciler:
         self._drifts = drifts
 
     async def _drifts_of(self, customer: str) -> Drifts:
-        windows = self._directory.customer(customer).windows(self._clock.now())
+        windows = self._policies.directory.customer(customer).windows(self._clock.now())
         balances = await self._budgets.fetch_balances(windows)
         spend = await self._ledger.fetch_spend(windows)
         found: Drifts = {}

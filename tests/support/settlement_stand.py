@@ -19,6 +19,7 @@ from bqgate.domain.entry import Entry, EntryFilter
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import JobRef, Usage
 from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.tier import Customer, Directory, Tier
 from bqgate.ledger.sql_ledger import SqlLedger
@@ -42,6 +43,7 @@ DIRECTORY = Directory(customers={"acme": ACME}, customer_by_project={}, default_
 
 # One dollar per MiB, so that tests can read the sums.
 PRICES = PriceList(model=PricingModel.ON_DEMAND, nanos_per_tib=NANOS_PER_USD * 2**20, nanos_per_slot_hour=0)
+POLICIES = PolicySnapshot(DIRECTORY, PRICES)
 
 MakeStore = Callable[[SpendSource, ManualClock], BudgetStore]
 
@@ -57,7 +59,7 @@ class Gate:
         self.bookkeeper = Bookkeeper(
             ledger=stand.ledger,
             budgets=budgets,
-            prices=PRICES,
+            policies=POLICIES,
             clock=stand.clock,
             journal=stand.journal,
             on_usage=lambda customer, usage: self.learned.append((customer, usage)),
@@ -76,7 +78,7 @@ class Gate:
             ledger=stand.ledger,
             budgets=budgets,
             poller=self.poller,
-            directory=DIRECTORY,
+            policies=POLICIES,
             clock=stand.clock,
             journal=stand.journal,
         )

@@ -9,8 +9,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bqgate.admin import add_control_plane
 from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.tier import Customer, Directory, Mode, Tier
-from tests.support.settlement_stand import Gate, Stand, settlement_stand
+from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
 
 STANDARD = Tier(
     name="standard",
@@ -29,6 +30,7 @@ DIRECTORY = Directory(
     customer_by_project={},
     default_tier=STANDARD,
 )
+POLICIES = PolicySnapshot(DIRECTORY, PRICES)
 
 
 @dataclass
@@ -72,7 +74,7 @@ async def serve() -> AsyncIterator[Serve]:
             app,
             ledger=stand.ledger,
             budgets=gate.budgets,
-            directory=DIRECTORY,
+            policies=POLICIES,
             clock=stand.clock,
             metrics=stand.metrics,
         )

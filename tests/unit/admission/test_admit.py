@@ -17,9 +17,10 @@ from bqgate.domain.decision import Forward, RejectReason, Throttle
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, JobRef, QueryRequest, Usage
+from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
-from bqgate.domain.tier import Customer, Mode, Tier
+from bqgate.domain.tier import Customer, Directory, Mode, Tier
 from bqgate.domain.units import GIB, TIB
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_insert, parse_query
@@ -30,6 +31,7 @@ USD = 10**9
 PRICES = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=10_240_000_000, nanos_per_slot_hour=0)
 TIER = Tier("standard", daily_nanos=5 * USD, monthly_nanos=50 * USD, emergency_nanos=10 * USD)
 ACME = Customer("acme", TIER)
+POLICIES = PolicySnapshot(Directory({"acme": ACME}, {}, TIER), PRICES)
 ANN = Principal("acme", "ann")
 TEN_GIB = Estimate(10 * GIB, "SELECT", 1)
 
@@ -86,7 +88,7 @@ class Scene:
             ledger=self.ledger,
             clock=self.clock,
             journal=Silence(),
-            prices=PRICES,
+            policies=POLICIES,
             rules=rules or HoldRules(headroom_ppm=0),
             hold_ttl_s=86_400,
             new_id=lambda: f"hold{next(numbers)}",

@@ -1,33 +1,14 @@
-"""Say what the use cases need from outside, as Protocols. Adapters implement them; app chooses which.
-
-Every method lists what it may raise; nothing else leaves an adapter (contract tests over every implementation).
-Amounts are nano-dollars, moments aware UTC datetimes.
-"""
+"""Say where money is kept: the budgets that decide, the ledger that remembers."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
 from bqgate.domain.hold import Hold, Placement
-from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import SlotHistory
-from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Answer, Call
-
-
-class Clock(Protocol):
-    """The time. Tests bring one that they move by hand."""
-
-    def now(self) -> datetime:
-        """The present moment, aware, UTC."""
-
-    def monotonic_s(self) -> float:
-        """Seconds from an arbitrary start that never go backwards; for measuring only."""
-
-    async def sleep(self, delay_s: float) -> None:
-        """Return after `delay_s` seconds of this clock."""
 
 
 class SpendSource(Protocol):
@@ -190,67 +171,3 @@ class Ledger(SpendSource, Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and give back connections."""
-
-
-class BigQuery(Protocol):
-    """The few of BigQuery's methods that the gate calls for itself."""
-
-    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
-        """Ask by jobs.insert with dryRun what a query would process. Free.
-
-        Raises:
-            UpstreamRefused: the query is invalid, or the caller may not run it; bears BigQuery's answer.
-            UpstreamUnavailable: no answer, or 5xx.
-        """
-
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
-        """What a job used (jobs.get), None while it is pending or running.
-
-        Raises:
-            JobNotFound: there is no such job.
-            UpstreamRefused: the credential may not see it, or is no longer valid.
-            UpstreamUnavailable: no answer, or 5xx.
-        """
-
-    async def find_job(
-        self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
-    ) -> JobRef | None:
-        """The job that bears the gate's label for a hold (jobs.list), None where there is none.
-
-        Raises:
-            UpstreamRefused: the credential may not list jobs.
-            UpstreamUnavailable: no answer, 5xx, or a region did not answer.
-        """
-
-
-class Upstream(Protocol):
-    """BigQuery as the data plane sees it: a call goes in, an answer streams out, nothing is changed on the way."""
-
-    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
-        """Send a call (path as BigQuery knows it) with the right credential and return as soon as headers are there.
-
-        Args:
-            call: its body may be a stream; it is sent as it comes.
-            credential: the caller's; which one really goes upstream is the adapter's setting.
-            read_timeout_s: how long the answer's first byte may take; None: the adapter's default.
-
-        Raises:
-            UpstreamUnavailable: no connection (may_have_worked False) or no answer.
-            UpstreamTimeout: no answer in time.
-        """
-
-    async def close(self) -> None:
-        """Give back connections."""
-
-
-class Journal(Protocol):
-    """Where steps say what they did: counters and one line per request. Implemented by observe."""
-
-    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
-        """Add to a counter declared in observe.metrics."""
-
-    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
-        """Record a duration in seconds in a histogram declared in observe.metrics."""
-
-    def note(self, event: str, /, **fields: object) -> None:
-        """Write one structured log line."""

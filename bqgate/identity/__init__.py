@@ -1,0 +1,15 @@
+"""Say who stands behind a credential (ports.Authenticator), and hand out credentials of the gate's own.
+
+    authenticator.py   the door: which kind of credential this is, and who checks it
+    keyring.py         the keys that are known now
+    access_tokens.py   short-lived tokens that the gate signs
+    assertions.py      JWTs signed with a key file: logins, and bearer tokens that a client signed itself
+    static_tokens.py   long-lived tokens, kept as hashes
+    key_files.py       new keys: service-account JSON, external-account JSON, static tokens
+    logins.py          the token endpoint's grants
+    oidc.py            JWTs of other issuers, by their published keys
+    google_callers.py  Google's own tokens, by the e-mail address that a dry run tells
+    trail.py           refused logins, on their way to the audit log
+
+Called by the gate's dispatch step and by the control plane. What leaves: an Identity, or Unauthenticated.
+"""

@@ -1,0 +1,32 @@
+"""Say what the use cases need from outside, as Protocols. Adapters implement them; app chooses which.
+
+Every method lists what it may raise; nothing else leaves an adapter (contract tests over every implementation).
+Amounts are nano-dollars, moments aware UTC datetimes.
+
+    running.py    Clock, Journal
+    money.py      SpendSource, BudgetStore, Ledger
+    policy.py     PolicySource, Registry, ChangeFeed
+    callers.py    Authenticator, AuditTrail
+    bigquery.py   BigQuery, Upstream
+"""
+
+from bqgate.ports.bigquery import BigQuery, Upstream
+from bqgate.ports.callers import AuditTrail, Authenticator
+from bqgate.ports.money import BudgetStore, Ledger, SpendSource
+from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
+from bqgate.ports.running import Clock, Journal
+
+__all__ = [
+    "AuditTrail",
+    "Authenticator",
+    "BigQuery",
+    "BudgetStore",
+    "ChangeFeed",
+    "Clock",
+    "Journal",
+    "Ledger",
+    "PolicySource",
+    "Registry",
+    "SpendSource",
+    "Upstream",
+]

@@ -1,0 +1,59 @@
+"""Say what BigQuery is to the gate: the few methods it calls itself, and the way of everybody's calls."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.principal import Credential
+from bqgate.wire.exchange import Answer, Call
+
+
+class BigQuery(Protocol):
+    """The few of BigQuery's methods that the gate calls for itself."""
+
+    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
+        """Ask by jobs.insert with dryRun what a query would process. Free.
+
+        Raises:
+            UpstreamRefused: the query is invalid, or the caller may not run it; bears BigQuery's answer.
+            UpstreamUnavailable: no answer, or 5xx.
+        """
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+        """What a job used (jobs.get), None while it is pending or running.
+
+        Raises:
+            JobNotFound: there is no such job.
+            UpstreamRefused: the credential may not see it, or is no longer valid.
+            UpstreamUnavailable: no answer, or 5xx.
+        """
+
+    async def find_job(
+        self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
+    ) -> JobRef | None:
+        """The job that bears the gate's label for a hold (jobs.list), None where there is none.
+
+        Raises:
+            UpstreamRefused: the credential may not list jobs.
+            UpstreamUnavailable: no answer, 5xx, or a region did not answer.
+        """
+
+
+class Upstream(Protocol):
+    """BigQuery as the data plane sees it: a call goes in, an answer streams out, nothing is changed on the way."""
+
+    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
+        """Send a call (path as BigQuery knows it) with the right credential and return as soon as headers are there.
+
+        Args:
+            call: its body may be a stream; it is sent as it comes.
+            credential: the caller's; which one really goes upstream is the adapter's setting.
+            read_timeout_s: how long the answer's first byte may take; None: the adapter's default.
+
+        Raises:
+            UpstreamUnavailable: no connection (may_have_worked False) or no answer.
+            UpstreamTimeout: no answer in time.
+        """
+
+    async def close(self) -> None:
+        """Give back connections."""
