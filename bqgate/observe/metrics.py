@@ -50,6 +50,7 @@ COUNTERS = (
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
+    Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
 )
 
 HISTOGRAMS = (
