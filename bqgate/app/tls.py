@@ -2,10 +2,10 @@
 
 Made by root where the settings name a certificate; its `context` goes to the listening sockets, `watch` to Background.
 A pair of files is looked at every few seconds, through symbolic links, because an orchestrator replaces a mounted
-secret by moving a link (https://kubernetes.io/docs/concepts/configuration/secret/). A new pair is read into a context of
-its own first and taken only when it is whole: from then on handshakes are answered with it, while connections that
-stand live on with the old one. What leaves: CertificateUnusable at the start; later a bad pair changes nothing, is noted,
-and counted in tls_reloads_total.
+secret by moving a link (https://kubernetes.io/docs/concepts/configuration/secret/). A new pair is read into a context
+of its own first and taken only when it is whole: from then on handshakes are answered with it, while connections that
+stand live on with the old one. What leaves: CertificateUnusable at the start; later a bad pair changes nothing, is
+noted, and counted in tls_reloads_total.
 """
 
 import asyncio
