@@ -32,7 +32,7 @@ from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import SlotHistory
-from bqgate.domain.principal import Principal
+from bqgate.domain.principal import Principal, Role
 from bqgate.domain.tier import Customer, Mode
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
@@ -126,7 +126,8 @@ class Admission:
             BudgetStoreUnavailable: the budgets cannot be asked.
             LedgerUnavailable: the hold cannot be recorded; it was voided.
         """
-        principal = replace(principal, name=estimate.user_email or principal.name)
+        if principal.role is Role.OPEN:  # nobody has authenticated it, so BigQuery's word is the best there is
+            principal = replace(principal, name=estimate.user_email or principal.name)
         history = await self._slots.history_of(customer.id) if self._policies.prices.uses_slots else SlotHistory()
         size = size_hold(request, estimate, rules=self._rules, prices=self._policies.prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)

@@ -25,6 +25,7 @@ from bqgate.app.adapters import open_budgets, open_upstreams
 from bqgate.app.background import Background
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.clock import SystemClock
+from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MS_PER_S
 from bqgate.gate import middleware, request_line
@@ -32,8 +33,10 @@ from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
+from bqgate.gate.identify import Identification
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.settling import Settling
+from bqgate.identity.open_door import EverybodyIn
 from bqgate.ledger import SqlLedger
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
@@ -41,6 +44,7 @@ from bqgate.observe.metrics import Metrics
 from bqgate.observe.upstream import CountedUpstream
 from bqgate.ports import BudgetStore, Clock, Journal, PolicySource
 from bqgate.settings import Settings
+from bqgate.settings.sections import Credentials
 from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
@@ -258,11 +262,35 @@ async def _listen(
         clock=outside.clock,
         metrics=outside.metrics,
     )
-    add_data_plane(data_plane, Door(Dispatcher(handler, Passthrough(outside.upstream))))
+    dispatcher = Dispatcher(
+        identification=Identification(
+            authenticator=EverybodyIn(),
+            policies=outside.policies,
+            trail=_LoggedTrail(outside.journal),
+            clock=outside.clock,
+            passes_credentials=outside.settings.upstream.credentials is Credentials.CALLER,
+            submissions_only=False,
+        ),
+        handler=handler,
+        passthrough=Passthrough(outside.upstream),
+        clock=outside.clock,
+        journal=outside.journal,
+    )
+    add_data_plane(data_plane, Door(dispatcher))
     url = await _open_port(data_plane, server.host, server.port, stack, reuse_port=reuse_port)
     if server.control_port is None:
         return url, url
     return url, await _open_port(control_plane, server.host, server.control_port, stack, reuse_port=reuse_port)
+
+
+class _LoggedTrail:
+    """An AuditTrail that ends in the log."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def tell(self, event: AuditEvent) -> None:
+        self._journal.note("audit", action=event.action, actor=event.actor, source=event.source)
 
 
 async def _open_port(app: web.Application, host: str, port: int, stack: AsyncExitStack, *, reuse_port: bool) -> str:

@@ -1,21 +1,25 @@
 """Choose the way of one call: to the query handler, through, or apart into the calls of a batch.
 
 Called by the door with a call as it came, and by the batch step with the calls inside; leaves an Answer or raises what
-the ways raise. Every request that could start a job meets the handler here, whatever path or packing it came by.
+the ways raise. Who asks is found out first (identify.py), while the body is unread. Every request that could start a
+job meets the handler here, whatever path or packing it came by.
 """
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from bqgate.domain.errors import UnsupportedRequest
+from bqgate.gate.arrival import Arrival
 from bqgate.gate.batch import answer_batch
-from bqgate.gate.override import with_real_verb
+from bqgate.gate.identify import Identification
+from bqgate.gate.override import real_verb, with_real_verb
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
 from bqgate.gate.routes import Kind, Route, resolve
-from bqgate.gate.submission import Forward, Submission, check_chunk, read_submission, read_upload
+from bqgate.gate.stopwatch import Stopwatch
+from bqgate.gate.submission import Submission, check_chunk, read_submission, read_upload
+from bqgate.ports import Clock, Journal
 from bqgate.wire.exchange import Answer, Call
 
 # Google takes neither in a batch (https://cloud.google.com/bigquery/docs/batch): "no media, no batch".
@@ -25,18 +29,27 @@ _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
 class SubmissionHandler(Protocol):
     """Who judges jobs: gate.handler."""
 
-    async def handle_query(
-        self, call: Call, route: Route, submission: Mapping[str, Any], forward: Forward, /
-    ) -> Answer:
-        """Answer a submitted job. `call.path` is BigQuery's; `forward` may be used once."""
+    async def handle_query(self, arrival: Arrival, submission: Submission, /) -> Answer:
+        """Answer a submitted job. `submission.forward` may be used once."""
 
 
 class Dispatcher:
     """The crossing behind the door."""
 
-    def __init__(self, handler: SubmissionHandler, passthrough: Passthrough) -> None:
+    def __init__(
+        self,
+        *,
+        identification: Identification,
+        handler: SubmissionHandler,
+        passthrough: Passthrough,
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        self._identification = identification
         self._handler = handler
         self._passthrough = passthrough
+        self._clock = clock
+        self._journal = journal
 
     async def dispatch(self, call: Call, *, origin: str) -> Answer:
         """Answer a call.
@@ -45,37 +58,48 @@ class Dispatcher:
             call: as it came; its path is the gate's.
             origin: the gate's scheme and host as the caller used them.
         """
-        call = await with_real_verb(call)
-        route = resolve(call.method, call.path)
-        call = replace(call, path=route.upstream_path)
+        route = resolve(real_verb(call), call.path)
+        root = gate_root(origin, route)
+        if route.kind is Kind.DISCOVERY:  # public: clients read it before they log in
+            return await self._passthrough.send_discovery(await self._upstream_call(call, route), root=root)
+        arrival = await self._received(call, route)
         if route.kind is Kind.BATCH:
-            part = partial(self._dispatch_part, workload=route.workload)
-            return await answer_batch(call, dispatch=part, new_boundary=partial(secrets.token_hex, 12))
-        return await self._answer(call, route, root=gate_root(origin, route))
+            part = partial(self._dispatch_part, batch=call, workload=route.workload)
+            return await answer_batch(arrival.call, dispatch=part, new_boundary=partial(secrets.token_hex, 12))
+        return await self._answer(arrival, root=root)
 
-    async def _dispatch_part(self, call: Call, *, workload: str | None) -> Answer:
-        """Answer a call inside a batch, which inherits the workload of the batch's own path."""
-        call = await with_real_verb(call)
-        route = resolve(call.method, call.path)
+    async def _dispatch_part(self, call: Call, *, batch: Call, workload: str | None) -> Answer:
+        """Answer a call inside a batch. It inherits the workload of the batch's path, and may have its own caller."""
+        call = replace(call, peer=batch.peer, request_id=batch.request_id)
+        route = resolve(real_verb(call), call.path)
         if route.kind in _NOT_IN_BATCH:
             raise UnsupportedRequest("A batch may hold neither uploads nor batches nor discovery.")
         route = replace(route, workload=route.workload or workload)
-        return await self._answer(replace(call, path=route.upstream_path), route, root="")
+        return await self._answer(await self._received(call, route), root="")
 
-    async def _answer(self, call: Call, route: Route, *, root: str) -> Answer:
-        match route.kind:
+    async def _received(self, call: Call, route: Route) -> Arrival:
+        """Find out who asks, then take off any override, which may read a form."""
+        watch = Stopwatch(self._clock, self._journal)
+        with watch.step("identify"):
+            principal = await self._identification.identify(call, route)
+        return Arrival(await self._upstream_call(call, route), route, principal, watch)
+
+    async def _upstream_call(self, call: Call, route: Route) -> Call:
+        return replace(await with_real_verb(call), path=route.upstream_path)
+
+    async def _answer(self, arrival: Arrival, *, root: str) -> Answer:
+        call = arrival.call
+        match arrival.route.kind:
             case Kind.SUBMIT:
-                return await self._submit(call, route, await read_submission(call))
+                return await self._handler.handle_query(arrival, await read_submission(call))
             case Kind.UPLOAD:
-                answer = await self._submit(call, route, await read_upload(call))
+                answer = await self._handler.handle_query(arrival, await read_upload(call))
                 return with_gate_location(answer, root=root)
             case Kind.CHUNK:
                 check_chunk(call)
-                return with_gate_location(await self._passthrough.send(call), root=root)
-            case Kind.DISCOVERY:
-                return await self._passthrough.send_discovery(call, root=root)
+                return with_gate_location(await self._pass(arrival), root=root)
             case _:
-                return await self._passthrough.send(call)
+                return await self._pass(arrival)
 
-    async def _submit(self, call: Call, route: Route, submission: Submission) -> Answer:
-        return await self._handler.handle_query(call, route, submission.document, submission.forward)
+    async def _pass(self, arrival: Arrival) -> Answer:
+        return await self._passthrough.send(arrival.call, arrival.principal.credential)

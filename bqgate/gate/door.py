@@ -34,6 +34,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     "max_line_size": 32 * 1024,
 }
 CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
 _FRAMING = frozenset({"connection", "transfer-encoding"})
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 
@@ -82,7 +83,7 @@ def read_call(request: web.Request) -> Call:
     if not all(_can_be_sent(value) for _, value in headers):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
     body: bytes | AsyncIterator[bytes] = RequestBody(request) if request.body_exists else b""
-    return Call(request.method, path, query, headers, body)
+    return Call(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
 
 
 def origin_of(request: web.Request) -> str:

@@ -1,12 +1,12 @@
-"""Tell the story of a query: identify, admit, wait, forward (the map is in this package's docstring).
+"""Tell the story of a query: admit, wait, forward (the map is in this package's docstring).
 
-Called by the data plane for every jobs.insert and jobs.query, be it alone, in a batch or on the upload path. What
-leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of outside systems leave as
-the ports' exceptions, for the middleware to answer.
+Called by the dispatch step, which knows who asks, for every jobs.insert and jobs.query, be it alone, in a batch or on
+the upload path. What leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of
+outside systems leave as the ports' exceptions, for the middleware to answer.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -18,12 +18,13 @@ from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer, Mode
+from bqgate.gate.arrival import Arrival
 from bqgate.gate.forward import Forwarder, Settle
-from bqgate.gate.identify import identify
 from bqgate.gate.outcome import AskLater, NothingRan
 from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
 from bqgate.gate.routes import Route
 from bqgate.gate.stopwatch import Stopwatch
+from bqgate.gate.submission import Forward, Submission
 from bqgate.ports import Clock, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_request import (
@@ -35,8 +36,6 @@ from bqgate.wire.query_request import (
     parse_query,
 )
 from bqgate.wire.query_string import values_of
-
-WriteCall = Callable[[Mapping[str, Any]], Call]
 
 
 class QueryHandler:
@@ -63,27 +62,19 @@ class QueryHandler:
         self._clock = clock
         self._journal = journal
 
-    async def handle_query(
-        self, call: Call, route: Route, submission: Mapping[str, Any], write_call: WriteCall
-    ) -> Answer:
+    async def handle_query(self, arrival: Arrival, submission: Submission) -> Answer:
         """Take one submitted job through the path.
 
         Args:
-            call: the request as it came.
-            route: its method and project.
-            submission: its parsed JSON.
-            write_call: makes the call that goes upstream from a body.
+            arrival: the request as it came, and who asks.
+            submission: its parsed JSON, and what makes the call that goes upstream from a body.
         """
-        watch = Stopwatch(self._clock, self._journal)
-        project_id = route.project_id or ""
-        with watch.step("identify"):
-            directory = self._policies.directory
-            principal = identify(call, project_id=project_id, workload=route.workload, directory=directory)
-            customer = directory.customer(principal.customer)
-            request = _read(route, project_id, submission)
+        principal, watch, write_call = arrival.principal, arrival.watch, submission.forward
+        customer = self._policies.directory.customer(principal.customer)
+        request = _read(arrival.route, submission.document)
         if request is None:
-            return await self._pass(write_call(submission), principal, "load")
-        _refuse_delayed_start(call)
+            return await self._pass(write_call(submission.document), principal, "load")
+        _refuse_delayed_start(arrival.call)
         if request.dry_run:
             return await self._pass(write_call(request.body), principal, "dry_run")
         if customer.mode is Mode.OFF:
@@ -127,7 +118,7 @@ class QueryHandler:
         request: QueryRequest,
         principal: Principal,
         customer: Customer,
-        write_call: WriteCall,
+        write_call: Forward,
         watch: Stopwatch,
     ) -> Answer:
         if admitted.is_replay and request.method is Method.QUERY:
@@ -184,10 +175,11 @@ class QueryHandler:
         self._journal.count("decisions_total", decision=decision, reason=reason, mode=customer.mode.value)
 
 
-def _read(route: Route, project_id: str, submission: Mapping[str, Any]) -> QueryRequest | None:
+def _read(route: Route, document: Mapping[str, Any]) -> QueryRequest | None:
+    project_id = route.project_id or ""
     if route.method_id == "jobs.query":
-        return parse_query(project_id, submission)
-    return parse_insert(project_id, submission)
+        return parse_query(project_id, document)
+    return parse_insert(project_id, document)
 
 
 def _refuse_delayed_start(call: Call) -> None:

@@ -1,22 +1,92 @@
-"""Say who asks and who pays (step 1).
+"""Say who asks and who pays (step 1), before anything of the body is read.
 
-Called by the handler with the call and the project of its URL. In open mode every caller is trusted: the customer is
-the workload when it names one, else the owner of the project, else the project itself in the default tier; the
-credential is kept only to be passed on. What leaves: a Principal; nothing fails here.
+Called by the dispatch step with the call's head and its route; asks the Authenticator. The customer is the one that the
+credential proves; where it names none (open mode, Google's callers whose address nobody listed, admins) it is the
+workload when that names a customer, else the owner of the project in the URL, else the project itself in the default
+tier. What leaves: a Principal, or Unauthenticated, which is told to the audit log on its way out.
+
+Where callers' own credentials go to BigQuery (`submissions_only`), BigQuery itself authenticates every call; the gate
+asks who it is only where somebody has to pay.
 """
 
-from bqgate.domain.principal import Principal
-from bqgate.domain.tier import Directory
+from bqgate.domain.audit import AuditEvent
+from bqgate.domain.errors import LoginFault, Unauthenticated
+from bqgate.domain.principal import Credential, Identity, Principal, Role
 from bqgate.gate.credential import credential_of
+from bqgate.gate.routes import Kind, Route
+from bqgate.ports import AuditTrail, Authenticator, Clock, PolicySource
 from bqgate.wire.exchange import Call
 
+_SUBMISSIONS = frozenset({Kind.SUBMIT, Kind.UPLOAD})
 
-def identify(call: Call, *, project_id: str, workload: str | None, directory: Directory) -> Principal:
-    """The principal of a call. Its name is a hash of the credential until a dry run tells the e-mail address."""
-    credential = credential_of(call)
-    return Principal(
-        customer=directory.customer_id_for(project_id=project_id, workload=workload),
-        name=credential.fingerprint,
-        workload=workload,
-        credential=credential,
-    )
+
+class Identification:
+    """The first step of every call.
+
+    Args:
+        passes_credentials: callers' credentials go upstream, and the principal keeps the caller's.
+        submissions_only: ask only about calls that submit a job.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        policies: PolicySource,
+        trail: AuditTrail,
+        clock: Clock,
+        passes_credentials: bool,
+        submissions_only: bool,
+    ) -> None:
+        self._authenticator = authenticator
+        self._policies = policies
+        self._trail = trail
+        self._clock = clock
+        self._passes_credentials = passes_credentials
+        self._submissions_only = submissions_only
+
+    async def identify(self, call: Call, route: Route) -> Principal:
+        """The principal of a call.
+
+        Raises:
+            Unauthenticated: the credential proves nothing.
+            UpstreamRefused: Google refuses the caller's token.
+            UpstreamUnavailable: whoever must be asked does not answer.
+        """
+        credential = credential_of(call)
+        try:
+            if self._submissions_only and route.kind not in _SUBMISSIONS:
+                return self._unasked(credential, route)
+            identity = await self._authenticator.authenticate(credential, project_id=route.project_id)
+        except Unauthenticated as refused:
+            self._trail.tell(self._refused_login(refused, call))
+            raise
+        return self._principal_of(identity, credential, route)
+
+    def _unasked(self, credential: Credential, route: Route) -> Principal:
+        """A call that BigQuery authenticates and nobody pays for."""
+        if credential.authorization is None:
+            raise Unauthenticated(LoginFault.MISSING, "Request is missing required authentication credential.")
+        identity = Identity(credential.fingerprint, f"unasked:{credential.fingerprint}", Role.USER)
+        return self._principal_of(identity, credential, route)
+
+    def _principal_of(self, identity: Identity, credential: Credential, route: Route) -> Principal:
+        directory = self._policies.directory
+        customer_id = identity.customer or directory.customer_id_for(
+            project_id=route.project_id or "", workload=route.workload
+        )
+        if not self._passes_credentials:
+            account = directory.customer(customer_id).account
+            credential = Credential(subject=identity.subject, account=account)
+        return Principal(customer_id, identity.name, route.workload, credential, identity.role)
+
+    def _refused_login(self, refused: Unauthenticated, call: Call) -> AuditEvent:
+        return AuditEvent(
+            at=self._clock.now(),
+            action="login.refused",
+            actor=refused.claimed or "unknown",
+            target="data plane",
+            source=call.peer,
+            request_id=call.request_id,
+            detail=refused.fault.value,
+        )

@@ -12,12 +12,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import BqgateError
-from bqgate.gate.door import CORS_ORIGIN, send
+from bqgate.gate.door import CORS_ORIGIN, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.ports import Journal
 from bqgate.wire.exchange import Answer
 
-REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
 _FRAMES_TOLD = 5
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -26,21 +26,33 @@ _FORM_HEADERS = frozenset({"content-length", "content-encoding", "content-type",
 _KNOWN_SYSTEM_PARAMETERS = frozenset({"$.xgafv"})
 
 
+def real_verb(call: Call) -> str:
+    """The verb that is meant, told by the head alone: the body of an unknown caller stays unread.
+
+    Raises:
+        MalformedRequest: two overrides, or one that may not be.
+    """
+    overrides = {value.strip().upper() for key, value in call.headers if key.lower() in _OVERRIDES}
+    if not overrides:
+        return call.method
+    verb = overrides.pop()
+    if overrides or verb not in _VERBS or call.method not in {verb, "POST"}:
+        raise MalformedRequest("X-HTTP-Method-Override must name one verb, on a POST.", reason="badRequest")
+    return verb
+
+
 async def with_real_verb(call: Call) -> Call:
     """The call as it is meant, without any override."""
-    overrides = {value.strip().upper() for key, value in call.headers if key.lower() in _OVERRIDES}
-    if overrides:
-        call = await _overridden(call, overrides)
+    verb = real_verb(call)
+    if any(key.lower() in _OVERRIDES for key, _ in call.headers):
+        call = await _overridden(call, verb)
     for name, _ in split_query(call.query):
         if name.startswith("$") and name not in _KNOWN_SYSTEM_PARAMETERS:
             raise UnsupportedRequest(f"bqgate does not pass on the URL parameter {name[:64]}.")
     return call
 
 
-async def _overridden(call: Call, overrides: set[str]) -> Call:
-    verb = overrides.pop()
-    if overrides or verb not in _VERBS or call.method not in {verb, "POST"}:
-        raise MalformedRequest("X-HTTP-Method-Override must name one verb, on a POST.", reason="badRequest")
+async def _overridden(call: Call, verb: str) -> Call:
     headers = without(call.headers, _OVERRIDES)
     if verb != "GET" or call.method == "GET":
         return replace(call, method=verb, headers=headers)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from bqgate.domain.errors import BodyTooLarge, UpstreamUnavailable
+from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
 from bqgate.gate.credential import credential_of
 from bqgate.gate.routes import Route
@@ -30,14 +31,14 @@ class Passthrough:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def send(self, call: Call) -> Answer:
+    async def send(self, call: Call, credential: Credential) -> Answer:
         """Forward a call as it is."""
-        return await self._upstream.exchange(call, credential=credential_of(call))
+        return await self._upstream.exchange(call, credential=credential)
 
     async def send_discovery(self, call: Call, *, root: str) -> Answer:
         """Forward a request for the discovery document and put the gate's address into the answer."""
         call = replace(call, headers=without(call.headers, _PARTIAL_HEADERS))
-        answer = await self.send(call)
+        answer = await self.send(call, credential_of(call))
         if answer.status != 200 or call.method == "HEAD":
             return answer
         try:

@@ -10,6 +10,8 @@ the text:
     throttled too long, shed     429 rateLimitExceeded         all clients repeat it
     upstream, store, ledger down 503 backendError              all clients repeat it
     bad input                    400 (reason of the fault)     no client repeats it
+    bad credential               401 authError, required       Google's clients renew their token once and repeat
+    not this caller's to see     403 accessDenied              no client repeats it
     unsupported                  501 notImplemented            no client repeats it
 
 Sources: https://cloud.google.com/bigquery/docs/error-messages and .../custom-quotas for the wording of cost quotas.
@@ -21,10 +23,13 @@ from datetime import datetime
 from bqgate.domain.budget import Period
 from bqgate.domain.decision import Reject, RejectReason
 from bqgate.domain.errors import (
+    AccessDenied,
     BodyTooLarge,
     BqgateError,
     JobNotFound,
+    LoginFault,
     MalformedRequest,
+    Unauthenticated,
     UnsupportedRequest,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -35,6 +40,7 @@ from bqgate.wire.error_reply import error_body
 from bqgate.wire.exchange import Answer, Headers
 
 JSON_TYPE = "application/json; charset=UTF-8"
+_CHALLENGE = 'Bearer realm="bqgate"'
 
 
 def error_answer(
@@ -60,10 +66,20 @@ def answer_for_error(error: BqgateError) -> Answer:
             return error_answer(501, "notImplemented", error.message)
         case JobNotFound():
             return error_answer(404, "notFound", str(error))
+        case Unauthenticated() | AccessDenied():
+            return _answer_for_caller(error)
         case UpstreamUnavailable():
             return error_answer(503, "backendError", "bqgate: BigQuery is not answering; retry later.")
         case _:
             return error_answer(503, "backendError", "bqgate: a system behind the gate does not answer; retry later.")
+
+
+def _answer_for_caller(error: Unauthenticated | AccessDenied) -> Answer:
+    """The answer to somebody unknown, or to somebody known who may not."""
+    if isinstance(error, AccessDenied):
+        return error_answer(403, "accessDenied", error.message)
+    reason = "required" if error.fault is LoginFault.MISSING else "authError"
+    return error_answer(401, reason, error.message, headers=(("WWW-Authenticate", _CHALLENGE),))
 
 
 def answer_for_reject(

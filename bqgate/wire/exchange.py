@@ -14,13 +14,18 @@ Body = bytes | AsyncIterator[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One HTTP request. `path` begins with a slash, still percent-encoded; `query` is the raw text after '?'."""
+    """One HTTP request. `path` begins with a slash, still percent-encoded; `query` is the raw text after '?'.
+
+    `peer` is the address it came from and `request_id` what the log calls it, both empty in the gate's own calls.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Headers = field(default=(), repr=False)
     body: Body = field(default=b"", repr=False)
+    peer: str = ""
+    request_id: str = ""
 
     @property
     def target(self) -> str:

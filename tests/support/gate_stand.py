@@ -13,15 +13,23 @@ from aiohttp import web
 
 from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
 from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.clock import SystemClock
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
+from bqgate.domain.tier import Directory, Tier
+from bqgate.gate.arrival import Arrival
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
+from bqgate.gate.identify import Identification
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.routes import Route
-from bqgate.gate.submission import Forward
-from bqgate.ports import Upstream
+from bqgate.gate.submission import Submission
+from bqgate.identity.open_door import EverybodyIn
+from bqgate.ports import Authenticator, Upstream
 from bqgate.wire.exchange import Answer, Call
+from tests.support.list_trail import ListTrail
 from tests.support.recording_upstream import RecordingUpstream, recording_upstream
 
 
@@ -59,15 +67,15 @@ class RecordingHandler:
     answer: Answer | None = None
     failure: Exception | None = None
 
-    async def handle_query(
-        self, call: Call, route: Route, submission: Mapping[str, Any], forward: Forward, /
-    ) -> Answer:
-        self.judged.append(Judged(call, route, submission))
+    async def handle_query(self, arrival: Arrival, submission: Submission, /) -> Answer:
+        self.judged.append(Judged(arrival.call, arrival.route, submission.document))
         if self.failure is not None:
             raise self.failure
         if self.answer is not None:
             return self.answer
-        return await self.upstream.exchange(forward({**submission, "judged": True}), credential=Credential())
+        return await self.upstream.exchange(
+            submission.forward({**submission.document, "judged": True}), credential=Credential()
+        )
 
 
 @dataclass
@@ -83,13 +91,18 @@ class GateStand:
 
 
 @asynccontextmanager
-async def gate_stand(credentials: UpstreamCredentials | None = None) -> AsyncIterator[GateStand]:
+async def gate_stand(
+    credentials: UpstreamCredentials | None = None,
+    *,
+    authenticator: Authenticator | None = None,
+    trail: ListTrail | None = None,
+) -> AsyncIterator[GateStand]:
     """A gate before a recorder, and a client session that changes nothing on its own."""
     async with recording_upstream() as recorder:
         upstream = HttpUpstream(recorder.url, credentials or CallerCredentials())
         handler = RecordingHandler(upstream)
         journal = ListJournal()
-        app = data_plane(handler, upstream, journal)
+        app = data_plane(handler, upstream, journal, authenticator=authenticator, trail=trail)
         runner = web.AppRunner(app, shutdown_timeout=1, **SERVER_OPTIONS)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -103,9 +116,33 @@ async def gate_stand(credentials: UpstreamCredentials | None = None) -> AsyncIte
             await upstream.close()
 
 
-def data_plane(handler: RecordingHandler, upstream: Upstream, journal: ListJournal) -> web.Application:
+def data_plane(
+    handler: RecordingHandler,
+    upstream: Upstream,
+    journal: ListJournal,
+    *,
+    authenticator: Authenticator | None = None,
+    trail: ListTrail | None = None,
+) -> web.Application:
     """The data plane as app puts it together."""
     app = web.Application()
     install(app, journal)
-    add_data_plane(app, Door(Dispatcher(handler, Passthrough(upstream))))
+    clock = SystemClock()
+    tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
+    identification = Identification(
+        authenticator=authenticator or EverybodyIn(),
+        policies=PolicySnapshot(Directory({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1)),
+        trail=trail or ListTrail(),
+        clock=clock,
+        passes_credentials=True,
+        submissions_only=False,
+    )
+    dispatcher = Dispatcher(
+        identification=identification,
+        handler=handler,
+        passthrough=Passthrough(upstream),
+        clock=clock,
+        journal=journal,
+    )
+    add_data_plane(app, Door(dispatcher))
     return app
