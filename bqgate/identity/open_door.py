@@ -10,6 +10,11 @@ from bqgate.domain.principal import Credential, Identity, Role
 class EverybodyIn:
     """Asks nobody for anything."""
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:  # noqa: ARG002
+    async def authenticate(
+        self,
+        credential: Credential,
+        *,
+        project_id: str | None,  # noqa: ARG002 - the port has it
+    ) -> Identity:
         """Whoever it is."""
         return Identity(credential.fingerprint, f"open:{credential.fingerprint}", Role.OPEN)
