@@ -1,16 +1,22 @@
-"""Show what the gate knows of money: budgets, jobs, holds, costs, health, metrics. Nothing here changes anything.
+"""Answer about money, rules, keys and the audit log to who may ask: the control plane.
 
-    routes.py      the table of paths, and add_control_plane, which app calls
-    budget.py      a customer's budgets, and what a query of some cost would get
-    bookings.py    jobs, open holds and costs out of the ledger
-    health.py      alive, ready, metrics
-    parameters.py  strict reading of query parameters and bodies
-    documents.py   domain values as JSON: money as decimal strings of dollars, moments in RFC 3339
-    problem.py     errors as application/problem+json
+control_plane.py  what it works with, and add_control_plane, which app calls
+operation.py      what an operation is: method, path, parameters, answers
+routes.py         mounts operations: identify, count, permit, answer
+guard.py          who calls, and may they
+permissions.py    THE table of roles
+rate_limits.py    how often, over memory or Redis (rate_storage.py)
+parameters.py     strict reading of query parameters
+body.py           strict reading of bodies
+problem.py        errors as application/problem+json
+events.py         what is told to the audit log
+schemas.py        the answers' models; documents.py fills them: money as decimal strings, moments in RFC 3339
 
-There is no authentication: app mounts these routes where the settings say, and whoever reaches them may read.
+budget.py         a customer's budgets, and what a query of some cost would get
+bookings.py       jobs, open holds and costs out of the ledger
+health.py         alive, ready, metrics
 """
 
-from bqgate.admin.routes import add_control_plane
+from bqgate.admin.control_plane import ControlPlane, add_control_plane
 
-__all__ = ["add_control_plane"]
+__all__ = ["ControlPlane", "add_control_plane"]

@@ -1,20 +1,30 @@
 """Show a customer's budgets, and what a query of some cost would get.
 
-Registered by routes; asks the BudgetStore and the present Directory. Nothing is held: the answer to a check is true at
-`as_of`, and another query may take the room. A customer that nobody listed is one of the default tier, as everywhere.
+Mounted by control_plane; asks the BudgetStore and the present Directory. Nothing is held: the answer to a check is true
+at `as_of`, and another query may take the room. A customer that nobody listed is one of the default tier.
 """
 
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bqgate.admin.body import read_body
 from bqgate.admin.documents import answer_json, write_balance, write_moment
-from bqgate.admin.parameters import Parameters, check_unlisted_customer, read_body
+from bqgate.admin.operation import Answered, Operation, RateClass
+from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted_customer
+from bqgate.admin.schemas import (
+    BudgetDocument,
+    CheckDocument,
+    CheckedBudget,
+    ForwardedCheck,
+    RejectedCheck,
+    ThrottledCheck,
+)
 from bqgate.domain.budget import Balance
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
 from bqgate.domain.money import format_usd, parse_usd
+from bqgate.domain.principal import Identity
 from bqgate.domain.tier import Customer, Mode
 from bqgate.ports import BudgetStore, Clock, PolicySource
 
@@ -41,43 +51,67 @@ class BudgetViews:
         self._policies = policies
         self._clock = clock
 
-    async def show(self, request: web.Request) -> web.Response:
+    def operations(self) -> tuple[Operation, ...]:
+        """What is answered here."""
+        return (
+            Operation(
+                "budget.show",
+                "GET",
+                "/v1/customers/{customer}/budget",
+                "A customer's budgets as they stand",
+                "budget",
+                self.show,
+                parameters=(CUSTOMER_IN_PATH,),
+                answers={200: Answered("The budgets.", BudgetDocument)},
+            ),
+            Operation(
+                "budget.check",
+                "POST",
+                "/v1/customers/{customer}/budget:check",
+                "The decision that a query of some cost would get; nothing is held",
+                "budget",
+                self.check,
+                RateClass.BUDGET_CHECKS,
+                parameters=(CUSTOMER_IN_PATH,),
+                body=BudgetCheck,
+                answers={200: Answered("The decision.", CheckDocument)},
+            ),
+        )
+
+    async def show(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /v1/customers/{customer}/budget."""
         Parameters(request)
         customer = self._customer_of(request)
         now = self._clock.now()
         balances = await self._budgets.fetch_balances(customer.windows(now))
         return answer_json(
-            {
-                "customer": customer.id,
-                "tier": customer.tier.name,
-                "mode": customer.mode.value,
-                "time_zone": customer.zone.key,
-                "windows": {balance.window.period.value: write_balance(balance) for balance in balances},
-                "emergency_limit_usd": format_usd(customer.tier.emergency_nanos),
-                "query_limit_usd": format_usd(query_bound_nanos(customer.tier)),
-                "as_of": write_moment(now),
-            }
+            BudgetDocument(
+                customer=customer.id,
+                tier=customer.tier.name,
+                mode=customer.mode,
+                time_zone=customer.zone.key,
+                windows={balance.window.period: write_balance(balance) for balance in balances},
+                emergency_limit_usd=format_usd(customer.tier.emergency_nanos),
+                query_limit_usd=format_usd(query_bound_nanos(customer.tier)),
+                as_of=write_moment(now),
+            )
         )
 
-    async def check(self, request: web.Request) -> web.Response:
+    async def check(self, request: web.Request, _identity: Identity) -> web.Response:
         """POST /v1/customers/{customer}/budget:check."""
         Parameters(request)
         customer = self._customer_of(request)
         cost_nanos = parse_usd((await read_body(request, BudgetCheck)).cost_usd)
         now = self._clock.now()
         balances = await self._budgets.fetch_balances(customer.windows(now))
-        decision = foresee(customer, balances, cost_nanos)
-        return answer_json(
-            {
-                "customer": customer.id,
-                "cost_usd": format_usd(cost_nanos),
-                **_write_decision(decision),
-                "mode": customer.mode.value,
-                "windows": {balance.window.period.value: write_balance(balance) for balance in balances},
-                "as_of": write_moment(now),
-            }
+        checked = CheckedBudget(
+            customer=customer.id,
+            cost_usd=format_usd(cost_nanos),
+            mode=customer.mode,
+            windows={balance.window.period: write_balance(balance) for balance in balances},
+            as_of=write_moment(now),
         )
+        return answer_json(_write_check(checked, foresee(customer, balances, cost_nanos)))
 
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]
@@ -104,16 +138,13 @@ def foresee(customer: Customer, balances: tuple[Balance, ...], cost_nanos: int) 
     )
 
 
-def _write_decision(decision: Decision) -> dict[str, Any]:
+def _write_check(checked: CheckedBudget, decision: Decision) -> CheckedBudget:
+    about = dict(checked)
     match decision:
         case Forward(would_reject=would_reject):
-            return {"decision": "forward", "would_reject": would_reject.value if would_reject else None}
+            return ForwardedCheck(**about, would_reject=would_reject)
         case Throttle(wait_ms=wait_ms):
-            return {"decision": "throttle", "wait_ms": wait_ms}
+            return ThrottledCheck(**about, wait_ms=wait_ms)
         case Reject(reason=reason, balance=balance, suggestion=suggestion):
-            return {
-                "decision": "reject",
-                "reason": reason.value,
-                "refused_by": None if balance is None else balance.window.period.value,
-                "suggestion": suggestion,
-            }
+            refused_by = None if balance is None else balance.window.period
+            return RejectedCheck(**about, reason=reason, refused_by=refused_by, suggestion=suggestion)

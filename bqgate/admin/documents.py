@@ -1,16 +1,21 @@
-"""Write domain values as JSON: money as decimal strings of dollars, moments in RFC 3339 with Z, the domain's own words.
+"""Fill the models of schemas from domain values: money as decimal strings, moments in RFC 3339, the domain's own words.
 
-Called by the views. Pure. A ratio is a number with at most six decimals; every amount is exact text, because JSON
-numbers are doubles to most readers.
+Called by the views. Pure.
 """
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from pydantic import BaseModel
 
+from bqgate.admin.schemas import (
+    BalanceDocument,
+    CostDocument,
+    EntryDocument,
+    HoldDocument,
+    JobDocument,
+    TotalDocument,
+)
 from bqgate.domain.budget import Balance
 from bqgate.domain.entry import CostRow, Entry
 from bqgate.domain.hold import Hold
@@ -19,12 +24,13 @@ from bqgate.domain.money import format_usd
 from bqgate.domain.units import PPM
 
 
-def answer_json(document: Mapping[str, Any]) -> web.Response:
+def answer_json(document: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A document as an answer that no cache may keep."""
     return web.Response(
-        body=json.dumps(document, ensure_ascii=False).encode(),
+        status=status,
+        body=document.model_dump_json().encode(),
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        headers={hdrs.CACHE_CONTROL: "no-store"} | (headers or {}),
     )
 
 
@@ -33,90 +39,90 @@ def write_moment(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def write_balance(balance: Balance) -> dict[str, Any]:
-    """One window of a budget; limit and balance are null where there is no limit."""
+def write_balance(balance: Balance) -> BalanceDocument:
+    """One window of a budget."""
     limit_nanos, balance_nanos = balance.window.limit_nanos, balance.balance_nanos
-    return {
-        "period": balance.window.period.value,
-        "key": balance.window.key,
-        "limit_usd": None if limit_nanos is None else format_usd(limit_nanos),
-        "spent_usd": format_usd(balance.captured_nanos),
-        "held_usd": format_usd(balance.held_nanos),
-        "balance_usd": None if balance_nanos is None else format_usd(balance_nanos),
-        "used_ratio": balance.used_ppm / PPM,
-        "resets_at": write_moment(balance.window.resets_at),
-    }
+    return BalanceDocument(
+        period=balance.window.period,
+        key=balance.window.key,
+        limit_usd=None if limit_nanos is None else format_usd(limit_nanos),
+        spent_usd=format_usd(balance.captured_nanos),
+        held_usd=format_usd(balance.held_nanos),
+        balance_usd=None if balance_nanos is None else format_usd(balance_nanos),
+        used_ratio=balance.used_ppm / PPM,
+        resets_at=write_moment(balance.window.resets_at),
+    )
 
 
-def write_entry(entry: Entry) -> dict[str, Any]:
+def write_entry(entry: Entry) -> EntryDocument:
     """One line of the ledger."""
-    return {
-        "id": entry.id,
-        "kind": entry.kind.value,
-        "customer": entry.customer,
-        "principal": entry.principal,
-        "workload": entry.workload,
-        "project_id": entry.project_id,
-        "job": _write_job(entry.job),
-        "booked_at": write_moment(entry.booked_at),
-        "outcome": entry.outcome.value,
-        "decision": entry.decision,
-        "reason": entry.reason,
-        "cost_usd": format_usd(entry.cost_nanos),
-        "estimate_usd": format_usd(entry.estimate_nanos),
-        "hold_id": entry.hold_id,
-        "hold_usd": format_usd(entry.hold_nanos),
-        "estimate_bytes": entry.estimate_bytes,
-        "bytes_processed": entry.bytes_processed,
-        "bytes_billed": entry.bytes_billed,
-        "slot_ms": entry.slot_ms,
-        "statement_type": entry.statement_type,
-        "cache_hit": entry.cache_hit,
-        "fingerprint": entry.fingerprint,
-        "labels": dict(entry.labels),
-    }
+    return EntryDocument(
+        id=entry.id,
+        kind=entry.kind,
+        customer=entry.customer,
+        principal=entry.principal,
+        workload=entry.workload,
+        project_id=entry.project_id,
+        job=_write_job(entry.job),
+        booked_at=write_moment(entry.booked_at),
+        outcome=entry.outcome,
+        decision=entry.decision,
+        reason=entry.reason,
+        cost_usd=format_usd(entry.cost_nanos),
+        estimate_usd=format_usd(entry.estimate_nanos),
+        hold_id=entry.hold_id,
+        hold_usd=format_usd(entry.hold_nanos),
+        estimate_bytes=entry.estimate_bytes,
+        bytes_processed=entry.bytes_processed,
+        bytes_billed=entry.bytes_billed,
+        slot_ms=entry.slot_ms,
+        statement_type=entry.statement_type,
+        cache_hit=entry.cache_hit,
+        fingerprint=entry.fingerprint,
+        labels=dict(entry.labels),
+    )
 
 
-def write_hold(hold: Hold, now: datetime) -> dict[str, Any]:
+def write_hold(hold: Hold, now: datetime) -> HoldDocument:
     """One open hold."""
-    return {
-        "id": hold.id,
-        "amount_usd": format_usd(hold.amount_nanos),
-        "customer": hold.customer,
-        "principal": hold.principal,
-        "workload": hold.workload,
-        "project_id": hold.project_id,
-        "job": _write_job(hold.job),
-        "decision": hold.decision,
-        "age_s": max(0, (now - hold.placed_at) // timedelta(seconds=1)),
-        "placed_at": write_moment(hold.placed_at),
-        "deadline_at": write_moment(hold.deadline_at),
-    }
+    return HoldDocument(
+        id=hold.id,
+        amount_usd=format_usd(hold.amount_nanos),
+        customer=hold.customer,
+        principal=hold.principal,
+        workload=hold.workload,
+        project_id=hold.project_id,
+        job=_write_job(hold.job),
+        decision=hold.decision,
+        age_s=max(0, (now - hold.placed_at) // timedelta(seconds=1)),
+        placed_at=write_moment(hold.placed_at),
+        deadline_at=write_moment(hold.deadline_at),
+    )
 
 
-def write_cost(row: CostRow) -> dict[str, Any]:
+def write_cost(row: CostRow) -> CostDocument:
     """What one principal spent."""
-    return {
-        "customer": row.customer,
-        "principal": row.principal,
-        "cost_usd": format_usd(row.cost_nanos),
-        "bytes_billed": row.bytes_billed,
-        "slot_ms": row.slot_ms,
-        "job_count": row.job_count,
-    }
+    return CostDocument(
+        customer=row.customer,
+        principal=row.principal,
+        cost_usd=format_usd(row.cost_nanos),
+        bytes_billed=row.bytes_billed,
+        slot_ms=row.slot_ms,
+        job_count=row.job_count,
+    )
 
 
-def write_total(rows: tuple[CostRow, ...]) -> dict[str, Any]:
+def write_total(rows: tuple[CostRow, ...]) -> TotalDocument:
     """What all of them spent together."""
-    return {
-        "cost_usd": format_usd(sum(row.cost_nanos for row in rows)),
-        "bytes_billed": sum(row.bytes_billed for row in rows),
-        "slot_ms": sum(row.slot_ms for row in rows),
-        "job_count": sum(row.job_count for row in rows),
-    }
+    return TotalDocument(
+        cost_usd=format_usd(sum(row.cost_nanos for row in rows)),
+        bytes_billed=sum(row.bytes_billed for row in rows),
+        slot_ms=sum(row.slot_ms for row in rows),
+        job_count=sum(row.job_count for row in rows),
+    )
 
 
-def _write_job(job: JobRef | None) -> dict[str, Any] | None:
+def _write_job(job: JobRef | None) -> JobDocument | None:
     if job is None:
         return None
-    return {"project_id": job.project_id, "job_id": job.job_id, "location": job.location}
+    return JobDocument(project_id=job.project_id, job_id=job.job_id, location=job.location)

@@ -1,6 +1,6 @@
 """Say whether the gate is alive, whether it can do its work, and what it counts.
 
-Registered by routes for orchestrators and Prometheus. Ready means that the stores can be written; BigQuery is not
+Mounted by control_plane for orchestrators and Prometheus. Ready means that the stores can be written; BigQuery is not
 asked, because its outage is no reason to take the gate out of a load balancer: it answers that itself.
 """
 
@@ -9,8 +9,11 @@ import asyncio
 from aiohttp import hdrs, web
 
 from bqgate.admin.documents import answer_json
+from bqgate.admin.operation import Answered, Operation, RateClass
 from bqgate.admin.problem import Problem
+from bqgate.admin.schemas import StatusDocument
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.principal import Identity
 from bqgate.observe.metrics import CONTENT_TYPE, Metrics
 from bqgate.ports import BudgetStore, Ledger
 
@@ -23,18 +26,39 @@ class HealthViews:
         self._budgets = budgets
         self._metrics = metrics
 
-    async def alive(self, _request: web.Request) -> web.Response:
-        """GET /healthz: the process answers."""
-        return answer_json({"status": "alive"})
+    def operations(self) -> tuple[Operation, ...]:
+        """What is answered here."""
+        unlimited = RateClass.UNLIMITED
+        alive = {200: Answered("It is alive.", StatusDocument)}
+        ready = {200: Answered("It can work.", StatusDocument)}
+        metrics = {200: Answered("The metrics.", media_type="text/plain")}
+        return (
+            Operation("health.alive", "GET", "/healthz", "Is it alive", "health", self.alive, unlimited, answers=alive),
+            Operation("health.ready", "GET", "/readyz", "Can it work", "health", self.ready, unlimited, answers=ready),
+            Operation(
+                "health.metrics",
+                "GET",
+                "/metrics",
+                "Metrics in Prometheus' text format",
+                "health",
+                self.metrics,
+                unlimited,
+                answers=metrics,
+            ),
+        )
 
-    async def ready(self, _request: web.Request) -> web.Response:
+    async def alive(self, _request: web.Request, _identity: Identity) -> web.Response:
+        """GET /healthz: the process answers."""
+        return answer_json(StatusDocument(status="alive"))
+
+    async def ready(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /readyz: 200, or 503 with what is missing."""
         missing = [name for name in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if name]
         if missing:
             raise Problem(503, f"Not ready: {', '.join(missing)} cannot be used.", not_ready=missing)
-        return answer_json({"status": "ready"})
+        return answer_json(StatusDocument(status="ready"))
 
-    async def metrics(self, _request: web.Request) -> web.Response:
+    async def metrics(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /metrics, in Prometheus' text format."""
         return web.Response(body=self._metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 

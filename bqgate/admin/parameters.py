@@ -1,4 +1,4 @@
-"""Read query parameters, path parts and bodies strictly: unknown, repeated and malformed ones are refused by name.
+"""Read query parameters and path parts strictly: unknown, repeated and malformed ones are refused by name.
 
 Called by the views. What leaves: plain values, or a Problem 400 that says what was expected. Moments are RFC 3339
 (https://www.rfc-editor.org/rfc/rfc3339#section-5.6) and leave as aware UTC datetimes.
@@ -6,14 +6,12 @@ Called by the views. What leaves: plain values, or a Problem 400 that says what 
 
 import re
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from aiohttp import hdrs, web
-from pydantic import BaseModel, ValidationError
+from aiohttp import web
 
+from bqgate.admin.guard import OWN_CUSTOMER, URL_TOKENS
+from bqgate.admin.operation import Parameter, Place
 from bqgate.admin.problem import Problem
-
-BODY_BYTES_MAX = 64 * 1024
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -21,7 +19,13 @@ CUSTOMER_CHARS_MAX = 128
 # What names a customer that is not in the settings: a project id, with the domain of old ones, or a workload.
 _CUSTOMER = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:@-]{{0,{CUSTOMER_CHARS_MAX - 1}}}", re.ASCII)
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+# Descriptions of the parameters that several operations have.
+CUSTOMER_IN_QUERY = Parameter(
+    "customer",
+    "Of this customer only. Left out: of all, or of your own customer where your role is bound to it.",
+    schema={"type": "string", "minLength": 1, "maxLength": CUSTOMER_CHARS_MAX},
+)
+CUSTOMER_IN_PATH = Parameter("customer", "The customer's id.", Place.PATH, {"type": "string", "minLength": 1})
 
 
 class Parameters:
@@ -34,7 +38,10 @@ class Parameters:
             Problem: one is unknown, or comes twice.
         """
         self._values: dict[str, str] = {}
+        self._own_customer = request.get(OWN_CUSTOMER)
         for name, value in request.query.items():
+            if name in URL_TOKENS:
+                continue
             if name not in known:
                 expected = f"known are {', '.join(known)}" if known else "this path takes none"
                 raise Problem(400, f"There is no parameter {name[:100]!r}; {expected}.", field=name[:100])
@@ -50,9 +57,14 @@ class Parameters:
         return value
 
     def customer(self) -> str | None:
-        """A customer's id, to look for in the ledger: any name that the settings could give."""
+        """A customer's id, to look for in the ledger: any name that the settings could give.
+
+        Left out it is the customer that the caller is bound to; None: the caller may see all.
+        """
         value = self.text("customer")
-        if value is not None and not (value.isprintable() and len(value) <= CUSTOMER_CHARS_MAX):
+        if value is None:
+            return self._own_customer
+        if not (value.isprintable() and len(value) <= CUSTOMER_CHARS_MAX):
             detail = f"customer must be 1 to {CUSTOMER_CHARS_MAX} printable characters."
             raise Problem(400, detail, field="customer")
         return value
@@ -93,24 +105,3 @@ def check_unlisted_customer(value: str) -> None:
             ". _ : @ -, and begins with a letter or digit."
         )
         raise Problem(400, detail, field="customer")
-
-
-async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
-    """A JSON body as a model.
-
-    Raises:
-        Problem: too large, compressed, no JSON, or not what the model says; names the first field that is wrong.
-    """
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise Problem(415, "Send the body uncompressed.", field="Content-Encoding")
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise Problem(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
-    try:
-        return model.model_validate_json(bytes(body))
-    except ValidationError as invalid:
-        first = invalid.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or None
-        raise Problem(400, f"{field or 'The body'}: {first['msg']}.", field=field) from None

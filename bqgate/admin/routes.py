@@ -1,63 +1,104 @@
-"""List the paths of the control plane and mount them on an application.
+"""Mount operations on an application: every request is identified, counted, permitted, and only then answered.
 
-Called by app: on the data plane's application, before its catch-all, or on one with a port of its own. A path that has
-another method answers 405, an unknown one below /v1 404, both as problem+json.
+Called by control_plane. A path that has another method answers 405, an unknown one below /v1 and /admin 404, both as
+problem+json and both only to who may know: where identity is required, a stranger gets 401 first. GET answers HEAD.
 """
 
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from aiohttp import hdrs, web
 
-from bqgate.admin.bookings import BookingViews
-from bqgate.admin.budget import BudgetViews
-from bqgate.admin.health import HealthViews
-from bqgate.admin.problem import Problem, View, answering
-from bqgate.observe.metrics import Metrics
-from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource
+from bqgate.admin.guard import ANYBODY, Guard
+from bqgate.admin.operation import Operation
+from bqgate.admin.problem import Problem, problem_of_stores, write_problem
+from bqgate.admin.rate_limits import Quota, RateLimiter
+from bqgate.domain.errors import BqgateError
+from bqgate.domain.principal import Identity, Role
+
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def add_control_plane(
-    app: web.Application,
-    *,
-    ledger: Ledger,
-    budgets: BudgetStore,
-    policies: PolicySource,
-    clock: Clock,
-    metrics: Metrics,
-) -> None:
-    """Mount every path."""
-    budget = BudgetViews(budgets=budgets, policies=policies, clock=clock)
-    bookings = BookingViews(ledger=ledger, clock=clock)
-    health = HealthViews(ledger=ledger, budgets=budgets, metrics=metrics)
-    gets: Mapping[str, View] = {
-        "/v1/customers/{customer:[^/]+}/budget": budget.show,
-        "/v1/jobs": bookings.jobs,
-        "/v1/holds": bookings.holds,
-        "/v1/costs": bookings.costs,
-        "/healthz": health.alive,
-        "/readyz": health.ready,
-        "/metrics": health.metrics,
-    }
-    posts: Mapping[str, View] = {"/v1/customers/{customer:[^/]+}/budget:check": budget.check}
-    for path, view in gets.items():
-        _mount(app, path, (hdrs.METH_GET, hdrs.METH_HEAD), view)
-    for path, view in posts.items():
-        _mount(app, path, (hdrs.METH_POST,), view)
-    app.router.add_route(hdrs.METH_ANY, "/v1", answering(_refuse_path))
-    app.router.add_route(hdrs.METH_ANY, "/v1/{tail:.*}", answering(_refuse_path))
+class Mounting:
+    """Puts operations behind a guard and a rate limiter."""
+
+    def __init__(self, guard: Guard, limiter: RateLimiter) -> None:
+        self._guard = guard
+        self._limiter = limiter
+
+    def mount(self, app: web.Application, operations: Sequence[Operation]) -> None:
+        """Add every operation, and what answers for paths and methods that there are not."""
+        by_path: dict[str, list[Operation]] = {}
+        for operation in operations:
+            by_path.setdefault(operation.path, []).append(operation)
+        for path, of_path in by_path.items():
+            self._mount_path(app, path, of_path)
+        for path in ("/v1", "/v1/{tail:.*}", "/admin", "/admin/{tail:.*}"):
+            app.router.add_route(hdrs.METH_ANY, path, self._refuse_path, expect_handler=_expect_later)
+
+    def _mount_path(self, app: web.Application, path: str, operations: Sequence[Operation]) -> None:
+        resource = app.router.add_resource(path.replace("}", ":[^/]+}"))
+        methods = _methods_of(operations)
+        for operation in operations:
+            handler = self._handler_of(operation)
+            for method in _methods_of([operation]):
+                resource.add_route(method, handler, expect_handler=_expect_later)
+        is_public = all(self._guard.is_public(operation) for operation in operations)
+
+        async def refuse_method(request: web.Request) -> web.Response:
+            problem = Problem(405, f"{request.method[:20]} is not a method of {request.path[:200]}.", allow=methods)
+            return write_problem(problem) if is_public else await self._refuse(problem, request)
+
+        resource.add_route(hdrs.METH_ANY, refuse_method, expect_handler=_expect_later)
+
+    def _handler_of(self, operation: Operation) -> _Handler:
+        async def answer(request: web.Request) -> web.Response:
+            return await self._answer(operation, request)
+
+        return answer
+
+    async def _answer(self, operation: Operation, request: web.Request) -> web.Response:
+        quota: Quota | None = None
+        try:
+            identity = ANYBODY
+            if not self._guard.is_public(operation):
+                identity = await self._guard.identify(request)
+                quota = await self._limiter.take(_counted_as(identity, request), operation.rate)
+                self._guard.permit(request, operation, identity)
+            response = await operation.view(request, identity)
+        except Problem as problem:
+            response = write_problem(problem)
+        except BqgateError as error:
+            response = write_problem(problem_of_stores(error))
+        if quota is not None:
+            response.headers.update(quota.headers)
+        return response
+
+    async def _refuse_path(self, request: web.Request) -> web.Response:
+        return await self._refuse(Problem(404, f"There is no {request.path[:200]}."), request)
+
+    async def _refuse(self, problem: Problem, request: web.Request) -> web.Response:
+        try:
+            await self._guard.identify(request)
+        except Problem as refused:
+            return write_problem(refused)
+        except BqgateError as error:
+            return write_problem(problem_of_stores(error))
+        return write_problem(problem)
 
 
-def _mount(app: web.Application, path: str, methods: tuple[str, ...], view: View) -> None:
-    resource = app.router.add_resource(path)
-    for method in methods:
-        resource.add_route(method, answering(view))
-
-    async def refuse_method(request: web.Request) -> NoReturn:
-        raise Problem(405, f"{request.method[:20]} is not a method of {request.path[:200]}.", allow=methods)
-
-    resource.add_route(hdrs.METH_ANY, answering(refuse_method))
+def _methods_of(operations: Iterable[Operation]) -> tuple[str, ...]:
+    methods: list[str] = []
+    for operation in operations:
+        methods.append(operation.method)
+        if operation.method == hdrs.METH_GET:
+            methods.append(hdrs.METH_HEAD)
+    return tuple(methods)
 
 
-async def _refuse_path(request: web.Request) -> NoReturn:
-    raise Problem(404, f"There is no {request.path[:200]}.")
+def _counted_as(identity: Identity, request: web.Request) -> str:
+    """Who is counted: before an open gate anybody may write any token, so there it is the address."""
+    return f"address:{request.remote}" if identity.role is Role.OPEN else identity.subject
+
+
+async def _expect_later(_request: web.Request) -> None:
+    """Leave 100-continue to whoever reads the body, so that a refused caller sends none."""

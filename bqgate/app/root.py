@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from aiohttp import web
+from limits.aio.storage import MemoryStorage
 
-from bqgate.admin import add_control_plane
+from bqgate.admin import ControlPlane, add_control_plane
+from bqgate.admin.events import EventMaker
+from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.admission.admit import Admission
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.slots import SlotBook
@@ -30,7 +33,7 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MS_PER_S
 from bqgate.gate import middleware, request_line
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
+from bqgate.gate.door import REQUEST_ID, SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.identify import Identification
@@ -256,11 +259,17 @@ async def _listen(
         middleware.install(control_plane, outside.journal)
     add_control_plane(
         control_plane,
-        ledger=outside.ledger,
-        budgets=outside.budgets,
-        policies=outside.policies,
-        clock=outside.clock,
-        metrics=outside.metrics,
+        ControlPlane(
+            ledger=outside.ledger,
+            budgets=outside.budgets,
+            policies=outside.policies,
+            clock=outside.clock,
+            metrics=outside.metrics,
+            authenticator=EverybodyIn(),
+            trail=_LoggedTrail(outside.journal),
+            limiter=RateLimiter(RateLimits(), MemoryStorage(), outside.journal),
+            events=EventMaker(outside.clock, lambda request: request[REQUEST_ID]),
+        ),
     )
     dispatcher = Dispatcher(
         identification=Identification(

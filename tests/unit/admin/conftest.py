@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from limits.aio.storage import MemoryStorage
 
-from bqgate.admin import add_control_plane
+from bqgate.admin import ControlPlane, add_control_plane
+from bqgate.admin.events import EventMaker
+from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.tier import Customer, Directory, Mode, Tier
+from bqgate.identity.open_door import EverybodyIn
+from tests.support.list_trail import ListTrail
 from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
 
 STANDARD = Tier(
@@ -34,7 +39,7 @@ POLICIES = PolicySnapshot(DIRECTORY, PRICES)
 
 
 @dataclass
-class ControlPlane:
+class Plane:
     """A control plane on real sockets, and the money below it."""
 
     stand: Stand
@@ -59,7 +64,7 @@ class ControlPlane:
             return document
 
 
-Serve = Callable[[Stand], Awaitable[ControlPlane]]
+Serve = Callable[[Stand], Awaitable[Plane]]
 
 
 @pytest.fixture
@@ -67,21 +72,27 @@ async def serve() -> AsyncIterator[Serve]:
     """Open a control plane over a stand."""
     clients: list[TestClient[web.Request, web.Application]] = []
 
-    async def open_plane(stand: Stand) -> ControlPlane:
+    async def open_plane(stand: Stand) -> Plane:
         gate = stand.gate()
         app = web.Application()
         add_control_plane(
             app,
-            ledger=stand.ledger,
-            budgets=gate.budgets,
-            policies=POLICIES,
-            clock=stand.clock,
-            metrics=stand.metrics,
+            ControlPlane(
+                ledger=stand.ledger,
+                budgets=gate.budgets,
+                policies=POLICIES,
+                clock=stand.clock,
+                metrics=stand.metrics,
+                authenticator=EverybodyIn(),
+                trail=ListTrail(),
+                limiter=RateLimiter(RateLimits(), MemoryStorage(), stand.journal),
+                events=EventMaker(stand.clock, lambda _request: "request-1"),
+            ),
         )
         client = TestClient(TestServer(app))
         clients.append(client)
         await client.start_server()
-        return ControlPlane(stand, gate, client)
+        return Plane(stand, gate, client)
 
     yield open_plane
     for client in clients:
@@ -89,7 +100,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-async def plane(tmp_path: Path, serve: Serve) -> AsyncIterator[ControlPlane]:
+async def plane(tmp_path: Path, serve: Serve) -> AsyncIterator[Plane]:
     """A control plane with budgets in memory."""
     async with settlement_stand(tmp_path) as stand:
         yield await serve(stand)

@@ -4,10 +4,10 @@ import pytest
 
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.units import MIB
-from tests.unit.admin.conftest import ControlPlane
+from tests.unit.admin.conftest import Plane
 
 
-async def book(plane: ControlPlane, mib: int) -> str:
+async def book(plane: Plane, mib: int) -> str:
     """Run a job of acme's that costs so many dollars; its hold's id."""
     hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=mib + 1))
     usage = Usage(job=hold.job, outcome=Outcome.DONE, bytes_processed=mib * MIB, bytes_billed=mib * MIB, slot_ms=100)
@@ -15,7 +15,7 @@ async def book(plane: ControlPlane, mib: int) -> str:
     return hold.id
 
 
-async def test_jobs_come_newest_first_in_pages(plane: ControlPlane) -> None:
+async def test_jobs_come_newest_first_in_pages(plane: Plane) -> None:
     """Every job is on exactly one page."""
     hold_ids = []
     for mib in (1, 2, 3):
@@ -31,7 +31,7 @@ async def test_jobs_come_newest_first_in_pages(plane: ControlPlane) -> None:
     assert newest["booked_at"] == "2026-11-24T12:00:02Z"
 
 
-async def test_jobs_of_a_span_of_time(plane: ControlPlane) -> None:
+async def test_jobs_of_a_span_of_time(plane: Plane) -> None:
     """`since` is inclusive, `until` is not; offsets are understood."""
     for mib in (1, 2, 3):
         await book(plane, mib)
@@ -64,20 +64,20 @@ async def test_jobs_of_a_span_of_time(plane: ControlPlane) -> None:
         ("page_token=abc", "page_token"),
     ],
 )
-async def test_a_bad_parameter_is_refused_by_its_name(plane: ControlPlane, query: str, field: str) -> None:
+async def test_a_bad_parameter_is_refused_by_its_name(plane: Plane, query: str, field: str) -> None:
     """No parameter is ignored and none is guessed."""
     document = await plane.get(f"/v1/jobs?{query}", 400)
     assert document["field"] == field
     assert document["status"] == 400
 
 
-async def test_an_unknown_parameter_is_told_the_known_ones(plane: ControlPlane) -> None:
+async def test_an_unknown_parameter_is_told_the_known_ones(plane: Plane) -> None:
     """So that the typing error is found at once."""
     assert "known are customer, lookback_hours" in (await plane.get("/v1/costs?hours=1", 400))["detail"]
     assert "takes none" in (await plane.get("/v1/customers/acme/budget?x=1", 400))["detail"]
 
 
-async def test_open_holds_oldest_first(plane: ControlPlane) -> None:
+async def test_open_holds_oldest_first(plane: Plane) -> None:
     """With their age, their job and what they keep."""
     hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=2))
     plane.stand.clock.advance(90.5)
@@ -90,7 +90,7 @@ async def test_open_holds_oldest_first(plane: ControlPlane) -> None:
     assert (await plane.get("/v1/holds?customer=globex"))["holds"] == []
 
 
-async def test_costs_of_the_last_hours(plane: ControlPlane) -> None:
+async def test_costs_of_the_last_hours(plane: Plane) -> None:
     """Totals, by principal, and the latest jobs; what is older is left out."""
     await book(plane, 5)
     plane.stand.clock.advance(2 * 3600)

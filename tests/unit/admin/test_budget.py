@@ -6,10 +6,10 @@ import pytest
 
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.units import MIB
-from tests.unit.admin.conftest import ControlPlane
+from tests.unit.admin.conftest import Plane
 
 
-async def spend(plane: ControlPlane, *, booked: int = 0, held: int = 0) -> None:
+async def spend(plane: Plane, *, booked: int = 0, held: int = 0) -> None:
     """Book and hold some dollars of acme's."""
     if booked:
         hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=booked))
@@ -18,7 +18,7 @@ async def spend(plane: ControlPlane, *, booked: int = 0, held: int = 0) -> None:
         await plane.stand.place(plane.gate, plane.stand.make_hold(usd=held))
 
 
-async def test_a_budget_shows_both_windows(plane: ControlPlane) -> None:
+async def test_a_budget_shows_both_windows(plane: Plane) -> None:
     """Limits, spent, held and what is left, as exact text, with the moment of the reset."""
     await spend(plane, booked=3, held=2)
     document = await plane.get("/v1/customers/acme/budget")
@@ -56,14 +56,14 @@ async def test_a_budget_shows_both_windows(plane: ControlPlane) -> None:
 
 
 @pytest.mark.parametrize("customer", ["some-project", "example.com:old-project", "b%C3%BCro%207"])
-async def test_anybody_has_a_budget(plane: ControlPlane, customer: str) -> None:
+async def test_anybody_has_a_budget(plane: Plane, customer: str) -> None:
     """A customer that no setting names is one of the default tier; a configured one may have any name."""
     document = await plane.get(f"/v1/customers/{customer}/budget")
     assert document["windows"]["day"]["limit_usd"] == "10.00"
 
 
 @pytest.mark.parametrize("customer", ["%20", "a%20b", "%00", "a" * 129, "-x", "%F0%9F%92%B8", "a%7Bb%7D"])
-async def test_a_name_that_cannot_be_a_customers_is_refused(plane: ControlPlane, customer: str) -> None:
+async def test_a_name_that_cannot_be_a_customers_is_refused(plane: Plane, customer: str) -> None:
     """Anything would otherwise open an account."""
     assert (await plane.get(f"/v1/customers/{customer}/budget", 400))["field"] == "customer"
 
@@ -79,7 +79,7 @@ async def test_a_name_that_cannot_be_a_customers_is_refused(plane: ControlPlane,
     ],
 )
 async def test_a_check_tells_what_a_query_would_get(
-    plane: ControlPlane, booked: int, cost_usd: str, expected: dict[str, Any]
+    plane: Plane, booked: int, cost_usd: str, expected: dict[str, Any]
 ) -> None:
     """The decision is admission's own, to the nano-dollar, and nothing is held afterwards."""
     await spend(plane, booked=booked)
@@ -89,13 +89,13 @@ async def test_a_check_tells_what_a_query_would_get(
     assert (await plane.get("/v1/customers/acme/budget"))["windows"]["day"]["held_usd"] == "0.00"
 
 
-async def test_observing_refuses_nothing_and_says_what_it_would_have(plane: ControlPlane) -> None:
+async def test_observing_refuses_nothing_and_says_what_it_would_have(plane: Plane) -> None:
     """The mode tells."""
     document = await plane.check("looker", {"cost_usd": "11"})
     assert (document["decision"], document["would_reject"]) == ("forward", "budget_used_up")
 
 
-async def test_a_customer_who_is_off_is_never_refused(plane: ControlPlane) -> None:
+async def test_a_customer_who_is_off_is_never_refused(plane: Plane) -> None:
     """Nothing is computed for mode off."""
     document = await plane.check("free", {"cost_usd": "1000"})
     assert (document["decision"], document["would_reject"]) == ("forward", None)
@@ -115,9 +115,7 @@ async def test_a_customer_who_is_off_is_never_refused(plane: ControlPlane) -> No
         (None, None),
     ],
 )
-async def test_a_bad_check_is_refused_by_the_name_of_its_fault(
-    plane: ControlPlane, body: object, field: str | None
-) -> None:
+async def test_a_bad_check_is_refused_by_the_name_of_its_fault(plane: Plane, body: object, field: str | None) -> None:
     """Nothing is guessed."""
     document = await plane.check("acme", body, 400)
     assert document.get("field") == field
@@ -134,7 +132,7 @@ async def test_a_bad_check_is_refused_by_the_name_of_its_fault(
     ],
 )
 async def test_a_body_that_is_no_json_is_refused(
-    plane: ControlPlane, data: bytes, headers: dict[str, str], status: int
+    plane: Plane, data: bytes, headers: dict[str, str], status: int
 ) -> None:
     """Broken, too large, compressed."""
     path = "/v1/customers/acme/budget:check"

@@ -1,0 +1,105 @@
+"""Read JSON bodies strictly: bounded, of a known media type, no name twice, every fault named at once.
+
+Called by the views, after the guard: until somebody reads it, a body waits with its sender ("Expect: 100-continue" is
+answered here). What leaves: a model, a JSON value, or a Problem 400, 413 or 415.
+"""
+
+import json
+from collections.abc import Collection
+from typing import Any, NoReturn, TypeVar
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ValidationError
+
+from bqgate.admin.problem import FieldFault, Problem
+
+BODY_BYTES_MAX = 64 * 1024
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
+    """A JSON body as a model.
+
+    Raises:
+        Problem: too large, compressed, of another type, no JSON, or not what the model says; names all that is wrong.
+    """
+    data = await _read(request, (JSON,))
+    _parsed(data)
+    return validated(model, data)
+
+
+async def read_merge_patch(request: web.Request) -> dict[str, Any]:
+    """A JSON merge patch (RFC 7396) of an object; application/json is taken for one, too.
+
+    Raises:
+        Problem: too large, compressed, of another type, no JSON, or no object.
+    """
+    patch = _parsed(await _read(request, (MERGE_PATCH, JSON)))
+    if not isinstance(patch, dict):
+        raise Problem(400, "The patch must be a JSON object.")
+    return patch
+
+
+def validated(model: type[ModelT], data: bytes) -> ModelT:
+    """JSON text as a model.
+
+    Raises:
+        Problem: 400, with every field that is wrong.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as invalid:
+        details = invalid.errors(include_url=False, include_input=False)
+        refuse_fields([FieldFault(".".join(str(part) for part in each["loc"]), each["msg"]) for each in details])
+
+
+def refuse_fields(faults: Collection[FieldFault]) -> NoReturn:
+    """Answer 400 for what is wrong with some fields.
+
+    Raises:
+        Problem: always.
+    """
+    first = next(iter(faults))
+    more = f" {len(faults) - 1} more in errors." if len(faults) > 1 else ""
+    detail = f"{first.field or 'The body'}: {first.message.rstrip('.')}.{more}"
+    raise Problem(400, detail, field=first.field or None, errors=tuple(faults))
+
+
+async def _read(request: web.Request, media_types: Collection[str]) -> bytes:
+    if request.body_exists and hdrs.CONTENT_TYPE in request.headers and request.content_type not in media_types:
+        raise Problem(415, f"Send {' or '.join(media_types)}.", field=hdrs.CONTENT_TYPE)
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise Problem(415, "Send the body uncompressed.", field=hdrs.CONTENT_ENCODING)
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise Problem(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    return bytes(body)
+
+
+def _parsed(data: bytes) -> Any:
+    """The JSON value; names that stand twice in one object mean two things, and are refused."""
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body is not JSON.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise Problem(400, f"{name[:100]} stands twice in one object.", field=name[:100])
+        members[name] = value
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,55 @@
+"""Put the control plane together: its views, behind its guard and its rate limits, on an application.
+
+Called by app: on the data plane's application, before its catch-all, or on one with a port of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bqgate.admin.bookings import BookingViews
+from bqgate.admin.budget import BudgetViews
+from bqgate.admin.events import EventMaker
+from bqgate.admin.guard import Guard
+from bqgate.admin.health import HealthViews
+from bqgate.admin.operation import Views, operations_of
+from bqgate.admin.permissions import METRICS, PUBLIC
+from bqgate.admin.rate_limits import RateLimiter
+from bqgate.admin.routes import Mounting
+from bqgate.observe.metrics import Metrics
+from bqgate.ports import AuditTrail, Authenticator, BudgetStore, Clock, Ledger, PolicySource
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """What the control plane works with.
+
+    `views` are those that need more than is here; their operations are mounted with the others. `has_open_metrics`:
+    anybody may read /metrics.
+    """
+
+    ledger: Ledger
+    budgets: BudgetStore
+    policies: PolicySource
+    clock: Clock
+    metrics: Metrics
+    authenticator: Authenticator
+    trail: AuditTrail
+    limiter: RateLimiter
+    events: EventMaker
+    views: Sequence[Views] = ()
+    has_open_metrics: bool = False
+
+
+def add_control_plane(app: web.Application, plane: ControlPlane) -> None:
+    """Mount every operation."""
+    own: Sequence[Views] = (
+        BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
+        BookingViews(ledger=plane.ledger, clock=plane.clock),
+        HealthViews(ledger=plane.ledger, budgets=plane.budgets, metrics=plane.metrics),
+    )
+    operations = operations_of((*own, *plane.views))
+    public = PUBLIC | {METRICS} if plane.has_open_metrics else PUBLIC
+    guard = Guard(authenticator=plane.authenticator, trail=plane.trail, events=plane.events, public=public)
+    Mounting(guard, plane.limiter).mount(app, operations)

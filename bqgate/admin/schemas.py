@@ -1,0 +1,218 @@
+"""Say what the answers of the control plane look like: the models by which they are written and documented.
+
+Filled by documents from domain values, written by answer, put into the OpenAPI document by openapi. Money is a decimal
+string of dollars, a moment RFC 3339 in UTC. A ratio is a number with at most six decimals; every amount is exact text,
+because JSON numbers are doubles to most readers.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from bqgate.domain.budget import Period
+from bqgate.domain.decision import RejectReason
+from bqgate.domain.entry import EntryKind
+from bqgate.domain.job import Outcome
+from bqgate.domain.tier import Mode
+
+UsdText = Annotated[
+    str, Field(pattern=r"^-?[0-9]+(\.[0-9]{1,9})?$", examples=["12.50"], description="Dollars, as exact decimal text.")
+]
+MomentText = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T12:00:00Z"])]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Document(BaseModel):
+    """An answer, or a part of one: it holds what its model names and nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldProblem(Document):
+    """What is wrong with one field of the request."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457). `field` names the culprit in the request, `errors` every one of them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    errors: tuple[FieldProblem, ...] | None = None
+
+
+class JobDocument(Document):
+    """BigQuery's name of a job."""
+
+    project_id: str
+    job_id: str
+    location: str | None
+
+
+class BalanceDocument(Document):
+    """One window of a budget; limit and balance are null where there is no limit."""
+
+    period: Period
+    key: str = Field(description="The window: its day or its month, in the customer's time zone.")
+    limit_usd: UsdText | None
+    spent_usd: UsdText
+    held_usd: UsdText
+    balance_usd: UsdText | None
+    used_ratio: float = Field(ge=0)
+    resets_at: MomentText
+
+
+class BudgetDocument(Document):
+    """A customer's budgets as they stand."""
+
+    customer: str
+    tier: str
+    mode: Mode
+    time_zone: str
+    windows: dict[Period, BalanceDocument]
+    emergency_limit_usd: UsdText
+    query_limit_usd: UsdText
+    as_of: MomentText
+
+
+class CheckedBudget(Document):
+    """What every answer to a check bears."""
+
+    customer: str
+    cost_usd: UsdText
+    mode: Mode
+    windows: dict[Period, BalanceDocument]
+    as_of: MomentText
+
+
+class ForwardedCheck(CheckedBudget):
+    """The query would run at once."""
+
+    decision: Literal["forward"] = "forward"
+    would_reject: RejectReason | None = Field(description="Why enforcing would have refused it.")
+
+
+class ThrottledCheck(CheckedBudget):
+    """The query would run after a wait."""
+
+    decision: Literal["throttle"] = "throttle"
+    wait_ms: Count
+
+
+class RejectedCheck(CheckedBudget):
+    """The query would be refused."""
+
+    decision: Literal["reject"] = "reject"
+    reason: RejectReason
+    refused_by: Period | None = Field(description="The window without room; null where the query itself is too big.")
+    suggestion: str
+
+
+class CheckDocument(RootModel[ForwardedCheck | ThrottledCheck | RejectedCheck]):
+    """The decision that a query of some cost would get."""
+
+    root: Annotated[ForwardedCheck | ThrottledCheck | RejectedCheck, Field(discriminator="decision")]
+
+
+class EntryDocument(Document):
+    """One line of the ledger."""
+
+    id: str
+    kind: EntryKind
+    customer: str
+    principal: str
+    workload: str | None
+    project_id: str
+    job: JobDocument | None
+    booked_at: MomentText
+    outcome: Outcome
+    decision: str
+    reason: str | None
+    cost_usd: UsdText
+    estimate_usd: UsdText
+    hold_id: str | None
+    hold_usd: UsdText
+    estimate_bytes: int | None
+    bytes_processed: int
+    bytes_billed: int
+    slot_ms: int
+    statement_type: str
+    cache_hit: bool
+    fingerprint: str | None
+    labels: dict[str, str]
+
+
+class JobsDocument(Document):
+    """A page of the ledger, newest first; without a token it is the last."""
+
+    jobs: tuple[EntryDocument, ...]
+    next_page_token: str | None
+    as_of: MomentText
+
+
+class HoldDocument(Document):
+    """One open hold."""
+
+    id: str
+    amount_usd: UsdText
+    customer: str
+    principal: str
+    workload: str | None
+    project_id: str
+    job: JobDocument | None
+    decision: str
+    age_s: Count
+    placed_at: MomentText
+    deadline_at: MomentText
+
+
+class HoldsDocument(Document):
+    """Open holds, oldest first."""
+
+    holds: tuple[HoldDocument, ...]
+    as_of: MomentText
+
+
+class TotalDocument(Document):
+    """What some jobs cost together."""
+
+    cost_usd: UsdText
+    bytes_billed: int
+    slot_ms: int
+    job_count: Count
+
+
+class CostDocument(Document):
+    """What one principal spent."""
+
+    customer: str
+    principal: str
+    cost_usd: UsdText
+    bytes_billed: int
+    slot_ms: int
+    job_count: Count
+
+
+class CostsDocument(Document):
+    """What was booked in the last hours; `customer` null is all of them."""
+
+    customer: str | None
+    lookback_hours: int
+    since: MomentText
+    total: TotalDocument
+    by_principal: tuple[CostDocument, ...]
+    recent_jobs: tuple[EntryDocument, ...]
+    as_of: MomentText
+
+
+class StatusDocument(Document):
+    """A word about the process."""
+
+    status: Literal["alive", "ready"]
