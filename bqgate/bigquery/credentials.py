@@ -4,11 +4,12 @@ Called by HttpUpstream for each call. Credentials travel in Authorization, in x-
 is used), X-Goog-Api-Key and a few rarer headers, in cookies, and in the URL parameters access_token, oauth_token and
 key (https://cloud.google.com/apis/docs/system-parameters).
 
-    caller           all of it passes as it came; the gate's own calls for a caller bear the caller's credential
+    caller           it passes as it came, but for second tokens; the gate's own calls for a caller bear the caller's
     anonymous        nothing passes, for a stand-in that asks for nothing
-    service_account  nothing passes, the gate's own token is put in (service_account.py)
+    service_account  nothing passes, the gate's own token is put in (service_account.py), or that of the service account
+                     of the caller's customer (impersonation.py)
 
-What leaves: the call to send. Nothing fails here.
+What leaves: the call to send, or UpstreamUnavailable where there is no token to put in.
 """
 
 from dataclasses import replace
@@ -16,53 +17,69 @@ from typing import Protocol
 
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Call, without
-from bqgate.wire.query_string import values_of, without_parameters
+from bqgate.wire.query_string import without_parameters
 
 _CREDENTIAL_HEADERS = frozenset(
     {
         "authorization",
         "cookie",
+        "proxy-authorization",
         "x-goog-api-key",
+        "x-goog-authuser",  # which of the cookie's accounts
         "x-goog-iam-authority-selector",
         "x-goog-iam-authorization-token",
+        "x-goog-iap-jwt-assertion",
         "x-goog-user-project",
+        "x-serverless-authorization",  # read in place of Authorization by some of Google's front ends
     }
 )
-_URL_TOKENS = ("access_token", "oauth_token")
-_CREDENTIAL_PARAMETERS = frozenset({*_URL_TOKENS, "key"})
+_URL_TOKENS = frozenset({"access_token", "bearer_token", "oauth_token"})
+# Parameters that begin with "$" are refused at the door; this one would bring any header with it.
+_CREDENTIAL_PARAMETERS = _URL_TOKENS | {"key", "userproject", "$httpheaders"}
 
 
 class UpstreamCredentials(Protocol):
     """Puts the right credential into a call."""
 
-    def applied_to(self, call: Call, credential: Credential) -> Call:
+    async def applied_to(self, call: Call, credential: Credential) -> Call:
         """The call as it goes upstream.
 
         Raises:
-            UpstreamUnavailable: the gate's own token is missing; nothing was sent.
+            UpstreamUnavailable: the token to put in is missing; nothing was sent.
         """
 
 
 class CallerCredentials:
     """What the caller sent goes upstream."""
 
-    def applied_to(self, call: Call, credential: Credential) -> Call:
-        """The call with the caller's credential, added where the call is the gate's own and bears none."""
-        headers = call.headers
-        has_token = call.header("authorization") is not None or any(values_of(call.query, name) for name in _URL_TOKENS)
-        if credential.authorization is not None and not has_token:
-            headers = (*headers, ("Authorization", credential.authorization))
+    async def applied_to(self, call: Call, credential: Credential) -> Call:
+        """The call with the one token by which the gate knows the caller, in a header.
+
+        A second token, in another header or in the URL, could be somebody else's: Google would then run in one name
+        what the gate books in another.
+        """
+        headers, query = call.headers, call.query
+        if credential.authorization is not None:
+            query = without_parameters(query, _URL_TOKENS)
+            if [value for key, value in headers if key.lower() == "authorization"] != [credential.authorization]:
+                headers = (*without(headers, {"authorization"}), ("Authorization", credential.authorization))
         if credential.user_project is not None and call.header("x-goog-user-project") is None:
             headers = (*headers, ("x-goog-user-project", credential.user_project))
-        return replace(call, headers=headers)
+        return replace(call, headers=headers, query=query)
 
 
 class AnonymousCredentials:
     """Nothing goes upstream."""
 
-    def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the port's signature
+    async def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the port's signature
         """The call without any credential."""
         return without_credentials(call)
+
+
+def with_token(call: Call, token: str) -> Call:
+    """The call with this token in place of everything that the caller sent."""
+    call = without_credentials(call)
+    return replace(call, headers=(*call.headers, ("Authorization", f"Bearer {token}")))
 
 
 def without_credentials(call: Call) -> Call:

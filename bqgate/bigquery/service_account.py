@@ -1,24 +1,27 @@
 """Call BigQuery in the gate's own name, with a token that is fetched before anybody waits for it.
 
-Used as HttpUpstream's credentials; app runs `keep_fresh` as a background task as long as the gate lives. Tokens come
-from google-auth, which blocks, so it works in a thread. A token is renewed five minutes before it ends; while none is
-valid every call fails with UpstreamUnavailable before anything is sent.
+Used as HttpUpstream's credentials, and by impersonation.py for customers without a service account of their own; app
+runs `keep_fresh` as a background task as long as the gate lives. Tokens come from google-auth, which blocks, so it
+works in a thread. A token is renewed five minutes before it ends; while none is valid every call fails with
+UpstreamUnavailable before anything is sent.
 
 With one identity for all callers BigQuery no longer tells them apart: jobs, cached results and anonymous tables are
-shared (https://cloud.google.com/bigquery/docs/cached-results), so whoever may use the gate may see them.
+shared (https://cloud.google.com/bigquery/docs/cached-results), so whoever may use the gate may see them, unless the
+gate keeps them apart itself.
 """
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import google.auth
 import google.auth.exceptions
 import google.auth.transport.requests
 from google.oauth2 import service_account
 
-from bqgate.bigquery.credentials import without_credentials
+from bqgate.bigquery.credentials import with_token
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
@@ -29,6 +32,10 @@ SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.co
 _RENEW_BEFORE = timedelta(minutes=5)
 _RETRY_S = 10
 _PAUSE_MIN_S = 1
+# google-auth's own bound is two minutes, in which a caller has long given up.
+_REQUEST_TIMEOUT_S = 10
+
+Transport: TypeAlias = Callable[..., Any]
 
 
 class TokenSource(Protocol):
@@ -37,8 +44,34 @@ class TokenSource(Protocol):
     token: str | None
     expiry: datetime | None
 
-    def refresh(self, request: google.auth.transport.requests.Request) -> None:
+    def refresh(self, request: Transport) -> None:
         """Fetch a new token; blocks."""
+
+
+class HeldToken:
+    """The last token of a source, and until when it holds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._token: str | None = None
+        self.ends_at: datetime | None = None
+
+    @property
+    def valid(self) -> str | None:
+        """The token, None where there is none or it has ended."""
+        is_over = self.ends_at is not None and self._clock.now() >= self.ends_at
+        return None if is_over else self._token
+
+    async def renew(self, source: TokenSource) -> None:
+        """Fetch a new token in a thread.
+
+        Raises:
+            google.auth.exceptions.GoogleAuthError: it failed, and the old one stands.
+        """
+        request = google.auth.transport.requests.Request()
+        await asyncio.to_thread(source.refresh, partial(request, timeout=_REQUEST_TIMEOUT_S))
+        self._token = source.token
+        self.ends_at = None if source.expiry is None else source.expiry.replace(tzinfo=UTC)
 
 
 class ServiceAccountCredentials:
@@ -48,26 +81,22 @@ class ServiceAccountCredentials:
         self._source = source
         self._clock = clock
         self._journal = journal
-        self._token: str | None = None
-        self._ends_at: datetime | None = None
+        self._held = HeldToken(clock)
 
-    def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the caller's is not used
+    async def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the caller's is not used
         """The call with the gate's token and without the caller's credentials."""
-        if self._token is None or (self._ends_at is not None and self._clock.now() >= self._ends_at):
+        token = self._held.valid
+        if token is None:
             raise UpstreamUnavailable("The gate has no valid token for BigQuery.", may_have_worked=False)
-        call = without_credentials(call)
-        return replace(call, headers=(*call.headers, ("Authorization", f"Bearer {self._token}")))
+        return with_token(call, token)
 
     async def renew(self) -> bool:
         """Fetch a token. False: it failed, and the old one stands."""
         try:
-            await asyncio.to_thread(self._source.refresh, google.auth.transport.requests.Request())
+            await self._held.renew(self._source)
         except google.auth.exceptions.GoogleAuthError as error:
             self._journal.note("token_not_renewed", error=type(error).__name__)
             return False
-        expiry = self._source.expiry
-        self._token = self._source.token
-        self._ends_at = None if expiry is None else expiry.replace(tzinfo=UTC)
         return True
 
     async def keep_fresh(self) -> None:
@@ -77,9 +106,9 @@ class ServiceAccountCredentials:
             await self._clock.sleep(self._pause_s() if has_new else _RETRY_S)
 
     def _pause_s(self) -> float:
-        if self._ends_at is None:
+        if self._held.ends_at is None:
             return _RENEW_BEFORE.total_seconds()
-        return max((self._ends_at - self._clock.now() - _RENEW_BEFORE).total_seconds(), _PAUSE_MIN_S)
+        return max((self._held.ends_at - self._clock.now() - _RENEW_BEFORE).total_seconds(), _PAUSE_MIN_S)
 
 
 def load_token_source(key_file: str | None) -> TokenSource:

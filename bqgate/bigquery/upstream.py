@@ -73,7 +73,7 @@ class HttpUpstream:
 
     async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
         """Send a call and return when its answer's headers are there; see ports.Upstream."""
-        call = self._credentials.applied_to(call, credential)
+        call = await self._credentials.applied_to(call, credential)
         body = _WatchedBody(call.body)
         timeout = aiohttp.ClientTimeout(
             total=None,

@@ -1,46 +1,79 @@
 import pytest
 
-from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials
+from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, with_token
 from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Call
+from bqgate.wire.exchange import Call, Headers
 
 CALLER = Credential("Bearer caller", "quota-project")
 
 
-def test_what_the_caller_sent_passes() -> None:
-    """Headers, cookies and tokens in the URL go on as they came, once."""
+async def test_what_the_caller_sent_passes() -> None:
+    """Headers, cookies and API keys go on as they came, once."""
     headers = (("authorization", "Bearer caller"), ("x-goog-user-project", "quota-project"), ("Cookie", "c"))
-    call = Call("GET", "/p", "key=k&access_token=t", headers)
-    assert CallerCredentials().applied_to(call, CALLER) == call
+    call = Call("GET", "/p", "key=k&alt=json", headers)
+    assert await CallerCredentials().applied_to(call, CALLER) == call
 
 
-def test_the_gates_own_call_bears_the_callers_credential() -> None:
+async def test_the_gates_own_call_bears_the_callers_credential() -> None:
     """A dry run is asked in the name of whoever wants to run the query."""
-    call = CallerCredentials().applied_to(Call("POST", "/p"), CALLER)
+    call = await CallerCredentials().applied_to(Call("POST", "/p"), CALLER)
     assert call.headers == (("Authorization", "Bearer caller"), ("x-goog-user-project", "quota-project"))
 
 
-@pytest.mark.parametrize("name", ["access_token", "oauth_token"])
-def test_a_token_in_the_url_is_not_doubled(name: str) -> None:
-    """A call with its token in the URL gets no second one in a header."""
-    call = Call("GET", "/p", f"{name}=t")
-    assert CallerCredentials().applied_to(call, Credential("Bearer t")) == call
+@pytest.mark.parametrize("name", ["access_token", "oauth_token", "bearer_token", "Access%5FToken"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("Authorization", "Bearer caller"),),
+        (("authorization", "Bearer other"),),
+        (("Authorization", "Bearer caller"), ("authorization", "Bearer other")),
+    ],
+)
+async def test_one_token_goes_upstream(name: str, headers: Headers) -> None:
+    """Whoever sends two tokens is, for Google too, the one that the gate knows."""
+    call = Call("GET", "/p", f"{name}=other&alt=json", headers)
+    sent = await CallerCredentials().applied_to(call, Credential("Bearer caller"))
+    assert (sent.query, sent.headers) == ("alt=json", (("Authorization", "Bearer caller"),))
 
 
-def test_without_credential_nothing_is_added() -> None:
+async def test_without_credential_nothing_is_added() -> None:
     """An anonymous caller stays anonymous."""
-    assert CallerCredentials().applied_to(Call("GET", "/p"), Credential()) == Call("GET", "/p")
+    assert await CallerCredentials().applied_to(Call("GET", "/p"), Credential()) == Call("GET", "/p")
 
 
-def test_anonymous_drops_everything() -> None:
-    """No credential of any form reaches a stand-in."""
-    headers = (
-        ("AUTHORIZATION", "Bearer caller"),
-        ("X-Goog-User-Project", "q"),
-        ("x-goog-api-key", "k"),
-        ("X-Goog-IAM-Authorization-Token", "t"),
-        ("Cookie", "c"),
-        ("X-Other", "stays"),
-    )
-    call = Call("GET", "/p", "key=k&alt=json&oauth%5Ftoken=t&access_token=t", headers)
-    assert AnonymousCredentials().applied_to(call, CALLER) == Call("GET", "/p", "alt=json", (("X-Other", "stays"),))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AUTHORIZATION",
+        "Cookie",
+        "Proxy-Authorization",
+        "x-goog-api-key",
+        "X-Goog-AuthUser",
+        "X-Goog-IAM-Authority-Selector",
+        "X-Goog-IAM-Authorization-Token",
+        "X-Goog-IAP-JWT-Assertion",
+        "X-Goog-User-Project",
+        "X-Serverless-Authorization",
+    ],
+)
+async def test_no_credential_header_reaches_a_stand_in(name: str) -> None:
+    """Whatever Google could take for a credential, or for somebody's quota, is dropped; other headers stay."""
+    call = Call("GET", "/p", "", ((name, "callers"), ("X-Other", "stays")))
+    assert (await AnonymousCredentials().applied_to(call, CALLER)).headers == (("X-Other", "stays"),)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["access_token", "oauth%5Ftoken", "bearer_token", "key", "KEY", "userProject", "$httpHeaders", "%24httpHeaders"],
+)
+async def test_no_credential_in_the_url_reaches_a_stand_in(name: str) -> None:
+    """However a parameter's name is written, it is dropped where it could bring a credential along."""
+    call = Call("GET", "/p", f"{name}=callers&alt=json&pageToken=a%2Fb")
+    assert (await AnonymousCredentials().applied_to(call, CALLER)).query == "alt=json&pageToken=a%2Fb"
+
+
+def test_the_gates_token_is_the_only_one() -> None:
+    """A token of the gate's own takes the place of everything that came."""
+    call = Call("GET", "/p", "access_token=a", (("authorization", "Bearer b"), ("Authorization", "Bearer c")))
+    assert with_token(call, "own") == Call("GET", "/p", "", (("Authorization", "Bearer own"),))

@@ -10,9 +10,8 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth.transport.requests import Request
 
-from bqgate.bigquery.service_account import ServiceAccountCredentials, load_token_source
+from bqgate.bigquery.service_account import ServiceAccountCredentials, Transport, load_token_source
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Call
@@ -33,12 +32,17 @@ class Tokens:
         self.given = 0
         self.is_down = False
 
-    def refresh(self, _request: Request) -> None:
+    def refresh(self, _request: Transport) -> None:
         if self.is_down:
             raise google.auth.exceptions.RefreshError("down")  # type: ignore[no-untyped-call]  # no types
         self.given += 1
         self.token = f"token-{self.given}"
         self.expiry = self._clock.now().replace(tzinfo=None) + timedelta(hours=1)
+
+
+async def _sent(credentials: ServiceAccountCredentials) -> str | None:
+    """The credential that a call bears upstream."""
+    return (await credentials.applied_to(CALL, Credential())).header("authorization")
 
 
 @asynccontextmanager
@@ -56,7 +60,7 @@ async def test_the_gates_token_replaces_the_callers() -> None:
     clock = ManualClock()
     credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
     assert await credentials.renew()
-    sent = credentials.applied_to(CALL, Credential("Bearer caller"))
+    sent = await credentials.applied_to(CALL, Credential("Bearer caller"))
     assert (sent.query, sent.headers) == ("", (("Authorization", "Bearer token-1"),))
 
 
@@ -66,7 +70,7 @@ async def test_without_a_token_nothing_is_sent() -> None:
     credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
     for _ in range(2):
         with pytest.raises(UpstreamUnavailable) as caught:
-            credentials.applied_to(CALL, Credential())
+            await credentials.applied_to(CALL, Credential())
         assert not caught.value.may_have_worked
         await credentials.renew()
         clock.advance(3600)
@@ -78,10 +82,10 @@ async def test_a_token_is_renewed_before_it_ends() -> None:
     credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
     async with _kept_fresh(credentials, clock):
         clock.advance(54 * 60)
-        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-1"
+        assert await _sent(credentials) == "Bearer token-1"
         clock.advance(60)
         await clock.wait_for_sleepers()
-        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-2"
+        assert await _sent(credentials) == "Bearer token-2"
 
 
 async def test_a_failed_renewal_is_tried_again() -> None:
@@ -93,11 +97,11 @@ async def test_a_failed_renewal_is_tried_again() -> None:
         tokens.is_down = True
         clock.advance(55 * 60)
         await clock.wait_for_sleepers()
-        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-1"
+        assert await _sent(credentials) == "Bearer token-1"
         tokens.is_down = False
         clock.advance(10)
         await clock.wait_for_sleepers()
-        assert credentials.applied_to(CALL, Credential()).header("authorization") == "Bearer token-2"
+        assert await _sent(credentials) == "Bearer token-2"
     assert journal.notes == [("token_not_renewed", {"error": "RefreshError"})]
 
 
