@@ -4,5 +4,6 @@ pytest_plugins = [
     "tests.support.ledgers",
     "tests.support.budget_stores",
     "tests.support.postgres_server",
+    "tests.support.registries",
     "tests.support.redis_server",
 ]

@@ -1,19 +1,39 @@
-"""Keep the truth about money in SQL: which holds are open, and what was booked.
+"""Keep the truth in SQL: which holds are open, what was booked, what admins decided, and who did what.
 
-Named by app and cli alone. `SqlLedger` implements ports.Ledger on SQLite (one machine, nothing to install) and on
-PostgreSQL (many replicas); `migrate` brings a database to this version's tables. Where to look:
+Named by app and cli alone. `SqlLedger` implements ports.Ledger and `SqlRegistry` ports.Registry, both on SQLite (one
+machine, nothing to install) and on PostgreSQL (many replicas), in one database; `migrate` brings it to this version's
+tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered with it. Where to look:
 
-    sql_ledger.py    the port, method by method
-    schema.py        the two tables and why each index is there
-    writes.py        what one transaction does: open, attach, book, close
-    writer.py        how many callers share one transaction
-    queries.py       what is read, and page_token.py where a reader left off
-    rows.py          Hold and Entry as rows and back
-    connections.py   SQLite's and PostgreSQL's settings, time limits, errors
-    migrate.py       versions of the tables, in migrations/
+    sql_ledger.py       ports.Ledger, method by method
+    schema.py           its two tables and why each index is there
+    writes.py           what one transaction does: open, attach, book, close
+    writer.py           how many callers share one transaction
+    queries.py          what is read, and page_token.py where a reader left off
+    rows.py             Hold and Entry as rows and back
+    check_books.py      do holds and charges agree
+
+    registry.py         ports.Registry, method by method
+    registry_schema.py  its four tables
+    registry_rows.py    policies, keys and audit records as rows and back
+    audit_chain.py      how the audit log grows, and where it was broken
+
+    connections.py      SQLite's and PostgreSQL's settings, time limits, errors
+    migrate.py          versions of the tables, in migrations/
 """
 
-from bqgate.ledger.migrate import migrate
+from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
+from bqgate.ledger.check_books import BooksFault, check_books
+from bqgate.ledger.migrate import check_revision, migrate
+from bqgate.ledger.registry import SqlRegistry
 from bqgate.ledger.sql_ledger import SqlLedger
 
-__all__ = ["SqlLedger", "migrate"]
+__all__ = [
+    "AuditHead",
+    "AuditVerdict",
+    "BooksFault",
+    "SqlLedger",
+    "SqlRegistry",
+    "check_books",
+    "check_revision",
+    "migrate",
+]

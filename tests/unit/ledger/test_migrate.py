@@ -9,15 +9,18 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 import bqgate
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger import SqlLedger, migrate
+from bqgate.ledger import SqlLedger, SqlRegistry, migrate
 from bqgate.ledger.connections import read_url
-from bqgate.ledger.migrate import VERSION_TABLE
+from bqgate.ledger.migrate import VERSION_TABLE, alembic_config
+from bqgate.ledger.rows import entry_row, hold_row
 from bqgate.ledger.schema import METADATA
+from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
 
 
@@ -60,7 +63,7 @@ async def test_the_partial_indexes_are_those_of_the_schema(empty_url: str, engin
     }[engine.dialect.name]
     with engine.begin() as connection:
         migrated = connection.exec_driver_sql(query).all()
-        for table in ("entries", "holds", VERSION_TABLE):
+        for table in (*METADATA.tables, VERSION_TABLE):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         METADATA.create_all(connection)
         declared = connection.exec_driver_sql(query).all()
@@ -72,7 +75,7 @@ async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine
     await migrate(empty_url)
     await migrate(empty_url)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0001",)]
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0002",)]
 
 
 async def test_starters_at_once_do_not_collide(empty_url: str) -> None:
@@ -104,6 +107,39 @@ async def test_an_entry_is_neither_changed_nor_deleted(empty_url: str, engine: s
     for statement in ("UPDATE entries SET cost_nanos = 0", "DELETE FROM entries"):
         with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
             connection.exec_driver_sql(statement)
+
+
+async def test_an_audit_record_is_neither_changed_nor_deleted(empty_url: str, engine: sa.Engine) -> None:
+    """The database itself keeps the audit log append-only, whoever writes."""
+    await migrate(empty_url)
+    columns = ("seq", "at", "action", "actor", "target", "role", "subject", "source", "request_id", "detail")
+    columns += ("previous_hash", "hash")
+    values = ("1", "0", *["''"] * 10)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO audit ({', '.join(columns)}) VALUES ({', '.join(values)})")
+    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+async def test_a_ledger_of_the_first_version_keeps_what_it_has(empty_url: str, engine: sa.Engine) -> None:
+    """Holds and entries that were there before the registry's tables are there after them, and are still guarded."""
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        hold, entry = hold_row(make_hold("h")), entry_row(make_entry("e"))
+        connection.execute(sa.insert(METADATA.tables["holds"]), hold)
+        connection.execute(sa.insert(METADATA.tables["entries"]), entry)
+    await migrate(empty_url)
+    ledger, registry = await SqlLedger.open(empty_url, ManualClock()), await SqlRegistry.open(empty_url)
+    assert await ledger.fetch_open_holds() == (make_hold("h"),)
+    assert await ledger.fetch_entry("e") == make_entry("e")
+    assert await registry.fetch_revision() == 0
+    await registry.close()
+    await ledger.close()
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM entries")
 
 
 async def test_opening_sqlite_makes_its_tables(tmp_path: Path) -> None:
