@@ -51,6 +51,8 @@ COUNTERS = (
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
+    Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
+    Declaration("audit_dropped_total", "Refusals that the audit log had no room for; a record says how many."),
 )
 
 HISTOGRAMS = (
