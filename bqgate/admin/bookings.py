@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bqgate.admin.documents import answer_json, write_cost, write_entry, write_hold, write_moment, write_total
+from bqgate.admin.documents import answer_document, write_cost, write_entry, write_hold, write_moment, write_total
 from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_QUERY, Parameters
 from bqgate.admin.problem import Problem
@@ -101,7 +101,7 @@ class BookingViews:
             page = await self._ledger.fetch_entries(wanted)
         except MalformedRequest as malformed:
             raise Problem(400, malformed.message, field=malformed.field or "page_token") from None
-        return answer_json(
+        return answer_document(
             JobsDocument(
                 jobs=tuple(write_entry(entry) for entry in page.entries),
                 next_page_token=page.next_page_token,
@@ -114,7 +114,7 @@ class BookingViews:
         customer = Parameters(request, ("customer",)).customer()
         now = self._clock.now()
         holds = await self._ledger.fetch_open_holds(customer)
-        return answer_json(HoldsDocument(holds=tuple(write_hold(hold, now) for hold in holds), as_of=write_moment(now)))
+        return answer_document(HoldsDocument(holds=tuple(write_hold(hold, now) for hold in holds), as_of=write_moment(now)))
 
     async def costs(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /v1/costs."""
@@ -127,7 +127,7 @@ class BookingViews:
         recent = await self._ledger.fetch_entries(
             EntryFilter(customer=customer, since=since, kind=EntryKind.CHARGE, page_size=RECENT_JOBS)
         )
-        return answer_json(
+        return answer_document(
             CostsDocument(
                 customer=customer,
                 lookback_hours=hours,

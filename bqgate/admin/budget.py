@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bqgate.admin.body import read_body
-from bqgate.admin.documents import answer_json, write_balance, write_moment
+from bqgate.admin.documents import answer_document, write_balance, write_moment
 from bqgate.admin.operation import Answered, Operation, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted_customer
 from bqgate.admin.schemas import (
@@ -84,7 +84,7 @@ class BudgetViews:
         customer = self._customer_of(request)
         now = self._clock.now()
         balances = await self._budgets.fetch_balances(customer.windows(now))
-        return answer_json(
+        return answer_document(
             BudgetDocument(
                 customer=customer.id,
                 tier=customer.tier.name,
@@ -111,7 +111,7 @@ class BudgetViews:
             windows={balance.window.period: write_balance(balance) for balance in balances},
             as_of=write_moment(now),
         )
-        return answer_json(_write_check(checked, foresee(customer, balances, cost_nanos)))
+        return answer_document(_write_check(checked, foresee(customer, balances, cost_nanos)))
 
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]

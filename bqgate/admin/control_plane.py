@@ -13,6 +13,7 @@ from bqgate.admin.budget import BudgetViews
 from bqgate.admin.events import EventMaker
 from bqgate.admin.guard import Guard
 from bqgate.admin.health import HealthViews
+from bqgate.admin.openapi import OpenApiViews
 from bqgate.admin.operation import Views, operations_of
 from bqgate.admin.permissions import METRICS, PUBLIC
 from bqgate.admin.rate_limits import RateLimiter
@@ -52,4 +53,5 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> None:
     operations = operations_of((*own, *plane.views))
     public = PUBLIC | {METRICS} if plane.has_open_metrics else PUBLIC
     guard = Guard(authenticator=plane.authenticator, trail=plane.trail, events=plane.events, public=public)
-    Mounting(guard, plane.limiter).mount(app, operations)
+    described = (*operations, *OpenApiViews(operations, public).operations())
+    Mounting(guard, plane.limiter).mount(app, described)

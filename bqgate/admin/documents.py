@@ -3,9 +3,12 @@
 Called by the views. Pure.
 """
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel
 
 from bqgate.admin.schemas import (
@@ -24,14 +27,18 @@ from bqgate.domain.money import format_usd
 from bqgate.domain.units import PPM
 
 
-def answer_json(document: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A document as an answer that no cache may keep."""
-    return web.Response(
-        status=status,
-        body=document.model_dump_json().encode(),
-        content_type="application/json",
-        headers={hdrs.CACHE_CONTROL: "no-store"} | (headers or {}),
-    )
+def answer_document(
+    document: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A model as an answer that no cache may keep."""
+    return _answer(document.model_dump_json().encode(), status, headers)
+
+
+def answer_json(
+    document: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """JSON that is made already, as an answer that no cache may keep."""
+    return _answer(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace"), status, headers)
 
 
 def write_moment(moment: datetime) -> str:
@@ -119,6 +126,15 @@ def write_total(rows: tuple[CostRow, ...]) -> TotalDocument:
         bytes_billed=sum(row.bytes_billed for row in rows),
         slot_ms=sum(row.slot_ms for row in rows),
         job_count=sum(row.job_count for row in rows),
+    )
+
+
+def _answer(body: bytes, status: int, headers: Mapping[str, str] | None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=body,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"} | dict(headers or {}),
     )
 
 

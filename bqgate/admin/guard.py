@@ -58,8 +58,8 @@ class Guard:
         except Unauthenticated as refused:
             self._tell_refused_login(request, refused.fault, refused.claimed)
             # RFC 6750 section 3.1: who brought nothing is told no error code.
-            error = "" if refused.fault is LoginFault.MISSING else "invalid_token"
-            raise Problem(401, refused.message, headers=_challenge(error, refused.message)) from None
+            challenge = _challenge() if refused.fault is LoginFault.MISSING else _challenge("invalid_token")
+            raise Problem(401, refused.message, headers=challenge) from None
         except UpstreamRefused:
             self._tell_refused_login(request, LoginFault.BAD_SIGNATURE, "google")
             raise Problem(401, "Google does not accept this token.", headers=_challenge("invalid_token")) from None
@@ -127,10 +127,5 @@ def _target(request: web.Request) -> str:
     return f"{request.method[:20]} {request.path[:200]}"
 
 
-def _challenge(error: str, description: str = "") -> dict[str, str]:
-    said = {
-        "error": error,
-        "error_description": "".join(c for c in description if c.isascii() and c.isprintable() and c not in '"\\'),
-    }
-    parts = [_REALM, *(f'{name}="{value}"' for name, value in said.items() if value)]
-    return {"WWW-Authenticate": ", ".join(parts)}
+def _challenge(error: str | None = None) -> dict[str, str]:
+    return {"WWW-Authenticate": _REALM if error is None else f'{_REALM}, error="{error}"'}

@@ -8,7 +8,7 @@ import asyncio
 
 from aiohttp import hdrs, web
 
-from bqgate.admin.documents import answer_json
+from bqgate.admin.documents import answer_document
 from bqgate.admin.operation import Answered, Operation, RateClass
 from bqgate.admin.problem import Problem
 from bqgate.admin.schemas import StatusDocument
@@ -49,14 +49,14 @@ class HealthViews:
 
     async def alive(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /healthz: the process answers."""
-        return answer_json(StatusDocument(status="alive"))
+        return answer_document(StatusDocument(status="alive"))
 
     async def ready(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /readyz: 200, or 503 with what is missing."""
         missing = [name for name in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if name]
         if missing:
             raise Problem(503, f"Not ready: {', '.join(missing)} cannot be used.", not_ready=missing)
-        return answer_json(StatusDocument(status="ready"))
+        return answer_document(StatusDocument(status="ready"))
 
     async def metrics(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /metrics, in Prometheus' text format."""

@@ -28,6 +28,12 @@ from bqgate.ports import Journal
 
 _NAMESPACE = "control"
 
+HEADER_MEANINGS: Mapping[str, str] = {
+    "RateLimit-Limit": "How many requests of this kind a minute has room for.",
+    "RateLimit-Remaining": "How many of them are left.",
+    "RateLimit-Reset": "Seconds until there is room for one more than now.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
@@ -63,11 +69,9 @@ class Quota:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {
-            "RateLimit-Limit": str(self.limit),
-            "RateLimit-Remaining": str(self.remaining),
-            "RateLimit-Reset": str(self.reset_s),
-        }
+        """The fields of HEADER_MEANINGS."""
+        numbers = (self.limit, self.remaining, self.reset_s)
+        return {name: str(number) for name, number in zip(HEADER_MEANINGS, numbers, strict=True)}
 
 
 class RateLimiter:
