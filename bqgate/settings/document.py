@@ -2,8 +2,8 @@
 
 Called by load. The file is YAML with the scalars of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema):
 `off` is a word here, not false, and 1:30 is no number. A key that is written twice is a fault. The environment names a
-key as BQGATE_<SECTION>__<KEY>, and a key of a tier or customer as BQGATE_TIERS__<NAME>__<KEY>; variables without a
-double underscore are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a service that is named bqgate.
+key as BQGATE_<SECTION>__<KEY>, and a key of a tier, customer or issuer as BQGATE_TIERS__<NAME>__<KEY>; variables
+without a double underscore are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a service named bqgate.
 What leaves: a Document, with the faults that were met on the way.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from bqgate.settings.faults import Fault, unknown_key
+from bqgate.policies.messages import unknown_key
+from bqgate.settings.faults import Fault
 from bqgate.settings.sections import BUILT_IN_TIERS, NAMED_SECTIONS, SECTIONS
 
 PREFIX = "BQGATE_"
@@ -118,7 +119,7 @@ def _path_of(variable: str, document: Document) -> tuple[str, ...] | None:
 
 
 def _as_variable(name: object) -> str:
-    """A tier's or customer's name as it can stand in a variable."""
+    """A name of the file as it can stand in a variable."""
     return re.sub(r"[^a-z0-9]", "_", str(name).lower())
 
 

@@ -1,49 +1,19 @@
-"""Read single values: dollars and shares as exact decimals, whole numbers, time zones, URLs that may hold a password.
+"""Read single values of the settings: URLs that may hold a password, and where issuers of tokens are.
 
-Used as the types of keys in sections.py; each validator raises ValueError with what to write instead, which pydantic
-collects. Values become nano-dollars, parts per million and ZoneInfo here, at the edge, and stay so. They print as they
-are written; a SecretUrl prints without its password, whoever prints it.
+Used as the types of keys in sections.py, beside those of policies.values; each reader raises ValueError with what to
+write instead, which pydantic collects. A SecretUrl prints without its password, whoever prints it.
 """
 
+import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from typing import Annotated
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from bqgate.domain.money import format_usd, parse_usd
-from bqgate.domain.units import PPM
-
-MASK = "*****"
-
-_QUOTE_IT = 'is read as a binary number, which loses digits; quote it, like "{}"'
-
-
-@dataclass(frozen=True, slots=True)
-class UsdAmount:
-    """An amount or a price in dollars, held in nano-dollars."""
-
-    nanos: int
-
-    def __str__(self) -> str:
-        return format_usd(self.nanos)
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A ratio, held in parts per million."""
-
-    ppm: int
-
-    def __str__(self) -> str:
-        whole, rest = divmod(self.ppm, PPM)
-        decimals = f"{rest:06d}".rstrip("0")
-        return f"{whole}.{decimals}" if decimals else str(whole)
+from bqgate.settings.secret_text import MASK, SecretText, read_token_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,71 +36,46 @@ class SecretUrl:
         return re.sub(r"(pass[a-z]*=)[^&]*", rf"\1{MASK}", text, flags=re.IGNORECASE)
 
 
-def read_usd(value: object) -> UsdAmount:
-    """Dollars as a quoted decimal, or as a whole number, which YAML reads exactly."""
-    if isinstance(value, UsdAmount):
-        return value
-    if isinstance(value, float):
-        raise ValueError(_QUOTE_IT.format(value))
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError('must be an amount in dollars, like "12.50"')
-    return UsdAmount(parse_usd(str(value)))
-
-
-def read_share(value: object) -> Share:
-    """A ratio as a quoted decimal: "0.05" is five per cent."""
-    if isinstance(value, Share):
-        return value
-    if isinstance(value, float):
-        raise ValueError(_QUOTE_IT.format(value))
-    try:
-        ppm = Decimal(value) * PPM if isinstance(value, str | int) and not isinstance(value, bool) else None
-    except InvalidOperation:
-        ppm = None
-    if ppm is None or not ppm.is_finite() or ppm != ppm.to_integral_value():
-        raise ValueError('must be a ratio of at most six decimals, like "0.05"')
-    if not 0 <= ppm <= PPM:
-        raise ValueError(f'{str(value)!r} is not between "0" and "1"; "0.05" is five per cent')
-    return Share(int(ppm))
-
-
-def read_whole(value: object) -> int:
-    """A whole number; the environment brings it as text."""
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r:.80} is not a whole number")
-    return value
-
-
-def read_zone(value: object) -> ZoneInfo:
-    """A time zone by its IANA name."""
-    if isinstance(value, ZoneInfo):
-        return value
-    names = available_timezones()
-    if not isinstance(value, str) or value not in names:
-        close = get_close_matches(str(value), names, n=1)
-        hint = f"did you mean {close[0]}?" if close else "write an IANA name like Europe/Berlin, or UTC"
-        raise ValueError(f"{value!r:.80} is not a time zone; {hint}")
-    return ZoneInfo(value)
-
-
 def read_web_url(value: object) -> str:
-    """The root of a web server, without a path: what the gate puts BigQuery's paths behind."""
+    """The root of a web server, without a path: what paths are put behind."""
+    url = _read_url(value, example="https://bigquery.googleapis.com")
+    parts = urlsplit(url)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must end after the host and port; paths are added to it")
+    return url.rstrip("/")
+
+
+def read_issuer_url(value: object) -> str:
+    """Who signs tokens, or where its keys are: kept letter by letter, because tokens name their issuer so."""
+    url = _read_url(value, example="https://accounts.example.com")
+    if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+        raise ValueError("must begin with https://; whoever can change an answer on its way could log in as anybody")
+    if urlsplit(url).fragment:
+        raise ValueError("must end before the #")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine can be there, or call from there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_url(value: object, *, example: str) -> str:
     if not isinstance(value, str):
-        raise ValueError('must be a URL, like "https://bigquery.googleapis.com"')
+        raise ValueError(f'must be a URL, like "{example}"')
     try:
         parts = urlsplit(value)
-        is_root = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        raise ValueError("is not a URL; write it like https://bigquery.googleapis.com") from None
-    if parts.scheme not in {"http", "https"} or not is_root:
+        raise ValueError(f"is not a URL; write it like {example}") from None
+    if parts.scheme not in {"http", "https"} or not has_host:
         raise ValueError("must begin with https:// or http:// and name a host")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must hold no user and no password; the gate sends credentials in a header")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("must end after the host and port; the gate adds BigQuery's paths itself")
-    return value.rstrip("/")
+    return value
 
 
 def read_store_url(value: object, *, schemes: Collection[str], example: str) -> SecretUrl:
@@ -162,10 +107,8 @@ def read_ledger_url(value: object) -> SecretUrl:
 
 _as_text = PlainSerializer(str, return_type=str)
 
-Usd = Annotated[UsdAmount, BeforeValidator(read_usd), _as_text]
-Ratio = Annotated[Share, BeforeValidator(read_share), _as_text]
-Whole = Annotated[int, BeforeValidator(read_whole)]
-Zone = Annotated[ZoneInfo, BeforeValidator(read_zone), _as_text]
 WebUrl = Annotated[str, BeforeValidator(read_web_url)]
+IssuerUrl = Annotated[str, BeforeValidator(read_issuer_url)]
 BudgetsUrl = Annotated[SecretUrl, BeforeValidator(read_budgets_url), _as_text]
 LedgerUrl = Annotated[SecretUrl, BeforeValidator(read_ledger_url), _as_text]
+TokenSecret = Annotated[SecretText, BeforeValidator(read_token_secret), _as_text]

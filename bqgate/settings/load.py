@@ -10,51 +10,63 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bqgate.admission.estimate import EstimateCaching
 from bqgate.admission.sizing import HoldRules
 from bqgate.domain.pricing import PriceList, SlotPrior
-from bqgate.domain.tier import Customer, Directory, Threshold, Tier
+from bqgate.domain.tier import Directory
 from bqgate.domain.units import GIB
+from bqgate.policies.compose import SettingsPolicies, compose
+from bqgate.policies.messages import message_of, unknown_key
+from bqgate.policies.models import ThresholdPolicy
+from bqgate.policies.values import NAME_PATTERN
 from bqgate.settings.document import Document, read_document
-from bqgate.settings.faults import Fault, SettingsInvalid, message_of, unknown_key
-from bqgate.settings.prices import load_price_tables, price_list, prices_path
-from bqgate.settings.rules import Parsed, faults_of, owners_of, warnings_of
+from bqgate.settings.faults import Fault, SettingsInvalid
+from bqgate.settings.prices import load_price_tables, prices_path
+from bqgate.settings.rules import Parsed, faults_of, warnings_of
 from bqgate.settings.sections import (
-    NAME_PATTERN,
     NAMED_SECTIONS,
     SECTIONS,
     AdmissionSection,
     BudgetsSection,
+    Credentials,
     IdentitySection,
+    IsolationSection,
+    IssuerSection,
     LedgerSection,
     ObserveSection,
-    Section,
+    RateLimitsSection,
     ServerSection,
     SettlementSection,
-    ThresholdSection,
-    TierSection,
     UpstreamSection,
 )
 from bqgate.settlement.watched import Patience
 
-SectionT = TypeVar("SectionT", bound=Section)
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a gate is told at its start. `effective` is all of it as it can be shown: plain values, secrets masked."""
+    """What a gate is told at its start. `effective` is all of it as it can be shown: plain values, secrets masked.
+
+    `policy_base` is what it is told of tiers, customers and prices; `prices` and `directory` are what comes of that as
+    long as no admin changes it.
+    """
 
     server: ServerSection
     upstream: UpstreamSection
     budgets: BudgetsSection
     ledger: LedgerSection
     identity: IdentitySection
+    issuers: Mapping[str, IssuerSection]
+    isolation: IsolationSection
+    rate_limits: RateLimitsSection
     admission: AdmissionSection
     settlement: SettlementSection
     observe: ObserveSection
+    policy_base: SettingsPolicies
     prices: PriceList
     directory: Directory
     hold_rules: HoldRules
@@ -108,16 +120,18 @@ def _parse(document: Document, parsed: Parsed) -> Iterator[Fault]:
     parsed.tier_names = frozenset(tiers) if isinstance(tiers, dict) else frozenset()
 
 
-def _validate(model: type[Section], value: object, path: str, document: Document) -> tuple[Section | None, list[Fault]]:
+def _validate(
+    model: type[BaseModel], value: object, path: str, document: Document
+) -> tuple[BaseModel | None, list[Fault]]:
     try:
         return model.model_validate(value), []
     except ValidationError as invalid:
         return None, [_fault(error, model, path, document) for error in invalid.errors(include_url=False)]
 
 
-def _fault(error: ErrorDetails, model: type[Section], path: str, document: Document) -> Fault:
+def _fault(error: ErrorDetails, model: type[BaseModel], path: str, document: Document) -> Fault:
     is_nested = len(error["loc"]) > 1
-    known = ThresholdSection.model_fields if is_nested else model.model_fields  # thresholds are all that nests
+    known = ThresholdPolicy.model_fields if is_nested else model.model_fields  # thresholds are all that nests
     where = ".".join([path, *(str(part) for part in error["loc"])])
     return _with_source(Fault(where, message_of(error, tuple(known))), document)
 
@@ -129,17 +143,23 @@ def _with_source(fault: Fault, document: Document) -> Fault:
 def _settings(parsed: Parsed) -> Settings:
     """Values of the domain, from sections that have no fault."""
     admission, settlement = _whole(parsed.admission), _whole(parsed.settlement)
+    policy_base = _policy_base(parsed)
+    policies = compose(policy_base, ())
     return Settings(
         server=_whole(parsed.server),
         upstream=_whole(parsed.upstream),
         budgets=_whole(parsed.budgets),
         ledger=_whole(parsed.ledger),
         identity=_whole(parsed.identity),
+        issuers=parsed.issuers,
+        isolation=_whole(parsed.isolation),
+        rate_limits=_whole(parsed.rate_limits),
         admission=admission,
         settlement=settlement,
         observe=_whole(parsed.observe),
-        prices=price_list(_whole(parsed.pricing), load_price_tables(prices_path())),
-        directory=_directory(parsed),
+        policy_base=policy_base,
+        prices=policies.prices,
+        directory=policies.directory,
         hold_rules=HoldRules(
             headroom_ppm=admission.headroom_ratio.ppm,
             unknown=admission.unknown_estimate,
@@ -157,35 +177,15 @@ def _settings(parsed: Parsed) -> Settings:
     )
 
 
-def _directory(parsed: Parsed) -> Directory:
-    defaults = _whole(parsed.defaults)
-    tiers = {name: _tier(name, section) for name, section in parsed.tiers.items()}
-    customers = {
-        name: Customer(
-            id=name,
-            tier=tiers[section.tier or defaults.tier],
-            mode=section.mode or defaults.mode,
-            zone=section.time_zone,
-        )
-        for name, section in parsed.customers.items()
-    }
-    return Directory(
-        customers=customers,
-        customer_by_project=owners_of(parsed.customers),
-        default_tier=tiers[defaults.tier],
-        default_mode=defaults.mode,
-    )
-
-
-def _tier(name: str, section: TierSection) -> Tier:
-    return Tier(
-        name=name,
-        daily_nanos=section.daily_usd.nanos,
-        monthly_nanos=section.monthly_usd.nanos,
-        emergency_nanos=section.emergency_usd.nanos,
-        query_nanos=section.query_usd.nanos if section.query_usd else None,
-        throttle_wait_ms=section.throttle_wait_ms,
-        thresholds=tuple(Threshold(each.used_ratio.ppm, each.action) for each in section.thresholds),
+def _policy_base(parsed: Parsed) -> SettingsPolicies:
+    return SettingsPolicies(
+        tiers=parsed.tiers,
+        customers=parsed.customers,
+        pricing=_whole(parsed.pricing),
+        defaults=_whole(parsed.defaults),
+        price_tables=load_price_tables(prices_path()),
+        shared_projects=frozenset(_whole(parsed.isolation).shared_projects),
+        can_impersonate=_whole(parsed.upstream).credentials is Credentials.SERVICE_ACCOUNT,
     )
 
 

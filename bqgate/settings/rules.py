@@ -2,37 +2,33 @@
 
 Called by load with the sections that are whole by themselves; a rule about a section that is not whole stays silent,
 because its fault is reported already. Faults are errors; warnings are said at the start and in check-config, and the
-gate runs.
+gate runs. The rules about tiers, customers and prices are policies.rules, because they hold for admins too.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from urllib.parse import urlsplit
 
-from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.pricing import PricingModel
-from bqgate.domain.tier import ThresholdAction
+from bqgate.policies import rules as policy_rules
+from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.settings.faults import Fault
+from bqgate.settings.fields import is_loopback
 from bqgate.settings.sections import (
     AdmissionSection,
     BudgetsSection,
     Credentials,
-    CustomerSection,
-    DefaultsSection,
     IdentityMode,
     IdentitySection,
+    IsolationSection,
+    IssuerSection,
     LedgerSection,
     ObserveSection,
-    PricingSection,
+    RateLimitsSection,
     ServerSection,
     SettlementSection,
-    TierSection,
     UpstreamSection,
 )
-
-# A price beyond it is a slip of units: list prices are below 12 dollars per TiB and 1 dollar per slot-hour.
-_PRICE_NANOS_MAX = 1_000 * NANOS_PER_USD
 
 
 @dataclass(slots=True)
@@ -44,13 +40,16 @@ class Parsed:
     budgets: BudgetsSection | None = None
     ledger: LedgerSection | None = None
     identity: IdentitySection | None = None
-    pricing: PricingSection | None = None
+    isolation: IsolationSection | None = None
+    rate_limits: RateLimitsSection | None = None
+    pricing: PricingPolicy | None = None
     admission: AdmissionSection | None = None
     settlement: SettlementSection | None = None
     observe: ObserveSection | None = None
-    defaults: DefaultsSection | None = None
-    tiers: dict[str, TierSection] = field(default_factory=dict)
-    customers: dict[str, CustomerSection] = field(default_factory=dict)
+    defaults: DefaultsPolicy | None = None
+    issuers: dict[str, IssuerSection] = field(default_factory=dict)
+    tiers: dict[str, TierPolicy] = field(default_factory=dict)
+    customers: dict[str, CustomerPolicy] = field(default_factory=dict)
     tier_names: frozenset[str] = frozenset()
 
 
@@ -58,31 +57,21 @@ def faults_of(parsed: Parsed) -> Iterator[Fault]:
     """Everything that contradicts itself."""
     yield from _server_faults(parsed)
     yield from _upstream_faults(parsed)
-    if parsed.identity and parsed.identity.mode is IdentityMode.REQUIRED:
-        yield Fault("identity.mode", "required is not yet available; write open, and let only trusted callers reach it")
-    yield from _price_faults(parsed)
+    yield from _tls_faults(parsed)
+    yield from _identity_faults(parsed)
     if parsed.settlement and parsed.settlement.poll_first_ms > parsed.settlement.poll_longest_ms:
         yield Fault("settlement.poll_first_ms", "is longer than poll_longest_ms")
-    for name, tier in parsed.tiers.items():
-        yield from _tier_faults(f"tiers.{name}", tier)
-    yield from _customer_faults(parsed)
+    for fault in policy_rules.faults_of(_policies(parsed)):
+        yield Fault(fault.path, fault.message)
 
 
 def warnings_of(parsed: Parsed) -> Iterator[str]:
     """What works, and is probably not meant."""
     server, upstream, pricing = parsed.server, parsed.upstream, parsed.pricing
-    if server and not server.is_loopback:
-        yield (
-            f"server.host: {server.host} can be reached over the network, and identity.mode open trusts every caller; "
-            "let a firewall or a proxy say who may call"
-        )
+    yield from _identity_warnings(parsed)
     if upstream and upstream.credentials is Credentials.ANONYMOUS and _host_of(upstream.url).endswith("googleapis.com"):
         yield "upstream.credentials: BigQuery answers 401 to anonymous calls; this is for the sandbox"
-    if (
-        upstream
-        and upstream.url.startswith("http:")
-        and _host_of(upstream.url) not in {"127.0.0.1", "localhost", "::1"}
-    ):
+    if upstream and _is_in_the_clear(upstream.url):
         yield "upstream.url: http:// sends credentials and data in the clear; write https://"
     if parsed.budgets and parsed.ledger and _is_redis(parsed.budgets) and parsed.ledger.url.scheme == "sqlite":
         yield "ledger.url: a SQLite file serves the gates of one machine; replicas on several need postgresql://"
@@ -121,53 +110,69 @@ def _upstream_faults(parsed: Parsed) -> Iterator[Fault]:
         yield Fault("upstream.service_account_file", f"{upstream.service_account_file} is not a file")
 
 
-def _price_faults(parsed: Parsed) -> Iterator[Fault]:
-    if parsed.pricing is None:
+def _tls_faults(parsed: Parsed) -> Iterator[Fault]:
+    server = parsed.server
+    if server is None:
         return
-    prices = {"usd_per_tib": parsed.pricing.usd_per_tib, "usd_per_slot_hour": parsed.pricing.usd_per_slot_hour}
-    for key, price in prices.items():
-        if price is not None and price.nanos == 0:
-            yield Fault(f"pricing.{key}", "a price of 0 makes every query free; choose another model, or mode: off")
-        if price is not None and price.nanos > _PRICE_NANOS_MAX:
-            yield Fault(f"pricing.{key}", f"{price} is no price of one unit; the most is 1000.00")
+    files = {"tls_cert_file": server.tls_cert_file, "tls_key_file": server.tls_key_file}
+    for key, path in files.items():
+        if path is None and any(files.values()):
+            yield Fault(f"server.{key}", "is missing; https needs a certificate and its key")
+        elif path is not None and not path.is_file():
+            yield Fault(f"server.{key}", f"{path} is not a file")
 
 
-def _tier_faults(path: str, tier: TierSection) -> Iterator[Fault]:
-    daily = tier.daily_usd
-    if daily.nanos > tier.monthly_usd.nanos:
-        yield Fault(f"{path}.daily_usd", f"{daily} is more than monthly_usd, {tier.monthly_usd}")
-    if daily.nanos > tier.emergency_usd.nanos:
-        yield Fault(f"{path}.emergency_usd", f"{tier.emergency_usd} is less than daily_usd, {daily}")
-    if tier.query_usd and tier.query_usd.nanos > daily.nanos:
-        yield Fault(f"{path}.query_usd", f"{tier.query_usd} is more than daily_usd, {daily}")
-    if tier.grace_minutes:
-        yield Fault(f"{path}.grace_minutes", "grace is not yet available; write 0 or leave it out")
-    if any(earlier.used_ratio.ppm >= later.used_ratio.ppm for earlier, later in pairwise(tier.thresholds)):
-        yield Fault(f"{path}.thresholds", "must ascend: each used_ratio is larger than the one before")
-    if any(threshold.used_ratio.ppm == 0 for threshold in tier.thresholds):
-        yield Fault(f"{path}.thresholds", "a used_ratio of 0 is passed before anything is spent; leave it out")
-    throttles = [threshold for threshold in tier.thresholds if threshold.action is ThresholdAction.THROTTLE]
-    if len(throttles) > 1:
-        yield Fault(f"{path}.thresholds", "has more than one throttle; the first is the only one that shows")
+def _identity_faults(parsed: Parsed) -> Iterator[Fault]:
+    identity = parsed.identity
+    if identity is not None:
+        secret, previous = identity.token_secret, identity.previous_token_secret
+        if identity.mode is IdentityMode.REQUIRED and secret is None:
+            yield Fault(
+                "identity.token_secret",
+                "is missing, and mode: required signs its access tokens with it; make one: openssl rand -base64 48",
+            )
+        if previous is not None and previous == secret:
+            yield Fault("identity.previous_token_secret", "is token_secret itself; leave it out, or write the old one")
+    names: dict[tuple[str, str], str] = {}
+    for name, issuer in parsed.issuers.items():
+        first = names.setdefault((issuer.issuer, issuer.audience), name)
+        if first != name:
+            yield Fault(
+                f"issuers.{name}", f"has issuer and audience of {first}; only one can say what a token is worth"
+            )
 
 
-def _customer_faults(parsed: Parsed) -> Iterator[Fault]:
-    known = ", ".join(sorted(parsed.tier_names))
-    if parsed.defaults and parsed.defaults.tier not in parsed.tier_names:
-        yield Fault("defaults.tier", f"there is no tier {parsed.defaults.tier!r}; there are {known}")
-    owners: dict[str, str] = {}
-    for name, customer in parsed.customers.items():
-        if customer.tier is not None and customer.tier not in parsed.tier_names:
-            yield Fault(f"customers.{name}.tier", f"there is no tier {customer.tier!r}; there are {known}")
-        for project in customer.projects:
-            owner = owners.setdefault(project, name)
-            if owner != name:
-                yield Fault(f"customers.{name}.projects", f"{project} is {owner}'s already; only one can pay for it")
+def _identity_warnings(parsed: Parsed) -> Iterator[str]:
+    server, identity = parsed.server, parsed.identity
+    if server is None or identity is None:
+        return
+    if identity.public_url and _is_in_the_clear(identity.public_url):
+        yield "identity.public_url: http:// sends credentials in the clear; write https://"
+    if server.is_loopback:
+        return
+    if identity.mode is IdentityMode.OPEN:
+        yield (
+            f"server.host: {server.host} can be reached over the network, and identity.mode open trusts every caller; "
+            "write mode: required, or let a firewall or a proxy say who may call"
+        )
+    elif server.tls_cert_file is None:
+        yield (
+            f"server.host: {server.host} can be reached over the network, and credentials come to it in the clear; "
+            "give tls_cert_file and tls_key_file, or let only a proxy that speaks https reach it"
+        )
 
 
-def owners_of(customers: Mapping[str, CustomerSection]) -> dict[str, str]:
-    """Who pays for which project."""
-    return {project: name for name, customer in customers.items() for project in customer.projects}
+def _policies(parsed: Parsed) -> policy_rules.Policies:
+    upstream = parsed.upstream
+    return policy_rules.Policies(
+        tiers=parsed.tiers,
+        customers=parsed.customers,
+        pricing=parsed.pricing,
+        defaults=parsed.defaults,
+        tier_names=parsed.tier_names,
+        shared_projects=parsed.isolation.shared_projects if parsed.isolation else (),
+        can_impersonate=upstream is None or upstream.credentials is Credentials.SERVICE_ACCOUNT,
+    )
 
 
 def _is_redis(budgets: BudgetsSection) -> bool:
@@ -176,3 +181,7 @@ def _is_redis(budgets: BudgetsSection) -> bool:
 
 def _host_of(url: str) -> str:
     return urlsplit(url).hostname or ""
+
+
+def _is_in_the_clear(url: str) -> bool:
+    return url.startswith("http:") and not is_loopback(_host_of(url))

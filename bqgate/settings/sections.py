@@ -1,28 +1,23 @@
 """List every key of the settings: its type, default, bounds and meaning.
 
 Read by load (to validate), rules (to compare), and by the house test that holds docs/settings.md and
-config/bqgate.example.yaml to it. Frozen: the settings of a running gate do not change. Units stand in the keys.
+config/bqgate.example.yaml to it. Frozen: the settings of a running gate do not change. Units stand in the keys. Tiers,
+customers, prices and defaults are policies.models, because admins write them too.
 """
 
-import ipaddress
 import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bqgate.admission.sizing import UnknownEstimate
-from bqgate.domain.pricing import PricingModel
-from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode, ThresholdAction
+from bqgate.domain.principal import Role
 from bqgate.observe.logs import LogFormat
-from bqgate.settings.fields import BudgetsUrl, LedgerUrl, Ratio, SecretUrl, Share, Usd, WebUrl, Whole, Zone
-
-# Ids stand in URLs, Redis keys and labels; a project id may have a domain before a colon.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+from bqgate.policies.values import Name, Ratio, Share, Whole
+from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl, is_loopback
 
 
 class Section(BaseModel):
@@ -46,6 +41,13 @@ class IdentityMode(StrEnum):
     REQUIRED = "required"
 
 
+class UnknownTables(StrEnum):
+    """What becomes of a query of which BigQuery does not say what it reads."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
 class LogLevel(StrEnum):
     """The least important line that is still written."""
 
@@ -64,14 +66,15 @@ class ServerSection(Section):
         None, ge=1, le=65535, description="Port of the control plane; without it, it shares the data plane's."
     )
     workers: Whole = Field(1, ge=1, le=64, description="Processes; more than one needs budgets in Redis.")
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate chain in PEM, for https on both ports; read again when the file changes."
+    )
+    tls_key_file: Path | None = Field(None, description="Private key of the certificate in PEM, without a passphrase.")
 
     @property
     def is_loopback(self) -> bool:
         """Whether only programs on this machine can call."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 class UpstreamSection(Section):
@@ -119,24 +122,71 @@ class IdentitySection(Section):
     """Who callers are."""
 
     mode: IdentityMode = Field(
-        IdentityMode.OPEN, description="open: every caller is trusted; required: not yet available."
+        IdentityMode.OPEN, description="open: every caller is trusted; required: every caller proves who it is."
+    )
+    token_secret: TokenSecret | None = Field(
+        None, description="Signs the access tokens of the gate; needed for required. openssl rand -base64 48 makes one."
+    )
+    previous_token_secret: TokenSecret | None = Field(
+        None, description="The secret before this one: tokens that it signed are still taken."
+    )
+    token_ttl_s: Whole = Field(900, ge=300, le=3600, description="How long an access token of the gate works.")
+    public_url: WebUrl | None = Field(
+        None,
+        description="Where callers reach the gate; key files bear it. Without it, the address that it listens on.",
+    )
+    clock_skew_s: Whole = Field(60, ge=0, le=300, description="How far the clocks of callers and issuers may differ.")
+    failed_logins_per_minute: Whole = Field(
+        30, ge=1, le=10_000, description="Refused logins from one address, after which it gets 429."
+    )
+    open_metrics: bool = Field(False, description="true: /metrics needs no login, for a Prometheus without one.")
+
+
+def _is_somebodys(role: Role) -> Role:
+    if role is Role.OPEN:
+        raise ValueError("open is the role of callers that nobody knows; write user, analyst, admin or super_admin")
+    return role
+
+
+class IssuerSection(Section):
+    """Whose tokens are taken, beside the gate's own keys: an OpenID Connect provider."""
+
+    issuer: IssuerUrl = Field(description="The provider's name as its tokens bear it (iss), letter by letter.")
+    audience: str = Field(min_length=1, max_length=1000, description="What its tokens must be for (aud).")
+    jwks_url: IssuerUrl | None = Field(
+        None, description="Where its public keys are; without it, what its /.well-known/openid-configuration says."
+    )
+    customer_claim: str = Field(
+        "customer_id", min_length=1, max_length=200, description="Claim that names the customer."
+    )
+    role_claim: str = Field("role", min_length=1, max_length=200, description="Claim that names the role.")
+    roles: tuple[Annotated[Role, AfterValidator(_is_somebodys)], ...] = Field(
+        (Role.USER, Role.ANALYST, Role.ADMIN),
+        max_length=len(Role),
+        description="Roles that it may give; a token with another is refused.",
     )
 
 
-class PricingSection(Section):
-    """What a job is charged for."""
+class IsolationSection(Section):
+    """What customers may touch of one another's, where all go up to BigQuery with the gate's own credentials."""
 
-    model: PricingModel = Field(
-        PricingModel.BLENDED,
-        description="blended: bytes and slots; on_demand: bytes; capacity: slots; auto: slots where the job ran in a "
-        "reservation, bytes elsewhere.",
+    shared_projects: tuple[Name, ...] = Field(
+        (), max_length=1000, description="Projects in which every customer may run jobs; each sees only its own."
     )
-    usd_per_tib: Usd | None = Field(
-        None, description="Price of a TiB everywhere; without it 5.00 (blended) or the list price of the region."
+    unknown_tables: UnknownTables = Field(
+        UnknownTables.REFUSE,
+        description="A query of which BigQuery does not say all that it reads: refuse, or allow.",
     )
-    usd_per_slot_hour: Usd | None = Field(
-        None, description="Price of a slot-hour everywhere; without it 0.04 (blended) or the list price of the edition."
-    )
+
+
+class RateLimitsSection(Section):
+    """How often one principal may ask the control plane."""
+
+    costs_per_minute: Whole = Field(10, ge=1, le=100_000, description="Questions for costs.")
+    budget_checks_per_minute: Whole = Field(20, ge=1, le=100_000, description="Questions for budgets, and checks.")
+    analytics_per_minute: Whole = Field(5, ge=1, le=100_000, description="Questions for analytics.")
+    reports_per_minute: Whole = Field(5, ge=1, le=100_000, description="Reports.")
+    other_per_minute: Whole = Field(120, ge=1, le=100_000, description="Everything else.")
 
 
 class AdmissionSection(Section):
@@ -194,60 +244,25 @@ class ObserveSection(Section):
         return logging.getLevelNamesMapping()[self.log_level.upper()]
 
 
-class ThresholdSection(Section):
-    """A share of a limit and what follows when it is passed."""
-
-    used_ratio: Ratio = Field(description="Share of the limit.")
-    action: ThresholdAction = Field(description="monitor, review, or throttle.")
-
-
-class TierSection(Section):
-    """The limits of a class of customers."""
-
-    daily_usd: Usd = Field(description="Limit of a day in the customer's time zone.")
-    monthly_usd: Usd = Field(description="Limit of a month.")
-    emergency_usd: Usd = Field(description="The most that a day may ever cost; kept for grace, which is to come.")
-    query_usd: Usd | None = Field(None, description="Limit of one query; without it, the day's.")
-    grace_minutes: Whole = Field(0, ge=0, le=1440, description="Not yet available; only 0.")
-    throttle_wait_ms: Whole = Field(2_000, ge=0, le=30_000, description="How long a throttled query waits.")
-    thresholds: tuple[ThresholdSection, ...] = Field(
-        tuple(ThresholdSection(used_ratio=Share(each.used_ppm), action=each.action) for each in DEFAULT_THRESHOLDS),
-        max_length=20,
-        description="Shares of a limit, ascending, each with what follows.",
-    )
-
-
-class CustomerSection(Section):
-    """Who pays."""
-
-    tier: Name | None = Field(None, description="Its tier; without it, defaults.tier.")
-    projects: tuple[Name, ...] = Field((), description="Projects whose jobs it pays for.")
-    time_zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"), description="Where its days and months begin.")
-    mode: Mode | None = Field(None, description="off, observe, or enforce; without it, defaults.mode.")
-
-
-class DefaultsSection(Section):
-    """What holds for customers that are not listed, and for what a listed one does not say."""
-
-    tier: Name = Field("standard", description="Tier of a customer that names none.")
-    mode: Mode = Field(
-        Mode.ENFORCE, description="off: nothing is computed; observe: nothing is refused; enforce: budgets refuse."
-    )
-
-
-SECTIONS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerSection,
     "upstream": UpstreamSection,
     "budgets": BudgetsSection,
     "ledger": LedgerSection,
     "identity": IdentitySection,
-    "pricing": PricingSection,
+    "isolation": IsolationSection,
+    "rate_limits": RateLimitsSection,
+    "pricing": PricingPolicy,
     "admission": AdmissionSection,
     "settlement": SettlementSection,
     "observe": ObserveSection,
-    "defaults": DefaultsSection,
+    "defaults": DefaultsPolicy,
 }
-NAMED_SECTIONS: dict[str, type[Section]] = {"tiers": TierSection, "customers": CustomerSection}
+NAMED_SECTIONS: dict[str, type[BaseModel]] = {
+    "issuers": IssuerSection,
+    "tiers": TierPolicy,
+    "customers": CustomerPolicy,
+}
 
 
 def _tier(daily: int, monthly: int, emergency: int) -> dict[str, str]:

@@ -8,9 +8,11 @@ import yaml
 from bqgate.admission.sizing import UnknownEstimate
 from bqgate.domain.budget import Period
 from bqgate.domain.money import parse_usd
+from bqgate.domain.principal import Role
 from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode, Threshold, ThresholdAction
 from bqgate.domain.units import GIB
 from bqgate.settings import Settings, SettingsInvalid, load_settings
+from bqgate.settings.sections import UnknownTables
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "bqgate.example.yaml"
 
@@ -163,9 +165,67 @@ def test_settings_do_not_show_passwords() -> None:
     assert settings.budgets.url.reveal() == "redis://:hunter2@cache"
 
 
+SECRET = "hunter2.Zm9vYmFyYmF6cXV4.kw81LpQe37Tn"
+
+
+def test_secrets_of_identity_are_masked() -> None:
+    """Neither the effective settings nor a repr show what signs tokens; the one who signs gets it."""
+    environ = {
+        "BQGATE_IDENTITY__MODE": "required",
+        "BQGATE_IDENTITY__TOKEN_SECRET": SECRET,
+        "BQGATE_IDENTITY__PREVIOUS_TOKEN_SECRET": SECRET[::-1],
+    }
+    settings = load_settings(None, environ)
+    assert (settings.effective["identity"]["token_secret"], settings.warnings) == ("*****", ())
+    for shown in (repr(settings), str(settings.identity), str(settings.effective), settings.identity.model_dump_json()):
+        assert "hunter2" not in shown
+        assert SECRET[::-1] not in shown
+    assert settings.identity.token_secret is not None
+    assert settings.identity.token_secret.reveal() == SECRET
+
+
+def test_callers_and_their_data_reach_the_domain(tmp_path: Path) -> None:
+    """Addresses, data, accounts and shared projects of the file are where identity and isolation look."""
+    settings = load(
+        tmp_path,
+        """
+        upstream: {credentials: service_account}
+        isolation: {shared_projects: [pool], unknown_tables: allow}
+        issuers: {corp: {issuer: "https://login.example.com/", audience: gate, roles: [super_admin]}}
+        customers:
+          acme:
+            {projects: [acme-prod], principals: [Acme.example, ann@globex.example], data: [],
+             service_account: bq@acme-prod.iam.gserviceaccount.com}
+        """,
+        {"BQGATE_ISSUERS__CORP__ROLE_CLAIM": "https://example.com/role"},
+    )
+    acme = settings.directory.customer("acme")
+    assert (acme.projects, acme.data) == (("acme-prod",), ())
+    assert acme.account == "bq@acme-prod.iam.gserviceaccount.com"
+    assert settings.directory.customer_id_of_email("BOB@acme.EXAMPLE") == "acme"
+    assert settings.directory.customer_id_of_email("ann@globex.example") == "acme"
+    assert settings.directory.shared_projects == {"pool"}
+    assert settings.isolation.unknown_tables is UnknownTables.ALLOW
+    issuer = settings.issuers["corp"]
+    assert (issuer.issuer, issuer.role_claim, issuer.roles) == (
+        "https://login.example.com/",
+        "https://example.com/role",
+        (Role.SUPER_ADMIN,),
+    )
+
+
 @pytest.mark.parametrize(
     ("environ", "warned"),
     [
+        ({"BQGATE_IDENTITY__PUBLIC_URL": "http://bq.example.com"}, "identity.public_url"),
+        (
+            {
+                "BQGATE_SERVER__HOST": "0.0.0.0",
+                "BQGATE_IDENTITY__MODE": "required",
+                "BQGATE_IDENTITY__TOKEN_SECRET": SECRET,
+            },
+            "server.host",
+        ),
         ({"BQGATE_SERVER__HOST": "0.0.0.0"}, "server.host"),
         ({"BQGATE_UPSTREAM__CREDENTIALS": "anonymous"}, "upstream.credentials"),
         ({"BQGATE_UPSTREAM__URL": "http://bigquery.example.com"}, "upstream.url"),
@@ -192,6 +252,23 @@ def test_several_workers_are_told_what_metrics_show() -> None:
     }
     [warning] = load_settings(None, environ).warnings
     assert warning.startswith("server.workers: /metrics")
+
+
+def test_https_on_a_network_needs_no_warning(tmp_path: Path) -> None:
+    """Identity required, and a certificate: nothing is in the clear, and nobody is trusted unseen."""
+    certificate = tmp_path / "cert.pem"
+    certificate.write_text("any", encoding="utf-8")
+    environ = {
+        "BQGATE_SERVER__HOST": "0.0.0.0",
+        "BQGATE_SERVER__TLS_CERT_FILE": str(certificate),
+        "BQGATE_SERVER__TLS_KEY_FILE": str(certificate),
+        "BQGATE_IDENTITY__MODE": "required",
+        "BQGATE_IDENTITY__TOKEN_SECRET": SECRET,
+        "BQGATE_IDENTITY__PUBLIC_URL": "https://bq.example.com/",
+    }
+    settings = load_settings(None, environ)
+    assert settings.warnings == ()
+    assert settings.identity.public_url == "https://bq.example.com"
 
 
 def test_loopback_needs_no_warning() -> None:

@@ -61,7 +61,8 @@ def test_a_price_in_the_settings_beats_the_table_everywhere() -> None:
 
 def test_the_table_has_every_region_once() -> None:
     """49 places of the pricing page, all between the cheapest and the dearest."""
-    by_location, by_edition = load_price_tables(prices_path())
+    tables = load_price_tables(prices_path())
+    by_location, by_edition = tables.by_location, tables.by_edition
     assert len(by_location) == 49
     assert (min(by_location.values()), max(by_location.values())) == (parse_usd("6.25"), parse_usd("11.25"))
     assert set(by_edition) == {"elsewhere", "standard", "enterprise", "enterprise_plus"}

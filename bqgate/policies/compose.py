@@ -1,0 +1,175 @@
+"""Make the rules that hold of what the settings say and what admins changed: documents in, PolicySnapshot out.
+
+Called by settings (without items) and by book (with the Registry's). Pure. An item stands in for the settings' entity
+of its name, whole; a customer's budget goes over the limits of its tier. PolicyFaults leaves it when the whole
+contradicts itself, with every reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind, PolicySnapshot
+from bqgate.domain.tier import Customer, Directory, Threshold, Tier
+from bqgate.policies.messages import message_of
+from bqgate.policies.models import (
+    MODELS,
+    BudgetPolicy,
+    CustomerPolicy,
+    DefaultsPolicy,
+    Policy,
+    PricingPolicy,
+    ThresholdPolicy,
+    TierPolicy,
+)
+from bqgate.policies.prices import PriceTables, price_list
+from bqgate.policies.rules import Policies, PolicyFault, PolicyFaults, faults_of, with_budget
+
+PolicyT = TypeVar("PolicyT", bound=Policy)
+
+_SECTIONS = {
+    PolicyKind.TIER: "tiers",
+    PolicyKind.CUSTOMER: "customers",
+    PolicyKind.BUDGET: "budgets",
+    PolicyKind.PRICING: "pricing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsPolicies:
+    """What the settings say, which holds where no admin said otherwise.
+
+    `can_impersonate`: upstream.credentials are the gate's own, so that customers may have a service_account.
+    """
+
+    tiers: Mapping[str, TierPolicy]
+    customers: Mapping[str, CustomerPolicy]
+    pricing: PricingPolicy
+    defaults: DefaultsPolicy
+    price_tables: PriceTables
+    shared_projects: frozenset[str] = frozenset()
+    can_impersonate: bool = False
+
+    def of_kind(self, kind: PolicyKind) -> Mapping[str, Policy]:
+        """The settings' policies of a kind by name; there are no budgets among them."""
+        match kind:
+            case PolicyKind.TIER:
+                return self.tiers
+            case PolicyKind.CUSTOMER:
+                return self.customers
+            case PolicyKind.PRICING:
+                return {PRICING_NAME: self.pricing}
+            case PolicyKind.BUDGET:
+                return {}
+
+
+def compose(base: SettingsPolicies, items: Sequence[PolicyItem]) -> PolicySnapshot:
+    """The rules that hold.
+
+    Args:
+        base: what the settings say.
+        items: what admins wrote; of each kind and name at most one.
+
+    Raises:
+        PolicyFaults: an item is no such document, or the whole contradicts itself.
+    """
+    given: dict[PolicyKind, dict[str, Policy]] = {kind: {} for kind in PolicyKind}
+    faults: list[PolicyFault] = []
+    for item in items:
+        try:
+            given[item.kind][item.name] = MODELS[item.kind].model_validate(dict(item.document))
+        except ValidationError as invalid:
+            faults.extend(document_faults(item.kind, item.name, invalid))
+    if faults:
+        raise PolicyFaults(faults)
+    tiers = {**base.tiers, **_only(TierPolicy, given[PolicyKind.TIER])}
+    customers = {**base.customers, **_only(CustomerPolicy, given[PolicyKind.CUSTOMER])}
+    budgets = _only(BudgetPolicy, given[PolicyKind.BUDGET])
+    pricing = _only(PricingPolicy, given[PolicyKind.PRICING]).get(PRICING_NAME, base.pricing)
+    faults = list(
+        faults_of(
+            Policies(
+                tiers=tiers,
+                customers=customers,
+                pricing=pricing,
+                defaults=base.defaults,
+                tier_names=tiers.keys(),
+                shared_projects=base.shared_projects,
+                can_impersonate=base.can_impersonate,
+                budgets=budgets,
+            )
+        )
+    )
+    if faults:
+        raise PolicyFaults(faults)
+    return PolicySnapshot(_directory(base, tiers, customers, budgets), price_list(pricing, base.price_tables))
+
+
+def path_of(kind: PolicyKind, name: str) -> str:
+    """Where a policy stands, as faults name it: tiers.gold, customers.acme, budgets.acme, pricing."""
+    return _SECTIONS[kind] if kind is PolicyKind.PRICING else f"{_SECTIONS[kind]}.{name}"
+
+
+def document_faults(kind: PolicyKind, name: str, invalid: ValidationError) -> list[PolicyFault]:
+    """What is wrong with a document by itself, each with the path of its key."""
+    faults = []
+    for error in invalid.errors(include_url=False):
+        is_nested = len(error["loc"]) > 1
+        known = (
+            ThresholdPolicy.model_fields if is_nested else MODELS[kind].model_fields
+        )  # thresholds are all that nests
+        where = ".".join([path_of(kind, name), *(str(part) for part in error["loc"])])
+        faults.append(PolicyFault(where, message_of(error, tuple(known))))
+    return faults
+
+
+def _only(model: type[PolicyT], policies: Mapping[str, Policy]) -> dict[str, PolicyT]:
+    return {name: policy for name, policy in policies.items() if isinstance(policy, model)}
+
+
+def _directory(
+    base: SettingsPolicies,
+    tiers: Mapping[str, TierPolicy],
+    customers: Mapping[str, CustomerPolicy],
+    budgets: Mapping[str, BudgetPolicy],
+) -> Directory:
+    defaults = base.defaults
+    shared = {name: _tier(name, tier) for name, tier in tiers.items()}
+
+    def tier_of(name: str, customer: CustomerPolicy) -> Tier:
+        tier_name = customer.tier or defaults.tier
+        return _tier(tier_name, with_budget(tiers[tier_name], budgets[name])) if name in budgets else shared[tier_name]
+
+    return Directory(
+        customers={
+            name: Customer(
+                id=name,
+                tier=tier_of(name, customer),
+                mode=customer.mode or defaults.mode,
+                zone=customer.time_zone,
+                projects=customer.projects,
+                data=customer.data,
+                account=customer.service_account,
+            )
+            for name, customer in customers.items()
+        },
+        customer_by_project={project: name for name, customer in customers.items() for project in customer.projects},
+        default_tier=shared[defaults.tier],
+        default_mode=defaults.mode,
+        customer_by_email={email: name for name, customer in customers.items() for email in customer.principals},
+        shared_projects=base.shared_projects,
+    )
+
+
+def _tier(name: str, policy: TierPolicy) -> Tier:
+    return Tier(
+        name=name,
+        daily_nanos=policy.daily_usd.nanos,
+        monthly_nanos=policy.monthly_usd.nanos,
+        emergency_nanos=policy.emergency_usd.nanos,
+        query_nanos=policy.query_usd.nanos if policy.query_usd else None,
+        throttle_wait_ms=policy.throttle_wait_ms,
+        thresholds=tuple(Threshold(each.used_ratio.ppm, each.action) for each in policy.thresholds),
+    )

@@ -1,0 +1,120 @@
+"""Describe tiers, customers, budgets and prices as documents: every key with its type, default, bounds and meaning.
+
+One definition for the settings file and the admin API: settings' sections and the API's bodies are these models, the
+Registry keeps what `model_dump(mode="json")` makes of them. Frozen; an unknown key is an error. Units stand in the
+keys. What only shows when several are looked at together is in rules.py.
+"""
+
+from collections.abc import Mapping
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bqgate.domain.policy import PolicyKind
+from bqgate.domain.pricing import PricingModel
+from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode, ThresholdAction
+from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Ratio, Share, Usd, Whole, Zone
+
+_LIST_MAX = 1_000
+
+
+class Policy(BaseModel):
+    """A mapping of keys to values: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ThresholdPolicy(Policy):
+    """A share of a limit and what follows when it is passed."""
+
+    used_ratio: Ratio = Field(description="Share of the limit.")
+    action: ThresholdAction = Field(description="monitor, review, or throttle.")
+
+
+class TierPolicy(Policy):
+    """The limits of a class of customers."""
+
+    daily_usd: Usd = Field(description="Limit of a day in the customer's time zone.")
+    monthly_usd: Usd = Field(description="Limit of a month.")
+    emergency_usd: Usd = Field(description="The most that a day may ever cost; kept for grace, which is to come.")
+    query_usd: Usd | None = Field(None, description="Limit of one query; without it, the day's.")
+    grace_minutes: Whole = Field(0, ge=0, le=1440, description="Not yet available; only 0.")
+    throttle_wait_ms: Whole = Field(2_000, ge=0, le=30_000, description="How long a throttled query waits.")
+    thresholds: tuple[ThresholdPolicy, ...] = Field(
+        tuple(ThresholdPolicy(used_ratio=Share(each.used_ppm), action=each.action) for each in DEFAULT_THRESHOLDS),
+        max_length=20,
+        description="Shares of a limit, ascending, each with what follows.",
+    )
+
+
+class CustomerPolicy(Policy):
+    """Who pays."""
+
+    tier: Name | None = Field(None, description="Its tier; without it, defaults.tier.")
+    projects: tuple[Name, ...] = Field((), max_length=_LIST_MAX, description="Projects whose jobs it pays for.")
+    principals: tuple[EmailOrDomain, ...] = Field(
+        (), max_length=_LIST_MAX, description="E-mail addresses and domains of its people and programs."
+    )
+    data: tuple[Data, ...] | None = Field(
+        None,
+        max_length=_LIST_MAX,
+        description="What it may read and write beside its own projects: project, project.dataset, gs://bucket/prefix; "
+        "without it, what BigQuery's IAM allows.",
+    )
+    service_account: Account | None = Field(
+        None, description="Service account that the gate impersonates for it; without it, the gate's own."
+    )
+    time_zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"), description="Where its days and months begin.")
+    mode: Mode | None = Field(None, description="off, observe, or enforce; without it, defaults.mode.")
+
+
+class BudgetPolicy(Policy):
+    """One customer's own limits, over those of its tier; what it does not say, the tier says."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    daily_usd: Usd | None = Field(None, description="Limit of a day in the customer's time zone.")
+    monthly_usd: Usd | None = Field(None, description="Limit of a month.")
+    emergency_usd: Usd | None = Field(None, description="The most that a day may ever cost.")
+    query_usd: Usd | None = Field(None, description="Limit of one query.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(getattr(self, key) is None for key in type(self).model_fields):
+            raise ValueError(f"says no limit; give at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class PricingPolicy(Policy):
+    """What a job is charged for."""
+
+    model: PricingModel = Field(
+        PricingModel.BLENDED,
+        description="blended: bytes and slots; on_demand: bytes; capacity: slots; auto: slots where the job ran in a "
+        "reservation, bytes elsewhere.",
+    )
+    usd_per_tib: Usd | None = Field(
+        None, description="Price of a TiB everywhere; without it 5.00 (blended) or the list price of the region."
+    )
+    usd_per_slot_hour: Usd | None = Field(
+        None, description="Price of a slot-hour everywhere; without it 0.04 (blended) or the list price of the edition."
+    )
+
+
+class DefaultsPolicy(Policy):
+    """What holds for customers that are not listed, and for what a listed one does not say."""
+
+    tier: Name = Field("standard", description="Tier of a customer that names none.")
+    mode: Mode = Field(
+        Mode.ENFORCE, description="off: nothing is computed; observe: nothing is refused; enforce: budgets refuse."
+    )
+
+
+# What an admin's document of each kind is.
+MODELS: Mapping[PolicyKind, type[Policy]] = {
+    PolicyKind.TIER: TierPolicy,
+    PolicyKind.CUSTOMER: CustomerPolicy,
+    PolicyKind.BUDGET: BudgetPolicy,
+    PolicyKind.PRICING: PricingPolicy,
+}

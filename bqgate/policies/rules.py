@@ -1,0 +1,143 @@
+"""Check what only shows when several keys, or several policies, are looked at together.
+
+Used for the settings file (settings.rules) and for the settings with what admins changed (compose). Rules yield
+(path, message), the path as in the settings file: tiers.gold.daily_usd, customers.acme.projects, pricing.usd_per_tib,
+and budgets.acme.daily_usd for a customer's own limits. PolicyFaults bears all of them at once.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+from bqgate.domain.errors import BqgateError
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.tier import ThresholdAction
+from bqgate.policies.models import BudgetPolicy, CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+
+# A price beyond it is a slip of units: list prices are below 12 dollars per TiB and 1 dollar per slot-hour.
+_PRICE_NANOS_MAX = 1_000 * NANOS_PER_USD
+
+
+class PolicyFault(NamedTuple):
+    """One contradiction, where it shows."""
+
+    path: str
+    message: str
+
+
+class PolicyFaults(BqgateError):
+    """The policies contradict one another; `faults` has every reason."""
+
+    def __init__(self, faults: Collection[PolicyFault]) -> None:
+        super().__init__("\n".join(f"{fault.path}: {fault.message}" for fault in faults))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """All that is looked at together. `pricing` and `defaults` are None where they have faults of their own.
+
+    `tier_names` has faulty tiers' too, so that one mistake is one fault. `can_impersonate`: the gate calls BigQuery
+    with credentials of its own, with which it can become a customer's service account.
+    """
+
+    tiers: Mapping[str, TierPolicy]
+    customers: Mapping[str, CustomerPolicy]
+    pricing: PricingPolicy | None
+    defaults: DefaultsPolicy | None
+    tier_names: Collection[str]
+    shared_projects: Collection[str] = ()
+    can_impersonate: bool = False
+    budgets: Mapping[str, BudgetPolicy] = field(default_factory=dict)
+
+
+def faults_of(policies: Policies) -> Iterator[PolicyFault]:
+    """Everything that contradicts itself."""
+    if policies.pricing is not None:
+        yield from _price_faults(policies.pricing)
+    for name, tier in policies.tiers.items():
+        yield from _tier_faults(f"tiers.{name}", tier)
+    yield from _customer_faults(policies)
+    yield from _budget_faults(policies)
+
+
+def with_budget(tier: TierPolicy, budget: BudgetPolicy | None) -> TierPolicy:
+    """A tier with the limits that a customer has of its own."""
+    if budget is None:
+        return tier
+    own = {key: getattr(budget, key) for key in BudgetPolicy.model_fields}
+    return tier.model_copy(update={key: limit for key, limit in own.items() if limit is not None})
+
+
+def _price_faults(pricing: PricingPolicy) -> Iterator[PolicyFault]:
+    for key in ("usd_per_tib", "usd_per_slot_hour"):
+        price = getattr(pricing, key)
+        if price is not None and price.nanos == 0:
+            message = "a price of 0 makes every query free; choose another model, or mode: off"
+            yield PolicyFault(f"pricing.{key}", message)
+        if price is not None and price.nanos > _PRICE_NANOS_MAX:
+            yield PolicyFault(f"pricing.{key}", f"{price} is no price of one unit; the most is 1000.00")
+
+
+def _tier_faults(path: str, tier: TierPolicy) -> Iterator[PolicyFault]:
+    yield from _limit_faults(path, tier)
+    if tier.grace_minutes:
+        yield PolicyFault(f"{path}.grace_minutes", "grace is not yet available; write 0 or leave it out")
+    if any(earlier.used_ratio.ppm >= later.used_ratio.ppm for earlier, later in pairwise(tier.thresholds)):
+        yield PolicyFault(f"{path}.thresholds", "must ascend: each used_ratio is larger than the one before")
+    if any(threshold.used_ratio.ppm == 0 for threshold in tier.thresholds):
+        yield PolicyFault(f"{path}.thresholds", "a used_ratio of 0 is passed before anything is spent; leave it out")
+    throttles = [threshold for threshold in tier.thresholds if threshold.action is ThresholdAction.THROTTLE]
+    if len(throttles) > 1:
+        yield PolicyFault(f"{path}.thresholds", "has more than one throttle; the first is the only one that shows")
+
+
+def _limit_faults(path: str, limits: TierPolicy) -> Iterator[PolicyFault]:
+    daily = limits.daily_usd
+    if daily.nanos > limits.monthly_usd.nanos:
+        yield PolicyFault(f"{path}.daily_usd", f"{daily} is more than monthly_usd, {limits.monthly_usd}")
+    if daily.nanos > limits.emergency_usd.nanos:
+        yield PolicyFault(f"{path}.emergency_usd", f"{limits.emergency_usd} is less than daily_usd, {daily}")
+    if limits.query_usd and limits.query_usd.nanos > daily.nanos:
+        yield PolicyFault(f"{path}.query_usd", f"{limits.query_usd} is more than daily_usd, {daily}")
+
+
+def _customer_faults(policies: Policies) -> Iterator[PolicyFault]:
+    known = ", ".join(sorted(policies.tier_names))
+    if policies.defaults and policies.defaults.tier not in policies.tier_names:
+        yield PolicyFault("defaults.tier", f"there is no tier {policies.defaults.tier!r}; there are {known}")
+    owners: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, customer in policies.customers.items():
+        path = f"customers.{name}"
+        if customer.tier is not None and customer.tier not in policies.tier_names:
+            yield PolicyFault(f"{path}.tier", f"there is no tier {customer.tier!r}; there are {known}")
+        for project in customer.projects:
+            owner = owners.setdefault(project, name)
+            if owner != name:
+                message = f"{project} is {owner}'s already; only one can pay for it"
+                yield PolicyFault(f"{path}.projects", message)
+            elif project in policies.shared_projects:
+                message = f"{project} is in isolation.shared_projects; a project is one customer's or everybody's"
+                yield PolicyFault(f"{path}.projects", message)
+        for principal in customer.principals:
+            owner = names.setdefault(principal, name)
+            if owner != name:
+                message = f"{principal} is {owner}'s already; who calls is of one customer"
+                yield PolicyFault(f"{path}.principals", message)
+        if customer.service_account is not None and not policies.can_impersonate:
+            message = "is used with upstream.credentials: service_account only; leave one of them out"
+            yield PolicyFault(f"{path}.service_account", message)
+
+
+def _budget_faults(policies: Policies) -> Iterator[PolicyFault]:
+    for name, budget in policies.budgets.items():
+        customer = policies.customers.get(name)
+        if customer is None:
+            yield PolicyFault(f"budgets.{name}", f"there is no customer {name!r} whose limits these are")
+            continue
+        tier_name = customer.tier or (policies.defaults.tier if policies.defaults else None)
+        tier = policies.tiers.get(tier_name) if tier_name else None
+        if tier is not None:  # an unknown tier is a fault of the customer's
+            yield from _limit_faults(f"budgets.{name}", with_budget(tier, budget))

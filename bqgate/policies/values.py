@@ -1,0 +1,151 @@
+"""Read single values: dollars and shares as exact decimals, whole numbers, time zones, names, addresses, data.
+
+The types of keys in models.py and of the settings' sections. Each reader raises ValueError with what to write instead,
+which pydantic collects. Values become nano-dollars, parts per million and ZoneInfo here, at the edge, and stay so. They
+print as they are written, and tell a JSON schema the truth about what is read.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from bqgate.domain.money import format_usd, parse_usd
+from bqgate.domain.units import PPM
+
+# Ids stand in URLs, Redis keys and labels; a project id may have a domain before a colon.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+
+_QUOTE_IT = 'is read as a binary number, which loses digits; quote it, like "{}"'
+
+_DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])"
+_EMAIL = rf"[^@\s\x00-\x1f\x7f]{{1,64}}@{_DOMAIN}"
+# A project may have a domain before a colon: example.com:reports.
+_PROJECT = r"(?:[a-z0-9.-]{1,100}:)?[A-Za-z0-9][A-Za-z0-9-]{0,99}"
+_DATASET = rf"{_PROJECT}\.[A-Za-z0-9_]{{1,1024}}"
+_BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/[^\s\x00-\x1f\x7f*?]{0,1024})?"
+
+
+@dataclass(frozen=True, slots=True)
+class UsdAmount:
+    """An amount or a price in dollars, held in nano-dollars."""
+
+    nanos: int
+
+    def __str__(self) -> str:
+        return format_usd(self.nanos)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A ratio, held in parts per million."""
+
+    ppm: int
+
+    def __str__(self) -> str:
+        whole, rest = divmod(self.ppm, PPM)
+        decimals = f"{rest:06d}".rstrip("0")
+        return f"{whole}.{decimals}" if decimals else str(whole)
+
+
+def read_usd(value: object) -> UsdAmount:
+    """Dollars as a quoted decimal, or as a whole number, which YAML reads exactly."""
+    if isinstance(value, UsdAmount):
+        return value
+    if isinstance(value, float):
+        raise ValueError(_QUOTE_IT.format(value))
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError('must be an amount in dollars, like "12.50"')
+    return UsdAmount(parse_usd(str(value)))
+
+
+def read_share(value: object) -> Share:
+    """A ratio as a quoted decimal: "0.05" is five per cent."""
+    if isinstance(value, Share):
+        return value
+    if isinstance(value, float):
+        raise ValueError(_QUOTE_IT.format(value))
+    try:
+        ppm = Decimal(value) * PPM if isinstance(value, str | int) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        ppm = None
+    if ppm is None or not ppm.is_finite() or ppm != ppm.to_integral_value():
+        raise ValueError('must be a ratio of at most six decimals, like "0.05"')
+    if not 0 <= ppm <= PPM:
+        raise ValueError(f'{str(value)!r:.80} is not between "0" and "1"; "0.05" is five per cent')
+    return Share(int(ppm))
+
+
+def read_whole(value: object) -> int:
+    """A whole number; the environment brings it as text."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r:.80} is not a whole number")
+    return value
+
+
+def read_zone(value: object) -> ZoneInfo:
+    """A time zone by its IANA name."""
+    if isinstance(value, ZoneInfo):
+        return value
+    names = available_timezones()
+    if not isinstance(value, str) or value not in names:
+        close = get_close_matches(str(value)[:80], names, n=1)
+        hint = f"did you mean {close[0]}?" if close else "write an IANA name like Europe/Berlin, or UTC"
+        raise ValueError(f"{value!r:.80} is not a time zone; {hint}")
+    return ZoneInfo(value)
+
+
+def read_email_or_domain(value: str) -> str:
+    """Whom a credential may name: ann@acme.com, or acme.com for everybody there. In small letters."""
+    text = value.lower()
+    if not re.fullmatch(f"{_EMAIL}|{_DOMAIN}", text):
+        raise ValueError(f"{value!r:.80} is neither an e-mail address nor a domain, like ann@acme.com or acme.com")
+    return text
+
+
+def read_account(value: str) -> str:
+    """A service account, by its e-mail address."""
+    if not re.fullmatch(_EMAIL, value.lower()):
+        raise ValueError(f"{value!r:.80} is not a service account, like reports@acme-prod.iam.gserviceaccount.com")
+    return value.lower()
+
+
+def read_data(value: str) -> str:
+    """Data that may be read and written: a project, a dataset of one, or a bucket with or without a prefix."""
+    if not re.fullmatch(f"{_PROJECT}|{_DATASET}|{_BUCKET}", value):
+        raise ValueError(f"{value!r:.80} is no data; write project, project.dataset or gs://bucket/prefix")
+    return value
+
+
+_as_text = PlainSerializer(str, return_type=str)
+
+_usd_text = {"pattern": r"^[0-9]{1,7}(\.[0-9]{1,9})?$", "examples": ["12.50"]}
+_ratio_text = {"pattern": r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$", "examples": ["0.05"]}
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Usd = Annotated[
+    UsdAmount,
+    BeforeValidator(read_usd),
+    _as_text,
+    WithJsonSchema({"type": ["string", "integer"], "minimum": 0, **_usd_text}, mode="validation"),
+    WithJsonSchema({"type": "string", **_usd_text}, mode="serialization"),
+]
+Ratio = Annotated[
+    Share, BeforeValidator(read_share), _as_text, WithJsonSchema({"type": "string", "format": "decimal", **_ratio_text})
+]
+Whole = Annotated[int, BeforeValidator(read_whole)]
+Zone = Annotated[
+    ZoneInfo,
+    BeforeValidator(read_zone),
+    _as_text,
+    WithJsonSchema({"type": "string", "examples": ["America/New_York"]}),
+]
+EmailOrDomain = Annotated[str, Field(max_length=320), AfterValidator(read_email_or_domain)]
+Account = Annotated[str, Field(max_length=320), AfterValidator(read_account)]
+Data = Annotated[str, Field(max_length=1300), AfterValidator(read_data)]
