@@ -7,10 +7,13 @@ status: 0 done, 1 something outside does not work, 2 the caller's mistake (argum
 import typer
 
 from bqgate.cli.check_config import check_config
+from bqgate.cli.customers import customers
 from bqgate.cli.demo import demo
+from bqgate.cli.keys import keys
 from bqgate.cli.migrate import migrate
 from bqgate.cli.sandbox import sandbox
 from bqgate.cli.serve import serve
+from bqgate.cli.tiers import tiers
 
 app = typer.Typer(
     name="bqgate",
@@ -25,6 +28,9 @@ app.command(add_help_option=False, context_settings={"allow_extra_args": True, "
 app.command()(demo)
 app.command()(check_config)
 app.command()(migrate)
+app.add_typer(keys)
+app.add_typer(tiers)
+app.add_typer(customers)
 
 
 def main() -> None:
