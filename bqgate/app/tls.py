@@ -30,7 +30,7 @@ class TlsContext:
     """The server's side of TLS, from a certificate file (with its chain) and a key file, both PEM.
 
     Raises:
-        CertificateUnusable: a file is not there, not PEM, encrypted, or the key is not the certificate's.
+        CertificateUnusable: as load_certificate.
     """
 
     def __init__(self, cert_file: Path, key_file: Path, *, clock: Clock, journal: Journal) -> None:
@@ -83,15 +83,24 @@ class TlsContext:
         return _stamp(self._cert_file), _stamp(self._key_file)
 
     def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self._cert_file, self._key_file, password=_refuse_encrypted)
-        except OSError as error:  # an ssl.SSLError is one
-            raise CertificateUnusable(
-                f"the certificate {self._cert_file} cannot be served with the key {self._key_file}: {_reason(error)}"
-            ) from None
-        return context
+        return load_certificate(self._cert_file, self._key_file)
+
+
+def load_certificate(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """A server's context for TLS 1.2 and later with this certificate.
+
+    Raises:
+        CertificateUnusable: a file is not there, not PEM, encrypted, or the key is not the certificate's.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_refuse_encrypted)
+    except OSError as error:  # an ssl.SSLError is one
+        raise CertificateUnusable(
+            f"the certificate {cert_file} cannot be served with the key {key_file}: {_reason(error)}"
+        ) from None
+    return context
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -1,4 +1,4 @@
-"""Offer the command line: ``bqgate serve | sandbox | demo | check-config | migrate``.
+"""Offer the command line: ``bqgate serve | sandbox | demo | check-config | migrate | doctor | keys | …``.
 
 One file per command; each loads the settings, calls one room and turns what it raises into a sentence and an exit
 status: 0 done, 1 something outside does not work, 2 the caller's mistake (arguments or settings).
@@ -9,6 +9,7 @@ import typer
 from bqgate.cli.check_config import check_config
 from bqgate.cli.customers import customers
 from bqgate.cli.demo import demo
+from bqgate.cli.doctor import doctor
 from bqgate.cli.keys import keys
 from bqgate.cli.migrate import migrate
 from bqgate.cli.sandbox import sandbox
@@ -28,6 +29,7 @@ app.command(add_help_option=False, context_settings={"allow_extra_args": True, "
 app.command()(demo)
 app.command()(check_config)
 app.command()(migrate)
+app.command()(doctor)
 app.add_typer(keys)
 app.add_typer(tiers)
 app.add_typer(customers)

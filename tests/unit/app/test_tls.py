@@ -5,41 +5,19 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bqgate.app.tls import WATCH_S, CertificateUnusable, TlsContext
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import LogFormat, make_logger
 from bqgate.observe.metrics import Metrics
+from tests.support.certificates import make_pair, write_pair
 from tests.support.manual_clock import ManualClock
-
-
-def make_pair(name: str, *, password: bytes | None = None) -> tuple[bytes, bytes]:
-    """A certificate of that common name for localhost, signed by itself, and its key; both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
 class Stand:
@@ -53,8 +31,7 @@ class Stand:
         self.url = ""
 
     def write(self, pair: tuple[bytes, bytes]) -> None:
-        self.cert_file.write_bytes(pair[0])
-        self.key_file.write_bytes(pair[1])
+        write_pair(pair, self.cert_file, self.key_file)
 
     def open(self) -> TlsContext:
         return TlsContext(self.cert_file, self.key_file, clock=self.clock, journal=self.journal)

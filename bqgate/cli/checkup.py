@@ -1,0 +1,205 @@
+"""Check each system that a gate leans on: certificate, ledger, budgets, BigQuery and its clock, secrets, first admin.
+
+Called by doctor, with good settings. Each check asks the system itself, waits no longer than the settings let a gate
+wait, and leaves a Finding; none raises. A check whose question does not arise, or cannot be asked because an earlier
+one failed, is neither good nor bad.
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from cryptography import x509
+from sqlalchemy import make_url
+
+from bqgate import ledger
+from bqgate.app.tls import CertificateUnusable, load_certificate
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.principal import Role
+from bqgate.domain.units import MS_PER_S
+from bqgate.ports import Clock
+from bqgate.settings import Settings
+from bqgate.settings.fields import SecretUrl
+from bqgate.settings.sections import IdentityMode
+
+REDIS_MAJOR_MIN = 7
+# Days, months and the lives of tokens are counted by this machine's clock.
+SKEW_S_MAX = 10
+
+_DISCOVERY = "/discovery/v1/apis/bigquery/v2/rest"
+_MAKE_ADMIN = "make one: bqgate keys create --role super_admin --local --config FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `is_good` None: there was nothing to check; `remedy` only where it is False."""
+
+    subject: str
+    is_good: bool | None
+    said: str
+    remedy: str = ""
+
+
+async def findings_of(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
+    """Every check, one after another."""
+    if settings.server.tls_cert_file is not None and settings.server.tls_key_file is not None:
+        yield check_certificate(settings.server.tls_cert_file, settings.server.tls_key_file, clock.now())
+    books = await check_ledger(settings)
+    yield books
+    yield await check_budgets(settings)
+    for finding in await check_bigquery(settings, clock):
+        yield finding
+    yield check_secrets(settings)
+    yield await check_super_admin(settings, clock.now(), has_ledger=books.is_good is True)
+
+
+def check_certificate(cert_file: Path, key_file: Path, now: datetime) -> Finding:
+    """Can it be served, and is it valid now?"""
+    try:
+        load_certificate(cert_file, key_file)
+    except CertificateUnusable as unusable:
+        return Finding("certificate", False, str(unusable), "write server.tls_cert_file and tls_key_file as one pair")
+    ends_at = x509.load_pem_x509_certificate(cert_file.read_bytes()).not_valid_after_utc
+    if ends_at <= now:
+        return Finding("certificate", False, f"{cert_file} ended at {ends_at:%Y-%m-%d %H:%M} UTC", "renew it")
+    return Finding("certificate", True, f"{cert_file} is valid until {ends_at:%Y-%m-%d}")
+
+
+async def check_ledger(settings: Settings) -> Finding:
+    """Does the database answer, and has it the tables of this version?"""
+    url = settings.ledger.url
+    folder = _folder_of_absent_file(url)
+    if folder is not None:
+        if os.access(folder, os.W_OK):
+            return Finding("ledger", True, f"{url}: not there yet, bqgate serve makes it")
+        remedy = "make the folder, or let the gate write to it"
+        return Finding("ledger", False, f"{url}: its folder is not there or cannot be written", remedy)
+    try:
+        await ledger.check_revision(url.reveal(), timeout_s=settings.ledger.timeout_ms / MS_PER_S)
+    except (LedgerUnavailable, ValueError) as error:
+        remedy = "see that the database runs and takes this user, then run: bqgate migrate --config FILE"
+        return Finding("ledger", False, f"{url}: {error}", remedy)
+    return Finding("ledger", True, f"{url}: answers, and has the tables of this version")
+
+
+async def check_budgets(settings: Settings) -> Finding:
+    """Does Redis answer, is it new enough, and does it keep what it is given?"""
+    url = settings.budgets.url
+    if url.scheme == "memory":
+        return Finding("budgets", True, "in the memory of the one process, filled from the ledger")
+    try:
+        from redis.exceptions import RedisClusterException, RedisError  # noqa: PLC0415 - redis is an extra
+
+        from bqgate.budgets.redis_client import open_client  # noqa: PLC0415 - the same
+    except ImportError:
+        return Finding("budgets", False, f"{url}: redis is not installed", "pip install 'bqgate[redis]'")
+    client = open_client(url.reveal(), timeout_s=settings.budgets.timeout_ms / MS_PER_S, connections_max=1)
+    try:
+        answered: Mapping[str, Any] = await client.info()
+    except (RedisError, RedisClusterException, OSError) as error:
+        remedy = "see that Redis runs, takes this user and password, and answers within budgets.timeout_ms"
+        return Finding("budgets", False, f"{url}: no answer ({type(error).__name__})", remedy)
+    finally:
+        await client.aclose()
+    # A cluster of several nodes answers by node.
+    nodes = [answered] if "redis_version" in answered else list(answered.values())
+    return judge_redis(str(url), nodes)
+
+
+def judge_redis(url: str, nodes: Sequence[Mapping[str, Any]]) -> Finding:
+    """Whether what INFO said of each node is good enough."""
+    for node in nodes:
+        version, policy = str(node.get("redis_version", "unknown")), node.get("maxmemory_policy", "unknown")
+        major = version.partition(".")[0]
+        if not major.isdecimal() or int(major) < REDIS_MAJOR_MIN:
+            remedy = f"run Redis {REDIS_MAJOR_MIN} or later"
+            return Finding("budgets", False, f"{url}: Redis is of version {version}", remedy)
+        if policy != "noeviction":
+            said = f"{url}: maxmemory-policy is {policy}, so Redis may drop budgets when memory is short"
+            return Finding("budgets", False, said, "set maxmemory-policy noeviction")
+    return Finding("budgets", True, f"{url}: answers, Redis {nodes[0]['redis_version']}, noeviction")
+
+
+async def check_bigquery(settings: Settings, clock: Clock) -> tuple[Finding, Finding]:
+    """Does BigQuery's discovery document come, and does its clock agree with this machine's?"""
+    upstream = settings.upstream
+    patience = aiohttp.ClientTimeout(total=upstream.call_timeout_s, sock_connect=upstream.connect_timeout_s)
+    unknown = Finding("clock", None, "not compared, because BigQuery did not answer")
+    before = clock.now()
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=patience) as session,
+            session.get(upstream.url + _DISCOVERY, allow_redirects=False) as answer,
+        ):
+            status, date = answer.status, answer.headers.get("Date")
+            content = await answer.json(content_type=None)
+    except (aiohttp.ClientError, OSError) as error:
+        remedy = "see that name resolution, firewall and certificates let this machine reach upstream.url"
+        return Finding("bigquery", False, f"{upstream.url}: no answer ({type(error).__name__})", remedy), unknown
+    except ValueError:
+        content = None
+    if status != 200 or not isinstance(content, dict) or content.get("name") != "bigquery":
+        said = f"{upstream.url}: answered {status}, but not as BigQuery does"
+        return Finding("bigquery", False, said, "write where BigQuery is in upstream.url"), unknown
+    reached = Finding("bigquery", True, f"{upstream.url}: answers")
+    return reached, judge_clock(date, before, clock.now())
+
+
+def judge_clock(date: str | None, before: datetime, after: datetime) -> Finding:
+    """Whether a Date header fits between two moments of this machine. It has whole seconds, cut off."""
+    try:
+        there = parsedate_to_datetime(date or "").astimezone(UTC)
+    except ValueError:
+        return Finding("clock", None, "not compared, because the answer bore no date")
+    skew_s = max((before - there - timedelta(seconds=1)).total_seconds(), (there - after).total_seconds(), 0.0)
+    if skew_s > SKEW_S_MAX:
+        way = "behind" if there > after else "ahead of"
+        return Finding("clock", False, f"{skew_s:.0f} s {way} BigQuery's", "let NTP set this machine's clock")
+    return Finding("clock", True, "agrees with BigQuery's")
+
+
+def check_secrets(settings: Settings) -> Finding:
+    """What signs the gate's tokens. That it cannot be guessed was checked with the settings."""
+    identity = settings.identity
+    if identity.mode is IdentityMode.OPEN:
+        return Finding("secrets", None, "identity.mode is open: every caller is trusted, nothing is signed")
+    if identity.token_secret is None:
+        return Finding("secrets", False, "identity.token_secret is missing", "make one: openssl rand -base64 48")
+    beside = "" if identity.previous_token_secret is None else ", the one before it is still taken"
+    return Finding("secrets", True, f"identity.token_secret is set{beside}")
+
+
+async def check_super_admin(settings: Settings, now: datetime, *, has_ledger: bool) -> Finding:
+    """Is there anybody who may make keys for admins?"""
+    if settings.identity.mode is IdentityMode.OPEN:
+        return Finding("super admin", None, "identity.mode is open: nobody logs in")
+    if not has_ledger:
+        return Finding("super admin", None, "not looked for, because the ledger cannot be read")
+    url, timeout_s = settings.ledger.url, settings.ledger.timeout_ms / MS_PER_S
+    if _folder_of_absent_file(url) is not None:
+        return Finding("super admin", False, "there is no key of a super_admin", _MAKE_ADMIN)
+    try:
+        registry = await ledger.SqlRegistry.open(url.reveal(), timeout_s=timeout_s)
+        try:
+            keys = await registry.fetch_keys()
+        finally:
+            await registry.close()
+    except LedgerUnavailable as error:
+        return Finding("super admin", False, f"{url}: {error}", "see the ledger above, and try again")
+    count = sum(key.role is Role.SUPER_ADMIN and key.is_valid_at(now) for key in keys)
+    if count == 0:
+        return Finding("super admin", False, "no valid key is a super_admin's", _MAKE_ADMIN)
+    return Finding("super admin", True, f"{count} valid {'key' if count == 1 else 'keys'}")
+
+
+def _folder_of_absent_file(url: SecretUrl) -> Path | None:
+    """Where a SQLite file would be made; None where it is there, or the database is another one."""
+    if url.scheme != "sqlite":
+        return None
+    file = Path(make_url(url.reveal()).database or "").absolute()
+    return None if file.exists() else file.parent

@@ -1,0 +1,275 @@
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from aiohttp import web
+from typer.testing import CliRunner, Result
+
+from bqgate.cli import app
+from bqgate.cli.checkup import REDIS_MAJOR_MIN, SKEW_S_MAX, judge_clock, judge_redis
+from bqgate.ledger import migrate
+from tests.support.certificates import make_pair, write_pair
+
+TOKEN_SECRET = "mR7x0fJq2LwZ9uTn5bVhYc3KpD8sEgA1iOkNvBtXrQeUzWyH"
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@contextmanager
+def serving(answer: Any, *, headers: dict[str, str] | None = None) -> Iterator[str]:
+    """A server in a thread of its own that gives one JSON answer to everything; its URL."""
+    is_up, stop = threading.Event(), asyncio.Event()
+    found: list[tuple[str, asyncio.AbstractEventLoop]] = []
+
+    async def live() -> None:
+        async def respond(_request: web.Request) -> web.Response:
+            return web.json_response(answer, headers=headers)
+
+        server = web.Application()
+        server.router.add_route("*", "/{tail:.*}", respond)
+        runner = web.AppRunner(server)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        found.append((f"http://127.0.0.1:{runner.addresses[0][1]}", asyncio.get_running_loop()))
+        is_up.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()), daemon=True)
+    thread.start()
+    assert is_up.wait(20)
+    url, loop = found[0]
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def bigquery() -> Iterator[str]:
+    """What answers as BigQuery's discovery does."""
+    with serving({"name": "bigquery", "version": "v2"}) as url:
+        yield url
+
+
+class Patient:
+    """Settings, and doctor before them."""
+
+    def __init__(self, folder: Path, upstream_url: str) -> None:
+        self.folder = folder
+        self.ledger_url = f"sqlite:///{folder}/ledger.db"
+        self.document: dict[str, Any] = {
+            "upstream": {"url": upstream_url},
+            "ledger": {"url": self.ledger_url},
+        }
+
+    def require_identity(self) -> None:
+        self.document["upstream"]["credentials"] = "anonymous"
+        self.document["identity"] = {"mode": "required", "token_secret": TOKEN_SECRET}
+
+    def examine(self) -> tuple[Result, dict[str, str]]:
+        """The outcome, and each check's mark by its subject."""
+        result = CliRunner().invoke(app, ["doctor", "--config", str(self.write())])
+        lines = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
+        return result, {line[2:15].strip(): line[0] for line in lines}
+
+    def write(self) -> Path:
+        file = self.folder / "bqgate.yaml"
+        file.write_text(json.dumps(self.document))
+        return file
+
+
+@pytest.fixture
+def patient(tmp_path: Path, bigquery: str) -> Patient:
+    """A gate that would run, of open identity, in memory and on SQLite."""
+    return Patient(tmp_path, bigquery)
+
+
+def test_a_healthy_gate_is_status_0(patient: Patient) -> None:
+    """Every check is good, or its question does not arise."""
+    result, marks = patient.examine()
+    assert result.exit_code == 0, result.output
+    assert marks == {
+        "settings": "✓",
+        "ledger": "✓",
+        "budgets": "✓",
+        "bigquery": "✓",
+        "clock": "✓",
+        "secrets": "-",
+        "super admin": "-",
+    }
+
+
+def test_doctor_makes_no_database(patient: Patient) -> None:
+    """A ledger that is not there yet stays so."""
+    result, _ = patient.examine()
+    assert "not there yet" in result.stdout
+    assert not (patient.folder / "ledger.db").exists()
+
+
+def test_bad_settings_end_the_visit(patient: Patient) -> None:
+    """Every fault is named, and nothing else is looked at."""
+    patient.document["server"] = {"prot": 1}
+    result, marks = patient.examine()
+    assert result.exit_code == 1
+    assert marks == {"settings": "✗"}
+    assert "server.prot" in result.stdout
+
+
+def test_a_database_without_tables_is_told_the_remedy(patient: Patient) -> None:
+    """An empty database is not one of this version."""
+    (patient.folder / "ledger.db").touch()
+    result, marks = patient.examine()
+    assert result.exit_code == 1
+    assert marks["ledger"] == "✗"
+    assert "bqgate migrate" in result.stdout
+
+
+def test_a_database_that_is_away_is_named_without_its_password(patient: Patient) -> None:
+    """Nobody listens: the line has the address, not the password."""
+    patient.document["ledger"] = {"url": "postgresql://gate:hunter2@127.0.0.1:1/bqgate"}
+    result, marks = patient.examine()
+    assert marks["ledger"] == "✗"
+    assert "hunter2" not in result.output
+
+
+def test_a_redis_is_asked_for_its_version_and_policy(patient: Patient, redis_url: str) -> None:
+    """A real Redis is good from version 7 on."""
+    patient.document["budgets"] = {"url": redis_url}
+    _, marks = patient.examine()
+    with redis.Redis.from_url(redis_url) as client:
+        major = int(client.info("server")["redis_version"].partition(".")[0])
+    assert marks["budgets"] == ("✓" if major >= REDIS_MAJOR_MIN else "✗")
+
+
+def test_a_cluster_is_asked_too(patient: Patient, redis_cluster_url: str) -> None:
+    """A real cluster answers with the version of its nodes."""
+    patient.document["budgets"] = {"url": redis_cluster_url}
+    result, _ = patient.examine()
+    assert "no answer" not in result.stdout
+
+
+def test_a_redis_that_is_away_is_said(patient: Patient) -> None:
+    """Nobody listens: status 1 and a remedy."""
+    patient.document["budgets"] = {"url": "redis://:hunter2@127.0.0.1:1/0"}
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["budgets"]) == (1, "✗")
+    assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_good"),
+    [
+        ([{"redis_version": "7.0.0", "maxmemory_policy": "noeviction"}], True),
+        ([{"redis_version": "10.2.1", "maxmemory_policy": "noeviction"}], True),
+        ([{"redis_version": "6.2.14", "maxmemory_policy": "noeviction"}], False),
+        ([{"redis_version": "7.4.0", "maxmemory_policy": "allkeys-lru"}], False),
+        ([{"redis_version": "7.4.0"}], False),
+        (
+            [
+                {"redis_version": "8.0.0", "maxmemory_policy": "noeviction"},
+                {"redis_version": "8.0.0", "maxmemory_policy": "volatile-lru"},
+            ],
+            False,
+        ),
+    ],
+)
+def test_a_redis_must_be_new_enough_and_keep_what_it_is_given(nodes: list[dict[str, str]], *, is_good: bool) -> None:
+    """Every node is of version 7 or later and evicts nothing; what is bad has a remedy."""
+    finding = judge_redis("redis://here", nodes)
+    assert finding.is_good is is_good
+    assert bool(finding.remedy) is not is_good
+
+
+def test_an_upstream_that_is_away_leaves_the_clock_unjudged(patient: Patient) -> None:
+    """One cause is one cross."""
+    patient.document["upstream"]["url"] = "http://127.0.0.1:1"
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["bigquery"], marks["clock"]) == (1, "✗", "-")
+
+
+def test_an_upstream_that_is_no_bigquery_is_said(patient: Patient) -> None:
+    """Any web server answers; BigQuery's discovery says that it is BigQuery."""
+    with serving({"hello": "there"}) as url:
+        patient.document["upstream"]["url"] = url
+        result, marks = patient.examine()
+    assert marks["bigquery"] == "✗"
+    assert "not as BigQuery does" in result.stdout
+
+
+def test_a_clock_that_is_wrong_is_said(patient: Patient) -> None:
+    """BigQuery's Date is hours away: status 1."""
+    with serving({"name": "bigquery"}, headers={"Date": "Tue, 24 Nov 2020 12:00:00 GMT"}) as url:
+        patient.document["upstream"]["url"] = url
+        result, marks = patient.examine()
+    assert (result.exit_code, marks["bigquery"], marks["clock"]) == (1, "✓", "✗")
+    assert "ahead of BigQuery's" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "is_good"),
+    [
+        (0, True),
+        (0.9, True),
+        (SKEW_S_MAX, True),
+        (SKEW_S_MAX + 2, False),
+        (-SKEW_S_MAX, True),
+        (-SKEW_S_MAX - 2, False),
+    ],
+)
+def test_clocks_may_differ_a_little(ahead_s: float, *, is_good: bool) -> None:
+    """A Date header without fractions of a second is no fault of anybody's."""
+    here = NOON + timedelta(seconds=ahead_s)
+    assert judge_clock("Tue, 24 Nov 2026 12:00:00 GMT", here, here).is_good is is_good
+
+
+def test_a_slow_answer_is_no_wrong_clock() -> None:
+    """The header was written at some moment of the wait."""
+    finding = judge_clock("Tue, 24 Nov 2026 12:00:00 GMT", NOON - timedelta(seconds=30), NOON + timedelta(seconds=30))
+    assert finding.is_good
+
+
+def test_required_identity_wants_a_super_admin(patient: Patient) -> None:
+    """Without a key there is a cross and the command that makes one; with it all is well; revoked it is not."""
+    patient.require_identity()
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["secrets"], marks["super admin"]) == (1, "✓", "✗")
+    assert "bqgate keys create --role super_admin --local" in result.stdout
+    assert TOKEN_SECRET not in result.output
+    options = ("--local", "--config", str(patient.write()))
+    made = CliRunner().invoke(app, ["keys", "token", "--role", "super_admin", *options])
+    assert made.exit_code == 0, made.output
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["super admin"]) == (0, "✓"), result.output
+    CliRunner().invoke(app, ["keys", "revoke", made.stdout.split("_")[1], "--force", *options])
+    assert patient.examine()[1]["super admin"] == "✗"
+
+
+def test_a_ledger_that_cannot_be_read_leaves_the_super_admin_unjudged(patient: Patient) -> None:
+    """One cause is one cross."""
+    patient.require_identity()
+    asyncio.run(migrate(patient.ledger_url))
+    (patient.folder / "ledger.db").write_bytes(b"no database" * 1_000)
+    _, marks = patient.examine()
+    assert (marks["ledger"], marks["super admin"]) == ("✗", "-")
+
+
+def test_a_certificate_is_checked_where_there_is_one(patient: Patient) -> None:
+    """A good pair is good until its end; a key of another certificate, or an end that is past, is not."""
+    cert_file, key_file = patient.folder / "tls.crt", patient.folder / "tls.key"
+    patient.document["server"] = {"tls_cert_file": str(cert_file), "tls_key_file": str(key_file)}
+    write_pair(make_pair("gate"), cert_file, key_file)
+    assert patient.examine()[1]["certificate"] == "✓"
+    key_file.write_bytes(make_pair("other")[1])
+    assert patient.examine()[1]["certificate"] == "✗"
+    write_pair(make_pair("gate", ends_at=datetime(2021, 1, 1, tzinfo=UTC)), cert_file, key_file)
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["certificate"]) == (1, "✗")
+    assert "ended at 2021-01-01" in result.stdout
