@@ -141,7 +141,7 @@ async def test_only_rs256_is_taken(stand: IdentityStand) -> None:
 
 async def test_a_key_that_the_jwt_brings_along_is_not_used(stand: IdentityStand) -> None:
     """The headers jwk, jku, x5u and x5c are passed over: they neither help a stranger nor harm the holder."""
-    own = {
+    own: dict[str, Any] = {
         "jwk": {"kty": "oct", "k": base64url(b"secret")},
         "jku": "https://evil.example.com/keys",
         "x5u": "https://evil.example.com/cert",
