@@ -11,6 +11,7 @@ from bqgate.cli.customers import customers
 from bqgate.cli.demo import demo
 from bqgate.cli.doctor import doctor
 from bqgate.cli.keys import keys
+from bqgate.cli.ledger import ledger
 from bqgate.cli.migrate import migrate
 from bqgate.cli.sandbox import sandbox
 from bqgate.cli.serve import serve
@@ -33,6 +34,7 @@ app.command()(doctor)
 app.add_typer(keys)
 app.add_typer(tiers)
 app.add_typer(customers)
+app.add_typer(ledger)
 
 
 def main() -> None:

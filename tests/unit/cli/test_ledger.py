@@ -1,0 +1,209 @@
+"""Tests of `bqgate ledger verify` and `bqgate ledger audit` on a database that was written before."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bqgate.cli import app
+from bqgate.domain.audit import AuditEvent, AuditRecord, chained
+from bqgate.domain.job import JobRef
+from bqgate.ledger import SqlLedger, SqlRegistry
+from tests.support.ledgers import make_entry, make_hold
+from tests.support.manual_clock import START, ManualClock
+from tests.support.registries import make_event, tamper
+
+
+def run(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["ledger", *arguments], env={"BQGATE_LEDGER__URL": url})
+
+
+async def fill(url: str, events: Sequence[AuditEvent]) -> tuple[AuditRecord, ...]:
+    """A ledger with a charge, a refusal's void hold, an open hold, and these audit events."""
+    ledger = await SqlLedger.open(url, ManualClock())
+    for hold_id in ("charged", "closed", "open"):
+        await ledger.open_hold(make_hold(hold_id))
+    await ledger.book(make_entry("charged"))
+    await ledger.close_hold("closed")
+    await ledger.close()
+    registry = await SqlRegistry.open(url)
+    records = await registry.append_audit(events)
+    await registry.close()
+    return records
+
+
+def filled(url: str, count: int = 3) -> tuple[AuditRecord, ...]:
+    moments = [START + timedelta(seconds=number) for number in range(count)]
+    return asyncio.run(fill(url, [make_event(at=moment) for moment in moments]))
+
+
+def test_verify_says_that_all_is_well(ledger_url: str) -> None:
+    """Status 0, the number of records and the head's hash; also against a witness."""
+    records = filled(ledger_url)
+    witness = f"{records[1].seq}:{records[1].hash}"
+    for arguments in ([], ["--witness", witness]):
+        result = run(ledger_url, "verify", *arguments)
+        assert result.exit_code == 0, result.output
+        assert f"Audit log: 3 records, the last one's hash is {records[-1].hash}." in result.stdout
+        assert "Books: holds and charges agree." in result.stdout
+        assert "BROKEN" not in result.stdout
+
+
+def test_verify_says_where_the_audit_log_is_broken(ledger_url: str) -> None:
+    """Status 1, the record and what is wrong with it."""
+    filled(ledger_url)
+    tamper(ledger_url, "UPDATE audit SET actor = 'mallory' WHERE seq = 2")
+    result = run(ledger_url, "verify")
+    assert result.exit_code == 1
+    assert "Audit log: 1 records" in result.stdout
+    assert "BROKEN at record 2: its content is not what its hash was made of." in result.stdout
+
+
+def test_verify_finds_a_cut_off_end_by_its_witness(ledger_url: str) -> None:
+    """The head of a log line shows that records are gone from the end."""
+    records = filled(ledger_url)
+    tamper(ledger_url, "DELETE FROM audit WHERE seq = 3")
+    result = run(ledger_url, "verify", "--witness", f"3:{records[2].hash}")
+    assert result.exit_code == 1
+    assert "BROKEN at record 3: the log ends before this record, but the witness saw record 3." in result.stdout
+
+
+@pytest.mark.parametrize("witness", ["3", "3:abc", "x:" + "0" * 64, ":" + "0" * 64])
+def test_a_witness_that_is_none_is_a_wrong_argument(tmp_path: Path, witness: str) -> None:
+    """Status 2, and the form that is wanted."""
+    result = run(f"sqlite:///{tmp_path / 'ledger.db'}", "verify", "--witness", witness)
+    assert result.exit_code == 2
+    assert "SEQ:HASH" in result.stderr
+
+
+CAPTURED = "UPDATE holds SET state = 'captured' WHERE id = 'closed'"
+REOPENED = "UPDATE holds SET state = 'held', ended_at = NULL WHERE id = 'charged'"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (CAPTURED, "1 captured holds without a charge, for example: closed."),
+        (REOPENED, "1 holds that are open though they were booked, for example: charged."),
+    ],
+)
+def test_verify_finds_holds_that_do_not_agree_with_charges(ledger_url: str, change: str, fault: str) -> None:
+    """Status 1 and the hold, where a hold says captured and nothing was booked, or the other way about."""
+    filled(ledger_url)
+    tamper(ledger_url, change)
+    result = run(ledger_url, "verify")
+    assert result.exit_code == 1
+    assert f"BROKEN: {fault}" in result.stdout
+    assert "Audit log: 3 records" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "index", "fault"),
+    [
+        ("US", None, "us", "1 jobs charged twice (US, or no location), for example: acme-prod j."),
+        ("eu", "EU", "eu", "1 jobs charged twice (EU, or no location), for example: acme-prod j."),
+        ("asia", "asia", "region", "1 jobs charged twice (another region), for example: acme-prod j asia."),
+    ],
+)
+def test_verify_finds_a_job_that_was_charged_twice(
+    ledger_url: str, first: str | None, second: str | None, index: str, fault: str
+) -> None:
+    """Where somebody dropped the unique index and two charges came in."""
+
+    async def book_twice() -> None:
+        ledger = await SqlLedger.open(ledger_url, ManualClock())
+        for hold_id, location in (("a", first), ("b", second)):
+            await ledger.book(make_entry(hold_id, job=JobRef("acme-prod", "j", location)))
+        await ledger.book(make_entry("c", job=JobRef("acme-prod", "j", "us-west9")))
+        await ledger.close()
+
+    filled(ledger_url)
+    tamper(ledger_url, f"DROP INDEX uq_entries_charge_{index}")
+    asyncio.run(book_twice())
+    result = run(ledger_url, "verify")
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if "BROKEN" in line] == [f"  BROKEN: {fault}"]
+
+
+def test_a_hold_with_two_entries_is_found(ledger_url: str) -> None:
+    """Where somebody dropped the index that keeps a hold's entry alone."""
+    filled(ledger_url)
+    columns = "kind, customer, principal, project_id, booked_at, outcome, cost_nanos, hold_id, hold_nanos, decision, "
+    columns += "estimate_nanos, bytes_processed, bytes_billed, slot_ms, statement_type, cache_hit, labels"
+    second = f"INSERT INTO entries (id, {columns}) SELECT 'second', {columns} FROM entries"
+    tamper(ledger_url, "DROP INDEX uq_entries_hold", second)
+    result = run(ledger_url, "verify")
+    assert result.exit_code == 1
+    assert "BROKEN: 1 holds with more than one entry, for example: charged." in result.stdout
+
+
+@pytest.mark.parametrize("command", ["verify", "audit"])
+def test_a_database_that_is_away_is_a_sentence(command: str) -> None:
+    """Status 1 and which database, without its password."""
+    result = run("postgresql://gate:hunter2@127.0.0.1:1/bqgate", command)
+    assert result.exit_code == 1
+    assert "postgresql://gate:*****@127.0.0.1:1/bqgate" in result.stderr
+    assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize("command", ["verify", "audit"])
+def test_a_misspelt_path_is_not_an_empty_log(tmp_path: Path, command: str) -> None:
+    """A file that is no ledger is not said to be in order, and no tables are made in it."""
+    path = tmp_path / "misspelt.db"
+    result = run(f"sqlite:///{path}", command)
+    assert result.exit_code == 1
+    assert "bqgate migrate" in result.stderr
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+
+
+def test_audit_prints_records_newest_first_as_lines_that_can_be_verified(ledger_url: str) -> None:
+    """Each line is one JSON object with all of a record, from which its hash can be made again."""
+    records = filled(ledger_url, 1_002)  # more than two pages
+    result = run(ledger_url, "audit")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["seq"] for line in lines] == list(range(1_002, 0, -1))
+    newest = lines[0]
+    assert newest["at"] == "2026-11-24T12:16:41.000000+00:00"
+    fields = {name: newest[name] for name in AuditEvent.__slots__} | {"at": records[-1].event.at}
+    assert chained(newest["seq"], AuditEvent(**fields), newest["previous_hash"]).hash == newest["hash"]
+    assert newest["hash"] == records[-1].hash
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seqs"),
+    [
+        (["--actor", "ann"], [2, 1]),
+        (["--action", "key.created"], [3, 2]),
+        (["--customer", "umbrella"], [3]),
+        (["--since", "2026-11-24T12:00:01"], [3, 2]),
+        (["--since", "2026-11-24T13:00:01+01:00", "--until", "2026-11-24T12:00:02Z"], [2]),
+        (["--until", "2026-11-24"], []),
+    ],
+)
+def test_audit_prints_what_is_wanted(tmp_path: Path, arguments: list[str], seqs: list[int]) -> None:
+    """By actor, action, customer and time; a moment without a zone is UTC."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    events = [
+        make_event("tier.updated", actor="ann"),
+        make_event("key.created", actor="ann", at=START + timedelta(seconds=1)),
+        make_event("key.created", actor="bob", customer="umbrella", at=START + timedelta(seconds=2)),
+    ]
+    asyncio.run(fill(url, events))
+    result = run(url, "audit", *arguments)
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == seqs
+
+
+def test_a_moment_that_is_none_is_a_wrong_argument(tmp_path: Path) -> None:
+    """Status 2, and an example of a moment."""
+    result = run(f"sqlite:///{tmp_path / 'ledger.db'}", "audit", "--since", "yesterday")
+    assert result.exit_code == 2
+    assert "2026-11-24T12:00:00Z" in " ".join(result.stderr.split())
