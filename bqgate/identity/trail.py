@@ -144,8 +144,8 @@ class BufferedAuditTrail:
         del self._repeats[key]
         if not repeats.count or repeats.last_at is None:
             return
-        times = f"{repeats.count} more times since {repeats.first.at.isoformat(timespec='seconds')}"
-        detail = f"{repeats.first.detail} ({times})".lstrip()
+        more = f"{repeats.count} more since {repeats.first.at.isoformat(timespec='seconds')}"
+        detail = f"{repeats.first.detail} ({more})".lstrip()
         self._waiting.append(replace(repeats.first, at=repeats.last_at, detail=detail))
 
     def _lose(self, count: int) -> None:
