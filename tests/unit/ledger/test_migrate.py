@@ -112,9 +112,8 @@ async def test_an_entry_is_neither_changed_nor_deleted(empty_url: str, engine: s
 async def test_an_audit_record_is_neither_changed_nor_deleted(empty_url: str, engine: sa.Engine) -> None:
     """The database itself keeps the audit log append-only, whoever writes."""
     await migrate(empty_url)
-    columns = ("seq", "at", "action", "actor", "target", "role", "subject", "source", "request_id", "detail")
-    columns += ("previous_hash", "hash")
-    values = ("1", "0", *["''"] * 10)
+    texts = ["action", "actor", "target", "role", "subject", "source", "request_id", "detail", "previous_hash", "hash"]
+    columns, values = ["seq", "at", *texts], ["1", "0", *["''"] * len(texts)]
     with engine.begin() as connection:
         connection.exec_driver_sql(f"INSERT INTO audit ({', '.join(columns)}) VALUES ({', '.join(values)})")
     for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):

@@ -1,10 +1,11 @@
 """Whoever writes into the audit log behind the gate's back is found, and so is where. On both databases."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from bqgate.domain.audit import GENESIS, AuditEvent, AuditRecord, chained
+from bqgate.domain.audit import GENESIS, AuditRecord, chained
 from bqgate.ledger import AuditHead, AuditVerdict, SqlRegistry
 from bqgate.ledger.audit_chain import PAGE_RECORDS
 from tests.support.registries import make_event, tamper
@@ -62,7 +63,7 @@ async def test_a_changed_record_with_a_hash_to_match_breaks_the_next(
     registry: SqlRegistry, ledger_url: str, records: Sequence[AuditRecord]
 ) -> None:
     """A forger who knows how to hash is found one record later, whose hash covers the old one."""
-    forged = chained(3, AuditEvent(**{**_fields(records[2].event), "actor": "x"}), records[1].hash)
+    forged = chained(3, replace(records[2].event, actor="x"), records[1].hash)
     tamper(ledger_url, f"UPDATE audit SET actor = 'x', hash = '{forged.hash}' WHERE seq = 3")
     assert broken_seq(await registry.verify_audit()) == 4
 
@@ -132,7 +133,3 @@ async def test_verifying_reads_in_pages_and_tells_how_far_it_is(registry: SqlReg
     for seq in (PAGE_RECORDS + 1, PAGE_RECORDS):
         tamper(ledger_url, f"DELETE FROM audit WHERE seq = {seq}")
         assert broken_seq(await registry.verify_audit()) == seq
-
-
-def _fields(event: AuditEvent) -> dict[str, object]:
-    return {name: getattr(event, name) for name in AuditEvent.__slots__}
