@@ -28,27 +28,6 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     """
     data = await _read(request, (JSON,))
     _parsed(data)
-    return validated(model, data)
-
-
-async def read_merge_patch(request: web.Request) -> dict[str, Any]:
-    """A JSON merge patch (RFC 7396) of an object; application/json is taken for one, too.
-
-    Raises:
-        Problem: too large, compressed, of another type, no JSON, or no object.
-    """
-    patch = _parsed(await _read(request, (MERGE_PATCH, JSON)))
-    if not isinstance(patch, dict):
-        raise Problem(400, "The patch must be a JSON object.")
-    return patch
-
-
-def validated(model: type[ModelT], data: bytes) -> ModelT:
-    """JSON text as a model.
-
-    Raises:
-        Problem: 400, with every field that is wrong.
-    """
     try:
         return model.model_validate_json(data)
     except ValidationError as invalid:
@@ -56,8 +35,20 @@ def validated(model: type[ModelT], data: bytes) -> ModelT:
         refuse_fields([FieldFault(".".join(str(part) for part in each["loc"]), each["msg"]) for each in details])
 
 
-def refuse_fields(faults: Collection[FieldFault]) -> NoReturn:
-    """Answer 400 for what is wrong with some fields.
+async def read_object(request: web.Request, media_types: Collection[str] = (JSON,)) -> dict[str, Any]:
+    """A JSON body that is an object, as it is.
+
+    Raises:
+        Problem: too large, compressed, of another type, no JSON, or no object.
+    """
+    value = _parsed(await _read(request, media_types))
+    if not isinstance(value, dict):
+        raise Problem(400, "The body must be a JSON object.")
+    return value
+
+
+def refuse_fields(faults: Collection[FieldFault], *, status: int = 400) -> NoReturn:
+    """Answer for what is wrong with some fields.
 
     Raises:
         Problem: always.
@@ -65,7 +56,7 @@ def refuse_fields(faults: Collection[FieldFault]) -> NoReturn:
     first = next(iter(faults))
     more = f" {len(faults) - 1} more in errors." if len(faults) > 1 else ""
     detail = f"{first.field or 'The body'}: {first.message.rstrip('.')}.{more}"
-    raise Problem(400, detail, field=first.field or None, errors=tuple(faults))
+    raise Problem(status, detail, field=first.field or None, errors=tuple(faults))
 
 
 async def _read(request: web.Request, media_types: Collection[str]) -> bytes:

@@ -14,7 +14,7 @@ from bqgate.admin.events import EventMaker
 from bqgate.admin.guard import Guard
 from bqgate.admin.health import HealthViews
 from bqgate.admin.openapi import OpenApiViews
-from bqgate.admin.operation import Views, operations_of
+from bqgate.admin.operation import Operation, Views, operations_of
 from bqgate.admin.permissions import METRICS, PUBLIC
 from bqgate.admin.rate_limits import RateLimiter
 from bqgate.admin.routes import Mounting
@@ -43,8 +43,8 @@ class ControlPlane:
     has_open_metrics: bool = False
 
 
-def add_control_plane(app: web.Application, plane: ControlPlane) -> None:
-    """Mount every operation."""
+def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operation, ...]:
+    """Mount every operation; returns them."""
     own: Sequence[Views] = (
         BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
         BookingViews(ledger=plane.ledger, clock=plane.clock),
@@ -55,3 +55,4 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> None:
     guard = Guard(authenticator=plane.authenticator, trail=plane.trail, events=plane.events, public=public)
     described = (*operations, *OpenApiViews(operations, public).operations())
     Mounting(guard, plane.limiter).mount(app, described)
+    return described

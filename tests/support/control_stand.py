@@ -1,0 +1,141 @@
+"""Put the whole control plane on real sockets: every view, real stores, callers by name, each answer held to OpenAPI.
+
+The settlement stand is below it, for tests that need money; `operations` is what is mounted.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from limits.aio.storage import MemoryStorage, Storage
+
+from bqgate.admin import ControlPlane, add_control_plane
+from bqgate.admin.audit import AuditViews
+from bqgate.admin.events import EventMaker
+from bqgate.admin.holds_void import HoldVoidViews
+from bqgate.admin.key_changes import KeyChanges
+from bqgate.admin.keys import KeyViews
+from bqgate.admin.logins import FailedLogins, LoginViews
+from bqgate.admin.openapi import openapi_document
+from bqgate.admin.operation import Operation, Views
+from bqgate.admin.permissions import PUBLIC
+from bqgate.admin.rate_limits import RateLimiter, RateLimits
+from bqgate.domain.audit import AuditEvent
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.identity.access_tokens import AccessTokens
+from bqgate.identity.assertions import Assertions
+from bqgate.identity.keyring import Keyring
+from bqgate.identity.logins import Logins
+from bqgate.ledger import SqlRegistry
+from tests.support.admin_stand import DIRECTORY, CountedFeed, Shelf
+from tests.support.conformance import Conformance
+from tests.support.list_trail import ListTrail
+from tests.support.named_callers import NamedCallers, bearing
+from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
+
+REQUEST_ID = "request-1"
+PLENTY = RateLimits(
+    costs_per_minute=10_000,
+    budget_checks_per_minute=10_000,
+    analytics_per_minute=10_000,
+    reports_per_minute=10_000,
+    other_per_minute=10_000,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class ControlStand:
+    """A control plane, and what is below it."""
+
+    stand: Stand
+    gate: Gate
+    registry: SqlRegistry
+    trail: ListTrail
+    app: web.Application
+    client: TestClient[web.Request, web.Application]
+    operations: tuple[Operation, ...]
+    conformance: Conformance
+
+    async def call(self, method: str, path: str, caller: str = "admin", **options: Any) -> Answer:
+        """Send a request as one of named_callers."""
+        headers = bearing(caller) | dict(options.pop("headers", {}))
+        async with self.client.request(method, path, headers=headers, **options) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    def told(self, action: str) -> list[AuditEvent]:
+        """The events of an action on the trail."""
+        return [event for event in self.trail.events if event.action == action]
+
+
+@asynccontextmanager
+async def control_stand(
+    folder: Path,
+    *,
+    limits: RateLimits = PLENTY,
+    storage: Storage | None = None,
+    has_open_metrics: bool = False,
+) -> AsyncIterator[ControlStand]:
+    """A control plane over a new ledger; no answer differs from its document when it ends."""
+    async with AsyncExitStack() as stack:
+        stand = await stack.enter_async_context(settlement_stand(folder))
+        registry = await SqlRegistry.open(f"sqlite:///{stand.path}")
+        stack.push_async_callback(registry.close)
+        gate, trail, app = stand.gate(), ListTrail(), web.Application()
+        events = EventMaker(stand.clock, lambda _request: REQUEST_ID)
+        plane = ControlPlane(
+            ledger=stand.ledger,
+            budgets=gate.budgets,
+            policies=PolicySnapshot(DIRECTORY, PRICES),
+            clock=stand.clock,
+            metrics=stand.metrics,
+            authenticator=NamedCallers(),
+            trail=trail,
+            limiter=RateLimiter(limits, storage or MemoryStorage(), stand.journal),
+            events=events,
+            views=_views(stand, gate, registry, trail, events),
+            has_open_metrics=has_open_metrics,
+        )
+        operations = add_control_plane(app, plane)
+        client = TestClient(TestServer(app))
+        conformance = Conformance(openapi_document(operations, PUBLIC))
+        conformance.install(app)
+        stack.push_async_callback(client.close)
+        await client.start_server()
+        yield ControlStand(stand, gate, registry, trail, app, client, operations, conformance)
+        assert not conformance.faults, "\n".join(conformance.faults)
+
+
+def _views(stand: Stand, gate: Gate, registry: SqlRegistry, trail: ListTrail, events: EventMaker) -> tuple[Views, ...]:
+    clock, shelf, policies = stand.clock, Shelf(registry), PolicySnapshot(DIRECTORY, PRICES)
+    keyring = Keyring(shelf, clock)
+    logins = Logins(
+        access_tokens=AccessTokens("s" * 43, previous_secret=None, ttl_s=900, clock=clock, leeway_s=60),
+        assertions=Assertions(keyring, clock, audiences=(), leeway_s=60),
+        keyring=keyring,
+    )
+    changes = KeyChanges(registry=registry, book=shelf, feed=CountedFeed(), trail=trail, events=events, clock=clock)
+    failures = FailedLogins(clock, per_minute=10_000)
+    return (
+        KeyViews(registry=registry, policies=policies, changes=changes, clock=clock, public_url=None),
+        AuditViews(registry=registry, clock=clock, journal=stand.journal),
+        LoginViews(logins=logins, failures=failures, trail=trail, events=events, journal=stand.journal),
+        HoldVoidViews(ledger=stand.ledger, registry=registry, bookkeeper=gate.bookkeeper, events=events, clock=clock),
+    )
