@@ -64,7 +64,11 @@ class Accuracy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a dry run says. `unknown_because` names why its bytes bound nothing; None where they do."""
+    """What a dry run says. `unknown_because` names why its bytes bound nothing; None where they do.
+
+    Names are "project.dataset.table". `targets` are what the statement writes, makes, changes or drops: tables, views,
+    routines, and datasets as "project.dataset"; the anonymous table of a plain result is none.
+    """
 
     bytes_processed: int
     statement_type: str
@@ -73,6 +77,9 @@ class Estimate:
     location: str | None = None
     user_email: str | None = None
     referenced_tables: tuple[str, ...] = ()
+    referenced_views: tuple[str, ...] = ()
+    referenced_routines: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     cache_hit: bool = False
     unknown_because: str | None = None
 

@@ -89,11 +89,13 @@ def configuration_json(job: Job) -> dict[str, Any]:
 
 
 def _destination(job: Job) -> TableRef | None:
-    """Where the rows went: what CREATE TABLE AS and DML wrote is shown as the destination, as at Google."""
+    return (job.plan and written_by(job.plan)) or job.destination
+
+
+def written_by(plan: Plan) -> TableRef | None:
+    """Where rows go: what CREATE TABLE AS and DML write is shown as the destination, as at Google."""
     writes = {"CREATE_TABLE_AS_SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE_TABLE"}
-    if job.plan and job.plan.target and job.plan.statement_type in writes:
-        return job.plan.target
-    return job.destination
+    return plan.target if plan.statement_type in writes else None
 
 
 def job_resource(job: Job, settings: SandboxSettings, *, progress: float, root_url: str) -> dict[str, Any]:
@@ -163,21 +165,35 @@ def query_statistics(job: Job, slot_ms: int) -> dict[str, Any]:
         "cacheHit": job.cache_hit,
         "billingTier": 1 if job.bytes_billed else 0,
     }
-    if not job.cache_hit and job.plan.referenced_tables:
-        shown["referencedTables"] = [table_json(ref) for ref in job.plan.referenced_tables]
+    if not job.cache_hit:
+        shown |= references(job.plan)
     dml = job.result.dml if job.result else None
     if dml:
         shown["dmlStats"] = dml_json(dml)
         shown["numDmlAffectedRows"] = str(dml.affected)
-    return shown | _ddl(job.plan)
+    return shown | definition(job.plan)
 
 
-def _ddl(plan: Plan) -> dict[str, Any]:
+def references(plan: Plan) -> dict[str, Any]:
+    """What a query reads: tables, and the logical views on the way to them."""
+    shown: dict[str, Any] = {}
+    if plan.referenced_tables:
+        shown["referencedTables"] = [table_json(ref) for ref in plan.referenced_tables]
+    if plan.referenced_views:
+        shown["referencedLogicalViews"] = [table_json(ref) for ref in plan.referenced_views]
+    return shown
+
+
+def definition(plan: Plan) -> dict[str, Any]:
+    """What DDL is about, and what it does to it."""
     if not plan.ddl_operation:
         return {}
     shown: dict[str, Any] = {"ddlOperationPerformed": plan.ddl_operation}
     if plan.target:
         shown["ddlTargetTable"] = table_json(plan.target)
+    if plan.target_dataset:
+        project, dataset = plan.target_dataset
+        shown["ddlTargetDataset"] = {"projectId": project, "datasetId": dataset}
     return shown
 
 

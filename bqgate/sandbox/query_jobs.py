@@ -19,7 +19,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bqgate.sandbox import shapes
-from bqgate.sandbox.job_json import etag_of, ms, on_wire, schema_json, table_json
+from bqgate.sandbox.job_json import (
+    definition,
+    etag_of,
+    ms,
+    on_wire,
+    references,
+    schema_json,
+    table_json,
+    written_by,
+)
 from bqgate.sandbox.jobs import Job, canonical_location, new_anonymous_table, new_id
 from bqgate.sandbox.query_work import QueryWork, check_query
 from bqgate.sandbox.replies import ApiError, Reply, from_warehouse
@@ -103,16 +112,13 @@ def dry_run_job(world: World, wish: Wish, plan: Plan, call: Call, *, cache_hit: 
         "statementType": plan.statement_type,
         "cacheHit": cache_hit,
     }
-    if plan.referenced_tables:
-        query["referencedTables"] = [table_json(ref) for ref in plan.referenced_tables]
+    query |= references(plan) | definition(plan)
     if plan.schema:
         query["schema"] = schema_json(plan.schema)
     if plan.undeclared_parameters:
         query["undeclaredQueryParameters"] = list(plan.undeclared_parameters)
-    if plan.ddl_operation:
-        query["ddlOperationPerformed"] = plan.ddl_operation
     configuration = on_wire(wish.configuration)
-    destination = new_anonymous_table(wish.project, wish.user.email)
+    destination = written_by(plan) or new_anonymous_table(wish.project, wish.user.email)
     configuration["query"].setdefault("destinationTable", table_json(destination))
     body = {
         "kind": "bigquery#job",

@@ -17,6 +17,18 @@ from bqgate.wire.fields import count_at
 _FREE_DDL = re.compile(r"(CREATE|ALTER|DROP|UNDROP|TRUNCATE|GRANT|REVOKE)_|(BEGIN|COMMIT|ROLLBACK)_TRANSACTION")
 _CHARGED_DDL = frozenset({"CREATE_TABLE_AS_SELECT", "CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
 _MULTI_STATEMENT = frozenset({"SCRIPT", "CALL", "EXECUTE_IMMEDIATE"})
+# Where a dry run names what a statement writes, makes, changes or drops.
+_TARGETS = (
+    "ddlTargetTable",
+    "ddlDestinationTable",
+    "ddlTargetDataset",
+    "ddlTargetRoutine",
+    "ddlTargetRowAccessPolicy",
+    "dclTargetTable",
+    "dclTargetView",
+    "dclTargetDataset",
+)
+_LEAVES = ("tableId", "routineId", "propertyGraphId")
 _FEDERATED = re.compile(r"\bEXTERNAL_QUERY\s*\(", re.IGNORECASE)
 
 
@@ -24,7 +36,7 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
     """What a dry run says, and whether its bytes bound the bill. Without statistics it bounds nothing."""
     statistics = _part(job, "statistics")
     query = _part(statistics, "query")
-    tables = tuple(_table_name(table) for table in query.get("referencedTables") or () if isinstance(table, dict))
+    tables = _names(query, "referencedTables")
     accuracy = _accuracy(query.get("totalBytesProcessedAccuracy"))
     processed = count_at(query, "totalBytesProcessed")
     if processed is None:
@@ -39,6 +51,9 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
         location=_part(job, "jobReference").get("location"),
         user_email=email if isinstance(email, str) else None,
         referenced_tables=tables,
+        referenced_views=_names(query, "referencedLogicalViews") + _names(query, "referencedPropertyGraphs"),
+        referenced_routines=_names(query, "referencedRoutines"),
+        targets=_targets(job, query),
         cache_hit=query.get("cacheHit") is True,
         unknown_because=_why_unknown(statistics, processed, statement_type, accuracy, has_tables=bool(tables), sql=sql),
     )
@@ -123,8 +138,26 @@ def _accuracy(value: Any) -> Accuracy:
         return Accuracy.UNKNOWN
 
 
-def _table_name(table: Mapping[str, Any]) -> str:
-    return f"{table.get('projectId')}.{table.get('datasetId')}.{table.get('tableId')}"
+def _names(query: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """The references of a list, in its order."""
+    references = query.get(field)
+    return tuple(_name(each) for each in references or () if isinstance(each, dict))
+
+
+def _targets(job: Mapping[str, Any], query: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is written: where rows go that are no plain result, and what definitions are about."""
+    destination = _part(_part(_part(job, "configuration"), "query"), "destinationTable")
+    named = [_part(query, field) for field in _TARGETS]
+    if not str(destination.get("datasetId", "_")).startswith("_"):
+        named.append(destination)
+    return tuple(dict.fromkeys(_name(each) for each in named if each))
+
+
+def _name(reference: Mapping[str, Any]) -> str:
+    """A reference to a dataset, or to something in one, as a dotted name."""
+    leaf = next((reference[name] for name in _LEAVES if name in reference), None)
+    dataset = f"{reference.get('projectId')}.{reference.get('datasetId')}"
+    return dataset if leaf is None else f"{dataset}.{leaf}"
 
 
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

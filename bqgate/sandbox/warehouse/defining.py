@@ -55,7 +55,8 @@ def _create_schema(session: Session, tree: exp.Create) -> Prepared:
                 raise
         return Outcome()
 
-    return Prepared(Plan("CREATE_SCHEMA", ddl_operation="CREATE"), Scan(), run)
+    plan = Plan("CREATE_SCHEMA", target_dataset=(project, dataset), ddl_operation="CREATE")
+    return Prepared(plan, Scan(), run)
 
 
 def _target(session: Session, tree: exp.Create, *, temporary: bool) -> tuple[TableRef, str]:
@@ -179,7 +180,8 @@ def options_of(session: Session, properties: list[exp.Expr]) -> dict[str, object
 def _create_view(session: Session, tree: exp.Create) -> Prepared:
     ref, operation = _target(session, tree, temporary=False)
     query = tree.expression
-    schema = session.compile(query).schema
+    compiled = session.compile(query)
+    schema = compiled.schema
     if isinstance(tree.this, exp.Schema):
         raise NotSupported("column lists of views.")
     info = TableInfo(ref, schema, "VIEW", view_query=_qualified_text(session, query))
@@ -189,7 +191,15 @@ def _create_view(session: Session, tree: exp.Create) -> Prepared:
             session.catalog.put(session.catalog.writable(ref), info)
         return Outcome()
 
-    return Prepared(Plan("CREATE_VIEW", schema, target=ref, ddl_operation=operation), Scan(), run)
+    plan = Plan(
+        "CREATE_VIEW",
+        schema,
+        referenced_tables=tuple(sorted(source.ref for source in compiled.sources.by_key.values())),
+        referenced_views=tuple(sorted(compiled.sources.views)),
+        target=ref,
+        ddl_operation=operation,
+    )
+    return Prepared(plan, Scan(), run)
 
 
 def _qualified_text(session: Session, query: exp.Expr) -> str:
@@ -244,4 +254,4 @@ def _drop_schema(session: Session, tree: exp.Drop, name: exp.Expr, *, lenient: b
             session.storage.drop(session.cursor, ref)
         return Outcome()
 
-    return Prepared(Plan("DROP_SCHEMA", ddl_operation="DROP"), Scan(), run)
+    return Prepared(Plan("DROP_SCHEMA", target_dataset=key, ddl_operation="DROP"), Scan(), run)

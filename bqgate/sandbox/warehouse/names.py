@@ -35,9 +35,10 @@ class Source:
 
 @dataclass
 class Sources:
-    """What one statement reads, by key; `virtual` are INFORMATION_SCHEMA views."""
+    """What one statement reads, by key; `virtual` are INFORMATION_SCHEMA views, `views` the logical ones on the way."""
 
     by_key: dict[tuple[str, str], Source] = field(default_factory=dict)
+    views: set[TableRef] = field(default_factory=set)
 
     @property
     def virtual(self) -> list[Source]:
@@ -107,6 +108,7 @@ class Resolver:
         else:
             found = self.catalog.find(ref)
             if found.info.view_query is not None:
+                sources.views.add(ref)
                 inner = self._view(found.info, sources, depth)
                 table.replace(exp.Subquery(this=inner, alias=alias))
                 return

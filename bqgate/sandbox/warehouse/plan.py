@@ -56,7 +56,9 @@ class Plan:
         data_version: Changes when a referenced table, or the schema of one, has changed.
         undeclared_parameters: Parameters that the text uses and the request does not give, in REST form.
         statements: The plans of a script's statements, as far as they are known before it runs.
+        referenced_views: The logical views that the query went through, besides the tables below them.
         target: The table that DDL or DML is about.
+        target_dataset: The dataset, as (project, dataset), that CREATE or DROP SCHEMA is about.
         ddl_operation: CREATE, SKIP, REPLACE, DROP, ALTER: `ddlOperationPerformed`; empty for others.
     """
 
@@ -70,7 +72,9 @@ class Plan:
     data_version: str = ""
     undeclared_parameters: tuple[Mapping[str, Any], ...] = ()
     statements: tuple[Plan, ...] = ()
+    referenced_views: tuple[TableRef, ...] = ()
     target: TableRef | None = None
+    target_dataset: tuple[str, str] | None = None
     ddl_operation: str = ""
 
 

@@ -104,6 +104,7 @@ class Session:
             bytes_billed_if_run=scanned.billed_before,
             accuracy=scanned.accuracy,
             referenced_tables=tuple(sorted(scanned.before)),
+            referenced_views=tuple(sorted(compiled.sources.views)),
             deterministic=statement_type == "SELECT" and self.deterministic,
             data_version=data_version(compiled.sources),
             undeclared_parameters=tuple(self.binding.undeclared.values()),
