@@ -149,7 +149,7 @@ class ControlPlane:
         except ValueError:
             raise Refused("The key file is no service-account JSON as `bqgate keys create` writes it.") from None
         try:
-            credentials.refresh(GoogleRequest(self._session))  # type: ignore[no-untyped-call]  # the same
+            credentials.refresh(GoogleRequest(self._session))
         except RefreshError as error:
             raise Refused(
                 f"{key_file.get('token_uri')} does not take this key: {_login_fault(error)}. {_WHAT_NEXT[401]}",

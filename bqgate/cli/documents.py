@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from bqgate.cli.connecting import Caller, connected
 from bqgate.cli.tables import print_json, print_list, print_one
 from bqgate.policies.messages import message_of, unknown_key
-from bqgate.policies.models import Policy
+from bqgate.policies.models import Policy, ThresholdPolicy
 from bqgate.settings.document import parse_yaml
 
 
@@ -97,10 +97,14 @@ def _read_value(model: type[Policy], key: str, text: str) -> Any:
         if faults:
             raise typer.BadParameter(f"{key}: is no list as the settings file has them", param_hint="key=value")
         value = tree[key]
-    reader: TypeAdapter[Any] = TypeAdapter(Annotated[keys[key].annotation, keys[key]])
+    annotated: Any = Annotated[keys[key].annotation, keys[key]]
+    reader: TypeAdapter[Any] = TypeAdapter(annotated)
     try:
         return reader.dump_python(reader.validate_python(value), mode="json")
     except ValidationError as invalid:
         error = invalid.errors(include_url=False)[0]
+        # Thresholds are all that has keys of its own.
         where = ".".join([key, *(str(part) for part in error["loc"])])
-        raise typer.BadParameter(f"{where}: {message_of(error, ())}", param_hint="key=value") from None
+        raise typer.BadParameter(
+            f"{where}: {message_of(error, tuple(ThresholdPolicy.model_fields))}", param_hint="key=value"
+        ) from None

@@ -230,7 +230,8 @@ def _handing_out(
         def hand_out(made: Mapping[str, Any]) -> None:
             secret = made["token"] if kind is KeyKind.TOKEN else json.dumps(made["key_file"], indent=2)
             try:
-                print(secret, file=file, flush=True)
+                # Google's clients send all that a token's file holds: it ends without a new line.
+                print(secret, file=file, end="\n" if file is None else "", flush=True)
                 if account is not None and out is not None:
                     source = made["external_account"]["credential_source"] | {"file": str(out.resolve())}
                     print(json.dumps(made["external_account"] | {"credential_source": source}, indent=2), file=account)

@@ -157,7 +157,8 @@ def test_a_token_in_a_file_can_have_an_external_account_beside_it(local: Local) 
         "token", "--customer", "acme", "--role", "user", "--out", "tool.token", "--external-account", str(account_file)
     )
     assert result.exit_code == 0, result.output
-    token = token_file.read_text().strip()
+    token = token_file.read_text()
+    assert token == token.strip(), "clients send the file as it is"
     account = json.loads(account_file.read_text())
     assert account["token_url"] == f"{PUBLIC_URL}/oauth2/token"
     assert account["credential_source"]["file"] == str(token_file)
