@@ -1,6 +1,6 @@
 """Open a client of Redis or of Redis Cluster by URL, with every wait bounded and nothing repeated.
 
-Used by redis_store. Connects at the first call. ValueError leaves it for a URL that names no Redis.
+Used by redis_store and redis_change_feed. Connects at the first call. ValueError leaves it for a URL of no Redis.
 """
 
 from redis.asyncio import Redis
@@ -25,8 +25,6 @@ def open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisCli
     Raises:
         ValueError: the URL is of no such kind.
     """
-    # redis-py tries again by itself unless told otherwise; a caller that waits for a decision is told at once.
-    retry = Retry(NoBackoff(), 0)
     for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
         if url.startswith(cluster_scheme):
             return RedisCluster.from_url(
@@ -34,10 +32,24 @@ def open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisCli
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
                 max_connections=connections_max,
-                retry=retry,
+                retry=_no_retry(),
                 decode_responses=True,
                 protocol=2,
             )
+    return _open_single(url, timeout_s=timeout_s, connections_max=connections_max)
+
+
+def open_single_client(url: str, *, timeout_s: float, connections_max: int) -> Redis:
+    """Make a client of one server: of a cluster, the node that the URL names.
+
+    Arguments and errors are those of open_client.
+    """
+    for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
+        url = url.replace(cluster_scheme, scheme, 1) if url.startswith(cluster_scheme) else url
+    return _open_single(url, timeout_s=timeout_s, connections_max=connections_max)
+
+
+def _open_single(url: str, *, timeout_s: float, connections_max: int) -> Redis:
     if not url.startswith(_SCHEMES):
         raise ValueError("a budget store in Redis has a redis://, rediss://, unix:// or redis+cluster:// URL")
     return Redis.from_url(
@@ -45,7 +57,12 @@ def open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisCli
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         max_connections=connections_max,
-        retry=retry,
+        retry=_no_retry(),
         decode_responses=True,
         protocol=2,
     )
+
+
+def _no_retry() -> Retry:
+    # redis-py tries again by itself unless told otherwise; a caller that waits for a decision is told at once.
+    return Retry(NoBackoff(), 0)
