@@ -16,9 +16,12 @@ from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.domain.job import Method, QueryRequest
 from bqgate.wire.fields import camel_keys, flag_at, int64_at, labels_at, object_at, text_at
 
-# Labels that the gate sets on every job; the first finds a job whose answer was lost.
+# Labels that the gate sets on jobs; the first finds a job whose answer was lost.
 HOLD_LABEL = "bqgate_hold"
 WORKLOAD_LABEL = "bqgate_workload"
+# Whose job it is, where BigQuery takes all customers for one.
+CUSTOMER_LABEL = "bqgate_customer"
+GATE_LABEL_PREFIX = "bqgate_"
 MAX_LABELS = 64
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")

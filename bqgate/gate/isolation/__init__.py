@@ -1,0 +1,19 @@
+"""Keep customers apart who all go to BigQuery with one identity: nobody sees or touches another's jobs and data.
+
+The dispatch step and the handler ask `boundary.Isolation`; everything else here serves it.
+
+    gate/isolation/boundary.py    what is asked of whom; tells the audit log of what was refused
+    gate/isolation/rules.py       one row for each of BigQuery's methods
+    gate/isolation/job_bodies.py  what a submitted job names, and the label that makes it its customer's
+    gate/isolation/queries.py     what a query reads and writes, by the dry run
+    gate/isolation/names.py       what a query's text names, where the dry run may not tell
+    gate/isolation/sql_text.py    the tokens of a query's text
+    gate/isolation/owners.py      whose a job is
+    gate/isolation/lists.py       lists less what is others'
+    gate/isolation/resources.py   what datasets, tables, views and routines may be made
+    gate/isolation/denials.py     the words
+"""
+
+from bqgate.gate.isolation.boundary import Extent, Isolation
+
+__all__ = ["Extent", "Isolation"]

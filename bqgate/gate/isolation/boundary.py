@@ -1,0 +1,275 @@
+"""Stand between a known caller and BigQuery: what may pass, and what of the answer may come back.
+
+Called by the dispatch step (`answer`, for every call that submits no job) and by the handler (`judged_submission`,
+`judged_estimate`, `noted`). Who is judged is asked anew for each call, so that an admin's change holds at once. Admins
+are not judged. What leaves: calls and answers, or AccessDenied and JobNotFound, which are told to the audit log on
+their way out.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from bqgate.domain.audit import AuditEvent
+from bqgate.domain.data_scope import DataScope
+from bqgate.domain.errors import AccessDenied, JobNotFound, MalformedRequest
+from bqgate.domain.job import Estimate, JobRef, QueryRequest
+from bqgate.domain.principal import Principal, Role
+from bqgate.gate.arrival import Arrival
+from bqgate.gate.forward import WatchedBody
+from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
+from bqgate.gate.isolation.job_bodies import JobBody
+from bqgate.gate.isolation.lists import Send, filtered_list
+from bqgate.gate.isolation.owners import JobOwners, absent, label_of, parent_of
+from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of
+from bqgate.gate.isolation.resources import ResourceBodies
+from bqgate.gate.isolation.rules import RULES, Rule
+from bqgate.gate.outcome import Seen
+from bqgate.gate.routes import Kind
+from bqgate.gate.submission import Submission
+from bqgate.ports import AuditTrail, BigQuery, Clock, PolicySource, Upstream
+from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.query_response import job_ref_in, read_members
+from bqgate.wire.query_string import values_of, without_parameters
+
+_UNJUDGED = frozenset({Role.ADMIN, Role.SUPER_ADMIN})
+
+
+class Extent(StrEnum):
+    """How much the gate keeps apart itself."""
+
+    NOTHING = "nothing"  # every caller is trusted
+    DATA = "data"  # BigQuery's IAM tells callers apart; customers with `data` are held to it besides
+    ALL = "all"  # to BigQuery all customers are one
+
+
+class Isolation:
+    """What one customer may do among others.
+
+    Args:
+        extent: how much is kept apart.
+        allows_unknown: queries pass of which nobody can say all that they touch.
+    """
+
+    def __init__(
+        self,
+        *,
+        extent: Extent,
+        allows_unknown: bool,
+        policies: PolicySource,
+        bigquery: BigQuery,
+        upstream: Upstream,
+        trail: AuditTrail,
+        clock: Clock,
+    ) -> None:
+        self._extent = extent
+        self._allows_unknown = allows_unknown
+        self._policies = policies
+        self._trail = trail
+        self._clock = clock
+        self._judge = QueryJudge(bigquery)
+        self._bodies = ResourceBodies(self._judge)
+        self._owners = JobOwners(upstream, clock)
+
+    def watches(self, principal: Principal) -> bool:
+        """Whether the caller's queries are judged, so that even its dry runs need one of the gate's."""
+        return self._scope_of(principal) is not None
+
+    def judged_submission(self, arrival: Arrival, submission: Submission) -> Submission:
+        """A submitted job that names only what is its customer's, marked as the customer's.
+
+        Raises:
+            AccessDenied: it names something else.
+            MalformedRequest: it is not a job.
+        """
+        scope = self._scope_of(arrival.principal)
+        if scope is None:
+            return submission
+        project_id = arrival.route.project_id or ""
+        with self._told(arrival):
+            owner = None
+            if self._extent is Extent.ALL:
+                owner = _label_for(arrival.principal)
+                if not scope.may_run_jobs_in(project_id):
+                    raise project_denied(project_id, "bigquery.jobs.create")
+            body = JobBody(scope, project_id, owner)
+            return replace(submission, document=body.judged(arrival.route.method_id, submission.document))
+
+    async def judged_estimate(
+        self, arrival: Arrival, request: QueryRequest, ask: Callable[[], Awaitable[Estimate]]
+    ) -> Estimate:
+        """The estimate that `ask` brings, where the query stays within its customer's scope.
+
+        Raises:
+            AccessDenied: it does not, or nobody can say.
+            UpstreamRefused: BigQuery refuses the query.
+            UpstreamUnavailable: BigQuery does not answer.
+        """
+        scope = self._scope_of(arrival.principal)
+        if scope is None:
+            return await ask()
+        is_alone = self._extent is Extent.ALL
+        bounds = bounds_of(request, scope, is_alone=is_alone, allows_unknown=self._allows_unknown)
+        with self._told(arrival):
+            return await self._judge.judge_request(request, bounds, arrival.principal.credential, ask)
+
+    def noted(self, arrival: Arrival, answer: Answer) -> Answer:
+        """BigQuery's answer to a job that was submitted: it tells where the job is, whose owner is known."""
+        if self._extent is not Extent.ALL or arrival.route.method_id != "jobs.insert" or answer.status != 200:
+            return answer
+        owner = _label_for(arrival.principal)
+
+        def note(seen: Seen) -> None:
+            job = job_ref_in(read_members(seen.text))
+            if job is not None:
+                self._owners.note(job, owner)
+
+        return replace(answer, body=WatchedBody(answer, note))
+
+    async def answer(self, arrival: Arrival, send: Send) -> Answer:
+        """The answer to a call that submits no job.
+
+        Args:
+            arrival: the call and who asks.
+            send: the way to BigQuery.
+
+        Raises:
+            AccessDenied: the caller may not.
+            JobNotFound: the job is not there, or another's.
+            MalformedRequest, BodyTooLarge: the call cannot be judged.
+        """
+        scope = self._scope_of(arrival.principal) if self._extent is Extent.ALL else None
+        if scope is None:
+            return await send(arrival.call)
+        with self._told(arrival):
+            return await self._answer(arrival, scope, send)
+
+    async def _answer(self, arrival: Arrival, scope: DataScope, send: Send) -> Answer:
+        route = arrival.route
+        project_id, dataset_id = route.project_id or "", route.params.get("datasetId", "")
+        rule = RULES.get(route.method_id, Rule.REFUSED)
+        if rule is Rule.SUBMITS and route.kind is Kind.CHUNK:
+            rule = Rule.PROJECT
+        match rule:
+            case Rule.OWN_JOB:
+                return await self._own_job(arrival, scope, send)
+            case Rule.JOB_LIST | Rule.PROJECT_LIST | Rule.DATASET_LIST:
+                return await self._list(arrival, rule, scope, send)
+            case Rule.PROJECT:
+                if not scope.may_run_jobs_in(project_id):
+                    raise project_denied(project_id, "bigquery.jobs.create")
+                return await send(arrival.call)
+            case Rule.DATASET | Rule.DATASET_BODY | Rule.TABLE_BODY | Rule.ROUTINE_BODY | Rule.MODEL_BODY:
+                if route.method_id != "datasets.insert" and not scope.allows_dataset(project_id, dataset_id):
+                    raise dataset_denied(project_id, dataset_id, f"bigquery.{route.method_id}")
+                if rule is Rule.DATASET:
+                    return await send(arrival.call)
+                bounds = Bounds(scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
+                credential = arrival.principal.credential
+                return await send(await self._bodies.judged(arrival.call, route, rule, bounds, credential))
+            case _:
+                raise use_denied(f"The method {route.method_id}")
+
+    async def _own_job(self, arrival: Arrival, scope: DataScope, send: Send) -> Answer:
+        call, route = arrival.call, arrival.route
+        locations = values_of(call.query, "location")
+        if len(locations) > 1:
+            raise MalformedRequest("location is given twice.", field="location")
+        location = locations[0] if locations and locations[0] else None
+        job = JobRef(route.project_id or "", route.params["jobId"], location)
+        if not scope.may_run_jobs_in(job.project_id):
+            raise absent(job)
+        owner, found_at = await self._owners.find(job, arrival.principal.credential)
+        if owner != _label_for(arrival.principal):
+            self._tell(arrival, f"job {job.project_id}:{job.job_id}")
+            raise absent(job)
+        if location is None and found_at:
+            # What was judged is what is asked: another job of this id may be made elsewhere meanwhile.
+            call = _with_location(call, found_at)
+        if route.method_id == "jobs.delete":
+            self._owners.forget(replace(job, location=location or found_at))
+        return await send(call)
+
+    async def _list(self, arrival: Arrival, rule: Rule, scope: DataScope, send: Send) -> Answer:
+        call, project_id = arrival.call, arrival.route.project_id or ""
+        if rule is Rule.PROJECT_LIST:
+            return await filtered_list(call, send, name="projects", keep=partial(_keeps_project, scope))
+        if rule is Rule.DATASET_LIST:
+            if not scope.shows_project(project_id):
+                raise project_denied(project_id, "bigquery.datasets.list")
+            return await filtered_list(call, send, name="datasets", keep=partial(_keeps_dataset, scope))
+        if not scope.may_run_jobs_in(project_id):
+            raise project_denied(project_id, "bigquery.jobs.list")
+        wants_all = [value.lower() for value in values_of(call.query, "projection")][-1:] == ["full"]
+        keep = partial(self._keeps_job, arrival.principal, wants_all=wants_all)
+        return await filtered_list(call, send, name="jobs", keep=keep, extra="projection=full")
+
+    async def _keeps_job(self, principal: Principal, job: Mapping[str, Any], *, wants_all: bool) -> bool:
+        parent = parent_of(job)
+        try:
+            owner = label_of(job) if parent is None else (await self._owners.find(parent, principal.credential))[0]
+        except JobNotFound:  # deleted meanwhile
+            return False
+        if not wants_all and isinstance(job, dict):
+            job.pop("configuration", None)
+        return owner == _label_for(principal)
+
+    def _scope_of(self, principal: Principal) -> DataScope | None:
+        """What the caller is held to; None: to nothing."""
+        if self._extent is Extent.NOTHING or principal.role in _UNJUDGED:
+            return None
+        directory = self._policies.directory
+        customer = directory.customer(principal.customer)
+        if self._extent is Extent.DATA and customer.data is None:
+            return None
+        return DataScope.of(customer, directory.shared_projects)
+
+    @contextmanager
+    def _told(self, arrival: Arrival) -> Iterator[None]:
+        """Tell the audit log of a refusal that leaves."""
+        try:
+            yield
+        except AccessDenied as denied:
+            self._tell(arrival, denied.target)
+            raise
+
+    def _tell(self, arrival: Arrival, target: str) -> None:
+        principal = arrival.principal
+        self._trail.tell(
+            AuditEvent(
+                at=self._clock.now(),
+                action="access.refused",
+                actor=principal.name,
+                target=target,
+                role=principal.role.value,
+                subject=principal.credential.subject or "",
+                customer=principal.customer,
+                source=arrival.call.peer,
+                request_id=arrival.call.request_id,
+                detail=arrival.route.method_id,
+            )
+        )
+
+
+def _label_for(principal: Principal) -> str:
+    """What a customer's jobs bear: a digest, because a customer's id need not have a label's form."""
+    return sha256(principal.customer.encode()).hexdigest()[:16]
+
+
+def _with_location(call: Call, location: str) -> Call:
+    query = without_parameters(call.query, {"location"})
+    return replace(call, query="&".join(part for part in (query, f"location={location}") if part))
+
+
+async def _keeps_project(scope: DataScope, project: Mapping[str, Any]) -> bool:
+    reference = project.get("projectReference") or {}
+    return scope.shows_project(str(reference.get("projectId") or project.get("id") or ""))
+
+
+async def _keeps_dataset(scope: DataScope, dataset: Mapping[str, Any]) -> bool:
+    reference = dataset.get("datasetReference") or {}
+    return scope.allows_dataset(str(reference.get("projectId") or ""), str(reference.get("datasetId") or ""))

@@ -1,0 +1,80 @@
+"""Ask BigQuery for a list, and leave out what is not the customer's.
+
+Called by boundary.py. A list is read whole within a bound, whatever it is packed in, filtered, and answered with the
+page token that BigQuery gave, so that paging goes on where BigQuery left off; a page may come out short or empty. The
+caller's `fields` mask stays behind, because it could take away what the filter reads.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
+from bqgate.gate.body import json_bytes, plain_body, read_bounded
+from bqgate.wire.exchange import Answer, Call, without
+from bqgate.wire.query_string import values_of, without_parameters
+
+LIST_BYTES_MAX = 24 * 1024 * 1024
+# An answer that must be read has to be whole, and not packed more than it need be.
+_PARTIAL_HEADERS = frozenset({"accept-encoding", "if-none-match", "if-modified-since", "if-match", "range"})
+_BODY_HEADERS = frozenset(
+    {"content-length", "content-encoding", "content-md5", "content-type", "transfer-encoding", "etag", "x-goog-hash"}
+)
+
+Send = Callable[[Call], Awaitable[Answer]]
+Keep = Callable[[Mapping[str, Any]], Awaitable[bool]]
+
+
+async def filtered_list(call: Call, send: Send, *, name: str, keep: Keep, extra: str = "") -> Answer:
+    """The answer to a list call with the entries that `keep` keeps.
+
+    Args:
+        call: as the caller sent it.
+        send: the way to BigQuery.
+        name: the answer's field that has the entries.
+        keep: whether the customer may see an entry.
+        extra: a parameter that the caller's own of the same name yields to.
+
+    Raises:
+        MalformedRequest: another format than JSON is asked for, or the page is larger than LIST_BYTES_MAX.
+        UpstreamUnavailable: BigQuery does not answer, or not with JSON.
+    """
+    for parameter in ("callback", "alt"):
+        if any(value != "json" for value in values_of(call.query, parameter)):
+            raise MalformedRequest(f"Lists are answered as plain JSON only; leave {parameter} out.", field=parameter)
+    dropped = {"fields", extra.partition("=")[0].lower()}
+    query = "&".join(part for part in (without_parameters(call.query, dropped), extra) if part)
+    headers = (*without(call.headers, _PARTIAL_HEADERS), ("Accept-Encoding", "gzip"))
+    answer = await send(replace(call, method="GET", query=query, headers=headers))
+    if answer.status != 200:
+        return answer
+    document = await _read(answer)
+    entries = document.get(name)
+    kept = [each for each in entries if isinstance(each, dict) and await keep(each)] if entries else []
+    document.pop("etag", None)
+    if "totalItems" in document:
+        document["totalItems"] = len(kept)
+    if entries is not None:
+        document[name] = kept
+    headers = (*without(answer.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
+    return Answer(200, headers, json_bytes(document))
+
+
+async def _read(answer: Answer) -> dict[str, Any]:
+    packed = Call("GET", "/", headers=answer.headers, body=answer.body)
+    try:
+        document = json.loads(await read_bounded(plain_body(packed), bytes_max=LIST_BYTES_MAX))
+    except BodyTooLarge:
+        raise MalformedRequest(
+            "The page is too large to be filtered; ask for fewer entries by maxResults.", reason="responseTooLarge"
+        ) from None
+    except (ValueError, MalformedRequest):
+        document = None
+    finally:
+        close = getattr(answer.body, "aclose", None)
+        if close is not None:
+            await close()
+    if not isinstance(document, dict):
+        raise UpstreamUnavailable("BigQuery's list is not a JSON object.")
+    return document
