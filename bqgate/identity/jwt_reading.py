@@ -150,7 +150,7 @@ def _moment(jwt: UnverifiedJwt, name: str) -> float:
 def _read_object(part: str, what: str) -> dict[str, Any]:
     try:
         text = _decode(part, what).decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        value = _JSON.decode(text)
         if "\\u" in text:
             _refuse_unstorable(value)
     except (ValueError, RecursionError):
@@ -180,6 +180,10 @@ def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are no JSON")
+
+
+# Made once: json.loads would make a decoder for every text, which takes longer than the reading.
+_JSON = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
 
 
 def _refuse_unstorable(value: object) -> None:

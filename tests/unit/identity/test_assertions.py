@@ -177,6 +177,9 @@ async def test_a_jwt_begins(stand: IdentityStand, claim: str) -> None:
     assert await stand.assertions.verify_login(stand.assertion(at_the_edge)) == stand.file_key
     too_soon = stand.claims(**{claim: now_s + LEEWAY_S + 1})
     assert await fault_of_login(stand, stand.assertion(too_soon)) is LoginFault.NOT_YET_VALID
+    other = "nbf" if claim == "iat" else "iat"
+    one_is_past = too_soon | {other: now_s - 1}
+    assert await fault_of_login(stand, stand.assertion(one_is_past)) is LoginFault.NOT_YET_VALID
 
 
 async def test_a_jwt_lives_for_an_hour_at_most(stand: IdentityStand) -> None:
