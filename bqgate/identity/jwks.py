@@ -247,12 +247,13 @@ def _key_of(jwk: object) -> VerifyingKey | None:
         key = jwt.PyJWK(jwk, algorithm=algorithms[0]).key
     except (jwt.PyJWTError, KeyError, TypeError, ValueError):
         return None
+    # A private key is no PublicKey: by being published it proves nothing.
     if not isinstance(key, PublicKey) or (isinstance(key, RSAPublicKey) and key.key_size < _RSA_BITS_MIN):
         return None
     return VerifyingKey(kid, frozenset(algorithms if declared is None else (declared,)), key)
 
 
 def _is_for_signatures(jwk: Mapping[str, Any]) -> bool:
-    """Not one for encryption (RFC 7517 section 4.2), nor a private one, which by being published proves nothing."""
+    """Not one for encryption (RFC 7517 sections 4.2 and 4.3)."""
     operations = jwk.get("key_ops", ["verify"])
-    return jwk.get("use", "sig") == "sig" and "d" not in jwk and isinstance(operations, list) and "verify" in operations
+    return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

@@ -101,8 +101,6 @@ class Oidc:
         if len(text) > TOKEN_CHARS_MAX:
             raise Unauthenticated(LoginFault.OVERSIZED, f"The token is longer than {TOKEN_CHARS_MAX} characters.")
         malformed = Unauthenticated(LoginFault.MALFORMED, "The token is not a JWT.")
-        if not text.isascii():
-            raise malformed
         try:
             parts = self._jws.decode_complete(text, options={"verify_signature": False})
             claims = json.loads(parts["payload"])

@@ -3,9 +3,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from bqgate.domain.errors import UpstreamUnavailable
-from tests.support.oidc_issuer import DISCOVERY, KEYS, KeySetStand, ec_key, jwk_of, key_set_stand, rsa_key
+from tests.support.oidc_issuer import DISCOVERY, KEYS, KeySetStand, ec_key, ed_key, jwk_of, key_set_stand, rsa_key
 
 
 @pytest.fixture
@@ -110,7 +111,8 @@ async def test_only_keys_for_signatures_are_taken(stand: KeySetStand) -> None:
         jwk_of(rsa_key(), "for wrapping", key_ops=["wrapKey"]),
         jwk_of(rsa_key(), "other algorithm", alg="RSA-OAEP"),
         jwk_of(rsa_key(), "hmac by name", alg="HS256"),
-        jwk_of(rsa_key(), "private", d="AQAB"),
+        RSAAlgorithm.to_jwk(rsa_key(2), as_dict=True) | {"kid": "private", "key_ops": ["sign", "verify"]},
+        OKPAlgorithm.to_jwk(ed_key(), as_dict=True) | {"kid": "private too"},
         jwk_of(rsa_key(), None) | {"kid": 7},
         good,
         jwk_of(ec_key("P-521"), "good too"),
