@@ -26,6 +26,7 @@ from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting_room import WaitingRoom
 from bqgate.app.adapters import open_budgets, open_upstreams
 from bqgate.app.background import Background
+from bqgate.app.isolating import wire_isolation
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.clock import SystemClock
 from bqgate.domain.audit import AuditEvent
@@ -37,6 +38,7 @@ from bqgate.gate.door import REQUEST_ID, SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.identify import Identification
+from bqgate.gate.isolation import Isolation
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.settling import Settling
 from bqgate.identity.open_door import EverybodyIn
@@ -124,8 +126,16 @@ async def open_gate(
         background.start("poller", settlement.poller.run)
         background.start("reconciler", settlement.reconciler.run)
         stack.push_async_callback(settlement.settling.drain, limit_s=SHUTDOWN_S)
-        handler = _wire_path(outside, slots, settlement.settling)
-        url, control_url = await _listen(outside, handler, stack, reuse_port=reuse_port)
+        isolation = wire_isolation(
+            settings,
+            policies=outside.policies,
+            bigquery=outside.bigquery,
+            upstream=outside.upstream,
+            trail=_LoggedTrail(outside.journal),
+            clock=clock,
+        )
+        handler = _wire_path(outside, slots, settlement.settling, isolation)
+        url, control_url = await _listen(outside, handler, isolation, stack, reuse_port=reuse_port)
         outside.journal.note("listening", url=url, control_url=control_url)
         gate = Gate(
             url,
@@ -219,7 +229,7 @@ def _wire_settlement(outside: _Outside, slots: SlotBook) -> _Settlement:
     return _Settlement(poller, reconciler, Settling(Settler(bookkeeper, poller, journal), poller))
 
 
-def _wire_path(outside: _Outside, slots: SlotBook, settling: Settling) -> QueryHandler:
+def _wire_path(outside: _Outside, slots: SlotBook, settling: Settling, isolation: Isolation) -> QueryHandler:
     settings, clock, journal = outside.settings, outside.clock, outside.journal
     admission = Admission(
         estimator=Estimator(outside.bigquery, clock, journal, settings.estimate_caching),
@@ -237,6 +247,7 @@ def _wire_path(outside: _Outside, slots: SlotBook, settling: Settling) -> QueryH
         admission=admission,
         waiting_room=WaitingRoom(clock, journal, places=settings.admission.waiting_max),
         policies=outside.policies,
+        isolation=isolation,
         upstream=outside.upstream,
         forwarder=Forwarder(outside.upstream, settling.begin, outside.policies),
         settle=settling.begin,
@@ -246,7 +257,7 @@ def _wire_path(outside: _Outside, slots: SlotBook, settling: Settling) -> QueryH
 
 
 async def _listen(
-    outside: _Outside, handler: QueryHandler, stack: AsyncExitStack, *, reuse_port: bool
+    outside: _Outside, handler: QueryHandler, isolation: Isolation, stack: AsyncExitStack, *, reuse_port: bool
 ) -> tuple[str, str]:
     """Open the ports of the data plane and the control plane, which share one unless told otherwise."""
     server = outside.settings.server
@@ -282,6 +293,7 @@ async def _listen(
         ),
         handler=handler,
         passthrough=Passthrough(outside.upstream),
+        isolation=isolation,
         clock=outside.clock,
         journal=outside.journal,
     )

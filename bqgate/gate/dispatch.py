@@ -14,6 +14,7 @@ from bqgate.domain.errors import UnsupportedRequest
 from bqgate.gate.arrival import Arrival
 from bqgate.gate.batch import answer_batch
 from bqgate.gate.identify import Identification
+from bqgate.gate.isolation import Isolation
 from bqgate.gate.override import real_verb, with_real_verb
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
 from bqgate.gate.routes import Kind, Route, resolve
@@ -42,12 +43,14 @@ class Dispatcher:
         identification: Identification,
         handler: SubmissionHandler,
         passthrough: Passthrough,
+        isolation: Isolation,
         clock: Clock,
         journal: Journal,
     ) -> None:
         self._identification = identification
         self._handler = handler
         self._passthrough = passthrough
+        self._isolation = isolation
         self._clock = clock
         self._journal = journal
 
@@ -102,4 +105,5 @@ class Dispatcher:
                 return await self._pass(arrival)
 
     async def _pass(self, arrival: Arrival) -> Answer:
-        return await self._passthrough.send(arrival.call, arrival.principal.credential)
+        send = partial(self._passthrough.send, credential=arrival.principal.credential)
+        return await self._isolation.answer(arrival, send)

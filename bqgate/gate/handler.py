@@ -8,6 +8,7 @@ outside systems leave as the ports' exceptions, for the middleware to answer.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
@@ -20,6 +21,7 @@ from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer, Mode
 from bqgate.gate.arrival import Arrival
 from bqgate.gate.forward import Forwarder, Settle
+from bqgate.gate.isolation import Isolation
 from bqgate.gate.outcome import AskLater, NothingRan
 from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
 from bqgate.gate.routes import Route
@@ -47,6 +49,7 @@ class QueryHandler:
         admission: Admission,
         waiting_room: WaitingRoom,
         policies: PolicySource,
+        isolation: Isolation,
         upstream: Upstream,
         forwarder: Forwarder,
         settle: Settle,
@@ -56,6 +59,7 @@ class QueryHandler:
         self._admission = admission
         self._waiting_room = waiting_room
         self._policies = policies
+        self._isolation = isolation
         self._upstream = upstream
         self._forwarder = forwarder
         self._settle = settle
@@ -69,18 +73,22 @@ class QueryHandler:
             arrival: the request as it came, and who asks.
             submission: its parsed JSON, and what makes the call that goes upstream from a body.
         """
+        submission = self._isolation.judged_submission(arrival, submission)
+        answer = await self._answer(arrival, submission)
+        return self._isolation.noted(arrival, answer)
+
+    async def _answer(self, arrival: Arrival, submission: Submission) -> Answer:
         principal, watch, write_call = arrival.principal, arrival.watch, submission.forward
         customer = self._policies.directory.customer(principal.customer)
         request = _read(arrival.route, submission.document)
         if request is None:
             return await self._pass(write_call(submission.document), principal, "load")
         _refuse_delayed_start(arrival.call)
-        if request.dry_run:
-            return await self._pass(write_call(request.body), principal, "dry_run")
-        if customer.mode is Mode.OFF:
-            return await self._pass(write_call(request.body), principal, "off")
-        with watch.step("dryrun"):
-            estimate = await self._admission.estimate(request, principal)
+        if request.dry_run or customer.mode is Mode.OFF:
+            if self._isolation.watches(principal):  # what is free may still tell of others
+                await self._estimate(arrival, request)
+            return await self._pass(write_call(request.body), principal, "dry_run" if request.dry_run else "off")
+        estimate = await self._estimate(arrival, request)
         with watch.step("hold"):
             outcome = await self._admit(request, principal, customer, estimate)
         match outcome:
@@ -94,6 +102,12 @@ class QueryHandler:
                 return await self._admitted(outcome, request, principal, customer, write_call, watch)
             case _:
                 assert_never(outcome)
+
+    async def _estimate(self, arrival: Arrival, request: QueryRequest) -> Estimate:
+        """The dry run, and whether all that it names is the customer's to touch."""
+        ask = partial(self._admission.estimate, request, arrival.principal)
+        with arrival.watch.step("dryrun"):
+            return await self._isolation.judged_estimate(arrival, request, ask)
 
     async def _admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.clock import SystemClock
 from bqgate.domain.policy import PolicySnapshot
@@ -22,6 +23,7 @@ from bqgate.gate.arrival import Arrival
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.identify import Identification
+from bqgate.gate.isolation import Extent, Isolation
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.routes import Route
@@ -129,10 +131,12 @@ def data_plane(
     install(app, journal)
     clock = SystemClock()
     tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
+    policies = PolicySnapshot(Directory({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1))
+    trail = trail or ListTrail()
     identification = Identification(
         authenticator=authenticator or EverybodyIn(),
-        policies=PolicySnapshot(Directory({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1)),
-        trail=trail or ListTrail(),
+        policies=policies,
+        trail=trail,
         clock=clock,
         passes_credentials=True,
         submissions_only=False,
@@ -141,6 +145,15 @@ def data_plane(
         identification=identification,
         handler=handler,
         passthrough=Passthrough(upstream),
+        isolation=Isolation(
+            extent=Extent.NOTHING,
+            allows_unknown=False,
+            policies=policies,
+            bigquery=GoogleBigQuery(upstream),
+            upstream=upstream,
+            trail=trail,
+            clock=clock,
+        ),
         clock=clock,
         journal=journal,
     )
