@@ -17,6 +17,12 @@ from bqgate.gate.routes import Kind, Route
 from bqgate.ports import AuditTrail, Authenticator, Clock, PolicySource
 from bqgate.wire.exchange import Call
 
+# How the subject of whoever Google knows begins (identity.google_callers).
+GOOGLE = "google:"
+_NOT_GOOGLES = (
+    "This gate passes callers' own Google credentials on to BigQuery; a credential of the gate's opens its control "
+    "plane only. Log in at Google."
+)
 _SUBMISSIONS = frozenset({Kind.SUBMIT, Kind.UPLOAD})
 
 
@@ -58,6 +64,8 @@ class Identification:
             if self._submissions_only and route.kind not in _SUBMISSIONS:
                 return self._unasked(credential, route)
             identity = await self._authenticator.authenticate(credential, project_id=route.project_id)
+            if self._submissions_only and not identity.subject.startswith(GOOGLE):
+                raise Unauthenticated(LoginFault.WRONG_ISSUER, _NOT_GOOGLES, claimed=identity.name)
         except Unauthenticated as refused:
             self._trail.tell(self._refused_login(refused, call))
             raise

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -156,7 +157,7 @@ async def test_with_the_gates_own_credentials_the_callers_are_kept_nowhere() -> 
 
 async def test_with_the_callers_credentials_only_submissions_are_asked_about() -> None:
     """BigQuery authenticates the rest; a call without any credential is refused all the same."""
-    keeper, trail = Doorkeeper(ANN), ListTrail()
+    keeper, trail = Doorkeeper(replace(ANN, subject="google:ann@acme.com")), ListTrail()
     step = identification(keeper, trail, passes=True)
     reading = call("GET", "/projects/acme-prod/jobs/j")
     principal = await step.identify(reading, resolve(reading.method, reading.path))
@@ -169,6 +170,15 @@ async def test_with_the_callers_credentials_only_submissions_are_asked_about() -
     with pytest.raises(Unauthenticated) as refused:
         await step.identify(bare, resolve(bare.method, bare.path))
     assert refused.value.fault is LoginFault.MISSING
+
+
+async def test_a_credential_of_the_gates_cannot_go_up_to_google() -> None:
+    """Where callers' credentials go to BigQuery, a key of the gate is refused with what to do instead."""
+    step = identification(Doorkeeper(ANN), ListTrail(), passes=True)
+    asked = call("POST", "/projects/acme-prod/queries")
+    with pytest.raises(Unauthenticated, match="Log in at Google") as refused:
+        await step.identify(asked, resolve(asked.method, asked.path))
+    assert refused.value.fault is LoginFault.WRONG_ISSUER
 
 
 async def test_the_form_of_an_overridden_get_is_not_read_for_strangers() -> None:
