@@ -24,8 +24,7 @@ REFUSED_S = 60
 _REFUSALS_MAX = 1_000
 # Google's refusals are some 2 KiB; a larger one is passed on and not remembered.
 _REFUSAL_BYTES_MAX = 16 * 1024
-# Google's access tokens are at most 2,048 bytes (https://developers.google.com/identity/protocols/oauth2), but its
-# workload identity federation makes longer ones.
+# Google's longest tokens have 12,288 bytes (https://developers.google.com/identity/protocols/oauth2#size).
 _TOKEN_CHARS_MAX = 16 * 1024
 # Strangers' tokens must not use up the gate's connections to BigQuery.
 _DRY_RUNS_MAX = 50

@@ -1,11 +1,11 @@
 """Verify the JWTs of other issuers (OpenID Connect, RFC 7519) and read who they are about.
 
-Called by the authenticator for tokens whose `iss` is a configured issuer's. Only public-key signatures count: never
-`none`, never an HMAC, whose secret could be a public key that everybody has (RFC 8725 section 3.1). Nothing that a
-token says is believed before its signature is verified, but for its issuer and key id, which choose the key; a URL in a
-token is never followed. What leaves: an Identity, Unauthenticated with the one fault that was found first (size, form,
-algorithm, issuer, key, signature, time, audience, claims), or UpstreamUnavailable while an issuer's keys are out of
-reach.
+Called by the authenticator for every JWT that is not the gate's own, and by the token endpoint. Only public-key
+signatures count: never `none`, never an HMAC, whose secret could be a public key that everybody has (RFC 8725 section
+3.1). Nothing that a token says is believed before its signature is verified, but for its issuer and key id, which
+choose the key; a URL in a token is never followed. What leaves: an Identity, Unauthenticated with the one fault that
+was found first (size, form, algorithm, issuer, key, signature, time, audience, claims), or UpstreamUnavailable while an
+issuer's keys are out of reach.
 """
 
 import json
@@ -66,18 +66,10 @@ class Oidc:
     def __init__(self, issuers: Iterable[Issuer], key_sets: KeySets, clock: Clock, *, leeway_s: int) -> None:
         """Trust `issuers`; their clocks may differ from ours by `leeway_s` seconds."""
         self._issuers = tuple(issuers)
-        self._names = frozenset(each.issuer for each in self._issuers)
         self._key_sets = key_sets
         self._clock = clock
         self._leeway_s = leeway_s
         self._jws = PyJWS(algorithms=sorted(ALGORITHMS))
-
-    def knows_issuer(self, text: str) -> bool:
-        """Whether this is a JWT that claims to be of a trusted issuer. Nothing is verified."""
-        try:
-            return self._read(text).issuer in self._names
-        except Unauthenticated:
-            return False
 
     async def verify(self, text: str) -> Identity:
         """Whom a token is about.
