@@ -63,13 +63,17 @@ class Identification:
         try:
             if self._submissions_only and route.kind not in _SUBMISSIONS:
                 return self._unasked(credential, route)
-            identity = await self._authenticator.authenticate(credential, project_id=route.project_id)
-            if self._submissions_only and not identity.subject.startswith(GOOGLE):
-                raise Unauthenticated(LoginFault.WRONG_ISSUER, _NOT_GOOGLES, claimed=identity.name)
+            identity = await self._authenticated(credential, route)
         except Unauthenticated as refused:
             self._trail.tell(self._refused_login(refused, call))
             raise
         return self._principal_of(identity, credential, route)
+
+    async def _authenticated(self, credential: Credential, route: Route) -> Identity:
+        identity = await self._authenticator.authenticate(credential, project_id=route.project_id)
+        if self._submissions_only and not identity.subject.startswith(GOOGLE):
+            raise Unauthenticated(LoginFault.WRONG_ISSUER, _NOT_GOOGLES, claimed=identity.name)
+        return identity
 
     def _unasked(self, credential: Credential, route: Route) -> Principal:
         """A call that BigQuery authenticates and nobody pays for."""
