@@ -20,6 +20,9 @@ from bqgate.domain.key import Key
 from bqgate.domain.principal import Identity, Role
 from bqgate.ports import AuditTrail, ChangeFeed, Clock, Registry
 
+# RFC 6750 section 3.1, as the guard's own refusals have it.
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bqgate", error="insufficient_scope"'}
+
 # Their keys have a customer, and every admin may make and end them.
 BOUND_ROLES = frozenset({Role.USER, Role.ANALYST})
 
@@ -76,7 +79,7 @@ class KeyChanges:
         target = f"{request.method} {request.path[:200]}"
         detail = f"Keys of the role {role.value} are for super admins."
         self._trail.tell(self._events.event(request, identity, "access.refused", target, detail=detail))
-        raise Problem(403, detail)
+        raise Problem(403, detail, headers=_CHALLENGE)
 
     async def add(self, request: web.Request, identity: Identity, key: Key, *, detail: str = "") -> None:
         """Keep a new key.

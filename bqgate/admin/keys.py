@@ -113,10 +113,11 @@ class KeyViews:
         }
         pages = {200: Answered("A page of keys.", KeyPage)}
         told = (
+            # Before the path without a verb, which would take it for a key's id.
+            ("rotate", "POST", f"{one}:rotate", _ROTATE, self.rotate, (_KEY_ID,), RotationBody, replaced),
             ("list", "GET", path, "Keys, oldest first, ended ones too", self.list, _LIST_PARAMETERS, None, pages),
             ("create", "POST", path, "Make a key file or a static token", self.create, (), NewKeyBody, made),
             ("show", "GET", one, "One key, without its secret", self.show, (_KEY_ID,), None, shown),
-            ("rotate", "POST", f"{one}:rotate", _ROTATE, self.rotate, (_KEY_ID,), RotationBody, replaced),
             ("revoke", "DELETE", one, "End a key now", self.revoke, (_KEY_ID, _FORCE), None, ended),
         )
         return tuple(

@@ -106,7 +106,7 @@ class LoginViews:
 
     async def issue(self, request: web.Request, _identity: Identity) -> web.Response:
         """POST /oauth2/token."""
-        source = _source_of(request)
+        source = source_of(request.remote or "")
         if self._failures.wait_s(source):
             return self._limited(source)
         try:
@@ -220,9 +220,8 @@ async def _expect_later(_request: web.Request) -> None:
     """Leave 100-continue to whoever reads the form, so that a limited caller sends none."""
 
 
-def _source_of(request: web.Request) -> str:
+def source_of(remote: str) -> str:
     """Whose failures are counted together: one host has a whole /64 of IPv6 (RFC 6177) to fail from."""
-    remote = request.remote or ""
     try:
         address = IPv6Address(remote.partition("%")[0])
     except AddressValueError:
