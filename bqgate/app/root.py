@@ -172,7 +172,7 @@ async def _open_outside(
     """Open ledger, budgets and BigQuery, each closed after all that leans on it."""
     observed = settings.observe
     logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
-    metrics = Metrics(settings.directory.customers)
+    metrics = Metrics(lambda: settings.directory.customers)
     journal = PrometheusJournal(metrics, logger)
     for warning in settings.warnings:
         journal.note("settings_warning", warning=warning)

@@ -2,8 +2,9 @@
 
 Made by app (one Metrics per process), filled through journal.PrometheusJournal by the steps, rendered by the control
 plane's /metrics. Names here are without the prefix `bqgate_`, as the steps say them. A metric that is not declared here
-is a KeyError. Labels are bounded by construction: `customer` keeps the names of configured customers and turns every
-other into "other", because an unknown project is a customer of the default tier and there is no end of those.
+is a KeyError. Labels are bounded by construction: `customer` keeps the names of configured customers (who may change
+while the gate runs) and turns every other into "other", because an unknown project is a customer of the default tier
+and there is no end of those.
 Counters count events or the unit in their name, histograms are in seconds, gauges are read when Prometheus asks.
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ ; docs/metrics.md explains each to an operator.
 """
@@ -50,6 +51,7 @@ COUNTERS = (
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
+    Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
     Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
     Declaration("audit_dropped_total", "Refusals that the audit log had no room for; a record says how many."),
@@ -75,14 +77,14 @@ DECLARED = (*COUNTERS, *HISTOGRAMS, *GAUGES)
 class Metrics:
     """All metrics of one process, over a registry of their own: two of them do not meet."""
 
-    def __init__(self, customers: Collection[str] = ()) -> None:
+    def __init__(self, customers: Callable[[], Collection[str]] = tuple) -> None:
         """Declare all of them, zero.
 
         Args:
-            customers: ids that may stand in a `customer` label.
+            customers: ids that may stand in a `customer` label now; asked at every count that bears one.
         """
         self._registry = CollectorRegistry()
-        self._customers = frozenset(customers)
+        self._customers = customers
         self._counters = {each.name: _counter(each, self._registry) for each in COUNTERS}
         self._histograms = {each.name: _histogram(each, self._registry) for each in HISTOGRAMS}
         self._gauges = {each.name: _gauge(each, self._registry) for each in GAUGES}
@@ -123,7 +125,7 @@ class Metrics:
 
     def _bounded(self, labels: dict[str, str]) -> dict[str, str]:
         customer = labels.get("customer")
-        if customer is None or customer in self._customers:
+        if customer is None or customer in self._customers():
             return labels
         return {**labels, "customer": OTHER_CUSTOMER}
 

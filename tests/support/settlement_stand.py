@@ -98,7 +98,7 @@ class Stand:
     make_store: MakeStore
     clock: ManualClock = field(default_factory=ManualClock)
     bigquery: ScriptedBigQuery = field(default_factory=ScriptedBigQuery)
-    metrics: Metrics = field(default_factory=lambda: Metrics(("acme",)))
+    metrics: Metrics = field(default_factory=lambda: Metrics(lambda: ("acme",)))
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def __post_init__(self) -> None:

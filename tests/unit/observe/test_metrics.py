@@ -31,7 +31,7 @@ def test_gauge_is_read_when_asked() -> None:
 
 def test_customers_that_nobody_configured_share_one_label() -> None:
     """A thousand unknown projects are one time series, so that nobody can fill the memory of the gate."""
-    metrics = Metrics(["acme"])
+    metrics = Metrics(lambda: ["acme"])
     metrics.add("booked_nanos_total", 5, {"customer": "acme"})
     for number in range(1000):
         metrics.add("booked_nanos_total", 1, {"customer": f"project-{number}"})
