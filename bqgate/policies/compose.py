@@ -65,6 +65,26 @@ class SettingsPolicies:
                 return {}
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an admin wrote, read."""
+
+    item: PolicyItem
+    policy: Policy
+
+
+def read_items(items: Sequence[PolicyItem]) -> tuple[tuple[Written, ...], tuple[PolicyFault, ...]]:
+    """What admins wrote; and what is wrong with documents that are none of this version's."""
+    written: list[Written] = []
+    faults: list[PolicyFault] = []
+    for item in items:
+        try:
+            written.append(Written(item, MODELS[item.kind].model_validate(dict(item.document))))
+        except ValidationError as invalid:
+            faults.extend(document_faults(item.kind, item.name, invalid))
+    return tuple(written), tuple(faults)
+
+
 def compose(base: SettingsPolicies, items: Sequence[PolicyItem]) -> PolicySnapshot:
     """The rules that hold.
 
@@ -75,15 +95,12 @@ def compose(base: SettingsPolicies, items: Sequence[PolicyItem]) -> PolicySnapsh
     Raises:
         PolicyFaults: an item is no such document, or the whole contradicts itself.
     """
+    written, unreadable = read_items(items)
+    if unreadable:
+        raise PolicyFaults(unreadable)
     given: dict[PolicyKind, dict[str, Policy]] = {kind: {} for kind in PolicyKind}
-    faults: list[PolicyFault] = []
-    for item in items:
-        try:
-            given[item.kind][item.name] = MODELS[item.kind].model_validate(dict(item.document))
-        except ValidationError as invalid:
-            faults.extend(document_faults(item.kind, item.name, invalid))
-    if faults:
-        raise PolicyFaults(faults)
+    for each in written:
+        given[each.item.kind][each.item.name] = each.policy
     tiers = {**base.tiers, **_only(TierPolicy, given[PolicyKind.TIER])}
     customers = {**base.customers, **_only(CustomerPolicy, given[PolicyKind.CUSTOMER])}
     budgets = _only(BudgetPolicy, given[PolicyKind.BUDGET])

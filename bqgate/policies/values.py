@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -93,12 +94,18 @@ def read_zone(value: object) -> ZoneInfo:
     """A time zone by its IANA name."""
     if isinstance(value, ZoneInfo):
         return value
-    names = available_timezones()
+    names = _zone_names()
     if not isinstance(value, str) or value not in names:
         close = get_close_matches(str(value)[:80], names, n=1)
         hint = f"did you mean {close[0]}?" if close else "write an IANA name like Europe/Berlin, or UTC"
         raise ValueError(f"{value!r:.80} is not a time zone; {hint}")
     return ZoneInfo(value)
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    # Walks the time zone database's folders: too slow to be done for each of a thousand customers.
+    return frozenset(available_timezones())
 
 
 def read_email_or_domain(value: str) -> str:
