@@ -1,0 +1,157 @@
+from contextlib import nullcontext
+
+import pytest
+
+from bqgate.domain.data_scope import DataScope
+from bqgate.domain.errors import AccessDenied
+from bqgate.domain.tier import Customer, Tier
+from bqgate.gate.isolation.names import (
+    check_all_names,
+    check_dataset_name,
+    check_files,
+    check_hidden_names,
+    written_name,
+)
+from bqgate.gate.isolation.sql_text import read_sql
+
+TIER = Tier("standard", 10, 300, 50)
+OWN = DataScope.of(Customer("acme", TIER, projects=("acme-prod",), data=("gs://acme/in",)), ())
+GUEST = DataScope.of(Customer("guest", TIER, data=("acme-prod.shared",)), {"acme-prod"})
+PROJECTS = ("acme-prod",)
+
+
+def is_refused(sql: str, scope: DataScope = OWN) -> bool:
+    """Whether the check of hidden names says no."""
+    try:
+        check_hidden_names(read_sql(sql), scope, PROJECTS)
+    except AccessDenied:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM d.INFORMATION_SCHEMA.TABLES",
+        "SELECT * FROM d.information_schema.columns",
+        "SELECT * FROM `d`.INFORMATION_SCHEMA.TABLES",
+        "SELECT * FROM`acme-prod.d.INFORMATION_SCHEMA.VIEWS`",
+        "SELECT * FROM `acme-prod.d`.INFORMATION_SCHEMA.ROUTINES",
+        "SELECT * FROM `acme-prod`.`d`.`INFORMATION_SCHEMA`.`PARTITIONS`",
+        "SELECT * FROM acme-prod.d.INFORMATION_SCHEMA.TABLES JOIN d.INFORMATION_SCHEMA.COLUMNS USING (table_name)",
+        "SELECT * FROM d.__TABLES__",
+        "SELECT * FROM `acme-prod.d.__TABLES_SUMMARY__`",
+        "SELECT r'\\d`' FROM `acme-prod.d.t` WHERE a = '\\n' AND b = \"`\" -- ` \\",
+        "SELECT NET.HOST(u), SAFE.ML.X(1), ML.PREDICT(MODEL d.m, TABLE d.t) FROM d.t WHERE d.f(1) = 1",
+        "SELECT connection_id, model FROM d.t AS model WHERE connection_id = 5",
+    ],
+)
+def test_what_shows_only_the_callers_own_passes(sql: str) -> None:
+    """Metadata behind an own dataset, plain names, built-in functions, and backslashes outside of names."""
+    assert not is_refused(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        pytest.param("SELECT * FROM INFORMATION_SCHEMA.SCHEMATA", id="unqualified"),
+        pytest.param("SELECT * FROM `region-us`.INFORMATION_SCHEMA.JOBS", id="of a region"),
+        pytest.param("SELECT * FROM `acme-prod`.`region-us`.INFORMATION_SCHEMA.JOBS", id="of own project's region"),
+        pytest.param("SELECT * FROM `acme-prod.region-us.INFORMATION_SCHEMA.JOBS_BY_USER`", id="in one name"),
+        pytest.param("SELECT * FROM region-eu.INFORMATION_SCHEMA.SESSIONS", id="unquoted region"),
+        pytest.param("SELECT * FROM d.INFORMATION_SCHEMA.JOBS", id="no view of a dataset"),
+        pytest.param("SELECT * FROM `globex.d.INFORMATION_SCHEMA.TABLES`", id="another's dataset"),
+        pytest.param("SELECT * FROM globex.d.INFORMATION_SCHEMA.TABLES", id="another's dataset, unquoted"),
+        pytest.param("SELECT * FROM globex . d.INFORMATION_SCHEMA.TABLES", id="blanks around the dot"),
+        pytest.param("SELECT * FROM globex./**/d.INFORMATION_SCHEMA.TABLES", id="a comment behind the dot"),
+        pytest.param("SELECT * FROM globex. -- x\nd.INFORMATION_SCHEMA.TABLES", id="a line comment behind the dot"),
+        pytest.param("SELECT * FROM globex.\u00a0d.INFORMATION_SCHEMA.TABLES", id="a foreign blank behind the dot"),
+        pytest.param("SELECT * FROM `INFORMATION\\u005fSCHEMA`.JOBS", id="escaped letters"),
+        pytest.param("SELECT * FROM `\\x67lobex.d.t`", id="an escaped project"),
+        pytest.param("SELECT 'INFORMATION_SCHEMA'", id="in a string: on the safe side"),
+        pytest.param("SELECT 1 -- information_schema", id="in a comment: on the safe side"),
+        pytest.param("SELECT * FROM d.INFORMATION_SCHEMA.TABLES WHERE a = '", id="a text without an end"),
+        pytest.param("SELECT * FROM [globex:d.__TABLES__]", id="legacy"),
+        pytest.param("SELECT * FROM __TABLES__", id="tables of a default dataset's project"),
+        pytest.param("SELECT * FROM d.`__TABLES__x`.y", id="something below it"),
+        pytest.param("SELECT globex.d.f(1)", id="another's routine"),
+        pytest.param("SELECT `globex.d.f`(1)", id="another's routine, quoted"),
+        pytest.param("SELECT * FROM ML.PREDICT(MODEL `globex.d.m`, TABLE d.t)", id="another's model"),
+        pytest.param("CREATE FUNCTION d.f() REMOTE WITH CONNECTION us.c", id="a connection"),
+        pytest.param("CREATE FUNCTION d.f() REMOTE WITH/**/CONNECTION us.c", id="a connection behind a comment"),
+        pytest.param("SELECT AI.GENERATE('x', connection_id => 'us.c')", id="a connection as an argument"),
+        pytest.param("SELECT OBJ.MAKE_REF('gs://globex/x', 'us.c')", id="a connection in an object reference"),
+    ],
+)
+def test_what_may_show_others_is_refused(sql: str) -> None:
+    """Metadata of more than an own dataset, hidden names, others' routines and models, and connections."""
+    assert is_refused(sql)
+
+
+def test_a_guest_sees_metadata_of_its_datasets_only() -> None:
+    """In a shared project only named datasets have metadata to show."""
+    assert not is_refused("SELECT * FROM shared.INFORMATION_SCHEMA.TABLES", GUEST)
+    assert is_refused("SELECT * FROM other.INFORMATION_SCHEMA.TABLES", GUEST)
+    assert is_refused("SELECT other.f(1)", GUEST)
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_fine"),
+    [
+        ("CREATE TABLE d.t CLONE d.u", True),
+        ("CREATE TABLE d.t CLONE `acme-prod.d.u`", True),
+        ("CREATE TABLE d.t CLONE globex.d.u", False),
+        ("CREATE TABLE d.t LIKE `globex`.d.u", False),
+        ("CREATE TABLE d.t COPY `globex.d`.u", False),
+        ("SELECT t.address.city FROM d.t", True),
+        ("SELECT nam FROM [globex:d.t]", False),
+        ("SELECT nam FROM TABLE_QUERY(globex:d, 'true')", False),
+        ("SELECT nam FROM d.t WHERE 'a", False),
+    ],
+)
+def test_every_name_of_a_definition_must_be_within_reach(sql: str, is_fine: bool) -> None:
+    """What the dry run may not list is looked for in the text; a text that cannot be read is refused."""
+    with nullcontext() if is_fine else pytest.raises(AccessDenied):
+        check_all_names(read_sql(sql), OWN, PROJECTS)
+
+
+def test_a_refused_name_is_said_in_bigquerys_words() -> None:
+    """The message begins as BigQuery's does, with the table as it writes it."""
+    with pytest.raises(AccessDenied, match=r"^Access Denied: Table globex:d\.t: User does not have permission") as no:
+        check_all_names(read_sql("SELECT a FROM `globex.d.t`"), OWN, PROJECTS)
+    assert no.value.target == "table globex:d.t"
+
+
+def test_names_of_datasets_begin_with_their_project() -> None:
+    """CREATE SCHEMA globex.x makes a dataset in globex, whatever dataset.table would mean elsewhere."""
+    check_dataset_name(read_sql("CREATE SCHEMA x"), OWN, PROJECTS)
+    check_dataset_name(read_sql("CREATE SCHEMA IF NOT EXISTS `acme-prod`.x"), OWN, PROJECTS)
+    for sql in ("CREATE SCHEMA globex.x", "DROP SCHEMA IF EXISTS `globex.x` CASCADE"):
+        with pytest.raises(AccessDenied):
+            check_dataset_name(read_sql(sql), OWN, PROJECTS)
+
+
+@pytest.mark.parametrize(
+    ("sql", "written"),
+    [
+        ("INSERT INTO globex.d.t (a) SELECT 1", "globex.d.t"),
+        ("INSERT `globex.d.t` VALUES (1)", "globex.d.t"),
+        ("/* x */ insert into d.t select 1", "acme-prod.d.t"),
+        ("DELETE FROM d.t WHERE true", "acme-prod.d.t"),
+        ("MERGE d.t USING d.u ON false", "acme-prod.d.t"),
+        ("UPDATE t SET a = 1 WHERE true", ""),
+        ("TRUNCATE TABLE globex.d.t", "globex.d.t"),
+        ("CREATE TEMP FUNCTION f() AS (1); INSERT INTO globex.d.t SELECT f()", None),
+        ("(INSERT INTO globex.d.t SELECT 1)", None),
+    ],
+)
+def test_the_text_says_what_dml_writes(sql: str, written: str | None) -> None:
+    """The name behind the verb; unknown where the statement does not begin with it."""
+    assert written == written_name(read_sql(sql), PROJECTS)
+
+
+def test_files_in_a_definition_must_be_listed() -> None:
+    """A library or a model is read from own buckets only."""
+    check_files(read_sql("CREATE MODEL d.m OPTIONS (model_path='gs://acme/in/m/*')"), OWN)
+    with pytest.raises(AccessDenied):
+        check_files(read_sql("CREATE MODEL d.m OPTIONS (model_path='gs://globex/m/*')"), OWN)
