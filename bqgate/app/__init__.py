@@ -1,7 +1,13 @@
 """Compose the gate. The only room that names concrete stores and reads the settings' values.
 
-    root.py        open_gate and serve: what is opened in which order, and who is handed what
+    root.py        open_gate and serve: the rooms put together, the ports opened
+    outside.py     the outside systems, in the order in which they lean on one another
     adapters.py    which store, which credentials
+    path.py        the request path and the settlement behind it
+    callers.py     who finds out who calls
+    isolating.py   what keeps customers apart
+    control.py     the control plane
+    tls.py         the certificate, which may be replaced
     background.py  what runs beside the requests
 
 Called by cli and by the tests of the whole gate.

@@ -5,12 +5,14 @@ Called by root. Nothing else knows which store or which credential a gate runs o
 
 from bqgate.app.background import Background
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
 from bqgate.bigquery.service_account import ServiceAccountCredentials, load_token_source
 from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger
-from bqgate.ports import BudgetStore, Clock, Journal
+from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 
@@ -31,6 +33,16 @@ def open_budgets(settings: Settings, ledger: SqlLedger, clock: Clock) -> BudgetS
     )
 
 
+def open_feed(settings: Settings, clock: Clock, journal: Journal) -> ChangeFeed:
+    """How replicas tell one another of changes: by Redis where they share one."""
+    section = settings.budgets
+    if section.url.scheme == "memory":
+        return LocalChangeFeed(clock)
+    from bqgate.budgets.redis_change_feed import RedisChangeFeed  # noqa: PLC0415 - redis is an extra
+
+    return RedisChangeFeed.open(section.url.reveal(), clock, journal, timeout_s=section.timeout_ms / MS_PER_S)
+
+
 async def open_upstreams(
     settings: Settings, clock: Clock, journal: Journal, background: Background
 ) -> tuple[HttpUpstream, HttpUpstream | None]:
@@ -49,12 +61,16 @@ async def open_upstreams(
 
 async def _own_credentials(
     settings: Settings, clock: Clock, journal: Journal, background: Background
-) -> ServiceAccountCredentials:
+) -> ImpersonatedAccounts:
+    """The gate's own account, and those of the customers that have one."""
     key_file = settings.upstream.service_account_file
-    own = ServiceAccountCredentials(load_token_source(str(key_file) if key_file else None), clock, journal)
+    source = load_token_source(str(key_file) if key_file else None)
+    own = ServiceAccountCredentials(source, clock, journal)
     await own.renew()
     background.start("token", own.keep_fresh)
-    return own
+    accounts = ImpersonatedAccounts(own, sources_from(source), clock, journal)
+    background.start("accounts", accounts.keep_fresh)
+    return accounts
 
 
 def _upstream(settings: Settings, credentials: UpstreamCredentials) -> HttpUpstream:

@@ -1,0 +1,83 @@
+"""Wire who finds out who calls, and the token endpoint, as identity.mode says.
+
+Called by root. Open: everybody is let in, and nobody logs in. Required: keys of the gate, other issuers' tokens, and
+Google's own where they go up to BigQuery.
+"""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from bqgate.app.outside import Outside
+from bqgate.identity.access_tokens import AccessTokens
+from bqgate.identity.assertions import Assertions
+from bqgate.identity.authenticator import Callers
+from bqgate.identity.google_callers import GoogleCallers
+from bqgate.identity.jwks import KeySets
+from bqgate.identity.keyring import Keyring
+from bqgate.identity.logins import Logins
+from bqgate.identity.oidc import Issuer, Oidc
+from bqgate.identity.open_door import EverybodyIn
+from bqgate.ports import Authenticator
+from bqgate.settings.sections import Credentials, IdentityMode
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Who finds out who calls. `logins` None: nobody logs in to a gate that is open."""
+
+    authenticator: Authenticator
+    logins: Logins | None
+
+
+def wire_identities(outside: Outside, stack: AsyncExitStack) -> Identities:
+    """What identity.mode asks for."""
+    settings, clock = outside.settings, outside.clock
+    identity = settings.identity
+    if identity.mode is IdentityMode.OPEN:
+        return Identities(EverybodyIn(), None)
+    assert identity.token_secret is not None, "the settings were checked: required needs a secret"
+    leeway_s = identity.clock_skew_s
+    previous = identity.previous_token_secret
+    access_tokens = AccessTokens(
+        identity.token_secret.reveal(),
+        previous_secret=None if previous is None else previous.reveal(),
+        ttl_s=identity.token_ttl_s,
+        clock=clock,
+        leeway_s=leeway_s,
+    )
+    keyring = Keyring(outside.policies, clock)
+    assertions = Assertions(keyring, clock, audiences=(address_of(outside),), leeway_s=leeway_s)
+    oidc = _oidc(outside, stack, leeway_s)
+    google = None
+    if settings.upstream.credentials is Credentials.CALLER:
+        google = GoogleCallers(outside.bigquery, outside.policies, clock, outside.journal)
+    callers = Callers(access_tokens=access_tokens, assertions=assertions, keyring=keyring, oidc=oidc, google=google)
+    return Identities(callers, Logins(access_tokens=access_tokens, assertions=assertions, keyring=keyring, oidc=oidc))
+
+
+def address_of(outside: Outside) -> str:
+    """Where callers reach the gate, as far as the settings say."""
+    server = outside.settings.server
+    scheme = "http" if server.tls_cert_file is None else "https"
+    return outside.settings.identity.public_url or f"{scheme}://{server.host}:{server.port}"
+
+
+def _oidc(outside: Outside, stack: AsyncExitStack, leeway_s: int) -> Oidc | None:
+    sections = outside.settings.issuers
+    if not sections:
+        return None
+    issuers = [
+        Issuer(
+            name=name,
+            issuer=section.issuer,
+            audience=section.audience,
+            jwks_url=section.jwks_url,
+            customer_claim=section.customer_claim,
+            role_claim=section.role_claim,
+            roles=frozenset(section.roles),
+        )
+        for name, section in sections.items()
+    ]
+    key_sets = KeySets(outside.clock, outside.journal)
+    stack.push_async_callback(key_sets.close)
+    return Oidc(issuers, key_sets, outside.clock, leeway_s=leeway_s)

@@ -1,0 +1,95 @@
+"""Open the outside systems in the order in which they lean on one another: ledger, registry, budgets, BigQuery.
+
+Called by root; what is opened here is closed by the stack it was given, backwards. Leaves an Outside: the systems, the
+rules that hold, and how to speak of what happens.
+"""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TextIO
+
+from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
+from bqgate.app.background import Background
+from bqgate.bigquery.jobs import GoogleBigQuery
+from bqgate.domain.units import MS_PER_S
+from bqgate.identity.trail import BufferedAuditTrail
+from bqgate.ledger import SqlLedger
+from bqgate.ledger.registry import SqlRegistry
+from bqgate.observe.journal import PrometheusJournal
+from bqgate.observe.logs import make_logger
+from bqgate.observe.metrics import Metrics
+from bqgate.observe.upstream import CountedUpstream
+from bqgate.policies.book import PolicyBook
+from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal
+from bqgate.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything that is not the gate itself, opened."""
+
+    settings: Settings
+    clock: Clock
+    journal: Journal
+    metrics: Metrics
+    background: Background
+    ledger: SqlLedger
+    registry: SqlRegistry
+    trail: BufferedAuditTrail
+    feed: ChangeFeed
+    policies: PolicyBook
+    budgets: BudgetStore
+    upstream: CountedUpstream
+    bigquery: GoogleBigQuery
+
+
+async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, stack: AsyncExitStack) -> Outside:
+    """Open everything; each is closed after all that leans on it.
+
+    Raises:
+        LedgerUnavailable: the ledger's database cannot be opened, or needs `bqgate migrate`.
+        PolicyFaults: what admins changed does not go together with these settings.
+    """
+    observed = settings.observe
+    metrics = Metrics(lambda: book.directory.customers)
+    journal = PrometheusJournal(
+        metrics, make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
+    )
+    for warning in settings.warnings:
+        journal.note("settings_warning", warning=warning)
+    background = Background(clock, journal)
+    ledger, registry = await _open_database(settings, clock, stack)
+    trail = BufferedAuditTrail(registry, clock, journal)
+    feed = open_feed(settings, clock, journal)
+    stack.push_async_callback(feed.close)
+    book = PolicyBook(settings.policy_base, registry, feed, clock, journal)
+    await book.load()
+    budgets = open_budgets(settings, ledger, clock)
+    stack.push_async_callback(budgets.close)
+    callers, own = await open_upstreams(settings, clock, journal, background)
+    stack.push_async_callback(callers.close)
+    if own is not None:
+        stack.push_async_callback(own.close)
+    stack.push_async_callback(trail.flush)
+    stack.push_async_callback(background.stop)
+    background.start("audit trail", trail.run)
+    background.start("policies", book.run)
+    upstream = CountedUpstream(callers, journal)
+    bigquery = GoogleBigQuery(
+        upstream,
+        own=None if own is None else CountedUpstream(own, journal),
+        timeout_s=settings.upstream.call_timeout_s,
+    )
+    return Outside(
+        settings, clock, journal, metrics, background, ledger, registry, trail, feed, book, budgets, upstream, bigquery
+    )
+
+
+async def _open_database(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[SqlLedger, SqlRegistry]:
+    """The ledger and the registry, which live in one database over connections of their own."""
+    url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
+    ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
+    stack.push_async_callback(ledger.close)
+    registry = await SqlRegistry.open(url, timeout_s=timeout_s)
+    stack.push_async_callback(registry.close)
+    return ledger, registry

@@ -1,0 +1,91 @@
+"""Wire the request path and the settlement behind it, over the outside systems.
+
+Called by root. Nothing is opened and nothing runs here; root starts what runs beside the requests.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from bqgate.admission.admit import Admission
+from bqgate.admission.estimate import Estimator
+from bqgate.admission.slots import SlotBook
+from bqgate.admission.waiting_room import WaitingRoom
+from bqgate.app.outside import Outside
+from bqgate.gate.forward import Forwarder
+from bqgate.gate.handler import QueryHandler
+from bqgate.gate.isolation import Isolation
+from bqgate.gate.settling import Settling
+from bqgate.settlement.bookkeeper import Bookkeeper
+from bqgate.settlement.poller import Poller
+from bqgate.settlement.reconcile import Reconciler
+from bqgate.settlement.settle import Settler
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What learns and books the cost of jobs."""
+
+    bookkeeper: Bookkeeper
+    poller: Poller
+    reconciler: Reconciler
+    settling: Settling
+
+
+def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
+    settings, clock, journal = outside.settings, outside.clock, outside.journal
+    bookkeeper = Bookkeeper(
+        ledger=outside.ledger,
+        budgets=outside.budgets,
+        policies=outside.policies,
+        clock=clock,
+        journal=journal,
+        on_usage=slots.learn,
+    )
+    poller = Poller(
+        bookkeeper=bookkeeper,
+        bigquery=outside.bigquery,
+        ledger=outside.ledger,
+        clock=clock,
+        journal=journal,
+        patience=settings.patience,
+        workers=settings.settlement.polls_max,
+    )
+    reconciler = Reconciler(
+        ledger=outside.ledger,
+        budgets=outside.budgets,
+        poller=poller,
+        policies=outside.policies,
+        clock=clock,
+        journal=journal,
+        interval_s=settings.settlement.reconcile_interval_s,
+    )
+    outside.metrics.read_gauge_from("poller_queue_depth", lambda: poller.depth)
+    outside.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: reconciler.oldest_open_hold_age_s)
+    return Settlement(bookkeeper, poller, reconciler, Settling(Settler(bookkeeper, poller, journal), poller))
+
+
+def wire_path(outside: Outside, slots: SlotBook, settling: Settling, isolation: Isolation) -> QueryHandler:
+    settings, clock, journal = outside.settings, outside.clock, outside.journal
+    admission = Admission(
+        estimator=Estimator(outside.bigquery, clock, journal, settings.estimate_caching),
+        budgets=outside.budgets,
+        ledger=outside.ledger,
+        clock=clock,
+        journal=journal,
+        policies=outside.policies,
+        rules=settings.hold_rules,
+        hold_ttl_s=settings.admission.hold_ttl_s,
+        new_id=lambda: uuid.uuid4().hex,
+        slots=slots,
+    )
+    return QueryHandler(
+        admission=admission,
+        isolation=isolation,
+        waiting_room=WaitingRoom(clock, journal, places=settings.admission.waiting_max),
+        policies=outside.policies,
+        upstream=outside.upstream,
+        forwarder=Forwarder(outside.upstream, settling.begin, outside.policies),
+        settle=settling.begin,
+        clock=clock,
+        journal=journal,
+    )
