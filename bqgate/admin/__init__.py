@@ -16,6 +16,9 @@ schemas.py        the answers' models; documents.py fills them: money as decimal
 budget.py         a customer's budgets, and what a query of some cost would get
 bookings.py       jobs, open holds and costs out of the ledger
 health.py         alive, ready, metrics
+policies.py       tiers, customers, budgets, pricing: shown and changed (policy_operations.py, policy_schemas.py,
+                  etags.py, merge_patch.py)
+keys.py           keys (key_changes.py), logins.py the token endpoint, audit.py the audit log, holds_void.py
 """
 
 from bqgate.admin.control_plane import ControlPlane, add_control_plane

@@ -114,7 +114,9 @@ class BookingViews:
         customer = Parameters(request, ("customer",)).customer()
         now = self._clock.now()
         holds = await self._ledger.fetch_open_holds(customer)
-        return answer_document(HoldsDocument(holds=tuple(write_hold(hold, now) for hold in holds), as_of=write_moment(now)))
+        return answer_document(
+            HoldsDocument(holds=tuple(write_hold(hold, now) for hold in holds), as_of=write_moment(now))
+        )
 
     async def costs(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /v1/costs."""

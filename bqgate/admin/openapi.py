@@ -115,7 +115,26 @@ def _schemas_of(operations: Sequence[Operation]) -> tuple[_References, dict[str,
             if answered.model is not None:
                 wanted[answered.model, "serialization"] = None
     references, definitions = models_json_schema(list(wanted), ref_template=_REF)
-    return references, definitions["$defs"]
+    schemas = definitions["$defs"]
+    used: set[str] = set()
+    for each in wanted:
+        _gather(references[each], schemas, used)
+    # A type that tells its own schema leaves pydantic's idea of it behind, which nobody refers to.
+    return {each: references[each] for each in wanted}, {name: schemas[name] for name in sorted(used)}
+
+
+def _gather(schema: Any, schemas: Mapping[str, Any], used: set[str]) -> None:
+    """Add the names of all schemas that one refers to, through others too."""
+    if isinstance(schema, dict):
+        name = str(schema.get("$ref", "")).rpartition("/")[2]
+        if name and name not in used:
+            used.add(name)
+            _gather(schemas[name], schemas, used)
+        for member in schema.values():
+            _gather(member, schemas, used)
+    elif isinstance(schema, list):
+        for member in schema:
+            _gather(member, schemas, used)
 
 
 def _write_operation(operation: Operation, references: _References, *, is_public: bool) -> dict[str, Any]:

@@ -30,8 +30,9 @@ class Mounting:
         by_path: dict[str, list[Operation]] = {}
         for operation in operations:
             by_path.setdefault(operation.path, []).append(operation)
-        for path, of_path in by_path.items():
-            self._mount_path(app, path, of_path)
+        # "{key}:rotate" comes before "{key}", which would take the verb for a part of the name.
+        for path in sorted(by_path, key=lambda each: "}:" not in each):
+            self._mount_path(app, path, by_path[path])
         for path in ("/v1", "/v1/{tail:.*}", "/admin", "/admin/{tail:.*}"):
             app.router.add_route(hdrs.METH_ANY, path, self._refuse_path, expect_handler=_expect_later)
 

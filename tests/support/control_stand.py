@@ -24,19 +24,25 @@ from bqgate.admin.logins import FailedLogins, LoginViews
 from bqgate.admin.openapi import openapi_document
 from bqgate.admin.operation import Operation, Views
 from bqgate.admin.permissions import PUBLIC
+from bqgate.admin.policies import PolicyViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
+from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.domain.audit import AuditEvent
-from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.policy import PolicyKind
 from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
 from bqgate.identity.keyring import Keyring
 from bqgate.identity.logins import Logins
 from bqgate.ledger import SqlRegistry
-from tests.support.admin_stand import DIRECTORY, CountedFeed, Shelf
+from bqgate.policies.book import PolicyBook
+from bqgate.policies.compose import SettingsPolicies
+from bqgate.policies.editor import PolicyEditor
+from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+from bqgate.policies.prices import PriceTables
 from tests.support.conformance import Conformance
 from tests.support.list_trail import ListTrail
 from tests.support.named_callers import NamedCallers, bearing
-from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
+from tests.support.settlement_stand import Gate, Stand, settlement_stand
 
 REQUEST_ID = "request-1"
 PLENTY = RateLimits(
@@ -100,17 +106,19 @@ async def control_stand(
         stack.push_async_callback(registry.close)
         gate, trail, app = stand.gate(), ListTrail(), web.Application()
         events = EventMaker(stand.clock, lambda _request: REQUEST_ID)
+        book = PolicyBook(_base(), registry, LocalChangeFeed(stand.clock), stand.clock, stand.journal)
+        await book.load()
         plane = ControlPlane(
             ledger=stand.ledger,
             budgets=gate.budgets,
-            policies=PolicySnapshot(DIRECTORY, PRICES),
+            policies=book,
             clock=stand.clock,
             metrics=stand.metrics,
             authenticator=NamedCallers(),
             trail=trail,
             limiter=RateLimiter(limits, storage or MemoryStorage(), stand.journal),
             events=events,
-            views=_views(stand, gate, registry, trail, events),
+            views=_views(stand, gate, registry, book, trail, events),
             has_open_metrics=has_open_metrics,
         )
         operations = add_control_plane(app, plane)
@@ -123,19 +131,40 @@ async def control_stand(
         assert not conformance.faults, "\n".join(conformance.faults)
 
 
-def _views(stand: Stand, gate: Gate, registry: SqlRegistry, trail: ListTrail, events: EventMaker) -> tuple[Views, ...]:
-    clock, shelf, policies = stand.clock, Shelf(registry), PolicySnapshot(DIRECTORY, PRICES)
-    keyring = Keyring(shelf, clock)
+def _views(
+    stand: Stand, gate: Gate, registry: SqlRegistry, book: PolicyBook, trail: ListTrail, events: EventMaker
+) -> tuple[Views, ...]:
+    clock, feed = stand.clock, LocalChangeFeed(stand.clock)
+    keyring = Keyring(book, clock)
     logins = Logins(
         access_tokens=AccessTokens("s" * 43, previous_secret=None, ttl_s=900, clock=clock, leeway_s=60),
         assertions=Assertions(keyring, clock, audiences=(), leeway_s=60),
         keyring=keyring,
     )
-    changes = KeyChanges(registry=registry, book=shelf, feed=CountedFeed(), trail=trail, events=events, clock=clock)
+    changes = KeyChanges(registry=registry, book=book, feed=feed, trail=trail, events=events, clock=clock)
     failures = FailedLogins(clock, per_minute=10_000)
+    editor = PolicyEditor(book, registry, feed)
     return (
-        KeyViews(registry=registry, policies=policies, changes=changes, clock=clock, public_url=None),
+        *(PolicyViews(kind, editor=editor, events=events) for kind in PolicyKind),
+        KeyViews(registry=registry, policies=book, changes=changes, clock=clock, public_url=None),
         AuditViews(registry=registry, clock=clock, journal=stand.journal),
         LoginViews(logins=logins, failures=failures, trail=trail, events=events, journal=stand.journal),
         HoldVoidViews(ledger=stand.ledger, registry=registry, bookkeeper=gate.bookkeeper, events=events, clock=clock),
+    )
+
+
+def _base() -> SettingsPolicies:
+    """What the settings say: two tiers, two customers."""
+    return SettingsPolicies(
+        tiers={
+            "standard": TierPolicy.model_validate({"daily_usd": "10", "monthly_usd": "300", "emergency_usd": "50"}),
+            "premium": TierPolicy.model_validate({"daily_usd": "50", "monthly_usd": "1500", "emergency_usd": "200"}),
+        },
+        customers={
+            "acme": CustomerPolicy.model_validate({"projects": ["acme-prod"]}),
+            "globex": CustomerPolicy.model_validate({}),
+        },
+        pricing=PricingPolicy.model_validate({}),
+        defaults=DefaultsPolicy.model_validate({}),
+        price_tables=PriceTables(by_location={}, by_edition={}),
     )
