@@ -1,11 +1,13 @@
 """Keep the rules that hold now: what the settings say, below what admins changed.
 
-    values.py   the types of single values: dollars, shares, whole numbers, time zones
-    models.py   tiers, customers, budgets and prices as documents, for the settings file and the admin API alike
-    rules.py    what only shows when several of them are looked at together
-    compose.py  documents → Directory and PriceList
-    book.py     PolicyBook: the present PolicySnapshot and keys, looked after in the background
-    editor.py   PolicyEditor: one admin's change, checked whole before it is written
+    values.py    the types of single values: dollars, shares, whole numbers, time zones, addresses, data
+    models.py    tiers, customers, budgets and prices as documents, for the settings file and the admin API alike
+    messages.py  what pydantic finds wrong with them, in words for whoever wrote them
+    rules.py     what only shows when several of them are looked at together
+    prices.py    a pricing document and the tables of list prices → PriceList
+    compose.py   documents → Directory and PriceList
+    book.py      PolicyBook: the present PolicySnapshot and keys, looked after in the background
+    editor.py    PolicyEditor: one admin's change, checked whole before it is written
 
 The rule that decides: a tier, customer, budget or price list that an admin wrote is what the database says, whole;
 every other is what the settings file says; deleting an admin's brings the file's back.

@@ -2,7 +2,8 @@
 
 One definition for the settings file and the admin API: settings' sections and the API's bodies are these models, the
 Registry keeps what `model_dump(mode="json")` makes of them. Frozen; an unknown key is an error. Units stand in the
-keys. What only shows when several are looked at together is in rules.py.
+keys. What only shows when several are looked at together is in rules.py. Defaults are written `default=`, so that type
+checkers see them too.
 """
 
 from collections.abc import Mapping
@@ -38,11 +39,13 @@ class TierPolicy(Policy):
     daily_usd: Usd = Field(description="Limit of a day in the customer's time zone.")
     monthly_usd: Usd = Field(description="Limit of a month.")
     emergency_usd: Usd = Field(description="The most that a day may ever cost; kept for grace, which is to come.")
-    query_usd: Usd | None = Field(None, description="Limit of one query; without it, the day's.")
-    grace_minutes: Whole = Field(0, ge=0, le=1440, description="Not yet available; only 0.")
-    throttle_wait_ms: Whole = Field(2_000, ge=0, le=30_000, description="How long a throttled query waits.")
+    query_usd: Usd | None = Field(default=None, description="Limit of one query; without it, the day's.")
+    grace_minutes: Whole = Field(default=0, ge=0, le=1440, description="Not yet available; only 0.")
+    throttle_wait_ms: Whole = Field(default=2_000, ge=0, le=30_000, description="How long a throttled query waits.")
     thresholds: tuple[ThresholdPolicy, ...] = Field(
-        tuple(ThresholdPolicy(used_ratio=Share(each.used_ppm), action=each.action) for each in DEFAULT_THRESHOLDS),
+        default=tuple(
+            ThresholdPolicy(used_ratio=Share(each.used_ppm), action=each.action) for each in DEFAULT_THRESHOLDS
+        ),
         max_length=20,
         description="Shares of a limit, ascending, each with what follows.",
     )
@@ -51,22 +54,22 @@ class TierPolicy(Policy):
 class CustomerPolicy(Policy):
     """Who pays."""
 
-    tier: Name | None = Field(None, description="Its tier; without it, defaults.tier.")
-    projects: tuple[Name, ...] = Field((), max_length=_LIST_MAX, description="Projects whose jobs it pays for.")
+    tier: Name | None = Field(default=None, description="Its tier; without it, defaults.tier.")
+    projects: tuple[Name, ...] = Field(default=(), max_length=_LIST_MAX, description="Projects whose jobs it pays for.")
     principals: tuple[EmailOrDomain, ...] = Field(
-        (), max_length=_LIST_MAX, description="E-mail addresses and domains of its people and programs."
+        default=(), max_length=_LIST_MAX, description="E-mail addresses and domains of its people and programs."
     )
     data: tuple[Data, ...] | None = Field(
-        None,
+        default=None,
         max_length=_LIST_MAX,
         description="What it may read and write beside its own projects: project, project.dataset, gs://bucket/prefix; "
         "without it, what BigQuery's IAM allows.",
     )
     service_account: Account | None = Field(
-        None, description="Service account that the gate impersonates for it; without it, the gate's own."
+        default=None, description="Service account that the gate impersonates for it; without it, the gate's own."
     )
     time_zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"), description="Where its days and months begin.")
-    mode: Mode | None = Field(None, description="off, observe, or enforce; without it, defaults.mode.")
+    mode: Mode | None = Field(default=None, description="off, observe, or enforce; without it, defaults.mode.")
 
 
 class BudgetPolicy(Policy):
@@ -74,10 +77,10 @@ class BudgetPolicy(Policy):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    daily_usd: Usd | None = Field(None, description="Limit of a day in the customer's time zone.")
-    monthly_usd: Usd | None = Field(None, description="Limit of a month.")
-    emergency_usd: Usd | None = Field(None, description="The most that a day may ever cost.")
-    query_usd: Usd | None = Field(None, description="Limit of one query.")
+    daily_usd: Usd | None = Field(default=None, description="Limit of a day in the customer's time zone.")
+    monthly_usd: Usd | None = Field(default=None, description="Limit of a month.")
+    emergency_usd: Usd | None = Field(default=None, description="The most that a day may ever cost.")
+    query_usd: Usd | None = Field(default=None, description="Limit of one query.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -90,24 +93,27 @@ class PricingPolicy(Policy):
     """What a job is charged for."""
 
     model: PricingModel = Field(
-        PricingModel.BLENDED,
+        default=PricingModel.BLENDED,
         description="blended: bytes and slots; on_demand: bytes; capacity: slots; auto: slots where the job ran in a "
         "reservation, bytes elsewhere.",
     )
     usd_per_tib: Usd | None = Field(
-        None, description="Price of a TiB everywhere; without it 5.00 (blended) or the list price of the region."
+        default=None,
+        description="Price of a TiB everywhere; without it 5.00 (blended) or the list price of the region.",
     )
     usd_per_slot_hour: Usd | None = Field(
-        None, description="Price of a slot-hour everywhere; without it 0.04 (blended) or the list price of the edition."
+        default=None,
+        description="Price of a slot-hour everywhere; without it 0.04 (blended) or the list price of the edition.",
     )
 
 
 class DefaultsPolicy(Policy):
     """What holds for customers that are not listed, and for what a listed one does not say."""
 
-    tier: Name = Field("standard", description="Tier of a customer that names none.")
+    tier: Name = Field(default="standard", description="Tier of a customer that names none.")
     mode: Mode = Field(
-        Mode.ENFORCE, description="off: nothing is computed; observe: nothing is refused; enforce: budgets refuse."
+        default=Mode.ENFORCE,
+        description="off: nothing is computed; observe: nothing is refused; enforce: budgets refuse.",
     )
 
 

@@ -1,13 +1,15 @@
 """Read the settings: one YAML file, overridden by the environment, into values of the domain.
 
-    load.py       the door: load_settings(path, environ) → Settings, or SettingsInvalid with every fault
-    document.py   file and environment → one tree of plain values, and where each came from
-    sections.py   what may stand in it: every key with its type, default and meaning
-    fields.py     the types of single values: dollars, shares, time zones, URLs with passwords
-    rules.py      what only shows when several keys are looked at together
-    prices.py     config/prices.yaml and section `pricing` → PriceList
-    faults.py     what is wrong, where, and what to write instead
+    load.py         the door: load_settings(path, environ) → Settings, or SettingsInvalid with every fault
+    document.py     file and environment → one tree of plain values, and where each came from
+    sections.py     what may stand in it: every key with its type, default and meaning
+    fields.py       the types of single values: URLs with passwords, issuers of tokens
+    secret_text.py  a secret that does not show itself, and why one can be guessed
+    rules.py        what only shows when several keys are looked at together
+    prices.py       config/prices.yaml → PriceTables
+    faults.py       what is wrong, where, and what to write instead
 
+Tiers, customers, prices and defaults are defined in policies, because admins change them while the gate runs.
 Named by cli and app alone; the rooms get values by constructor. docs/settings.md is this for operators.
 """
 
