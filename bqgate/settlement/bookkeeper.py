@@ -46,6 +46,8 @@ class Bookkeeper:
         if usage.outcome is Outcome.NEVER_RAN:
             await self.void(hold)
             return None
+        if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
+            return await self._end_as_booked(hold)  # somebody ended it meanwhile, and knew more than an assumption
         entry = self._entry_for(hold, usage)
         match await self._ledger.book(entry):
             case Booking.BOOKED:
@@ -54,10 +56,7 @@ class Bookkeeper:
                 return entry
             case Booking.HOLD_ALREADY_BOOKED:
                 # Whoever booked it may have crashed before the capture, and may have booked another cost (assumed).
-                booked = await self._ledger.fetch_entry(hold.id)
-                if booked is not None:
-                    await self._end(hold, booked.cost_nanos)
-                return booked
+                return await self._end_as_booked(hold)
             case Booking.JOB_ALREADY_BOOKED:
                 await self._end(hold, 0)
                 return None
@@ -70,6 +69,15 @@ class Bookkeeper:
         """
         await self._ledger.close_hold(hold.id)
         await self._end(hold, 0)
+
+    async def _is_open(self, hold: Hold) -> bool:
+        return any(each.id == hold.id for each in await self._ledger.fetch_open_holds(hold.customer))
+
+    async def _end_as_booked(self, hold: Hold) -> Entry | None:
+        """End a hold in the budgets with what the ledger says of it; without an entry it cost nothing."""
+        booked = await self._ledger.fetch_entry(hold.id)
+        await self._end(hold, 0 if booked is None else booked.cost_nanos)
+        return booked
 
     async def _end(self, hold: Hold, cost_nanos: int) -> None:
         try:

@@ -3,7 +3,7 @@
 Run by app at the start and every minute, in every replica; nobody is leader. Calls the Ledger, the BudgetStore and the
 poller. What leaves: mended holds, counters, log lines; an outside failure ends the round, the next one goes on. Steps:
 
-    1  ledger: open, nobody here asks after it      watch it, with the gate's own credential
+    1  ledger: open, nobody here asks after it      watch it, as its customer's account or the gate's
     2  here asked after, ledger: has an entry       another replica booked it: forget it
     3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace
     4  ledger: open, budgets: not held              put it back, after a grace
@@ -30,6 +30,7 @@ from datetime import datetime, timedelta
 from bqgate.domain.budget import Period
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
+from bqgate.domain.principal import Credential
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 from bqgate.settlement.poller import Poller
 
@@ -92,6 +93,11 @@ class Reconciler:
         except BudgetStoreUnavailable as error:
             self._tell_failure("budgets", error)
 
+    def _credential_for(self, hold: Hold) -> Credential | None:
+        """As whom a job of long ago is asked after: its customer's own account where it has one, else the gate."""
+        account = self._policies.directory.customer(hold.customer).account
+        return None if account is None else Credential(account=account)
+
     async def _reconcile_jobs(self) -> None:
         """Steps 1 and 2. Young holds are left to whoever placed them, except at the start: nobody else may be there."""
         watched = self._poller.watched_ids  # before the ledger is read: what is watched later may be younger than that
@@ -99,7 +105,7 @@ class Reconciler:
         self._oldest_placed_at = min((hold.placed_at for hold in open_holds), default=None)
         for hold in open_holds:
             if hold.id not in watched and (self._is_first or self._is_past_grace(hold.placed_at)):
-                self._poller.watch(hold, None)
+                self._poller.watch(hold, self._credential_for(hold))
         self._is_first = False
         # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
         for hold_id in watched - {hold.id for hold in open_holds}:

@@ -94,7 +94,7 @@ class ScriptedBigQuery:
         )
 
     def _admit(self, what: str, credential: Credential | None) -> None:
-        who = OWN if credential is None else str(credential.authorization)
+        who = OWN if credential is None else str(credential.authorization or credential.account)
         self.asked.append(f"{what} as {who}")
         if self.failure is not None:
             raise self.failure

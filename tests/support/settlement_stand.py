@@ -26,7 +26,7 @@ from bqgate.ledger.sql_ledger import SqlLedger
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
-from bqgate.ports import BudgetStore, SpendSource
+from bqgate.ports import BudgetStore, PolicySource, SpendSource
 from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
@@ -53,13 +53,21 @@ _numbers = count(1)
 class Gate:
     """One process: what it watches is lost with it. `learned` is what admission was told of slots."""
 
-    def __init__(self, stand: "Stand", budgets: BudgetStore, *, patience: Patience, capacity: int = 1_000) -> None:
+    def __init__(
+        self,
+        stand: "Stand",
+        budgets: BudgetStore,
+        *,
+        patience: Patience,
+        capacity: int = 1_000,
+        policies: PolicySource = POLICIES,
+    ) -> None:
         self.budgets = budgets
         self.learned: list[tuple[str, Usage]] = []
         self.bookkeeper = Bookkeeper(
             ledger=stand.ledger,
             budgets=budgets,
-            policies=POLICIES,
+            policies=policies,
             clock=stand.clock,
             journal=stand.journal,
             on_usage=lambda customer, usage: self.learned.append((customer, usage)),
@@ -78,7 +86,7 @@ class Gate:
             ledger=stand.ledger,
             budgets=budgets,
             poller=self.poller,
-            policies=POLICIES,
+            policies=policies,
             clock=stand.clock,
             journal=stand.journal,
         )
@@ -104,10 +112,12 @@ class Stand:
     def __post_init__(self) -> None:
         self.journal = PrometheusJournal(self.metrics, make_logger(self.log, self.clock))
 
-    def gate(self, *, patience: Patience | None = None, capacity: int = 1_000) -> Gate:
+    def gate(
+        self, *, patience: Patience | None = None, capacity: int = 1_000, policies: PolicySource = POLICIES
+    ) -> Gate:
         """Start a gate, with a store that it opens itself."""
         budgets = self.make_store(self.ledger, self.clock)
-        return Gate(self, budgets, patience=patience or Patience(), capacity=capacity)
+        return Gate(self, budgets, patience=patience or Patience(), capacity=capacity, policies=policies)
 
     def make_hold(self, *, usd: int = 20, job: bool = True, location: str | None = "US") -> Hold:
         """A hold as admission makes it; with a job id for jobs.insert, without for jobs.query."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.tier import Directory
 from bqgate.domain.units import MIB
-from tests.support.settlement_stand import ACME, Stand, settlement_stand, usd
+from tests.support.settlement_stand import ACME, PRICES, Stand, settlement_stand, usd
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -40,6 +43,21 @@ async def test_after_a_restart_open_holds_are_asked_after(shared: Stand) -> None
     assert gate.reconciler.oldest_open_hold_age_s == 0
     await gate.reconciler.reconcile()
     assert gate.poller.depth == 0
+
+
+async def test_after_a_restart_a_customers_own_account_asks(shared: Stand) -> None:
+    """Jobs that ran as the service account of their customer are asked after as that one."""
+    account = "acme@gate.iam.example"
+    shared.bigquery.accepted = {account}
+    acme = replace(ACME, account=account)
+    policies = PolicySnapshot(Directory({"acme": acme}, {}, ACME.tier), PRICES)
+    hold = await shared.place(shared.gate(), shared.make_hold())
+    shared.bigquery.end(shared.run_job(hold), bytes_billed=7 * MIB)
+    gate = shared.gate(policies=policies)
+    await gate.reconciler.reconcile()
+    await gate.look_at_all()
+    assert usd(await shared.balance(gate)) == (7, 0)
+    assert shared.bigquery.asked == [f"get as {account}"]
 
 
 async def test_a_young_hold_is_left_to_who_placed_it(shared: Stand) -> None:

@@ -180,3 +180,12 @@ async def test_a_lost_capture_is_left_to_reconcile(behind_proxy: tuple[Stand, Tc
     await gate.reconciler.reconcile()
     assert usd(await stand.balance(gate)) == (12, 0)
     await gate.budgets.close()
+
+
+async def test_a_voided_hold_is_not_charged_on_an_assumption(stand: Stand, gate: Gate) -> None:
+    """Who voids a hold knows more than the poller that gives up on its job at the deadline."""
+    hold = await stand.place(gate, stand.make_hold(usd=20))
+    await gate.settler.void(hold)
+    assert await gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.ASSUMED)) is None
+    assert await stand.entries() == ()
+    assert usd(await stand.balance(gate)) == (0, 0)
