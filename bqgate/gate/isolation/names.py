@@ -130,8 +130,11 @@ def _is_foreign(path: Path, scope: DataScope, projects: Sequence[str]) -> bool:
     first, *rest = path.parts
     if not rest:
         return False
-    if path.has_project or (len(rest) > 1 and (path.is_quoted or _PROJECT_ID.fullmatch(first.lower()))):
-        return not scope.allows_dataset(first, rest[0])
+    if path.has_project or len(rest) > 1:
+        if scope.allows_dataset(first, rest[0]):
+            return False
+        if path.has_project or path.is_quoted or _PROJECT_ID.fullmatch(first.lower()):
+            return True
     return not all(scope.allows_dataset(project, first) for project in projects)
 
 

@@ -8,6 +8,7 @@ sandbox does not run.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -52,6 +53,11 @@ def parse(sql: str) -> list[Statement]:
     if not statements:
         raise QueryInvalid("Syntax error: Unexpected end of statement")
     return statements
+
+
+def is_dynamic(sql: str) -> bool:
+    """Tell whether a text is SQL that only comes about when it runs; a dry run knows nothing of it."""
+    return re.match(r"\s*EXECUTE\s+IMMEDIATE\b", sql, re.IGNORECASE) is not None
 
 
 def position(node: exp.Expr) -> str:

@@ -22,7 +22,7 @@ from bqgate.sandbox.warehouse.errors import BytesBilledLimitExceeded, NotSupport
 from bqgate.sandbox.warehouse.information_schema import InformationSchema, JobRows
 from bqgate.sandbox.warehouse.library import Library
 from bqgate.sandbox.warehouse.loading import Loader
-from bqgate.sandbox.warehouse.parsing import Statement, parse
+from bqgate.sandbox.warehouse.parsing import Statement, is_dynamic, parse
 from bqgate.sandbox.warehouse.plan import Plan, QueryContext, Result
 from bqgate.sandbox.warehouse.prepared import Prepared
 from bqgate.sandbox.warehouse.session import Session, open_session
@@ -137,6 +137,8 @@ class Warehouse:
         Raises:
             WarehouseError: The query is invalid, names what is not there, or is beyond the sandbox.
         """
+        if is_dynamic(sql):
+            return Plan("SCRIPT", accuracy="LOWER_BOUND")
         statements = self._parse(sql, ctx)
         session = self._open(ctx, dry_run=True)
         with closing(session.cursor):
