@@ -1,9 +1,9 @@
-"""Ask BigQuery for dry runs and jobs: the BigQuery port over an Upstream.
+"""Ask BigQuery for dry runs, jobs and tables: the BigQuery and TableSource ports over an Upstream.
 
-Called by admission (dry_run) and settlement (fetch_job, find_job); calls jobs.insert, jobs.get and jobs.list
-(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain values, or the port's errors:
-4xx, also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer that is not JSON is
-UpstreamUnavailable. Answers are read within bounds.
+Called by admission (dry_run), settlement (fetch_job, find_job) and advice (dry_run, fetch_table); calls jobs.insert,
+jobs.get, jobs.list and tables.get (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain
+values, or the port's errors: 4xx, also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer
+that is not JSON is UpstreamUnavailable. Answers are read within bounds.
 """
 
 import json
@@ -15,10 +15,12 @@ from urllib.parse import quote, urlencode
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, JobRef, Usage
 from bqgate.domain.principal import Credential
+from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
 from bqgate.wire.query_request import HOLD_LABEL
+from bqgate.wire.table_resource import table_facts_from
 
 # A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
 TIMEOUT_S = 30.0
@@ -86,6 +88,16 @@ class GoogleBigQuery:
             if refusal.status != 403 or credential is None:
                 raise
         return await self._find(project_id, hold_id, params, credential)
+
+    async def fetch_table(
+        self, *, project_id: str, dataset_id: str, table_id: str, credential: Credential
+    ) -> TableFacts:
+        """What a table is; see ports.TableSource."""
+        path = (
+            f"/bigquery/v2/projects/{_segment(project_id)}/datasets/{_segment(dataset_id)}/tables/{_segment(table_id)}"
+        )
+        document = await self._ask(Call("GET", path, "prettyPrint=false"), credential)
+        return table_facts_from(document, project_id=project_id, dataset_id=dataset_id, table_id=table_id)
 
     async def _find(
         self, project_id: str, hold_id: str, params: dict[str, str], credential: Credential | None

@@ -8,8 +8,10 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     policy.py     PolicySource, Registry, ChangeFeed
     callers.py    Authenticator, AuditTrail
     bigquery.py   BigQuery, Upstream
+    advice.py     Advisor, TableSource
 """
 
+from bqgate.ports.advice import Advisor, TableSource
 from bqgate.ports.bigquery import BigQuery, Upstream
 from bqgate.ports.callers import AuditTrail, Authenticator
 from bqgate.ports.money import BudgetStore, Ledger, SpendSource
@@ -17,6 +19,7 @@ from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.running import Clock, Journal
 
 __all__ = [
+    "Advisor",
     "AuditTrail",
     "Authenticator",
     "BigQuery",
@@ -28,5 +31,6 @@ __all__ = [
     "PolicySource",
     "Registry",
     "SpendSource",
+    "TableSource",
     "Upstream",
 ]
