@@ -13,6 +13,8 @@ A query takes these steps; ``handler.QueryHandler.handle_query`` tells them in o
     9  forward    gate/forward.py             streamed, unchanged but for the fields the gate sets
     10 settle     settlement/                 book what it cost, then capture or void the hold
 
-Everything that is no query takes ``passthrough.py``; ``routes.py`` says which is which, ``door.py`` turns aiohttp's
-requests into wire values and back, ``reply.py`` knows the status codes, ``middleware.py`` answers for failures.
+Where all customers are one to BigQuery, the package ``isolation`` stands before the intake, behind the estimate, and
+around everything that is no query. That takes ``passthrough.py``; ``routes.py`` says which is which, ``door.py`` turns
+aiohttp's requests into wire values and back, ``reply.py`` knows the status codes, ``middleware.py`` answers for
+failures.
 """

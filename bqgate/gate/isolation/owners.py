@@ -55,11 +55,13 @@ class JobOwners:
         resource = await self._ask(job, credential)
         found = job_ref_from(_part(resource, "jobReference")) or job
         parent_id = _part(resource, "statistics").get("parentJobId")
-        if isinstance(parent_id, str) and parent_id and depth < _DEPTH_MAX:
+        if not isinstance(parent_id, str) or not parent_id:
+            owner = label_of(resource)
+        elif depth < _DEPTH_MAX:
             parent = JobRef(job.project_id, parent_id, found.location)
             owner, _ = await self.find(parent, credential, depth=depth + 1)
         else:
-            owner = label_of(resource)
+            owner = NOBODY
         self.note(found, owner)
         return owner, found.location or ""
 

@@ -15,6 +15,7 @@ from bqgate.domain.tier import Customer, Tier
 from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of, check_estimate
 from bqgate.gate.isolation.sql_text import read_sql
 from bqgate.wire.error_reply import error_body
+from bqgate.wire.job_resource import estimate_from
 from bqgate.wire.query_request import parse_insert
 from tests.support.recording_upstream import recording_upstream, replying
 
@@ -166,3 +167,27 @@ async def test_the_default_datasets_project_counts_for_names_without_one() -> No
     request = parse_insert("acme-prod", {"configuration": {"query": {"query": "SELECT 1", "defaultDataset": default}}})
     assert request is not None
     assert ("acme-prod", "globex") == bounds_of(request, SCOPE, is_alone=True, allows_unknown=False).projects
+
+
+def test_a_dry_run_names_all_that_a_statement_is_about() -> None:
+    """Tables, views, routines and targets of every kind, by their dotted names; a plain result's table is no target."""
+    table = {"projectId": "p", "datasetId": "d", "tableId": "t"}
+    query = {
+        "statementType": "CREATE_TABLE_AS_SELECT",
+        "referencedTables": [table],
+        "referencedLogicalViews": [table | {"tableId": "v"}],
+        "referencedRoutines": [{"projectId": "p", "datasetId": "d", "routineId": "f"}],
+        "ddlTargetTable": table | {"tableId": "made"},
+        "ddlTargetDataset": {"projectId": "p", "datasetId": "x"},
+        "dclTargetView": table | {"tableId": "granted"},
+    }
+    job = {"statistics": {"query": query}, "configuration": {"query": {"destinationTable": table}}}
+    estimate = estimate_from(job, sql="")
+    assert (("p.d.t",), ("p.d.v",), ("p.d.f",)) == (
+        estimate.referenced_tables,
+        estimate.referenced_views,
+        estimate.referenced_routines,
+    )
+    assert {"p.d.made", "p.x", "p.d.granted", "p.d.t"} == set(estimate.targets)
+    anonymous = {"destinationTable": {"projectId": "p", "datasetId": "_1a", "tableId": "anon2b"}}
+    assert estimate_from({"configuration": {"query": anonymous}}, sql="").targets == ()
