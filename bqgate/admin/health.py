@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from bqgate.admin.documents import answer_document
 from bqgate.admin.operation import Answered, Operation, RateClass
-from bqgate.admin.problem import Problem
+from bqgate.admin.problem import MEDIA_TYPE, Problem
 from bqgate.admin.schemas import StatusDocument
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.principal import Identity
@@ -30,7 +30,10 @@ class HealthViews:
         """What is answered here."""
         unlimited = RateClass.UNLIMITED
         alive = {200: Answered("It is alive.", StatusDocument)}
-        ready = {200: Answered("It can work.", StatusDocument)}
+        ready = {
+            200: Answered("It can work.", StatusDocument),
+            503: Answered("It can not; `not_ready` says what is missing.", media_type=MEDIA_TYPE),
+        }
         metrics = {200: Answered("The metrics.", media_type="text/plain")}
         return (
             Operation("health.alive", "GET", "/healthz", "Is it alive", "health", self.alive, unlimited, answers=alive),

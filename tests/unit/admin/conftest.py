@@ -10,11 +10,14 @@ from limits.aio.storage import MemoryStorage
 
 from bqgate.admin import ControlPlane, add_control_plane
 from bqgate.admin.events import EventMaker
+from bqgate.admin.openapi import openapi_document
+from bqgate.admin.permissions import PUBLIC
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.tier import Customer, Directory, Mode, Tier
 from bqgate.identity.open_door import EverybodyIn
+from tests.support.conformance import Conformance
 from tests.support.list_trail import ListTrail
 from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
 
@@ -69,13 +72,14 @@ Serve = Callable[[Stand], Awaitable[Plane]]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Open a control plane over a stand."""
+    """Open a control plane over a stand; no answer differs from its document when the test ends."""
     clients: list[TestClient[web.Request, web.Application]] = []
+    conformances: list[Conformance] = []
 
     async def open_plane(stand: Stand) -> Plane:
         gate = stand.gate()
         app = web.Application()
-        add_control_plane(
+        operations = add_control_plane(
             app,
             ControlPlane(
                 ledger=stand.ledger,
@@ -89,6 +93,9 @@ async def serve() -> AsyncIterator[Serve]:
                 events=EventMaker(stand.clock, lambda _request: "request-1"),
             ),
         )
+        conformance = Conformance(openapi_document(operations, PUBLIC))
+        conformance.install(app)
+        conformances.append(conformance)
         client = TestClient(TestServer(app))
         clients.append(client)
         await client.start_server()
@@ -97,6 +104,8 @@ async def serve() -> AsyncIterator[Serve]:
     yield open_plane
     for client in clients:
         await client.close()
+    faults = [fault for each in conformances for fault in each.faults]
+    assert not faults, "\n".join(faults)
 
 
 @pytest.fixture
