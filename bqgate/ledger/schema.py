@@ -1,10 +1,10 @@
-"""Declare the ledger's two tables, the same on SQLite and PostgreSQL.
+"""Declare the ledger's three tables, the same on SQLite and PostgreSQL.
 
-`holds` says which money is set aside and how each hold ended; `entries` is append-only (triggers of the first
-migration refuse UPDATE and DELETE). Read by queries, writes and rows; migrations/ hold the frozen history that leads
-here, and a test compares the two. Money is BIGINT nano-dollars. Moments are BIGINT microseconds since 1970 UTC: SQLite
-has no time zones, and one whole number sorts and compares alike in both. Windows are columns (day_key, month_key),
-NULL where a job counts against no window of that period.
+`holds` says which money is set aside and how each hold ended; `entries` and `breaker_events` are append-only (triggers
+of the migrations refuse UPDATE and DELETE). Read by queries, writes and rows; migrations/ hold the frozen history that
+leads here, and a test compares the two. Money is BIGINT nano-dollars. Moments are BIGINT microseconds since 1970 UTC:
+SQLite has no time zones, and one whole number sorts and compares alike in both. Windows are columns (day_key,
+month_key), NULL where a job counts against no window of that period.
 
 When are two charges the same job? BigQuery's job ids are unique per project and location
 (https://cloud.google.com/bigquery/docs/reference/rest/v2/JobReference). A reference without a location means the US or
@@ -123,3 +123,19 @@ sa.Index(
     sqlite_where=HAS_USAGE,
     postgresql_where=HAS_USAGE,
 )
+
+# When a grace began and a cost breaker opened and closed: all that tells a store which lost it.
+breaker_events = sa.Table(
+    "breaker_events",
+    METADATA,
+    # SQLite numbers rows by itself only where the type is INTEGER.
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("customer", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),  # domain.budget.Period
+    sa.Column("window_key", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),  # domain.cost_breaker.BreakerEventKind
+    sa.Column("actor", sa.Text, nullable=False),
+)
+
+sa.Index("ix_breaker_events_window", breaker_events.c.customer, breaker_events.c.window_key)

@@ -75,7 +75,7 @@ async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine
     await migrate(empty_url)
     await migrate(empty_url)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0002",)]
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0003",)]
 
 
 async def test_starters_at_once_do_not_collide(empty_url: str) -> None:
@@ -117,6 +117,21 @@ async def test_an_audit_record_is_neither_changed_nor_deleted(empty_url: str, en
     with engine.begin() as connection:
         connection.exec_driver_sql(f"INSERT INTO audit ({', '.join(columns)}) VALUES ({', '.join(values)})")
     for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+async def test_a_breaker_event_is_neither_changed_nor_deleted(empty_url: str, engine: sa.Engine) -> None:
+    """The database itself keeps what became of breakers append-only, and numbers it."""
+    await migrate(empty_url)
+    columns = "customer, period, window_key, at, kind, actor"
+    with engine.begin() as connection:
+        for _ in range(2):
+            connection.exec_driver_sql(
+                f"INSERT INTO breaker_events ({columns}) VALUES ('c', 'day', '2026-11-24', 0, 'tripped', 'a')"
+            )
+        assert connection.exec_driver_sql("SELECT seq FROM breaker_events ORDER BY seq").all() == [(1,), (2,)]
+    for statement in ("UPDATE breaker_events SET kind = 'reset'", "DELETE FROM breaker_events"):
         with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
