@@ -3,19 +3,22 @@
 -- KEYS[1]   holds of the customer (hash)
 -- KEYS[2]   idempotency of the customer (hash)
 -- KEYS[3]   ended mark of this hold (string)
--- KEYS[4..] windows of the hold (hash)
+-- KEYS[4]   cost breaker of the customer (hash)
+-- KEYS[5..] windows of the hold (hash)
 -- ARGV[1]   hold id, escaped
 -- ARGV[2]   cost, nano-dollars, whole, 0 <= n < 2^53
 -- ARGV[3]   names of the windows in KEYS, as in the hold's record
 -- ARGV[4]   seconds that the ended mark lives
+-- ARGV[5]   now, microseconds since 1970
 --
 -- Returns, all text: {"ended"}; {"not_open"}: no window was touched; {"elsewhere", names}: nothing was touched, the
 --   hold was placed in these windows, call again with them.
--- Cost: 3 commands, 3 a window. O(windows).
+-- Cost: 4 commands, 3 a window; 2 more for the trial of a breaker. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
 -- reads it there, or finds it in the ended mark. The mark is written for an unknown hold too: it may have been lost,
--- and a filling under way may be about to put it back.
+-- and a filling under way may be about to put it back. What the end of a trial does to the breaker: after_trial in
+-- domain/cost_breaker.py.
 
 local record = redis.call("HGET", KEYS[1], ARGV[1])
 if not record then
@@ -28,7 +31,7 @@ if names ~= ARGV[3] then
   return { "elsewhere", names }
 end
 
-for i = 4, #KEYS do
+for i = 5, #KEYS do
   if redis.call("EXISTS", KEYS[i]) == 1 then
     redis.call("HINCRBY", KEYS[i], "captured_nanos", ARGV[2])
     if amount ~= "0" then -- HINCRBY refuses "-0"
@@ -41,4 +44,24 @@ if idempotency_key ~= "" and redis.call("HGET", KEYS[2], idempotency_key) == ARG
   redis.call("HDEL", KEYS[2], idempotency_key)
 end
 redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[4], "NX")
+
+if redis.call("HGET", KEYS[4], "trial") == ARGV[1] then
+  local used
+  for i = 5, #KEYS do
+    if string.find(KEYS[i], ":window:day:", 1, true) then
+      local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos")
+      used = stands[1] and tonumber(stands[1]) + tonumber(stands[2])
+    end
+  end
+  if ARGV[2] == "0" or not used then
+    redis.call("HSET", KEYS[4], "trial", "", "emergency_nanos", "")
+  else
+    local emergency = redis.call("HGET", KEYS[4], "emergency_nanos")
+    if emergency == "" or used <= tonumber(emergency) then
+      redis.call("DEL", KEYS[4])
+    else
+      redis.call("HSET", KEYS[4], "opened_at_us", ARGV[5], "trial", "", "emergency_nanos", "")
+    end
+  end
+end
 return { "ended" }

@@ -1,20 +1,27 @@
--- Read what stands against windows, all at one moment.
+-- Read what stands against windows, and the cost breaker, all at one moment.
 --
--- KEYS[1..] windows (hash)
+-- KEYS[1]   cost breaker of the customer (hash)
+-- KEYS[2..] windows (hash)
 --
--- Returns, all text: {"unknown", number of a window from 1, ...}, or {"known", captured, held, captured, held, ...},
---   nano-dollars.
--- Cost: 1 command a window. O(windows).
+-- Returns, all text: {"unknown", number of a window from 1, ...}, or {"known", the breaker: opened_at_us, until_us,
+--   trial, emergency_nanos (each "" for none), captured, held, grace_started_us or "", captured, held, ...},
+--   nano-dollars. Whether the breaker's day is over is for the caller to say.
+-- Cost: 1 command a window and 1. O(windows).
 
 local known = { "known" }
+local breaker = redis.call("HMGET", KEYS[1], "opened_at_us", "until_us", "trial", "emergency_nanos")
+for i = 1, 4 do
+  known[#known + 1] = breaker[i] or ""
+end
 local unknown = { "unknown" }
-for i = 1, #KEYS do
-  local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos")
+for i = 2, #KEYS do
+  local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us")
   if stands[1] then
     known[#known + 1] = stands[1]
     known[#known + 1] = stands[2]
+    known[#known + 1] = stands[3] or ""
   else
-    unknown[#unknown + 1] = tostring(i)
+    unknown[#unknown + 1] = tostring(i - 1)
   end
 end
 if #unknown > 1 then

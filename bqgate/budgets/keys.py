@@ -29,7 +29,11 @@ WINDOW_TTL_S_MIN = 3600
 CHECK_KEY = "bqgate:check"
 CHECK_TTL_S = 60
 
+# How long a breaker's key stays after its day, for a gate whose clock is late.
+BREAKER_KEPT = timedelta(hours=1)
+
 HOLDS_PATTERN = "bqgate:{*}:holds"
+BREAKERS_PATTERN = "bqgate:{*}:breaker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,18 @@ ROWS = (
     Row(
         pattern="bqgate:{<customer>}:window:<period>:<key>",
         type="hash",
-        fields="captured_nanos, held_nanos",
-        unit="nano-dollars",
+        fields="captured_nanos, held_nanos, grace_started_us (once it is in grace)",
+        unit="nano-dollars, microseconds",
         ttl="day: 3 days after its end, month: 40 days; at least 1 hour",
-        deleted_by="TTL",
+        deleted_by="TTL; forget_window",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:breaker",
+        type="hash",
+        fields="opened_at_us, until_us, trial (a hold id or nothing), emergency_nanos (of the trial, or nothing)",
+        unit="microseconds, nano-dollars",
+        ttl="1 hour after its day; there while the breaker is open",
+        deleted_by="end_hold.lua when the trial closes it; reset_breaker; TTL",
     ),
     Row(
         pattern="bqgate:{<customer>}:holds",
@@ -114,6 +126,21 @@ def window_ttl_s(window: Window, now: datetime) -> int:
     return max(WINDOW_TTL_S_MIN, kept // timedelta(seconds=1))
 
 
+def breaker_ttl_s(until: datetime, now: datetime) -> int:
+    """How long the key of a breaker lives from `now`."""
+    return (max(until - now, timedelta()) + BREAKER_KEPT) // timedelta(seconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """A moment as whole microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: str) -> datetime:
+    """Undo to_micros."""
+    return _EPOCH + int(micros) * _MICROSECOND
+
+
 class CustomerKeys:
     """The keys of one customer."""
 
@@ -122,6 +149,7 @@ class CustomerKeys:
         self._prefix = f"bqgate:{{{escape(customer)}}}"
         self.holds = f"{self._prefix}:holds"
         self.idempotency = f"{self._prefix}:idempotency"
+        self.breaker = f"{self._prefix}:breaker"
 
     def window(self, name: str) -> str:
         """The key of a window, by window_name."""
@@ -132,20 +160,19 @@ class CustomerKeys:
         return f"{self._prefix}:ended:{escape(hold_id)}"
 
 
-def customer_of(holds_key: str) -> str:
-    """The customer whose `holds` key this is."""
-    head, tail = HOLDS_PATTERN.split("*")
-    return unescape(holds_key.removeprefix(head).removesuffix(tail))
+def customer_of(key: str, pattern: str = HOLDS_PATTERN) -> str:
+    """The customer whose key of this pattern this is."""
+    head, tail = pattern.split("*")
+    return unescape(key.removeprefix(head).removesuffix(tail))
 
 
 def hold_record(hold: Hold) -> str:
     """What the customer's `holds` says of a hold: all that ending it takes."""
-    placed_at_us = (hold.placed_at - _EPOCH) // _MICROSECOND
     idempotency = escape(hold.idempotency_key or "")
     windows = " ".join(window_names(hold.window_keys))
-    return f"{check_nanos(hold.amount_nanos)} {placed_at_us} {idempotency} {windows}"
+    return f"{check_nanos(hold.amount_nanos)} {to_micros(hold.placed_at)} {idempotency} {windows}"
 
 
 def placed_at_of(record: str) -> datetime:
     """When the hold of a record was placed."""
-    return _EPOCH + int(record.split(" ", 2)[1]) * _MICROSECOND
+    return from_micros(record.split(" ", 2)[1])

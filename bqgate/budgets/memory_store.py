@@ -6,13 +6,14 @@ SpendSource when it is first asked for. Bounded: windows go when their time is o
 ENDED_TTL_S. LedgerUnavailable leaves it when a filling fails, nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from bqgate.budgets.keys import WINDOW_KEPT
 from bqgate.budgets.refill import ENDED_TTL_S, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Refusal, Standing, Terms, after_trial, judge
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.money import check_nanos
 from bqgate.ports import Clock, SpendSource
@@ -28,6 +29,7 @@ class _Stand:
     captured_nanos: int
     forget_at: datetime
     held_nanos: int = 0
+    grace_started_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -38,6 +40,19 @@ class _Account:
     holds: dict[str, Hold] = field(default_factory=dict)
     id_by_key: dict[str, str] = field(default_factory=dict)
     ended: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # oldest first; when, and the cost
+    breaker: Breaker | None = None
+
+    def breaker_at(self, now: datetime) -> Breaker | None:
+        """The breaker, where its day is not over."""
+        return self.breaker if self.breaker is not None and self.breaker.is_open(now) else None
+
+    def open_breaker(self, snapshot: Snapshot, filled: Container[tuple[Period, str]]) -> None:
+        """Take the ledger's breaker with its day, unless one is there that is open as long."""
+        day, breaker = snapshot.breaker_day, snapshot.breaker
+        if day is None or breaker is None or (day.period, day.key) not in filled:
+            return
+        if self.breaker is None or self.breaker.until < breaker.until:
+            self.breaker = breaker
 
     def stands_of(self, window_keys: Mapping[Period, str]) -> list[_Stand]:
         """The windows of a hold that are known."""
@@ -48,7 +63,7 @@ class _Account:
         if unknown:
             raise UnknownWindows(unknown)
         return tuple(
-            Balance(window, captured_nanos=stand.captured_nanos, held_nanos=stand.held_nanos)
+            Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at)
             for window in windows
             for stand in (self.stands[window.period, window.key],)
         )
@@ -84,14 +99,14 @@ class MemoryBudgetStore:
         self._refill = Refill(source, self._fill)
         self._sweep_at = datetime.min.replace(tzinfo=UTC)
 
-    async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
         """Place a hold. An id that was ended in the last minutes is refused, however much room there is."""
         assert all(window.customer == hold.customer for window in windows), (hold, windows)
         assert hold.window_keys == {window.period: window.key for window in windows}, (hold, windows)
         check_nanos(hold.amount_nanos)
 
         async def step() -> Placement:
-            return self._place(hold, windows)
+            return self._place(hold, windows, terms)
 
         return await self._refill.take(step)
 
@@ -115,12 +130,31 @@ class MemoryBudgetStore:
         """What stands against each window."""
         if not windows:
             return ()
-        assert len({window.customer for window in windows}) == 1, windows
+        return (await self.fetch_standing(windows)).balances
 
-        async def step() -> tuple[Balance, ...]:
-            return self._account(windows[0].customer).balances(windows)
+    async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
+        """What stands against each window, and the breaker."""
+        (customer,) = {window.customer for window in windows}
+
+        async def step() -> Standing:
+            account = self._account(customer)
+            return Standing(account.balances(windows), account.breaker_at(self._clock.now()))
 
         return await self._refill.take(step)
+
+    async def fetch_breakers(self) -> dict[str, Breaker]:
+        """Breakers that are open, by customer."""
+        now = self._clock.now()
+        found = {customer: account.breaker_at(now) for customer, account in sorted(self._accounts.items())}
+        return {customer: breaker for customer, breaker in found.items() if breaker is not None}
+
+    async def reset_breaker(self, customer: str) -> None:
+        """Close a breaker."""
+        self._account(customer).breaker = None
+
+    async def forget_window(self, window: Window) -> None:
+        """Drop what stands against a window."""
+        self._account(window.customer).stands.pop((window.period, window.key), None)
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
         """Ids of the customer's open holds, with the moment each was placed."""
@@ -137,18 +171,35 @@ class MemoryBudgetStore:
         """Stop fillings."""
         await self._refill.close()
 
-    def _place(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+    def _place(self, hold: Hold, windows: tuple[Window, ...], terms: Terms) -> Placement:
         account = self._account(hold.customer)
         balances = account.balances(windows)
+        breaker = account.breaker_at(hold.placed_at)
         open_id = account.open_id_like(hold)
         if open_id is not None:
-            return Placement(PlacementOutcome.REPLAYED, open_id, balances)
+            return Placement(PlacementOutcome.REPLAYED, open_id, balances, breaker=breaker)
         # A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
-        has_room = all(balance.has_room_for(hold.amount_nanos) for balance in balances)
-        if hold.id in account.ended or not has_room:
-            return Placement(PlacementOutcome.REFUSED, None, balances)
+        if hold.id in account.ended:
+            return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, breaker)
+        verdict = judge(balances, breaker, terms, hold_id=hold.id, amount_nanos=hold.amount_nanos, now=hold.placed_at)
+        account.breaker = verdict.breaker
+        if verdict.refusal is not None and not terms.is_observed:
+            return Placement(
+                PlacementOutcome.REFUSED, None, balances, verdict.refusal, verdict.breaker, verdict.has_tripped
+            )
+        started_in = tuple(windows[place] for place in verdict.grace_starts)
+        for window in started_in:
+            account.stands[window.period, window.key].grace_started_at = hold.placed_at
         account.add(hold, account.stands_of(hold.window_keys))
-        return Placement(PlacementOutcome.PLACED, hold.id, account.balances(windows))
+        return Placement(
+            PlacementOutcome.PLACED,
+            hold.id,
+            account.balances(windows),
+            verdict.refusal,
+            verdict.breaker,
+            grace_ends_at=verdict.grace_ends_at,
+            grace_started_in=started_in,
+        )
 
     def _end(self, hold: Hold, cost_nanos: int) -> bool:
         account = self._account(hold.customer)
@@ -162,7 +213,17 @@ class MemoryBudgetStore:
         for stand in account.stands_of(placed.window_keys):
             stand.held_nanos -= placed.amount_nanos
             stand.captured_nanos += cost_nanos
+        self._end_trial(account, placed, cost_nanos)
         return True
+
+    def _end_trial(self, account: _Account, placed: Hold, cost_nanos: int) -> None:
+        """What the end of a hold does to the breaker, where it is the trial."""
+        breaker = account.breaker
+        if breaker is None or breaker.trial_id != placed.id:
+            return
+        day = account.stands.get((Period.DAY, placed.window_keys.get(Period.DAY, "")))
+        used_nanos = None if day is None else day.captured_nanos + day.held_nanos
+        account.breaker = after_trial(breaker, cost_nanos=cost_nanos, day_used_nanos=used_nanos, now=self._clock.now())
 
     async def _fill(self, snapshot: Snapshot) -> None:
         """Apply what the ledger knows, by the rules in refill."""
@@ -173,6 +234,7 @@ class MemoryBudgetStore:
             (window.period, window.key): _Stand(
                 captured_nanos=snapshot.captured_in(window),
                 forget_at=max(window.resets_at, now) + WINDOW_KEPT[window.period],
+                grace_started_at=snapshot.grace_started_at(window),
             )
             for window in snapshot.windows
             if (window.period, window.key) not in account.stands
@@ -192,6 +254,7 @@ class MemoryBudgetStore:
                 if window in filled:
                     filled[window].held_nanos += hold.amount_nanos
         account.stands.update(filled)
+        account.open_breaker(snapshot, filled)
 
     def _account(self, customer: str) -> _Account:
         account = self._accounts.setdefault(customer, _Account())
@@ -206,5 +269,5 @@ class MemoryBudgetStore:
         for customer, account in list(self._accounts.items()):
             account.forget_ended_before(now - timedelta(seconds=ENDED_TTL_S))
             account.stands = {window: stand for window, stand in account.stands.items() if stand.forget_at > now}
-            if not (account.stands or account.holds or account.ended):
+            if not (account.stands or account.holds or account.ended or account.breaker_at(now)):
                 del self._accounts[customer]

@@ -1,29 +1,44 @@
--- Place a hold on every window, or on none.
+-- Place a hold on every window, or on none, by the rules of domain/cost_breaker.py.
 --
 -- KEYS[1]   holds of the customer (hash)
 -- KEYS[2]   idempotency of the customer (hash)
 -- KEYS[3]   ended mark of this hold (string)
--- KEYS[4..] windows (hash), in the order in which balances are wanted
+-- KEYS[4]   cost breaker of the customer (hash)
+-- KEYS[5..] windows (hash), in the order in which balances are wanted
 -- ARGV[1]   hold id, escaped
 -- ARGV[2]   idempotency key, escaped; "" for none
 -- ARGV[3]   amount, nano-dollars, whole, 0 <= n < 2^53
 -- ARGV[4]   record of the hold (keys.hold_record)
--- ARGV[5..] limit of each window, nano-dollars, whole, 0 <= n < 2^53; "" for none
+-- ARGV[5]   now, microseconds since 1970
+-- ARGV[6]   how long grace lasts, microseconds; 0 for no grace
+-- ARGV[7]   emergency limit of the day, nano-dollars, whole, 0 <= n < 2^53; "" for none
+-- ARGV[8]   how long the breaker stays open before a trial, microseconds; 0 for no trial
+-- ARGV[9]   "1" where the budgets are observed only, else ""
+-- ARGV[10]  number of the day among the windows, from 1; 0 where there is none
+-- ARGV[11]  when that day ends, microseconds since 1970
+-- ARGV[12]  seconds that the breaker's key lives when it trips
+-- ARGV[13..] limit of each window, nano-dollars, whole, 0 <= n < 2^53; "" for none
 --
 -- Returns, all text: {"unknown", number of a window from 1, ...}: nothing was touched; or
---   {"placed" | "replayed" | "refused", id of the open hold or "", captured, held, captured, held, ...}
--- Cost: 1 HMGET a window, 3 commands; when placed 2 a window and 2 more. O(windows).
+--   {"placed" | "replayed" | "refused", id of the open hold or "", refusal (Refusal) or "", "1" when it tripped or "",
+--    numbers of the windows whose grace began with it, by blanks,
+--    the breaker after it: opened_at_us, until_us, trial, emergency_nanos (each "" for none),
+--    captured, held, grace_started_us or "", captured, held, ...}
+-- Cost: 1 HMGET a window, 4 commands; when placed 2 a window and 2 more; 3 when it trips. O(windows).
 --
--- Numbers are doubles here. They are compared only: a sum past 2^53 is rounded, and still larger than any limit.
--- What is stored is added by HINCRBY (64-bit whole numbers), what is returned is the stored text.
+-- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
+-- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
+-- came in; what is returned is the stored text.
 
-local FIRST_WINDOW = 4
-local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], ARGV[3]
+local FIRST_WINDOW, LIMITS = 5, 8
+local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local now_us, grace_us, cooldown_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
+local emergency, is_observed, day = ARGV[7], ARGV[9] == "1", tonumber(ARGV[10])
 
 local stands = {}
 local unknown = { "unknown" }
 for i = FIRST_WINDOW, #KEYS do
-  stands[i] = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos")
+  stands[i] = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us")
   if not stands[i][1] then
     unknown[#unknown + 1] = tostring(i - FIRST_WINDOW + 1)
   end
@@ -32,43 +47,114 @@ if #unknown > 1 then
   return unknown
 end
 
-local function answer(outcome, open_id)
-  local reply = { outcome, open_id }
+-- opened_at_us, until_us, trial, emergency_nanos; nil while the breaker is closed
+local breaker = redis.call("HMGET", KEYS[4], "opened_at_us", "until_us", "trial", "emergency_nanos")
+if not breaker[1] or now_us >= tonumber(breaker[2]) then
+  breaker = nil
+end
+
+local function answer(outcome, open_id, refusal, tripped, grace_starts)
+  local reply = { outcome, open_id, refusal, tripped, grace_starts }
+  for i = 1, 4 do
+    reply[#reply + 1] = breaker and breaker[i] or ""
+  end
   for i = FIRST_WINDOW, #KEYS do
     reply[#reply + 1] = stands[i][1]
     reply[#reply + 1] = stands[i][2]
+    reply[#reply + 1] = stands[i][3] or ""
   end
   return reply
 end
 
 if redis.call("HEXISTS", KEYS[1], hold_id) == 1 then
-  return answer("replayed", hold_id)
+  return answer("replayed", hold_id, "", "", "")
 end
 if idempotency_key ~= "" then
   local earlier_id = redis.call("HGET", KEYS[2], idempotency_key)
   if earlier_id and redis.call("HEXISTS", KEYS[1], earlier_id) == 1 then
-    return answer("replayed", earlier_id)
+    return answer("replayed", earlier_id, "", "", "")
   end
 end
 
 -- A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
 if redis.call("EXISTS", KEYS[3]) == 1 then
-  return answer("refused", "")
+  return answer("refused", "", "ended", "", "")
 end
 
-for i = FIRST_WINDOW, #KEYS do
-  local limit = ARGV[i + 1]
-  if limit ~= "" and tonumber(stands[i][1]) + tonumber(stands[i][2]) + tonumber(amount) > tonumber(limit) then
-    return answer("refused", "")
+local function used_with(i)
+  return tonumber(stands[i][1]) + tonumber(stands[i][2]) + amount
+end
+
+-- Why the budgets refuse, or "" and the windows whose grace begins.
+local function judge()
+  local short, starts, is_over = false, {}, false
+  for i = FIRST_WINDOW, #KEYS do
+    local limit = ARGV[i + LIMITS]
+    if limit ~= "" and used_with(i) > tonumber(limit) then
+      short = true
+      if not stands[i][3] then
+        starts[#starts + 1] = i
+      elseif now_us >= tonumber(stands[i][3]) + grace_us then
+        is_over = true
+      end
+    end
   end
+  if not short then
+    return "", {}
+  end
+  if grace_us == 0 then
+    return "budget", {}
+  end
+  if day > 0 and used_with(day + FIRST_WINDOW - 1) > tonumber(emergency) then
+    return "emergency", {}
+  end
+  if is_over then
+    return "grace_over", {}
+  end
+  return "", starts
+end
+
+local is_trial = breaker and cooldown_us > 0 and breaker[3] == "" and now_us >= tonumber(breaker[1]) + cooldown_us
+local refusal, starts = "breaker_open", {}
+if not breaker or is_trial then
+  refusal, starts = judge()
+end
+
+local function write_breaker(opened_at_us, until_us, trial, trial_emergency)
+  breaker = { opened_at_us, until_us, trial, trial_emergency }
+  redis.call(
+    "HSET", KEYS[4], "opened_at_us", opened_at_us, "until_us", until_us, "trial", trial, "emergency_nanos", trial_emergency
+  )
+end
+
+if refusal ~= "" and not is_observed then
+  local tripped = ""
+  if is_trial then
+    write_breaker(ARGV[5], breaker[2], "", "")
+    tripped = "1"
+  elseif refusal == "emergency" then
+    write_breaker(ARGV[5], ARGV[11], "", "")
+    redis.call("EXPIRE", KEYS[4], ARGV[12])
+    tripped = "1"
+  end
+  return answer("refused", "", refusal, tripped, "")
+end
+if is_trial and not is_observed then
+  write_breaker(breaker[1], breaker[2], hold_id, emergency)
 end
 
 redis.call("HSET", KEYS[1], hold_id, ARGV[4])
 if idempotency_key ~= "" then
   redis.call("HSET", KEYS[2], idempotency_key, hold_id)
 end
+local begun = {}
+for _, i in ipairs(starts) do
+  redis.call("HSET", KEYS[i], "grace_started_us", ARGV[5])
+  stands[i][3] = ARGV[5]
+  begun[#begun + 1] = tostring(i - FIRST_WINDOW + 1)
+end
 for i = FIRST_WINDOW, #KEYS do
-  redis.call("HINCRBY", KEYS[i], "held_nanos", amount)
+  redis.call("HINCRBY", KEYS[i], "held_nanos", ARGV[3])
   stands[i][2] = redis.call("HGET", KEYS[i], "held_nanos")
 end
-return answer("placed", hold_id)
+return answer("placed", hold_id, refusal, "", table.concat(begun, " "))

@@ -16,6 +16,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.budgets import scripts
 from bqgate.budgets.keys import (
+    BREAKERS_PATTERN,
     CHECK_KEY,
     CHECK_TTL_S,
     HOLDS_PATTERN,
@@ -23,10 +24,12 @@ from bqgate.budgets.keys import (
     customer_of,
     placed_at_of,
     unescape,
+    window_name,
 )
 from bqgate.budgets.redis_client import RedisClient, open_client
 from bqgate.budgets.refill import Refill, Snapshot
 from bqgate.domain.budget import Balance, Window
+from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, Placement
 from bqgate.ports import Clock, SpendSource
@@ -61,25 +64,25 @@ class RedisBudgetStore:
         client = open_client(url, timeout_s=timeout_s, connections_max=connections_max)
         return cls(client, source, clock, timeout_s=timeout_s, connections_max=connections_max)
 
-    async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
         """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
         _assert_placeable(hold, windows)
 
         async def step() -> Placement:
             async with self._turn():
-                return await scripts.place_hold(self._client, hold, windows)
+                return await scripts.place_hold(self._client, hold, windows, terms)
 
         return await self._refill.take(step)
 
     async def capture(self, hold: Hold, cost_nanos: int) -> bool:
         """End a hold with its cost: one round trip. False also when Redis lost the hold; reconcile mends that."""
         async with self._turn():
-            return await scripts.end_hold(self._client, hold, cost_nanos)
+            return await scripts.end_hold(self._client, hold, cost_nanos, self._clock.now())
 
     async def void(self, hold: Hold) -> bool:
         """End a hold that cost nothing: one round trip."""
         async with self._turn():
-            return await scripts.end_hold(self._client, hold, 0)
+            return await scripts.end_hold(self._client, hold, 0, self._clock.now())
 
     async def restore_hold(self, hold: Hold) -> bool:
         """Put a lost hold back: one round trip. False also for one that was ended in the last minutes."""
@@ -90,13 +93,39 @@ class RedisBudgetStore:
         """What stands against each window, all at one moment: one round trip."""
         if not windows:
             return ()
+        return (await self.fetch_standing(windows)).balances
+
+    async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
+        """What stands against each window, and the breaker, all at one moment: one round trip."""
         _assert_one_customer(windows)
 
-        async def step() -> tuple[Balance, ...]:
+        async def step() -> Standing:
             async with self._turn():
-                return await scripts.fetch_balances(self._client, windows)
+                return await scripts.fetch_standing(self._client, windows)
 
-        return await self._refill.take(step)
+        standing = await self._refill.take(step)
+        is_open = standing.breaker is not None and standing.breaker.is_open(self._clock.now())
+        return standing if is_open else Standing(standing.balances, None)
+
+    async def fetch_breakers(self) -> dict[str, Breaker]:
+        """Breakers that are open, by customer. Walks all keys: for an admin, not for a request."""
+        found = {}
+        async with self._turn():
+            for key in sorted([key async for key in self._client.scan_iter(match=BREAKERS_PATTERN, count=_SCAN_COUNT)]):
+                breaker = await scripts.fetch_breaker(self._client, key)
+                if breaker is not None and breaker.is_open(self._clock.now()):
+                    found[customer_of(key, BREAKERS_PATTERN)] = breaker
+        return found
+
+    async def reset_breaker(self, customer: str) -> None:
+        """Close a breaker: one round trip."""
+        async with self._turn():
+            await self._client.delete(CustomerKeys(customer).breaker)
+
+    async def forget_window(self, window: Window) -> None:
+        """Drop what stands against a window: one round trip."""
+        async with self._turn():
+            await self._client.delete(CustomerKeys(window.customer).window(window_name(window.period, window.key)))
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
         """Ids of the customer's open holds, with the moment each was placed (to the microsecond)."""

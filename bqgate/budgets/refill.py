@@ -10,20 +10,26 @@ store apply what it read, and takes the step again. A store applies a Snapshot b
 4. ... unless the store ended it in the last ENDED_TTL_S seconds. The ledger ends a hold before the store does, so a
    hold that is open in the snapshot was ended after the snapshot was read: its cost is not in the spend that was
    read, and is added to the windows being filled.
-5. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
+5. The start of a window's grace comes with its captured; the breaker with its day, unless the store has one that
+   is open as long.
+6. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
    yet captured looks the same, and is then counted with its cost until refilled: refused too early, never too late.)
 
 What this cannot see: a hold placed just before a wipe and recorded in the ledger just after the refill. Until
-reconcile puts it back (restore_hold) the store lacks its amount; ended before that, it lacks its cost.
+reconcile puts it back (restore_hold) the store lacks its amount; ended before that, it lacks its cost. And a breaker
+that an admin resets while a wiped store is being filled: it may be open again, and is reset again.
 LedgerUnavailable leaves it, and BudgetStoreUnavailable when windows vanish as fast as they are filled.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from bqgate.domain.budget import Period, Window
+from bqgate.domain.cost_breaker import Breaker
+from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.ports import SpendSource
@@ -50,16 +56,34 @@ class UnknownWindows(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the ledger knew at one moment. No cost is in `captured_nanos` of a hold that is in `open_holds`."""
+    """What the ledger knew at one moment. No cost is in the spend of a hold that is in `open_holds`."""
 
     customer: str
     windows: tuple[Window, ...]
-    captured_nanos: Mapping[tuple[Period, str], int]
+    spend: CustomerSpend
     open_holds: tuple[Hold, ...]
 
     def captured_in(self, window: Window) -> int:
         """Booked spend; never below zero: a credit is no budget."""
-        return max(0, self.captured_nanos.get((window.period, window.key), 0))
+        return max(0, self.spend.captured_nanos.get((window.period, window.key), 0))
+
+    def grace_started_at(self, window: Window) -> datetime | None:
+        """When the window's grace began."""
+        return self.spend.grace_started_at.get((window.period, window.key))
+
+    @property
+    def breaker_day(self) -> Window | None:
+        """The last of the days to fill whose breaker is open."""
+        tripped = [
+            window for window in self.windows if window.period is Period.DAY and window.key in self.spend.tripped_at
+        ]
+        return max(tripped, key=lambda window: window.resets_at, default=None)
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """The breaker of that day."""
+        day = self.breaker_day
+        return None if day is None else Breaker(opened_at=self.spend.tripped_at[day.key], until=day.resets_at)
 
 
 async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Snapshot:
@@ -79,8 +103,8 @@ async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Sn
         spend = await source.fetch_spend(windows)
         after = await source.fetch_open_holds(customer)
         if {hold.id for hold in before} <= {hold.id for hold in after}:
-            return Snapshot(customer, windows, spend.captured_nanos, after)
-    return Snapshot(customer, windows, spend.captured_nanos, before)
+            return Snapshot(customer, windows, spend, after)
+    return Snapshot(customer, windows, spend, before)
 
 
 class Refill:

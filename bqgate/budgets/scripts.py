@@ -9,7 +9,8 @@ UnknownWindows and redis' errors leave it.
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any
 
@@ -17,8 +18,11 @@ from redis.exceptions import NoScriptError
 
 from bqgate.budgets.keys import (
     CustomerKeys,
+    breaker_ttl_s,
     escape,
+    from_micros,
     hold_record,
+    to_micros,
     unescape,
     window_name,
     window_names,
@@ -26,7 +30,8 @@ from bqgate.budgets.keys import (
 )
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Window
+from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.cost_breaker import Breaker, Refusal, Standing, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.money import check_nanos
 
@@ -58,7 +63,7 @@ _FETCH_BALANCES = _Script("fetch_balances.lua")
 _FILL_WINDOWS = _Script("fill_windows.lua")
 
 
-async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...]) -> Placement:
+async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...], terms: Terms) -> Placement:
     """Run place_hold.lua.
 
     Raises:
@@ -72,26 +77,57 @@ async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...
             escape(hold.idempotency_key or ""),
             check_nanos(hold.amount_nanos),
             hold_record(hold),
+            *_judging_args(hold.placed_at, windows, terms),
             *("" if window.limit_nanos is None else check_nanos(window.limit_nanos) for window in windows),
         ],
     )
     _expect_known(word, rest, windows)
-    open_id, *amounts = rest
-    balances = _balances(windows, amounts)
-    outcome = PlacementOutcome(word)
-    if outcome is PlacementOutcome.PLACED:
-        assert all((balance.balance_nanos or 0) >= 0 for balance in balances), balances
-    return Placement(outcome, unescape(open_id) or None, balances)
+    open_id, refusal, tripped, grace_starts, *standing = rest
+    breaker, balances = _breaker(standing[:4]), _balances(windows, standing[4:])
+    started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
+    placement = Placement(
+        PlacementOutcome(word),
+        unescape(open_id) or None,
+        balances,
+        Refusal(refusal) if refusal else None,
+        breaker,
+        has_tripped=tripped == "1",
+        grace_started_in=started_in,
+    )
+    if placement.outcome is not PlacementOutcome.PLACED or placement.refusal is not None:
+        return placement
+    short = [balance for balance in balances if (balance.balance_nanos or 0) < 0]
+    if not short:
+        return placement
+    starts = [balance.grace_started_at for balance in short if balance.grace_started_at is not None]
+    assert len(starts) == len(short), (terms, balances)  # past a limit only in grace
+    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=terms.grace_s))
 
 
-async def end_hold(client: RedisClient, hold: Hold, cost_nanos: int) -> bool:
+def _judging_args(now: datetime, windows: tuple[Window, ...], terms: Terms) -> list[str | int]:
+    """ARGV[5] to ARGV[12] of place_hold.lua."""
+    day = next((place for place, window in enumerate(windows, 1) if window.period is Period.DAY), 0)
+    resets_at = windows[day - 1].resets_at if day else now
+    return [
+        to_micros(now),
+        terms.grace_s * 1_000_000 if terms.has_grace else 0,
+        "" if terms.emergency_nanos is None else check_nanos(terms.emergency_nanos),
+        terms.cooldown_s * 1_000_000,
+        "1" if terms.is_observed else "",
+        day,
+        to_micros(resets_at),
+        breaker_ttl_s(resets_at, now),
+    ]
+
+
+async def end_hold(client: RedisClient, hold: Hold, cost_nanos: int, now: datetime) -> bool:
     """Run end_hold.lua; a second time where the hold was placed in other windows than `hold` says."""
     names = " ".join(window_names(hold.window_keys))
     while True:
         reply = await _END_HOLD.run(
             client,
             _hold_keys(hold, names.split()),
-            [escape(hold.id), check_nanos(cost_nanos), names, ENDED_TTL_S],
+            [escape(hold.id), check_nanos(cost_nanos), names, ENDED_TTL_S, to_micros(now)],
         )
         if reply[0] != "elsewhere":
             return reply[0] == "ended"
@@ -101,25 +137,33 @@ async def end_hold(client: RedisClient, hold: Hold, cost_nanos: int) -> bool:
 
 async def restore_hold(client: RedisClient, hold: Hold) -> bool:
     """Run restore_hold.lua."""
+    keys = CustomerKeys(hold.customer)
+    windows = [keys.window(name) for name in window_names(hold.window_keys)]
     reply = await _RESTORE_HOLD.run(
         client,
-        _hold_keys(hold, window_names(hold.window_keys)),
+        [keys.holds, keys.idempotency, keys.ended(hold.id), *windows],
         [escape(hold.id), escape(hold.idempotency_key or ""), check_nanos(hold.amount_nanos), hold_record(hold)],
     )
     return reply[0] == "restored"
 
 
-async def fetch_balances(client: RedisClient, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
-    """Run fetch_balances.lua.
+async def fetch_standing(client: RedisClient, windows: tuple[Window, ...]) -> Standing:
+    """Run fetch_balances.lua. The breaker's day may be over.
 
     Raises:
         UnknownWindows: at least one is not there.
     """
     keys = CustomerKeys(windows[0].customer)
     names = [keys.window(window_name(window.period, window.key)) for window in windows]
-    word, *rest = await _FETCH_BALANCES.run(client, names, [])
+    word, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
     _expect_known(word, rest, windows)
-    return _balances(windows, rest)
+    return Standing(_balances(windows, rest[4:]), _breaker(rest[:4]))
+
+
+async def fetch_breaker(client: RedisClient, key: str) -> Breaker | None:
+    """The breaker of a key, None where it has gone. Its day may be over."""
+    fields = await client.hmget(key, ["opened_at_us", "until_us", "trial", "emergency_nanos"])
+    return _breaker([str(field or "") for field in fields])
 
 
 async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime) -> None:
@@ -131,7 +175,9 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime) -
     names = [*to_fill, *sorted(others)]
     fills: list[str | int] = []
     for window in snapshot.windows:
-        fills += [snapshot.captured_in(window), window_ttl_s(window, now)]
+        started_at = snapshot.grace_started_at(window)
+        started_us = "" if started_at is None else to_micros(started_at)
+        fills += [snapshot.captured_in(window), started_us, window_ttl_s(window, now)]
     records: list[str | int] = []
     for hold in holds:
         records += [
@@ -145,16 +191,26 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime) -
         [
             keys.holds,
             keys.idempotency,
+            keys.breaker,
             *(keys.window(name) for name in names),
             *(keys.ended(hold.id) for hold in holds),
         ],
-        [len(to_fill), len(names), len(holds), *names, *fills, *records],
+        [len(to_fill), len(names), len(holds), *_breaker_args(snapshot, now), *names, *fills, *records],
     )
+
+
+def _breaker_args(snapshot: Snapshot, now: datetime) -> list[str | int]:
+    """ARGV[4] to ARGV[7] of fill_windows.lua."""
+    day, breaker = snapshot.breaker_day, snapshot.breaker
+    if day is None or breaker is None:
+        return ["", "", "", ""]
+    name = window_name(day.period, day.key)
+    return [name, to_micros(breaker.opened_at), to_micros(breaker.until), breaker_ttl_s(breaker.until, now)]
 
 
 def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
     keys = CustomerKeys(hold.customer)
-    return [keys.holds, keys.idempotency, keys.ended(hold.id), *(keys.window(name) for name in names)]
+    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, *(keys.window(name) for name in names)]
 
 
 def _expect_known(word: str, rest: list[str], windows: tuple[Window, ...]) -> None:
@@ -162,11 +218,23 @@ def _expect_known(word: str, rest: list[str], windows: tuple[Window, ...]) -> No
         raise UnknownWindows(tuple(windows[int(number) - 1] for number in rest))
 
 
-def _balances(windows: tuple[Window, ...], amounts: list[str]) -> tuple[Balance, ...]:
-    assert len(amounts) == 2 * len(windows), amounts
-    numbers = [int(amount) for amount in amounts]
-    assert all(number >= 0 for number in numbers), amounts
+def _balances(windows: tuple[Window, ...], words: list[str]) -> tuple[Balance, ...]:
+    assert len(words) == 3 * len(windows), words
+    amounts = [(int(captured), int(held)) for captured, held in zip(words[::3], words[1::3], strict=True)]
+    assert all(captured >= 0 and held >= 0 for captured, held in amounts), words
     return tuple(
-        Balance(window, captured_nanos=captured, held_nanos=held)
-        for window, captured, held in zip(windows, numbers[::2], numbers[1::2], strict=True)
+        Balance(window, captured, held, from_micros(started_us) if started_us else None)
+        for window, (captured, held), started_us in zip(windows, amounts, words[2::3], strict=True)
+    )
+
+
+def _breaker(words: list[str]) -> Breaker | None:
+    opened_at_us, until_us, trial, emergency_nanos = words
+    if not opened_at_us:
+        return None
+    return Breaker(
+        from_micros(opened_at_us),
+        from_micros(until_us),
+        unescape(trial) or None,
+        int(emergency_nanos) if emergency_nanos else None,
     )

@@ -33,11 +33,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """A window and what stands against it. Invariant 2: captured + held <= limit, unless a job overran its hold."""
+    """A window and what stands against it. Invariant 2: captured + held <= limit, unless a job overran its hold.
+
+    In grace the bound is the emergency limit. `grace_started_at` is when the first hold was placed past the limit;
+    None: none was.
+    """
 
     window: Window
     captured_nanos: int
     held_nanos: int
+    grace_started_at: datetime | None = None
 
     @property
     def used_nanos(self) -> int:

@@ -99,6 +99,12 @@ class CostRow:
 
 @dataclass(frozen=True, slots=True)
 class CustomerSpend:
-    """What the ledger knows of a customer's windows: the base from which budgets are rebuilt (invariant 7)."""
+    """What the ledger knows of a customer's windows: the base from which budgets are rebuilt (invariant 7).
+
+    `grace_started_at` has the windows in which a grace began, `tripped_at` the days whose cost breaker is open, with
+    the moment of each.
+    """
 
     captured_nanos: Mapping[tuple[Period, str], int]
+    grace_started_at: Mapping[tuple[Period, str], datetime] = field(default_factory=dict)
+    tripped_at: Mapping[str, datetime] = field(default_factory=dict)

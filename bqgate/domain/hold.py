@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bqgate.domain.budget import Balance, Period
+from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.cost_breaker import Breaker, Refusal
 from bqgate.domain.job import JobRef
 
 
@@ -66,9 +67,22 @@ class Placement:
     """A BudgetStore's answer to place_hold.
 
     `hold_id` is the open hold's id (the earlier one's when replayed), None when refused. `balances` are one for each
-    window, in the order asked: after placing, or as they stand when refused or replayed.
+    window, in the order asked: after placing, or as they stand when refused or replayed. `refusal` says why it was
+    refused, or, where the terms say observed and it was placed, would have been. `breaker` is the customer's cost
+    breaker after it, None when closed; `has_tripped`: this attempt opened it. In grace `grace_ends_at` says until
+    when, and `grace_started_in` has the windows whose grace began with this hold.
     """
 
     outcome: PlacementOutcome
     hold_id: str | None
     balances: tuple[Balance, ...]
+    refusal: Refusal | None = None
+    breaker: Breaker | None = None
+    has_tripped: bool = False
+    grace_ends_at: datetime | None = None
+    grace_started_in: tuple[Window, ...] = ()
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether this hold is the trial that an open breaker let through."""
+        return self.breaker is not None and self.hold_id is not None and self.breaker.trial_id == self.hold_id

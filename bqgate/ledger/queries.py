@@ -15,7 +15,7 @@ from bqgate.domain.budget import Period, Window
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
-from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, entries, holds
+from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds
 
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
@@ -35,6 +35,18 @@ def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
             .label(f"window_{place}")
             for place, window in enumerate(windows)
         )
+    )
+
+
+def breaker_events_of(windows: Sequence[Window]) -> sa.Select[Any]:
+    """What is remembered of the windows of one customer, in the order in which it happened."""
+    return (
+        sa.select(breaker_events)
+        .where(
+            breaker_events.c.customer == windows[0].customer,
+            breaker_events.c.window_key.in_([window.key for window in windows]),
+        )
+        .order_by(breaker_events.c.at, breaker_events.c.seq)
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bqgate.domain.budget import Period
+from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
@@ -48,6 +49,18 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "fingerprint": hold.fingerprint,
         "state": HoldState.HELD.value,
         "ended_at": None,
+    }
+
+
+def breaker_event_row(event: BreakerEvent) -> dict[str, Any]:
+    """A grace's start, or what became of a breaker, as a row."""
+    return {
+        "customer": event.customer,
+        "period": event.period.value,
+        "window_key": event.window_key,
+        "at": to_micros(event.at),
+        "kind": event.kind.value,
+        "actor": event.actor,
     }
 
 

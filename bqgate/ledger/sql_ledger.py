@@ -13,7 +13,8 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bqgate.domain.budget import Window
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
@@ -23,9 +24,9 @@ from bqgate.ledger import queries
 from bqgate.ledger.connections import Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
-from bqgate.ledger.rows import entry_of, hold_of, to_micros
+from bqgate.ledger.rows import entry_of, from_micros, hold_of, to_micros
 from bqgate.ledger.writer import GroupCommit
-from bqgate.ledger.writes import AttachJob, Book, CloseHold, OpenHold, Write, Writes
+from bqgate.ledger.writes import AttachJob, Book, CloseHold, OpenHold, RecordBreakerEvent, Write, Writes
 from bqgate.ports import Clock
 
 # At a few thousand writes a second a full queue is about a second's work: whoever comes later would wait in vain.
@@ -102,6 +103,14 @@ class SqlLedger:
         """
         await self._writer.submit(CloseHold(hold_id, ended_at=self._clock.now()))
 
+    async def record_breaker_event(self, event: BreakerEvent) -> None:
+        """Remember a grace's start, or what became of a breaker.
+
+        Raises:
+            LedgerUnavailable: not recorded, or unknown.
+        """
+        await self._writer.submit(RecordBreakerEvent(event))
+
     async def fetch_entry(self, hold_id: str) -> Entry | None:
         """The entry that ended a hold, None where there is none.
 
@@ -147,7 +156,7 @@ class SqlLedger:
         )
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
-        """Booked spend of each window, all of one moment.
+        """Booked spend of each window, all of one moment; then what is remembered of grace and breaker.
 
         Raises:
             LedgerUnavailable: the database did not answer.
@@ -155,10 +164,22 @@ class SqlLedger:
         if not windows:
             return CustomerSpend(captured_nanos={})
         sums = (await self._rows(queries.spend_of(windows)))[0]
+        grace_started_at: dict[tuple[Period, str], datetime] = {}
+        tripped_at: dict[str, datetime] = {}
+        for row in await self._rows(queries.breaker_events_of(windows)):
+            match BreakerEventKind(row.kind):
+                case BreakerEventKind.GRACE_STARTED:
+                    grace_started_at.setdefault((Period(row.period), row.window_key), from_micros(row.at))
+                case BreakerEventKind.TRIPPED:
+                    tripped_at[row.window_key] = from_micros(row.at)
+                case BreakerEventKind.CLOSED | BreakerEventKind.RESET:
+                    tripped_at.pop(row.window_key, None)
         return CustomerSpend(
             captured_nanos={
                 (window.period, window.key): int(nanos) for window, nanos in zip(windows, sums, strict=True)
-            }
+            },
+            grace_started_at=grace_started_at,
+            tripped_at=tripped_at,
         )
 
     async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:

@@ -19,11 +19,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef
-from bqgate.ledger.rows import ended_hold_row, entry_row, hold_row, job_columns, to_micros
-from bqgate.ledger.schema import entries, holds
+from bqgate.ledger.rows import breaker_event_row, ended_hold_row, entry_row, hold_row, job_columns, to_micros
+from bqgate.ledger.schema import breaker_events, entries, holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,17 @@ class Book:
         return self.entry.hold_id
 
 
-Write = OpenHold | AttachJob | CloseHold | Book
-# Opened before attached before ended, so that a group of writes can be sorted and sent as four statements.
-_KINDS: tuple[type[Write], ...] = (OpenHold, AttachJob, CloseHold, Book)
+@dataclass(frozen=True, slots=True)
+class RecordBreakerEvent:
+    """Remember a grace's start, or what became of a breaker. Written twice it says nothing more."""
+
+    event: BreakerEvent
+    hold_id: None = None
+
+
+Write = OpenHold | AttachJob | CloseHold | Book | RecordBreakerEvent
+# Opened before attached before ended, so that a group of writes can be sorted and sent as five statements.
+_KINDS: tuple[type[Write], ...] = (OpenHold, AttachJob, CloseHold, Book, RecordBreakerEvent)
 
 
 class Writes:
@@ -126,6 +135,9 @@ class Writes:
                     if isinstance(write, CloseHold)
                 ]
                 await connection.execute(self._close, ends)
+            case RecordBreakerEvent():
+                events = [breaker_event_row(write.event) for write in run if isinstance(write, RecordBreakerEvent)]
+                await connection.execute(breaker_events.insert(), events)
 
     async def _book_all(self, connection: AsyncConnection, books: Sequence[Book]) -> list[Booking]:
         outcomes: list[Booking] = []

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from bqgate.domain.budget import Balance, Window
+from bqgate.domain.cost_breaker import NO_GRACE, Breaker, BreakerEvent, Standing, Terms
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
 from bqgate.domain.hold import Hold, Placement
 from bqgate.domain.job import JobRef
@@ -16,6 +17,8 @@ class SpendSource(Protocol):
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
         """Booked spend (charges and adjustments) of each window; absent means zero. All of one customer.
+
+        And which of them are in grace since when, and whose cost breaker is open.
 
         Raises:
             LedgerUnavailable: the database did not answer.
@@ -32,12 +35,13 @@ class SpendSource(Protocol):
 class BudgetStore(Protocol):
     """Budgets and the holds against them. One call is one atomic step, on every budget or on none.
 
-    A window that the store does not know is first filled from its SpendSource (captured and open holds): set, never
-    added, so that a wiped store is whole again before it decides, and two replicas that fill it at once fill it once.
+    A window that the store does not know is first filled from its SpendSource (captured, open holds, grace, breaker):
+    set, never added, so that a wiped store is whole again before it decides, and two replicas that fill it at once
+    fill it once.
     """
 
-    async def place_hold(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
-        """Place a hold on all windows if each has room (captured + held + amount <= limit), else touch none.
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
+        """Place a hold on all windows or on none, by the rules of domain.cost_breaker; the moment is its placed_at.
 
         An open hold with the same idempotency key, or the same id, is found instead (REPLAYED) and nothing changes.
 
@@ -75,6 +79,35 @@ class BudgetStore(Protocol):
         Raises:
             BudgetStoreUnavailable: no answer.
             LedgerUnavailable: a window had to be filled and the source did not answer.
+        """
+
+    async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
+        """What stands against each window, in the order asked, and the cost breaker. At least one window.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
+            LedgerUnavailable: a window had to be filled and the source did not answer.
+        """
+
+    async def fetch_breakers(self) -> dict[str, Breaker]:
+        """Cost breakers that are open in the store, by customer.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
+        """
+
+    async def reset_breaker(self, customer: str) -> None:
+        """Close a customer's cost breaker. Its grace and its windows stay as they are.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; call again.
+        """
+
+    async def forget_window(self, window: Window) -> None:
+        """Drop what stands against a window; its next use fills it from the SpendSource.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; call again.
         """
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
@@ -131,6 +164,13 @@ class Ledger(SpendSource, Protocol):
 
         Raises:
             LedgerUnavailable: not closed, or unknown.
+        """
+
+    async def record_breaker_event(self, event: BreakerEvent) -> None:
+        """Remember that a grace began, or a cost breaker tripped, closed or was reset. Twice is as good as once.
+
+        Raises:
+            LedgerUnavailable: not recorded, or unknown; record it again.
         """
 
     async def fetch_entry(self, hold_id: str) -> Entry | None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.budget import Period, Window
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import CostRow, Entry, EntryFilter, EntryKind
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import Outcome
@@ -46,6 +47,31 @@ async def test_spend_of_an_unknown_window_is_zero(ledger: SqlLedger) -> None:
     """Nothing booked is nothing spent, and no windows are no question."""
     assert (await ledger.fetch_spend((DAY,))).captured_nanos.get((Period.DAY, DAY.key), 0) == 0
     assert (await ledger.fetch_spend(())).captured_nanos == {}
+
+
+async def test_what_is_remembered_of_grace_and_breaker_comes_with_the_spend(ledger: SqlLedger) -> None:
+    """The first start of each window's grace, and the days whose last word on the breaker is that it tripped."""
+    start, trip, reset = BreakerEventKind.GRACE_STARTED, BreakerEventKind.TRIPPED, BreakerEventKind.RESET
+
+    async def record(kind: BreakerEventKind, minute: int, window: Window = DAY, customer: str = "acme") -> None:
+        at = START + timedelta(minutes=minute)
+        await ledger.record_breaker_event(BreakerEvent(customer, window.period, window.key, at, kind, "ann"))
+
+    assert (await ledger.fetch_spend((DAY, MONTH))).grace_started_at == {}
+    await record(start, 5)
+    await record(start, 3)
+    await record(start, 1, customer="other")
+    await record(trip, 7)
+    spend = await ledger.fetch_spend((DAY, MONTH))
+    assert spend.grace_started_at == {(Period.DAY, DAY.key): START + timedelta(minutes=3)}
+    assert spend.tripped_at == {DAY.key: START + timedelta(minutes=7)}
+    assert (await ledger.fetch_spend((MONTH,))).tripped_at == {}
+    await record(reset, 9)
+    await record(trip, 8)  # was tripped before the reset, and written after it
+    assert (await ledger.fetch_spend((DAY,))).tripped_at == {}
+    await record(trip, 9)
+    await record(BreakerEventKind.CLOSED, 9)
+    assert (await ledger.fetch_spend((DAY,))).tripped_at == {}
 
 
 async def test_large_sums_are_exact(ledger: SqlLedger) -> None:

@@ -2,7 +2,8 @@
 
 The model knows no counters: what is held is the sum of the holds that it has, what is captured is kept for each
 window. Holds live as in the gate: placed, recorded in the ledger, booked there, then captured; a wipe may come
-between any two of these.
+between any two of these. What begins a grace, or opens and closes the cost breaker, is recorded as in the gate: by
+whoever saw it.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Balance, Period, Window, windows_at
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, Standing, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.ports import BudgetStore
 from tests.support.budget_model import BudgetModel
@@ -33,6 +35,14 @@ ZONE = ZoneInfo("America/New_York")
 
 AMOUNTS = st.one_of(st.just(0), st.integers(1, 12), st.integers(0, 2**53 - 1))
 LIMITS = st.one_of(st.none(), st.integers(0, 30), st.just(2**53 - 1))
+TERMS = st.builds(
+    Terms,
+    grace_s=st.sampled_from([0, 3_600, 7_200]),
+    emergency_nanos=st.one_of(st.none(), st.integers(0, 45), st.just(2**53 - 1)),
+    cooldown_s=st.sampled_from([0, 1_800]),
+    is_observed=st.sampled_from([False, False, False, True]),
+)
+GRACE = Terms(grace_s=7_200, emergency_nanos=30, cooldown_s=1_800)
 KEYS = st.one_of(st.none(), st.sampled_from(["job:p:a", "job:p:b", "request:p:c d"]))
 
 
@@ -56,6 +66,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.booked: dict[str, tuple[Hold, int]] = {}  # booked; not yet captured
         self.over: list[Hold] = []
         self.limits: dict[Period, int | None] = {}
+        self.terms = GRACE
         self.may_exceed = False
 
     def teardown(self) -> None:
@@ -88,11 +99,44 @@ class StoresAgree(RuleBasedStateMachine):
         self.limits = {Period.DAY: day, Period.MONTH: month}
         self.may_exceed = True
 
+    @rule(terms=TERMS)
+    def change_terms(self, terms: Terms) -> None:
+        self.terms = terms
+
+    @rule()
+    def give_grace(self) -> None:
+        self.limits, self.terms, self.may_exceed = {Period.DAY: 15, Period.MONTH: 60}, GRACE, True
+
     def place(self, hold: Hold) -> Placement:
-        windows = self.windows()
-        placement: Placement = self.both(lambda store: store.place_hold(hold, windows))
-        assert placement == self.model.place(hold, windows)
+        windows, terms = self.windows(), self.terms
+        placement: Placement = self.both(lambda store: store.place_hold(hold, windows, terms))
+        assert placement == self.model.place(hold, windows, terms)
+        for window in placement.grace_started_in:
+            self.remember(BreakerEventKind.GRACE_STARTED, window.period, window.key)
+        if placement.has_tripped:
+            self.remember(BreakerEventKind.TRIPPED, Period.DAY, self.today)
         return placement
+
+    @property
+    def today(self) -> str:
+        return self.clock.now().astimezone(ZONE).date().isoformat()
+
+    def remember(self, kind: BreakerEventKind, period: Period, key: str) -> None:
+        self.book.record(BreakerEvent(CUSTOMER, period, key, self.clock.now(), kind, "ada"))
+
+    @rule(is_recorded=st.booleans())
+    def reset_breaker(self, *, is_recorded: bool) -> None:
+        if is_recorded:
+            self.remember(BreakerEventKind.RESET, Period.DAY, self.today)
+        self.both(lambda store: store.reset_breaker(CUSTOMER))
+        self.model.breaker = None
+
+    @rule(period=st.sampled_from(Period))
+    def forget_window(self, period: Period) -> None:
+        (window,) = (window for window in self.windows() if window.period is period)
+        self.both(lambda store: store.forget_window(window))
+        self.model.forget(window)
+        self.may_exceed = True  # what was booked and not captured counts twice, what was lost once more
 
     @rule(amount=AMOUNTS, key=KEYS, is_recorded=st.booleans())
     def place_new(self, amount: int, key: str | None, *, is_recorded: bool) -> None:
@@ -102,10 +146,22 @@ class StoresAgree(RuleBasedStateMachine):
         )
         placement = self.place(hold)
         if placement.outcome is PlacementOutcome.PLACED:
-            assert all(balance.balance_nanos is None or balance.balance_nanos >= 0 for balance in placement.balances)
+            self.assert_bounded(placement)
             self.waiting[hold.id] = hold
             if is_recorded:
                 self.record(hold)
+
+    def assert_bounded(self, placement: Placement) -> None:
+        """Invariant 2 for what was placed: within the limit, in grace within the emergency limit."""
+        if all(balance.balance_nanos is None or balance.balance_nanos >= 0 for balance in placement.balances):
+            return
+        self.may_exceed = True
+        if self.terms.is_observed:
+            return
+        assert placement.grace_ends_at is not None
+        assert placement.grace_ends_at > self.clock.now()
+        assert self.terms.emergency_nanos is not None
+        assert placement.balances[0].used_nanos <= self.terms.emergency_nanos
 
     @precondition(lambda self: self.model.holds)
     @rule(data=st.data())
@@ -144,7 +200,17 @@ class StoresAgree(RuleBasedStateMachine):
         del self.booked[hold.id]
         self.over.append(hold)
         self.may_exceed |= cost_nanos > hold.amount_nanos
-        assert self.both(lambda store: store.capture(hold, cost_nanos)) == self.model.end(hold, cost_nanos)
+        self.end(hold, cost_nanos)
+
+    def end(self, hold: Hold, cost_nanos: int) -> None:
+        before = self.model.breaker_shown(self.clock.now())
+        is_ended = self.both(lambda store: store.capture(hold, cost_nanos) if cost_nanos else store.void(hold))
+        assert is_ended == self.model.end(hold, cost_nanos, self.clock.now())
+        after = self.model.breaker_shown(self.clock.now())
+        if before is not None and after is None:
+            self.remember(BreakerEventKind.CLOSED, Period.DAY, self.today)
+        elif before is not None and after is not None and after.opened_at != before.opened_at:
+            self.remember(BreakerEventKind.TRIPPED, Period.DAY, self.today)
 
     @precondition(lambda self: self.running or self.waiting)
     @rule(data=st.data(), is_ledger_first=st.booleans())
@@ -155,7 +221,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.over.append(hold)
         if is_ledger_first:
             self.book.close_hold(hold)
-        assert self.both(lambda store: store.void(hold)) == self.model.end(hold, 0)
+        self.end(hold, 0)
         self.book.close_hold(hold)
 
     @precondition(lambda self: self.over)
@@ -180,9 +246,9 @@ class StoresAgree(RuleBasedStateMachine):
         self.may_exceed |= is_restored
         assert is_restored == self.model.restore(hold)
 
-    @rule(hours=st.integers(1, 30))
-    def let_time_pass(self, hours: int) -> None:
-        self.clock.advance(timedelta(hours=hours).total_seconds())
+    @rule(minutes=st.one_of(st.sampled_from([1, 29, 30, 60, 120]), st.integers(60, 1_800)))
+    def let_time_pass(self, minutes: int) -> None:
+        self.clock.advance(timedelta(minutes=minutes).total_seconds())
 
     @rule()
     def lose_everything(self) -> None:
@@ -196,6 +262,8 @@ class StoresAgree(RuleBasedStateMachine):
         windows = tuple(window for window in self.windows() if only in {None, window.period})
         balances: tuple[Balance, ...] = self.both(lambda store: store.fetch_balances(windows))
         assert balances == self.model.balances(windows)
+        standing: Standing = self.both(lambda store: store.fetch_standing(windows))
+        assert standing == Standing(balances, self.model.breaker_shown(self.clock.now()))
         # Invariant 2.
         assert self.may_exceed or all((balance.balance_nanos or 0) >= 0 for balance in balances), balances
 
@@ -203,6 +271,8 @@ class StoresAgree(RuleBasedStateMachine):
     def the_same_holds_are_open(self) -> None:
         listed = self.both(lambda store: store.fetch_hold_ids(CUSTOMER))
         assert listed == {hold.id: hold.placed_at for hold in self.model.holds.values()}
+        breaker = self.model.breaker_shown(self.clock.now())
+        assert self.both(lambda store: store.fetch_breakers()) == ({CUSTOMER: breaker} if breaker else {})
         assert self.both(lambda store: store.fetch_customers()) == ((CUSTOMER,) if self.model.holds else ())
 
     @invariant()

@@ -1,16 +1,31 @@
 """Say what a budget store must answer, without one: the oracle of the state machine over one customer.
 
 It knows no counters for what is held: that is the sum of the holds that it has. It is told in dictionaries, for
-reading beside bqgate/budgets/refill.py; nothing here is fast.
+reading beside bqgate/budgets/refill.py and bqgate/domain/cost_breaker.py; nothing here is fast.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Refusal, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from tests.support.spend_book import SpendBook
 
 WindowId = tuple[Period, str]
+
+
+@dataclass
+class BreakerModel:
+    """An open breaker: since, until, which hold tries it, and by what that is judged."""
+
+    since: datetime
+    until: datetime
+    trial_id: str | None = None
+    emergency_nanos: int | None = None
+
+    def shown(self) -> Breaker:
+        return Breaker(self.since, self.until, self.trial_id, self.emergency_nanos)
 
 
 @dataclass
@@ -23,21 +38,35 @@ class BudgetModel:
     holds: dict[str, Hold] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    grace: dict[WindowId, datetime] = field(default_factory=dict)
+    breaker: BreakerModel | None = None
 
     def wipe(self) -> None:
-        self.captured, self.holds, self.keys, self.ended = {}, {}, {}, set()
+        self.captured, self.holds, self.keys, self.ended, self.grace, self.breaker = {}, {}, {}, set(), {}, None
+
+    def forget(self, window: Window) -> None:
+        self.captured.pop((window.period, window.key), None)
+        self.grace.pop((window.period, window.key), None)
 
     def fill(self, windows: tuple[Window, ...]) -> None:
-        unknown = [
-            (window.period, window.key) for window in windows if (window.period, window.key) not in self.captured
-        ]
+        unknown = [window for window in windows if (window.period, window.key) not in self.captured]
         if not unknown:
             return
-        for window_id in unknown:
+        for window in unknown:
+            window_id = (window.period, window.key)
             self.captured[window_id] = self.book.spend_nanos[(self.customer, *window_id)]
+            if (self.customer, *window_id) in self.book.grace_started_at:
+                self.grace[window_id] = self.book.grace_started_at[(self.customer, *window_id)]
+            if window.period is Period.DAY:
+                self.fill_breaker(window)
         for hold in self.book.open_holds.values():
             if hold.id not in self.ended:
                 self.put(hold)
+
+    def fill_breaker(self, day: Window) -> None:
+        since = self.book.tripped_at.get((self.customer, day.key))
+        if since is not None and (self.breaker is None or self.breaker.until < day.resets_at):
+            self.breaker = BreakerModel(since, day.resets_at)
 
     def put(self, hold: Hold) -> bool:
         if hold.id in self.holds:
@@ -50,24 +79,104 @@ class BudgetModel:
     def balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
         self.fill(windows)
         return tuple(
-            Balance(window, self.captured[window.period, window.key], self.held_in(window.period, window.key))
+            Balance(
+                window,
+                self.captured[window.period, window.key],
+                self.held_in(window.period, window.key),
+                self.grace.get((window.period, window.key)),
+            )
             for window in windows
         )
 
     def held_in(self, period: Period, key: str) -> int:
         return sum(hold.amount_nanos for hold in self.holds.values() if hold.window_keys.get(period) == key)
 
-    def place(self, hold: Hold, windows: tuple[Window, ...]) -> Placement:
-        balances = self.balances(windows)
+    def used_in(self, period: Period, key: str) -> int:
+        return self.captured[period, key] + self.held_in(period, key)
+
+    def breaker_shown(self, now: datetime) -> Breaker | None:
+        if self.breaker is None or now >= self.breaker.until:
+            return None
+        return self.breaker.shown()
+
+    def place(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
+        now, balances = hold.placed_at, self.balances(windows)
+        if self.breaker is not None and now >= self.breaker.until:
+            self.breaker = None
         found = hold.id if hold.id in self.holds else self.keys.get(hold.idempotency_key or "")
         if found is not None:
-            return Placement(PlacementOutcome.REPLAYED, found, balances)
-        if hold.id in self.ended or not all(balance.has_room_for(hold.amount_nanos) for balance in balances):
-            return Placement(PlacementOutcome.REFUSED, None, balances)
+            return Placement(PlacementOutcome.REPLAYED, found, balances, breaker=self.breaker_shown(now))
+        if hold.id in self.ended:
+            return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, self.breaker_shown(now))
+        short = [window for window in windows if self.is_short(window, hold.amount_nanos)]
+        tries = self.breaker is not None and self.is_trial_due(now, terms)
+        refusal = self.refusal_of(hold, windows, short, terms, tries=tries)
+        if refusal is not None and not terms.is_observed:
+            has_tripped = self.trip(refusal, windows, now, tries=tries)
+            return Placement(
+                PlacementOutcome.REFUSED, None, balances, refusal, self.breaker_shown(now), has_tripped=has_tripped
+            )
+        if tries and self.breaker is not None and not terms.is_observed:
+            self.breaker.trial_id, self.breaker.emergency_nanos = hold.id, terms.emergency_nanos
+        begun, ends_at = [], None
+        if refusal is None and short:
+            begun = [window for window in short if (window.period, window.key) not in self.grace]
+            for window in begun:
+                self.grace[window.period, window.key] = now
+            ends_at = min(self.grace[window.period, window.key] for window in short) + self.lasts(terms)
         self.put(hold)
-        return Placement(PlacementOutcome.PLACED, hold.id, self.balances(windows))
+        return Placement(
+            PlacementOutcome.PLACED,
+            hold.id,
+            self.balances(windows),
+            refusal,
+            self.breaker_shown(now),
+            grace_ends_at=ends_at,
+            grace_started_in=tuple(begun),
+        )
 
-    def end(self, hold: Hold, cost_nanos: int) -> bool:
+    def is_short(self, window: Window, amount_nanos: int) -> bool:
+        return window.limit_nanos is not None and (
+            self.used_in(window.period, window.key) + amount_nanos > window.limit_nanos
+        )
+
+    def is_trial_due(self, now: datetime, terms: Terms) -> bool:
+        assert self.breaker is not None
+        if terms.cooldown_s == 0 or self.breaker.trial_id is not None:
+            return False
+        return now - self.breaker.since >= timedelta(seconds=terms.cooldown_s)
+
+    def lasts(self, terms: Terms) -> timedelta:
+        return timedelta(seconds=terms.grace_s)
+
+    def refusal_of(
+        self, hold: Hold, windows: tuple[Window, ...], short: list[Window], terms: Terms, *, tries: bool
+    ) -> Refusal | None:
+        if self.breaker is not None and not tries:
+            return Refusal.BREAKER_OPEN
+        if not short:
+            return None
+        if terms.grace_s == 0 or terms.emergency_nanos is None:
+            return Refusal.BUDGET
+        days = [window for window in windows if window.period is Period.DAY]
+        if any(self.used_in(Period.DAY, day.key) + hold.amount_nanos > terms.emergency_nanos for day in days):
+            return Refusal.EMERGENCY
+        since = [self.grace[window.period, window.key] for window in short if (window.period, window.key) in self.grace]
+        if any(hold.placed_at - each >= self.lasts(terms) for each in since):
+            return Refusal.GRACE_OVER
+        return None
+
+    def trip(self, refusal: Refusal, windows: tuple[Window, ...], now: datetime, *, tries: bool) -> bool:
+        if tries and self.breaker is not None:
+            self.breaker = BreakerModel(now, self.breaker.until)
+            return True
+        if refusal is not Refusal.EMERGENCY:
+            return False
+        (day,) = (window for window in windows if window.period is Period.DAY)
+        self.breaker = BreakerModel(now, day.resets_at)
+        return True
+
+    def end(self, hold: Hold, cost_nanos: int, now: datetime) -> bool:
         self.ended.add(hold.id)
         placed = self.holds.pop(hold.id, None)
         if placed is None:
@@ -76,7 +185,20 @@ class BudgetModel:
         for window_id in placed.window_keys.items():
             if window_id in self.captured:
                 self.captured[window_id] += cost_nanos
+        if self.breaker is not None and self.breaker.trial_id == hold.id:
+            self.end_trial(placed, cost_nanos, now)
         return True
+
+    def end_trial(self, hold: Hold, cost_nanos: int, now: datetime) -> None:
+        assert self.breaker is not None
+        bound, self.breaker.trial_id, self.breaker.emergency_nanos = self.breaker.emergency_nanos, None, None
+        key = hold.window_keys.get(Period.DAY, "")
+        if cost_nanos == 0 or (Period.DAY, key) not in self.captured:
+            return
+        if bound is not None and self.used_in(Period.DAY, key) > bound:
+            self.breaker.since = now
+        else:
+            self.breaker = None
 
     def restore(self, hold: Hold) -> bool:
         return hold.id not in self.ended and self.put(hold)

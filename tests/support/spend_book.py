@@ -6,8 +6,10 @@ between two readings.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 from bqgate.domain.budget import Period, Window
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
@@ -19,6 +21,8 @@ class SpendBook:
     def __init__(self) -> None:
         self.open_holds: dict[str, Hold] = {}
         self.spend_nanos: Counter[tuple[str, Period, str]] = Counter()
+        self.grace_started_at: dict[tuple[str, Period, str], datetime] = {}
+        self.tripped_at: dict[tuple[str, str], datetime] = {}
         self.is_down = False
         self.read_count = 0
         self.before_spend: Callable[[], Awaitable[None]] | None = None
@@ -37,16 +41,25 @@ class SpendBook:
         """End a hold that cost nothing."""
         self.open_holds.pop(hold.id, None)
 
+    def record(self, event: BreakerEvent) -> None:
+        """Remember the start of a grace, or what became of a breaker."""
+        if event.kind is BreakerEventKind.GRACE_STARTED:
+            self.grace_started_at.setdefault((event.customer, event.period, event.window_key), event.at)
+        elif event.kind is BreakerEventKind.TRIPPED:
+            self.tripped_at[event.customer, event.window_key] = event.at
+        else:
+            self.tripped_at.pop((event.customer, event.window_key), None)
+
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
         self._answer_or_fail()
         if self.before_spend is not None:
             await self.before_spend()
+        ids = {(window.period, window.key): (window.customer, window.period, window.key) for window in windows}
+        days = {window.key: (window.customer, window.key) for window in windows if window.period is Period.DAY}
         return CustomerSpend(
-            {
-                (window.period, window.key): self.spend_nanos[window.customer, window.period, window.key]
-                for window in windows
-                if (window.customer, window.period, window.key) in self.spend_nanos
-            }
+            {short: self.spend_nanos[whole] for short, whole in ids.items() if whole in self.spend_nanos},
+            {short: self.grace_started_at[whole] for short, whole in ids.items() if whole in self.grace_started_at},
+            {key: self.tripped_at[day] for key, day in days.items() if day in self.tripped_at},
         )
 
     async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:

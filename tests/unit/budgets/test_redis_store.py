@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from bqgate.budgets.keys import ROWS
 from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.cost_breaker import Terms
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.money import parse_usd
@@ -247,7 +248,9 @@ async def test_the_table_of_keys_is_what_lies_in_redis(redis_url: str, raw: bloc
     """Each key matches one row: its type, its fields, and a TTL where the row has one and none where it has none."""
     store = RedisBudgetStore.open(redis_url, SpendBook(), ManualClock(START))
     windows = windows_of()
-    await store.place_hold(hold_on(windows, idempotency_key="job:p:j"), windows)
+    terms = Terms(grace_s=60, emergency_nanos=parse_usd("400"))
+    await store.place_hold(hold_on(windows, "301", idempotency_key="job:p:j"), windows, terms)
+    await store.place_hold(hold_on(windows, "301"), windows, terms)
     await store.void(hold_on(windows))
     await store.check()
     await store.close()
@@ -258,8 +261,10 @@ async def test_the_table_of_keys_is_what_lies_in_redis(redis_url: str, raw: bloc
         seen.add(row.pattern)
         assert raw.type(key) == row.type
         assert (raw.ttl(key) == -1) is (row.ttl is None), key
-        if row.fields == "captured_nanos, held_nanos":
-            assert set(raw.hgetall(key)) == {"captured_nanos", "held_nanos"}
+        if row.pattern.endswith(":window:<period>:<key>"):
+            assert set(raw.hgetall(key)) == {"captured_nanos", "held_nanos", "grace_started_us"}
+        if row.pattern.endswith(":breaker"):
+            assert set(raw.hgetall(key)) == {"opened_at_us", "until_us", "trial", "emergency_nanos"}
     assert seen == {row.pattern for row in ROWS}
     assert raw.ttl("bqgate:{acme}:window:day:2026-11-24") > 3 * 86400
 

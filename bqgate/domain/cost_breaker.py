@@ -1,0 +1,191 @@
+"""Judge an attempt to spend past a limit: grace, the emergency limit and the customer's cost breaker. Pure.
+
+The memory store calls judge and after_trial, place_hold.lua and end_hold.lua say the same in Lua, and a state machine
+holds both to a naive model. The rules, in order:
+
+1. The breaker is open and no trial is due: BREAKER_OPEN.
+2. Every window has room: placed.
+3. A window is short and the terms give no grace: BUDGET.
+4. The day would pass the emergency limit: EMERGENCY, and the breaker trips until the day's end.
+5. A short window's grace is over: GRACE_OVER. Else placed, in grace; a window's grace starts with the first hold that
+   was placed past its limit, and starts once: a new window is a new key, nothing is reset.
+
+A trial is due `cooldown_s` after the breaker opened (never with 0), one at a time: 2 to 5 judge it. Placed, it is the
+trial; refused, the breaker is open anew. Captured, it closes the breaker when the day fits under the emergency limit,
+else the breaker is open anew; voided, the next trial may come.
+
+Where the terms say observed, nothing trips and everything is placed; the refusal says what enforcing would have done.
+Amounts are nano-dollars, moments aware UTC datetimes. `now` of an attempt is its hold's placed_at.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from bqgate.domain.budget import Balance, Period
+
+
+class Refusal(StrEnum):
+    """Why a hold was not placed."""
+
+    BUDGET = "budget"
+    GRACE_OVER = "grace_over"
+    EMERGENCY = "emergency"
+    BREAKER_OPEN = "breaker_open"
+    ENDED = "ended"  # its id was ended before it was placed; no budget said no
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an attempt is judged by beside the limits of its windows.
+
+    `emergency_nanos` bounds captured + held of the day while grace lasts; None: no grace. `cooldown_s` is how long the
+    breaker stays open before a trial; 0: no trial.
+    """
+
+    grace_s: int = 0
+    emergency_nanos: int | None = None
+    cooldown_s: int = 0
+    is_observed: bool = False
+
+    @property
+    def has_grace(self) -> bool:
+        return self.grace_s > 0 and self.emergency_nanos is not None
+
+
+# The limits alone, and a breaker that others opened.
+NO_GRACE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A customer's cost breaker that is open. `emergency_nanos` is what the trial under way is judged by."""
+
+    opened_at: datetime
+    until: datetime
+    trial_id: str | None = None
+    emergency_nanos: int | None = None
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether its day is not over."""
+        return now < self.until
+
+    def is_trial_due(self, now: datetime, cooldown_s: int) -> bool:
+        """Whether an attempt may be the trial."""
+        return cooldown_s > 0 and self.trial_id is None and now >= self.opened_at + timedelta(seconds=cooldown_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A customer's balances and its breaker (None: closed), all at one moment."""
+
+    balances: tuple[Balance, ...]
+    breaker: Breaker | None
+
+
+class BreakerEventKind(StrEnum):
+    """What the ledger remembers of grace and breaker, so that a lost store is whole again."""
+
+    GRACE_STARTED = "grace_started"
+    TRIPPED = "tripped"
+    CLOSED = "closed"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerEvent:
+    """One line of that memory. The window is the day for a breaker's, any window for the start of a grace.
+
+    `actor` is whose query it was, or the admin who reset.
+    """
+
+    customer: str
+    period: Period
+    window_key: str
+    at: datetime
+    kind: BreakerEventKind
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What judge says.
+
+    `refusal` None: nothing stands against it. `breaker` is the breaker after it. `grace_starts` are the places of the
+    windows whose grace begins with it, `grace_ends_at` the earliest end among the windows in grace.
+    """
+
+    refusal: Refusal | None
+    breaker: Breaker | None
+    grace_starts: tuple[int, ...] = ()
+    grace_ends_at: datetime | None = None
+    has_tripped: bool = False
+
+
+def judge(
+    balances: tuple[Balance, ...],
+    breaker: Breaker | None,
+    terms: Terms,
+    *,
+    hold_id: str,
+    amount_nanos: int,
+    now: datetime,
+) -> Verdict:
+    """Judge an attempt to hold `amount_nanos` on all windows of `balances`."""
+    if breaker is not None and not breaker.is_open(now):
+        breaker = None
+    is_trial = breaker is not None and breaker.is_trial_due(now, terms.cooldown_s)
+    if breaker is not None and not is_trial:
+        return Verdict(Refusal.BREAKER_OPEN, breaker)
+    verdict = _judge_budgets(balances, terms, amount_nanos, now)
+    if terms.is_observed:
+        return replace(verdict, breaker=breaker)
+    if verdict.refusal is None:
+        if breaker is not None:
+            breaker = replace(breaker, trial_id=hold_id, emergency_nanos=terms.emergency_nanos)
+        return replace(verdict, breaker=breaker)
+    day = day_of(balances)
+    if breaker is not None:
+        return replace(verdict, breaker=Breaker(opened_at=now, until=breaker.until), has_tripped=True)
+    if verdict.refusal is Refusal.EMERGENCY and day is not None:
+        return replace(verdict, breaker=Breaker(opened_at=now, until=day.window.resets_at), has_tripped=True)
+    return verdict
+
+
+def after_trial(breaker: Breaker, *, cost_nanos: int, day_used_nanos: int | None, now: datetime) -> Breaker | None:
+    """The breaker after its trial ended: closed (None), open anew, or as before the trial.
+
+    Args:
+        breaker: with the trial in it.
+        cost_nanos: what the trial cost; 0: voided, it tried nothing.
+        day_used_nanos: captured + held of the trial's day after it; None: not known at the moment.
+        now: when it ended.
+    """
+    if cost_nanos == 0 or day_used_nanos is None:
+        return replace(breaker, trial_id=None, emergency_nanos=None)
+    if breaker.emergency_nanos is None or day_used_nanos <= breaker.emergency_nanos:
+        return None
+    return Breaker(opened_at=now, until=breaker.until)
+
+
+def day_of(balances: tuple[Balance, ...]) -> Balance | None:
+    """The balance of the day, where there is one."""
+    return next((balance for balance in balances if balance.window.period is Period.DAY), None)
+
+
+def _judge_budgets(balances: tuple[Balance, ...], terms: Terms, amount_nanos: int, now: datetime) -> Verdict:
+    """Rules 2 to 5, without a breaker."""
+    short = [place for place, balance in enumerate(balances) if not balance.has_room_for(amount_nanos)]
+    if not short:
+        return Verdict(None, None)
+    if not terms.has_grace:
+        return Verdict(Refusal.BUDGET, None)
+    assert terms.emergency_nanos is not None, "there is grace only below an emergency limit"
+    day = day_of(balances)
+    if day is not None and day.used_nanos + amount_nanos > terms.emergency_nanos:
+        return Verdict(Refusal.EMERGENCY, None)
+    ends_at = min((balances[place].grace_started_at or now) for place in short) + timedelta(seconds=terms.grace_s)
+    if now >= ends_at:
+        return Verdict(Refusal.GRACE_OVER, None)
+    starts = tuple(place for place in short if balances[place].grace_started_at is None)
+    return Verdict(None, None, grace_starts=starts, grace_ends_at=ends_at)
