@@ -290,3 +290,17 @@ async def test_of_two_changes_of_the_same_one_wins(url: str) -> None:
         )
         assert {type(outcome) for outcome in outcomes} == {PolicyView, VersionConflict}
         assert len(await one.audited()) == 1
+
+
+async def test_a_change_is_checked_against_what_other_gates_wrote(url: str) -> None:
+    """What another gate wrote a moment ago, unseen here, can be built upon; and cannot be overwritten unseen."""
+    async with AsyncExitStack() as stack:
+        one, other = await two_replicas(url, stack)
+        seen = other.one(TIER, "standard").etag
+        await one.put(TIER, "gold", TierPolicy.model_validate(GOLD))
+        await one.put(TIER, "standard", tier(daily_usd="20"))
+        assert other.editor.view_one(TIER, "gold") is None
+        await other.put(CUSTOMER, "globex", CustomerPolicy(tier="gold"))
+        with pytest.raises(VersionConflict):
+            await other.put(TIER, "standard", tier(daily_usd="30"), seen)
+        assert other.one(TIER, "standard").document == tier(daily_usd="20")
