@@ -3,8 +3,8 @@
 Called by forward when an answer has passed (or broken off). The rules, with their reasons:
 
     jobs.insert  2xx        DONE: its statistics are the usage; else the job is asked after
-                 409        the id is taken, perhaps by this caller's earlier attempt: the job is asked after
-                 other 4xx  no job was made
+                 4xx        this request made no job; 409 neither: the job of that id is another request's, under that
+                            one's hold. Where the hold is an earlier attempt's (a replay), its job is asked after
     jobs.query   2xx        complete with its bytes and slots: that is the usage; else the job is asked after
                  4xx        the query failed, which is free, unless it was a script (earlier statements stay billed) or
                             was stopped (a cancelled job may be billed): then the job is asked after
@@ -76,7 +76,8 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay:
     if not is_refusal or is_replay:
         return AskLater(hold.job)
     if method is Method.INSERT:
-        return AskLater(hold.job) if seen.status == 409 else NothingRan()
+        # 409 too: the job of that id is another request's, under another hold, and perhaps another customer's.
+        return NothingRan()
     is_stopped = reason_of(seen.text.encode()) == "stopped"
     if is_script or is_stopped or not seen.is_whole:
         return AskLater(None)

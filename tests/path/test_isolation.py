@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.gate.isolation.rules import RULES, Rule
 from bqgate.gate.routes import METHODS
+from bqgate.sandbox import Fault
 from tests.support.two_customers import TwoCustomers, two_customers
 
 GLOBEX_TABLE = "hub.globex.t"
@@ -113,6 +115,21 @@ async def test_a_job_id_taken_by_another_gives_nothing_away(gate: TwoCustomers) 
     }
     assert (await gate.call("acme", "POST", "projects/hub/jobs", document)).status == 409
     assert (await gate.call("acme", "GET", f"projects/hub/queries/{job}?location=US")).status == 404
+
+
+async def test_nobody_is_booked_for_anothers_job(gate: TwoCustomers) -> None:
+    """A taken id costs the one who tries it nothing, and the job's owner is still the one who is charged."""
+    gate.stack.sandbox.faults.add(Fault(kind="delay", delay_s=0.3, method="jobs.get", count=2))
+    job = await gate.start("globex", SECRET)
+    document = {
+        "jobReference": {"jobId": job},
+        "configuration": {"query": {"query": "SELECT 1", "useLegacySql": False}},
+    }
+    assert (await gate.call("acme", "POST", "projects/hub/jobs", document)).status == 409
+    for customer in ("acme", "globex"):
+        await gate.stack.fetch_settled(customer)
+    page = await gate.stack.gate.ledger.fetch_entries(EntryFilter(kind=EntryKind.CHARGE))
+    assert [(entry.customer, entry.job.job_id if entry.job else None) for entry in page.entries] == [("globex", job)]
 
 
 async def test_a_location_that_is_given_twice_is_refused(gate: TwoCustomers) -> None:

@@ -75,9 +75,9 @@ def test_after_a_server_error_the_job_may_exist(status: int) -> None:
     assert verdict(Seen(status, "", is_whole=True)) == AskLater(JOB)
 
 
-def test_a_taken_job_id_may_be_our_own_job() -> None:
-    """409 is asked after; any other refusal of jobs.insert made no job."""
-    assert verdict(Seen(409, error("duplicate"), is_whole=True)) == AskLater(JOB)
+def test_a_refused_insert_made_no_job() -> None:
+    """Whatever the refusal; the job behind a 409 is another request's, and this hold pays for nobody else's job."""
+    assert verdict(Seen(409, error("duplicate"), is_whole=True)) == NothingRan()
     assert verdict(Seen(403, error("accessDenied"), is_whole=True)) == NothingRan()
     assert verdict(Seen(501, error("notImplemented"), is_whole=True)) == NothingRan()
 
@@ -85,6 +85,7 @@ def test_a_taken_job_id_may_be_our_own_job() -> None:
 def test_a_repeat_never_voids_the_first_attempts_hold() -> None:
     """Another attempt may have made the job that this answer denies."""
     assert verdict(Seen(400, error("invalid"), is_whole=True), is_replay=True) == AskLater(JOB)
+    assert verdict(Seen(409, error("duplicate"), is_whole=True), is_replay=True) == AskLater(JOB)
 
 
 @pytest.mark.parametrize(
