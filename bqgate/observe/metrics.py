@@ -51,6 +51,7 @@ COUNTERS = (
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
+    Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
     Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
