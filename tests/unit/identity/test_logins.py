@@ -151,8 +151,8 @@ async def test_an_exchange_of_another_kind_is_refused(stand: IdentityStand, chan
         ("x", LoginFault.MALFORMED),
         (" ", LoginFault.MALFORMED),
         ("bqg_x", LoginFault.MALFORMED),
-        (mint(TOKEN_KEY_ID), LoginFault.BAD_SIGNATURE),
-        (mint("f" * 16), LoginFault.UNKNOWN_KEY),
+        pytest.param(mint(TOKEN_KEY_ID), LoginFault.BAD_SIGNATURE, id="another token of a known key"),
+        pytest.param(mint("f" * 16), LoginFault.UNKNOWN_KEY, id="a token of no key"),
         (FOREIGN_JWT, LoginFault.WRONG_ISSUER),
     ],
 )
