@@ -16,5 +16,5 @@ A query takes these steps; ``handler.QueryHandler.handle_query`` tells them in o
 Where all customers are one to BigQuery, the package ``isolation`` stands before the intake, behind the estimate, and
 around everything that is no query. That takes ``passthrough.py``; ``routes.py`` says which is which, ``door.py`` turns
 aiohttp's requests into wire values and back, ``reply.py`` knows the status codes, ``middleware.py`` answers for
-failures.
+failures. A refusal may be told what would make its query cheaper (``advice/``); a forwarded query never asks.
 """

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
 from bqgate.admission.waiting_room import Shed, WaitingRoom
-from bqgate.domain.decision import Throttle
+from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
@@ -27,7 +27,7 @@ from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
 from bqgate.gate.routes import Route
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Forward, Submission
-from bqgate.ports import Clock, Journal, PolicySource, Upstream
+from bqgate.ports import Advisor, Clock, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_request import (
     HOLD_LABEL,
@@ -55,6 +55,7 @@ class QueryHandler:
         settle: Settle,
         clock: Clock,
         journal: Journal,
+        advisor: Advisor | None = None,
     ) -> None:
         self._admission = admission
         self._waiting_room = waiting_room
@@ -65,6 +66,7 @@ class QueryHandler:
         self._settle = settle
         self._clock = clock
         self._journal = journal
+        self._advisor = advisor
 
     async def handle_query(self, arrival: Arrival, submission: Submission) -> Answer:
         """Take one submitted job through the path.
@@ -93,7 +95,8 @@ class QueryHandler:
             outcome = await self._admit(request, principal, customer, estimate)
         match outcome:
             case Refused():
-                return self._refused(outcome, customer, watch)
+                advised = await self._advised(outcome, request, principal, estimate, watch)
+                return self._refused(advised, customer, watch)
             case CachedOnly():
                 self._count("cached", "", customer)
                 answer = await self._pass(write_call(cached_only_body(request)), principal, "cached")
@@ -168,6 +171,16 @@ class QueryHandler:
         """Give up before anything was sent; an earlier attempt's hold is not ours to void."""
         verdict = AskLater(admitted.hold.job) if admitted.is_replay else NothingRan()
         self._settle(admitted, verdict, principal)
+
+    async def _advised(
+        self, refused: Refused, request: QueryRequest, principal: Principal, estimate: Estimate, watch: Stopwatch
+    ) -> Refused:
+        """The refusal with what would help this query, where a cheaper one would pass. It is booked already."""
+        if self._advisor is None or refused.reject.suggestion != MAKE_IT_CHEAPER:
+            return refused
+        with watch.step("advice"):
+            advice = await self._advisor.advise(request, estimate, principal.credential)
+        return replace(refused, reject=replace(refused.reject, suggestion=advice or MAKE_IT_CHEAPER))
 
     def _refused(self, refused: Refused, customer: Customer, watch: Stopwatch) -> Answer:
         self._count("reject", refused.reject.reason.value, customer)

@@ -61,7 +61,7 @@ COUNTERS = (
 HISTOGRAMS = (
     Timing(
         "step_seconds",
-        "How long each step of a query took: identify, dryrun, hold, wait, upstream.",
+        "How long each step of a query took: identify, dryrun, hold, wait, upstream, advice.",
         ("step",),
         bounds_s=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 200),
     ),
