@@ -9,7 +9,7 @@ key (https://cloud.google.com/apis/docs/system-parameters).
     service_account  nothing passes, the gate's own token is put in (service_account.py), or that of the service account
                      of the caller's customer (impersonation.py)
 
-What leaves: the call to send, or UpstreamUnavailable where there is no token to put in.
+What leaves: the call to send, or UpstreamNotTried where there is no token to put in.
 """
 
 from dataclasses import replace
@@ -45,7 +45,7 @@ class UpstreamCredentials(Protocol):
         """The call as it goes upstream.
 
         Raises:
-            UpstreamUnavailable: the token to put in is missing; nothing was sent.
+            UpstreamNotTried: the token to put in is missing.
         """
 
 

@@ -8,7 +8,7 @@ Service Account Token Creator on it
 The first use of an account waits for its token, together with everybody else who wants it; after that app's background
 task `keep_fresh` renews it ten minutes before it ends, as long as the account was used within the last hour. Accounts
 are bounded in number, and so are the threads that wait for IAM, because google-auth blocks. What leaves: the call with
-the token, or UpstreamUnavailable before anything was sent; IAM is then left alone for ten seconds.
+the token, or UpstreamNotTried; IAM is then left alone for ten seconds.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from bqgate.bigquery.credentials import UpstreamCredentials, with_token
 from bqgate.bigquery.service_account import SCOPES, HeldToken, TokenSource
-from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
 from bqgate.wire.exchange import Call
@@ -111,7 +111,7 @@ class ImpersonatedAccounts:
                 self._journal.note("account_token_late", account=name, error="IAM does not answer in time")
             token = account.held.valid
         if token is None:
-            raise UpstreamUnavailable("The gate has no valid token for the customer's account.", may_have_worked=False)
+            raise UpstreamNotTried("The gate has no valid token for the customer's account.")
         return token
 
     def _used(self, name: str) -> _Account:

@@ -3,7 +3,7 @@
 Used as HttpUpstream's credentials, and by impersonation.py for customers without a service account of their own; app
 runs `keep_fresh` as a background task as long as the gate lives. Tokens come from google-auth, which blocks, so it
 works in a thread. A token is renewed five minutes before it ends; while none is valid every call fails with
-UpstreamUnavailable before anything is sent.
+UpstreamNotTried before anything is sent.
 
 With one identity for all callers BigQuery no longer tells them apart: jobs, cached results and anonymous tables are
 shared (https://cloud.google.com/bigquery/docs/cached-results), so whoever may use the gate may see them, unless the
@@ -22,7 +22,7 @@ import google.auth.transport.requests
 from google.oauth2 import service_account
 
 from bqgate.bigquery.credentials import with_token
-from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
 from bqgate.wire.exchange import Call
@@ -87,7 +87,7 @@ class ServiceAccountCredentials:
         """The call with the gate's token and without the caller's credentials."""
         token = self._held.valid
         if token is None:
-            raise UpstreamUnavailable("The gate has no valid token for BigQuery.", may_have_worked=False)
+            raise UpstreamNotTried("The gate has no valid token for BigQuery.")
         return with_token(call, token)
 
     async def renew(self) -> bool:

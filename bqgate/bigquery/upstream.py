@@ -6,13 +6,17 @@ headers that belong to one connection (RFC 9110 section 7.6.1), Expect (the gate
 upload) are not followed, cookies are not kept, and the path keeps its percent-encoding.
 
 Time limits, in seconds: 10 to be connected, 240 for the first byte and between bytes, because jobs.query and
-getQueryResults wait up to about 200 (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults).
-What leaves: an Answer whose body is read as the caller takes it, or UpstreamUnavailable and UpstreamTimeout; a caller's
-body that breaks off ends the call with the error of that body.
+getQueryResults wait up to about 200 (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults);
+guarded_upstream.py, which app puts around this, has a shorter one for most calls.
+What leaves: an Answer whose body is read as the caller takes it, or UpstreamUnavailable: UpstreamTimeout, and
+UpstreamNotTried where there is no token or all connections are in use; a caller's body that breaks off ends the call
+with the error of that body.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import aiohttp
 from aiohttp import hdrs
@@ -20,14 +24,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from bqgate.bigquery.credentials import UpstreamCredentials
-from bqgate.domain.errors import BqgateError, UpstreamTimeout, UpstreamUnavailable
+from bqgate.domain.errors import BqgateError, UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Answer, Body, Call, Headers, without
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 240.0
 # Long polls hold a connection each; beyond this number calls wait for one until the connect timeout.
-_CONNECTIONS_MAX = 1_000
+CONNECTIONS_MAX = 1_000
 _LINE_BYTES_MAX = 32 * 1024
 _PIECE_BYTES = 256 * 1024
 _HOP_BY_HOP = frozenset(
@@ -57,24 +61,27 @@ class HttpUpstream:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX),
+            connector=aiohttp.TCPConnector(limit=connections_max),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
             max_line_size=_LINE_BYTES_MAX,
             max_field_size=_LINE_BYTES_MAX,
+            trace_configs=[_trace_queue()],
         )
 
     async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
         """Send a call and return when its answer's headers are there; see ports.Upstream."""
         call = await self._credentials.applied_to(call, credential)
         body = _WatchedBody(call.body)
+        queue = _Queue()
         timeout = aiohttp.ClientTimeout(
             total=None,
             connect=self._connect_timeout_s,
@@ -90,10 +97,13 @@ class HttpUpstream:
                 skip_auto_headers=_NOT_ADDED,
                 timeout=timeout,
                 allow_redirects=False,
+                trace_request_ctx=queue,
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if body.failure is not None:
                 raise body.failure from None
+            if queue.is_waiting:
+                raise UpstreamNotTried("All connections to BigQuery are in use.") from error
             raise _unavailable(error) from error
         return _answer(response)
 
@@ -153,6 +163,28 @@ class _WatchedBody:
         except BqgateError as error:
             self.failure = error
             raise
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Whether a call waits for a connection that others use, which is no fault of BigQuery's."""
+
+    is_waiting: bool = False
+
+
+def _trace_queue() -> aiohttp.TraceConfig:
+    """Let aiohttp tell each call's _Queue when it begins and ends to wait. A wait that runs out has no end."""
+
+    async def note_start(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.is_waiting = True
+
+    async def note_end(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.is_waiting = False
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_queued_start.append(note_start)
+    trace.on_connection_queued_end.append(note_end)
+    return trace
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:

@@ -11,7 +11,8 @@
     ├── BudgetStoreUnavailable    Redis did not answer
     ├── LedgerUnavailable         the SQL database did not answer
     ├── UpstreamUnavailable       BigQuery did not answer, or answered 5xx
-    │   └── UpstreamTimeout       not in time; whether it did the work is unknown
+    │   ├── UpstreamTimeout       not in time; whether it did the work is unknown
+    │   └── UpstreamNotTried      the gate did not even try: no token, no free connection, BigQuery is left alone
     ├── UpstreamRefused           BigQuery answered 4xx; carries its status and body
     └── JobNotFound               BigQuery knows no such job
 
@@ -122,6 +123,14 @@ class UpstreamUnavailable(BqgateError):
 
 class UpstreamTimeout(UpstreamUnavailable):
     """BigQuery did not answer in time."""
+
+
+class UpstreamNotTried(UpstreamUnavailable):
+    """Nothing was sent, for a reason on this side. `retry_after_s`: when it may be worth to ask again, where known."""
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message, may_have_worked=False)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamRefused(BqgateError):

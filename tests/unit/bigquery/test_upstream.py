@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials
 from bqgate.bigquery.upstream import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, AnswerBody, HttpUpstream
-from bqgate.domain.errors import MalformedRequest, UpstreamTimeout, UpstreamUnavailable
+from bqgate.domain.errors import MalformedRequest, UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
 from bqgate.wire.exchange import Answer, Call
@@ -200,3 +200,23 @@ def test_the_usual_time_limits_outlast_a_long_poll() -> None:
     """BigQuery holds a call for up to about 200 seconds, and a connection is given up long before."""
     assert READ_TIMEOUT_S >= 240
     assert CONNECT_TIMEOUT_S <= 10
+
+
+async def test_a_call_that_finds_no_free_connection_was_not_tried(recorder: RecordingUpstream) -> None:
+    """Waiting for others' long polls in vain is no fault of BigQuery's; a free line is taken at once."""
+    goes_on = asyncio.Event()
+
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        await goes_on.wait()
+        return web.Response(text="late")
+
+    recorder.reply = reply
+    upstream = HttpUpstream(recorder.url, CallerCredentials(), connect_timeout_s=0.05, connections_max=1)
+    poll = asyncio.ensure_future(upstream.exchange(Call("GET", "/poll"), credential=NOBODY))
+    await recorder.has_call.wait()
+    with pytest.raises(UpstreamNotTried, match="in use"):
+        await upstream.exchange(Call("GET", "/"), credential=NOBODY)
+    goes_on.set()
+    await _text(await poll)
+    assert await _text(await upstream.exchange(Call("GET", "/"), credential=NOBODY)) == b"late"
+    await upstream.close()
