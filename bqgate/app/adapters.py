@@ -4,12 +4,18 @@ Called by root. Nothing else knows which store or which credential a gate runs o
 """
 
 from bqgate.app.background import Background
+from bqgate.app.guarding import timeouts_of
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.guarded_upstream import GuardedUpstream
 from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
+from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.service_account import ServiceAccountCredentials, load_token_source
 from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.breakers.breaker import Breaker
+from bqgate.breakers.guarded import guarded
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger
 from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal
@@ -17,20 +23,21 @@ from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 
 
-def open_budgets(settings: Settings, ledger: SqlLedger, clock: Clock) -> BudgetStore:
-    """Budgets in memory or in Redis, filled from the ledger."""
+def open_budgets(settings: Settings, ledger: SqlLedger, clock: Clock, breaker: Breaker) -> BudgetStore:
+    """Budgets in memory, or in Redis behind its breaker; filled from the ledger."""
     url = settings.budgets.url
     if url.scheme == "memory":
         return MemoryBudgetStore(ledger, clock)
     from bqgate.budgets.redis_store import RedisBudgetStore  # noqa: PLC0415 - redis is an extra
 
-    return RedisBudgetStore.open(
+    store = RedisBudgetStore.open(
         url.reveal(),
         ledger,
         clock,
         timeout_s=settings.budgets.timeout_ms / MS_PER_S,
         connections_max=settings.budgets.connections_max,
     )
+    return guarded(store, breaker, BudgetStoreUnavailable)
 
 
 def open_feed(settings: Settings, clock: Clock, journal: Journal) -> ChangeFeed:
@@ -44,19 +51,23 @@ def open_feed(settings: Settings, clock: Clock, journal: Journal) -> ChangeFeed:
 
 
 async def open_upstreams(
-    settings: Settings, clock: Clock, journal: Journal, background: Background
-) -> tuple[HttpUpstream, HttpUpstream | None]:
+    settings: Settings, clock: Clock, journal: Journal, background: Background, breaker: Breaker, retries: Retries
+) -> tuple[GuardedUpstream, GuardedUpstream | None]:
     """The callers' way to BigQuery, and the gate's own where it has credentials beside theirs."""
+
+    def opened(credentials: UpstreamCredentials) -> GuardedUpstream:
+        return GuardedUpstream(_upstream(settings, credentials), breaker, timeouts_of(settings), retries)
+
     match settings.upstream.credentials:
         case Credentials.CALLER:
             own = None
             if settings.upstream.service_account_file is not None:
-                own = _upstream(settings, await _own_credentials(settings, clock, journal, background))
-            return _upstream(settings, CallerCredentials()), own
+                own = opened(await _own_credentials(settings, clock, journal, background))
+            return opened(CallerCredentials()), own
         case Credentials.ANONYMOUS:
-            return _upstream(settings, AnonymousCredentials()), None
+            return opened(AnonymousCredentials()), None
         case Credentials.SERVICE_ACCOUNT:
-            return _upstream(settings, await _own_credentials(settings, clock, journal, background)), None
+            return opened(await _own_credentials(settings, clock, journal, background)), None
 
 
 async def _own_credentials(

@@ -10,7 +10,12 @@ from typing import TextIO
 
 from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
 from bqgate.app.background import Background
+from bqgate.app.guarding import exchange_breaker, make_breakers
 from bqgate.bigquery.jobs import GoogleBigQuery
+from bqgate.bigquery.retrying import Retries
+from bqgate.breakers.breaker import Breaker
+from bqgate.breakers.guarded import guarded
+from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.units import MS_PER_S
 from bqgate.identity.trail import BufferedAuditTrail
 from bqgate.ledger import SqlLedger
@@ -58,18 +63,21 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     for warning in settings.warnings:
         journal.note("settings_warning", warning=warning)
     background = Background(clock, journal)
-    ledger, registry = await _open_database(settings, clock, stack)
+    breakers = make_breakers(settings, clock, journal, metrics)
+    ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
     trail = BufferedAuditTrail(registry, clock, journal)
     feed = open_feed(settings, clock, journal)
     stack.push_async_callback(feed.close)
     book = PolicyBook(settings.policy_base, registry, feed, clock, journal)
     await book.load()
-    budgets = open_budgets(settings, ledger, clock)
+    budgets = open_budgets(settings, ledger, clock, breakers.budgets)
     stack.push_async_callback(budgets.close)
-    callers, own = await open_upstreams(settings, clock, journal, background)
+    retries = Retries(clock, journal)
+    callers, own = await open_upstreams(settings, clock, journal, background, breakers.upstream, retries)
     stack.push_async_callback(callers.close)
     if own is not None:
         stack.push_async_callback(own.close)
+    exchange_breaker(settings, breakers.upstream, clock, journal, background, stack)
     stack.push_async_callback(trail.flush)
     stack.push_async_callback(background.stop)
     background.start("audit trail", trail.run)
@@ -79,17 +87,20 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
         upstream,
         own=None if own is None else CountedUpstream(own, journal),
         timeout_s=settings.upstream.call_timeout_s,
+        retries=retries,
     )
     return Outside(
         settings, clock, journal, metrics, background, ledger, registry, trail, feed, book, budgets, upstream, bigquery
     )
 
 
-async def _open_database(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[SqlLedger, SqlRegistry]:
-    """The ledger and the registry, which live in one database over connections of their own."""
+async def _open_database(
+    settings: Settings, clock: Clock, stack: AsyncExitStack, breaker: Breaker
+) -> tuple[SqlLedger, SqlRegistry]:
+    """The ledger and the registry, which live in one database over connections of their own, behind one breaker."""
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
     ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
     stack.push_async_callback(ledger.close)
     registry = await SqlRegistry.open(url, timeout_s=timeout_s)
     stack.push_async_callback(registry.close)
-    return ledger, registry
+    return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)

@@ -3,7 +3,8 @@
 Called by admission (dry_run), settlement (fetch_job, find_job) and advice (dry_run, fetch_table); calls jobs.insert,
 jobs.get, jobs.list and tables.get (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain
 values, or the port's errors: 4xx, also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer
-that is not JSON is UpstreamUnavailable. Answers are read within bounds.
+that is not JSON is UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within
+bounds.
 """
 
 import json
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from bqgate.bigquery.retrying import Retries
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, JobRef, Usage
 from bqgate.domain.principal import Credential
@@ -36,11 +38,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class GoogleBigQuery:
     """The gate's own calls."""
 
-    def __init__(self, upstream: Upstream, *, own: Upstream | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        """Take the callers' way to BigQuery, and the gate's `own`, for calls without a caller's credential."""
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        own: Upstream | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retries: Retries | None = None,
+    ) -> None:
+        """Take the callers' way to BigQuery, and the gate's `own`, for calls without a caller's credential.
+
+        `retries` None: each call is made once.
+        """
         self._upstream = upstream
         self._own = own or upstream
         self._timeout_s = timeout_s
+        self._retries = retries
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
         """Ask what a query would process; see ports.BigQuery."""
@@ -117,8 +130,18 @@ class GoogleBigQuery:
         raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
 
     async def _ask(self, call: Call, credential: Credential | None) -> Mapping[str, Any]:
+        """The JSON of an answer. None of the calls changes anything, so each may be made again."""
+        if self._retries is None:
+            return await self._ask_once(call, credential, self._timeout_s)
+        return await self._retries.ask(
+            "dry_run" if call.method == "POST" else "read",
+            lambda left_s: self._ask_once(call, credential, left_s),
+            within_s=self._timeout_s,
+        )
+
+    async def _ask_once(self, call: Call, credential: Credential | None, timeout_s: float) -> Mapping[str, Any]:
         upstream = self._own if credential is None else self._upstream
-        answer = await upstream.exchange(call, credential=credential or Credential(), read_timeout_s=self._timeout_s)
+        answer = await upstream.exchange(call, credential=credential or Credential(), read_timeout_s=timeout_s)
         # 501 notImplemented is an answer, not an outage: asking again would bring the same.
         is_refusal = 400 <= answer.status < 500 or answer.status == 501
         body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)

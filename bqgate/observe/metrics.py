@@ -48,6 +48,8 @@ COUNTERS = (
     ),
     Declaration("estimate_cache_total", "Estimates wanted: hit, miss, joined (another asked the same).", ("result",)),
     Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
+    Declaration("system_breaker_trips_total", "How often a system that failed was left alone.", ("system",)),
+    Declaration("retries_total", "Calls to BigQuery that were made again: dry_run, read, jobs.insert.", ("operation",)),
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
@@ -76,6 +78,7 @@ DECLARED = (*COUNTERS, *HISTOGRAMS, *GAUGES)
 
 
 class Metrics:
+    Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
     """All metrics of one process, over a registry of their own: two of them do not meet."""
 
     def __init__(self, customers: Callable[[], Collection[str]] = tuple) -> None:
@@ -108,13 +111,14 @@ class Metrics:
         histogram = self._histograms[name]
         (histogram.labels(**self._bounded(labels)) if labels else histogram).observe(value_s)
 
-    def read_gauge_from(self, name: str, read: Callable[[], float]) -> None:
+    def read_gauge_from(self, name: str, read: Callable[[], float], **labels: str) -> None:
         """Let a gauge call `read` whenever Prometheus asks; it must not block.
 
         Raises:
             KeyError: no gauge of that name is declared above.
         """
-        self._gauges[name].set_function(read)
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set_function(read)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format; its media type is CONTENT_TYPE."""

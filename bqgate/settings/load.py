@@ -22,6 +22,7 @@ from bqgate.policies.compose import SettingsPolicies, compose
 from bqgate.policies.messages import message_of, unknown_key
 from bqgate.policies.models import ThresholdPolicy
 from bqgate.policies.values import NAME_PATTERN
+from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
 from bqgate.settings.prices import load_price_tables, prices_path
@@ -59,6 +60,7 @@ class Settings:
     upstream: UpstreamSection
     budgets: BudgetsSection
     ledger: LedgerSection
+    breakers: BreakersSection
     identity: IdentitySection
     issuers: Mapping[str, IssuerSection]
     isolation: IsolationSection
@@ -150,6 +152,7 @@ def _settings(parsed: Parsed) -> Settings:
         upstream=_whole(parsed.upstream),
         budgets=_whole(parsed.budgets),
         ledger=_whole(parsed.ledger),
+        breakers=_whole(parsed.breakers),
         identity=_whole(parsed.identity),
         issuers=parsed.issuers,
         isolation=_whole(parsed.isolation),

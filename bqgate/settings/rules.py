@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from bqgate.domain.pricing import PricingModel
 from bqgate.policies import rules as policy_rules
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
 from bqgate.settings.sections import (
@@ -39,6 +40,7 @@ class Parsed:
     upstream: UpstreamSection | None = None
     budgets: BudgetsSection | None = None
     ledger: LedgerSection | None = None
+    breakers: BreakersSection | None = None
     identity: IdentitySection | None = None
     isolation: IsolationSection | None = None
     rate_limits: RateLimitsSection | None = None

@@ -10,20 +10,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from bqgate.admission.sizing import UnknownEstimate
 from bqgate.domain.principal import Role
 from bqgate.observe.logs import LogFormat
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.values import Name, Ratio, Share, Whole
+from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl, is_loopback
-
-
-class Section(BaseModel):
-    """A mapping of the settings: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from bqgate.settings.section import Section
 
 
 class Credentials(StrEnum):
@@ -93,6 +89,13 @@ class UpstreamSection(Section):
     connect_timeout_s: Whole = Field(10, ge=1, le=60, description="How long a connection to BigQuery may take.")
     read_timeout_s: Whole = Field(
         240, ge=10, le=3600, description="How long an answer may let wait; BigQuery's own long polls take 200 s."
+    )
+    poll_slack_s: Whole = Field(
+        60, ge=1, le=3600, description="How much later than its request's timeoutMs the answer of a query may come."
+    )
+    upload_timeout_s: Whole = Field(240, ge=10, le=3600, description="How long the answer of an upload may let wait.")
+    control_timeout_s: Whole = Field(
+        60, ge=1, le=3600, description="How long the answer of everything else may let wait, jobs.insert too."
     )
     call_timeout_s: Whole = Field(
         30, ge=1, le=240, description="How long the gate's own calls (dry runs, jobs.get) may take."
@@ -249,6 +252,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "upstream": UpstreamSection,
     "budgets": BudgetsSection,
     "ledger": LedgerSection,
+    "breakers": BreakersSection,
     "identity": IdentitySection,
     "isolation": IsolationSection,
     "rate_limits": RateLimitsSection,

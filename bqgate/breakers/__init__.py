@@ -1,0 +1,11 @@
+"""Leave a system alone for a while after it failed many times in a row: BigQuery, Redis, the ledger's database.
+
+Wired by app around the adapters; bigquery.guarded_upstream asks a Breaker itself. Without this, every caller would wait
+for the same timeout, and a system that comes back would be met by all of them at once.
+
+    breaker.py    when a system is left alone, and when it is tried again
+    guarded.py    any port's methods behind a breaker
+    exchange.py   what replicas tell one another about a system
+
+Not to be mistaken for a customer's cost breaker, which is money's and lives in the budget store.
+"""

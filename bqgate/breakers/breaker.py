@@ -1,0 +1,210 @@
+"""Say when a system is left alone: pybreaker's state machine, driven by the gate's clock and by tasks.
+
+Used by guarded.py and bigquery.guarded_upstream, one Breaker per system (BigQuery: per host) and process. Closed: calls
+pass; after `failures_to_open` failures without a success in between it opens. Open: calls are refused without being
+tried, for `cooldown_s`. Then half-open: one call is the trial, the others are still refused; it closes the breaker or
+opens it again. A trial that takes longer than a cool-down lets another one go, so that a long poll keeps nobody out.
+
+pybreaker (https://github.com/danielfm/pybreaker) counts and changes states; it knows threads, not tasks: it lets
+everybody through while half-open, counts calls that began before the state changed, and reads the machine's clock. So
+this module tells it how calls ended, and decides itself who may go, by ports.Clock. How a call ended counts only where
+the breaker has not changed since the call began. Never blocks, raises nothing.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import pybreaker
+
+from bqgate.ports import Clock, Journal
+
+# A gate whose own trial has just shown that others are wrong does not believe them again for so long.
+DISBELIEF_S = 300
+
+STATE_NUMBERS = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """After how many failures in a row a system is left alone, and for how many seconds."""
+
+    failures_to_open: int
+    cooldown_s: float
+
+
+class Breaker:
+    """One system's breaker. `system` is its name in metrics and the log: upstream, budgets, ledger."""
+
+    def __init__(self, system: str, rules: BreakerRules, clock: Clock, journal: Journal) -> None:
+        self.system = system
+        self._rules = rules
+        self._clock = clock
+        self._journal = journal
+        self._machine = pybreaker.CircuitBreaker(
+            fail_max=rules.failures_to_open,
+            reset_timeout=rules.cooldown_s,
+            throw_new_error_on_trip=False,
+            name=system,
+        )
+        self._changes = 0
+        self._open_until_s = 0.0
+        self._trial: Turn | None = None
+        self._trial_until_s = 0.0
+        self._is_by_word = False
+        self._disbelieves_until_s = -math.inf
+
+    @property
+    def state_number(self) -> int:
+        """0 closed, 1 half-open, 2 open."""
+        return STATE_NUMBERS[self._machine.current_state]
+
+    @property
+    def open_for_s(self) -> float:
+        """How long it will still be open, 0 where it is not: calls are refused at least as long."""
+        return max(self._open_until_s - self._clock.monotonic_s(), 0.0) if self._is_open else 0.0
+
+    @property
+    def is_by_word(self) -> bool:
+        """Whether it is open, or half-open, because another gate said so."""
+        return self._is_by_word
+
+    @property
+    def changes(self) -> int:
+        """How often it has changed its state."""
+        return self._changes
+
+    def take(self) -> "Turn | None":
+        """Ask to call the system. None: it is left alone.
+
+        A Turn must be ended: `succeed`, `fail` or `leave`, or its `with` block.
+        """
+        now_s = self._clock.monotonic_s()
+        if self._is_open:
+            if now_s < self._open_until_s:
+                return None
+            self._machine.half_open()
+            self._changes += 1
+        turn = Turn(self, self._changes)
+        if self._machine.current_state == pybreaker.STATE_HALF_OPEN:
+            if self._trial is not None and now_s < self._trial_until_s:
+                return None
+            self._trial = turn
+            self._trial_until_s = now_s + self._rules.cooldown_s
+        return turn
+
+    def hear_open(self, for_s: float) -> None:
+        """Another gate leaves the system alone for so many seconds more: so does this one.
+
+        Unless its own trial showed a moment ago that the system answers it, and that the fault is the other's.
+        """
+        now_s = self._clock.monotonic_s()
+        if self._machine.current_state != pybreaker.STATE_CLOSED or now_s < self._disbelieves_until_s or for_s <= 0:
+            return
+        self._machine.open()
+        self._is_by_word = True
+        self._begin_to_leave_alone(min(for_s, self._rules.cooldown_s))
+
+    def hear_closed(self) -> None:
+        """Another gate was answered: what was opened by word is closed.
+
+        A breaker that opened by what it saw itself waits for a trial of its own.
+        """
+        if self._is_by_word:
+            self._machine.close()
+            self._note_closed()
+
+    def end(self, turn: "Turn", *, is_success: bool | None) -> None:
+        """Count how a call ended; None: it says nothing about the system. Called by the turn, once."""
+        if turn is self._trial:
+            self._trial = None
+        if turn.changes != self._changes or is_success is None:
+            return
+        before = self._machine.current_state
+        try:
+            self._machine.call(_say, is_success=is_success)
+        except _CallFailed:
+            if self._is_open:
+                self._is_by_word = False
+                self._begin_to_leave_alone(self._rules.cooldown_s)
+        else:
+            if before != self._machine.current_state:
+                if self._is_by_word:
+                    self._disbelieves_until_s = self._clock.monotonic_s() + DISBELIEF_S
+                self._note_closed()
+
+    @property
+    def _is_open(self) -> bool:
+        return self._machine.current_state == pybreaker.STATE_OPEN
+
+    def _begin_to_leave_alone(self, for_s: float) -> None:
+        self._changes += 1
+        self._trial = None
+        self._open_until_s = self._clock.monotonic_s() + for_s
+        self._journal.count("system_breaker_trips_total", system=self.system)
+        self._journal.note("system_breaker_open", system=self.system, for_s=for_s, error="it does not answer")
+
+    def _note_closed(self) -> None:
+        self._changes += 1
+        self._trial = None
+        self._is_by_word = False
+        self._journal.note("system_breaker_closed", system=self.system)
+
+
+class Turn:
+    """The leave to call a system once. Ends once; as a context manager by how its block ends (see `failing_on`)."""
+
+    def __init__(self, breaker: Breaker, changes: int) -> None:
+        self._breaker = breaker
+        self._faults: tuple[type[BaseException], ...] = ()
+        self._is_ended = False
+        self.changes = changes
+
+    def failing_on(self, *faults: type[BaseException]) -> Self:
+        """As a context manager: a block that ends by itself is a success, by one of `faults` a failure.
+
+        By any other error it says nothing: the caller has left, or asked for something impossible.
+        """
+        self._faults = faults
+        return self
+
+    def succeed(self) -> None:
+        """The system answered."""
+        self._end(is_success=True)
+
+    def fail(self) -> None:
+        """It did not."""
+        self._end(is_success=False)
+
+    def leave(self) -> None:
+        """Nobody knows: it was not asked, or nobody waited for the answer."""
+        self._end(is_success=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.succeed()
+        elif issubclass(kind, self._faults) and not issubclass(kind, asyncio.CancelledError):
+            self.fail()
+        else:
+            self.leave()
+
+    def _end(self, *, is_success: bool | None) -> None:
+        if not self._is_ended:
+            self._is_ended = True
+            self._breaker.end(self, is_success=is_success)
+
+
+class _CallFailed(Exception):
+    """Tells pybreaker that a call failed."""
+
+
+def _say(*, is_success: bool) -> None:
+    if not is_success:
+        raise _CallFailed

@@ -1,0 +1,58 @@
+"""Put any port behind a breaker: its calls fail at once while the system is left alone.
+
+Used by app for the budget store in Redis, the ledger and the registry. A port is taken as it is, whatever methods it
+has: each coroutine of it asks the breaker first, everything else (properties, plain methods, and `close`, which must
+work always) passes. What leaves: what the port itself raises, or its own "unavailable" error without a call.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from bqgate.breakers.breaker import Breaker
+from bqgate.domain.errors import BqgateError
+
+PortT = TypeVar("PortT")
+
+_NEVER_GUARDED = frozenset({"close"})
+
+
+def guarded(port: PortT, breaker: Breaker, unavailable: type[BqgateError]) -> PortT:
+    """The same port behind a breaker.
+
+    Args:
+        port: an adapter.
+        breaker: the system's; ports over one system share it.
+        unavailable: what the port raises where the system does not answer, and what is raised in its place; any other
+            error says nothing about the system.
+    """
+    return cast("PortT", _Guarded(port, breaker, unavailable))
+
+
+class _Guarded:
+    """Looks like the port; methods are wrapped when they are first asked for."""
+
+    def __init__(self, port: object, breaker: Breaker, unavailable: type[BqgateError]) -> None:
+        self._port = port
+        self._breaker = breaker
+        self._unavailable = unavailable
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        if name in _NEVER_GUARDED or not inspect.iscoroutinefunction(found):
+            return found
+        method = self._guarded(found)
+        setattr(self, name, method)
+        return method
+
+    def _guarded(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        @wraps(method)
+        async def ask(*args: Any, **kwargs: Any) -> Any:
+            turn = self._breaker.take()
+            if turn is None:
+                raise self._unavailable(f"{self._breaker.system} did not answer lately and is left alone for a moment")
+            with turn.failing_on(self._unavailable):
+                return await method(*args, **kwargs)
+
+        return ask

@@ -1,0 +1,61 @@
+"""Put up words about outside systems where all gates of a Redis read them: the Board of breakers.exchange.
+
+Made by app, beside the budget store and on the same Redis. One string key for each name, `bqgate:system:<name>`, with
+the word "open" or "closed" and an expiry, so that a gate that dies leaves no word behind; it is no customer's and no
+part of a budget (those keys are in keys.py). pybreaker's own storage in Redis would block the event loop. Nothing is
+repeated. BudgetStoreUnavailable leaves it for whatever Redis or the network does.
+"""
+
+from typing import Self
+
+from redis.exceptions import RedisClusterException, RedisError
+
+from bqgate.budgets.keys import escape
+from bqgate.budgets.redis_client import RedisClient, open_client
+from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.units import MS_PER_S
+
+_OPEN, _CLOSED = "open", "closed"
+_CONNECTIONS_MAX = 4
+
+
+class RedisBreakerBoard:
+    """Board in Redis. `client` decodes answers; it is closed with the board."""
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+
+    @classmethod
+    def open(cls, url: str, *, timeout_s: float = 1.0) -> Self:
+        """Make a board by the URL of a budget store. Connects at the first call.
+
+        Raises:
+            ValueError: the URL is of no Redis.
+        """
+        return cls(open_client(url, timeout_s=timeout_s, connections_max=_CONNECTIONS_MAX))
+
+    async def write(self, name: str, *, is_open: bool, for_s: float) -> None:
+        """See breakers.exchange.Board."""
+        try:
+            word = _OPEN if is_open else _CLOSED
+            await self._client.set(_key(name), word, px=max(round(for_s * MS_PER_S), 1))
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise BudgetStoreUnavailable(f"Redis: {error}") from error
+
+    async def read(self, name: str) -> tuple[bool, float] | None:
+        """See breakers.exchange.Board."""
+        key = _key(name)
+        try:
+            word = await self._client.get(key)
+            left_ms = 0 if word is None else await self._client.pttl(key)
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise BudgetStoreUnavailable(f"Redis: {error}") from error
+        return None if left_ms <= 0 else (word == _OPEN, left_ms / MS_PER_S)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+
+def _key(name: str) -> str:
+    return f"bqgate:system:{escape(name)}"

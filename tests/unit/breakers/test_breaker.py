@@ -1,0 +1,217 @@
+import asyncio
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bqgate.breakers.breaker import DISBELIEF_S, Breaker, BreakerRules, Turn
+from bqgate.observe.journal import PrometheusJournal
+from bqgate.observe.logs import LogFormat, make_logger
+from bqgate.observe.metrics import Metrics
+from tests.support.manual_clock import ManualClock
+
+CLOSED, HALF_OPEN, OPEN = 0, 1, 2
+RULES = BreakerRules(failures_to_open=3, cooldown_s=10)
+
+
+class Scene:
+    """A breaker, its clock, its metrics."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.metrics = Metrics()
+        logger = make_logger(io.StringIO(), self.clock, level=20, log_format=LogFormat.JSON)
+        self.breaker = Breaker("upstream", RULES, self.clock, PrometheusJournal(self.metrics, logger))
+
+    def turn(self) -> Turn:
+        turn = self.breaker.take()
+        assert turn is not None
+        return turn
+
+    def fail(self, times: int = 3) -> None:
+        for _ in range(times):
+            self.turn().fail()
+
+    def half_open_trial(self) -> Turn:
+        self.fail()
+        self.clock.advance(10)
+        return self.turn()
+
+    @property
+    def trips(self) -> float:
+        return self.metrics.value("bqgate_system_breaker_trips_total", system="upstream")
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_failures_in_a_row_open_it(scene: Scene) -> None:
+    """The third failure opens; from then on calls are refused, and it says for how long."""
+    scene.fail(2)
+    assert (scene.breaker.state_number, scene.breaker.open_for_s) == (CLOSED, 0)
+    scene.turn().fail()
+    assert (scene.breaker.state_number, scene.breaker.open_for_s, scene.trips) == (OPEN, 10, 1)
+    scene.clock.advance(9.5)
+    assert scene.breaker.take() is None
+    assert scene.breaker.open_for_s == 0.5
+
+
+def test_a_success_in_between_begins_the_count_anew(scene: Scene) -> None:
+    """Two failures, a success, two failures: nothing is wrong enough."""
+    for _ in range(2):
+        scene.fail(2)
+        scene.turn().succeed()
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_a_call_that_says_nothing_counts_as_nothing(scene: Scene) -> None:
+    """A caller that leaves neither fails the system nor excuses it."""
+    scene.fail(2)
+    scene.turn().leave()
+    assert scene.breaker.state_number == CLOSED
+    scene.fail(1)
+    assert scene.breaker.state_number == OPEN
+
+
+def test_after_the_cool_down_one_call_is_let_through(scene: Scene) -> None:
+    """The first is the trial; the others are refused until it has ended."""
+    trial = scene.half_open_trial()
+    assert scene.breaker.state_number == HALF_OPEN
+    assert [scene.breaker.take() for _ in range(3)] == [None] * 3
+    trial.succeed()
+    assert scene.breaker.state_number == CLOSED
+    scene.fail(2)
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_a_trial_that_fails_opens_it_again(scene: Scene) -> None:
+    """One failure is enough while it is half-open, and the cool-down begins anew."""
+    scene.half_open_trial().fail()
+    assert (scene.breaker.state_number, scene.breaker.open_for_s, scene.trips) == (OPEN, 10, 2)
+
+
+def test_a_trial_whose_caller_leaves_makes_room_for_another(scene: Scene) -> None:
+    """Nothing was learnt, so the next call tries."""
+    scene.half_open_trial().leave()
+    assert scene.breaker.state_number == HALF_OPEN
+    scene.turn().succeed()
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_a_trial_that_takes_long_keeps_nobody_out(scene: Scene) -> None:
+    """After another cool-down a second call may try, and whichever ends first decides."""
+    trial = scene.half_open_trial()
+    scene.clock.advance(9)
+    assert scene.breaker.take() is None
+    scene.clock.advance(1)
+    second = scene.turn()
+    trial.succeed()
+    assert scene.breaker.state_number == CLOSED
+    second.fail()
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_calls_from_before_a_change_say_nothing_about_now(scene: Scene) -> None:
+    """A call that began before the breaker opened neither closes it nor counts against the trial."""
+    late_success, late_failure = scene.turn(), scene.turn()
+    trial = scene.half_open_trial()
+    late_success.succeed()
+    late_failure.fail()
+    assert scene.breaker.state_number == HALF_OPEN
+    trial.succeed()
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_a_turn_ends_once(scene: Scene) -> None:
+    """What is said after the end is not heard."""
+    turn = scene.turn()
+    turn.succeed()
+    for _ in range(5):
+        turn.fail()
+    assert scene.breaker.state_number == CLOSED
+
+
+@pytest.mark.parametrize(("error", "state"), [(OSError, OPEN), (ValueError, CLOSED), (asyncio.CancelledError, CLOSED)])
+def test_a_block_ends_as_its_error_says(scene: Scene, error: type[BaseException], state: int) -> None:
+    """A fault that was named counts; any other error and being cancelled do not."""
+    for _ in range(3):
+        with pytest.raises(error), scene.turn().failing_on(OSError):
+            raise error
+    assert scene.breaker.state_number == state
+
+
+def test_a_block_without_error_is_a_success(scene: Scene) -> None:
+    """The count begins anew."""
+    for _ in range(3):
+        scene.fail(2)
+        with scene.turn().failing_on(OSError):
+            pass
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_a_word_opens_it_for_what_is_left(scene: Scene) -> None:
+    """Another gate's word is believed at once, for as long as it still stands, and counted as a trip."""
+    scene.breaker.hear_open(4)
+    assert (scene.breaker.open_for_s, scene.breaker.is_by_word, scene.trips) == (4, True, 1)
+    scene.breaker.hear_open(9)
+    assert scene.breaker.open_for_s == 4
+    scene.clock.advance(4)
+    scene.turn().fail()
+    assert (scene.breaker.open_for_s, scene.breaker.is_by_word) == (10, False)
+
+
+def test_a_word_closes_only_what_a_word_opened(scene: Scene) -> None:
+    """What failed here itself waits for its own trial."""
+    scene.breaker.hear_open(4)
+    scene.breaker.hear_closed()
+    assert (scene.breaker.state_number, scene.breaker.is_by_word) == (CLOSED, False)
+    scene.fail()
+    scene.breaker.hear_closed()
+    assert scene.breaker.state_number == OPEN
+
+
+def test_who_has_just_tried_itself_does_not_believe_others(scene: Scene) -> None:
+    """One gate with a broken network shuts the others once, and not again after each of its own trials."""
+    scene.breaker.hear_open(4)
+    scene.clock.advance(4)
+    scene.turn().succeed()
+    scene.breaker.hear_open(10)
+    assert scene.breaker.state_number == CLOSED
+    scene.clock.advance(DISBELIEF_S)
+    scene.breaker.hear_open(10)
+    assert scene.breaker.state_number == OPEN
+
+
+@given(st.lists(st.sampled_from(["take", "succeed", "fail", "leave", "advance", "open", "closed"]), max_size=60))
+def test_never_more_than_one_trial_in_a_cool_down(steps: list[str]) -> None:
+    """Whatever happens: open lets nobody through, half-open one in a cool-down, and no state lasts for ever."""
+    scene = Scene()
+    turns: list[Turn] = []
+    trials_at: list[float] = []
+    for step in steps:
+        before = scene.breaker.state_number
+        if step == "take":
+            left_s = scene.breaker.open_for_s
+            turn = scene.breaker.take()
+            assert turn is None or left_s == 0
+            assert turn is not None or before != CLOSED
+            if turn is not None:
+                turns.append(turn)
+                if before != CLOSED:
+                    trials_at.append(scene.clock.monotonic_s())
+        elif step == "advance":
+            scene.clock.advance(3)
+        elif step == "open":
+            scene.breaker.hear_open(6)
+        elif step == "closed":
+            scene.breaker.hear_closed()
+        elif turns:
+            getattr(turns.pop(), step)()
+    for turn in turns:
+        turn.leave()
+    scene.clock.advance(20)
+    scene.turn().succeed()
+    assert scene.breaker.state_number == CLOSED

@@ -1,0 +1,114 @@
+import pytest
+
+from bqgate.breakers.breaker import Breaker, BreakerRules
+from bqgate.breakers.guarded import guarded
+from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, MalformedRequest
+from bqgate.ports import BudgetStore
+from tests.support.gate_stand import ListJournal
+from tests.support.manual_clock import ManualClock
+from tests.support.spend_book import SpendBook
+from tests.support.tcp_fault_proxy import TcpFaultProxy
+
+RULES = BreakerRules(failures_to_open=2, cooldown_s=5)
+
+
+class Adapter:
+    """A small port's adapter that fails as told."""
+
+    name = "adapter"
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.calls = 0
+
+    async def fetch(self, number: int, *, more: int = 0) -> int:
+        """The sum."""
+        self.calls += 1
+        if self.failure is not None:
+            raise self.failure
+        return number + more
+
+    async def close(self) -> None:
+        """Works always."""
+        self.calls += 1
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.breaker = Breaker("ledger", RULES, self.clock, ListJournal())
+        self.adapter = Adapter()
+        self.port = guarded(self.adapter, self.breaker, LedgerUnavailable)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+async def test_calls_pass_with_their_arguments_and_answers(scene: Scene) -> None:
+    """A guarded port looks like the port: methods, arguments, plain attributes."""
+    assert await scene.port.fetch(1, more=2) == 3
+    assert scene.port.name == "adapter"
+    with pytest.raises(AttributeError):
+        _ = scene.port.absent  # type: ignore[attr-defined]  # there is none, that is the point
+
+
+async def test_a_system_that_failed_is_left_alone_and_then_tried_once(scene: Scene) -> None:
+    """After two failures calls fail with the port's own error and without a call; then one tries, and all is well."""
+    scene.adapter.failure = LedgerUnavailable("no answer")
+    for _ in range(5):
+        with pytest.raises(LedgerUnavailable):
+            await scene.port.fetch(1)
+    assert scene.adapter.calls == 2
+    scene.adapter.failure = None
+    scene.clock.advance(5)
+    assert [await scene.port.fetch(1), await scene.port.fetch(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("failure", [MalformedRequest("not ours"), BudgetStoreUnavailable("of another system")])
+async def test_other_errors_say_nothing_about_the_system(scene: Scene, failure: Exception) -> None:
+    """A caller's fault, and the failure of another system on the way, never open the breaker."""
+    scene.adapter.failure = failure
+    for _ in range(5):
+        with pytest.raises(type(failure)):
+            await scene.port.fetch(1)
+    assert scene.adapter.calls == 5
+
+
+async def test_closing_is_never_refused(scene: Scene) -> None:
+    """A gate that ends while a system is left alone gives its connections back."""
+    scene.adapter.failure = LedgerUnavailable("no answer")
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            await scene.port.fetch(1)
+    await scene.port.close()
+    assert scene.adapter.calls == 3
+
+
+async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(redis_url: str) -> None:
+    """Two calls wait for Redis, the next hundred are told at once, and when Redis is back one call finds out."""
+    port = int(redis_url.rsplit(":", 1)[1].partition("/")[0])
+    clock = ManualClock()
+    breaker = Breaker("budgets", RULES, clock, ListJournal())
+    async with TcpFaultProxy("127.0.0.1", port) as proxy:
+        inner = RedisBudgetStore.open(f"redis://127.0.0.1:{proxy.port}/0", SpendBook(), clock, timeout_s=0.1)
+        store: BudgetStore = guarded(inner, breaker, BudgetStoreUnavailable)
+        await store.check()
+        proxy.requests.stall()
+        for _ in range(2):
+            with pytest.raises(BudgetStoreUnavailable):
+                await store.check()
+        seen = proxy.connection_count, proxy.requests.chunk_count
+        for _ in range(100):
+            with pytest.raises(BudgetStoreUnavailable, match="left alone"):
+                await store.check()
+        assert (proxy.connection_count, proxy.requests.chunk_count) == seen
+        await proxy.heal()
+        with pytest.raises(BudgetStoreUnavailable, match="left alone"):
+            await store.check()
+        clock.advance(5)
+        await store.check()
+        assert breaker.state_number == 0
+        await store.close()
