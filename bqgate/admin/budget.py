@@ -5,6 +5,7 @@ at `as_of`, and another query may take the room. A customer that nobody listed i
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,8 +22,9 @@ from bqgate.admin.schemas import (
     RejectedCheck,
     ThrottledCheck,
 )
-from bqgate.domain.budget import Balance
+from bqgate.domain.cost_breaker import Standing, Terms, judge
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
+from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import format_usd, parse_usd
 from bqgate.domain.principal import Identity
 from bqgate.domain.tier import Customer, Mode
@@ -103,15 +105,15 @@ class BudgetViews:
         customer = self._customer_of(request)
         cost_nanos = parse_usd((await read_body(request, BudgetCheck)).cost_usd)
         now = self._clock.now()
-        balances = await self._budgets.fetch_balances(customer.windows(now))
+        standing = await self._budgets.fetch_standing(customer.windows(now))
         checked = CheckedBudget(
             customer=customer.id,
             cost_usd=format_usd(cost_nanos),
             mode=customer.mode,
-            windows={balance.window.period: write_balance(balance) for balance in balances},
+            windows={balance.window.period: write_balance(balance) for balance in standing.balances},
             as_of=write_moment(now),
         )
-        return answer_document(_write_check(checked, foresee(customer, balances, cost_nanos)))
+        return answer_document(_write_check(checked, foresee(customer, standing, cost_nanos, now)))
 
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]
@@ -120,21 +122,26 @@ class BudgetViews:
         return self._policies.directory.customer(customer_id)
 
 
-def foresee(customer: Customer, balances: tuple[Balance, ...], cost_nanos: int) -> Decision:
+def foresee(customer: Customer, standing: Standing, cost_nanos: int, now: datetime) -> Decision:
     """The decision that admission would take on a query whose hold is `cost_nanos`."""
     if customer.mode is Mode.OFF:
         return Forward()
     is_too_big = cost_nanos > query_bound_nanos(customer.tier)
     if is_too_big and customer.mode is Mode.ENFORCE:
         return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos)
-    is_placed = customer.mode is Mode.OBSERVE or all(balance.has_room_for(cost_nanos) for balance in balances)
+    placement = foresee_placement(standing, customer.terms, cost_nanos, now)
+    return decide(placement, amount_nanos=cost_nanos, tier=customer.tier, mode=customer.mode)
+
+
+def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: datetime) -> Placement:
+    """What a BudgetStore would answer to a hold of that cost."""
+    balances = standing.balances
+    verdict = judge(balances, standing.breaker, terms, hold_id="", amount_nanos=cost_nanos, now=now)
+    if verdict.refusal is not None and not terms.is_observed:
+        return Placement(PlacementOutcome.REFUSED, None, balances, verdict.refusal, verdict.breaker)
     after = tuple(replace(balance, held_nanos=balance.held_nanos + cost_nanos) for balance in balances)
-    return decide(
-        balances=after if is_placed else balances,
-        placed=is_placed,
-        amount_nanos=cost_nanos,
-        tier=customer.tier,
-        mode=customer.mode,
+    return Placement(
+        PlacementOutcome.PLACED, "", after, verdict.refusal, verdict.breaker, grace_ends_at=verdict.grace_ends_at
     )
 
 

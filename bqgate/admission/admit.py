@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from bqgate.admission.breaker_log import remember
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold
 from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
+from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.decision import (
     MAKE_IT_CHEAPER,
     Decision,
@@ -24,10 +26,11 @@ from bqgate.domain.decision import (
     RejectReason,
     Throttle,
     decide,
+    name_of,
     query_bound_nanos,
 )
 from bqgate.domain.entry import Entry, EntryKind
-from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
@@ -171,20 +174,16 @@ class Admission:
             return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
         windows = customer.windows(self._clock.now())
         hold = self._hold_for(request, principal, customer, estimate, size, windows)
-        placement = await self._budgets.place_hold(hold, _as_enforced(windows, customer.mode))
-        balances = _with_limits(placement.balances, windows)
-        decision: Decision = decide(
-            balances=balances,
-            placed=placement.outcome is not PlacementOutcome.REFUSED,
-            amount_nanos=hold.amount_nanos,
-            tier=customer.tier,
-            mode=customer.mode,
-        )
+        placement = await self._budgets.place_hold(hold, windows, customer.terms)
+        if placement.refusal is Refusal.ENDED:
+            raise BudgetStoreUnavailable("the hold was ended before it was placed")
+        await remember(placement, hold, ledger=self._ledger, journal=self._journal)
+        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, tier=customer.tier, mode=customer.mode)
         if isinstance(decision, Reject):
-            return Refused(decision, hold.id, size.bytes_at_most, 0, balances)
-        hold = await self._record(replace(hold, decision=_name_of(decision)), placement)
+            return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
+        hold = await self._record(replace(hold, decision=name_of(decision, placement)), placement)
         return Admitted(
-            decision, hold, size, estimate, balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
+            decision, hold, size, estimate, placement.balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
         )
 
     async def _record(self, hold: Hold, placement: Placement) -> Hold:
@@ -273,21 +272,3 @@ class Admission:
 def _is_about_the_query(refused: UpstreamRefused) -> bool:
     """Whether jobs.insert would answer 200 and a failed job, rather than refuse the call (bad token, no quota)."""
     return refused.status in {400, 404} or (refused.status == 403 and reason_of(refused.body) == "accessDenied")
-
-
-def _as_enforced(windows: tuple[Window, ...], mode: Mode) -> tuple[Window, ...]:
-    """What the store enforces: in observe mode no limit at all, so that everything is counted and nothing refused."""
-    if mode is Mode.ENFORCE:
-        return windows
-    return tuple(replace(window, limit_nanos=None) for window in windows)
-
-
-def _with_limits(balances: tuple[Balance, ...], windows: tuple[Window, ...]) -> tuple[Balance, ...]:
-    """The store's balances against the real limits, in the same order."""
-    return tuple(replace(balance, window=window) for balance, window in zip(balances, windows, strict=True))
-
-
-def _name_of(decision: Forward | Throttle) -> str:
-    if isinstance(decision, Throttle):
-        return "throttle"
-    return "forward" if decision.would_reject is None else "would_reject"

@@ -1,14 +1,18 @@
 """Decide what happens to a query, from the numbers that the attempt to hold its cost returned.
 
-Called once per query by admission.admit, after the hold and before anything is forwarded. Pure: balances in, a
+Called once per query by admission.admit, after the hold and before anything is forwarded. Pure: a placement in, a
 Forward, Throttle or Reject out. Reasons are an enum whose values are the words that clients, logs, metrics and the
 ledger show. Statuses and BigQuery's reasons are not here: gate.reply knows them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bqgate.domain.budget import Balance
+from bqgate.domain.cost_breaker import Breaker, Refusal, day_of
+from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.tier import Mode, ThresholdAction, Tier
 
 # What helps against most refusals, until the query itself is looked at.
@@ -19,6 +23,9 @@ class RejectReason(StrEnum):
     """Why a query does not run."""
 
     BUDGET_USED_UP = "budget_used_up"
+    GRACE_OVER = "grace_over"
+    EMERGENCY = "emergency"
+    BREAKER_OPEN = "breaker_open"
     QUERY_TOO_BIG = "query_too_big"
     UNKNOWN_ESTIMATE = "unknown_estimate"
 
@@ -32,22 +39,40 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """It runs after a wait, because little is left."""
+    """It runs after a wait, because little is left, or nothing: then until when grace lets it."""
 
     wait_ms: int
+    grace_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """It does not run. `balance` is the budget that said no, where one did."""
+    """It does not run. `balance` is the budget that said no, where one did; for an emergency the day's, against it.
+
+    `grace_ended_at` is set when its grace is over, `breaker` when the customer's cost breaker is open.
+    """
 
     reason: RejectReason
     amount_nanos: int
     balance: Balance | None = None
     suggestion: str = ""
+    grace_ended_at: datetime | None = None
+    breaker: Breaker | None = None
 
 
 Decision = Forward | Throttle | Reject
+
+# What a hold's `decision` says of these, beside forward, throttle and would_reject.
+IN_GRACE = "grace"
+TRIAL = "trial"
+
+_REASONS: Mapping[Refusal, RejectReason] = {
+    Refusal.BUDGET: RejectReason.BUDGET_USED_UP,
+    Refusal.GRACE_OVER: RejectReason.GRACE_OVER,
+    Refusal.EMERGENCY: RejectReason.EMERGENCY,
+    Refusal.BREAKER_OPEN: RejectReason.BREAKER_OPEN,
+    Refusal.ENDED: RejectReason.BUDGET_USED_UP,
+}
 
 
 def query_bound_nanos(tier: Tier) -> int:
@@ -56,30 +81,63 @@ def query_bound_nanos(tier: Tier) -> int:
     return min(bound for bound in bounds if bound is not None)
 
 
-def decide(*, balances: tuple[Balance, ...], placed: bool, amount_nanos: int, tier: Tier, mode: Mode) -> Decision:
-    """Judge a query by its budgets.
+def decide(placement: Placement, *, amount_nanos: int, tier: Tier, mode: Mode) -> Decision:
+    """Judge a query by what became of its hold.
 
     Args:
-        balances: what the store returned: after the hold when placed, as they stand when not.
-        placed: whether the hold was placed on all of them.
+        placement: the store's answer.
         amount_nanos: the hold's amount.
-        tier: whose thresholds and throttle apply.
+        tier: whose thresholds, throttle, grace and emergency limit apply.
         mode: observe never refuses and never delays.
     """
-    if not placed:
-        short = next(balance for balance in balances if not balance.has_room_for(amount_nanos))
-        return Reject(
-            reason=RejectReason.BUDGET_USED_UP,
-            amount_nanos=amount_nanos,
-            balance=short,
-            suggestion=MAKE_IT_CHEAPER,
-        )
+    if placement.outcome is PlacementOutcome.REFUSED:
+        return _reject(placement, amount_nanos, tier)
     if mode is Mode.OBSERVE:
-        over = any((balance.balance_nanos or 0) < 0 for balance in balances)
-        return Forward(would_reject=RejectReason.BUDGET_USED_UP if over else None)
-    if tier.throttle_wait_ms and any(is_throttled(balance, tier) for balance in balances):
+        return Forward(would_reject=None if placement.refusal is None else _REASONS[placement.refusal])
+    if placement.grace_ends_at is not None:
+        return Throttle(wait_ms=tier.throttle_wait_ms, grace_ends_at=placement.grace_ends_at)
+    if tier.throttle_wait_ms and any(is_throttled(balance, tier) for balance in placement.balances):
         return Throttle(wait_ms=tier.throttle_wait_ms)
     return Forward()
+
+
+def name_of(decision: Forward | Throttle, placement: Placement) -> str:
+    """The decision's word in answers, logs, metrics and the ledger."""
+    if placement.is_trial:
+        return TRIAL
+    if isinstance(decision, Throttle):
+        return "throttle" if decision.grace_ends_at is None else IN_GRACE
+    return "forward" if decision.would_reject is None else "would_reject"
+
+
+def _reject(placement: Placement, amount_nanos: int, tier: Tier) -> Reject:
+    assert placement.refusal is not None, "what was refused was refused for a reason"
+    reject = Reject(
+        reason=_REASONS[placement.refusal],
+        amount_nanos=amount_nanos,
+        balance=_budget_that_refused(placement, amount_nanos, tier),
+        breaker=placement.breaker,
+    )
+    if reject.reason is RejectReason.GRACE_OVER and reject.balance and reject.balance.grace_started_at:
+        ended_at = reject.balance.grace_started_at + timedelta(seconds=tier.grace_s)
+        reject = replace(reject, grace_ended_at=ended_at)
+    if reject.reason in {RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER}:
+        reject = replace(reject, suggestion=MAKE_IT_CHEAPER)
+    return reject
+
+
+def _budget_that_refused(placement: Placement, amount_nanos: int, tier: Tier) -> Balance | None:
+    """The day for emergency and breaker; else the first that is short, or whose grace is over; else the tightest."""
+    if placement.refusal in {Refusal.EMERGENCY, Refusal.BREAKER_OPEN}:
+        day = day_of(placement.balances)
+        if day is not None and placement.refusal is Refusal.EMERGENCY:
+            return replace(day, window=replace(day.window, limit_nanos=tier.emergency_nanos))
+        return day
+    short = [balance for balance in placement.balances if not balance.has_room_for(amount_nanos)]
+    started = [balance for balance in short if balance.grace_started_at is not None]
+    if placement.refusal is Refusal.GRACE_OVER and started:
+        return min(started, key=lambda balance: (balance.grace_started_at is None, balance.grace_started_at))
+    return next(iter(short), max(placement.balances, key=lambda balance: balance.used_ppm, default=None))
 
 
 def is_throttled(balance: Balance, tier: Tier) -> bool:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from bqgate.domain.budget import Period, Window, windows_at
+from bqgate.domain.cost_breaker import Terms
 
 
 class Mode(StrEnum):
@@ -46,7 +47,11 @@ DEFAULT_THRESHOLDS = (
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """The limits that a class of customers shares. `query_nanos` bounds one query; None: only the windows do."""
+    """The limits that a class of customers shares. `query_nanos` bounds one query; None: only the windows do.
+
+    `grace_s` is how long queries still run past a limit, up to `emergency_nanos` a day; 0: not at all.
+    `breaker_cooldown_s` is how long an open cost breaker waits before it lets one query try; 0: until the next day.
+    """
 
     name: str
     daily_nanos: int
@@ -55,6 +60,8 @@ class Tier:
     query_nanos: int | None = None
     throttle_wait_ms: int = 2_000
     thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
+    grace_s: int = 0
+    breaker_cooldown_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,16 @@ class Customer:
     projects: tuple[str, ...] = ()
     data: tuple[str, ...] | None = None
     account: str | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """What an attempt past a limit is judged by."""
+        return Terms(
+            grace_s=self.tier.grace_s,
+            emergency_nanos=self.tier.emergency_nanos,
+            cooldown_s=self.tier.breaker_cooldown_s,
+            is_observed=self.mode is Mode.OBSERVE,
+        )
 
     def windows(self, now: datetime) -> tuple[Window, ...]:
         """The budgets that a query submitted at `now` falls under. Observed ones bear their limits too."""

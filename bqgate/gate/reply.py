@@ -4,7 +4,8 @@ Called by the handler (refusals, which are values) and the middleware (failures,
 an Answer in BigQuery's own error format, with Google's wording first, because clients switch on the reason and some on
 the text:
 
-    reject: budget used up       403 quotaExceeded             no client repeats it
+    reject: budget used up, grace over, emergency, cost breaker open
+                                 403 quotaExceeded             no client repeats it
     reject: one query too big    400 bytesBilledLimitExceeded  the same
     reject: estimate unknown     400 invalid                   the same
     throttled too long, shed     429 rateLimitExceeded         all clients repeat it
@@ -96,13 +97,20 @@ def answer_for_reject(
     """
     cost = format_usd(reject.amount_nanos)
     match reject.reason:
-        case RejectReason.BUDGET_USED_UP:
+        case RejectReason.BUDGET_USED_UP | RejectReason.GRACE_OVER:
             assert reject.balance is not None, "a budget said no, so there is one"
+            over = "" if reject.grace_ended_at is None else f"Its grace ended {_moment(reject.grace_ended_at)}. "
             message = (
                 f"Custom quota exceeded: customer {customer} has used {_share(reject)} "
                 f"(this query: up to {cost} USD{_size(estimate_bytes)}). "
-                f"Resets {_moment(reject.balance.window.resets_at)}. {reject.suggestion} "
+                f"{over}Resets {_moment(reject.balance.window.resets_at)}. {reject.suggestion} "
                 f"bqgate decision {decision_id}"
+            )
+            return error_answer(403, "quotaExceeded", message)
+        case RejectReason.EMERGENCY | RejectReason.BREAKER_OPEN:
+            message = (
+                f"Custom quota exceeded: {_breaker_text(reject, customer)} "
+                f"(this query: up to {cost} USD{_size(estimate_bytes)}). bqgate decision {decision_id}"
             )
             return error_answer(403, "quotaExceeded", message)
         case RejectReason.QUERY_TOO_BIG:
@@ -124,6 +132,19 @@ def answer_for_reject(
 def answer_for_shed(message: str) -> Answer:
     """The answer when the gate itself has no room, or a wait passed its deadline; every client comes back later."""
     return error_answer(429, "rateLimitExceeded", f"Exceeded rate limits: {message}", headers=(("Retry-After", "5"),))
+
+
+def _breaker_text(reject: Reject, customer: str) -> str:
+    """Why the cost breaker is open, since when and until when, and who can close it; no full stop at the end."""
+    assert reject.breaker is not None, "an emergency has tripped it"
+    stopped = f"nothing that costs runs before {_moment(reject.breaker.until)}, unless an admin of bqgate resets it"
+    if reject.reason is RejectReason.EMERGENCY:
+        return (
+            f"customer {customer} has used {_share(reject)}, its emergency limit, "
+            f"and this query does not fit under it. Its cost breaker is open: {stopped}"
+        )
+    used = "" if reject.balance is None else f"; it has used {_share(reject)}"
+    return f"the cost breaker of customer {customer} is open since {_moment(reject.breaker.opened_at)}: {stopped}{used}"
 
 
 def _share(reject: Reject) -> str:

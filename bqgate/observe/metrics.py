@@ -40,6 +40,8 @@ COUNTERS = (
     Declaration("decisions_total", "Queries decided about.", ("decision", "reason", "mode")),
     Declaration("passed_total", "Calls passed through unheld, by why they cost nothing.", ("kind",)),
     Declaration("holds_total", "What happened to holds: placed, replayed, captured, voided, restored.", ("event",)),
+    Declaration("grace_started_total", "Windows whose grace began.", ("customer",)),
+    Declaration("breaker_trips_total", "How often a customer's cost breaker opened.", ("customer",)),
     Declaration("overruns_total", "Jobs that cost more than their hold.", ("customer",)),
     Declaration("assumed_total", "Jobs booked at their hold because nobody could learn their cost.", ("customer",)),
     Declaration("booked_nanos_total", "Cost booked, in nano-dollars.", ("customer",)),

@@ -1,16 +1,30 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
-from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
+from bqgate.domain.cost_breaker import Breaker, Refusal
+from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, decide, name_of, query_bound_nanos
+from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.tier import Mode, Tier
 
-TIER = Tier("standard", daily_nanos=100, monthly_nanos=1_000, emergency_nanos=500, throttle_wait_ms=2_000)
+TIER = Tier("standard", daily_nanos=100, monthly_nanos=1_000, emergency_nanos=500, throttle_wait_ms=2_000, grace_s=60)
+
+MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
+NOON = MIDNIGHT - timedelta(hours=12)
+BREAKER = Breaker(opened_at=NOON, until=MIDNIGHT)
+
+
+def placed(*balances: Balance, refusal: Refusal | None = None, grace_ends_at: datetime | None = None) -> Placement:
+    return Placement(PlacementOutcome.PLACED, "h", balances, refusal, grace_ends_at=grace_ends_at)
+
+
+def refused(refusal: Refusal, *balances: Balance, breaker: Breaker | None = None) -> Placement:
+    return Placement(PlacementOutcome.REFUSED, None, balances, refusal, breaker)
 
 
 def balances(day_used: int, month_used: int = 0) -> tuple[Balance, ...]:
-    resets_at = datetime(2026, 11, 25, tzinfo=UTC)
+    resets_at = MIDNIGHT
     day = Window("acme", Period.DAY, "2026-11-24", 100, resets_at)
     month = Window("acme", Period.MONTH, "2026-11", 1_000, resets_at)
     return Balance(day, day_used, 0), Balance(month, month_used, 0)
@@ -28,25 +42,90 @@ def balances(day_used: int, month_used: int = 0) -> tuple[Balance, ...]:
 )
 def test_a_placed_query_is_forwarded_or_throttled(day_used: int, month_used: int, expected: Forward | Throttle) -> None:
     """The share in use after the hold decides whether a query waits."""
-    assert expected == decide(
-        balances=balances(day_used, month_used), placed=True, amount_nanos=1, tier=TIER, mode=Mode.ENFORCE
-    )
+    placement = placed(*balances(day_used, month_used))
+    assert expected == decide(placement, amount_nanos=1, tier=TIER, mode=Mode.ENFORCE)
+
+
+def rejected(placement: Placement, amount_nanos: int = 5) -> Reject:
+    decision = decide(placement, amount_nanos=amount_nanos, tier=TIER, mode=Mode.ENFORCE)
+    assert isinstance(decision, Reject)
+    return decision
 
 
 def test_a_refusal_names_the_budget_that_said_no() -> None:
     """When nothing was held, the first budget without room is the reason."""
-    decision = decide(balances=balances(10, 999), placed=False, amount_nanos=5, tier=TIER, mode=Mode.ENFORCE)
-    assert isinstance(decision, Reject)
-    assert decision.reason is RejectReason.BUDGET_USED_UP
-    assert decision.balance is not None
-    assert decision.balance.window.period is Period.MONTH
+    reject = rejected(refused(Refusal.BUDGET, *balances(10, 999)))
+    assert reject.reason is RejectReason.BUDGET_USED_UP
+    assert reject.balance is not None
+    assert reject.balance.window.period is Period.MONTH
 
 
-def test_observing_refuses_and_delays_nothing_but_says_what_it_would_have_done() -> None:
+def test_a_refusal_though_all_have_room_names_the_tightest() -> None:
+    """An id that had ended is refused by no budget; the answer has numbers all the same, and none is no error."""
+    reject = rejected(refused(Refusal.ENDED, *balances(10, 900)))
+    assert reject.balance is not None
+    assert reject.balance.window.period is Period.MONTH
+    assert rejected(refused(Refusal.ENDED)).balance is None
+
+
+def test_grace_is_a_throttle_that_says_until_when() -> None:
+    """Past the limit a query runs after the tier's wait, and is called grace."""
+    placement = placed(*balances(105), grace_ends_at=NOON)
+    decision = decide(placement, amount_nanos=5, tier=TIER, mode=Mode.ENFORCE)
+    assert decision == Throttle(2_000, grace_ends_at=NOON)
+    assert name_of(decision, placement) == "grace"
+
+
+def test_grace_that_is_over_names_the_budget_whose_it_was_and_when() -> None:
+    """Of two short ones that whose grace began first."""
+    day, month = balances(105, 1_005)
+    late = Balance(day.window, 105, 0, grace_started_at=NOON)
+    early = Balance(month.window, 1_005, 0, grace_started_at=NOON - timedelta(hours=1))
+    reject = rejected(refused(Refusal.GRACE_OVER, late, early))
+    assert (reject.reason, reject.balance) == (RejectReason.GRACE_OVER, early)
+    assert reject.grace_ended_at == NOON - timedelta(minutes=59)
+
+
+def test_an_emergency_is_told_against_its_own_limit() -> None:
+    """The day's balance, with the emergency limit in the place of the day's, and the breaker that it opened."""
+    reject = rejected(refused(Refusal.EMERGENCY, *balances(490), breaker=BREAKER), 20)
+    assert (reject.reason, reject.breaker) == (RejectReason.EMERGENCY, BREAKER)
+    assert reject.balance is not None
+    assert (reject.balance.window.period, reject.balance.window.limit_nanos) == (Period.DAY, 500)
+
+
+def test_an_open_breaker_refuses_with_the_day_as_it_stands() -> None:
+    """Whatever room there is."""
+    reject = rejected(refused(Refusal.BREAKER_OPEN, *balances(10), breaker=BREAKER))
+    assert (reject.reason, reject.balance) == (RejectReason.BREAKER_OPEN, balances(10)[0])
+
+
+def test_a_trial_is_called_so() -> None:
+    """It is forwarded, and the ledger's word for it is trial."""
+    trial = Placement(PlacementOutcome.PLACED, "h", balances(10), breaker=Breaker(NOON, MIDNIGHT, trial_id="h"))
+    decision = decide(trial, amount_nanos=1, tier=TIER, mode=Mode.ENFORCE)
+    assert decision == Forward()
+    assert name_of(decision, trial) == "trial"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (None, None),
+        (Refusal.BUDGET, RejectReason.BUDGET_USED_UP),
+        (Refusal.GRACE_OVER, RejectReason.GRACE_OVER),
+        (Refusal.EMERGENCY, RejectReason.EMERGENCY),
+        (Refusal.BREAKER_OPEN, RejectReason.BREAKER_OPEN),
+    ],
+)
+def test_observing_refuses_and_delays_nothing_but_says_what_it_would_have_done(
+    refusal: Refusal | None, reason: RejectReason | None
+) -> None:
     """Observe mode forwards past the limit, and marks it."""
-    over = decide(balances=balances(150), placed=True, amount_nanos=60, tier=TIER, mode=Mode.OBSERVE)
-    assert over == Forward(would_reject=RejectReason.BUDGET_USED_UP)
-    assert Forward() == decide(balances=balances(99), placed=True, amount_nanos=1, tier=TIER, mode=Mode.OBSERVE)
+    placement = placed(*balances(150), refusal=refusal)
+    decision = decide(placement, amount_nanos=60, tier=TIER, mode=Mode.OBSERVE)
+    assert decision == Forward(would_reject=reason)
+    assert name_of(decision, placement) == ("forward" if reason is None else "would_reject")
 
 
 def test_one_query_may_never_cost_more_than_a_whole_limit() -> None:

@@ -1,0 +1,36 @@
+"""Tell and remember what an attempt to hold began: a grace, or a cost breaker that opened.
+
+Called by admit after each attempt; nearly always there is nothing to say, and it costs nothing. Counters and log lines
+are what alerts hang on; the ledger's line lets a budget store that lost its memory know it again. A ledger that does
+not answer is counted and changes no decision: the store knows, and what is lost with it is that one line.
+"""
+
+from bqgate.domain.budget import Period
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.hold import Hold, Placement
+from bqgate.ports import Journal, Ledger
+
+
+async def remember(placement: Placement, hold: Hold, *, ledger: Ledger, journal: Journal) -> None:
+    """Count, note and record what this attempt of `hold` began."""
+    for window in placement.grace_started_in:
+        journal.count("grace_started_total", customer=hold.customer)
+        journal.note("grace_started", customer=hold.customer, period=window.period.value, key=window.key)
+    if placement.has_tripped:
+        journal.count("breaker_trips_total", customer=hold.customer)
+        journal.note("cost_breaker_tripped", customer=hold.customer, refusal=placement.refusal, error="breaker tripped")
+    for event in _events(placement, hold):
+        try:
+            await ledger.record_breaker_event(event)
+        except LedgerUnavailable:
+            journal.count("failures_total", system="ledger", step="breaker")
+
+
+def _events(placement: Placement, hold: Hold) -> list[BreakerEvent]:
+    started = [(BreakerEventKind.GRACE_STARTED, window.period, window.key) for window in placement.grace_started_in]
+    tripped = [(BreakerEventKind.TRIPPED, Period.DAY, hold.window_keys[Period.DAY])] if placement.has_tripped else []
+    return [
+        BreakerEvent(hold.customer, period, key, hold.placed_at, kind, hold.principal)
+        for kind, period, key in (*started, *tripped)
+    ]
