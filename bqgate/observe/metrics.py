@@ -69,6 +69,12 @@ HISTOGRAMS = (
         ("step",),
         bounds_s=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 200),
     ),
+    Timing(
+        "waits_seconds",
+        "How long queries that did not go at once waited, and how it ended: granted, shed, left.",
+        ("outcome",),
+        bounds_s=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30),
+    ),
 )
 
 GAUGES = (

@@ -1,0 +1,155 @@
+"""Hold who waits, and say whose turn is next. Pure and bounded.
+
+Used by the turnstile. Three orders, one inside the other: classes by priority, the best first; inside a class customers
+take turns; inside a customer its principals take turns; one principal's queries go in the order in which they came.
+A full queue gives every customer, and in it every principal, the same share: who comes with fewer waiting takes the
+newest place of who has the most, so that nobody can keep others out by filling the room.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bqgate.admission.waiting.depths import Depths
+from bqgate.domain.throttling import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One admitted query at the turnstile. Limits are of what runs at once; None: no limit.
+
+    `interval_ms` is the time to the customer's throttled query before it; 0: this one is not throttled.
+    """
+
+    hold_id: str
+    customer: str
+    principal: str
+    priority: Priority = Priority.NORMAL
+    customer_max: int | None = None
+    principal_max: int | None = None
+    interval_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A visit that waits since a moment, in seconds of the clock's monotonic time."""
+
+    visit: Visit
+    arrived_s: float
+
+
+_ByHold = OrderedDict[str, Waiting]
+_ByPrincipal = OrderedDict[str, _ByHold]
+_ByCustomer = OrderedDict[str, _ByPrincipal]
+
+
+class FairQueue:
+    """Who waits, at most `places` of them."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._classes: dict[Priority, _ByCustomer] = {priority: OrderedDict() for priority in Priority}
+        self._arrivals: _ByHold = OrderedDict()
+        self._customers = Depths()
+        self._principals: dict[str, Depths] = {}
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def __contains__(self, hold_id: object) -> bool:
+        return hold_id in self._arrivals
+
+    @property
+    def oldest(self) -> Waiting | None:
+        """Who has waited longest."""
+        return next(iter(self._arrivals.values()), None)
+
+    def waits_for(self, customer: str) -> bool:
+        """Whether a query of this customer waits."""
+        return self._customers.of(customer) > 0
+
+    def add(self, newcomer: Waiting) -> Waiting | None:
+        """Let one wait. Returned is who has no place now: nobody, another, or the newcomer, which was not added."""
+        loser = None
+        if len(self._arrivals) >= self._places:
+            loser = self._loser_to(newcomer.visit)
+            if loser is None:
+                return newcomer
+            self.remove(loser.visit.hold_id)
+        visit = newcomer.visit
+        by_principal = self._classes[visit.priority].setdefault(visit.customer, OrderedDict())
+        by_principal.setdefault(visit.principal, OrderedDict())[visit.hold_id] = newcomer
+        self._arrivals[visit.hold_id] = newcomer
+        self._customers.add(visit.customer)
+        self._principals.setdefault(visit.customer, Depths()).add(visit.principal)
+        return loser
+
+    def remove(self, hold_id: str) -> Waiting | None:
+        """Take one out, wherever it stands. None: it does not wait."""
+        waiting = self._arrivals.pop(hold_id, None)
+        if waiting is None:
+            return None
+        visit = waiting.visit
+        by_customer = self._classes[visit.priority]
+        by_principal = by_customer[visit.customer]
+        del by_principal[visit.principal][hold_id]
+        if not by_principal[visit.principal]:
+            del by_principal[visit.principal]
+        if not by_principal:
+            del by_customer[visit.customer]
+        self._customers.remove(visit.customer)
+        self._principals[visit.customer].remove(visit.principal)
+        if not self._principals[visit.customer]:
+            del self._principals[visit.customer]
+        return waiting
+
+    def take_next(self, can_go: Callable[[Waiting], bool], *, customer: str | None = None) -> Waiting | None:
+        """Take out whose turn it is, of those that can go; of one customer, or of all. None: nobody can.
+
+        Who cannot go keeps its turn; who went stands behind all others of its class.
+        """
+        for by_customer in self._classes.values():
+            for name in by_customer if customer is None else (customer,) if customer in by_customer else ():
+                by_principal = by_customer[name]
+                head = next((head for head in map(_first, by_principal.values()) if can_go(head)), None)
+                if head is None:
+                    continue
+                by_customer.move_to_end(name)
+                by_principal.move_to_end(head.visit.principal)
+                self.remove(head.visit.hold_id)
+                return head
+        return None
+
+    def heads(self, customer: str) -> Iterator[Waiting]:
+        """The first of each principal of a customer, in every class."""
+        for by_customer in self._classes.values():
+            yield from map(_first, by_customer.get(customer, {}).values())
+
+    def _loser_to(self, visit: Visit) -> Waiting | None:
+        """Who gives its place to a newcomer, so that shares become more equal. None: nobody."""
+        customer = self._customers.deepest()
+        if customer is None:
+            return None
+        if self._customers.of(customer) < self._customers.of(visit.customer) + 2:
+            customer = visit.customer
+            if not self.waits_for(customer):
+                return None
+        principals = self._principals[customer]
+        principal = principals.deepest()
+        assert principal is not None, "a customer that waits has a principal that waits"
+        if customer == visit.customer and principals.of(principal) < principals.of(visit.principal) + 2:
+            return None
+        return self._newest(customer, principal)
+
+    def _newest(self, customer: str, principal: str) -> Waiting:
+        """The newest of a principal, in the least class in which it waits."""
+        for by_customer in reversed(self._classes.values()):
+            by_principal = by_customer.get(customer)
+            by_hold = by_principal.get(principal) if by_principal else None
+            if by_hold:
+                return by_hold[next(reversed(by_hold))]
+        raise AssertionError("who is asked for waits")
+
+
+def _first(by_hold: _ByHold) -> Waiting:
+    return next(iter(by_hold.values()))

@@ -1,0 +1,158 @@
+"""Let an admitted query wait for its turn, and know what runs (step 8): the turnstile with a clock and coroutines.
+
+Called by the handler for every admitted query; told by the gate's settling and by the poller when a query has ended
+(release). A waiting query keeps its hold; who is shed or leaves has it voided by the handler. What leaves: nothing when
+the query may run, Shed when it may not.
+
+A place is held until this replica knows that the job has ended: BigQuery's answer said so, or the poller learnt it, or
+nobody here can ask any more. So a job that jobs.insert started counts as long as it runs, not as long as its caller
+looked.
+"""
+
+import asyncio
+
+from bqgate.admission.waiting.fair_queue import Visit
+from bqgate.admission.waiting.turnstile import Turn, Turnstile
+from bqgate.domain.units import MS_PER_S
+from bqgate.ports import Clock, Journal
+
+# What a caller that finds no place is told to wait, in seconds, where no pace says more.
+_COME_BACK_S = 5
+
+_STOPPING = "this gate is stopping."
+
+
+class Shed(Exception):
+    """No place, or none in time; the caller is asked to come back later (429 rateLimitExceeded)."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class WaitingRoom:
+    """The turnstile of one replica. `run` it in one task; without it nobody's time comes."""
+
+    def __init__(
+        self, clock: Clock, journal: Journal, *, places: int, deadline_s: int = 30, running_max: int | None = None
+    ) -> None:
+        """Open an empty room.
+
+        Args:
+            clock: the time.
+            journal: where waits are counted.
+            places: how many may wait.
+            deadline_s: how long one may wait; clients give up at 60 s.
+            running_max: how many may run at once; None: any number.
+        """
+        self._clock = clock
+        self._journal = journal
+        self._deadline_s = deadline_s
+        self._turnstile = Turnstile(places=places, deadline_s=deadline_s, running_max=running_max)
+        # Resolved with None when granted, else with why not.
+        self._waits: dict[str, asyncio.Future[str | None]] = {}
+        # The moment for which `run` sleeps, and what tells it of an earlier one.
+        self._planned_s: float | None = None
+        self._woken = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def depth(self) -> int:
+        """How many wait."""
+        return self._turnstile.depth
+
+    @property
+    def running_count(self) -> int:
+        """How many run that a limit counts."""
+        return self._turnstile.running_count
+
+    def is_waiting(self, hold_id: str) -> bool:
+        """Whether an attempt with this hold waits here."""
+        return self._turnstile.is_waiting(hold_id)
+
+    def lets_through(self, visit: Visit) -> bool:
+        """Whether a query goes at once. It then has its place; else let it `wait`."""
+        if self._turnstile.depth:
+            self._tell(self._turnstile.advance(self._clock.monotonic_s()))
+        return self._turnstile.lets_through(visit)
+
+    async def wait(self, visit: Visit) -> None:
+        """Return when it is this query's turn. A caller that leaves gives its place back at once.
+
+        Raises:
+            Shed: there is no place, somebody with fewer waiting needs it, or its turn did not come in time.
+        """
+        began_s = self._clock.monotonic_s()
+        granted = self._waits[visit.hold_id] = asyncio.get_running_loop().create_future()
+        outcome = "left"
+        try:
+            if self._is_closed:
+                self._refuse(visit.hold_id, "stopping", _STOPPING)
+            else:
+                self._tell(self._turnstile.arrive(visit, began_s))
+            refusal = await granted
+            outcome = "granted" if refusal is None else "shed"
+        finally:
+            del self._waits[visit.hold_id]
+            self._journal.observe("waits_seconds", self._clock.monotonic_s() - began_s, outcome=outcome)
+            if outcome == "left":
+                self.release(visit.hold_id)
+        if refusal is not None:
+            raise Shed(refusal, retry_after_s=max(_COME_BACK_S, -(-visit.interval_ms // MS_PER_S)))
+
+    def release(self, hold_id: str) -> None:
+        """Give back a query's place: it has ended, or will not run. Again, or unknown: nothing changes."""
+        self._tell(self._turnstile.leave(hold_id, self._clock.monotonic_s()))
+
+    def close(self) -> None:
+        """Send everybody away that waits, and let nobody wait any more: the gate stops."""
+        self._is_closed = True
+        waiting = [hold_id for hold_id, wait in self._waits.items() if not wait.done()]
+        for hold_id in waiting:
+            self._refuse(hold_id, "stopping", _STOPPING)
+        for hold_id in waiting:
+            self.release(hold_id)
+
+    async def run(self) -> None:
+        """Let those go whose time has come, until cancelled."""
+        while True:
+            self._woken.clear()
+            self._planned_s = due_s = self._turnstile.next_s()
+            if due_s is None:
+                await self._woken.wait()
+                continue
+            delay_s = due_s - self._clock.monotonic_s()
+            if delay_s > 0:
+                await self._rest(delay_s)
+            self._tell(self._turnstile.advance(self._clock.monotonic_s()))
+
+    async def _rest(self, delay_s: float) -> None:
+        """Wait for a moment, or until the next moment is another."""
+        waking = asyncio.ensure_future(self._woken.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(delay_s))
+        try:
+            await asyncio.wait({waking, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+            sleeping.cancel()
+
+    def _tell(self, turn: Turn) -> None:
+        """Wake those whose waiting a step has ended, and `run` where somebody is due before it would wake."""
+        for hold_id in turn.granted:
+            self._resolve(hold_id, None)
+        for hold_id in turn.displaced:
+            self._refuse(hold_id, "waiting_room", "too many queries are waiting already.")
+        for hold_id in turn.expired:
+            self._refuse(hold_id, "waiting_deadline", f"its turn did not come within {self._deadline_s} s.")
+        due_s = self._turnstile.next_s()
+        if due_s is not None and (self._planned_s is None or due_s < self._planned_s):
+            self._woken.set()
+
+    def _refuse(self, hold_id: str, where: str, message: str) -> None:
+        self._journal.count("shed_total", where=where)
+        self._resolve(hold_id, message)
+
+    def _resolve(self, hold_id: str, refusal: str | None) -> None:
+        wait = self._waits.get(hold_id)
+        if wait is not None and not wait.done():
+            wait.set_result(refusal)
