@@ -48,10 +48,10 @@ COUNTERS = (
     Declaration(
         "failures_total", "Outside systems without an answer, by the step that needed them.", ("system", "step")
     ),
-    Declaration("estimate_cache_total", "Estimates wanted: hit, miss, joined (another asked the same).", ("result",)),
-    Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
     Declaration("system_breaker_trips_total", "How often a system that failed was left alone.", ("system",)),
     Declaration("retries_total", "Calls to BigQuery that were made again: dry_run, read, jobs.insert.", ("operation",)),
+    Declaration("estimate_cache_total", "Estimates wanted: hit, miss, joined (another asked the same).", ("result",)),
+    Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
@@ -78,6 +78,7 @@ HISTOGRAMS = (
 )
 
 GAUGES = (
+    Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )
@@ -86,7 +87,6 @@ DECLARED = (*COUNTERS, *HISTOGRAMS, *GAUGES)
 
 
 class Metrics:
-    Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
     """All metrics of one process, over a registry of their own: two of them do not meet."""
 
     def __init__(self, customers: Callable[[], Collection[str]] = tuple) -> None:
