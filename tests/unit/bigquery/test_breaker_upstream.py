@@ -1,0 +1,205 @@
+"""BigQuery behind its breaker: a real client before a real server that fails as told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import pytest
+from aiohttp import web
+
+from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.guarded_upstream import GuardedUpstream
+from bqgate.bigquery.jobs import GoogleBigQuery
+from bqgate.bigquery.retrying import Retries
+from bqgate.bigquery.service_account import ServiceAccountCredentials
+from bqgate.bigquery.timeouts import Timeouts
+from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.breakers.breaker import Breaker, BreakerRules
+from bqgate.clock import SystemClock
+from bqgate.domain.errors import UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
+from bqgate.domain.job import JobRef
+from bqgate.domain.principal import Credential
+from bqgate.wire.exchange import Answer, Call
+from tests.support.gate_stand import ListJournal
+from tests.support.manual_clock import ManualClock
+from tests.support.recording_upstream import RecordingUpstream, replying
+from tests.support.tcp_fault_proxy import TcpFaultProxy
+
+NOBODY = Credential()
+RULES = BreakerRules(failures_to_open=3, cooldown_s=7.5)
+TIMEOUTS = Timeouts(longest_s=5, slack_s=0.05, upload_s=5, control_s=5)
+API = "/bigquery/v2/projects/p"
+READ = Call("GET", f"{API}/datasets")
+POLL = Call("GET", f"{API}/queries/j", "timeoutMs=1")
+INSERT = Call("POST", f"{API}/jobs", body=b'{"jobReference": {"jobId": "mine"}}')
+
+
+class Scene:
+    """A guarded way to a recorder, on a clock moved by hand."""
+
+    def __init__(self, url: str, credentials: UpstreamCredentials | None = None, *, pause: float = 0.0) -> None:
+        self.clock = ManualClock()
+        self.breaker = Breaker("upstream", RULES, self.clock, ListJournal())
+        # Pauses of no length pass by themselves.
+        self.retries = Retries(self.clock, ListJournal(), draw=lambda: pause)
+        inner = HttpUpstream(url, credentials or CallerCredentials())
+        self.upstream = GuardedUpstream(inner, self.breaker, TIMEOUTS, self.retries)
+
+    async def ask(self, call: Call = READ, *, read_timeout_s: float | None = None) -> int:
+        answer = await self.upstream.exchange(call, credential=NOBODY, read_timeout_s=read_timeout_s)
+        await _close(answer)
+        return answer.status
+
+
+async def _close(answer: Answer) -> None:
+    close = getattr(answer.body, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _silence(_request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.fixture
+async def scene(recorder: RecordingUpstream) -> AsyncIterator[Scene]:
+    made = Scene(recorder.url)
+    yield made
+    await made.upstream.close()
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_answers_that_are_bigquerys_fault_open_it(scene: Scene, recorder: RecordingUpstream, status: int) -> None:
+    """Each is passed on; after the third BigQuery is left alone, and it is said at once and for how long."""
+    recorder.reply = replying(status)
+    assert [await scene.ask() for _ in range(3)] == [status] * 3
+    for _ in range(5):
+        with pytest.raises(UpstreamNotTried) as caught:
+            await scene.ask()
+        assert (caught.value.retry_after_s, caught.value.may_have_worked) == (8, False)
+    assert len(recorder.received) == 3
+
+
+@pytest.mark.parametrize("status", [200, 308, 400, 401, 403, 404, 409, 429, 501])
+async def test_answers_that_are_nobodys_or_the_callers_fault_do_not(
+    scene: Scene, recorder: RecordingUpstream, status: int
+) -> None:
+    """However often: BigQuery answered, which also ends a row of failures."""
+    recorder.reply = replying(503)
+    assert [await scene.ask() for _ in range(2)] == [503] * 2
+    recorder.reply = replying(status)
+    assert [await scene.ask() for _ in range(5)] == [status] * 5
+    recorder.reply = replying(503)
+    assert [await scene.ask() for _ in range(2)] == [503] * 2
+    assert scene.breaker.state_number == 0
+
+
+async def test_no_answer_in_time_opens_it(scene: Scene, recorder: RecordingUpstream) -> None:
+    """The gate's own limit ran out, three times."""
+    recorder.reply = _silence
+    for _ in range(3):
+        with pytest.raises(UpstreamTimeout):
+            await scene.ask(read_timeout_s=0.05)
+    assert scene.breaker.state_number == 2
+
+
+async def test_a_poll_that_runs_out_proves_nothing(scene: Scene, recorder: RecordingUpstream) -> None:
+    """Its caller chose how long to wait."""
+    recorder.reply = _silence
+    for _ in range(5):
+        with pytest.raises(UpstreamTimeout):
+            await scene.ask(POLL)
+    assert scene.breaker.state_number == 0
+
+
+async def test_callers_that_leave_prove_nothing(scene: Scene, recorder: RecordingUpstream) -> None:
+    """A cancelled call counts for nothing, and a trial whose caller left makes room for another."""
+    recorder.reply = replying(503)
+    for _ in range(3):
+        await scene.ask()
+    scene.clock.advance(7.5)
+    recorder.has_call.clear()
+    recorder.reply = _silence
+    trial = asyncio.ensure_future(scene.ask())
+    await recorder.has_call.wait()
+    with pytest.raises(UpstreamNotTried):
+        await scene.ask()
+    trial.cancel()
+    await asyncio.gather(trial, return_exceptions=True)
+    recorder.reply = replying(200)
+    assert await scene.ask() == 200
+    assert scene.breaker.state_number == 0
+
+
+async def test_no_token_is_not_bigquerys_fault(recorder: RecordingUpstream) -> None:
+    """While the gate has no token BigQuery is not asked, and nothing is said about it."""
+
+    class NoSource:
+        token: str | None = None
+        expiry: datetime | None = None
+
+        def refresh(self, request: object) -> None:
+            """Never called."""
+
+    scene = Scene(recorder.url, ServiceAccountCredentials(NoSource(), SystemClock(), ListJournal()))
+    for _ in range(5):
+        with pytest.raises(UpstreamNotTried, match="token"):
+            await scene.ask()
+    assert scene.breaker.state_number == 0
+    await scene.upstream.close()
+
+
+async def test_an_insert_of_which_nothing_was_sent_is_sent_again(recorder: RecordingUpstream) -> None:
+    """A refused connection is tried once more after a pause; an insert that names no job is the caller's to repeat."""
+    async with TcpFaultProxy("127.0.0.1", int(recorder.url.rsplit(":", 1)[1])) as proxy:
+        scene = Scene(f"http://127.0.0.1:{proxy.port}", pause=1.0)
+        proxy.refuse()
+        with pytest.raises(UpstreamUnavailable):
+            await scene.ask(Call("POST", f"{API}/jobs", body=b"{}"))
+        asking = asyncio.ensure_future(scene.ask(INSERT))
+        await scene.clock.wait_for_sleepers()
+        await proxy.heal()
+        scene.clock.advance(1)
+        assert await asking == 200
+        await scene.upstream.close()
+
+
+async def test_an_insert_that_was_sent_is_never_sent_again(scene: Scene, recorder: RecordingUpstream) -> None:
+    """Neither after an answer of 503 nor after a broken connection: its job may run."""
+    recorder.reply = replying(503)
+    assert await scene.ask(INSERT) == 503
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    recorder.reply = cut
+    with pytest.raises(UpstreamUnavailable):
+        await scene.ask(INSERT)
+    assert len(recorder.received) == 2
+
+
+async def test_the_gates_own_reads_are_made_again(scene: Scene, recorder: RecordingUpstream) -> None:
+    """jobs.get that met a 503 succeeds at its second attempt."""
+    answers = [503, 200]
+
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"status": {"state": "RUNNING"}}, status=answers.pop(0))
+
+    recorder.reply = reply
+    bigquery = GoogleBigQuery(scene.upstream, retries=scene.retries)
+    assert await bigquery.fetch_job(JobRef("p", "j", "US"), credential=None) is None
+    assert len(recorder.received) == 2
+
+
+async def test_the_gates_own_reads_do_not_press_on_while_it_is_open(scene: Scene, recorder: RecordingUpstream) -> None:
+    """Attempts count as failures too, and while BigQuery is left alone there is one refusal and no attempt."""
+    recorder.reply = replying(503)
+    for _ in range(3):
+        await scene.ask()
+    bigquery = GoogleBigQuery(scene.upstream, retries=scene.retries)
+    with pytest.raises(UpstreamNotTried):
+        await bigquery.fetch_job(JobRef("p", "j", "US"), credential=None)
+    assert len(recorder.received) == 3
