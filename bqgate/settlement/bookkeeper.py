@@ -10,8 +10,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
+from bqgate.domain.budget import Period
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
+from bqgate.domain.decision import TRIAL
 from bqgate.domain.entry import Booking, Entry, EntryKind
-from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Outcome, Usage
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
@@ -90,6 +93,36 @@ class Bookkeeper:
             return
         if is_ended:
             self._journal.count("holds_total", event=event)
+            if hold.decision == TRIAL:
+                await self._remember_trial(hold)
+
+    async def _remember_trial(self, hold: Hold) -> None:
+        """Record what the end of a trial did to the customer's cost breaker, for a store that loses it."""
+        windows = self._policies.directory.customer(hold.customer).windows(hold.placed_at)
+        try:
+            breaker = (await self._budgets.fetch_standing(windows)).breaker
+            if breaker is not None and breaker.opened_at <= hold.placed_at:
+                return  # voided: the next one tries
+            kind = BreakerEventKind.CLOSED if breaker is None else BreakerEventKind.TRIPPED
+            await self._ledger.record_breaker_event(
+                BreakerEvent(
+                    hold.customer,
+                    Period.DAY,
+                    hold.window_keys[Period.DAY],
+                    self._clock.now() if breaker is None else breaker.opened_at,
+                    kind,
+                    hold.principal,
+                )
+            )
+        except BudgetStoreUnavailable:
+            self._journal.count("failures_total", system="budgets", step="breaker")
+            return
+        except LedgerUnavailable:
+            self._journal.count("failures_total", system="ledger", step="breaker")
+            return
+        if breaker is not None:
+            self._journal.count("breaker_trips_total", customer=hold.customer)
+        self._journal.note(f"cost_breaker_{kind.value}", customer=hold.customer, hold_id=hold.id)
 
     def _entry_for(self, hold: Hold, usage: Usage) -> Entry:
         cost_nanos, outcome = self._cost(hold, usage)

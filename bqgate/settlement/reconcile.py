@@ -7,7 +7,8 @@ poller. What leaves: mended holds, counters, log lines; an outside failure ends 
     2  here asked after, ledger: has an entry       another replica booked it: forget it
     3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace
     4  ledger: open, budgets: not held              put it back, after a grace
-    5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told
+    5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
+                                                    window forgotten: its next use fills it from the ledger
 
 Races, and why they are harmless:
 
@@ -20,14 +21,15 @@ Races, and why they are harmless:
     - Several replicas ask after one job (1): the ledger books it once, the others hear so.
     - The budgets are read before the ledger: a hold that is missing in what was read first, but older than the grace,
       was missing then; one that the ledger has ended since is ended by (3) of the next round at the latest.
-    - Between book and capture (5) the sums differ for a moment: hence the two rounds. Nothing is set by (5); a window
-      is filled anew from the ledger when the store loses it.
+    - Between book and capture (5) the sums differ for a moment: hence the two rounds. Two replicas forget one window:
+      what fills it sets it, and adds nothing. A hold that is booked, and captured only after the filling, counts twice
+      in it: refused too early, never too late, and mended by the next rounds.
 """
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from bqgate.domain.budget import Period
+from bqgate.domain.budget import Period, Window
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
@@ -144,26 +146,31 @@ class Reconciler:
     async def _compare_spend(self) -> None:
         """Step 5, for configured customers and those with open holds."""
         drifts: Drifts = {}
+        windows: dict[tuple[str, Period, str], Window] = {}
         for customer in {*self._policies.directory.customers, *await self._budgets.fetch_customers()}:
-            drifts |= await self._drifts_of(customer)
+            for window, nanos in await self._drifts_of(customer):
+                name = (customer, window.period, window.key)
+                drifts[name], windows[name] = nanos, window
         lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
-        for (customer, period, key), nanos in lasting.items():
+        self._drifts = {name: nanos for name, nanos in drifts.items() if name not in lasting}
+        for name, nanos in lasting.items():
+            customer, period, key = name
             self._journal.count("budget_drifts_total", period=period.value)
             self._journal.note(
                 "budget_drift", customer=customer, period=period.value, key=key, drift_nanos=nanos, error="budget drift"
             )
-        self._drifts = drifts
+            await self._budgets.forget_window(windows[name])
 
-    async def _drifts_of(self, customer: str) -> Drifts:
+    async def _drifts_of(self, customer: str) -> list[tuple[Window, int]]:
         windows = self._policies.directory.customer(customer).windows(self._clock.now())
         balances = await self._budgets.fetch_balances(windows)
         spend = await self._ledger.fetch_spend(windows)
-        found: Drifts = {}
+        found: list[tuple[Window, int]] = []
         for balance in balances:
             window = balance.window
             booked_nanos = max(0, spend.captured_nanos.get((window.period, window.key), 0))
             if balance.captured_nanos != booked_nanos:
-                found[customer, window.period, window.key] = balance.captured_nanos - booked_nanos
+                found.append((window, balance.captured_nanos - booked_nanos))
         return found
 
     def _is_past_grace(self, placed_at: datetime) -> bool:

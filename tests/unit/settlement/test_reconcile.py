@@ -152,17 +152,37 @@ async def test_a_hold_that_the_store_lost_is_put_back_once(shared: Stand) -> Non
     assert shared.metrics.value("bqgate_holds_total", event="restored") == 1
 
 
-async def test_a_lasting_drift_is_told(shared: Stand) -> None:
-    """Spend in the ledger that the store does not know is told in the second round, and every one after."""
+async def test_a_lasting_drift_is_told_and_mended(shared: Stand) -> None:
+    """Spend in the ledger that the store does not know is told in the second round, and there after it."""
     gate = shared.gate()
-    await shared.balance(gate)
+    running = await shared.place(gate, shared.make_hold())
     stray = shared.make_hold()
     await shared.ledger.book(gate.bookkeeper._entry_for(stray, Usage(job=stray.job, outcome=Outcome.ASSUMED)))
     await gate.reconciler.reconcile()
     assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 0
+    assert usd(await shared.balance(gate)) == (0, 20)
     await gate.reconciler.reconcile()
     assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 1
     assert '"drift_nanos": -20000000000' in shared.log.getvalue()
+    assert usd(await shared.balance(gate)) == (20, 20)
+    for _ in range(3):
+        await gate.reconciler.reconcile()
+    assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 1
+    assert await gate.budgets.void(running)
+    assert usd(await shared.balance(gate)) == (20, 0)
+
+
+async def test_two_replicas_mend_a_drift_once(shared: Stand) -> None:
+    """A failover lost the last capture; both replicas see it and forget the window: whole, and nothing twice."""
+    gates = [shared.gate(), shared.gate()]
+    hold = await shared.place(gates[0], shared.make_hold())
+    usage = Usage(job=shared.run_job(hold), outcome=Outcome.DONE, bytes_billed=7 * MIB)
+    await shared.ledger.book(gates[0].bookkeeper._entry_for(hold, usage))
+    await gates[0].budgets.void(hold)  # the capture is lost, and the hold with it
+    for _ in range(4):
+        await asyncio.gather(*(gate.reconciler.reconcile() for gate in gates))
+    assert [usd(await shared.balance(gate)) for gate in gates] == [(7, 0), (7, 0)]
+    assert shared.metrics.value("bqgate_budget_drifts_total", period="day") in {1, 2}
 
 
 async def test_an_outage_ends_the_round_and_not_the_loop(tmp_path: Path) -> None:
