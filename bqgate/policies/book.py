@@ -3,13 +3,14 @@
 Loaded by app at the start and kept fresh in the background; read by every step, at every use. A change that another
 replica made is seen when the ChangeFeed says so, else when the revision is looked at within a second; every ten minutes
 all is read anew whatever the revision says. What holds is one frozen value that is replaced whole. While the ledger's
-database is away the last rules hold, and so they do when admins' documents contradict this gate's settings.
-PolicyFaults leaves it at the start alone, LedgerUnavailable for those who ask for a look.
+database is away the last rules hold, and so they do when admins' documents contradict this gate's settings. Other
+settings go below what admins changed by `rebase`. PolicyFaults leaves it at the start and there, LedgerUnavailable for
+those who ask for a look.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.key import Key
@@ -115,8 +116,22 @@ class PolicyBook:
         try:
             snapshot = compose(self.base, items)
         except PolicyFaults as found:
-            raise PolicyFaults(_at_the_start(found.faults, items)) from None
+            raise PolicyFaults([*_signed(found.faults, items), PolicyFault("policies", _REMEDY)]) from None
         self._replace(_Present(snapshot, items, keys, revision))
+
+    def rebase(self, base: SettingsPolicies) -> None:
+        """Let other settings hold below what admins changed, from the next query on; all of them, or nothing changes.
+
+        Raises:
+            PolicyFaults: what admins wrote contradicts them; says which, and by whom.
+        """
+        items = self._present.items
+        try:
+            snapshot = compose(base, items)
+        except PolicyFaults as found:
+            raise PolicyFaults(_signed(found.faults, items)) from None
+        self.base = base
+        self._present = replace(self._present, snapshot=snapshot)
 
     async def refresh(self) -> None:
         """Look for changes now. Callers may share a look, but none takes one that began before it asked.
@@ -176,10 +191,11 @@ class PolicyBook:
         self._read_at_s = self._clock.monotonic_s()
 
 
-def _at_the_start(faults: Sequence[PolicyFault], items: Sequence[PolicyItem]) -> list[PolicyFault]:
+def _signed(faults: Sequence[PolicyFault], items: Sequence[PolicyItem]) -> list[PolicyFault]:
+    """The faults, with who wrote what they are about."""
     authors = {path_of(item.kind, item.name): item.changed_by for item in items}
     told = []
     for path, message in faults:
         author = next((by for own, by in authors.items() if path == own or path.startswith(f"{own}.")), None)
         told.append(PolicyFault(path, message if author is None else f"{message} (written by {author})"))
-    return [*told, PolicyFault("policies", _REMEDY)]
+    return told
