@@ -75,7 +75,7 @@ class Quota:
 
 
 class RateLimiter:
-    """Counts requests."""
+    """Counts requests. `limits` may be set at any time; a number that changes begins to count anew."""
 
     def __init__(self, limits: RateLimits, storage: Storage, journal: Journal) -> None:
         """Count in a storage.
@@ -85,7 +85,7 @@ class RateLimiter:
             storage: of `limits`, made with wrap_exceptions=True: rate_storage.open_storage, or MemoryStorage.
             journal: is told when the storage does not answer.
         """
-        self._limits = limits
+        self.limits = limits
         self._limiter = MovingWindowRateLimiter(storage)
         self._spare = MovingWindowRateLimiter(MemoryStorage())
         self._journal = journal
@@ -96,7 +96,7 @@ class RateLimiter:
         Raises:
             Problem: 429, there were too many in the last minute.
         """
-        per_minute = self._limits.per_minute(rate)
+        per_minute = self.limits.per_minute(rate)
         if per_minute is None:
             return None
         item = RateLimitItemPerMinute(per_minute, namespace=_NAMESPACE)

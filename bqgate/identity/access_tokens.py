@@ -39,11 +39,15 @@ class AccessTokens:
     """The gate's own tokens. `ttl_s` is how long they live, `leeway_s` how far two replicas' clocks may differ."""
 
     def __init__(self, secret: str, *, previous_secret: str | None, ttl_s: int, clock: Clock, leeway_s: int) -> None:
+        self._clock = clock
+        self._leeway_s = leeway_s
+        self.rotate(secret, previous_secret=previous_secret, ttl_s=ttl_s)
+
+    def rotate(self, secret: str, *, previous_secret: str | None, ttl_s: int) -> None:
+        """Sign with this secret from now on, and take tokens that it or the previous one signed, and no others."""
         self._kid = _kid_of(secret)
         self._secrets = {_kid_of(each): each.encode() for each in (previous_secret, secret) if each is not None}
         self._ttl_s = ttl_s
-        self._clock = clock
-        self._leeway_s = leeway_s
 
     def issue(self, identity: Identity) -> IssuedToken:
         """A token for somebody who has proven who it is."""

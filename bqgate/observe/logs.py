@@ -34,10 +34,22 @@ class Logger(Protocol):
         """Write one line."""
 
 
+class LeveledLogger:
+    """A Logger that drops lines below its `level`, as the logging module numbers them; it may be set at any time."""
+
+    def __init__(self, logger: Logger, level: int) -> None:
+        self.level = level
+        self._logger = logger
+
+    def log(self, level: int, event: str, **fields: object) -> object:
+        """Write one line, if it is important enough."""
+        return self._logger.log(level, event, **fields) if level >= self.level else None
+
+
 def make_logger(
     stream: TextIO, clock: Clock, *, level: int = logging.INFO, log_format: LogFormat = LogFormat.AUTO
-) -> Logger:
-    """A logger that writes to `stream`. `level`: lines below it are dropped, as the logging module numbers them."""
+) -> LeveledLogger:
+    """A logger that writes to `stream`, from `level` up."""
     is_console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
     renderer = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=False)
 
@@ -48,9 +60,9 @@ def make_logger(
     logger: Logger = structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[structlog.processors.add_log_level, stamp, structlog.processors.format_exc_info, _redact, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
     )
-    return logger
+    return LeveledLogger(logger, level)
 
 
 def route_stdlib(logger: Logger, *, level: int = logging.WARNING) -> None:

@@ -150,3 +150,14 @@ def test_a_url_of_no_redis_is_refused(url: str) -> None:
     """Before anything is opened."""
     with pytest.raises(ValueError, match="redis"):
         open_storage(url, timeout_s=1, connections_max=1)
+
+
+async def test_other_numbers_hold_from_the_next_request_on(storage: Storage) -> None:
+    """Who has used up the old number may go on under a larger one, and its headers tell the new one."""
+    limiter = limiter_over(storage)
+    for _ in range(3):
+        await limiter.take("key:a", RateClass.COSTS)
+    limiter.limits = RateLimits(costs_per_minute=5)
+    quota = await limiter.take("key:a", RateClass.COSTS)
+    assert quota is not None
+    assert (quota.limit, quota.remaining) == (5, 4)

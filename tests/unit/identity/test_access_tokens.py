@@ -209,3 +209,16 @@ def test_any_claims_lead_to_an_identity_or_a_refusal(claims: dict[str, Any]) -> 
         return
     assert isinstance(identity.name, str)
     assert isinstance(identity.role, Role)
+
+
+def test_a_secret_is_rotated_while_the_gate_runs() -> None:
+    """New tokens bear the new secret and lifetime; old ones live on as long as theirs is the previous secret."""
+    rotated = tokens(secret=SECRET, previous=None)
+    old = rotated.issue(ANN).text
+    rotated.rotate(PREVIOUS_SECRET, previous_secret=SECRET, ttl_s=300)
+    issued = rotated.issue(ANN)
+    assert issued.expires_in_s == 300
+    assert tokens(secret=PREVIOUS_SECRET, previous=None).verify(issued.text) == ANN
+    assert rotated.verify(old) == ANN
+    rotated.rotate(PREVIOUS_SECRET, previous_secret=None, ttl_s=300)
+    assert fault_of(rotated, old) is LoginFault.BAD_SIGNATURE

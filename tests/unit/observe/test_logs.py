@@ -79,3 +79,15 @@ def test_other_libraries_lines_are_redacted_too() -> None:
     assert "RuntimeError" in written["exception"]
     assert "abc.def-ghi" not in line
     assert "secret-token" not in line
+
+
+def test_the_level_may_change_while_it_writes() -> None:
+    """A logger that is told another level drops, or writes, from the next line on."""
+    out = io.StringIO()
+    logger = make_logger(out, ManualClock(), level=logging.WARNING)
+    logger.log(logging.INFO, "unimportant")
+    logger.level = logging.INFO
+    logger.log(logging.INFO, "important")
+    logger.level = logging.ERROR
+    logger.log(logging.WARNING, "unimportant")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["important"]
