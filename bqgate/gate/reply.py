@@ -32,6 +32,7 @@ from bqgate.domain.errors import (
     MalformedRequest,
     Unauthenticated,
     UnsupportedRequest,
+    UpstreamNotTried,
     UpstreamRefused,
     UpstreamUnavailable,
 )
@@ -70,9 +71,16 @@ def answer_for_error(error: BqgateError) -> Answer:
         case Unauthenticated() | AccessDenied():
             return _answer_for_caller(error)
         case UpstreamUnavailable():
-            return error_answer(503, "backendError", "bqgate: BigQuery is not answering; retry later.")
+            return _answer_without_bigquery(error)
         case _:
             return error_answer(503, "backendError", "bqgate: a system behind the gate does not answer; retry later.")
+
+
+def _answer_without_bigquery(error: UpstreamUnavailable) -> Answer:
+    """The answer where BigQuery gave none. It says when to come back, though clients wait as they please."""
+    wait_s = error.retry_after_s if isinstance(error, UpstreamNotTried) else None
+    headers = () if wait_s is None else (("Retry-After", str(wait_s)),)
+    return error_answer(503, "backendError", "bqgate: BigQuery is not answering; retry later.", headers=headers)
 
 
 def _answer_for_caller(error: Unauthenticated | AccessDenied) -> Answer:

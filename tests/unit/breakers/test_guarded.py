@@ -1,9 +1,14 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from bqgate.breakers.breaker import Breaker, BreakerRules
 from bqgate.breakers.guarded import guarded
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, MalformedRequest
+from bqgate.ledger import SqlLedger
 from bqgate.ports import BudgetStore
 from tests.support.gate_stand import ListJournal
 from tests.support.manual_clock import ManualClock
@@ -112,3 +117,25 @@ async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(r
         await store.check()
         assert breaker.state_number == 0
         await store.close()
+
+
+async def test_a_database_that_does_not_answer_costs_as_little(tmp_path: Path) -> None:
+    """The ledger's file is locked: two calls wait in vain, the next are refused, after the pause one asks."""
+    file, clock = tmp_path / "ledger.db", ManualClock()
+    breaker = Breaker("ledger", RULES, clock, ListJournal())
+    ledger = guarded(await SqlLedger.open(f"sqlite:///{file}", clock, timeout_s=0.1), breaker, LedgerUnavailable)
+    await ledger.check()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                await ledger.check()
+        assert breaker.state_number == 2
+        other.execute("ROLLBACK")
+    for _ in range(100):
+        with pytest.raises(LedgerUnavailable, match="left alone"):
+            await ledger.check()
+    clock.advance(5)
+    await ledger.check()
+    assert breaker.state_number == 0
+    await ledger.close()

@@ -13,6 +13,7 @@ from bqgate.domain.errors import (
     LedgerUnavailable,
     MalformedRequest,
     UnsupportedRequest,
+    UpstreamNotTried,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -98,3 +99,11 @@ def test_it_is_said_which_side_is_silent() -> None:
     """BigQuery is named where it does not answer; the gate's own stores are not."""
     assert "BigQuery is not answering" in read(answer_for_error(UpstreamUnavailable("x")))[2]
     assert "BigQuery" not in read(answer_for_error(LedgerUnavailable("x")))[2]
+
+
+@pytest.mark.parametrize(("retry_after_s", "header"), [(8, "8"), (None, None)])
+def test_who_finds_bigquery_left_alone_is_told_for_how_long(retry_after_s: int | None, header: str | None) -> None:
+    """The answer is that of an outage, and says when the gate tries again, where it knows."""
+    answer = answer_for_error(UpstreamNotTried("left alone", retry_after_s=retry_after_s))
+    assert (answer.status, answer.header("retry-after")) == (503, header)
+    assert read(answer)[1] == "backendError"
