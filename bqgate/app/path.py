@@ -15,6 +15,7 @@ from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.settling import Settling
+from bqgate.ports import Advisor
 from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
@@ -64,7 +65,9 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
     return Settlement(bookkeeper, poller, reconciler, Settling(Settler(bookkeeper, poller, journal), poller))
 
 
-def wire_path(outside: Outside, slots: SlotBook, settling: Settling, isolation: Isolation) -> QueryHandler:
+def wire_path(
+    outside: Outside, slots: SlotBook, settling: Settling, isolation: Isolation, advisor: Advisor | None
+) -> QueryHandler:
     settings, clock, journal = outside.settings, outside.clock, outside.journal
     admission = Admission(
         estimator=Estimator(outside.bigquery, clock, journal, settings.estimate_caching),
@@ -88,4 +91,5 @@ def wire_path(outside: Outside, slots: SlotBook, settling: Settling, isolation: 
         settle=settling.begin,
         clock=clock,
         journal=journal,
+        advisor=advisor,
     )

@@ -19,6 +19,7 @@ from aiohttp import web
 from bqgate.admin import add_control_plane
 from bqgate.admin.logins import add_token_endpoint
 from bqgate.admission.slots import SlotBook
+from bqgate.app.advising import wire_advisor
 from bqgate.app.callers import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.isolating import wire_isolation
@@ -149,7 +150,7 @@ async def _listen(
     dispatcher = Dispatcher(
         identification=_identification(outside, identities),
         isolation=isolation,
-        handler=wire_path(outside, slots, settlement.settling, isolation),
+        handler=wire_path(outside, slots, settlement.settling, isolation, wire_advisor(outside, stack)),
         passthrough=Passthrough(outside.upstream),
         clock=outside.clock,
         journal=outside.journal,

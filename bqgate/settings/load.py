@@ -26,6 +26,7 @@ from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
 from bqgate.settings.prices import load_price_tables, prices_path
+from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.rules import Parsed, faults_of, warnings_of
 from bqgate.settings.sections import (
     NAMED_SECTIONS,
@@ -67,6 +68,7 @@ class Settings:
     rate_limits: RateLimitsSection
     admission: AdmissionSection
     settlement: SettlementSection
+    refusals: RefusalsSection
     observe: ObserveSection
     policy_base: SettingsPolicies
     prices: PriceList
@@ -159,6 +161,7 @@ def _settings(parsed: Parsed) -> Settings:
         rate_limits=_whole(parsed.rate_limits),
         admission=admission,
         settlement=settlement,
+        refusals=_whole(parsed.refusals),
         observe=_whole(parsed.observe),
         policy_base=policy_base,
         prices=policies.prices,

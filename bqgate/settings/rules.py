@@ -7,6 +7,7 @@ gate runs. The rules about tiers, customers and prices are policies.rules, becau
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from bqgate.domain.pricing import PricingModel
@@ -15,6 +16,7 @@ from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
+from bqgate.settings.refusals_section import Advice, RefusalsSection
 from bqgate.settings.sections import (
     AdmissionSection,
     BudgetsSection,
@@ -47,6 +49,7 @@ class Parsed:
     pricing: PricingPolicy | None = None
     admission: AdmissionSection | None = None
     settlement: SettlementSection | None = None
+    refusals: RefusalsSection | None = None
     observe: ObserveSection | None = None
     defaults: DefaultsPolicy | None = None
     issuers: dict[str, IssuerSection] = field(default_factory=dict)
@@ -63,6 +66,8 @@ def faults_of(parsed: Parsed) -> Iterator[Fault]:
     yield from _identity_faults(parsed)
     if parsed.settlement and parsed.settlement.poll_first_ms > parsed.settlement.poll_longest_ms:
         yield Fault("settlement.poll_first_ms", "is longer than poll_longest_ms")
+    if parsed.refusals and parsed.refusals.advice is not Advice.OFF and find_spec("sqlglot") is None:
+        yield Fault("refusals.advice", "needs the extra advice: pip install 'bqgate[advice]', or write off")
     for fault in policy_rules.faults_of(_policies(parsed)):
         yield Fault(fault.path, fault.message)
 

@@ -19,6 +19,7 @@ from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy
 from bqgate.policies.values import Name, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl, is_loopback
+from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
 
 
@@ -259,6 +260,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "pricing": PricingPolicy,
     "admission": AdmissionSection,
     "settlement": SettlementSection,
+    "refusals": RefusalsSection,
     "observe": ObserveSection,
     "defaults": DefaultsPolicy,
 }

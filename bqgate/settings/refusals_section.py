@@ -1,0 +1,30 @@
+"""List the keys of the section refusals: how a refused caller is helped.
+
+Listed by sections.py; read by app.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from bqgate.policies.values import Whole
+from bqgate.settings.section import Section
+
+
+class Advice(StrEnum):
+    """How far the gate goes to find what would make a refused query cheaper."""
+
+    OFF = "off"
+    TEXT = "text"
+    DRY_RUN = "dry_run"
+
+
+class RefusalsSection(Section):
+    """What a refused caller is told beside the numbers."""
+
+    advice: Advice = Field(
+        Advice.OFF,
+        description="What would make the query cheaper: off; text: what its SQL shows; dry_run: also what its tables "
+        "are, and what a missing partition filter would save, by one more dry run. Needs the extra advice.",
+    )
+    deadline_ms: Whole = Field(2_000, ge=50, le=10_000, description="How long a refusal may wait for advice.")
