@@ -4,6 +4,7 @@ Called by serve, check_config and migrate. Exit status 2: the settings are wrong
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,14 +21,18 @@ def load_or_exit(path: Path | None) -> Settings:
     try:
         settings = load_settings(path, os.environ)
     except SettingsInvalid as invalid:
-        count = len(invalid.faults)
-        typer.echo(f"{path or 'environment'}: {count} {'fault' if count == 1 else 'faults'}", err=True)
-        for fault in invalid.faults:
-            typer.echo(f"  {fault}", err=True)
-        raise typer.Exit(INVALID) from None
+        refuse(str(path or "environment"), [str(fault) for fault in invalid.faults])
     for warning in settings.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return settings
+
+
+def refuse(where: str, faults: Collection[str]) -> NoReturn:
+    """End the command because what it is told cannot be used. `faults`: a line for each."""
+    typer.echo(f"{where}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}", err=True)
+    for fault in faults:
+        typer.echo(f"  {fault}", err=True)
+    raise typer.Exit(INVALID)
 
 
 def fail(message: str) -> NoReturn:

@@ -2,7 +2,8 @@
 
 Loads the settings and calls app.serve. Several workers are processes that listen on one port (SO_REUSEPORT) and share
 budgets in Redis; when one ends, all are stopped, so that whoever supervises the gate sees it and starts it anew.
-Ends by SIGTERM or SIGINT with status 0, by a store that does not open or a port that is taken with status 1.
+Ends by SIGTERM or SIGINT with status 0, by a store that does not open or a port that is taken with status 1, by
+settings that are wrong, or do not go together with what admins changed, with status 2.
 """
 
 import asyncio
@@ -17,10 +18,11 @@ from typing import Annotated
 
 import typer
 
-from bqgate.cli.loading import fail, load_or_exit
+from bqgate.cli.loading import INVALID, fail, load_or_exit, refuse
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.observe.logs import make_logger, route_stdlib
+from bqgate.policies.rules import PolicyFaults
 from bqgate.settings import Settings, load_settings
 
 
@@ -52,6 +54,8 @@ def run_worker(settings: Settings, *, reuse_port: bool = False) -> None:
         asyncio.run(app.serve(settings, announce=announce, reuse_port=reuse_port))
     except LedgerUnavailable as error:
         fail(f"ledger.url {settings.ledger.url}: {error}")
+    except PolicyFaults as faults:
+        refuse("the settings together with what admins changed", str(faults).splitlines())
     except OSError as error:
         fail(f"server: cannot listen at {settings.server.host}:{settings.server.port}: {error.strerror or error}")
 
@@ -79,8 +83,14 @@ def run_workers(config: Path | None, count: int) -> None:
     for worker in workers:
         worker.join()
     if not was_told:
+        if INVALID in [worker.exitcode for worker in workers]:
+            raise typer.Exit(INVALID)  # the worker has said why
         fail("a worker ended by itself; all were stopped")
 
 
 def _work(config: Path | None) -> None:
-    run_worker(load_settings(config, os.environ), reuse_port=True)  # the parent has reported faults and warnings
+    settings = load_settings(config, os.environ)  # the parent has reported faults and warnings
+    try:
+        run_worker(settings, reuse_port=True)
+    except typer.Exit as ended:  # a status to the command line's library, a traceback to multiprocessing
+        sys.exit(ended.exit_code)

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 import socket
@@ -9,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from bqgate.domain.audit import AuditEvent
+from bqgate.domain.policy import PolicyKind
+from bqgate.ledger import SqlRegistry
+from tests.support.manual_clock import START
 
 BQGATE = Path(sysconfig.get_path("scripts")) / "bqgate"
 ENDS_WITHIN_S = 30
@@ -86,6 +92,41 @@ def test_a_ledger_that_does_not_open_is_a_sentence(tmp_path: Path) -> None:
     assert gate.returncode == 1
     assert "postgresql://gate:*****@127.0.0.1:9/bqgate" in errors
     assert "hunter2" not in errors
+    assert "Traceback" not in errors
+
+
+async def write_contradiction(url: str) -> None:
+    """Two customers of admins' with tiers that there are not."""
+    registry = await SqlRegistry.open(url)
+    for name in ("acme", "globex"):
+        event = AuditEvent(START, "customer.created", "ann@acme.example", f"customers/{name}")
+        await registry.write_policy(PolicyKind.CUSTOMER, name, {"tier": "gone"}, expected_version=0, event=event)
+    await registry.close()
+
+
+def test_rules_that_contradict_the_settings_are_shown_like_faults_of_theirs(tmp_path: Path) -> None:
+    """Status 2 and a line for each fault, with its path."""
+    ledger = f"sqlite:///{tmp_path}/ledger.db"
+    asyncio.run(write_contradiction(ledger))
+    with serving(tmp_path, BQGATE_SERVER__PORT="0", BQGATE_LEDGER__URL=ledger) as gate:
+        _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
+    assert gate.returncode == 2
+    assert "the settings together with what admins changed: " in errors
+    for name in ("acme", "globex"):
+        assert f"\n  customers.{name}.tier: there is no tier 'gone'" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_workers_that_refuse_their_rules_end_with_their_status(tmp_path: Path, redis_url: str) -> None:
+    """The worker that found the faults names them, without a traceback, and the gate ends with status 2."""
+    ledger = f"sqlite:///{tmp_path}/ledger.db"
+    asyncio.run(write_contradiction(ledger))
+    variables = {"BQGATE_SERVER__WORKERS": "2", "BQGATE_BUDGETS__URL": redis_url, "BQGATE_LEDGER__URL": ledger}
+    with serving(tmp_path, BQGATE_SERVER__PORT=str(free_port()), **variables) as gate:
+        _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
+    assert gate.returncode == 2
+    assert "\n  customers.acme.tier: there is no tier 'gone'" in errors
     assert "Traceback" not in errors
 
 
