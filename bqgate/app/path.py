@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bqgate.admission.admit import Admission
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.slots import SlotBook
-from bqgate.admission.waiting_room import WaitingRoom
+from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.app.outside import Outside
 from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
@@ -24,16 +24,18 @@ from bqgate.settlement.settle import Settler
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What learns and books the cost of jobs."""
+    """What learns and books the cost of jobs, and the room in which queries wait until others have ended."""
 
     bookkeeper: Bookkeeper
     poller: Poller
     reconciler: Reconciler
     settling: Settling
+    waiting_room: WaitingRoom
 
 
 def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
     settings, clock, journal = outside.settings, outside.clock, outside.journal
+    room = WaitingRoom(clock, journal, places=settings.admission.waiting_max)
     bookkeeper = Bookkeeper(
         ledger=outside.ledger,
         budgets=outside.budgets,
@@ -50,6 +52,7 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
         journal=journal,
         patience=settings.patience,
         workers=settings.settlement.polls_max,
+        on_end=room.release,
     )
     reconciler = Reconciler(
         ledger=outside.ledger,
@@ -62,11 +65,13 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
     )
     outside.metrics.read_gauge_from("poller_queue_depth", lambda: poller.depth)
     outside.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: reconciler.oldest_open_hold_age_s)
-    return Settlement(bookkeeper, poller, reconciler, Settling(Settler(bookkeeper, poller, journal), poller))
+    outside.metrics.read_gauge_from("waiting_depth", lambda: room.depth)
+    settling = Settling(Settler(bookkeeper, poller, journal), poller, room.release)
+    return Settlement(bookkeeper, poller, reconciler, settling, room)
 
 
 def wire_path(
-    outside: Outside, slots: SlotBook, settling: Settling, isolation: Isolation, advisor: Advisor | None
+    outside: Outside, slots: SlotBook, settlement: Settlement, isolation: Isolation, advisor: Advisor | None
 ) -> QueryHandler:
     settings, clock, journal = outside.settings, outside.clock, outside.journal
     admission = Admission(
@@ -84,11 +89,11 @@ def wire_path(
     return QueryHandler(
         admission=admission,
         isolation=isolation,
-        waiting_room=WaitingRoom(clock, journal, places=settings.admission.waiting_max),
+        waiting_room=settlement.waiting_room,
         policies=outside.policies,
         upstream=outside.upstream,
-        forwarder=Forwarder(outside.upstream, settling.begin, outside.policies),
-        settle=settling.begin,
+        forwarder=Forwarder(outside.upstream, settlement.settling.begin, outside.policies),
+        settle=settlement.settling.begin,
         clock=clock,
         journal=journal,
         advisor=advisor,

@@ -93,6 +93,7 @@ async def open_gate(
         settlement = wire_settlement(outside, slots)
         outside.background.start("poller", settlement.poller.run)
         outside.background.start("reconciler", settlement.reconciler.run)
+        outside.background.start("waiting_room", settlement.waiting_room.run)
         stack.push_async_callback(settlement.settling.drain, limit_s=SHUTDOWN_S)
         url, control_url = await _listen(outside, settlement, slots, stack, reuse_port=reuse_port)
         outside.journal.note("listening", url=url, control_url=control_url)
@@ -150,7 +151,7 @@ async def _listen(
     dispatcher = Dispatcher(
         identification=_identification(outside, identities),
         isolation=isolation,
-        handler=wire_path(outside, slots, settlement.settling, isolation, wire_advisor(outside, stack)),
+        handler=wire_path(outside, slots, settlement, isolation, wire_advisor(outside, stack)),
         passthrough=Passthrough(outside.upstream),
         clock=outside.clock,
         journal=outside.journal,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from bqgate.domain.budget import Period, Window, windows_at
 from bqgate.domain.cost_breaker import Terms
+from bqgate.domain.throttling import Throttling
 
 
 class Mode(StrEnum):
@@ -51,6 +52,7 @@ class Tier:
 
     `grace_s` is how long queries still run past a limit, up to `emergency_nanos` a day; 0: not at all.
     `breaker_cooldown_s` is how long an open cost breaker waits before it lets one query try; 0: until the next day.
+    `throttling` says how its queries share what there is, and what slows them down beside waiting.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Tier:
     thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
     grace_s: int = 0
     breaker_cooldown_s: int = 0
+    throttling: Throttling = field(default_factory=Throttling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ A query takes these steps; ``handler.QueryHandler.handle_query`` tells them in o
     5  hold       budgets/ (BudgetStore)      all budgets or none
     6  decide     domain/decision.py          forward, throttle or reject
     7  record     ledger/ (Ledger)            from here on a crash loses no money
-    8  wait       admission/waiting_room.py   only when throttled
+    8  wait       admission/waiting/          only when throttled, or when enough run already
     9  forward    gate/forward.py             streamed, unchanged but for the fields the gate sets
     10 settle     settlement/                 book what it cost, then capture or void the hold
 

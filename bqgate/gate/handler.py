@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
-from bqgate.admission.waiting_room import Shed, WaitingRoom
-from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
+from bqgate.admission.waiting.fair_queue import Visit
+from bqgate.admission.waiting.room import Shed, WaitingRoom
+from bqgate.admission.waiting.visits import visit_of
+from bqgate.domain.decision import MAKE_IT_CHEAPER
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
@@ -138,20 +140,20 @@ class QueryHandler:
         write_call: Forward,
         watch: Stopwatch,
     ) -> Answer:
-        if admitted.is_replay and request.method is Method.QUERY:
+        is_waiting = admitted.is_replay and self._waiting_room.is_waiting(admitted.hold.id)
+        if is_waiting or (admitted.is_replay and request.method is Method.QUERY):
             # BigQuery would run a repeated SELECT a second time under one hold; the client is asked to wait instead.
+            # So it is where the first attempt still waits here: it may yet be sent away, and its hold voided.
             return error_answer(503, "backendError", "bqgate: an earlier attempt of this request is still running.")
         self._count(admitted.hold.decision, "", customer)
-        if isinstance(admitted.decision, Throttle):
-            try:
-                with watch.step("wait"):
-                    await self._waiting_room.wait(admitted.decision.wait_ms)
-            except Shed as shed:
-                self._leave(admitted, principal)
-                return answer_for_shed(str(shed))
-            except BaseException:
-                self._leave(admitted, principal)
-                raise
+        try:
+            await self._take_turn(visit_of(admitted, customer), watch)
+        except Shed as shed:
+            self._leave(admitted, principal)
+            return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
+        except BaseException:
+            self._leave(admitted, principal)
+            raise
         labels = {HOLD_LABEL: admitted.hold.id}
         if principal.workload is not None:
             labels[WORKLOAD_LABEL] = principal.workload
@@ -166,6 +168,11 @@ class QueryHandler:
             answer = await self._forwarder.forward(write_call(body), admitted, request.method, principal)
         answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))
         return _shown(answer, admitted.hold.decision, admitted.hold.id, admitted.hold.amount_nanos, watch)
+
+    async def _take_turn(self, visit: Visit, watch: Stopwatch) -> None:
+        if not self._waiting_room.lets_through(visit):
+            with watch.step("wait"):
+                await self._waiting_room.wait(visit)
 
     def _leave(self, admitted: Admitted, principal: Principal) -> None:
         """Give up before anything was sent; an earlier attempt's hold is not ours to void."""

@@ -137,9 +137,10 @@ def answer_for_reject(
             return error_answer(400, "invalid", message, location="query")
 
 
-def answer_for_shed(message: str) -> Answer:
+def answer_for_shed(message: str, *, retry_after_s: int) -> Answer:
     """The answer when the gate itself has no room, or a wait passed its deadline; every client comes back later."""
-    return error_answer(429, "rateLimitExceeded", f"Exceeded rate limits: {message}", headers=(("Retry-After", "5"),))
+    headers = (("Retry-After", str(retry_after_s)),)
+    return error_answer(429, "rateLimitExceeded", f"Exceeded rate limits: {message}", headers=headers)
 
 
 def _breaker_text(reject: Reject, customer: str) -> str:

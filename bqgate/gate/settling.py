@@ -2,11 +2,12 @@
 
 Called by the forwarder and the handler, once for each admitted query; calls the Settler (cost known, or nothing ran)
 or the Poller (somebody must ask). Returns at once: the caller's answer never waits for the books. `drain` is for an
-orderly shutdown; what a crash loses here is an open hold in the ledger, which reconcile picks up.
+orderly shutdown; what a crash loses here is an open hold in the ledger, which reconcile picks up. A query whose job has
+ended gives back its place among those that run here; the poller does so for the others.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, assert_never
 
 from bqgate.admission.admit import Admitted
@@ -19,17 +20,21 @@ from bqgate.settlement.settle import Settler
 class Settling:
     """Starts the end of each hold."""
 
-    def __init__(self, settler: Settler, poller: Poller) -> None:
+    def __init__(self, settler: Settler, poller: Poller, release: Callable[[str], None]) -> None:
+        """Start none yet. `release` gives back a query's place among those that run, by its hold's id."""
         self._settler = settler
         self._poller = poller
+        self._release = release
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def begin(self, admitted: Admitted, verdict: Verdict, principal: Principal) -> None:
         """Settle, void or watch the hold of an admitted query."""
         match verdict:
             case Known(usage=usage):
+                self._release(admitted.hold.id)
                 self._start(self._settler.settle(admitted.hold, usage))
             case NothingRan():
+                self._release(admitted.hold.id)
                 self._start(self._settler.void(admitted.hold))
             case AskLater(job=job, is_made=is_made):
                 self._poller.watch(admitted.hold, principal.credential, job=job, is_made=is_made)

@@ -9,6 +9,7 @@ the ledger, from where reconcile brings it when there is room.
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
@@ -40,7 +41,22 @@ class Poller:
         patience: Patience = DEFAULT_PATIENCE,
         workers: int = 8,
         capacity: int = 100_000,
+        on_end: Callable[[str], None] | None = None,
     ) -> None:
+        """Watch nothing yet.
+
+        Args:
+            bookkeeper: books what is learnt.
+            bigquery: is asked.
+            ledger: where a job that is learnt on the way is noted.
+            clock: the time.
+            journal: where failures are counted.
+            patience: how often to ask, and when to stop.
+            workers: how many questions may be under way.
+            capacity: how many holds may be watched.
+            on_end: hears of each hold, by its id, whose job has ended or about which nobody here can ask any more;
+                perhaps more than once.
+        """
         self._bookkeeper = bookkeeper
         self._bigquery = bigquery
         self._ledger = ledger
@@ -49,6 +65,7 @@ class Poller:
         self._patience = patience
         self._workers = workers
         self._capacity = capacity
+        self._on_end = on_end
         self._watched: dict[str, Watched] = {}
         # (due, tie-breaker, hold id). Entries outlive a new due moment or a forgotten hold, and are dropped when met.
         self._schedule: list[tuple[float, int, str]] = []
@@ -77,6 +94,7 @@ class Poller:
         if watched is None:
             if len(self._watched) >= self._capacity:
                 self._journal.count("shed_total", where="poller")
+                self._tell_end(hold.id)
                 return
             watched = self._watched[hold.id] = Watched(hold)
             self._look_after(watched, watched.delay_ms(self._patience))
@@ -88,6 +106,7 @@ class Poller:
     def forget(self, hold_id: str) -> None:
         """Stop asking: the hold has ended by another path."""
         self._watched.pop(hold_id, None)
+        self._tell_end(hold_id)
 
     @property
     def depth(self) -> int:
@@ -132,8 +151,15 @@ class Poller:
             return
         if is_over:
             self.forget(hold_id)
-        else:
-            self._look_after(watched, watched.delay_ms(self._patience))
+            return
+        if watched.is_refused or watched.usage is not None:
+            # Nobody may ask, or only the books are late: in both cases it is no reason to hold up other queries.
+            self._tell_end(hold_id)
+        self._look_after(watched, watched.delay_ms(self._patience))
+
+    def _tell_end(self, hold_id: str) -> None:
+        if self._on_end is not None:
+            self._on_end(hold_id)
 
     async def _end_or_ask(self, watched: Watched) -> bool:
         """One look. True: the hold has ended.

@@ -60,8 +60,10 @@ def test_a_query_too_big_is_told_in_bigquerys_own_words() -> None:
 
 
 def test_shedding_begins_with_the_words_that_every_client_retries() -> None:
-    """429 rateLimitExceeded and "Exceeded rate limits:"."""
-    status, reason, message = read(answer_for_shed("full."))
+    """429 rateLimitExceeded and "Exceeded rate limits:", with when to come back."""
+    answer = answer_for_shed("full.", retry_after_s=8)
+    status, reason, message = read(answer)
+    assert answer.header("Retry-After") == "8"
     assert (429, "rateLimitExceeded") == (status, reason)
     assert message.startswith("Exceeded rate limits:")
 
