@@ -18,13 +18,16 @@ from bqgate.admin.schemas import (
     HoldDocument,
     JobDocument,
     TotalDocument,
+    WouldHaveDocument,
 )
 from bqgate.domain.budget import Balance
+from bqgate.domain.decision import RejectReason
 from bqgate.domain.entry import CostRow, Entry
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.money import format_usd
 from bqgate.domain.units import PPM
+from bqgate.domain.would_have import WouldHave
 
 
 def answer_document(
@@ -87,6 +90,7 @@ def write_entry(entry: Entry) -> EntryDocument:
         cache_hit=entry.cache_hit,
         fingerprint=entry.fingerprint,
         labels=dict(entry.labels),
+        would_have=_write_would_have(entry.would_have),
     )
 
 
@@ -136,6 +140,13 @@ def _answer(body: bytes, status: int, headers: Mapping[str, str] | None) -> web.
         content_type="application/json",
         headers={"Cache-Control": "no-store"} | dict(headers or {}),
     )
+
+
+def _write_would_have(would_have: WouldHave | None) -> WouldHaveDocument | None:
+    if would_have is None:
+        return None
+    reason = None if would_have.reason is None else RejectReason(would_have.reason)
+    return WouldHaveDocument(reason=reason, wait_ms=would_have.wait_ms, budget=would_have.budget)
 
 
 def _write_job(job: JobRef | None) -> JobDocument | None:

@@ -121,6 +121,16 @@ class CheckDocument(RootModel[ForwardedCheck | ThrottledCheck | RejectedCheck]):
     root: Annotated[ForwardedCheck | ThrottledCheck | RejectedCheck, Field(discriminator="decision")]
 
 
+class WouldHaveDocument(Document):
+    """What enforcing would have done to a query of an observed budget; `reason` null: let it wait."""
+
+    reason: RejectReason | None
+    wait_ms: Count
+    budget: str = Field(
+        description="The budget's scope and period, or the bound of one query.", examples=["customer/day"]
+    )
+
+
 class EntryDocument(Document):
     """One line of the ledger."""
 
@@ -147,6 +157,7 @@ class EntryDocument(Document):
     cache_hit: bool
     fingerprint: str | None
     labels: dict[str, str]
+    would_have: WouldHaveDocument | None
 
 
 class JobsDocument(Document):

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from bqgate.domain.budget import Period
 from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.would_have import WouldHave
 
 
 class EntryKind(StrEnum):
@@ -50,6 +51,7 @@ class Entry:
     cache_hit: bool = False
     fingerprint: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    would_have: WouldHave | None = None  # where its budgets were only observed
 
     @property
     def is_overrun(self) -> bool:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from bqgate.domain.budget import Balance, Period, Window
 from bqgate.domain.cost_breaker import Breaker, Refusal
 from bqgate.domain.job import JobRef
+from bqgate.domain.would_have import WouldHave
 
 
 class HoldState(StrEnum):
@@ -52,6 +53,7 @@ class Hold:
     estimate_nanos: int = 0
     decision: str = "forward"
     fingerprint: str | None = None
+    would_have: WouldHave | None = None  # where its budgets are only observed
 
 
 class PlacementOutcome(StrEnum):

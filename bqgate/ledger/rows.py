@@ -15,6 +15,7 @@ from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.would_have import WouldHave
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -47,6 +48,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "estimate_nanos": hold.estimate_nanos,
         "decision": hold.decision,
         "fingerprint": hold.fingerprint,
+        **_would_have_columns(hold.would_have),
         "state": HoldState.HELD.value,
         "ended_at": None,
     }
@@ -86,6 +88,7 @@ def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dic
         "estimate_nanos": entry.estimate_nanos,
         "decision": entry.decision,
         "fingerprint": entry.fingerprint,
+        **_would_have_columns(entry.would_have),
         "state": state.value,
         "ended_at": to_micros(ended_at),
     }
@@ -109,6 +112,7 @@ def hold_of(row: sa.Row[Any]) -> Hold:
         estimate_nanos=row.estimate_nanos,
         decision=row.decision,
         fingerprint=row.fingerprint,
+        would_have=_would_have_of(row),
     )
 
 
@@ -139,6 +143,7 @@ def entry_row(entry: Entry) -> dict[str, Any]:
         "cache_hit": entry.cache_hit,
         "fingerprint": entry.fingerprint,
         "labels": dict(entry.labels),
+        **_would_have_columns(entry.would_have),
     }
 
 
@@ -168,6 +173,7 @@ def entry_of(row: sa.Row[Any]) -> Entry:
         cache_hit=row.cache_hit,
         fingerprint=row.fingerprint,
         labels=row.labels,
+        would_have=_would_have_of(row),
     )
 
 
@@ -181,6 +187,22 @@ def _job_of(row: sa.Row[Any]) -> JobRef | None:
     if row.job_id is None:
         return None
     return JobRef(project_id=row.job_project_id, job_id=row.job_id, location=row.job_location)
+
+
+def _would_have_columns(would_have: WouldHave | None) -> dict[str, str | int | None]:
+    if would_have is None:
+        return {"would_have": None, "would_wait_ms": None, "would_budget": None}
+    return {
+        "would_have": would_have.reason,
+        "would_wait_ms": would_have.wait_ms,
+        "would_budget": would_have.budget,
+    }
+
+
+def _would_have_of(row: sa.Row[Any]) -> WouldHave | None:
+    if row.would_wait_ms is None:
+        return None
+    return WouldHave(reason=row.would_have, wait_ms=row.would_wait_ms, budget=row.would_budget)
 
 
 def _window_columns(window_keys: Mapping[Period, str]) -> dict[str, str | None]:

@@ -49,6 +49,9 @@ holds = sa.Table(
     sa.Column("fingerprint", sa.Text),
     sa.Column("state", sa.Text, nullable=False),  # domain.hold.HoldState
     sa.Column("ended_at", sa.BigInteger),  # NULL while it is held
+    sa.Column("would_have", sa.Text),  # domain.would_have: what enforcing would have said
+    sa.Column("would_wait_ms", sa.BigInteger),
+    sa.Column("would_budget", sa.Text),
     sa.CheckConstraint("(state = 'held') = (ended_at IS NULL)", name="ck_holds_ended"),
     sa.CheckConstraint("amount_nanos >= 0", name="ck_holds_amount"),
 )
@@ -93,6 +96,9 @@ entries = sa.Table(
     sa.Column("cache_hit", sa.Boolean, nullable=False),
     sa.Column("fingerprint", sa.Text),
     sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("would_have", sa.Text),  # domain.would_have: what enforcing would have said
+    sa.Column("would_wait_ms", sa.BigInteger),
+    sa.Column("would_budget", sa.Text),
     sa.CheckConstraint("kind IN ('charge', 'refusal', 'adjustment')", name="ck_entries_kind"),
 )
 

@@ -149,6 +149,7 @@ class Bookkeeper:
             statement_type=usage.statement_type,
             cache_hit=usage.cache_hit,
             fingerprint=hold.fingerprint,
+            would_have=hold.would_have,
         )
 
     def _cost(self, hold: Hold, usage: Usage) -> tuple[int, Outcome]:
