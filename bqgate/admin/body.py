@@ -62,6 +62,15 @@ def refuse_fields(faults: Collection[FieldFault], *, status: int = 400) -> NoRet
 async def _read(request: web.Request, media_types: Collection[str]) -> bytes:
     if request.body_exists and hdrs.CONTENT_TYPE in request.headers and request.content_type not in media_types:
         raise Problem(415, f"Send {' or '.join(media_types)}.", field=hdrs.CONTENT_TYPE)
+    return await read_whole(request, bytes_max=BODY_BYTES_MAX)
+
+
+async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
+    """All of a body, which is asked for only now.
+
+    Raises:
+        Problem: 415 where it is compressed, 413 where it is larger than `bytes_max`.
+    """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise Problem(415, "Send the body uncompressed.", field=hdrs.CONTENT_ENCODING)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
@@ -70,8 +79,8 @@ async def _read(request: web.Request, media_types: Collection[str]) -> bytes:
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise Problem(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
+        if len(body) > bytes_max:
+            raise Problem(413, f"The body is larger than {bytes_max} bytes.")
     return bytes(body)
 
 

@@ -20,9 +20,11 @@ from limits import RateLimitItemPerMinute
 from limits.storage import Storage
 from limits.strategies import FixedWindowRateLimiter
 
+from bqgate.admin.body import read_whole
 from bqgate.admin.events import EventMaker
 from bqgate.admin.guard import ANYBODY
 from bqgate.admin.operation import Answered, Operation
+from bqgate.admin.problem import Problem
 from bqgate.admin.schemas_keys import TokenAnswer, TokenForm, TokenRefusal
 from bqgate.domain.errors import LedgerUnavailable, LoginFault, UpstreamUnavailable
 from bqgate.domain.principal import Identity
@@ -186,16 +188,11 @@ async def _read_form(request: web.Request) -> dict[str, str]:
     """
     if request.content_type != FORM:
         _refuse(f"Send {FORM}.", status=415)
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        _refuse("Send the body uncompressed.", status=415)
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            _refuse(f"The body is larger than {BODY_BYTES_MAX} bytes.", status=413, fault=LoginFault.OVERSIZED)
+    try:
+        body = await read_whole(request, bytes_max=BODY_BYTES_MAX)
+    except Problem as problem:
+        fault = LoginFault.OVERSIZED if problem.status == 413 else LoginFault.MALFORMED
+        _refuse(problem.detail, status=problem.status, fault=fault)
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_PARAMETERS_MAX, errors="strict")
     except ValueError:

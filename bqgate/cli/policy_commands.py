@@ -1,0 +1,74 @@
+"""Make the commands of one kind of documents: ``list | show | set | delete``, by the admin API.
+
+Used by tiers.py and customers.py; what the commands do is in documents.py. A change holds for the next query on every
+replica within two seconds.
+"""
+
+from typing import Annotated
+
+import typer
+
+from bqgate.cli import documents
+from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url
+from bqgate.cli.tables import AsJson
+
+
+def policy_commands(kind: documents.Kind, *, help_text: str, name_help: str, examples: str) -> typer.Typer:
+    """The commands.
+
+    Args:
+        kind: whose.
+        help_text: what such documents are.
+        name_help: what their name is.
+        examples: some KEY=VALUE, as in the settings file.
+    """
+    commands = typer.Typer(name=kind.plural, help=help_text, no_args_is_help=True)
+    name_argument = typer.Argument(help=name_help, show_default=False)
+    words_argument = typer.Argument(
+        metavar="KEY=VALUE...",
+        help=f"As in the settings file: {examples}. KEY= takes a value away.",
+        show_default=False,
+    )
+
+    @commands.command("list", help=f"List all {kind.plural}.")
+    def list_all(
+        *, url: Url = None, key_file: KeyFile = None, token_stdin: TokenStdin = False, as_json: AsJson = False
+    ) -> None:
+        documents.list_all(kind, Caller(url, key_file, token_stdin), as_json=as_json)
+
+    @commands.command("show", help=f"Show one {kind.noun}.")
+    def show(
+        name: Annotated[str, name_argument],
+        *,
+        url: Url = None,
+        key_file: KeyFile = None,
+        token_stdin: TokenStdin = False,
+        as_json: AsJson = False,
+    ) -> None:
+        documents.show(kind, name, Caller(url, key_file, token_stdin), as_json=as_json)
+
+    @commands.command("set", help=f"Change keys of a {kind.noun}, or create it.")
+    def set_keys(
+        name: Annotated[str, name_argument],
+        words: Annotated[list[str], words_argument],
+        *,
+        url: Url = None,
+        key_file: KeyFile = None,
+        token_stdin: TokenStdin = False,
+        as_json: AsJson = False,
+    ) -> None:
+        documents.set_keys(kind, name, words, Caller(url, key_file, token_stdin), as_json=as_json)
+
+    delete_help = f"Delete a {kind.noun}; one that the settings file has goes back to what the file says."
+
+    @commands.command("delete", help=delete_help)
+    def delete(
+        name: Annotated[str, name_argument],
+        *,
+        url: Url = None,
+        key_file: KeyFile = None,
+        token_stdin: TokenStdin = False,
+    ) -> None:
+        documents.delete(kind, name, Caller(url, key_file, token_stdin))
+
+    return commands
