@@ -6,7 +6,8 @@ customer's jobs run there: only the datasets of it that `data` names are.
 
 Project ids are small letters (https://cloud.google.com/resource-manager/docs/creating-managing-projects) and compared
 so; dataset ids are compared letter by letter. Datasets that begin with an underscore are BigQuery's own: anonymous
-result tables (https://cloud.google.com/bigquery/docs/cached-results), sessions, temporary tables. They are nobody's.
+result tables (https://cloud.google.com/bigquery/docs/cached-results), sessions, temporary tables. They are nobody's,
+but the results of queries in a project that is one customer's alone are that customer's: clients read them by name.
 """
 
 from collections.abc import Collection
@@ -62,6 +63,14 @@ class DataScope:
         """Whether "project.dataset" or "project.dataset.anything" is in scope."""
         project, dataset, _ = split_name(name)
         return self.allows_dataset(project, dataset)
+
+    def allows_result(self, project_id: str, dataset_id: str, table_id: str) -> bool:
+        """Whether a table is the anonymous result of a query in the customer's own project.
+
+        In a shared project it may be anybody's, and so it may in one that `data` lends.
+        """
+        is_anonymous = dataset_id.startswith("_") and table_id.startswith("anon")
+        return is_anonymous and project_id.lower() in self.job_projects & self.projects
 
     def allows_uri(self, uri: str) -> bool:
         """Whether a Cloud Storage address, with or without wildcards, can only mean objects in scope."""

@@ -163,10 +163,19 @@ class Isolation:
                 if not scope.may_run_jobs_in(project_id):
                     raise project_denied(project_id, "bigquery.jobs.create")
                 return await send(arrival.call)
-            case Rule.DATASET | Rule.DATASET_BODY | Rule.TABLE_BODY | Rule.ROUTINE_BODY | Rule.MODEL_BODY:
+            case Rule.TABLE_READ if scope.allows_result(project_id, dataset_id, route.params.get("tableId", "")):
+                return await send(arrival.call)
+            case (
+                Rule.DATASET
+                | Rule.TABLE_READ
+                | Rule.DATASET_BODY
+                | Rule.TABLE_BODY
+                | Rule.ROUTINE_BODY
+                | Rule.MODEL_BODY
+            ):
                 if route.method_id != "datasets.insert" and not scope.allows_dataset(project_id, dataset_id):
                     raise dataset_denied(project_id, dataset_id, f"bigquery.{route.method_id}")
-                if rule is Rule.DATASET:
+                if rule in {Rule.DATASET, Rule.TABLE_READ}:
                     return await send(arrival.call)
                 bounds = Bounds(scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
                 credential = arrival.principal.credential

@@ -8,7 +8,8 @@ Read by boundary.py; a test walks routes.METHODS, and a method without a row is 
                    answered by BigQuery, less what is not the customer's
     PROJECT        only where the customer may run jobs in the project
     DATASET        only where the dataset in the URL is in scope
-    …_BODY         the same, and the body names and sets nothing beyond it
+    TABLE_READ     the same, or the table is the result of an own query
+    …_BODY         as DATASET, and the body names and sets nothing beyond it
     REFUSED        would give others access, or take rules away that an owner has set
 """
 
@@ -25,6 +26,7 @@ class Rule(StrEnum):
     DATASET_LIST = "dataset_list"
     PROJECT = "project"
     DATASET = "dataset"
+    TABLE_READ = "table_read"
     DATASET_BODY = "dataset_body"
     TABLE_BODY = "table_body"
     ROUTINE_BODY = "routine_body"
@@ -70,9 +72,9 @@ RULES: dict[str, Rule] = {
     "rowAccessPolicies.testIamPermissions": Rule.DATASET,
     "rowAccessPolicies.update": Rule.REFUSED,
     "tabledata.insertAll": Rule.DATASET,
-    "tabledata.list": Rule.DATASET,
+    "tabledata.list": Rule.TABLE_READ,
     "tables.delete": Rule.DATASET,
-    "tables.get": Rule.DATASET,
+    "tables.get": Rule.TABLE_READ,
     "tables.getIamPolicy": Rule.DATASET,
     "tables.insert": Rule.TABLE_BODY,
     "tables.list": Rule.DATASET,

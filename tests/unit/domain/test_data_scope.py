@@ -39,6 +39,24 @@ def test_datasets_are_in_scope_by_their_project_or_by_name(project: str, dataset
 
 
 @pytest.mark.parametrize(
+    ("project", "dataset", "table", "is_allowed"),
+    [
+        pytest.param("acme-prod", "_0123abc", "anon4567", True, id="own project"),
+        pytest.param("ACME-prod", "_0123abc", "anon4567", True, id="project ids have no case"),
+        pytest.param("acme-prod", "_0123abc", "of_a_session", False, id="another hidden table"),
+        pytest.param("acme-prod", "_script0123abc", "t", False, id="a script's own table"),
+        pytest.param("acme-prod", "shown", "anon4567", False, id="a dataset that is not hidden"),
+        pytest.param("hub", "_0123abc", "anon4567", False, id="a shared project"),
+        pytest.param("lake-house", "_0123abc", "anon4567", False, id="a project that is lent as data"),
+        pytest.param("globex", "_0123abc", "anon4567", False, id="another's project"),
+    ],
+)
+def test_results_are_in_scope_in_projects_of_ones_own(project: str, dataset: str, table: str, is_allowed: bool) -> None:
+    """Where nobody else's jobs run; a lent project is its owner's, whose results it holds."""
+    assert is_allowed is SCOPE.allows_result(project, dataset, table)
+
+
+@pytest.mark.parametrize(
     ("uri", "is_allowed"),
     [
         ("gs://acme-files/in/a.csv", True),
