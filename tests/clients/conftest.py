@@ -1,10 +1,20 @@
 """Give the tests with real clients one stack to share and a project of their own each."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.absent_tools import give_up, one_at_a_time, require_tool
 from tests.support.client_scene import Scene, open_scene
+from tests.support.login_scene import LoginScene, open_login_scene
+
+NODE_FOLDER = Path(__file__).parent / "node"
+# dbt wants versions of shared packages that differ from ours, so it lives apart.
+DBT_ENVIRONMENT = Path(__file__).parents[2] / ".venv-dbt"
+DBT_CONSTRAINTS = Path(__file__).parents[2] / "constraints-dbt.txt"
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +42,49 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def project(scene: Scene) -> str:
     """A project, and customer, of the test's own."""
     return scene.new_project()
+
+
+@pytest.fixture(scope="session")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginScene]:
+    """A gate that asks everybody who they are."""
+    with open_login_scene(tmp_path_factory.mktemp("login")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def https_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginScene]:
+    """Another, behind a certificate that only those trust who were told of it."""
+    with open_login_scene(tmp_path_factory.mktemp("https"), is_https=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node 18 or newer, with the client installed."""
+    program = require_tool("node", "install Node 18 or newer")
+    npm = require_tool("npm", "install npm")
+    with one_at_a_time("node"):
+        if not (NODE_FOLDER / "node_modules" / "@google-cloud" / "bigquery" / "package.json").exists():
+            command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+            done = subprocess.run(command, cwd=NODE_FOLDER, capture_output=True, text=True, timeout=100, check=False)
+            if done.returncode:
+                give_up(f"npm cannot install @google-cloud/bigquery: {done.stderr[-500:]}")
+    return program
+
+
+@pytest.fixture(scope="session")
+def dbt() -> str:
+    """The program dbt, installed when it is not there."""
+    program = DBT_ENVIRONMENT / "bin" / "dbt"
+    with one_at_a_time("dbt"):
+        if not program.exists():
+            python = str(DBT_ENVIRONMENT / "bin" / "python")
+            wanted = ["--constraint", str(DBT_CONSTRAINTS), "dbt-core<1.12", "dbt-bigquery<1.12"]
+            for command in (
+                [sys.executable, "-m", "venv", str(DBT_ENVIRONMENT)],
+                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted],
+            ):
+                done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+                if done.returncode:
+                    give_up(f"dbt cannot be installed: {done.stderr[-500:]}")
+    return str(program)

@@ -4,42 +4,18 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.absent_tools import give_up, one_at_a_time
 from tests.support.client_scene import Scene
 
-ROOT = Path(__file__).parents[2]
 PROJECT = Path(__file__).parent / "dbt"
-# dbt wants versions of shared packages that differ from ours, so it lives apart.
-ENVIRONMENT = ROOT / ".venv-dbt"
-CONSTRAINTS = ROOT / "constraints-dbt.txt"
 
 # Where `make setup-dbt` has not run, the fixture installs dbt, or waits until another process has.
 pytestmark = pytest.mark.timeout(700)
-
-
-@pytest.fixture(scope="module")
-def dbt() -> str:
-    """The program dbt, installed when it is not there."""
-    program = ENVIRONMENT / "bin" / "dbt"
-    with one_at_a_time("dbt"):
-        if not program.exists():
-            python = str(ENVIRONMENT / "bin" / "python")
-            wanted = ["--constraint", str(CONSTRAINTS), "dbt-core<1.12", "dbt-bigquery<1.12"]
-            for command in (
-                [sys.executable, "-m", "venv", str(ENVIRONMENT)],
-                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted],
-            ):
-                done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-                if done.returncode:
-                    give_up(f"dbt cannot be installed: {done.stderr[-500:]}")
-    return str(program)
 
 
 def build(dbt: str, scene: Scene, project: str, folder: Path) -> dict[str, Any]:

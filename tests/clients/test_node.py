@@ -10,25 +10,10 @@ import pytest
 import requests
 
 from bqgate.sandbox.faults import Fault
-from tests.support.absent_tools import give_up, one_at_a_time, require_tool
 from tests.support.client_scene import GIB, Scene
 
 FOLDER = Path(__file__).parent / "node"
 CSV = "id,text\n1,a\n2,b\n3,c\n"
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    """Node 18 or newer, with the client installed."""
-    program = require_tool("node", "install Node 18 or newer")
-    npm = require_tool("npm", "install npm")
-    with one_at_a_time("node"):
-        if not (FOLDER / "node_modules" / "@google-cloud" / "bigquery" / "package.json").exists():
-            command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-            done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=100, check=False)
-            if done.returncode:
-                give_up(f"npm cannot install @google-cloud/bigquery: {done.stderr[-500:]}")
-    return program
 
 
 def run_client(node: str, scene: Scene, project: str, how: str, csv: Path) -> dict[str, Any]:
