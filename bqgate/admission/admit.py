@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bqgate.admission.breaker_log import remember
-from bqgate.admission.estimate import Estimator
+from bqgate.admission.estimate import DRY_RUN_REFUSED, Estimator
+from bqgate.admission.observing import as_observed, foresee_query, rules_for
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold
 from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
@@ -132,7 +133,8 @@ class Admission:
         if principal.role is Role.OPEN:  # nobody has authenticated it, so BigQuery's word is the best there is
             principal = replace(principal, name=estimate.user_email or principal.name)
         history = await self._slots.history_of(customer.id) if self._policies.prices.uses_slots else SlotHistory()
-        size = size_hold(request, estimate, rules=self._rules, prices=self._policies.prices, history=history)
+        rules = rules_for(customer, estimate, self._rules)
+        size = size_hold(request, estimate, rules=rules, prices=self._policies.prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
         if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:
             # It will most likely fail, which is free and the caller's to see; should it run, it bills the least.
@@ -181,6 +183,11 @@ class Admission:
         decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, tier=customer.tier, mode=customer.mode)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
+        if customer.mode is Mode.OBSERVE:
+            would_have = foresee_query(
+                placement, estimate, amount_nanos=hold.amount_nanos, customer=customer, rules=self._rules
+            )
+            hold, decision = replace(hold, would_have=would_have), as_observed(would_have)
         hold = await self._record(replace(hold, decision=name_of(decision, placement)), placement)
         return Admitted(
             decision, hold, size, estimate, placement.balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED

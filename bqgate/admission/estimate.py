@@ -15,6 +15,9 @@ from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery, Clock, Journal
 from bqgate.wire.query_request import dry_run_body, fingerprint
 
+# Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
+DRY_RUN_REFUSED = "dry_run_refused"
+
 
 @dataclass(frozen=True, slots=True)
 class EstimateCaching:

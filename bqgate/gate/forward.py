@@ -9,7 +9,8 @@ headers; UpstreamUnavailable after the hold was handed to settlement.
 import zlib
 from collections.abc import AsyncIterator, Callable
 
-from bqgate.admission.admit import DRY_RUN_REFUSED, Admitted
+from bqgate.admission.admit import Admitted
+from bqgate.admission.estimate import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Method
 from bqgate.domain.principal import Principal

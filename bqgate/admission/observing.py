@@ -1,0 +1,52 @@
+"""Admit everything where budgets are only observed, and note what enforcing would have done instead.
+
+Called by admit for customers in observe mode; pure. Nothing is refused there, not even what no dry run can bound: such
+a query is held at the rules' guess and not capped.
+"""
+
+from dataclasses import replace
+
+from bqgate.admission.estimate import DRY_RUN_REFUSED
+from bqgate.admission.sizing import HoldRules, UnknownEstimate
+from bqgate.domain.decision import Forward, RejectReason
+from bqgate.domain.foresight import QUERY_BOUND, foresee
+from bqgate.domain.hold import Placement
+from bqgate.domain.job import Estimate
+from bqgate.domain.tier import Customer, Mode
+from bqgate.domain.would_have import WouldHave
+
+
+def rules_for(customer: Customer, estimate: Estimate, rules: HoldRules) -> HoldRules:
+    """The rules by which a query of this customer is sized."""
+    if customer.mode is Mode.OBSERVE and _would_refuse(rules, estimate):
+        return replace(rules, unknown=UnknownEstimate.ALLOW)
+    return rules
+
+
+def foresee_query(
+    placement: Placement, estimate: Estimate, *, amount_nanos: int, customer: Customer, rules: HoldRules
+) -> WouldHave | None:
+    """What enforcing would have done to it; None: the same.
+
+    Args:
+        placement: its hold's.
+        estimate: its dry run's.
+        amount_nanos: what is held for it.
+        customer: who is observed.
+        rules: those of the settings, by which a query is refused that cannot be estimated.
+    """
+    if _would_refuse(rules, estimate):
+        return WouldHave(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)
+    return foresee(placement, amount_nanos=amount_nanos, tier=customer.tier)
+
+
+def as_observed(would_have: WouldHave | None) -> Forward:
+    """The decision about it: it runs at once, and says why enforcing would have refused it."""
+    if would_have is None or would_have.reason is None:
+        return Forward()
+    return Forward(would_reject=RejectReason(would_have.reason))
+
+
+def _would_refuse(rules: HoldRules, estimate: Estimate) -> bool:
+    """Whether a query is refused for its estimate. One that BigQuery calls invalid is not: it will fail, free."""
+    return rules.unknown is UnknownEstimate.REJECT and estimate.unknown_because not in {None, DRY_RUN_REFUSED}
