@@ -45,9 +45,6 @@ from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
 # The label and the job id carry the hold's id, so it is lower case and short.
 JOB_ID_PREFIX = "bqgate_"
 
-# Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
-DRY_RUN_REFUSED = "dry_run_refused"
-
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
