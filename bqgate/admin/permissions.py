@@ -41,6 +41,7 @@ PERMISSIONS: Mapping[str, Row] = {
     "holds.list": _ANALYSTS,
     "holds.void": _ADMINS,
     "costs.show": _ANALYSTS,
+    "graduation.show": _ANALYSTS,
     METRICS: _READERS,
     "openapi.document": _EVERYBODY,
     "openapi.page": _EVERYBODY,

@@ -11,6 +11,7 @@ from limits.aio.storage import MemoryStorage, Storage
 from bqgate.admin import ControlPlane
 from bqgate.admin.audit import AuditViews
 from bqgate.admin.events import EventMaker
+from bqgate.admin.graduation import GraduationViews
 from bqgate.admin.holds_void import HoldVoidViews
 from bqgate.admin.key_changes import KeyChanges
 from bqgate.admin.keys import KeyViews
@@ -90,6 +91,7 @@ def _views(outside: Outside, settlement: Settlement, events: EventMaker) -> tupl
             public_url=outside.settings.identity.public_url,
         ),
         AuditViews(registry=outside.registry, clock=clock, journal=outside.journal),
+        GraduationViews(source=outside.ledger, clock=clock),
         HoldVoidViews(
             ledger=outside.ledger,
             registry=outside.registry,

@@ -15,7 +15,7 @@ from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
-from bqgate.domain.would_have import WouldHave
+from bqgate.domain.would_have import ForeseenRow, WouldHave
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -187,6 +187,20 @@ def _job_of(row: sa.Row[Any]) -> JobRef | None:
     if row.job_id is None:
         return None
     return JobRef(project_id=row.job_project_id, job_id=row.job_id, location=row.job_location)
+
+
+def foreseen_of(row: sa.Row[Any]) -> ForeseenRow:
+    return ForeseenRow(
+        customer=row.customer,
+        principal=row.principal,
+        reason=row.would_have,
+        budget=row.would_budget,
+        query_count=int(row.query_count),
+        cost_nanos=int(row.cost_nanos),
+        delayed_count=int(row.delayed_count),
+        wait_ms=int(row.wait_ms),
+        longest_wait_ms=int(row.longest_wait_ms),
+    )
 
 
 def _would_have_columns(would_have: WouldHave | None) -> dict[str, str | int | None]:

@@ -20,11 +20,12 @@ from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import SlotHistory
-from bqgate.ledger import queries
+from bqgate.domain.would_have import ForeseenRow
+from bqgate.ledger import foresight_queries, queries
 from bqgate.ledger.connections import Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
-from bqgate.ledger.rows import entry_of, from_micros, hold_of, to_micros
+from bqgate.ledger.rows import entry_of, foreseen_of, from_micros, hold_of, to_micros
 from bqgate.ledger.writer import GroupCommit
 from bqgate.ledger.writes import AttachJob, Book, CloseHold, OpenHold, RecordBreakerEvent, Write, Writes
 from bqgate.ports import Clock
@@ -154,6 +155,28 @@ class SqlLedger:
             )
             for row in await self._rows(queries.costs_since(since, customer))
         )
+
+    async def fetch_foreseen(
+        self, *, since: datetime, until: datetime, customer: str | None = None
+    ) -> tuple[ForeseenRow, ...]:
+        """Charges of a span of time by what enforcing would have done; see ports.ForesightSource.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        rows = await self._rows(foresight_queries.foreseen_between(since, until, customer))
+        return tuple(foreseen_of(row) for row in rows)
+
+    async def fetch_dearest_foreseen(
+        self, *, since: datetime, until: datetime, customer: str | None = None, count: int = 10
+    ) -> tuple[Entry, ...]:
+        """The dearest charges that enforcing would have refused.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        rows = await self._rows(foresight_queries.dearest_foreseen(since, until, customer, count))
+        return tuple(entry_of(row) for row in rows)
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
         """Booked spend of each window, all of one moment; then what is remembered of grace and breaker.

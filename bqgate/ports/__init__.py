@@ -9,11 +9,13 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     callers.py    Authenticator, AuditTrail
     bigquery.py   BigQuery, Upstream
     advice.py     Advisor, TableSource
+    foresight.py  ForesightSource
 """
 
 from bqgate.ports.advice import Advisor, TableSource
 from bqgate.ports.bigquery import BigQuery, Upstream
 from bqgate.ports.callers import AuditTrail, Authenticator
+from bqgate.ports.foresight import ForesightSource
 from bqgate.ports.money import BudgetStore, Ledger, SpendSource
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.running import Clock, Journal
@@ -26,6 +28,7 @@ __all__ = [
     "BudgetStore",
     "ChangeFeed",
     "Clock",
+    "ForesightSource",
     "Journal",
     "Ledger",
     "PolicySource",

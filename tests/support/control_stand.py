@@ -17,6 +17,7 @@ from limits.aio.storage import MemoryStorage, Storage
 from bqgate.admin import ControlPlane, add_control_plane
 from bqgate.admin.audit import AuditViews
 from bqgate.admin.events import EventMaker
+from bqgate.admin.graduation import GraduationViews
 from bqgate.admin.holds_void import HoldVoidViews
 from bqgate.admin.key_changes import KeyChanges
 from bqgate.admin.keys import KeyViews
@@ -148,6 +149,7 @@ def _views(
         *(PolicyViews(kind, editor=editor, events=events) for kind in PolicyKind),
         KeyViews(registry=registry, policies=book, changes=changes, clock=clock, public_url=None),
         AuditViews(registry=registry, clock=clock, journal=stand.journal),
+        GraduationViews(source=stand.ledger, clock=clock),
         LoginViews(logins=logins, failures=failures, trail=trail, events=events, journal=stand.journal),
         HoldVoidViews(ledger=stand.ledger, registry=registry, bookkeeper=gate.bookkeeper, events=events, clock=clock),
     )

@@ -113,7 +113,7 @@ def test_users_see_budgets_analysts_costs_and_admins_all() -> None:
     rows = {role: {each for each, row in PERMISSIONS.items() if role in row} for role in Role}
     documents = {"openapi.document", "openapi.page"}
     assert rows[Role.USER] == {"budget.show", "budget.check"} | documents
-    assert rows[Role.ANALYST] == rows[Role.USER] | {"jobs.list", "holds.list", "costs.show"}
+    assert rows[Role.ANALYST] == rows[Role.USER] | {"jobs.list", "holds.list", "costs.show", "graduation.show"}
     assert rows[Role.ADMIN] == rows[Role.SUPER_ADMIN] == PERMISSIONS.keys()
 
 
