@@ -23,6 +23,11 @@ class Mode(StrEnum):
     ENFORCE = "enforce"
 
 
+def weaker(one: Mode, other: Mode) -> Mode:
+    """The one of two that does less."""
+    return min(one, other, key=list(Mode).index)
+
+
 class ThresholdAction(StrEnum):
     """What passing a threshold leads to."""
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind, PolicySnapshot
-from bqgate.domain.tier import Customer, Directory, Threshold, Tier
+from bqgate.domain.tier import Customer, Directory, Threshold, Tier, weaker
 from bqgate.policies.messages import message_of
 from bqgate.policies.models import (
     MODELS,
@@ -164,7 +164,7 @@ def _directory(
             name: Customer(
                 id=name,
                 tier=tier_of(name, customer),
-                mode=customer.mode or defaults.mode,
+                mode=weaker(customer.mode or defaults.mode, defaults.deployment_mode),
                 zone=customer.time_zone,
                 projects=customer.projects,
                 data=customer.data,
@@ -174,7 +174,7 @@ def _directory(
         },
         customer_by_project={project: name for name, customer in customers.items() for project in customer.projects},
         default_tier=shared[defaults.tier],
-        default_mode=defaults.mode,
+        default_mode=weaker(defaults.mode, defaults.deployment_mode),
         customer_by_email={email: name for name, customer in customers.items() for email in customer.principals},
         shared_projects=base.shared_projects,
     )

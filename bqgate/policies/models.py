@@ -115,6 +115,10 @@ class DefaultsPolicy(Policy):
         default=Mode.ENFORCE,
         description="off: nothing is computed; observe: nothing is refused; enforce: budgets refuse.",
     )
+    deployment_mode: Mode = Field(
+        default=Mode.ENFORCE,
+        description="The most that holds for anybody: the weaker of this and the customer's own mode.",
+    )
 
 
 # What an admin's document of each kind is.
