@@ -18,6 +18,7 @@ from bqgate.admin.operation import Operation, Views, operations_of
 from bqgate.admin.permissions import METRICS, PUBLIC
 from bqgate.admin.rate_limits import RateLimiter
 from bqgate.admin.routes import Mounting
+from bqgate.domain.degradation import Degradation
 from bqgate.observe.metrics import Metrics
 from bqgate.ports import AuditTrail, Authenticator, BudgetStore, Clock, Ledger, PolicySource
 
@@ -41,6 +42,7 @@ class ControlPlane:
     events: EventMaker
     views: Sequence[Views] = ()
     has_open_metrics: bool = False
+    degradation: Degradation = Degradation({}, 0)
 
 
 def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operation, ...]:
@@ -48,7 +50,7 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     own: Sequence[Views] = (
         BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
         BookingViews(ledger=plane.ledger, clock=plane.clock),
-        HealthViews(ledger=plane.ledger, budgets=plane.budgets, metrics=plane.metrics),
+        HealthViews(ledger=plane.ledger, budgets=plane.budgets, metrics=plane.metrics, degradation=plane.degradation),
     )
     operations = operations_of((*own, *plane.views))
     public = PUBLIC | {METRICS} if plane.has_open_metrics else PUBLIC

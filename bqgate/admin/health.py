@@ -1,7 +1,8 @@
 """Say whether the gate is alive, whether it can do its work, and what it counts.
 
-Mounted by control_plane for orchestrators and Prometheus. Ready means that the stores can be written; BigQuery is not
-asked, because its outage is no reason to take the gate out of a load balancer: it answers that itself.
+Mounted by control_plane for orchestrators and Prometheus. Ready means that the stores can be written, or that the gate
+goes on without them for enforced customers (domain.degradation): then it says `degraded`. BigQuery is not asked,
+because its outage is no reason to take the gate out of a load balancer: it answers that itself.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ from aiohttp import hdrs, web
 from bqgate.admin.documents import answer_document
 from bqgate.admin.operation import Answered, Operation, RateClass
 from bqgate.admin.problem import MEDIA_TYPE, Problem
-from bqgate.admin.schemas import StatusDocument
+from bqgate.admin.schemas import ReadyDocument, StatusDocument
+from bqgate.domain.degradation import Degradation, System
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.principal import Identity
+from bqgate.domain.tier import Mode
 from bqgate.observe.metrics import CONTENT_TYPE, Metrics
 from bqgate.ports import BudgetStore, Ledger
 
@@ -21,17 +24,18 @@ from bqgate.ports import BudgetStore, Ledger
 class HealthViews:
     """The views for machines that watch the gate. They take any query parameter: probes add their own."""
 
-    def __init__(self, *, ledger: Ledger, budgets: BudgetStore, metrics: Metrics) -> None:
+    def __init__(self, *, ledger: Ledger, budgets: BudgetStore, metrics: Metrics, degradation: Degradation) -> None:
         self._ledger = ledger
         self._budgets = budgets
         self._metrics = metrics
+        self._degradation = degradation
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
         unlimited = RateClass.UNLIMITED
         alive = {200: Answered("It is alive.", StatusDocument)}
         ready = {
-            200: Answered("It can work.", StatusDocument),
+            200: Answered("It can work; `degraded` names what is away meanwhile.", ReadyDocument),
             503: Answered("It can not; `not_ready` says what is missing.", media_type=MEDIA_TYPE),
         }
         metrics = {200: Answered("The metrics.", media_type="text/plain")}
@@ -56,25 +60,28 @@ class HealthViews:
 
     async def ready(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /readyz: 200, or 503 with what is missing."""
-        missing = [name for name in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if name]
-        if missing:
-            raise Problem(503, f"Not ready: {', '.join(missing)} cannot be used.", not_ready=missing)
-        return answer_document(StatusDocument(status="ready"))
+        missing = [each for each in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if each]
+        names = [system.value for system in missing]
+        # Without both nothing goes on, whatever was chosen (admission.placing).
+        goes_on = all(self._degradation.row(system, Mode.ENFORCE).goes_on for system in missing) and len(missing) < 2
+        if not goes_on:
+            raise Problem(503, f"Not ready: {', '.join(names)} cannot be used.", not_ready=names)
+        return answer_document(ReadyDocument(status="degraded" if names else "ready", degraded=names))
 
     async def metrics(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /metrics, in Prometheus' text format."""
         return web.Response(body=self._metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
-    async def _missing_budgets(self) -> str | None:
+    async def _missing_budgets(self) -> System | None:
         try:
             await self._budgets.check()
         except BudgetStoreUnavailable:
-            return "budgets"
+            return System.BUDGETS
         return None
 
-    async def _missing_ledger(self) -> str | None:
+    async def _missing_ledger(self) -> System | None:
         try:
             await self._ledger.check()
         except LedgerUnavailable:
-            return "ledger"
+            return System.LEDGER
         return None

@@ -226,4 +226,11 @@ class CostsDocument(Document):
 class StatusDocument(Document):
     """A word about the process."""
 
-    status: Literal["alive", "ready"]
+    status: Literal["alive"]
+
+
+class ReadyDocument(Document):
+    """Whether the gate can work, and what is away meanwhile."""
+
+    status: Literal["ready", "degraded"]
+    degraded: list[str]

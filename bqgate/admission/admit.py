@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bqgate.admission.breaker_log import remember
-from bqgate.admission.estimate import DRY_RUN_REFUSED, Estimator
+from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
 from bqgate.admission.observing import as_observed, foresee_query, rules_for
-from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold
+from bqgate.admission.placing import Placed, Placing
+from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.decision import (
+    DEGRADED,
     MAKE_IT_CHEAPER,
     Decision,
     Forward,
@@ -30,15 +32,16 @@ from bqgate.domain.decision import (
     name_of,
     query_bound_nanos,
 )
+from bqgate.domain.degradation import System
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
 from bqgate.domain.tier import Customer, Mode
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
+from bqgate.ports import Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
 
@@ -83,7 +86,7 @@ class Admission:
         self,
         *,
         estimator: Estimator,
-        budgets: BudgetStore,
+        placing: Placing,
         ledger: Ledger,
         clock: Clock,
         journal: Journal,
@@ -94,7 +97,7 @@ class Admission:
         slots: SlotBook,
     ) -> None:
         self._estimator = estimator
-        self._budgets = budgets
+        self._placing = placing
         self._ledger = ledger
         self._clock = clock
         self._journal = journal
@@ -104,7 +107,7 @@ class Admission:
         self._new_id = new_id
         self._slots = slots
 
-    async def estimate(self, request: QueryRequest, principal: Principal) -> Estimate:
+    async def estimate(self, request: QueryRequest, principal: Principal, customer: Customer) -> Estimate:
         """Step 3. A query that BigQuery calls invalid: jobs.query answers so, jobs.insert makes a job that fails.
 
         Raises:
@@ -117,6 +120,11 @@ class Admission:
             if request.method is Method.QUERY or not _is_about_the_query(refused):
                 raise
             return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_REFUSED)
+        except UpstreamUnavailable:
+            nanos = unknown_hold_nanos(request, self._rules, self._policies.prices)
+            if not self._placing.may_go_on(System.DRY_RUN, customer, nanos):
+                raise
+            return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_AWAY)
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
@@ -173,7 +181,8 @@ class Admission:
             return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
         windows = customer.windows(self._clock.now())
         hold = self._hold_for(request, principal, customer, estimate, size, windows)
-        placement = await self._budgets.place_hold(hold, windows, customer.terms)
+        placed = await self._placing.place(hold, windows, customer)
+        placement = placed.placement
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await remember(placement, hold, ledger=self._ledger, journal=self._journal)
@@ -185,23 +194,20 @@ class Admission:
                 placement, estimate, amount_nanos=hold.amount_nanos, customer=customer, rules=self._rules
             )
             hold, decision = replace(hold, would_have=would_have), as_observed(would_have)
-        hold = await self._record(replace(hold, decision=name_of(decision, placement)), placement)
+        word = DEGRADED if placed.is_degraded else name_of(decision, placement)
+        hold = await self._record(replace(hold, decision=word), placed, customer)
         return Admitted(
             decision, hold, size, estimate, placement.balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
         )
 
-    async def _record(self, hold: Hold, placement: Placement) -> Hold:
+    async def _record(self, hold: Hold, placed: Placed, customer: Customer) -> Hold:
         """Write the hold down before anything is forwarded: after this line a crash loses no money."""
+        placement = placed.placement
         assert placement.hold_id is not None, "a placed or replayed hold has an id"
         if placement.outcome is PlacementOutcome.REPLAYED:
             self._journal.count("holds_total", event="replayed")
             return replace(hold, id=placement.hold_id)
-        try:
-            await self._ledger.open_hold(hold)
-        except LedgerUnavailable:
-            # The record may or may not be there; a later void is right in both cases, nothing was forwarded.
-            await self._budgets.void(hold)
-            raise
+        await self._placing.record(hold, customer, is_degraded=placed.is_degraded)
         self._journal.count("holds_total", event="placed")
         return hold
 

@@ -17,6 +17,8 @@ from bqgate.wire.query_request import dry_run_body, fingerprint
 
 # Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
 DRY_RUN_REFUSED = "dry_run_refused"
+# And where nobody answered, and domain.degradation says to go on.
+DRY_RUN_AWAY = "dry_run_away"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ own. Bytes are bytes, amounts nano-dollars, shares parts per million.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bqgate.admission.estimate import DRY_RUN_AWAY
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
@@ -61,8 +62,16 @@ def size_hold(
         location=estimate.location or request.location,
         statement_type=estimate.statement_type,
     )
-    is_uncapped = not estimate.is_known and rules.unknown is UnknownEstimate.ALLOW
+    # A dry run that was not answered says nothing of the query: what nobody foresaw is capped whatever the policy.
+    may_be_uncapped = not estimate.is_known and estimate.unknown_because != DRY_RUN_AWAY
+    is_uncapped = may_be_uncapped and rules.unknown is UnknownEstimate.ALLOW
     return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=None if is_uncapped else covered)
+
+
+def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:
+    """What the bytes of a query that no dry run bounds are held at."""
+    covered = min(rules.unknown_hold_bytes, request.maximum_bytes_billed or rules.unknown_hold_bytes)
+    return prices.hold_cost(bytes_billed=covered, slot_ms=0, location=request.location)
 
 
 def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize:

@@ -47,6 +47,7 @@ def wire_control_plane(
         events=events,
         views=_views(outside, settlement, events),
         has_open_metrics=settings.identity.open_metrics,
+        degradation=settings.degraded.degradation,
     )
 
 

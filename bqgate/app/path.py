@@ -7,7 +7,9 @@ import uuid
 from dataclasses import dataclass
 
 from bqgate.admission.admit import Admission
+from bqgate.admission.allowance import Allowance
 from bqgate.admission.estimate import Estimator
+from bqgate.admission.placing import Placing
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.app.outside import Outside
@@ -76,7 +78,7 @@ def wire_path(
     settings, clock, journal = outside.settings, outside.clock, outside.journal
     admission = Admission(
         estimator=Estimator(outside.bigquery, clock, journal, settings.estimate_caching),
-        budgets=outside.budgets,
+        placing=_placing(outside),
         ledger=outside.ledger,
         clock=clock,
         journal=journal,
@@ -98,3 +100,17 @@ def wire_path(
         journal=journal,
         advisor=advisor,
     )
+
+
+def _placing(outside: Outside) -> Placing:
+    """The stores that a hold goes to, and what to do without one; what the ledger misses is written down later."""
+    placing = Placing(
+        budgets=outside.budgets,
+        ledger=outside.ledger,
+        degradation=outside.settings.degraded.degradation,
+        allowance=Allowance(outside.clock),
+        clock=outside.clock,
+        journal=outside.journal,
+    )
+    outside.background.start("missed records", placing.keep_recording)
+    return placing

@@ -65,6 +65,7 @@ Decision = Forward | Throttle | Reject
 # What a hold's `decision` says of these, beside forward, throttle and would_reject.
 IN_GRACE = "grace"
 TRIAL = "trial"
+DEGRADED = "degraded"  # the budgets were away; domain.degradation
 
 _REASONS: Mapping[Refusal, RejectReason] = {
     Refusal.BUDGET: RejectReason.BUDGET_USED_UP,

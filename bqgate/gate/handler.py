@@ -90,9 +90,9 @@ class QueryHandler:
         _refuse_delayed_start(arrival.call)
         if request.dry_run or customer.mode is Mode.OFF:
             if self._isolation.watches(principal):  # what is free may still tell of others
-                await self._estimate(arrival, request)
+                await self._estimate(arrival, request, customer)
             return await self._pass(write_call(request.body), principal, "dry_run" if request.dry_run else "off")
-        estimate = await self._estimate(arrival, request)
+        estimate = await self._estimate(arrival, request, customer)
         with watch.step("hold"):
             outcome = await self._admit(request, principal, customer, estimate)
         match outcome:
@@ -108,9 +108,9 @@ class QueryHandler:
             case _:
                 assert_never(outcome)
 
-    async def _estimate(self, arrival: Arrival, request: QueryRequest) -> Estimate:
+    async def _estimate(self, arrival: Arrival, request: QueryRequest, customer: Customer) -> Estimate:
         """The dry run, and whether all that it names is the customer's to touch."""
-        ask = partial(self._admission.estimate, request, arrival.principal)
+        ask = partial(self._admission.estimate, request, arrival.principal, customer)
         with arrival.watch.step("dryrun"):
             return await self._isolation.judged_estimate(arrival, request, ask)
 

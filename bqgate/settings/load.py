@@ -23,6 +23,7 @@ from bqgate.policies.messages import message_of, unknown_key
 from bqgate.policies.models import ThresholdPolicy
 from bqgate.policies.values import NAME_PATTERN
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
 from bqgate.settings.prices import load_price_tables, prices_path
@@ -69,6 +70,7 @@ class Settings:
     admission: AdmissionSection
     settlement: SettlementSection
     refusals: RefusalsSection
+    degraded: DegradedSection
     observe: ObserveSection
     policy_base: SettingsPolicies
     prices: PriceList
@@ -162,6 +164,7 @@ def _settings(parsed: Parsed) -> Settings:
         admission=admission,
         settlement=settlement,
         refusals=_whole(parsed.refusals),
+        degraded=_whole(parsed.degraded),
         observe=_whole(parsed.observe),
         policy_base=policy_base,
         prices=policies.prices,

@@ -14,6 +14,7 @@ from bqgate.domain.pricing import PricingModel
 from bqgate.policies import rules as policy_rules
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
 from bqgate.settings.refusals_section import Advice, RefusalsSection
@@ -50,6 +51,7 @@ class Parsed:
     admission: AdmissionSection | None = None
     settlement: SettlementSection | None = None
     refusals: RefusalsSection | None = None
+    degraded: DegradedSection | None = None
     observe: ObserveSection | None = None
     defaults: DefaultsPolicy | None = None
     issuers: dict[str, IssuerSection] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from bqgate.observe.logs import LogFormat
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.values import Name, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl, is_loopback
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
@@ -261,6 +262,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "admission": AdmissionSection,
     "settlement": SettlementSection,
     "refusals": RefusalsSection,
+    "degraded": DegradedSection,
     "observe": ObserveSection,
     "defaults": DefaultsPolicy,
 }

@@ -36,7 +36,7 @@ async def test_another_method_is_told_which_there_are(plane: Plane, method: str,
 async def test_alive_and_ready(plane: Plane) -> None:
     """Both stores can be used; probes may add parameters."""
     assert await plane.get("/healthz?probe=1") == {"status": "alive"}
-    assert await plane.get("/readyz") == {"status": "ready"}
+    assert await plane.get("/readyz") == {"status": "ready", "degraded": []}
 
 
 async def test_metrics_are_those_of_the_steps(plane: Plane) -> None:

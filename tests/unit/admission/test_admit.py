@@ -25,6 +25,7 @@ from bqgate.domain.units import GIB, TIB
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_insert, parse_query
 from tests.support.manual_clock import ManualClock
+from tests.support.placing import placing_over
 
 USD = 10**9
 # 10 GiB cost exactly ten cents.
@@ -84,7 +85,7 @@ class Scene:
         numbers = itertools.count(1)
         return Admission(
             estimator=Estimator(self.bigquery, self.clock, Silence(), EstimateCaching(ttl_s=60, max_entries=2)),
-            budgets=self.budgets,
+            placing=placing_over(self.budgets, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
             journal=Silence(),
@@ -98,7 +99,7 @@ class Scene:
     async def submit(
         self, admission: Admission, request: QueryRequest, customer: Customer = ACME
     ) -> Admitted | Refused | CachedOnly:
-        estimate = await admission.estimate(request, ANN)
+        estimate = await admission.estimate(request, ANN, customer)
         return await admission.admit(request, ANN, customer, estimate)
 
     async def held_nanos(self) -> int:
@@ -250,7 +251,7 @@ async def test_a_bad_token_is_told_to_both_methods(scene: Scene) -> None:
 async def test_a_ledger_that_cannot_record_stops_the_query(scene: Scene) -> None:
     """Nothing is forwarded that the ledger does not know, and the hold is given back."""
     admission = scene.admission()
-    estimate = await admission.estimate(insert(), ANN)
+    estimate = await admission.estimate(insert(), ANN, ACME)
     await scene.budgets.fetch_balances(ACME.windows(scene.clock.now()))  # filled while the ledger is there
     await scene.ledger.close()
     with pytest.raises(LedgerUnavailable):
@@ -262,16 +263,16 @@ async def test_identical_queries_share_one_dry_run_and_a_failure_is_not_kept(sce
     """Single flight; the answer lives a minute; an error is asked again by the next."""
     scene.bigquery.gate.clear()
     admission = scene.admission()
-    together = [asyncio.ensure_future(admission.estimate(insert(), ANN)) for _ in range(5)]
+    together = [asyncio.ensure_future(admission.estimate(insert(), ANN, ACME)) for _ in range(5)]
     scene.bigquery.gate.set()
     await asyncio.gather(*together)
-    await admission.estimate(insert(), ANN)
+    await admission.estimate(insert(), ANN, ACME)
     assert scene.bigquery.asked == 1
     scene.clock.advance(61)
     scene.bigquery.says = UpstreamUnavailable("gone")
     for expected in (2, 3):
         with pytest.raises(UpstreamUnavailable):
-            await admission.estimate(insert(), ANN)
+            await admission.estimate(insert(), ANN, ACME)
         assert scene.bigquery.asked == expected
 
 
@@ -279,7 +280,7 @@ async def test_the_estimate_cache_is_bounded(scene: Scene) -> None:
     """Past its size the oldest estimate goes and is asked again."""
     admission = scene.admission()
     for sql in ("SELECT 1", "SELECT 2", "SELECT 3", "SELECT 1"):
-        await admission.estimate(insert(sql), ANN)
+        await admission.estimate(insert(sql), ANN, ACME)
     assert scene.bigquery.asked == 4
 
 
@@ -287,8 +288,8 @@ async def test_a_caller_that_leaves_does_not_take_the_others_estimate(scene: Sce
     """Followers get the answer when the leader is gone."""
     scene.bigquery.gate.clear()
     admission = scene.admission()
-    leader = asyncio.ensure_future(admission.estimate(insert(), ANN))
-    follower = asyncio.ensure_future(admission.estimate(insert(), ANN))
+    leader = asyncio.ensure_future(admission.estimate(insert(), ANN, ACME))
+    follower = asyncio.ensure_future(admission.estimate(insert(), ANN, ACME))
     while not scene.bigquery.asked:
         await scene.clock.sleep(0)
     leader.cancel()

@@ -1,0 +1,172 @@
+"""While a store is away, the table decides; what goes on is covered, counted, and made known afterwards."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bqgate.admission.placing import UNRECORDED_MAX, Placing
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.degradation import Conduct, System
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.tier import Customer, Mode, Tier
+from bqgate.ledger import SqlLedger
+from tests.support.ledgers import make_entry, make_hold
+from tests.support.manual_clock import ManualClock
+from tests.support.placing import CountingJournal, placing_over
+
+TIER = Tier("standard", daily_nanos=5 * NANOS_PER_USD, monthly_nanos=50 * NANOS_PER_USD, emergency_nanos=5 * 10**10)
+ACME = Customer("acme", TIER)
+CENTS_60 = 600_000_000
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@dataclass
+class Scene:
+    """A ledger that can be taken away and given back, and budgets that are there or are not."""
+
+    clock: ManualClock
+    ledger: SqlLedger
+    path: Path
+    journal: CountingJournal
+    opened: list[MemoryBudgetStore | RedisBudgetStore] = field(default_factory=list)
+
+    def placing(self, *, budgets_url: str | None = None, **chosen: Conduct) -> Placing:
+        store = (
+            MemoryBudgetStore(self.ledger, self.clock)
+            if budgets_url is None
+            else RedisBudgetStore.open(budgets_url, self.ledger, self.clock, timeout_s=0.2)
+        )
+        self.opened.append(store)
+        conducts = {System(name): conduct for name, conduct in chosen.items()}
+        return placing_over(store, self.ledger, self.clock, chosen=conducts, journal=self.journal)
+
+    def hold(self, hold_id: str) -> Hold:
+        windows = ACME.windows(self.clock.now())
+        keys = {window.period: window.key for window in windows}
+        return make_hold(hold_id, amount_nanos=CENTS_60, window_keys=keys, idempotency_key=None)
+
+    async def take_ledger_away(self) -> None:
+        await self.ledger.close()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    clock = ManualClock()
+    ledger = await SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db", clock, timeout_s=1)
+    scene = Scene(clock, ledger, tmp_path, CountingJournal())
+    yield scene
+    for store in scene.opened:
+        await store.close()
+    await ledger.close()
+
+
+async def place(placing: Placing, scene: Scene, hold_id: str, customer: Customer = ACME) -> None:
+    hold = scene.hold(hold_id)
+    placed = await placing.place(hold, customer.windows(scene.clock.now()), customer)
+    await placing.record(hold, customer, is_degraded=placed.is_degraded)
+
+
+async def test_closed_refuses_without_budgets(scene: Scene) -> None:
+    """Nothing is held and nothing recorded; it is counted."""
+    placing = scene.placing(budgets_url=NOWHERE)
+    with pytest.raises(BudgetStoreUnavailable):
+        await place(placing, scene, "h1")
+    assert await scene.ledger.fetch_open_holds() == ()
+    assert scene.journal.counted == [
+        ("degraded_total", {"system": "budgets", "conduct": "closed", "outcome": "refused"})
+    ]
+
+
+async def test_an_allowance_ends(scene: Scene) -> None:
+    """A dollar covers one query of sixty cents a day and not a second; the first is in the ledger."""
+    placing = scene.placing(budgets_url=NOWHERE, budgets=Conduct.ALLOWANCE)
+    await place(placing, scene, "h1")
+    with pytest.raises(BudgetStoreUnavailable):
+        await place(placing, scene, "h2")
+    assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
+    scene.clock.advance(86_400)
+    await place(placing, scene, "h3")
+    assert [labels["outcome"] for _, labels in scene.journal.counted] == ["went_on", "refused", "went_on"]
+
+
+async def test_allowances_are_a_customers_own(scene: Scene) -> None:
+    """One that has used its own takes nobody else's."""
+    placing = scene.placing(budgets_url=NOWHERE, budgets=Conduct.ALLOWANCE)
+    await place(placing, scene, "h1")
+    assert placing.may_go_on(System.BUDGETS, Customer("globex", TIER), CENTS_60)
+    assert not placing.may_go_on(System.BUDGETS, ACME, CENTS_60)
+
+
+async def test_what_was_spent_meanwhile_counts_once_the_budgets_are_back(scene: Scene) -> None:
+    """A store that begins anew fills its windows from the ledger, the holds of the outage among them, once."""
+    away = scene.placing(budgets_url=NOWHERE, budgets=Conduct.OPEN)
+    await place(away, scene, "h1")
+    back = MemoryBudgetStore(scene.ledger, scene.clock)
+    for _ in range(2):
+        day, month = await back.fetch_balances(ACME.windows(scene.clock.now()))
+        assert (day.held_nanos, month.held_nanos) == (CENTS_60, CENTS_60)
+
+
+async def test_observing_goes_on_without_budgets(scene: Scene) -> None:
+    """Whoever only looks is no reason to stop queries."""
+    placing = scene.placing(budgets_url=NOWHERE)
+    await place(placing, scene, "h1", Customer("acme", TIER, Mode.OBSERVE))
+    assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
+
+
+async def test_closed_gives_the_hold_back_without_a_ledger(scene: Scene) -> None:
+    """What cannot be recorded is not forwarded, and stands against no budget."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    placing = placing_over(store, scene.ledger, scene.clock, journal=scene.journal)
+    await store.fetch_balances(ACME.windows(scene.clock.now()))
+    await scene.take_ledger_away()
+    with pytest.raises(LedgerUnavailable):
+        await place(placing, scene, "h1")
+    day, _ = await store.fetch_balances(ACME.windows(scene.clock.now()))
+    assert day.held_nanos == 0
+
+
+async def test_what_the_ledger_missed_is_written_down_when_it_is_back(scene: Scene) -> None:
+    """The hold stands in the budgets meanwhile; later it is recorded once, unless its job was booked first."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    await store.fetch_balances(ACME.windows(scene.clock.now()))
+    replaced = await SqlLedger.open(f"sqlite:///{scene.path}/other.db", scene.clock, timeout_s=1)
+    await replaced.close()
+    placing = placing_over(store, replaced, scene.clock, chosen={System.LEDGER: Conduct.OPEN}, journal=scene.journal)
+    for hold_id in ("h1", "h2"):
+        await place(placing, scene, hold_id)
+    day, _ = await store.fetch_balances(ACME.windows(scene.clock.now()))
+    assert day.held_nanos == 2 * CENTS_60
+    await placing.record_missed()  # still away: nothing is lost by trying
+    await replaced.close()  # reading has opened it again
+    placing._ledger = scene.ledger
+    await scene.ledger.book(make_entry("h2"))
+    await placing.record_missed()
+    await placing.record_missed()
+    assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
+
+
+async def test_without_both_nothing_goes_on(scene: Scene) -> None:
+    """A hold that neither store knows would be nobody's."""
+    placing = scene.placing(budgets_url=NOWHERE, budgets=Conduct.OPEN, ledger=Conduct.OPEN)
+    await scene.take_ledger_away()
+    with pytest.raises(LedgerUnavailable):
+        await place(placing, scene, "h1")
+
+
+async def test_the_list_of_missed_records_is_bounded(scene: Scene) -> None:
+    """Full, the ledger's absence is closed whatever was chosen."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    huge = Customer("acme", TIER, Mode.OBSERVE)
+    await store.fetch_balances(huge.windows(scene.clock.now()))
+    placing = placing_over(store, scene.ledger, scene.clock, chosen={System.LEDGER: Conduct.OPEN})
+    await scene.take_ledger_away()
+    for number in range(UNRECORDED_MAX):
+        await place(placing, scene, f"h{number}", huge)
+    with pytest.raises(LedgerUnavailable):
+        await place(placing, scene, "one too many", huge)
