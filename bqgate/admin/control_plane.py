@@ -4,7 +4,7 @@ Called by app: on the data plane's application, before its catch-all, or on one 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -42,7 +42,7 @@ class ControlPlane:
     events: EventMaker
     views: Sequence[Views] = ()
     has_open_metrics: bool = False
-    degradation: Degradation = Degradation({}, 0)
+    degradation: Degradation = field(default_factory=lambda: Degradation({}, allowance_nanos=0))
 
 
 def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operation, ...]:
