@@ -16,7 +16,6 @@ def visit_of(admitted: Admitted, customer: Customer) -> Visit:
     if customer.mode is not Mode.ENFORCE:
         return Visit(hold.id, hold.customer, hold.principal)
     throttling = tier.throttling
-    is_paced = isinstance(decision, Throttle)
     return Visit(
         hold.id,
         hold.customer,
@@ -24,5 +23,5 @@ def visit_of(admitted: Admitted, customer: Customer) -> Visit:
         priority=throttling.priority_of(hold.workload),
         customer_max=throttling.customer_concurrency_max,
         principal_max=throttling.principal_concurrency_max,
-        interval_ms=interval_ms(decision.wait_ms, admitted.balances, tier) if is_paced else 0,
+        interval_ms=interval_ms(decision.wait_ms, admitted.balances, tier) if isinstance(decision, Throttle) else 0,
     )
