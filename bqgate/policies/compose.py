@@ -29,6 +29,8 @@ from bqgate.policies.rules import Policies, PolicyFault, PolicyFaults, faults_of
 
 PolicyT = TypeVar("PolicyT", bound=Policy)
 
+_S_PER_MINUTE = 60
+
 _SECTIONS = {
     PolicyKind.TIER: "tiers",
     PolicyKind.CUSTOMER: "customers",
@@ -189,4 +191,6 @@ def _tier(name: str, policy: TierPolicy) -> Tier:
         query_nanos=policy.query_usd.nanos if policy.query_usd else None,
         throttle_wait_ms=policy.throttle_wait_ms,
         thresholds=tuple(Threshold(each.used_ratio.ppm, each.action) for each in policy.thresholds),
+        grace_s=policy.grace_minutes * _S_PER_MINUTE,
+        breaker_cooldown_s=policy.breaker_cooldown_minutes * _S_PER_MINUTE,
     )

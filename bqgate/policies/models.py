@@ -38,9 +38,22 @@ class TierPolicy(Policy):
 
     daily_usd: Usd = Field(description="Limit of a day in the customer's time zone.")
     monthly_usd: Usd = Field(description="Limit of a month.")
-    emergency_usd: Usd = Field(description="The most that a day may ever cost; kept for grace, which is to come.")
+    emergency_usd: Usd = Field(
+        description="The most that a day may cost while grace lasts; a query that does not fit opens the cost breaker."
+    )
     query_usd: Usd | None = Field(default=None, description="Limit of one query; without it, the day's.")
-    grace_minutes: Whole = Field(default=0, ge=0, le=1440, description="Not yet available; only 0.")
+    grace_minutes: Whole = Field(
+        default=0,
+        ge=0,
+        le=1440,
+        description="How long queries still run, throttled, once a day or month is past its limit.",
+    )
+    breaker_cooldown_minutes: Whole = Field(
+        default=0,
+        ge=0,
+        le=1440,
+        description="How long an open cost breaker waits before it lets one query try; 0: until the next day.",
+    )
     throttle_wait_ms: Whole = Field(default=2_000, ge=0, le=30_000, description="How long a throttled query waits.")
     thresholds: tuple[ThresholdPolicy, ...] = Field(
         default=tuple(

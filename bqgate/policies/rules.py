@@ -82,8 +82,6 @@ def _price_faults(pricing: PricingPolicy) -> Iterator[PolicyFault]:
 
 def _tier_faults(path: str, tier: TierPolicy) -> Iterator[PolicyFault]:
     yield from _limit_faults(path, tier)
-    if tier.grace_minutes:
-        yield PolicyFault(f"{path}.grace_minutes", "grace is not yet available; write 0 or leave it out")
     if any(earlier.used_ratio.ppm >= later.used_ratio.ppm for earlier, later in pairwise(tier.thresholds)):
         yield PolicyFault(f"{path}.thresholds", "must ascend: each used_ratio is larger than the one before")
     if any(threshold.used_ratio.ppm == 0 for threshold in tier.thresholds):
@@ -99,6 +97,9 @@ def _limit_faults(path: str, limits: TierPolicy) -> Iterator[PolicyFault]:
         yield PolicyFault(f"{path}.daily_usd", f"{daily} is more than monthly_usd, {limits.monthly_usd}")
     if daily.nanos > limits.emergency_usd.nanos:
         yield PolicyFault(f"{path}.emergency_usd", f"{limits.emergency_usd} is less than daily_usd, {daily}")
+    if limits.grace_minutes and daily.nanos == limits.emergency_usd.nanos:
+        message = f"is daily_usd, so grace has no room; raise it above {daily}, or write grace_minutes: 0 in the tier"
+        yield PolicyFault(f"{path}.emergency_usd", message)
     if limits.query_usd and limits.query_usd.nanos > daily.nanos:
         yield PolicyFault(f"{path}.query_usd", f"{limits.query_usd} is more than daily_usd, {daily}")
 

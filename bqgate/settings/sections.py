@@ -273,8 +273,9 @@ NAMED_SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
-def _tier(daily: int, monthly: int, emergency: int) -> dict[str, str]:
-    return {"daily_usd": str(daily), "monthly_usd": str(monthly), "emergency_usd": str(emergency)}
+def _tier(daily: int, monthly: int, emergency: int) -> dict[str, str | int]:
+    limits = {"daily_usd": str(daily), "monthly_usd": str(monthly), "emergency_usd": str(emergency)}
+    return {**limits, "grace_minutes": 15}
 
 
 # The tiers that there are without a file; a file may change single keys of them and add others.

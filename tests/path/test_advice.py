@@ -23,7 +23,7 @@ from tests.support.gate_stack import Stack, open_stack
 SETTINGS: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0"},
-    "tiers": {"standard": {"daily_usd": "0.10", "monthly_usd": "300", "emergency_usd": "50", "throttle_wait_ms": 0}},
+    "tiers": {"standard": {"daily_usd": "0.10", "grace_minutes": 0, "throttle_wait_ms": 0}},
 }
 ALL = "SELECT moonlight FROM money.days"
 PLAIN = "Filter on the partition column or select fewer columns to make it cheaper."

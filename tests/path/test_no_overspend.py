@@ -21,7 +21,7 @@ CALLERS = 200
 PRICES: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0"},
-    "tiers": {"standard": {"daily_usd": "5.00", "emergency_usd": "50", "throttle_wait_ms": 0}},
+    "tiers": {"standard": {"daily_usd": "5.00", "grace_minutes": 0, "throttle_wait_ms": 0}},
 }
 
 

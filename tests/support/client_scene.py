@@ -25,7 +25,7 @@ GIB = 2**30
 DOCUMENT: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0"},
-    "tiers": {"standard": {"daily_usd": "10", "monthly_usd": "300", "throttle_wait_ms": 0}},
+    "tiers": {"standard": {"daily_usd": "10", "monthly_usd": "300", "grace_minutes": 0, "throttle_wait_ms": 0}},
 }
 # The calls that a client makes to submit a query; dry runs are told apart by their body.
 SUBMISSIONS = ("jobs.insert", "jobs.query")

@@ -151,7 +151,7 @@ def test_an_admins_prices_beat_the_files() -> None:
         ([make_item(BUDGET, "acme", {"daily_usd": "51"})], "budgets.acme.emergency_usd: 50.00 is less than daily_usd"),
         ([make_item(BUDGET, "acme", {"query_usd": "11"})], "budgets.acme.query_usd: 11.00 is more than daily_usd"),
         ([make_item(BUDGET, "acme", {"monthly_usd": "9"})], "budgets.acme.daily_usd: 10.00 is more than monthly_usd"),
-        ([make_item(TIER, "gold", GOLD | {"grace_minutes": 5})], "tiers.gold.grace_minutes: grace is not yet"),
+        ([make_item(TIER, "gold", GOLD | {"grace_minutes": 5})], "tiers.gold.emergency_usd: is daily_usd, so grace"),
         ([make_item(TIER, "gold", {"daily_usd": 1.5})], "tiers.gold.daily_usd: is read as a binary number"),
         ([make_item(PRICING, PRICING_NAME, {"usd_per_tib": "0"})], "pricing.usd_per_tib: a price of 0"),
         ([make_item(PRICING, PRICING_NAME, {"modle": "auto"})], "pricing.modle: unknown key; did you mean model?"),
