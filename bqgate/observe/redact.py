@@ -3,7 +3,8 @@
 Called by logs.py as the last step before a line is rendered, on every field of every line, other libraries' included.
 Two nets: a field whose name says that it holds a secret or SQL loses its value, and text that looks like a credential
 is masked wherever it stands. What leaves are plain JSON values of bounded depth and length. Shapes: Bearer and Basic
-(RFC 9110 section 11.6.2), Google's opaque tokens (ya29.), JWTs (RFC 7519), PEM keys, passwords in URLs (RFC 3986).
+(RFC 9110 section 11.6.2), Google's opaque tokens (ya29.), the gate's (bqg_), JWTs (RFC 7519), PEM keys, passwords in
+URLs (RFC 3986).
 """
 
 import re
@@ -29,6 +30,8 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"\bya29\.[A-Za-z0-9._-]+"), MASK),
+    # The gate's own static tokens; what comes before the secret names the key, as `bqgate keys list` shows it.
+    (re.compile(r"(?<![A-Za-z0-9])(bqg_[0-9a-f]{16})_[A-Za-z0-9_-]+"), rf"\1_{MASK}"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"(://[^\s:/@]*):[^\s/]*@"), rf"\1:{MASK}@"),
     (

@@ -16,6 +16,8 @@ SECRET = "S3cr3tS3cr3tS3cr3t"
         f"authorization: bearer {SECRET}",
         f"Basic {SECRET}==",
         f"the token ya29.a0-{SECRET} has expired",
+        f"/w/bqg_0123456789abcdef_{SECRET}/bigquery",
+        f"upload_token=bqg_0123456789abcdef_{SECRET}",
         f"eyJhbGciOiJSUzI1NiJ9.{SECRET}.{SECRET}",
         f"redis://user:{SECRET}@cache:6379/0",
         f"postgresql://bqgate:{SECRET}@db/bqgate",
@@ -40,6 +42,11 @@ def test_fields_that_hold_secrets_or_sql_lose_their_value(name: str) -> None:
     """A field is dropped by its name, at any depth, however its value looks."""
     shown = redact_field("request", {"headers": [{name: SECRET}], name: SECRET, "inner": {name: [SECRET]}})
     assert SECRET not in json.dumps(shown)
+
+
+def test_the_key_of_a_masked_token_is_still_named() -> None:
+    """Of the gate's own tokens the part that the list of keys shows stays, so that the key can be found and revoked."""
+    assert redact_text(f"sent bqg_0123456789abcdef_{SECRET}.") == f"sent bqg_0123456789abcdef_{MASK}."
 
 
 def test_headers_as_pairs_are_looked_at_by_name() -> None:
