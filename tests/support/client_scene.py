@@ -26,6 +26,8 @@ DOCUMENT: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0"},
     "tiers": {"standard": {"daily_usd": "10", "monthly_usd": "300", "grace_minutes": 0, "throttle_wait_ms": 0}},
+    # A test lets BigQuery fail for its own project; the queries of others go on.
+    "breakers": {"failures_to_open": 1_000},
 }
 # The calls that a client makes to submit a query; dry runs are told apart by their body.
 SUBMISSIONS = ("jobs.insert", "jobs.query")
