@@ -14,6 +14,7 @@ openapi.py        the OpenAPI document, out of the operations; openapi_page.py m
 schemas.py        the answers' models; documents.py fills them: money as decimal strings, moments in RFC 3339
 
 budget.py         a customer's budgets, and what a query of some cost would get
+standing.py       how it stands past its limits: emergency, grace, cost breaker; breakers.py resets the breaker
 bookings.py       jobs, open holds and costs out of the ledger
 health.py         alive, ready, metrics
 policies.py       tiers, customers, budgets, pricing: shown and changed (policy_operations.py, policy_schemas.py,

@@ -15,13 +15,13 @@ from bqgate.admin.documents import answer_document, write_balance, write_moment
 from bqgate.admin.operation import Answered, Operation, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted_customer
 from bqgate.admin.schemas import (
-    BudgetDocument,
     CheckDocument,
     CheckedBudget,
     ForwardedCheck,
     RejectedCheck,
     ThrottledCheck,
 )
+from bqgate.admin.standing import BudgetDocument, write_breaker, write_emergency, write_grace
 from bqgate.domain.cost_breaker import Standing, Terms, judge
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
 from bqgate.domain.hold import Placement, PlacementOutcome
@@ -85,16 +85,18 @@ class BudgetViews:
         Parameters(request)
         customer = self._customer_of(request)
         now = self._clock.now()
-        balances = await self._budgets.fetch_balances(customer.windows(now))
+        standing, tier = await self._budgets.fetch_standing(customer.windows(now)), customer.tier
         return answer_document(
             BudgetDocument(
                 customer=customer.id,
-                tier=customer.tier.name,
+                tier=tier.name,
                 mode=customer.mode,
                 time_zone=customer.zone.key,
-                windows={balance.window.period: write_balance(balance) for balance in balances},
-                emergency_limit_usd=format_usd(customer.tier.emergency_nanos),
-                query_limit_usd=format_usd(query_bound_nanos(customer.tier)),
+                windows={balance.window.period: write_balance(balance) for balance in standing.balances},
+                query_limit_usd=format_usd(query_bound_nanos(tier)),
+                emergency=write_emergency(standing, tier),
+                grace=write_grace(standing, tier, now),
+                breaker=write_breaker(standing.breaker, tier, now),
                 as_of=write_moment(now),
             )
         )

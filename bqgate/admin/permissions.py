@@ -72,6 +72,8 @@ PERMISSIONS: Mapping[str, Row] = {
     "keys.show": _READERS,
     "keys.rotate": _ADMINS,
     "keys.revoke": _ADMINS,
+    "breakers.list": _READERS,
+    "breakers.reset": _ADMINS,
     "audit.list": _READERS,
     "audit.export": _READERS,
     "audit.verify": _READERS,

@@ -69,19 +69,6 @@ class BalanceDocument(Document):
     resets_at: MomentText
 
 
-class BudgetDocument(Document):
-    """A customer's budgets as they stand."""
-
-    customer: str
-    tier: str
-    mode: Mode
-    time_zone: str
-    windows: dict[Period, BalanceDocument]
-    emergency_limit_usd: UsdText
-    query_limit_usd: UsdText
-    as_of: MomentText
-
-
 class CheckedBudget(Document):
     """What every answer to a check bears."""
 

@@ -10,6 +10,7 @@ from limits.aio.storage import MemoryStorage, Storage
 
 from bqgate.admin import ControlPlane
 from bqgate.admin.audit import AuditViews
+from bqgate.admin.breakers import BreakerViews
 from bqgate.admin.events import EventMaker
 from bqgate.admin.graduation import GraduationViews
 from bqgate.admin.holds_void import HoldVoidViews
@@ -93,6 +94,14 @@ def _views(outside: Outside, settlement: Settlement, events: EventMaker) -> tupl
         ),
         AuditViews(registry=outside.registry, clock=clock, journal=outside.journal),
         GraduationViews(source=outside.ledger, clock=clock),
+        BreakerViews(
+            budgets=outside.budgets,
+            ledger=outside.ledger,
+            registry=outside.registry,
+            policies=outside.policies,
+            events=events,
+            clock=clock,
+        ),
         HoldVoidViews(
             ledger=outside.ledger,
             registry=outside.registry,

@@ -16,6 +16,7 @@ from limits.aio.storage import MemoryStorage, Storage
 
 from bqgate.admin import ControlPlane, add_control_plane
 from bqgate.admin.audit import AuditViews
+from bqgate.admin.breakers import BreakerViews
 from bqgate.admin.events import EventMaker
 from bqgate.admin.graduation import GraduationViews
 from bqgate.admin.holds_void import HoldVoidViews
@@ -150,6 +151,9 @@ def _views(
         KeyViews(registry=registry, policies=book, changes=changes, clock=clock, public_url=None),
         AuditViews(registry=registry, clock=clock, journal=stand.journal),
         GraduationViews(source=stand.ledger, clock=clock),
+        BreakerViews(
+            budgets=gate.budgets, ledger=stand.ledger, registry=registry, policies=book, events=events, clock=clock
+        ),
         LoginViews(logins=logins, failures=failures, trail=trail, events=events, journal=stand.journal),
         HoldVoidViews(ledger=stand.ledger, registry=registry, bookkeeper=gate.bookkeeper, events=events, clock=clock),
     )

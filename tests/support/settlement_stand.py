@@ -169,7 +169,7 @@ class Stand:
 
     def _rename_tables(self, old: str, new: str) -> None:
         database = sqlite3.connect(self.path)
-        for table in ("entries", "holds"):
+        for table in ("entries", "holds", "breaker_events"):
             database.execute(f"ALTER TABLE {old.format(table)} RENAME TO {new.format(table)}")
         database.commit()
         database.close()

@@ -49,8 +49,10 @@ async def test_a_budget_shows_both_windows(plane: Plane) -> None:
                 "resets_at": "2026-12-01T00:00:00Z",
             },
         },
-        "emergency_limit_usd": "50.00",
         "query_limit_usd": "8.00",
+        "emergency": {"limit_usd": "50.00", "used_usd": "5.00"},
+        "grace": {"state": "off", "period": None, "started_at": None, "ends_at": None},
+        "breaker": {"state": "closed", "opened_at": None, "until": None, "reason": None},
         "as_of": "2026-11-24T12:00:00Z",
     }
 

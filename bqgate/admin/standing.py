@@ -1,0 +1,118 @@
+"""Say how a customer stands past its limits: the emergency limit, its grace, its cost breaker.
+
+Answered by budget and breakers; the write_* functions fill the models from the domain. Pure. Moments are RFC 3339,
+money is decimal text.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from bqgate.admin.documents import write_moment
+from bqgate.admin.schemas import BalanceDocument, Document, MomentText, UsdText
+from bqgate.domain.budget import Balance, Period
+from bqgate.domain.cost_breaker import Breaker, Standing, day_of
+from bqgate.domain.money import format_usd
+from bqgate.domain.tier import Mode, Tier
+
+
+class GraceState(StrEnum):
+    """Whether queries run past a limit. `off`: the tier has no grace."""
+
+    OFF = "off"
+    UNUSED = "unused"
+    RUNNING = "running"
+    OVER = "over"
+
+
+class BreakerState(StrEnum):
+    """Whether anything that costs runs. `half_open`: one query may try, or is trying."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class EmergencyDocument(Document):
+    """The most that the day may cost while grace lasts, and what is spent and held of it."""
+
+    limit_usd: UsdText
+    used_usd: UsdText
+
+
+class GraceDocument(Document):
+    """The grace of the window that began its own first, of those past their limit where there are any."""
+
+    state: GraceState
+    period: Period | None = Field(description="Whose grace it is; null where none began.")
+    started_at: MomentText | None
+    ends_at: MomentText | None
+
+
+class BreakerDocument(Document):
+    """The cost breaker. Open, it refuses everything that costs until its day is over, or an admin resets it."""
+
+    state: BreakerState
+    opened_at: MomentText | None
+    until: MomentText | None
+    reason: Literal["emergency"] | None = Field(description="emergency: the day did not fit under its emergency limit.")
+
+
+class BudgetDocument(Document):
+    """A customer's budgets as they stand."""
+
+    customer: str
+    tier: str
+    mode: Mode
+    time_zone: str
+    windows: dict[Period, BalanceDocument]
+    query_limit_usd: UsdText
+    emergency: EmergencyDocument
+    grace: GraceDocument
+    breaker: BreakerDocument
+    as_of: MomentText
+
+
+def write_emergency(standing: Standing, tier: Tier) -> EmergencyDocument:
+    """The day against its emergency limit."""
+    day = day_of(standing.balances)
+    used_nanos = 0 if day is None else day.used_nanos
+    return EmergencyDocument(limit_usd=format_usd(tier.emergency_nanos), used_usd=format_usd(used_nanos))
+
+
+def write_grace(standing: Standing, tier: Tier, now: datetime) -> GraceDocument:
+    """The grace that matters now."""
+    begun = [balance for balance in standing.balances if balance.grace_started_at is not None]
+    past = [balance for balance in begun if (balance.balance_nanos or 0) < 0]
+    first = min(past or begun, key=_began_at, default=None)
+    if tier.grace_s == 0 or first is None:
+        state = GraceState.OFF if tier.grace_s == 0 else GraceState.UNUSED
+        return GraceDocument(state=state, period=None, started_at=None, ends_at=None)
+    started_at = _began_at(first)
+    ends_at = started_at + timedelta(seconds=tier.grace_s)
+    return GraceDocument(
+        state=GraceState.RUNNING if now < ends_at else GraceState.OVER,
+        period=first.window.period,
+        started_at=write_moment(started_at),
+        ends_at=write_moment(ends_at),
+    )
+
+
+def write_breaker(breaker: Breaker | None, tier: Tier, now: datetime) -> BreakerDocument:
+    """The breaker; None: closed."""
+    if breaker is None:
+        return BreakerDocument(state=BreakerState.CLOSED, opened_at=None, until=None, reason=None)
+    is_half_open = breaker.trial_id is not None or breaker.is_trial_due(now, tier.breaker_cooldown_s)
+    return BreakerDocument(
+        state=BreakerState.HALF_OPEN if is_half_open else BreakerState.OPEN,
+        opened_at=write_moment(breaker.opened_at),
+        until=write_moment(breaker.until),
+        reason="emergency",
+    )
+
+
+def _began_at(balance: Balance) -> datetime:
+    assert balance.grace_started_at is not None, "asked only where a grace began"
+    return balance.grace_started_at
