@@ -1,6 +1,7 @@
 """Hold every BudgetStore to the rules of domain.cost_breaker: grace, the emergency limit, the cost breaker."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -235,6 +236,25 @@ async def test_a_trial_that_is_refused_opens_it_anew(scene: Scene) -> None:
     assert (await attempt(scene, "1", HALF_OPEN)).refusal is Refusal.BREAKER_OPEN
 
 
+async def test_a_trial_whose_day_is_not_known_at_its_end_proves_nothing(scene: Scene) -> None:
+    """The window was forgotten and not yet filled: whether the day fits nobody can say, so the next one tries."""
+    trial = await start_trial(scene)
+    await scene.store.forget_window(windows_of()[0])
+    assert await scene.store.capture(trial, parse_usd("1"))
+    assert (await scene.store.fetch_standing(windows_of())).breaker == Breaker(START, MIDNIGHT)
+
+
+async def test_a_day_that_is_filled_anew_leaves_an_open_breaker_and_its_trial_alone(scene: Scene) -> None:
+    """The ledger knows that it tripped, the store knows more."""
+    trial = await start_trial(scene)
+    day = windows_of()[0]
+    scene.book.record(BreakerEvent("acme", day.period, day.key, START, BreakerEventKind.TRIPPED, "ada"))
+    await scene.store.forget_window(day)
+    breaker = (await scene.store.fetch_standing(windows_of())).breaker
+    assert breaker is not None
+    assert breaker.trial_id == trial.id
+
+
 async def test_the_end_of_another_hold_leaves_the_breaker_alone(scene: Scene) -> None:
     """Only the trial closes it."""
     running = hold_now(scene, "10")
@@ -260,6 +280,19 @@ async def test_observing_is_not_stopped_by_an_open_breaker(scene: Scene) -> None
     await trip(scene)
     placed = await attempt(scene, "1", Terms(is_observed=True))
     assert (placed.outcome, placed.refusal) == (PlacementOutcome.PLACED, Refusal.BREAKER_OPEN)
+
+
+async def test_observing_makes_no_trial(scene: Scene) -> None:
+    """Nobody needs one to be let through: the breaker stays as it is, and the next that enforces is the trial."""
+    await trip(scene, HALF_OPEN)
+    scene.clock.advance(COOLDOWN_S)
+    placed = await attempt(scene, "0", replace(HALF_OPEN, is_observed=True))
+    assert (placed.outcome, placed.is_trial, placed.breaker) == (
+        PlacementOutcome.PLACED,
+        False,
+        Breaker(START, MIDNIGHT),
+    )
+    assert (await attempt(scene, "0", HALF_OPEN)).is_trial
 
 
 async def test_an_id_that_has_ended_is_refused_for_that(scene: Scene) -> None:
