@@ -3,7 +3,7 @@
 Called by app: on the data plane's application, before its catch-all, or on one with a port of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -42,6 +42,7 @@ class ControlPlane:
     events: EventMaker
     views: Sequence[Views] = ()
     has_open_metrics: bool = False
+    is_draining: Callable[[], bool] = lambda: False
     degradation: Degradation = field(default_factory=lambda: Degradation({}, allowance_nanos=0))
 
 
@@ -50,7 +51,13 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     own: Sequence[Views] = (
         BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
         BookingViews(ledger=plane.ledger, clock=plane.clock),
-        HealthViews(ledger=plane.ledger, budgets=plane.budgets, metrics=plane.metrics, degradation=plane.degradation),
+        HealthViews(
+            ledger=plane.ledger,
+            budgets=plane.budgets,
+            metrics=plane.metrics,
+            degradation=plane.degradation,
+            is_draining=plane.is_draining,
+        ),
     )
     operations = operations_of((*own, *plane.views))
     public = PUBLIC | {METRICS} if plane.has_open_metrics else PUBLIC

@@ -6,6 +6,7 @@ because its outage is no reason to take the gate out of a load balancer: it answ
 """
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
@@ -24,11 +25,20 @@ from bqgate.ports import BudgetStore, Ledger
 class HealthViews:
     """The views for machines that watch the gate. They take any query parameter: probes add their own."""
 
-    def __init__(self, *, ledger: Ledger, budgets: BudgetStore, metrics: Metrics, degradation: Degradation) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        budgets: BudgetStore,
+        metrics: Metrics,
+        degradation: Degradation,
+        is_draining: Callable[[], bool],
+    ) -> None:
         self._ledger = ledger
         self._budgets = budgets
         self._metrics = metrics
         self._degradation = degradation
+        self._is_draining = is_draining
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
@@ -60,6 +70,8 @@ class HealthViews:
 
     async def ready(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /readyz: 200, or 503 with what is missing."""
+        if self._is_draining():
+            raise Problem(503, "Not ready: it is being stopped.", not_ready=["draining"])
         missing = [each for each in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if each]
         names = [system.value for system in missing]
         # Without both nothing goes on, whatever was chosen (admission.placing).

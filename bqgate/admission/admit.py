@@ -95,6 +95,7 @@ class Admission:
         hold_ttl_s: int,
         new_id: Callable[[], str],
         slots: SlotBook,
+        on_trip: Callable[[Customer], None] | None = None,
     ) -> None:
         self._estimator = estimator
         self._placing = placing
@@ -106,6 +107,12 @@ class Admission:
         self._hold_ttl_s = hold_ttl_s
         self._new_id = new_id
         self._slots = slots
+        self._on_trip = on_trip
+
+    def take_over(self, rules: HoldRules, *, hold_ttl_s: int) -> None:
+        """Size and date holds by these rules, from the next query on."""
+        self._rules = rules
+        self._hold_ttl_s = hold_ttl_s
 
     async def estimate(self, request: QueryRequest, principal: Principal, customer: Customer) -> Estimate:
         """Step 3. A query that BigQuery calls invalid: jobs.query answers so, jobs.insert makes a job that fails.
@@ -186,6 +193,8 @@ class Admission:
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await remember(placement, hold, ledger=self._ledger, journal=self._journal)
+        if placement.has_tripped and self._on_trip is not None:
+            self._on_trip(customer)
         decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, tier=customer.tier, mode=customer.mode)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)

@@ -7,12 +7,16 @@
     callers.py     who finds out who calls
     isolating.py   what keeps customers apart
     control.py     the control plane
+    reload.py      settings that changed while the gate runs
+    stamps.py      whether a file was replaced
+    drain.py       whether the gate is being stopped
     tls.py         the certificate, which may be replaced
     background.py  what runs beside the requests
 
 Called by cli and by the tests of the whole gate.
 """
 
+from bqgate.app.reload import SettingsSource
 from bqgate.app.root import Gate, open_gate, serve
 
-__all__ = ["Gate", "open_gate", "serve"]
+__all__ = ["Gate", "SettingsSource", "open_gate", "serve"]

@@ -6,6 +6,7 @@ Google's own where they go up to BigQuery.
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from bqgate.app.outside import Outside
 from bqgate.identity.access_tokens import AccessTokens
@@ -18,6 +19,7 @@ from bqgate.identity.logins import Logins
 from bqgate.identity.oidc import Issuer, Oidc
 from bqgate.identity.open_door import EverybodyIn
 from bqgate.ports import Authenticator
+from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode
 
 
@@ -45,6 +47,7 @@ def wire_identities(outside: Outside, stack: AsyncExitStack) -> Identities:
         clock=clock,
         leeway_s=leeway_s,
     )
+    outside.followers.append(partial(_follow_secrets, access_tokens))
     keyring = Keyring(outside.policies, clock)
     assertions = Assertions(keyring, clock, audiences=(address_of(outside),), leeway_s=leeway_s)
     oidc = _oidc(outside, stack, leeway_s)
@@ -53,6 +56,18 @@ def wire_identities(outside: Outside, stack: AsyncExitStack) -> Identities:
         google = GoogleCallers(outside.bigquery, outside.policies, clock, outside.journal)
     callers = Callers(access_tokens=access_tokens, assertions=assertions, keyring=keyring, oidc=oidc, google=google)
     return Identities(callers, Logins(access_tokens=access_tokens, assertions=assertions, keyring=keyring, oidc=oidc))
+
+
+def _follow_secrets(access_tokens: AccessTokens, new: Settings) -> None:
+    """Sign with the secret that the settings say now; whether callers log in at all was decided at the start."""
+    identity = new.identity
+    if identity.mode is IdentityMode.REQUIRED and identity.token_secret is not None:
+        previous = identity.previous_token_secret
+        access_tokens.rotate(
+            identity.token_secret.reveal(),
+            previous_secret=None if previous is None else previous.reveal(),
+            ttl_s=identity.token_ttl_s,
+        )
 
 
 def address_of(outside: Outside) -> str:

@@ -27,6 +27,7 @@ from bqgate.domain.policy import PolicyKind
 from bqgate.domain.units import MS_PER_S
 from bqgate.gate.door import REQUEST_ID
 from bqgate.policies.editor import PolicyEditor
+from bqgate.settings import Settings
 
 
 def wire_control_plane(
@@ -35,7 +36,12 @@ def wire_control_plane(
     """Everything below /v1 and /admin/v1."""
     settings, clock = outside.settings, outside.clock
     events = EventMaker(clock, request_id_of)
-    limits = RateLimits(**settings.rate_limits.model_dump())
+    limiter = RateLimiter(_rate_limits(settings), _rate_storage(outside, stack), outside.journal)
+
+    def follow_rates(new: Settings) -> None:
+        limiter.limits = _rate_limits(new)
+
+    outside.followers.append(follow_rates)
     return ControlPlane(
         ledger=outside.ledger,
         budgets=outside.budgets,
@@ -44,11 +50,12 @@ def wire_control_plane(
         metrics=outside.metrics,
         authenticator=identities.authenticator,
         trail=outside.trail,
-        limiter=RateLimiter(limits, _rate_storage(outside, stack), outside.journal),
+        limiter=limiter,
         events=events,
         views=_views(outside, settlement, events),
         has_open_metrics=settings.identity.open_metrics,
         degradation=settings.degraded.degradation,
+        is_draining=lambda: outside.drain.is_begun,
     )
 
 
@@ -110,6 +117,10 @@ def _views(outside: Outside, settlement: Settlement, events: EventMaker) -> tupl
             clock=clock,
         ),
     )
+
+
+def _rate_limits(settings: Settings) -> RateLimits:
+    return RateLimits(**settings.rate_limits.model_dump())
 
 
 def _rate_storage(outside: Outside, stack: AsyncExitStack) -> Storage:

@@ -4,12 +4,14 @@ Called by root; what is opened here is closed by the stack it was given, backwar
 rules that hold, and how to speak of what happens.
 """
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
 from bqgate.app.background import Background
+from bqgate.app.drain import Drain
 from bqgate.app.guarding import exchange_breaker, make_breakers
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.retrying import Retries
@@ -21,7 +23,7 @@ from bqgate.identity.trail import BufferedAuditTrail
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.journal import PrometheusJournal
-from bqgate.observe.logs import make_logger
+from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.observe.upstream import CountedUpstream
 from bqgate.policies.book import PolicyBook
@@ -31,7 +33,7 @@ from bqgate.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Everything that is not the gate itself, opened."""
+    """Everything that is not the gate itself, opened. `followers`: whoever takes its part of settings read anew."""
 
     settings: Settings
     clock: Clock
@@ -46,6 +48,9 @@ class Outside:
     budgets: BudgetStore
     upstream: CountedUpstream
     bigquery: GoogleBigQuery
+    logger: LeveledLogger
+    followers: list[Callable[[Settings], None]] = field(default_factory=list)
+    drain: Drain = field(default_factory=Drain)
 
 
 async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, stack: AsyncExitStack) -> Outside:
@@ -57,9 +62,8 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     """
     observed = settings.observe
     metrics = Metrics(lambda: book.directory.customers)
-    journal = PrometheusJournal(
-        metrics, make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
-    )
+    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
+    journal = PrometheusJournal(metrics, logger)
     for warning in settings.warnings:
         journal.note("settings_warning", warning=warning)
     background = Background(clock, journal)
@@ -90,7 +94,20 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
         retries=retries,
     )
     return Outside(
-        settings, clock, journal, metrics, background, ledger, registry, trail, feed, book, budgets, upstream, bigquery
+        settings,
+        clock,
+        journal,
+        metrics,
+        background,
+        ledger,
+        registry,
+        trail,
+        feed,
+        book,
+        budgets,
+        upstream,
+        bigquery,
+        logger,
     )
 
 

@@ -4,6 +4,7 @@ Called by root. Nothing is opened and nothing runs here; root starts what runs b
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bqgate.admission.admit import Admission
@@ -13,12 +14,17 @@ from bqgate.admission.placing import Placing
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.app.outside import Outside
+from bqgate.domain.hold import Hold
+from bqgate.domain.principal import Credential
+from bqgate.domain.tier import Customer
 from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.settling import Settling
 from bqgate.ports import Advisor
+from bqgate.settings import Settings
 from bqgate.settlement.bookkeeper import Bookkeeper
+from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settle import Settler
@@ -37,7 +43,13 @@ class Settlement:
 
 def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
     settings, clock, journal = outside.settings, outside.clock, outside.journal
-    room = WaitingRoom(clock, journal, places=settings.admission.waiting_max)
+    room = WaitingRoom(
+        clock,
+        journal,
+        places=settings.admission.waiting_max,
+        deadline_s=settings.admission.waiting_deadline_s,
+        running_max=settings.admission.running_max,
+    )
     bookkeeper = Bookkeeper(
         ledger=outside.ledger,
         budgets=outside.budgets,
@@ -87,7 +99,13 @@ def wire_path(
         hold_ttl_s=settings.admission.hold_ttl_s,
         new_id=lambda: uuid.uuid4().hex,
         slots=slots,
+        on_trip=_emergency_stop(outside, settlement),
     )
+
+    def follow_rules(new: Settings) -> None:
+        admission.take_over(new.hold_rules, hold_ttl_s=new.admission.hold_ttl_s)
+
+    outside.followers.append(follow_rules)
     return QueryHandler(
         admission=admission,
         isolation=isolation,
@@ -114,3 +132,27 @@ def _placing(outside: Outside) -> Placing:
     )
     outside.background.start("missed records", placing.keep_recording)
     return placing
+
+
+def _emergency_stop(outside: Outside, settlement: Settlement) -> Callable[[Customer], None]:
+    """What happens when a customer's cost breaker opens: where its tier says so, its jobs are cancelled."""
+
+    def credential_of(hold: Hold) -> Credential | None:
+        account = outside.policies.directory.customer(hold.customer).account
+        known = settlement.poller.credential_of(hold.id)
+        return known if known is not None or account is None else Credential(account=account)
+
+    stop = EmergencyStop(
+        ledger=outside.ledger,
+        bigquery=outside.bigquery,
+        credential_of=credential_of,
+        clock=outside.clock,
+        journal=outside.journal,
+    )
+    outside.background.start("emergency stop", stop.run)
+
+    def on_trip(customer: Customer) -> None:
+        if customer.tier.cancels_in_emergency:
+            stop.begin(customer.id)
+
+    return on_trip

@@ -10,7 +10,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -22,9 +22,11 @@ from bqgate.admission.slots import SlotBook
 from bqgate.app.advising import wire_advisor
 from bqgate.app.callers import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
+from bqgate.app.drain import Drain
 from bqgate.app.isolating import wire_isolation
 from bqgate.app.outside import Outside, open_outside
 from bqgate.app.path import Settlement, wire_path, wire_settlement
+from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.clock import SystemClock
 from bqgate.gate import middleware, request_line
@@ -50,7 +52,7 @@ SHUTDOWN_S = 25
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A running gate: where it listens, and its parts for whoever opened it."""
+    """A running gate: where it listens, and its parts for whoever opened it. `reloader` None: settings stay."""
 
     url: str
     control_url: str
@@ -62,6 +64,8 @@ class Gate:
     reconciler: Reconciler
     settling: Settling
     metrics: Metrics
+    reloader: Reloader | None
+    drain: Drain
 
 
 @asynccontextmanager
@@ -71,6 +75,7 @@ async def open_gate(
     clock: Clock | None = None,
     log_stream: TextIO = sys.stderr,
     reuse_port: bool = False,
+    source: SettingsSource | None = None,
 ) -> AsyncIterator[Gate]:
     """Run a gate as long as the context is open.
 
@@ -79,6 +84,7 @@ async def open_gate(
         clock: the time; the machine's unless a test brings another.
         log_stream: where the log goes.
         reuse_port: several processes listen on one port.
+        source: where the settings came from, to follow their changes; None: they stay as they are.
 
     Raises:
         LedgerUnavailable: the ledger's database cannot be opened, or needs `bqgate migrate`.
@@ -96,6 +102,7 @@ async def open_gate(
         outside.background.start("waiting_room", settlement.waiting_room.run)
         stack.push_async_callback(settlement.settling.drain, limit_s=SHUTDOWN_S)
         url, control_url = await _listen(outside, settlement, slots, stack, reuse_port=reuse_port)
+        reloader = None if source is None else _follow(source, outside)
         outside.journal.note("listening", url=url, control_url=control_url)
         yield Gate(
             url=url,
@@ -108,11 +115,28 @@ async def open_gate(
             reconciler=settlement.reconciler,
             settling=settlement.settling,
             metrics=outside.metrics,
+            reloader=reloader,
+            drain=outside.drain,
         )
 
 
-async def serve(settings: Settings, *, announce: Callable[[str], None], reuse_port: bool = False) -> None:
-    """Run a gate until SIGTERM or SIGINT. `announce` is told where it listens.
+async def serve(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None],
+    reuse_port: bool = False,
+    source: SettingsSource | None = None,
+) -> None:
+    """Run a gate until SIGTERM or SIGINT; SIGHUP has it read its settings again.
+
+    When it is told to stop, readiness goes first, for `server.drain_s` seconds in which load balancers take notice;
+    told a second time, it does not wait for them.
+
+    Args:
+        settings: what it is told.
+        announce: hears where it listens.
+        reuse_port: several processes listen on one port.
+        source: where the settings came from; None: SIGHUP changes nothing.
 
     Raises:
         LedgerUnavailable, PolicyFaults, CertificateUnusable, OSError: as open_gate.
@@ -121,9 +145,37 @@ async def serve(settings: Settings, *, announce: Callable[[str], None], reuse_po
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with open_gate(settings, reuse_port=reuse_port) as gate:
+    async with open_gate(settings, reuse_port=reuse_port, source=source) as gate:
+        if gate.reloader is not None:
+            loop.add_signal_handler(signal.SIGHUP, gate.reloader.ask)
         announce(gate.url)
         await stopped.wait()
+        gate.drain.begin()
+        hurry = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, hurry.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.server.drain_s):
+                await hurry.wait()
+
+
+def _follow(source: SettingsSource, outside: Outside) -> Reloader:
+    """Follow the changes of the settings; all who take part in them have said so."""
+
+    def follow_level(new: Settings) -> None:
+        outside.logger.level = new.observe.level
+
+    reloader = Reloader(
+        source,
+        outside.settings,
+        book=outside.policies,
+        followers=(*outside.followers, follow_level),
+        clock=outside.clock,
+        journal=outside.journal,
+    )
+    outside.metrics.read_gauge_from("settings_age_seconds", lambda: reloader.age_s)
+    outside.background.start("settings", reloader.run)
+    return reloader
 
 
 async def _listen(

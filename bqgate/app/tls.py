@@ -13,13 +13,11 @@ import ssl
 from pathlib import Path
 from typing import NoReturn
 
+from bqgate.app.stamps import Stamp, stamp_of
 from bqgate.ports import Clock, Journal
 
 # How long a new pair may lie there unnoticed. Certificates are renewed days before they end.
 WATCH_S = 5
-
-# Device, inode, moment of the last change and size of what a path leads to; None: it leads nowhere.
-_Stamp = tuple[int, int, int, int] | None
 
 
 class CertificateUnusable(OSError):
@@ -79,8 +77,8 @@ class TlsContext:
     def _answer_with_current(self, connection: ssl.SSLObject, _server: str | None, _context: ssl.SSLContext) -> None:
         connection.context = self._current
 
-    def _look(self) -> tuple[_Stamp, _Stamp]:
-        return _stamp(self._cert_file), _stamp(self._key_file)
+    def _look(self) -> tuple[Stamp, Stamp]:
+        return stamp_of(self._cert_file), stamp_of(self._key_file)
 
     def _load(self) -> ssl.SSLContext:
         return load_certificate(self._cert_file, self._key_file)
@@ -101,14 +99,6 @@ def load_certificate(cert_file: Path, key_file: Path) -> ssl.SSLContext:
             f"the certificate {cert_file} cannot be served with the key {key_file}: {_reason(error)}"
         ) from None
     return context
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _refuse_encrypted() -> NoReturn:

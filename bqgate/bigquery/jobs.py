@@ -1,14 +1,15 @@
-"""Ask BigQuery for dry runs, jobs and tables: the BigQuery and TableSource ports over an Upstream.
+"""Ask BigQuery for dry runs, jobs and tables: the BigQuery, TableSource and JobCanceller ports over an Upstream.
 
-Called by admission (dry_run), settlement (fetch_job, find_job) and advice (dry_run, fetch_table); calls jobs.insert,
-jobs.get, jobs.list and tables.get (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain
-values, or the port's errors: 4xx, also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer
-that is not JSON is UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within
-bounds.
+Called by admission (dry_run), settlement (fetch_job, find_job, cancel_job) and advice (dry_run, fetch_table); calls
+jobs.insert, jobs.get, jobs.list, jobs.cancel and tables.get
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain values, or the port's errors: 4xx,
+also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer that is not JSON is
+UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within bounds.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -64,7 +65,7 @@ class GoogleBigQuery:
             (("Content-Type", "application/json; charset=UTF-8"),),
             json.dumps(body, ensure_ascii=False).encode(),
         )
-        job = await self._ask(call, credential)
+        job = await self._ask(call, credential, operation="dry_run")
         configuration = body.get("configuration")
         query = configuration.get("query") if isinstance(configuration, dict) else None
         sql = query.get("query") if isinstance(query, dict) else None
@@ -74,13 +75,16 @@ class GoogleBigQuery:
         """What a job used, None while it runs; see ports.BigQuery."""
         path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
-        try:
+        with _not_found(job):
             document = await self._ask(Call("GET", path, urlencode(params)), credential)
-        except UpstreamRefused as refusal:
-            if refusal.status == 404:
-                raise JobNotFound(f"Not found: Job {job.project_id}:{job.job_id}") from refusal
-            raise
         return usage_from(document)
+
+    async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
+        """Ask that a job be cancelled; see ports.JobCanceller. Asking twice changes nothing."""
+        path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}/cancel"
+        params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
+        with _not_found(job):
+            await self._ask(Call("POST", path, urlencode(params)), credential, operation="cancel")
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
@@ -129,12 +133,12 @@ class GoogleBigQuery:
             params = params | {"pageToken": token}
         raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
 
-    async def _ask(self, call: Call, credential: Credential | None) -> Mapping[str, Any]:
-        """The JSON of an answer. None of the calls changes anything, so each may be made again."""
+    async def _ask(self, call: Call, credential: Credential | None, *, operation: str = "read") -> Mapping[str, Any]:
+        """The JSON of an answer. Each of the calls may be made again: done twice it changes nothing more."""
         if self._retries is None:
             return await self._ask_once(call, credential, self._timeout_s)
         return await self._retries.ask(
-            "dry_run" if call.method == "POST" else "read",
+            operation,
             lambda left_s: self._ask_once(call, credential, left_s),
             within_s=self._timeout_s,
         )
@@ -190,3 +194,14 @@ def _labelled(page: Mapping[str, Any], label: str) -> JobRef | None:
 def _segment(text: str) -> str:
     """One segment of a path. Project ids of a domain ("example.com:project") keep their colon."""
     return quote(text, safe=":")
+
+
+@contextmanager
+def _not_found(job: JobRef) -> Iterator[None]:
+    """Name BigQuery's 404 as what it means for a job."""
+    try:
+        yield
+    except UpstreamRefused as refusal:
+        if refusal.status == 404:
+            raise JobNotFound(f"Not found: Job {job.project_id}:{job.job_id}") from refusal
+        raise

@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -35,12 +37,12 @@ def serve(
     """Run the gate until it is told to stop."""
     settings = load_or_exit(config)
     if settings.server.workers == 1:
-        run_worker(settings)
+        run_worker(settings, config)
     else:
         run_workers(config, settings.server.workers)
 
 
-def run_worker(settings: Settings, *, reuse_port: bool = False) -> None:
+def run_worker(settings: Settings, config: Path | None, *, reuse_port: bool = False) -> None:
     """Serve in this process; what other libraries log takes the gate's road, redaction included."""
     from bqgate import app  # noqa: PLC0415 - the whole gate takes a second to import; check-config need not wait for it
 
@@ -51,7 +53,8 @@ def run_worker(settings: Settings, *, reuse_port: bool = False) -> None:
         typer.echo(f"bqgate listens at {url} and forwards to {settings.upstream.url}")
 
     try:
-        asyncio.run(app.serve(settings, announce=announce, reuse_port=reuse_port))
+        source = app.SettingsSource(config, dict(os.environ))
+        asyncio.run(app.serve(settings, announce=announce, reuse_port=reuse_port, source=source))
     except LedgerUnavailable as error:
         fail(f"ledger.url {settings.ledger.url}: {error}")
     except PolicyFaults as faults:
@@ -69,12 +72,11 @@ def run_workers(config: Path | None, count: int) -> None:
     def stop(_signal: int = 0, _frame: FrameType | None = None) -> None:
         nonlocal is_stopping
         is_stopping = True
-        for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
+        _signal_all(workers, signal.SIGTERM)
 
     for worker in workers:
         worker.start()
+    signal.signal(signal.SIGHUP, lambda number, _frame: _signal_all(workers, number))
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     wait([worker.sentinel for worker in workers])
@@ -88,9 +90,16 @@ def run_workers(config: Path | None, count: int) -> None:
         fail("a worker ended by itself; all were stopped")
 
 
+def _signal_all(workers: Sequence[BaseProcess], number: int) -> None:
+    """Send a signal to every worker that lives."""
+    for worker in workers:
+        if worker.pid is not None and worker.is_alive():
+            os.kill(worker.pid, number)
+
+
 def _work(config: Path | None) -> None:
     settings = load_settings(config, os.environ)  # the parent has reported faults and warnings
     try:
-        run_worker(settings, reuse_port=True)
+        run_worker(settings, config, reuse_port=True)
     except typer.Exit as ended:  # a status to the command line's library, a traceback to multiprocessing
         sys.exit(ended.exit_code)

@@ -57,6 +57,7 @@ class Tier:
 
     `grace_s` is how long queries still run past a limit, up to `emergency_nanos` a day; 0: not at all.
     `breaker_cooldown_s` is how long an open cost breaker waits before it lets one query try; 0: until the next day.
+    `cancels_in_emergency`: running jobs are cancelled when the cost breaker opens.
     `throttling` says how its queries share what there is, and what slows them down beside waiting.
     """
 
@@ -69,6 +70,7 @@ class Tier:
     thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
     grace_s: int = 0
     breaker_cooldown_s: int = 0
+    cancels_in_emergency: bool = False
     throttling: Throttling = field(default_factory=Throttling)
 
 

@@ -59,9 +59,15 @@ COUNTERS = (
         "Queries met by a system that was away: went_on, or refused, by conduct.",
         ("system", "conduct", "outcome"),
     ),
+    Declaration(
+        "emergency_cancels_total",
+        "Running jobs of customers whose cost breaker opened: asked, absent, refused, unavailable, unknown_job.",
+        ("result",),
+    ),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
+    Declaration("settings_reloads_total", "Settings read anew: taken, or refused and not taken.", ("result",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
     Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
     Declaration("audit_dropped_total", "Refusals that the audit log had no room for; a record says how many."),
@@ -85,6 +91,7 @@ HISTOGRAMS = (
 GAUGES = (
     Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
     Declaration("waiting_depth", "Queries that wait for their turn."),
+    Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )

@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind, PolicySnapshot
+from bqgate.domain.throttling import Slowdown, Throttling
 from bqgate.domain.tier import Customer, Directory, Threshold, Tier, weaker
 from bqgate.policies.messages import message_of
 from bqgate.policies.models import (
@@ -182,6 +183,20 @@ def _directory(
     )
 
 
+def _throttling(policy: TierPolicy) -> Throttling:
+    return Throttling(
+        customer_concurrency_max=policy.customer_concurrency_max,
+        principal_concurrency_max=policy.principal_concurrency_max,
+        priority=policy.priority,
+        priority_by_workload=policy.workload_priorities,
+        slowdown=Slowdown(
+            to_batch=policy.throttle_to_batch,
+            max_slots=policy.throttle_max_slots,
+            job_timeout_ms=policy.throttle_job_timeout_ms,
+        ),
+    )
+
+
 def _tier(name: str, policy: TierPolicy) -> Tier:
     return Tier(
         name=name,
@@ -191,6 +206,8 @@ def _tier(name: str, policy: TierPolicy) -> Tier:
         query_nanos=policy.query_usd.nanos if policy.query_usd else None,
         throttle_wait_ms=policy.throttle_wait_ms,
         thresholds=tuple(Threshold(each.used_ratio.ppm, each.action) for each in policy.thresholds),
+        throttling=_throttling(policy),
         grace_s=policy.grace_minutes * _S_PER_MINUTE,
         breaker_cooldown_s=policy.breaker_cooldown_minutes * _S_PER_MINUTE,
+        cancels_in_emergency=policy.cancel_in_emergency,
     )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.pricing import PricingModel
+from bqgate.domain.throttling import Priority
 from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode, ThresholdAction
 from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Ratio, Share, Usd, Whole, Zone
 
@@ -54,7 +55,45 @@ class TierPolicy(Policy):
         le=1440,
         description="How long an open cost breaker waits before it lets one query try; 0: until the next day.",
     )
-    throttle_wait_ms: Whole = Field(default=2_000, ge=0, le=30_000, description="How long a throttled query waits.")
+    cancel_in_emergency: bool = Field(
+        default=False, description="true: when the cost breaker opens, running jobs are cancelled, dearest first."
+    )
+    throttle_wait_ms: Whole = Field(
+        default=2_000,
+        ge=0,
+        le=30_000,
+        description="How long a throttled query waits at the threshold, and a customer's queries go apart; at the "
+        "limit four times that.",
+    )
+    throttle_to_batch: bool = Field(
+        default=False, description="true: a throttled query of jobs.insert goes with priority BATCH."
+    )
+    throttle_max_slots: Whole | None = Field(
+        default=None, ge=1, le=100_000, description="Slots that a throttled query may use (maxSlots)."
+    )
+    throttle_job_timeout_ms: Whole | None = Field(
+        default=None,
+        ge=1_000,
+        le=86_400_000,
+        description="How long a throttled query may run (jobTimeoutMs). With throttle_max_slots, the slot time of both "
+        "is held, where slots cost.",
+    )
+    customer_concurrency_max: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Queries of a customer that run at once, for each gate; more wait their turn. Without it, any "
+        "number.",
+    )
+    principal_concurrency_max: Whole | None = Field(
+        default=None, ge=1, le=100_000, description="The same for each of its principals."
+    )
+    priority: Priority = Field(
+        default=Priority.NORMAL, description="high, normal, or low: whose queries go first of those that wait."
+    )
+    workload_priorities: dict[Name, Priority] = Field(
+        default_factory=dict, max_length=_LIST_MAX, description="The same by workload, above priority."
+    )
     thresholds: tuple[ThresholdPolicy, ...] = Field(
         default=tuple(
             ThresholdPolicy(used_ratio=Share(each.used_ppm), action=each.action) for each in DEFAULT_THRESHOLDS

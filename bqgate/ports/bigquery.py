@@ -39,6 +39,19 @@ class BigQuery(Protocol):
         """
 
 
+class JobCanceller(Protocol):
+    """Where running jobs can be stopped."""
+
+    async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
+        """Ask that a job be cancelled (jobs.cancel). It may run on for a moment, and may be billed all the same.
+
+        Raises:
+            JobNotFound: there is no such job.
+            UpstreamRefused: the credential may not cancel it.
+            UpstreamUnavailable: no answer, or 5xx.
+        """
+
+
 class Upstream(Protocol):
     """BigQuery as the data plane sees it: a call goes in, an answer streams out, nothing is changed on the way."""
 

@@ -67,6 +67,9 @@ class ServerSection(Section):
     tls_cert_file: Path | None = Field(
         None, description="Certificate chain in PEM, for https on both ports; read again when the file changes."
     )
+    drain_s: Whole = Field(
+        0, ge=0, le=300, description="How long a gate that is told to stop stays up without being ready."
+    )
     tls_key_file: Path | None = Field(None, description="Private key of the certificate in PEM, without a passphrase.")
 
     @property
@@ -222,7 +225,13 @@ class AdmissionSection(Section):
         description="When a job nobody hears of is booked at its hold; BigQuery's scripts may run 24 h.",
     )
     waiting_max: Whole = Field(
-        1_000, ge=0, le=100_000, description="Throttled queries that wait at once; more are sent away with 429."
+        1_000, ge=0, le=100_000, description="Queries that wait their turn at once; more are sent away with 429."
+    )
+    waiting_deadline_s: Whole = Field(
+        30, ge=1, le=30, description="How long one may wait before it is sent away; clients give up at 60 s."
+    )
+    running_max: Whole | None = Field(
+        None, ge=1, le=100_000, description="Queries that run at once, for each gate; without it, any number."
     )
 
 

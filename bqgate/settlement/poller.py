@@ -103,6 +103,11 @@ class Poller:
         watched.is_seen = is_made or watched.is_seen
         watched.learn_job(job)
 
+    def credential_of(self, hold_id: str) -> Credential | None:
+        """As whom a hold's job is asked after; None: as the gate, or nobody here asks."""
+        watched = self._watched.get(hold_id)
+        return None if watched is None else watched.credential
+
     def forget(self, hold_id: str) -> None:
         """Stop asking: the hold has ended by another path."""
         self._watched.pop(hold_id, None)

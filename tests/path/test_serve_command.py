@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
+import yaml
 
+from bqgate.clock import SystemClock
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry
+from bqgate.sandbox import Sandbox, SandboxSettings
 from tests.support.manual_clock import START
+from tests.support.served_gate import served_gate
 
 BQGATE = Path(sysconfig.get_path("scripts")) / "bqgate"
 ENDS_WITHIN_S = 30
@@ -156,3 +161,46 @@ def test_a_worker_that_dies_ends_the_gate(tmp_path: Path, redis_url: str) -> Non
         _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
     assert gate.returncode == 1
     assert "a worker ended by itself" in errors
+
+
+async def test_a_served_gate_takes_over_its_file_and_goes_unready_before_it_stops(tmp_path: Path) -> None:
+    """A limit changed in the file holds without a restart; a bad file changes nothing; stopping shows in readiness."""
+    async with Sandbox.start(SandboxSettings()) as sandbox:
+        config = tmp_path / "bqgate.yaml"
+
+        def write(daily: str) -> None:
+            document = {
+                "server": {"port": 0, "drain_s": 30},
+                "upstream": {"url": sandbox.url, "credentials": "anonymous"},
+                "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"},
+                "tiers": {"standard": {"daily_usd": daily}},
+            }
+            config.write_text(yaml.safe_dump(document))
+
+        write("10")
+        async with served_gate(config) as (process, url), aiohttp.ClientSession() as session:
+
+            async def limit() -> str:
+                async with session.get(f"{url}/v1/customers/acme/budget") as answer:
+                    return str((await answer.json())["windows"]["day"]["limit_usd"])
+
+            async def ready() -> int:
+                async with session.get(f"{url}/readyz") as answer:
+                    return answer.status
+
+            assert await limit() == "10.00"
+            write("cheap")
+            process.send_signal(signal.SIGHUP)
+            write("12.50")
+            process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(30):
+                while await limit() != "12.50":
+                    await SystemClock().sleep(0.05)
+            assert await ready() == 200
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                while await ready() != 503:
+                    await SystemClock().sleep(0.02)
+            assert await limit() == "12.50"
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 20) == 0

@@ -1,0 +1,19 @@
+"""Remember that the gate is being stopped, so that its readiness goes before it does.
+
+Set by serve at the first signal, read by the control plane's /readyz.
+"""
+
+
+class Drain:
+    """Whether a gate is being stopped. It never goes back."""
+
+    def __init__(self) -> None:
+        self._is_begun = False
+
+    @property
+    def is_begun(self) -> bool:
+        return self._is_begun
+
+    def begin(self) -> None:
+        """From now on the gate is not ready; requests are still answered."""
+        self._is_begun = True

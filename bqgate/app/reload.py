@@ -1,0 +1,168 @@
+"""Take over changed settings while the gate runs: from its file, when that changes or when SIGHUP asks for it.
+
+Started by root beside the requests. A new file is checked whole, as at the start, and laid under what admins changed;
+what does not hold together changes nothing: every fault is in the log, settings_reloads_total counts it, and the old
+settings go on. What can be taken over holds from the next request on (settings.changes lists it); the rest is named in
+the log and waits for a restart. The environment stands over the file here, too; a process cannot be given another one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bqgate.app.stamps import Stamp, stamp_of
+from bqgate.policies.book import PolicyBook
+from bqgate.policies.rules import PolicyFaults
+from bqgate.ports import Clock, Journal
+from bqgate.settings import Settings, SettingsInvalid, load_settings
+from bqgate.settings.changes import differences, is_taken_over
+
+# How often the file is looked at. It must lie still from one look to the next, so that no half of it is taken.
+WATCH_S = 2
+
+# Takes its part of new settings; must not fail, because the others have taken theirs.
+Follower = Callable[[Settings], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """Where settings come from: the file, if there is one, below the environment."""
+
+    path: Path | None
+    environ: Mapping[str, str] = field(repr=False)
+
+    def load(self) -> Settings:
+        """Read them.
+
+        Raises:
+            SettingsInvalid: with every fault.
+        """
+        return load_settings(self.path, self.environ)
+
+    def look(self) -> Stamp:
+        """What tells whether the file is another one."""
+        return None if self.path is None else stamp_of(self.path)
+
+
+class Reloader:
+    """Reads the settings again and hands them on. `run` it in one task; `ask` wants them read now."""
+
+    def __init__(
+        self,
+        source: SettingsSource,
+        settings: Settings,
+        *,
+        book: PolicyBook,
+        followers: Sequence[Follower],
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        """Watch a source.
+
+        Args:
+            source: is read again.
+            settings: what the gate was started with.
+            book: takes tiers, customers, prices and shared projects, or none of the settings are taken.
+            followers: take the rest, each what it knows of.
+            clock: paces the looks.
+            journal: is told what changed and what is wrong.
+        """
+        self._source = source
+        self._started = settings
+        self._current = settings
+        self._book = book
+        self._followers = followers
+        self._clock = clock
+        self._journal = journal
+        self._asked = asyncio.Event()
+        self._taken_at_s = clock.monotonic_s()
+        self._seen: Stamp = None
+        # What was taken may be older than the file is now, so that the first look reads it whatever its stamp is.
+        self._is_current = False
+        self._taken: Stamp = None
+        self._faults: tuple[str, ...] = ()
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the settings that hold were read."""
+        return self._clock.monotonic_s() - self._taken_at_s
+
+    def ask(self) -> None:
+        """Read the settings as soon as possible, whether or not the file changed."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await self._rest()
+            is_asked = self._asked.is_set()
+            self._asked.clear()
+            await self._look(is_asked=is_asked)
+
+    async def _rest(self) -> None:
+        """Wait for the next look, or until somebody asks."""
+        waits = {asyncio.ensure_future(self._clock.sleep(WATCH_S)), asyncio.ensure_future(self._asked.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _look(self, *, is_asked: bool) -> None:
+        stamp = await asyncio.to_thread(self._source.look)
+        lies_still = stamp == self._seen
+        self._seen = stamp
+        is_news = not self._is_current or stamp != self._taken
+        if is_asked or (lies_still and is_news):
+            await self._reload(stamp, is_asked=is_asked)
+
+    async def _reload(self, stamp: Stamp, *, is_asked: bool) -> None:
+        faults: tuple[str, ...] = ()
+        new = self._current
+        try:
+            new = await asyncio.to_thread(self._source.load)
+        except SettingsInvalid as invalid:
+            faults = tuple(str(fault) for fault in invalid.faults)
+        if await asyncio.to_thread(self._source.look) != stamp:
+            # It was written while it was read: the next look that finds it still takes it.
+            self._is_current = False
+            return
+        if not faults:
+            try:
+                self._take(new, is_asked=is_asked)
+            except PolicyFaults as contradictions:
+                faults = tuple(f"{fault.path}: {fault.message}" for fault in contradictions.faults)
+        self._taken, self._is_current = stamp, not faults
+        if faults and (is_asked or faults != self._faults):  # a bad file is tried at every look, and told of once
+            self._journal.count("settings_reloads_total", result="refused")
+            self._journal.note("settings_not_reloaded", error="the settings are as they were", faults=list(faults))
+        self._faults = faults
+
+    def _take(self, new: Settings, *, is_asked: bool) -> None:
+        """Let new settings hold.
+
+        Raises:
+            PolicyFaults: what admins changed contradicts them; nothing has changed.
+        """
+        # Whose credentials go up is decided at the start, and with it whether accounts can be impersonated.
+        base = replace(new.policy_base, can_impersonate=self._started.policy_base.can_impersonate)
+        self._book.rebase(base)
+        for follow in self._followers:
+            follow(new)
+        changed = differences(self._current, new)
+        taken = [path for path in changed if is_taken_over(path, self._started, new)]
+        is_over = bool(self._faults)
+        warned = self._current.warnings
+        self._current = new
+        self._taken_at_s = self._clock.monotonic_s()
+        if not (changed or is_asked or is_over):
+            return  # the first look after the start
+        self._journal.count("settings_reloads_total", result="taken")
+        self._journal.note("settings_reloaded", changed=taken)
+        waiting = [path for path in differences(self._started, new) if not is_taken_over(path, self._started, new)]
+        if waiting:
+            self._journal.note("settings_need_restart", keys=waiting, error="these changes wait for a restart")
+        for warning in new.warnings:
+            if warning not in warned:
+                self._journal.note("settings_warning", warning=warning)

@@ -1,0 +1,88 @@
+"""Cancel the running jobs of a customer whose cost breaker opened, dearest first, where its tier says so.
+
+Told by admission when an attempt trips the breaker (once a trip: the store opens it once), run by app beside the
+requests. Reads the customer's open holds from the ledger, whichever replica placed them, and asks BigQuery to cancel
+their jobs, at most CANCELS_PER_S a second: BigQuery counts such calls, and a burst would take the gate's own room.
+A cancelled job may still be billed (https://cloud.google.com/bigquery/docs/managing-jobs#cancel_jobs), up to its whole
+price; so nothing is voided here: the poller asks after each job as before and books what BigQuery billed.
+
+What is not reached is left running and counted: its hold covers it. Bounded in customers.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from bqgate.domain.errors import JobNotFound, LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.principal import Credential
+from bqgate.ports import Clock, JobCanceller, Journal, Ledger
+
+CANCELS_PER_S = 5
+CUSTOMERS_MAX = 1_000
+
+
+class EmergencyStop:
+    """Whose jobs must stop. `credential_of` says as whom a hold's job may be cancelled; None: as the gate."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        bigquery: JobCanceller,
+        credential_of: Callable[[Hold], Credential | None],
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        self._ledger = ledger
+        self._bigquery = bigquery
+        self._credential_of = credential_of
+        self._clock = clock
+        self._journal = journal
+        self._waiting: dict[str, None] = {}
+        self._woken = asyncio.Event()
+
+    def begin(self, customer: str) -> None:
+        """Have a customer's running jobs cancelled. Returns at once."""
+        if len(self._waiting) >= CUSTOMERS_MAX:
+            self._journal.count("shed_total", where="emergency")
+            return
+        self._waiting[customer] = None
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Stop whoever is to be stopped, for ever."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._waiting:
+                customer = next(iter(self._waiting))
+                del self._waiting[customer]
+                await self.stop(customer)
+
+    async def stop(self, customer: str) -> None:
+        """Cancel a customer's running jobs, dearest first."""
+        try:
+            holds = await self._ledger.fetch_open_holds(customer)
+        except LedgerUnavailable:
+            self._journal.count("failures_total", system="ledger", step="emergency")
+            return
+        for hold in sorted(holds, key=lambda each: each.amount_nanos, reverse=True):
+            result = await self._cancel(hold)
+            self._journal.count("emergency_cancels_total", result=result)
+            self._journal.note(
+                "job_cancelled", customer=customer, hold_id=hold.id, hold_nanos=hold.amount_nanos, result=result
+            )
+            await self._clock.sleep(1 / CANCELS_PER_S)
+
+    async def _cancel(self, hold: Hold) -> str:
+        if hold.job is None:
+            return "unknown_job"  # a jobs.query whose answer has not named it yet
+        try:
+            await self._bigquery.cancel_job(hold.job, credential=self._credential_of(hold))
+        except JobNotFound:
+            return "absent"
+        except UpstreamRefused:
+            return "refused"
+        except UpstreamUnavailable:
+            return "unavailable"
+        return "asked"
