@@ -1,10 +1,12 @@
 import json
 import re
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.cost_breaker import Breaker
 from bqgate.domain.decision import Reject, RejectReason
 from bqgate.domain.errors import (
     BodyTooLarge,
@@ -47,6 +49,53 @@ def test_a_used_up_budget_says_so_in_the_words_of_a_cost_quota() -> None:
     assert "of 10.00 USD today, 2026-11-24 (this query: up to 0.42 USD, 68.0 GiB)" in message
     assert "Resets 2026-11-25T00:00Z." in message
     assert JAVA_RETRIES.fullmatch(message) is None
+
+
+DAY = Window("acme", Period.DAY, "2026-11-24", 10 * USD, datetime(2026, 11, 25, tzinfo=UTC))
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+BREAKER = Breaker(opened_at=NOON, until=DAY.resets_at)
+
+
+@pytest.mark.parametrize(
+    ("reject", "said"),
+    [
+        pytest.param(
+            Reject(
+                RejectReason.GRACE_OVER, USD, Balance(DAY, 11 * USD, 0, NOON), "Filter.", NOON + timedelta(minutes=15)
+            ),
+            "customer acme-corporate has used 11.00 of 10.00 USD today, 2026-11-24 (this query: up to 1.00 USD, "
+            "2.0 GiB). Its grace ended 2026-11-24T12:15Z. Resets 2026-11-25T00:00Z. Filter. bqgate decision d1",
+            id="grace is over",
+        ),
+        pytest.param(
+            Reject(
+                RejectReason.EMERGENCY,
+                USD,
+                Balance(replace(DAY, limit_nanos=20 * USD), 19 * USD, USD // 2, NOON),
+                breaker=BREAKER,
+            ),
+            "customer acme-corporate has used 19.00 and holds 0.50 for running queries of 20.00 USD today, 2026-11-24, "
+            "its emergency limit, and this query does not fit under it. Its cost breaker is open: nothing that costs "
+            "runs before 2026-11-25T00:00Z, unless an admin of bqgate resets it (this query: up to 1.00 USD, 2.0 GiB). "
+            "bqgate decision d1",
+            id="the emergency limit",
+        ),
+        pytest.param(
+            Reject(RejectReason.BREAKER_OPEN, USD, Balance(DAY, 11 * USD, 0), breaker=BREAKER),
+            "the cost breaker of customer acme-corporate is open since 2026-11-24T12:00Z: nothing that costs runs "
+            "before 2026-11-25T00:00Z, unless an admin of bqgate resets it; it has used 11.00 of 10.00 USD today, 2026-11-24 "
+            "(this query: up to 1.00 USD, 2.0 GiB). bqgate decision d1",
+            id="the breaker is open",
+        ),
+    ],
+)
+def test_past_the_limit_a_refusal_says_since_when_until_when_and_who_can_help(reject: Reject, said: str) -> None:
+    """403 quotaExceeded in the words of a cost quota; no client retries it, Java's text match included."""
+    answer = answer_for_reject(
+        reject, customer="acme-corporate", decision_id="d1", estimate_bytes=2 * 2**30, cap_bytes=0
+    )
+    assert read(answer) == (403, "quotaExceeded", f"Custom quota exceeded: {said}")
+    assert JAVA_RETRIES.fullmatch(said) is None
 
 
 def test_a_query_too_big_is_told_in_bigquerys_own_words() -> None:
