@@ -83,8 +83,8 @@ BREAKER = Breaker(opened_at=NOON, until=DAY.resets_at)
         pytest.param(
             Reject(RejectReason.BREAKER_OPEN, USD, Balance(DAY, 11 * USD, 0), breaker=BREAKER),
             "the cost breaker of customer acme-corporate is open since 2026-11-24T12:00Z: nothing that costs runs "
-            "before 2026-11-25T00:00Z, unless an admin of bqgate resets it; it has used 11.00 of 10.00 USD today, 2026-11-24 "
-            "(this query: up to 1.00 USD, 2.0 GiB). bqgate decision d1",
+            "before 2026-11-25T00:00Z, unless an admin of bqgate resets it; it has used 11.00 of 10.00 USD today, "
+            "2026-11-24 (this query: up to 1.00 USD, 2.0 GiB). bqgate decision d1",
             id="the breaker is open",
         ),
     ],
