@@ -1,4 +1,4 @@
-"""Say who helps a refused caller, and where that helper learns what tables are."""
+"""Say who advises a refused caller, and where the advisor learns what tables are."""
 
 from typing import Protocol
 
