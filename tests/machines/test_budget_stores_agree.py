@@ -167,7 +167,7 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(data=st.data())
     def place_again(self, data: st.DataObject) -> None:
         old = data.draw(st.sampled_from(list(self.model.holds.values())))
-        again = hold_on(self.windows(), hold_id=old.id, idempotency_key=old.idempotency_key)
+        again = hold_on(self.windows(), hold_id=old.id, idempotency_key=old.idempotency_key, placed_at=self.clock.now())
         assert self.place(again).outcome is PlacementOutcome.REPLAYED
 
     @precondition(lambda self: self.waiting)
