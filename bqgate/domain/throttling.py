@@ -1,7 +1,7 @@
 """Say how many queries may run at once, who goes first, and what else slows a throttled query down. Pure.
 
-Part of a Tier; read by the waiting room (limits, priority), by sizing (the bound on slot time) and by the handler (what
-a throttled query is sent with). Times are milliseconds, slots are slots.
+Part of a Tier; read by the waiting room (limits, priority) and by the handler (what a throttled query is sent with).
+Times are milliseconds, slots are slots.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,6 @@ class Slowdown:
     to_batch: bool = False
     max_slots: int | None = None
     job_timeout_ms: int | None = None
-
-    @property
-    def slot_bound_ms(self) -> int | None:
-        """The most slot time that a job under both bounds can use; None where one of them is missing."""
-        if self.max_slots is None or self.job_timeout_ms is None:
-            return None
-        return self.max_slots * self.job_timeout_ms
 
 
 @dataclass(frozen=True, slots=True)

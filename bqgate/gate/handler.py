@@ -15,7 +15,7 @@ from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
 from bqgate.admission.waiting.fair_queue import Visit
 from bqgate.admission.waiting.room import Shed, WaitingRoom
 from bqgate.admission.waiting.visits import visit_of
-from bqgate.domain.decision import MAKE_IT_CHEAPER
+from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
@@ -40,6 +40,7 @@ from bqgate.wire.query_request import (
     parse_query,
 )
 from bqgate.wire.query_string import values_of
+from bqgate.wire.slowing import slowed
 
 
 class QueryHandler:
@@ -164,6 +165,8 @@ class QueryHandler:
             labels=labels,
             is_script=admitted.estimate.unknown_because is not None,
         )
+        if isinstance(admitted.decision, Throttle):
+            body = slowed(body, request.method, customer.tier.throttling.slowdown)
         with watch.step("upstream"):
             answer = await self._forwarder.forward(write_call(body), admitted, request.method, principal)
         answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))

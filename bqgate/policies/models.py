@@ -75,8 +75,7 @@ class TierPolicy(Policy):
         default=None,
         ge=1_000,
         le=86_400_000,
-        description="How long a throttled query may run (jobTimeoutMs). With throttle_max_slots, the slot time of both "
-        "is held, where slots cost.",
+        description="How long a throttled query may run (jobTimeoutMs).",
     )
     customer_concurrency_max: Whole | None = Field(
         default=None,

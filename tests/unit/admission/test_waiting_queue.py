@@ -7,7 +7,7 @@ from bqgate.admission.waiting.depths import Depths
 from bqgate.admission.waiting.fair_queue import FairQueue, Visit, Waiting
 from bqgate.admission.waiting.pacing import interval_ms
 from bqgate.domain.budget import Balance, Period, Window
-from bqgate.domain.throttling import Priority, Slowdown, Throttling
+from bqgate.domain.throttling import Priority, Throttling
 from bqgate.domain.tier import Threshold, ThresholdAction, Tier
 
 TIER = Tier("standard", daily_nanos=100, monthly_nanos=1_000, emergency_nanos=500, throttle_wait_ms=2_000)
@@ -133,10 +133,3 @@ def test_a_workload_stands_above_the_tier() -> None:
     throttling = Throttling(priority=Priority.HIGH, priority_by_workload={"nightly": Priority.LOW})
     asked = [throttling.priority_of(workload) for workload in (None, "nightly", "other")]
     assert asked == [Priority.HIGH, Priority.LOW, Priority.HIGH]
-
-
-def test_slot_time_is_bounded_by_both_limits_together() -> None:
-    """Without one of them there is no bound."""
-    assert Slowdown(max_slots=50, job_timeout_ms=60_000).slot_bound_ms == 3_000_000
-    assert Slowdown(max_slots=50).slot_bound_ms is None
-    assert Slowdown(job_timeout_ms=60_000).slot_bound_ms is None
