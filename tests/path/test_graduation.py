@@ -13,7 +13,7 @@ from tests.support.gate_stack import open_stack
 SETTINGS: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0", "unknown_estimate": "reject", "unknown_hold_gib": 1},
-    "tiers": {"standard": {"daily_usd": "0.10", "throttle_wait_ms": 30_000}},
+    "tiers": {"standard": {"daily_usd": "0.10", "grace_minutes": 0, "throttle_wait_ms": 30_000}},
     "customers": {"acme": {"projects": ["acme"], "mode": "enforce"}},
     "defaults": {"deployment_mode": "observe"},
 }

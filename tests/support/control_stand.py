@@ -104,7 +104,7 @@ async def control_stand(
     """A control plane over a new ledger; no answer differs from its document when it ends."""
     async with AsyncExitStack() as stack:
         stand = await stack.enter_async_context(settlement_stand(folder))
-        registry = await SqlRegistry.open(f"sqlite:///{stand.path}")
+        registry = await SqlRegistry.open(f"sqlite:///{stand.path}", timeout_s=30)
         stack.push_async_callback(registry.close)
         gate, trail, app = stand.gate(), ListTrail(), web.Application()
         events = EventMaker(stand.clock, lambda _request: REQUEST_ID)
