@@ -3,18 +3,20 @@
 The memory store calls judge and after_trial, place_hold.lua and end_hold.lua say the same in Lua, and a state machine
 holds both to a naive model. The rules, in order:
 
-1. The breaker is open and no trial is due: BREAKER_OPEN.
-2. Every window has room: placed.
-3. A window is short and the terms give no grace: BUDGET.
-4. The day would pass the emergency limit: EMERGENCY, and the breaker trips until the day's end.
-5. A short window's grace is over: GRACE_OVER. Else placed, in grace; a window's grace starts with the first hold that
+1. A strict window is short (a budget of a part of the customer's queries, or of the deployment): BUDGET. Nothing of
+   grace and breaker is touched.
+2. The breaker is open and no trial is due: BREAKER_OPEN.
+3. Every window of the customer's own has room: placed.
+4. One is short and the terms give no grace: BUDGET.
+5. The day would pass the emergency limit: EMERGENCY, and the breaker trips until the day's end.
+6. A short window's grace is over: GRACE_OVER. Else placed, in grace; a window's grace starts with the first hold that
    was placed past its limit, and starts once: a new window is a new key, nothing is reset.
 
-A trial is due `cooldown_s` after the breaker opened (never with 0), one at a time: 2 to 5 judge it. Placed, it is the
+A trial is due `cooldown_s` after the breaker opened (never with 0), one at a time: 3 to 6 judge it. Placed, it is the
 trial; refused, the breaker is open anew. Captured, it closes the breaker when the day fits under the emergency limit,
 else the breaker is open anew; voided, the next trial may come.
 
-Where the terms say observed, nothing trips and everything is placed; the refusal says what enforcing would have done.
+Where the terms say observed, nothing trips and all but 1 is placed; the refusal says what enforcing would have done.
 Amounts are nano-dollars, moments aware UTC datetimes. `now` of an attempt is its hold's placed_at.
 """
 
@@ -111,12 +113,14 @@ class BreakerEvent:
 class Verdict:
     """What judge says.
 
-    `refusal` None: nothing stands against it. `breaker` is the breaker after it. `grace_starts` are the places of the
-    windows whose grace begins with it, `grace_ends_at` the earliest end among the windows in grace.
+    `refusal` None: nothing stands against it. `refuses`: it is not placed; without it a refusal is what enforcing would
+    have said. `breaker` is the breaker after it. `grace_starts` are the places of the windows whose grace begins with
+    it, `grace_ends_at` the earliest end among the windows in grace.
     """
 
     refusal: Refusal | None
     breaker: Breaker | None
+    refuses: bool = False
     grace_starts: tuple[int, ...] = ()
     grace_ends_at: datetime | None = None
     has_tripped: bool = False
@@ -134,9 +138,11 @@ def judge(
     """Judge an attempt to hold `amount_nanos` on all windows of `balances`."""
     if breaker is not None and not breaker.is_open(now):
         breaker = None
+    if any(balance.window.is_strict and not balance.has_room_for(amount_nanos) for balance in balances):
+        return Verdict(Refusal.BUDGET, breaker, refuses=True)
     is_trial = breaker is not None and breaker.is_trial_due(now, terms.cooldown_s)
     if breaker is not None and not is_trial:
-        return Verdict(Refusal.BREAKER_OPEN, breaker)
+        return Verdict(Refusal.BREAKER_OPEN, breaker, refuses=not terms.is_observed)
     verdict = _judge_budgets(balances, terms, amount_nanos, now)
     if terms.is_observed:
         return replace(verdict, breaker=breaker)
@@ -146,10 +152,10 @@ def judge(
         return replace(verdict, breaker=breaker)
     day = day_of(balances)
     if breaker is not None:
-        return replace(verdict, breaker=Breaker(opened_at=now, until=breaker.until), has_tripped=True)
-    if verdict.refusal is Refusal.EMERGENCY and day is not None:
-        return replace(verdict, breaker=Breaker(opened_at=now, until=day.window.resets_at), has_tripped=True)
-    return verdict
+        breaker = Breaker(opened_at=now, until=breaker.until)
+    elif verdict.refusal is Refusal.EMERGENCY and day is not None:
+        breaker = Breaker(opened_at=now, until=day.window.resets_at)
+    return replace(verdict, breaker=breaker, refuses=True, has_tripped=breaker is not None)
 
 
 def after_trial(breaker: Breaker, *, cost_nanos: int, day_used_nanos: int | None, now: datetime) -> Breaker | None:
@@ -169,13 +175,17 @@ def after_trial(breaker: Breaker, *, cost_nanos: int, day_used_nanos: int | None
 
 
 def day_of(balances: tuple[Balance, ...]) -> Balance | None:
-    """The balance of the day, where there is one."""
-    return next((balance for balance in balances if balance.window.period is Period.DAY), None)
+    """The balance of the customer's own day, where there is one."""
+    return next((each for each in balances if each.window.is_own and each.window.period is Period.DAY), None)
 
 
 def _judge_budgets(balances: tuple[Balance, ...], terms: Terms, amount_nanos: int, now: datetime) -> Verdict:
-    """Rules 2 to 5, without a breaker."""
-    short = [place for place, balance in enumerate(balances) if not balance.has_room_for(amount_nanos)]
+    """Rules 3 to 6, without a breaker."""
+    short = [
+        place
+        for place, balance in enumerate(balances)
+        if balance.window.is_own and not balance.has_room_for(amount_nanos)
+    ]
     if not short:
         return Verdict(None, None)
     if not terms.has_grace:

@@ -5,15 +5,15 @@ Forward, Throttle or Reject out. Reasons are an enum whose values are the words 
 ledger show. Statuses and BigQuery's reasons are not here: gate.reply knows them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bqgate.domain.budget import Balance
-from bqgate.domain.cost_breaker import Breaker, Refusal, day_of
+from bqgate.domain.cost_breaker import Breaker, Refusal, Terms, day_of
 from bqgate.domain.hold import Placement, PlacementOutcome
-from bqgate.domain.tier import Mode, ThresholdAction, Tier
+from bqgate.domain.tier import Budget
 
 # What helps against most refusals, until the query itself is looked at.
 MAKE_IT_CHEAPER = "Filter on the partition column or select fewer columns to make it cheaper."
@@ -49,7 +49,8 @@ class Throttle:
 class Reject:
     """It does not run. `balance` is the budget that said no, where one did; for an emergency the day's, against it.
 
-    `grace_ended_at` is set when its grace is over, `breaker` when the customer's cost breaker is open.
+    `grace_ended_at` is set when its grace is over, `breaker` when the customer's cost breaker is open. `budget` is the
+    one whose bound of one query was passed.
     """
 
     reason: RejectReason
@@ -58,6 +59,7 @@ class Reject:
     suggestion: str = ""
     grace_ended_at: datetime | None = None
     breaker: Breaker | None = None
+    budget: Budget | None = None
 
 
 Decision = Forward | Throttle | Reject
@@ -76,30 +78,28 @@ _REASONS: Mapping[Refusal, RejectReason] = {
 }
 
 
-def query_bound_nanos(tier: Tier) -> int:
-    """The most that one query may cost: the tier's own bound, and never more than a whole day's or month's limit."""
-    bounds = (tier.query_nanos, tier.daily_nanos, tier.monthly_nanos)
-    return min(bound for bound in bounds if bound is not None)
+def tightest_bound(budgets: Iterable[Budget], now: datetime) -> tuple[Budget, int] | None:
+    """The budget that lets one query cost least, and how much; None: none of them bounds it."""
+    bounds = [(budget, bound) for budget in budgets if (bound := budget.query_bound_at(now)) is not None]
+    return min(bounds, key=lambda pair: pair[1], default=None)
 
 
-def decide(placement: Placement, *, amount_nanos: int, tier: Tier, mode: Mode) -> Decision:
+def decide(placement: Placement, *, amount_nanos: int, terms: Terms, wait_ms: int) -> Decision:
     """Judge a query by what became of its hold.
 
     Args:
         placement: the store's answer.
         amount_nanos: the hold's amount.
-        tier: whose thresholds, throttle, grace and emergency limit apply.
-        mode: observe never refuses and never delays.
+        terms: those that it was placed under; observed, nothing is refused and nothing delayed.
+        wait_ms: how long a throttled query waits; 0: none is throttled but in grace.
     """
     if placement.outcome is PlacementOutcome.REFUSED:
-        return _reject(placement, amount_nanos, tier)
-    if mode is Mode.OBSERVE:
-        return Forward(would_reject=None if placement.refusal is None else _REASONS[placement.refusal])
-    if placement.grace_ends_at is not None:
-        return Throttle(wait_ms=tier.throttle_wait_ms, grace_ends_at=placement.grace_ends_at)
-    if tier.throttle_wait_ms and any(is_throttled(balance, tier) for balance in placement.balances):
-        return Throttle(wait_ms=tier.throttle_wait_ms)
-    return Forward()
+        return _reject(placement, amount_nanos, terms)
+    if placement.grace_ends_at is not None and not terms.is_observed:
+        return Throttle(wait_ms=wait_ms, grace_ends_at=placement.grace_ends_at)
+    if wait_ms and any(balance.is_throttled for balance in placement.balances):
+        return Throttle(wait_ms=wait_ms)
+    return Forward(would_reject=None if placement.refusal is None else _REASONS[placement.refusal])
 
 
 def name_of(decision: Forward | Throttle, placement: Placement) -> str:
@@ -111,39 +111,33 @@ def name_of(decision: Forward | Throttle, placement: Placement) -> str:
     return "forward" if decision.would_reject is None else "would_reject"
 
 
-def _reject(placement: Placement, amount_nanos: int, tier: Tier) -> Reject:
+def _reject(placement: Placement, amount_nanos: int, terms: Terms) -> Reject:
     assert placement.refusal is not None, "what was refused was refused for a reason"
     reject = Reject(
         reason=_REASONS[placement.refusal],
         amount_nanos=amount_nanos,
-        balance=_budget_that_refused(placement, amount_nanos, tier),
+        balance=_budget_that_refused(placement, amount_nanos, terms),
         breaker=placement.breaker,
     )
     if reject.reason is RejectReason.GRACE_OVER and reject.balance and reject.balance.grace_started_at:
-        ended_at = reject.balance.grace_started_at + timedelta(seconds=tier.grace_s)
+        ended_at = reject.balance.grace_started_at + timedelta(seconds=terms.grace_s)
         reject = replace(reject, grace_ended_at=ended_at)
     if reject.reason in {RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER}:
         reject = replace(reject, suggestion=MAKE_IT_CHEAPER)
     return reject
 
 
-def _budget_that_refused(placement: Placement, amount_nanos: int, tier: Tier) -> Balance | None:
-    """The day for emergency and breaker; else the first that is short, or whose grace is over; else the tightest."""
+def _budget_that_refused(placement: Placement, amount_nanos: int, terms: Terms) -> Balance | None:
+    """The day for emergency and breaker; else a strict one that is short, the first that is, or whose grace is over."""
     if placement.refusal in {Refusal.EMERGENCY, Refusal.BREAKER_OPEN}:
         day = day_of(placement.balances)
         if day is not None and placement.refusal is Refusal.EMERGENCY:
-            return replace(day, window=replace(day.window, limit_nanos=tier.emergency_nanos))
+            return replace(day, window=replace(day.window, limit_nanos=terms.emergency_nanos), carried_nanos=0)
         return day
-    short = [balance for balance in placement.balances if not balance.has_room_for(amount_nanos)]
+    enforced = [balance for balance in placement.balances if not balance.window.is_observed]
+    short = [balance for balance in enforced if not balance.has_room_for(amount_nanos)]
     started = [balance for balance in short if balance.grace_started_at is not None]
     if placement.refusal is Refusal.GRACE_OVER and started:
         return min(started, key=lambda balance: (balance.grace_started_at is None, balance.grace_started_at))
-    return next(iter(short), max(placement.balances, key=lambda balance: balance.used_ppm, default=None))
-
-
-def is_throttled(balance: Balance, tier: Tier) -> bool:
-    """Whether the balance has passed a threshold whose action is throttle."""
-    return any(
-        threshold.action is ThresholdAction.THROTTLE and balance.used_ppm >= threshold.used_ppm
-        for threshold in tier.thresholds
-    )
+    short.sort(key=lambda balance: not balance.window.is_strict)
+    return next(iter(short), max(enforced, key=lambda balance: balance.used_ppm, default=None))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from bqgate.domain.budget import Period
+from bqgate.domain.budget import Period, WindowId
 from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.would_have import WouldHave
 
@@ -25,7 +25,10 @@ class EntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the ledger. Unique by hold; charges are unique by job too (invariant 4)."""
+    """One line of the ledger. Unique by hold; charges are unique by job too (invariant 4).
+
+    `placed_at` is when its hold was placed, which says in which windows of the deployment's budget it counts.
+    """
 
     id: str
     kind: EntryKind
@@ -52,6 +55,7 @@ class Entry:
     fingerprint: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     would_have: WouldHave | None = None  # where its budgets were only observed
+    placed_at: datetime | None = None
 
     @property
     def is_overrun(self) -> bool:
@@ -101,12 +105,12 @@ class CostRow:
 
 @dataclass(frozen=True, slots=True)
 class CustomerSpend:
-    """What the ledger knows of a customer's windows: the base from which budgets are rebuilt (invariant 7).
+    """What the ledger knows of an account's windows: the base from which budgets are rebuilt (invariant 7).
 
-    `grace_started_at` has the windows in which a grace began, `tripped_at` the days whose cost breaker is open, with
-    the moment of each.
+    `grace_started_at` has the customer's own windows in which a grace began, `tripped_at` the days whose cost breaker
+    is open, with the moment of each.
     """
 
-    captured_nanos: Mapping[tuple[Period, str], int]
-    grace_started_at: Mapping[tuple[Period, str], datetime] = field(default_factory=dict)
+    captured_nanos: Mapping[WindowId, int]
+    grace_started_at: Mapping[WindowId, datetime] = field(default_factory=dict)
     tripped_at: Mapping[str, datetime] = field(default_factory=dict)

@@ -10,13 +10,14 @@ Amounts are nano-dollars, `maximum_bytes_billed` is bytes, moments are aware UTC
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.cost_breaker import Breaker, Refusal
 from bqgate.domain.job import JobRef
+from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, Spender
 from bqgate.domain.would_have import WouldHave
 
 
@@ -33,8 +34,10 @@ class Hold:
     """Money set aside for one query.
 
     `window_keys` are the windows it counts against, by period: a hold placed before midnight is captured in the day
-    in which it was placed. `deadline_at` is when, with no news of the job, its cost is assumed to be the hold.
-    `job` is None until BigQuery told the id (jobs.query); `idempotency_key` makes a caller's repeat find this hold.
+    in which it was placed. `scopes` are the parts of the customer's queries that have budgets and that it falls under,
+    by the rules that held when it was placed; `labels` are the caller's. `deadline_at` is when, with no news of the
+    job, its cost is assumed to be the hold. `job` is None until BigQuery told the id (jobs.query); `idempotency_key`
+    makes a caller's repeat find this hold.
     """
 
     id: str
@@ -54,6 +57,22 @@ class Hold:
     decision: str = "forward"
     fingerprint: str | None = None
     would_have: WouldHave | None = None  # where its budgets are only observed
+    labels: Mapping[str, str] = field(default_factory=dict)
+    scopes: tuple[Scope, ...] = ()
+
+    @property
+    def spender(self) -> Spender:
+        """Whose query it is, by all that a budget can be about."""
+        return Spender(self.principal, self.project_id, self.workload, self.labels)
+
+    @property
+    def window_ids(self) -> tuple[WindowId, ...]:
+        """Every window of its account that it counts against."""
+        return tuple(
+            WindowId(scope, period, key)
+            for scope in (CUSTOMER_SCOPE, *self.scopes)
+            for period, key in self.window_keys.items()
+        )
 
 
 class PlacementOutcome(StrEnum):

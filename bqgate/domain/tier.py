@@ -1,17 +1,22 @@
-"""Say what a customer may spend: its tier's limits, thresholds and throttle, its time zone and its mode.
+"""Say what may be spent: a tier's limits, thresholds and throttle, a customer's budgets, and the deployment's.
 
 Read from the settings by app, handed to admission as a Directory of customers. An unknown customer is one of the
-default tier (never an error, never unlimited). Amounts are nano-dollars; shares are parts per million.
+default tier (never an error, never unlimited). The budgets that a query falls under are a tree: its customer's own,
+those of parts of the customer's queries (scope), and the deployment's. Amounts are nano-dollars; shares are parts per
+million.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from bqgate.domain.budget import Period, Window, windows_at
+from bqgate.domain.budget import Period, Window
 from bqgate.domain.cost_breaker import Terms
+from bqgate.domain.limits import LimitPlan, Limits, Raise, Schedule
+from bqgate.domain.money import MAX_NANOS
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, EACH, Scope, Spender
 from bqgate.domain.throttling import Throttling
 
 
@@ -72,6 +77,46 @@ class Tier:
     breaker_cooldown_s: int = 0
     cancels_in_emergency: bool = False
     throttling: Throttling = field(default_factory=Throttling)
+    schedules: tuple[Schedule, ...] = ()
+    rollover_nanos: Mapping[Period, int] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> Limits:
+        """Its limits, where no schedule is on."""
+        return Limits(self.daily_nanos, self.monthly_nanos, self.query_nanos)
+
+
+def throttle_ppm_of(thresholds: tuple[Threshold, ...]) -> int | None:
+    """The share from which queries are throttled; None: they are not."""
+    return next((each.used_ppm for each in thresholds if each.action is ThresholdAction.THROTTLE), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the queries of one scope may cost. `account` is where it is counted: a customer, or the deployment."""
+
+    name: str
+    account: str
+    scope: Scope
+    plan: LimitPlan
+    mode: Mode = Mode.ENFORCE
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
+
+    def windows(self, now: datetime) -> tuple[Window, ...]:
+        """Its day and its month. Observed ones bear their limits too."""
+        return self.plan.windows_at(
+            now,
+            customer=self.account,
+            zone=self.zone,
+            scope=self.scope,
+            is_observed=self.mode is Mode.OBSERVE,
+            throttle_ppm=throttle_ppm_of(self.thresholds),
+        )
+
+    def query_bound_at(self, now: datetime) -> int | None:
+        """The most that one query may cost; None: no bound."""
+        return self.plan.query_bound_at(now, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +125,8 @@ class Customer:
 
     `projects` are those whose jobs it pays for, `data` the projects ("p"), datasets ("p.d") and buckets ("gs://b/x")
     that it may read and write beside its own projects; None: the gate leaves that to BigQuery's IAM. `account` is the
-    service account that the gate impersonates for it; None: the gate's own.
+    service account that the gate impersonates for it; None: the gate's own. `raises` are on top of its own limits,
+    `budgets` those of parts of its queries.
     """
 
     id: str
@@ -90,25 +136,46 @@ class Customer:
     projects: tuple[str, ...] = ()
     data: tuple[str, ...] | None = None
     account: str | None = None
+    raises: tuple[Raise, ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
     @property
-    def terms(self) -> Terms:
-        """What an attempt past a limit is judged by."""
+    def own_budget(self) -> Budget:
+        """The budget over all of its queries."""
+        tier = self.tier
+        plan = LimitPlan(tier.limits, tier.schedules, self.raises, tier.rollover_nanos)
+        return Budget(self.id, self.id, CUSTOMER_SCOPE, plan, self.mode, self.zone, tier.thresholds)
+
+    def terms_at(self, now: datetime) -> Terms:
+        """What an attempt past a limit is judged by. What raises the day raises its emergency limit."""
         return Terms(
             grace_s=self.tier.grace_s,
-            emergency_nanos=self.tier.emergency_nanos,
+            emergency_nanos=min(self.tier.emergency_nanos + self.own_budget.plan.raised_nanos_at(now), MAX_NANOS),
             cooldown_s=self.tier.breaker_cooldown_s,
             is_observed=self.mode is Mode.OBSERVE,
         )
 
     def windows(self, now: datetime) -> tuple[Window, ...]:
-        """The budgets that a query submitted at `now` falls under. Observed ones bear their limits too."""
-        return windows_at(
-            now,
-            customer=self.id,
-            zone=self.zone,
-            limits_nanos={Period.DAY: self.tier.daily_nanos, Period.MONTH: self.tier.monthly_nanos},
-        )
+        """The day and the month of the budget over all of its queries."""
+        return self.own_budget.windows(now)
+
+    def budgets_over(self, spender: Spender) -> tuple[Budget, ...]:
+        """The budgets that a query falls under, its own first; none is counted twice.
+
+        One that names the spender stands in for one of each of its kind.
+        """
+        covering = sorted((budget for budget in self.budgets if budget.scope.covers(spender)), key=_is_named)
+        narrowed = {budget.scope.narrowed_to(spender): budget for budget in covering}
+        scopes = sorted(narrowed, key=str)
+        return (self.own_budget, *(replace(narrowed[scope], scope=scope) for scope in scopes))
+
+    def scopes_over(self, spender: Spender) -> tuple[Scope, ...]:
+        """The parts of its queries that have budgets and that a query falls under."""
+        return tuple(budget.scope for budget in self.budgets_over(spender)[1:])
+
+
+def _is_named(budget: Budget) -> bool:
+    return budget.scope.value != EACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +183,8 @@ class Directory:
     """Who is a customer: by id, by the project in the URL, else the project itself in the default tier.
 
     `customer_by_email` has whole addresses and bare domains ("ann@acme.com", "acme.com"), in small letters.
-    `shared_projects` may run jobs of every customer; whose a job is there, its caller's credential says.
+    `shared_projects` may run jobs of every customer; whose a job is there, its caller's credential says. `deployment`
+    is the budget over all customers.
     """
 
     customers: Mapping[str, Customer]
@@ -125,6 +193,19 @@ class Directory:
     default_mode: Mode = Mode.ENFORCE
     customer_by_email: Mapping[str, str] = field(default_factory=dict)
     shared_projects: frozenset[str] = frozenset()
+    deployment: Budget | None = None
+
+    def budgets_over(self, customer: Customer, spender: Spender) -> tuple[Budget, ...]:
+        """All budgets that a query falls under: the customer's own first, the deployment's last."""
+        budgets = customer.budgets_over(spender)
+        return budgets if self.deployment is None else (*budgets, self.deployment)
+
+    def account_budgets(self, account: str) -> tuple[Budget, ...]:
+        """The budgets of an account whose windows are known without a query: those of each are left out."""
+        if account == DEPLOYMENT_ACCOUNT:
+            return () if self.deployment is None else (self.deployment,)
+        customer = self.customer(account)
+        return (customer.own_budget, *(budget for budget in customer.budgets if _is_named(budget)))
 
     def customer(self, customer_id: str) -> Customer:
         known = self.customers.get(customer_id)

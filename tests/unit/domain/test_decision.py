@@ -1,14 +1,17 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
-from bqgate.domain.cost_breaker import Breaker, Refusal
-from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, decide, name_of, query_bound_nanos
+from bqgate.domain.cost_breaker import Breaker, Refusal, Terms
+from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, decide, name_of, tightest_bound
 from bqgate.domain.hold import Placement, PlacementOutcome
-from bqgate.domain.tier import Mode, Tier
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
+from bqgate.domain.tier import Budget
 
-TIER = Tier("standard", daily_nanos=100, monthly_nanos=1_000, emergency_nanos=500, throttle_wait_ms=2_000, grace_s=60)
+TERMS = Terms(grace_s=60, emergency_nanos=500)
 
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 NOON = MIDNIGHT - timedelta(hours=12)
@@ -25,9 +28,13 @@ def refused(refusal: Refusal, *balances: Balance, breaker: Breaker | None = None
 
 def balances(day_used: int, month_used: int = 0) -> tuple[Balance, ...]:
     resets_at = MIDNIGHT
-    day = Window("acme", Period.DAY, "2026-11-24", 100, resets_at)
-    month = Window("acme", Period.MONTH, "2026-11", 1_000, resets_at)
+    day = Window("acme", Period.DAY, "2026-11-24", 100, resets_at, throttle_ppm=950_000)
+    month = Window("acme", Period.MONTH, "2026-11", 1_000, resets_at, throttle_ppm=950_000)
     return Balance(day, day_used, 0), Balance(month, month_used, 0)
+
+
+def observed(*enforced: Balance) -> tuple[Balance, ...]:
+    return tuple(replace(each, window=replace(each.window, is_observed=True)) for each in enforced)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +50,11 @@ def balances(day_used: int, month_used: int = 0) -> tuple[Balance, ...]:
 def test_a_placed_query_is_forwarded_or_throttled(day_used: int, month_used: int, expected: Forward | Throttle) -> None:
     """The share in use after the hold decides whether a query waits."""
     placement = placed(*balances(day_used, month_used))
-    assert expected == decide(placement, amount_nanos=1, tier=TIER, mode=Mode.ENFORCE)
+    assert expected == decide(placement, amount_nanos=1, terms=TERMS, wait_ms=2_000)
 
 
 def rejected(placement: Placement, amount_nanos: int = 5) -> Reject:
-    decision = decide(placement, amount_nanos=amount_nanos, tier=TIER, mode=Mode.ENFORCE)
+    decision = decide(placement, amount_nanos=amount_nanos, terms=TERMS, wait_ms=2_000)
     assert isinstance(decision, Reject)
     return decision
 
@@ -71,7 +78,7 @@ def test_a_refusal_though_all_have_room_names_the_tightest() -> None:
 def test_grace_is_a_throttle_that_says_until_when() -> None:
     """Past the limit a query runs after the tier's wait, and is called grace."""
     placement = placed(*balances(105), grace_ends_at=NOON)
-    decision = decide(placement, amount_nanos=5, tier=TIER, mode=Mode.ENFORCE)
+    decision = decide(placement, amount_nanos=5, terms=TERMS, wait_ms=2_000)
     assert decision == Throttle(2_000, grace_ends_at=NOON)
     assert name_of(decision, placement) == "grace"
 
@@ -103,7 +110,7 @@ def test_an_open_breaker_refuses_with_the_day_as_it_stands() -> None:
 def test_a_trial_is_called_so() -> None:
     """It is forwarded, and the ledger's word for it is trial."""
     trial = Placement(PlacementOutcome.PLACED, "h", balances(10), breaker=Breaker(NOON, MIDNIGHT, trial_id="h"))
-    decision = decide(trial, amount_nanos=1, tier=TIER, mode=Mode.ENFORCE)
+    decision = decide(trial, amount_nanos=1, terms=TERMS, wait_ms=2_000)
     assert decision == Forward()
     assert name_of(decision, trial) == "trial"
 
@@ -122,13 +129,39 @@ def test_observing_refuses_and_delays_nothing_but_says_what_it_would_have_done(
     refusal: Refusal | None, reason: RejectReason | None
 ) -> None:
     """Observe mode forwards past the limit, and marks it."""
-    placement = placed(*balances(150), refusal=refusal)
-    decision = decide(placement, amount_nanos=60, tier=TIER, mode=Mode.OBSERVE)
+    placement = placed(*observed(*balances(150)), refusal=refusal)
+    decision = decide(placement, amount_nanos=60, terms=replace(TERMS, is_observed=True), wait_ms=2_000)
     assert decision == Forward(would_reject=reason)
     assert name_of(decision, placement) == ("forward" if reason is None else "would_reject")
 
 
+NIGHTLY = Scope(ScopeKind.WORKLOAD, "nightly")
+
+
+def part(used: int, limit: int, *, is_observed: bool = False) -> Balance:
+    """The day of a workload's budget."""
+    window = Window("acme", Period.DAY, "2026-11-24", limit, MIDNIGHT, NIGHTLY, is_observed, throttle_ppm=950_000)
+    return Balance(window, used, 0)
+
+
+def test_the_budget_of_a_part_refuses_by_its_own_name() -> None:
+    """Grace lets the customer's day pass; that of a part stands before it and says so."""
+    reject = rejected(refused(Refusal.BUDGET, *balances(99), part(10, 10)))
+    assert reject.balance == part(10, 10)
+
+
+def test_the_budget_of_a_part_throttles_alone() -> None:
+    """Its own threshold, with room in all others; observed, it delays nobody."""
+    near, seen = placed(*balances(10), part(19, 20)), placed(*balances(10), part(19, 20, is_observed=True))
+    assert decide(near, amount_nanos=1, terms=TERMS, wait_ms=2_000) == Throttle(2_000)
+    assert decide(seen, amount_nanos=1, terms=TERMS, wait_ms=2_000) == Forward()
+
+
 def test_one_query_may_never_cost_more_than_a_whole_limit() -> None:
-    """The bound of one query is the tightest of its own, the day's and the month's."""
-    assert query_bound_nanos(TIER) == 100
-    assert query_bound_nanos(Tier("t", 100, 1_000, 500, query_nanos=7)) == 7
+    """The bound of one query is the tightest of all budgets' own, their days' and their months'."""
+    own = Budget("acme", "acme", CUSTOMER_SCOPE, LimitPlan(Limits(100, 1_000)))
+    nightly = Budget("nightly", "acme", NIGHTLY, LimitPlan(Limits(query_nanos=7)))
+    unbounded = Budget("all", "acme", NIGHTLY, LimitPlan(Limits()))
+    assert tightest_bound([own], NOON) == (own, 100)
+    assert tightest_bound([own, nightly, unbounded], NOON) == (nightly, 7)
+    assert tightest_bound([unbounded], NOON) is None

@@ -4,22 +4,30 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
-from bqgate.domain.cost_breaker import Refusal
+from bqgate.domain.cost_breaker import Refusal, Terms
+from bqgate.domain.decision import Forward, Throttle
 from bqgate.domain.foresight import foresee
 from bqgate.domain.hold import Placement, PlacementOutcome
-from bqgate.domain.tier import Tier
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
+from bqgate.domain.tier import Budget, Mode
 from bqgate.domain.would_have import WouldHave
 from tests.support.manual_clock import START
 
-TIER = Tier("t", daily_nanos=100, monthly_nanos=1_000, emergency_nanos=200, query_nanos=50)
-DAY = Window("acme", Period.DAY, "2026-11-24", 100, START + timedelta(days=1))
-MONTH = Window("acme", Period.MONTH, "2026-11", 1_000, START + timedelta(days=7))
+PLAN = LimitPlan(Limits(daily_nanos=100, monthly_nanos=1_000, query_nanos=50))
+OWN = Budget("acme", "acme", CUSTOMER_SCOPE, PLAN, Mode.OBSERVE)
+TERMS = Terms(emergency_nanos=200, is_observed=True)
+DAY, MONTH = OWN.windows(START)
 
 
 def placed(day_used: int, month_used: int, refusal: Refusal | None = None) -> Placement:
     """What the store answers after it has counted the hold."""
     balances = (Balance(DAY, 0, day_used), Balance(MONTH, month_used - day_used, day_used))
     return Placement(PlacementOutcome.PLACED, "h", balances, refusal)
+
+
+def foreseen_of(placement: Placement, amount: int, *, wait_ms: int = 2_000) -> WouldHave | None:
+    return foresee(placement, Forward(), amount_nanos=amount, terms=TERMS, wait_ms=wait_ms, budgets=[OWN], now=START)
 
 
 @pytest.mark.parametrize(
@@ -39,15 +47,47 @@ def placed(day_used: int, month_used: int, refusal: Refusal | None = None) -> Pl
 )
 def test_it_is_what_enforcing_decides(placement: Placement, amount: int, foreseen: WouldHave | None) -> None:
     """A bound, a limit, a threshold: named with the budget whose it is, judged before the query was counted."""
-    assert foresee(placement, amount_nanos=amount, tier=TIER) == foreseen
+    assert foreseen_of(placement, amount) == foreseen
 
 
 def test_a_query_in_grace_would_have_waited() -> None:
     """Past its limit within grace a query runs, late."""
     in_grace = replace(placed(110, 110), grace_ends_at=START + timedelta(minutes=15))
-    assert foresee(in_grace, amount_nanos=20, tier=TIER) == WouldHave(None, 2_000, "customer/day")
+    assert foreseen_of(in_grace, 20) == WouldHave(None, 2_000, "customer/day")
 
 
 def test_without_a_wait_nothing_is_delayed() -> None:
     """A tier that does not throttle would not have."""
-    assert foresee(placed(99, 99), amount_nanos=10, tier=replace(TIER, throttle_wait_ms=0)) is None
+    assert foreseen_of(placed(99, 99), 10, wait_ms=0) is None
+
+
+def observed_part(account: str, scope: Scope, used: int, *, held: int) -> Balance:
+    """The day of a budget of ten that is only observed, after the hold was counted."""
+    window = Window(account, Period.DAY, "2026-11-24", 10, START, scope, is_observed=True, throttle_ppm=950_000)
+    return Balance(window, used, held)
+
+
+@pytest.mark.parametrize(
+    ("account", "scope", "name"),
+    [
+        ("acme", Scope(ScopeKind.PRINCIPAL, "ada"), "principal/day"),
+        ("acme", Scope(ScopeKind.LABEL, "team=ml"), "label/day"),
+        (DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, "deployment/day"),
+    ],
+)
+def test_an_observed_part_of_an_enforced_customer_is_foreseen_too(account: str, scope: Scope, name: str) -> None:
+    """Its own limit and threshold; what really happened is no foresight."""
+    own = replace(OWN, mode=Mode.ENFORCE)
+    part = Budget("part", account, scope, LimitPlan(Limits(daily_nanos=10)), Mode.OBSERVE)
+    enforced = tuple(replace(each, window=replace(each.window, is_observed=False)) for each in placed(9, 9).balances)
+
+    def foreseen(used: int, actual: Forward | Throttle) -> WouldHave | None:
+        balances = (*enforced, observed_part(account, scope, used, held=4))
+        placement = Placement(PlacementOutcome.PLACED, "h", balances)
+        terms = replace(TERMS, is_observed=False)
+        return foresee(placement, actual, amount_nanos=4, terms=terms, wait_ms=2_000, budgets=[own, part], now=START)
+
+    assert foreseen(5, Forward()) is None
+    assert foreseen(6, Forward()) == WouldHave(None, 2_000, name)
+    assert foreseen(6, Throttle(2_000)) is None
+    assert foreseen(7, Forward()) == WouldHave("budget_used_up", 0, name)

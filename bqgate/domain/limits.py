@@ -1,0 +1,157 @@
+"""Say how a budget's limits change with time: schedules, temporary raises, and what rolls over. Pure.
+
+A LimitPlan is what a policy says; at each moment it gives the windows of a budget with the limits that hold then.
+Weekdays and times of day are those of the budget's time zone. Amounts are nano-dollars, moments aware UTC datetimes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from bqgate.domain.budget import Carry, Period, Window, start_of, windows_at
+from bqgate.domain.money import MAX_NANOS
+from bqgate.domain.scope import CUSTOMER_SCOPE, Scope
+
+EVERY_DAY = frozenset(range(7))
+MINUTES_PER_DAY = 24 * 60
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one budget. None: no limit; in a schedule: as without it."""
+
+    daily_nanos: int | None = None
+    monthly_nanos: int | None = None
+    query_nanos: int | None = None
+
+    def by_period(self) -> dict[Period, int | None]:
+        return {Period.DAY: self.daily_nanos, Period.MONTH: self.monthly_nanos}
+
+    def over(self, other: "Limits") -> "Limits":
+        """These, and the other's where these say nothing."""
+        return Limits(
+            daily_nanos=other.daily_nanos if self.daily_nanos is None else self.daily_nanos,
+            monthly_nanos=other.monthly_nanos if self.monthly_nanos is None else self.monthly_nanos,
+            query_nanos=other.query_nanos if self.query_nanos is None else self.query_nanos,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Other limits on some weekdays (0 is Monday), between two times of day.
+
+    Times are minutes since midnight; one that ends before it starts runs over midnight, and is of the day on which it
+    starts. Equal times are the whole day.
+    """
+
+    limits: Limits
+    weekdays: frozenset[int] = EVERY_DAY
+    from_minute: int = 0
+    until_minute: int = MINUTES_PER_DAY
+
+    def is_on(self, local: datetime) -> bool:
+        """Whether it holds at a moment of the budget's time zone."""
+        minute, weekday = local.hour * 60 + local.minute, local.weekday()
+        if self.from_minute < self.until_minute:
+            return weekday in self.weekdays and self.from_minute <= minute < self.until_minute
+        if minute >= self.from_minute:
+            return weekday in self.weekdays
+        return minute < self.until_minute and (weekday - 1) % 7 in self.weekdays
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """An amount on top of a limit until a moment, by whom and why."""
+
+    until: datetime
+    daily_nanos: int = 0
+    monthly_nanos: int = 0
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPlan:
+    """A budget's limits through time.
+
+    The first schedule that is on stands over `base`; raises that have not ended come on top. `rollover_nanos` is how
+    much of a period's unused limit the next one takes over at most; a period without an entry takes over nothing.
+    """
+
+    base: Limits
+    schedules: tuple[Schedule, ...] = ()
+    raises: tuple[Raise, ...] = ()
+    rollover_nanos: Mapping[Period, int] = field(default_factory=dict)
+
+    def limits_at(self, now: datetime, zone: ZoneInfo) -> Limits:
+        """The limits that hold at a moment."""
+        limits = self._scheduled_at(now, zone)
+        running = [each for each in self.raises if now < each.until]
+        if not running:
+            return limits
+        return replace(
+            limits,
+            daily_nanos=_raised(limits.daily_nanos, sum(each.daily_nanos for each in running)),
+            monthly_nanos=_raised(limits.monthly_nanos, sum(each.monthly_nanos for each in running)),
+        )
+
+    def raised_nanos_at(self, now: datetime) -> int:
+        """What running raises add to the day."""
+        return sum(each.daily_nanos for each in self.raises if now < each.until)
+
+    def query_bound_at(self, now: datetime, zone: ZoneInfo) -> int | None:
+        """The most that one query may cost: its own bound, never more than a whole period can hold. None: no bound."""
+        limits = self.limits_at(now, zone)
+        wholes = [
+            limit + self.rollover_nanos.get(period, 0)
+            for period, limit in limits.by_period().items()
+            if limit is not None
+        ]
+        return min([*wholes, *([] if limits.query_nanos is None else [limits.query_nanos])], default=None)
+
+    def windows_at(
+        self,
+        now: datetime,
+        *,
+        customer: str,
+        zone: ZoneInfo,
+        scope: Scope = CUSTOMER_SCOPE,
+        is_observed: bool = False,
+        throttle_ppm: int | None = None,
+    ) -> tuple[Window, ...]:
+        """The day and the month of a moment, also where one has no limit: it is counted all the same."""
+        windows = windows_at(
+            now,
+            customer=customer,
+            zone=zone,
+            limits_nanos=self.limits_at(now, zone).by_period(),
+            scope=scope,
+            is_observed=is_observed,
+            throttle_ppm=throttle_ppm,
+        )
+        if not self.rollover_nanos:
+            return windows
+        return tuple(replace(window, carry=self._carry(window, now, zone)) for window in windows)
+
+    def _carry(self, window: Window, now: datetime, zone: ZoneInfo) -> Carry | None:
+        """From the period before, by the limit that held at its end; raises are left out."""
+        nanos_max = self.rollover_nanos.get(window.period, 0)
+        if nanos_max == 0 or window.limit_nanos is None:
+            return None
+        last = start_of(window.period, now, zone) - _MICROSECOND
+        limits_nanos = {window.period: self._scheduled_at(last, zone).by_period()[window.period]}
+        (before,) = windows_at(last, customer=window.customer, zone=zone, limits_nanos=limits_nanos, scope=window.scope)
+        return Carry(before, nanos_max)
+
+    def _scheduled_at(self, now: datetime, zone: ZoneInfo) -> Limits:
+        if not self.schedules:
+            return self.base
+        local = now.astimezone(zone)
+        on = next((schedule for schedule in self.schedules if schedule.is_on(local)), None)
+        return self.base if on is None else on.limits.over(self.base)
+
+
+def _raised(limit_nanos: int | None, by_nanos: int) -> int | None:
+    return None if limit_nanos is None else min(limit_nanos + by_nanos, MAX_NANOS)
