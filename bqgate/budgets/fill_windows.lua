@@ -50,18 +50,45 @@ if filled[ARGV[4]] then
   end
 end
 
+local function names_of(record)
+  return string.gmatch(string.match(record, "^%d+ %-?%d+ %S* (.*)$"), "%S+")
+end
+
 local function add(windows, record, field, amount)
-  for name in string.gmatch(string.match(record, "^%d+ %-?%d+ %S* (.*)$"), "%S+") do
+  for name in names_of(record) do
     if windows[name] then
       redis.call("HINCRBY", windows[name], field, amount)
     end
   end
 end
 
+-- A hold that is older than a budget it falls under counts against that one too. Those just filled count it below.
+local function widen(hold_id, known_record, record, amount)
+  local named = {}
+  for name in names_of(known_record) do
+    named[name] = true
+  end
+  local wider = known_record
+  for name in names_of(record) do
+    if not named[name] then
+      wider = wider .. " " .. name
+      if known[name] then
+        redis.call("HINCRBY", known[name], "held_nanos", amount)
+      end
+    end
+  end
+  if wider ~= known_record then
+    redis.call("HSET", KEYS[1], hold_id, wider)
+  end
+end
+
 for i = 1, hold_count do
   local at = HOLDS + 4 * (i - 1)
   local hold_id, idempotency_key, amount, record = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  if redis.call("HEXISTS", KEYS[1], hold_id) == 0 then
+  local known_record = redis.call("HGET", KEYS[1], hold_id)
+  if known_record then
+    widen(hold_id, known_record, record, amount)
+  else
     local cost = redis.call("GET", KEYS[3 + window_count + i])
     if cost then
       add(filled, record, "captured_nanos", cost)

@@ -7,15 +7,16 @@ they are percent-encoded, braces and spaces too. Redis must run with maxmemory-p
 Amounts are nano-dollars as decimal text; `_us` is microseconds since 1970, UTC.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
 from bqgate.budgets.refill import ENDED_TTL_S
-from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.hold import Hold
 from bqgate.domain.money import check_nanos
+from bqgate.domain.scope import CUSTOMER_SCOPE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -50,12 +51,12 @@ class Row:
 
 ROWS = (
     Row(
-        pattern="bqgate:{<customer>}:window:<period>:<key>",
+        pattern="bqgate:{<customer>}:window:[<scope>/<value>:]<period>:<key>",
         type="hash",
         fields="captured_nanos, held_nanos, grace_started_us (once it is in grace)",
         unit="nano-dollars, microseconds",
         ttl="day: 3 days after its end, month: 40 days; at least 1 hour",
-        deleted_by="TTL; forget_window",
+        deleted_by="TTL; forget_windows",
     ),
     Row(
         pattern="bqgate:{<customer>}:breaker",
@@ -110,14 +111,18 @@ def unescape(text: str) -> str:
     return unquote(text, errors="surrogatepass")
 
 
-def window_name(period: Period, key: str) -> str:
-    """How a window is called within its customer: "day:2026-11-24"."""
-    return f"{period.value}:{escape(key)}"
+def window_name(window_id: WindowId) -> str:
+    """How a window is called within its account: "day:2026-11-24", "workload/nightly:month:2026-11"."""
+    scope, period, key = window_id
+    name = f"{period.value}:{escape(key)}"
+    if scope == CUSTOMER_SCOPE:
+        return name
+    return f"{scope.kind.value}/{quote(scope.value, safe='@', errors='surrogatepass')}:{name}"
 
 
-def window_names(window_keys: Mapping[Period, str]) -> list[str]:
+def window_names(window_ids: Iterable[WindowId]) -> list[str]:
     """The names of a hold's windows, always in the same order."""
-    return sorted(window_name(period, key) for period, key in window_keys.items())
+    return sorted(window_name(window_id) for window_id in window_ids)
 
 
 def window_ttl_s(window: Window, now: datetime) -> int:
@@ -148,6 +153,7 @@ class CustomerKeys:
         assert customer, "an empty hash tag would scatter the customer's keys over a cluster"
         self._prefix = f"bqgate:{{{escape(customer)}}}"
         self.holds = f"{self._prefix}:holds"
+        self.windows_pattern = f"{self._prefix}:window:*"
         self.idempotency = f"{self._prefix}:idempotency"
         self.breaker = f"{self._prefix}:breaker"
 
@@ -169,7 +175,7 @@ def customer_of(key: str, pattern: str = HOLDS_PATTERN) -> str:
 def hold_record(hold: Hold) -> str:
     """What the customer's `holds` says of a hold: all that ending it takes."""
     idempotency = escape(hold.idempotency_key or "")
-    windows = " ".join(window_names(hold.window_keys))
+    windows = " ".join(window_names(hold.window_ids))
     return f"{check_nanos(hold.amount_nanos)} {to_micros(hold.placed_at)} {idempotency} {windows}"
 
 

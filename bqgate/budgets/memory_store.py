@@ -6,16 +6,17 @@ SpendSource when it is first asked for. Bounded: windows go when their time is o
 ENDED_TTL_S. LedgerUnavailable leaves it when a filling fails, nothing else.
 """
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from bqgate.budgets.keys import WINDOW_KEPT
-from bqgate.budgets.refill import ENDED_TTL_S, Refill, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Period, Window
+from bqgate.budgets.refill import ENDED_TTL_S, Refill, Snapshot, UnknownWindows, assert_placeable
+from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_carries
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Refusal, Standing, Terms, after_trial, judge
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.money import check_nanos
+from bqgate.domain.scope import CUSTOMER_SCOPE
 from bqgate.ports import Clock, SpendSource
 
 # How often windows whose time is over are looked for.
@@ -36,7 +37,7 @@ class _Stand:
 class _Account:
     """All that is known of one customer."""
 
-    stands: dict[tuple[Period, str], _Stand] = field(default_factory=dict)
+    stands: dict[WindowId, _Stand] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     id_by_key: dict[str, str] = field(default_factory=dict)
     ended: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # oldest first; when, and the cost
@@ -46,27 +47,33 @@ class _Account:
         """The breaker, where its day is not over."""
         return self.breaker if self.breaker is not None and self.breaker.is_open(now) else None
 
-    def open_breaker(self, snapshot: Snapshot, filled: Container[tuple[Period, str]]) -> None:
+    def open_breaker(self, snapshot: Snapshot, filled: Container[WindowId]) -> None:
         """Take the ledger's breaker with its day, unless one is there that is open as long."""
         day, breaker = snapshot.breaker_day, snapshot.breaker
-        if day is None or breaker is None or (day.period, day.key) not in filled:
+        if day is None or breaker is None or day.id not in filled:
             return
         if self.breaker is None or self.breaker.until < breaker.until:
             self.breaker = breaker
 
-    def stands_of(self, window_keys: Mapping[Period, str]) -> list[_Stand]:
+    def stands_of(self, hold: Hold) -> list[_Stand]:
         """The windows of a hold that are known."""
-        return [self.stands[window] for window in window_keys.items() if window in self.stands]
+        return [self.stands[window_id] for window_id in hold.window_ids if window_id in self.stands]
 
     def balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
-        unknown = tuple(window for window in windows if (window.period, window.key) not in self.stands)
+        unknown = tuple(window for window in with_carries(windows) if window.id not in self.stands)
         if unknown:
             raise UnknownWindows(unknown)
         return tuple(
-            Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at)
+            Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, self._carried(window))
             for window in windows
-            for stand in (self.stands[window.period, window.key],)
+            for stand in (self.stands[window.id],)
         )
+
+    def _carried(self, window: Window) -> int:
+        if window.carry is None:
+            return 0
+        before = self.stands[window.carry.window.id]
+        return carried_nanos(window.carry, captured_nanos=before.captured_nanos, held_nanos=before.held_nanos)
 
     def open_id_like(self, hold: Hold) -> str | None:
         """The open hold that `hold` repeats."""
@@ -81,6 +88,15 @@ class _Account:
             self.id_by_key.setdefault(hold.idempotency_key, hold.id)
         for stand in stands:
             stand.held_nanos += hold.amount_nanos
+
+    def widen(self, recorded: Hold) -> None:
+        """Let a hold count against budgets that are younger than it, too; the windows to fill count it themselves."""
+        hold = self.holds[recorded.id]
+        younger = tuple(scope for scope in recorded.scopes if scope not in hold.scopes)
+        self.holds[hold.id] = replace(hold, scopes=(*hold.scopes, *younger))
+        for window_id in recorded.window_ids:
+            if window_id.scope in younger and window_id in self.stands:
+                self.stands[window_id].held_nanos += hold.amount_nanos
 
     def forget_ended_before(self, moment: datetime) -> None:
         while self.ended:
@@ -101,8 +117,7 @@ class MemoryBudgetStore:
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
         """Place a hold. An id that was ended in the last minutes is refused, however much room there is."""
-        assert all(window.customer == hold.customer for window in windows), (hold, windows)
-        assert hold.window_keys == {window.period: window.key for window in windows}, (hold, windows)
+        assert_placeable(hold, windows)
         check_nanos(hold.amount_nanos)
 
         async def step() -> Placement:
@@ -123,7 +138,7 @@ class MemoryBudgetStore:
         account = self._account(hold.customer)
         if hold.id in account.holds or hold.id in account.ended:
             return False
-        account.add(hold, account.stands_of(hold.window_keys))
+        account.add(hold, account.stands_of(hold))
         return True
 
     async def fetch_balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
@@ -152,9 +167,9 @@ class MemoryBudgetStore:
         """Close a breaker."""
         self._account(customer).breaker = None
 
-    async def forget_window(self, window: Window) -> None:
-        """Drop what stands against a window."""
-        self._account(window.customer).stands.pop((window.period, window.key), None)
+    async def forget_windows(self, customer: str) -> None:
+        """Drop what stands against a customer's windows."""
+        self._account(customer).stands.clear()
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
         """Ids of the customer's open holds, with the moment each was placed."""
@@ -183,14 +198,14 @@ class MemoryBudgetStore:
             return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, breaker)
         verdict = judge(balances, breaker, terms, hold_id=hold.id, amount_nanos=hold.amount_nanos, now=hold.placed_at)
         account.breaker = verdict.breaker
-        if verdict.refusal is not None and not terms.is_observed:
+        if verdict.refuses:
             return Placement(
                 PlacementOutcome.REFUSED, None, balances, verdict.refusal, verdict.breaker, verdict.has_tripped
             )
         started_in = tuple(windows[place] for place in verdict.grace_starts)
         for window in started_in:
-            account.stands[window.period, window.key].grace_started_at = hold.placed_at
-        account.add(hold, account.stands_of(hold.window_keys))
+            account.stands[window.id].grace_started_at = hold.placed_at
+        account.add(hold, account.stands_of(hold))
         return Placement(
             PlacementOutcome.PLACED,
             hold.id,
@@ -210,7 +225,7 @@ class MemoryBudgetStore:
         if placed.idempotency_key is not None and account.id_by_key.get(placed.idempotency_key) == placed.id:
             del account.id_by_key[placed.idempotency_key]
         # A window that is not known is left out: whoever fills it reads the cost in the ledger, or in `ended`.
-        for stand in account.stands_of(placed.window_keys):
+        for stand in account.stands_of(placed):
             stand.held_nanos -= placed.amount_nanos
             stand.captured_nanos += cost_nanos
         self._end_trial(account, placed, cost_nanos)
@@ -221,7 +236,7 @@ class MemoryBudgetStore:
         breaker = account.breaker
         if breaker is None or breaker.trial_id != placed.id:
             return
-        day = account.stands.get((Period.DAY, placed.window_keys.get(Period.DAY, "")))
+        day = account.stands.get(WindowId(CUSTOMER_SCOPE, Period.DAY, placed.window_keys.get(Period.DAY, "")))
         used_nanos = None if day is None else day.captured_nanos + day.held_nanos
         account.breaker = after_trial(breaker, cost_nanos=cost_nanos, day_used_nanos=used_nanos, now=self._clock.now())
 
@@ -231,28 +246,30 @@ class MemoryBudgetStore:
         self._sweep(now)
         account = self._account(snapshot.customer)
         filled = {
-            (window.period, window.key): _Stand(
+            window.id: _Stand(
                 captured_nanos=snapshot.captured_in(window),
                 forget_at=max(window.resets_at, now) + WINDOW_KEPT[window.period],
                 grace_started_at=snapshot.grace_started_at(window),
             )
             for window in snapshot.windows
-            if (window.period, window.key) not in account.stands
+            if window.id not in account.stands
         }
         if not filled:
             return
         for hold in snapshot.open_holds:
-            if hold.id in account.ended and hold.id not in account.holds:
+            if hold.id in account.holds:
+                account.widen(hold)
+            elif hold.id in account.ended:
                 _, cost_nanos = account.ended[hold.id]
-                for window in hold.window_keys.items():
-                    if window in filled:
-                        filled[window].captured_nanos += cost_nanos
-            elif hold.id not in account.holds:
-                account.add(hold, account.stands_of(hold.window_keys))
+                for window_id in hold.window_ids:
+                    if window_id in filled:
+                        filled[window_id].captured_nanos += cost_nanos
+            else:
+                account.add(hold, account.stands_of(hold))
         for hold in account.holds.values():
-            for window in hold.window_keys.items():
-                if window in filled:
-                    filled[window].held_nanos += hold.amount_nanos
+            for window_id in hold.window_ids:
+                if window_id in filled:
+                    filled[window_id].held_nanos += hold.amount_nanos
         account.stands.update(filled)
         account.open_breaker(snapshot, filled)
 

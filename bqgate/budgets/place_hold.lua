@@ -4,7 +4,8 @@
 -- KEYS[2]   idempotency of the customer (hash)
 -- KEYS[3]   ended mark of this hold (string)
 -- KEYS[4]   cost breaker of the customer (hash)
--- KEYS[5..] windows (hash), in the order in which balances are wanted
+-- KEYS[5..] windows (hash): first the customer's own, then strict ones, in the order in which balances are wanted; behind
+--           them those that are only taken over from
 -- ARGV[1]   hold id, escaped
 -- ARGV[2]   idempotency key, escaped; "" for none
 -- ARGV[3]   amount, nano-dollars, whole, 0 <= n < 2^53
@@ -17,23 +18,27 @@
 -- ARGV[10]  number of the day among the windows, from 1; 0 where there is none
 -- ARGV[11]  when that day ends, microseconds since 1970
 -- ARGV[12]  seconds that the breaker's key lives when it trips
--- ARGV[13..] limit of each window, nano-dollars, whole, 0 <= n < 2^53; "" for none
+-- ARGV[13] how many windows are the customer's own
+-- ARGV[14] how many windows there are, without those that are only taken over from
+-- ARGV[15..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
+--           over from, 0 for none; the limit of that one, as above; the most that is taken over, as above
 --
 -- Returns, all text: {"unknown", number of a window from 1, ...}: nothing was touched; or
 --   {"placed" | "replayed" | "refused", id of the open hold or "", refusal (Refusal) or "", "1" when it tripped or "",
 --    numbers of the windows whose grace began with it, by blanks,
 --    the breaker after it: opened_at_us, until_us, trial, emergency_nanos (each "" for none),
---    captured, held, grace_started_us or "", captured, held, ...}
+--    captured, held, grace_started_us or "", captured, held, ...} of all windows
 -- Cost: 1 HMGET a window, 4 commands; when placed 2 a window and 2 more; 3 when it trips. O(windows).
 --
 -- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
 -- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
 -- came in; what is returned is the stored text.
 
-local FIRST_WINDOW, LIMITS = 5, 8
+local FIRST_WINDOW, LIMITS, PER_WINDOW = 5, 15, 4
 local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now_us, grace_us, cooldown_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
 local emergency, is_observed, day = ARGV[7], ARGV[9] == "1", tonumber(ARGV[10])
+local LAST_OWN, LAST_WINDOW = FIRST_WINDOW + ARGV[13] - 1, FIRST_WINDOW + ARGV[14] - 1
 
 local stands = {}
 local unknown = { "unknown" }
@@ -85,12 +90,27 @@ local function used_with(i)
   return tonumber(stands[i][1]) + tonumber(stands[i][2]) + amount
 end
 
--- Why the budgets refuse, or "" and the windows whose grace begins.
+-- domain/budget.py: has_room_for and carried_nanos
+local function is_short(i)
+  local at = LIMITS + PER_WINDOW * (i - FIRST_WINDOW)
+  local limit, number, before_limit, carried_max = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+  if limit == "" then
+    return false
+  end
+  limit = tonumber(limit)
+  if number > 0 then
+    local before = stands[FIRST_WINDOW + number - 1]
+    local unused = tonumber(before_limit) - tonumber(before[1]) - tonumber(before[2])
+    limit = limit + math.min(math.max(unused, 0), tonumber(carried_max))
+  end
+  return used_with(i) > limit
+end
+
+-- Why the customer's own budgets refuse, or "" and the windows whose grace begins.
 local function judge()
   local short, starts, is_over = false, {}, false
-  for i = FIRST_WINDOW, #KEYS do
-    local limit = ARGV[i + LIMITS]
-    if limit ~= "" and used_with(i) > tonumber(limit) then
+  for i = FIRST_WINDOW, LAST_OWN do
+    if is_short(i) then
       short = true
       if not stands[i][3] then
         starts[#starts + 1] = i
@@ -112,6 +132,12 @@ local function judge()
     return "grace_over", {}
   end
   return "", starts
+end
+
+for i = LAST_OWN + 1, LAST_WINDOW do
+  if is_short(i) then
+    return answer("refused", "", "budget", "", "")
+  end
 end
 
 local is_trial = breaker and cooldown_us > 0 and breaker[3] == "" and now_us >= tonumber(breaker[1]) + cooldown_us
@@ -153,7 +179,7 @@ for _, i in ipairs(starts) do
   stands[i][3] = ARGV[5]
   begun[#begun + 1] = tostring(i - FIRST_WINDOW + 1)
 end
-for i = FIRST_WINDOW, #KEYS do
+for i = FIRST_WINDOW, LAST_WINDOW do
   redis.call("HINCRBY", KEYS[i], "held_nanos", ARGV[3])
   stands[i][2] = redis.call("HGET", KEYS[i], "held_nanos")
 end

@@ -24,10 +24,9 @@ from bqgate.budgets.keys import (
     customer_of,
     placed_at_of,
     unescape,
-    window_name,
 )
 from bqgate.budgets.redis_client import RedisClient, open_client
-from bqgate.budgets.refill import Refill, Snapshot
+from bqgate.budgets.refill import Refill, Snapshot, assert_placeable
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
 from bqgate.domain.errors import BudgetStoreUnavailable
@@ -66,7 +65,7 @@ class RedisBudgetStore:
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
         """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
-        _assert_placeable(hold, windows)
+        assert_placeable(hold, windows)
 
         async def step() -> Placement:
             async with self._turn():
@@ -122,10 +121,12 @@ class RedisBudgetStore:
         async with self._turn():
             await self._client.delete(CustomerKeys(customer).breaker)
 
-    async def forget_window(self, window: Window) -> None:
-        """Drop what stands against a window: one round trip."""
+    async def forget_windows(self, customer: str) -> None:
+        """Drop what stands against a customer's windows. Walks all keys: for the reconcile loop, not for a request."""
+        pattern = CustomerKeys(customer).windows_pattern
         async with self._turn():
-            await self._client.delete(CustomerKeys(window.customer).window(window_name(window.period, window.key)))
+            for key in [key async for key in self._client.scan_iter(match=pattern, count=_SCAN_COUNT)]:
+                await self._client.delete(key)
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
         """Ids of the customer's open holds, with the moment each was placed (to the microsecond)."""
@@ -172,8 +173,3 @@ class RedisBudgetStore:
 
 def _assert_one_customer(windows: tuple[Window, ...]) -> None:
     assert len({window.customer for window in windows}) == 1, windows
-
-
-def _assert_placeable(hold: Hold, windows: tuple[Window, ...]) -> None:
-    assert all(window.customer == hold.customer for window in windows), (hold, windows)
-    assert hold.window_keys == {window.period: window.key for window in windows}, (hold, windows)

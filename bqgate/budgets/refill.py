@@ -7,6 +7,8 @@ store apply what it read, and takes the step again. A store applies a Snapshot b
 2. captured = the ledger's booked spend. held = the amounts of all holds in the store that name the window.
 3. A hold that the ledger says is open and the store lacks is put back first, with its idempotency key, and counts in
    the windows that it names, those just filled and those that were known; so each hold counts once in each window.
+   One that the store has, and that falls under a budget that is younger than it, names that budget's windows from now
+   on.
 4. ... unless the store ended it in the last ENDED_TTL_S seconds. The ledger ends a hold before the store does, so a
    hold that is open in the snapshot was ended after the snapshot was read: its cost is not in the spend that was
    read, and is added to the windows being filled.
@@ -32,6 +34,7 @@ from bqgate.domain.cost_breaker import Breaker
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold
+from bqgate.domain.scope import CUSTOMER_SCOPE
 from bqgate.ports import SpendSource
 
 # How long a store remembers that it ended a hold: longer than a ledger takes to answer plus a delayed call.
@@ -46,6 +49,14 @@ _READS_MAX = 5
 T = TypeVar("T")
 
 
+def assert_placeable(hold: Hold, windows: tuple[Window, ...]) -> None:
+    """What both stores are promised: the hold names just these windows, all of its account, its own first."""
+    assert all(window.customer == hold.customer for window in windows), (hold, windows)
+    assert set(hold.window_ids) == {window.id for window in windows}, (hold, windows)
+    own = [window.scope == CUSTOMER_SCOPE for window in windows]
+    assert own == sorted(own, reverse=True), windows
+
+
 class UnknownWindows(Exception):
     """The step touched nothing, because these windows are not in the store. It never leaves this room."""
 
@@ -56,7 +67,7 @@ class UnknownWindows(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the ledger knew at one moment. No cost is in the spend of a hold that is in `open_holds`."""
+    """What the ledger knew of an account at one moment. No cost is in the spend of a hold that is in `open_holds`."""
 
     customer: str
     windows: tuple[Window, ...]
@@ -65,18 +76,17 @@ class Snapshot:
 
     def captured_in(self, window: Window) -> int:
         """Booked spend; never below zero: a credit is no budget."""
-        return max(0, self.spend.captured_nanos.get((window.period, window.key), 0))
+        return max(0, self.spend.captured_nanos.get(window.id, 0))
 
     def grace_started_at(self, window: Window) -> datetime | None:
         """When the window's grace began."""
-        return self.spend.grace_started_at.get((window.period, window.key))
+        return self.spend.grace_started_at.get(window.id)
 
     @property
     def breaker_day(self) -> Window | None:
         """The last of the days to fill whose breaker is open."""
-        tripped = [
-            window for window in self.windows if window.period is Period.DAY and window.key in self.spend.tripped_at
-        ]
+        days = [window for window in self.windows if window.is_own and window.period is Period.DAY]
+        tripped = [window for window in days if window.key in self.spend.tripped_at]
         return max(tripped, key=lambda window: window.resets_at, default=None)
 
     @property

@@ -8,7 +8,7 @@ UnknownWindows and redis' errors leave it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import resources
@@ -30,7 +30,7 @@ from bqgate.budgets.keys import (
 )
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_carries
 from bqgate.domain.cost_breaker import Breaker, Refusal, Standing, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.money import check_nanos
@@ -69,21 +69,22 @@ async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...
     Raises:
         UnknownWindows: nothing was touched.
     """
+    asked = with_carries(windows)
     word, *rest = await _PLACE_HOLD.run(
         client,
-        _hold_keys(hold, [window_name(window.period, window.key) for window in windows]),
+        _hold_keys(hold, [window_name(window.id) for window in asked]),
         [
             escape(hold.id),
             escape(hold.idempotency_key or ""),
             check_nanos(hold.amount_nanos),
             hold_record(hold),
             *_judging_args(hold.placed_at, windows, terms),
-            *("" if window.limit_nanos is None else check_nanos(window.limit_nanos) for window in windows),
+            *_limit_args(windows, asked),
         ],
     )
-    _expect_known(word, rest, windows)
+    _expect_known(word, rest, asked)
     open_id, refusal, tripped, grace_starts, *standing = rest
-    breaker, balances = _breaker(standing[:4]), _balances(windows, standing[4:])
+    breaker, balances = _breaker(standing[:4]), _balances(windows, asked, standing[4:])
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
         PlacementOutcome(word),
@@ -96,7 +97,7 @@ async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...
     )
     if placement.outcome is not PlacementOutcome.PLACED or placement.refusal is not None:
         return placement
-    short = [balance for balance in balances if (balance.balance_nanos or 0) < 0]
+    short = [balance for balance in balances if balance.window.is_own and (balance.balance_nanos or 0) < 0]
     if not short:
         return placement
     starts = [balance.grace_started_at for balance in short if balance.grace_started_at is not None]
@@ -106,7 +107,7 @@ async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...
 
 def _judging_args(now: datetime, windows: tuple[Window, ...], terms: Terms) -> list[str | int]:
     """ARGV[5] to ARGV[12] of place_hold.lua."""
-    day = next((place for place, window in enumerate(windows, 1) if window.period is Period.DAY), 0)
+    day = next((place for place, window in enumerate(windows, 1) if window.is_own and window.period is Period.DAY), 0)
     resets_at = windows[day - 1].resets_at if day else now
     return [
         to_micros(now),
@@ -120,9 +121,24 @@ def _judging_args(now: datetime, windows: tuple[Window, ...], terms: Terms) -> l
     ]
 
 
+def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[str | int]:
+    """ARGV[13] and what follows it of place_hold.lua. What is only observed bears no limit there, but for the own."""
+    numbers = {window.id: number for number, window in enumerate(asked, 1)}
+    args: list[str | int] = [sum(window.is_own for window in windows), len(windows)]
+    for window in windows:
+        is_limited = window.is_own or window.is_strict
+        args.append(check_nanos(window.limit_nanos) if is_limited and window.limit_nanos is not None else "")
+        if window.carry is None:
+            args += [0, "", ""]
+        else:
+            before = window.carry.window
+            args += [numbers[before.id], check_nanos(before.limit_nanos or 0), check_nanos(window.carry.nanos_max)]
+    return args
+
+
 async def end_hold(client: RedisClient, hold: Hold, cost_nanos: int, now: datetime) -> bool:
     """Run end_hold.lua; a second time where the hold was placed in other windows than `hold` says."""
-    names = " ".join(window_names(hold.window_keys))
+    names = " ".join(window_names(hold.window_ids))
     while True:
         reply = await _END_HOLD.run(
             client,
@@ -138,7 +154,7 @@ async def end_hold(client: RedisClient, hold: Hold, cost_nanos: int, now: dateti
 async def restore_hold(client: RedisClient, hold: Hold) -> bool:
     """Run restore_hold.lua."""
     keys = CustomerKeys(hold.customer)
-    windows = [keys.window(name) for name in window_names(hold.window_keys)]
+    windows = [keys.window(name) for name in window_names(hold.window_ids)]
     reply = await _RESTORE_HOLD.run(
         client,
         [keys.holds, keys.idempotency, keys.ended(hold.id), *windows],
@@ -154,10 +170,11 @@ async def fetch_standing(client: RedisClient, windows: tuple[Window, ...]) -> St
         UnknownWindows: at least one is not there.
     """
     keys = CustomerKeys(windows[0].customer)
-    names = [keys.window(window_name(window.period, window.key)) for window in windows]
+    asked = with_carries(windows)
+    names = [keys.window(window_name(window.id)) for window in asked]
     word, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
-    _expect_known(word, rest, windows)
-    return Standing(_balances(windows, rest[4:]), _breaker(rest[:4]))
+    _expect_known(word, rest, asked)
+    return Standing(_balances(windows, asked, rest[4:]), _breaker(rest[:4]))
 
 
 async def fetch_breaker(client: RedisClient, key: str) -> Breaker | None:
@@ -170,8 +187,8 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime) -
     """Run fill_windows.lua."""
     keys = CustomerKeys(snapshot.customer)
     holds = snapshot.open_holds
-    to_fill = [window_name(window.period, window.key) for window in snapshot.windows]
-    others = {name for hold in holds for name in window_names(hold.window_keys)} - set(to_fill)
+    to_fill = [window_name(window.id) for window in snapshot.windows]
+    others = {name for hold in holds for name in window_names(hold.window_ids)} - set(to_fill)
     names = [*to_fill, *sorted(others)]
     fills: list[str | int] = []
     for window in snapshot.windows:
@@ -204,8 +221,8 @@ def _breaker_args(snapshot: Snapshot, now: datetime) -> list[str | int]:
     day, breaker = snapshot.breaker_day, snapshot.breaker
     if day is None or breaker is None:
         return ["", "", "", ""]
-    name = window_name(day.period, day.key)
-    return [name, to_micros(breaker.opened_at), to_micros(breaker.until), breaker_ttl_s(breaker.until, now)]
+    opened_us, until_us = to_micros(breaker.opened_at), to_micros(breaker.until)
+    return [window_name(day.id), opened_us, until_us, breaker_ttl_s(breaker.until, now)]
 
 
 def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
@@ -218,14 +235,23 @@ def _expect_known(word: str, rest: list[str], windows: tuple[Window, ...]) -> No
         raise UnknownWindows(tuple(windows[int(number) - 1] for number in rest))
 
 
-def _balances(windows: tuple[Window, ...], words: list[str]) -> tuple[Balance, ...]:
-    assert len(words) == 3 * len(windows), words
+def _balances(windows: tuple[Window, ...], asked: tuple[Window, ...], words: list[str]) -> tuple[Balance, ...]:
+    """Balances of the windows; those behind them in `asked` tell what is taken over."""
+    assert len(words) == 3 * len(asked), words
     amounts = [(int(captured), int(held)) for captured, held in zip(words[::3], words[1::3], strict=True)]
     assert all(captured >= 0 and held >= 0 for captured, held in amounts), words
+    stands = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
     return tuple(
-        Balance(window, captured, held, from_micros(started_us) if started_us else None)
-        for window, (captured, held), started_us in zip(windows, amounts, words[2::3], strict=True)
+        Balance(window, *stands[window.id], from_micros(started_us) if started_us else None, _carried(window, stands))
+        for window, started_us in zip(windows, words[2 : 3 * len(windows) : 3], strict=True)
     )
+
+
+def _carried(window: Window, stands: Mapping[WindowId, tuple[int, int]]) -> int:
+    if window.carry is None:
+        return 0
+    captured_nanos, held_nanos = stands[window.carry.window.id]
+    return carried_nanos(window.carry, captured_nanos=captured_nanos, held_nanos=held_nanos)
 
 
 def _breaker(words: list[str]) -> Breaker | None:

@@ -16,7 +16,7 @@ class SpendSource(Protocol):
     """Where a BudgetStore learns what a window held before it knew it. The ledger implements it."""
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
-        """Booked spend (charges and adjustments) of each window; absent means zero. All of one customer.
+        """Booked spend (charges and adjustments) of each window; absent means zero. All of one account.
 
         And which of them are in grace since when, and whose cost breaker is open.
 
@@ -42,6 +42,8 @@ class BudgetStore(Protocol):
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
         """Place a hold on all windows or on none, by the rules of domain.cost_breaker; the moment is its placed_at.
+
+        The customer's own windows come first, those of its other budgets after them, the deployment's last.
 
         An open hold with the same idempotency key, or the same id, is found instead (REPLAYED) and nothing changes.
 
@@ -103,8 +105,8 @@ class BudgetStore(Protocol):
             BudgetStoreUnavailable: no answer; call again.
         """
 
-    async def forget_window(self, window: Window) -> None:
-        """Drop what stands against a window; its next use fills it from the SpendSource.
+    async def forget_windows(self, customer: str) -> None:
+        """Drop what stands against all windows of a customer; their next use fills them from the SpendSource.
 
         Raises:
             BudgetStoreUnavailable: no answer; call again.

@@ -239,7 +239,7 @@ async def test_a_trial_that_is_refused_opens_it_anew(scene: Scene) -> None:
 async def test_a_trial_whose_day_is_not_known_at_its_end_proves_nothing(scene: Scene) -> None:
     """The window was forgotten and not yet filled: whether the day fits nobody can say, so the next one tries."""
     trial = await start_trial(scene)
-    await scene.store.forget_window(windows_of()[0])
+    await scene.store.forget_windows("acme")
     assert await scene.store.capture(trial, parse_usd("1"))
     assert (await scene.store.fetch_standing(windows_of())).breaker == Breaker(START, MIDNIGHT)
 
@@ -249,7 +249,7 @@ async def test_a_day_that_is_filled_anew_leaves_an_open_breaker_and_its_trial_al
     trial = await start_trial(scene)
     day = windows_of()[0]
     scene.book.record(BreakerEvent("acme", day.period, day.key, START, BreakerEventKind.TRIPPED, "ada"))
-    await scene.store.forget_window(day)
+    await scene.store.forget_windows("acme")
     breaker = (await scene.store.fetch_standing(windows_of())).breaker
     assert breaker is not None
     assert breaker.trial_id == trial.id
@@ -322,18 +322,22 @@ async def test_a_lost_store_has_grace_and_breaker_back_before_it_decides(scene: 
 
 
 async def test_a_window_that_is_forgotten_is_filled_anew(scene: Scene) -> None:
-    """What the ledger says is set, holds count once, and other windows are left alone."""
+    """What the ledger says is set, holds count once, and other customers are left alone."""
     day, month = windows_of()
     done, running = hold_now(scene, "2"), hold_now(scene, "3")
     await scene.run(done, (day, month))
     await scene.run(running, (day, month))
     scene.book.book(done, parse_usd("1.5"))
     await scene.store.capture(done, parse_usd("1"))  # a store that lost half a dollar
+    others = windows_of("acmeta")
+    await scene.run(hold_on(others, "4"), others)
+    scene.book.open_holds.clear()
+    scene.book.open_hold(running)
+    assert stands(await scene.store.fetch_balances((day, month))) == [usd("1", "3")] * 2
     for _ in range(2):
-        await scene.store.forget_window(day)
-    assert stands(await scene.store.fetch_balances((day, month))) == [usd("1.5", "3"), usd("1", "3")]
-    await scene.store.forget_window(month)
+        await scene.store.forget_windows("acme")
     assert stands(await scene.store.fetch_balances((day, month))) == [usd("1.5", "3")] * 2
+    assert stands(await scene.store.fetch_balances(others)) == [usd("0", "4")] * 2
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ async def test_a_credit_is_no_budget(scene: Scene) -> None:
     """Adjustments below zero fill a window with zero, not with room beyond its limit."""
     windows = windows_of(day_usd="10")
     for window in windows:
-        scene.book.spend_nanos["acme", window.period, window.key] = -parse_usd("5")
+        scene.book.booked.append((hold_on((window,)), -parse_usd("5")))
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "0")] * 2
 
 

@@ -21,9 +21,11 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
-from bqgate.domain.budget import Balance, Period, Window, windows_at
+from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, Standing, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind, Spender
 from bqgate.ports import BudgetStore
 from tests.support.budget_model import BudgetModel
 from tests.support.budget_scene import hold_on
@@ -42,6 +44,14 @@ TERMS = st.builds(
     cooldown_s=st.sampled_from([0, 1_800]),
     is_observed=st.sampled_from([False, False, False, True]),
 )
+ADA = Spender("ada", "acme-prod")
+SPENDERS = (ADA, Spender("bob", "acme-prod", "nightly", {"team": "ml"}), Spender("ada", "acme-prod", "nightly"))
+NAMES = {
+    Scope(ScopeKind.PRINCIPAL, "ada"): "principal/ada",
+    Scope(ScopeKind.WORKLOAD, "nightly"): "workload/nightly",
+    Scope(ScopeKind.LABEL, "team=ml"): "label/team%3Dml",
+}
+SCOPES = tuple(NAMES)
 GRACE = Terms(grace_s=7_200, emergency_nanos=30, cooldown_s=1_800)
 KEYS = st.one_of(st.none(), st.sampled_from(["job:p:a", "job:p:b", "request:p:c d"]))
 
@@ -66,6 +76,9 @@ class StoresAgree(RuleBasedStateMachine):
         self.booked: dict[str, tuple[Hold, int]] = {}  # booked; not yet captured
         self.over: list[Hold] = []
         self.limits: dict[Period, int | None] = {}
+        self.rollover: dict[Period, int] = {}
+        self.parts: dict[Scope, tuple[Limits, bool]] = {}
+        self.book.scopes_of = lambda hold: self.scopes_over(hold.spender)
         self.terms = GRACE
         self.may_exceed = False
 
@@ -87,16 +100,45 @@ class StoresAgree(RuleBasedStateMachine):
         assert from_memory == from_redis, f"memory: {from_memory}\nredis:  {from_redis}"
         return from_redis
 
-    def windows(self) -> tuple[Window, ...]:
-        return windows_at(self.clock.now(), customer=CUSTOMER, zone=ZONE, limits_nanos=self.limits)
+    def windows(self, spender: Spender = ADA) -> tuple[Window, ...]:
+        """The customer's own, and those of each part that the spender falls under."""
+        now = self.clock.now()
+        own = LimitPlan(Limits(*self.limits.values()), rollover_nanos=self.rollover)
+        windows = own.windows_at(now, customer=CUSTOMER, zone=ZONE)
+        for scope in self.scopes_over(spender):
+            limits, is_observed = self.parts[scope]
+            plan = LimitPlan(limits, rollover_nanos=self.rollover)
+            windows += plan.windows_at(now, customer=CUSTOMER, zone=ZONE, scope=scope, is_observed=is_observed)
+        return windows
 
-    @initialize(day=LIMITS, month=LIMITS)
-    def begin(self, day: int | None, month: int | None) -> None:
+    def scopes_over(self, spender: Spender) -> tuple[Scope, ...]:
+        return tuple(scope for scope in self.parts if scope.covers(spender))
+
+    @initialize(day=LIMITS, month=LIMITS, rollover=st.sampled_from([0, 5]), has_parts=st.booleans())
+    def begin(self, day: int | None, month: int | None, rollover: int, *, has_parts: bool) -> None:
         self.limits = {Period.DAY: day, Period.MONTH: month}
+        self.rollover = {Period.DAY: rollover} if rollover else {}
+        self.parts = dict.fromkeys(SCOPES, (Limits(10, 40), False)) if has_parts else {}
 
     @rule(day=LIMITS, month=LIMITS)
     def change_limits(self, day: int | None, month: int | None) -> None:
         self.limits = {Period.DAY: day, Period.MONTH: month}
+        self.may_exceed = True
+
+    @rule(scope=st.sampled_from(SCOPES), day=LIMITS, month=LIMITS, is_observed=st.booleans())
+    def change_part(self, scope: Scope, day: int | None, month: int | None, *, is_observed: bool) -> None:
+        """A budget of a part of the queries comes, or changes: some of its holds are older than it."""
+        self.parts[scope] = (Limits(day, month), is_observed)
+        self.may_exceed = True
+
+    @precondition(lambda self: self.parts)
+    @rule(data=st.data())
+    def take_part_away(self, data: st.DataObject) -> None:
+        del self.parts[data.draw(st.sampled_from(list(self.parts)))]
+
+    @rule(day=st.sampled_from([0, 5, 40]), month=st.sampled_from([0, 5]))
+    def change_rollover(self, day: int, month: int) -> None:
+        self.rollover = {period: most for period, most in ((Period.DAY, day), (Period.MONTH, month)) if most}
         self.may_exceed = True
 
     @rule(terms=TERMS)
@@ -108,7 +150,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.limits, self.terms, self.may_exceed = {Period.DAY: 15, Period.MONTH: 60}, GRACE, True
 
     def place(self, hold: Hold) -> Placement:
-        windows, terms = self.windows(), self.terms
+        windows, terms = self.windows(hold.spender), self.terms
         placement: Placement = self.both(lambda store: store.place_hold(hold, windows, terms))
         assert placement == self.model.place(hold, windows, terms)
         for window in placement.grace_started_in:
@@ -131,19 +173,25 @@ class StoresAgree(RuleBasedStateMachine):
         self.both(lambda store: store.reset_breaker(CUSTOMER))
         self.model.breaker = None
 
-    @rule(period=st.sampled_from(Period))
-    def forget_window(self, period: Period) -> None:
-        (window,) = (window for window in self.windows() if window.period is period)
-        self.both(lambda store: store.forget_window(window))
-        self.model.forget(window)
+    @rule()
+    def forget_windows(self) -> None:
+        self.both(lambda store: store.forget_windows(CUSTOMER))
+        self.model.forget()
         self.may_exceed = True  # what was booked and not captured counts twice, what was lost once more
 
-    @rule(amount=AMOUNTS, key=KEYS, is_recorded=st.booleans())
-    def place_new(self, amount: int, key: str | None, *, is_recorded: bool) -> None:
-        hold = replace(
-            hold_on(self.windows(), idempotency_key=key, placed_at=self.clock.now()),
+    def hold_of(self, spender: Spender, amount: int = 1, *, key: str | None = None, hold_id: str | None = None) -> Hold:
+        hold = hold_on(self.windows(spender), hold_id=hold_id, idempotency_key=key, placed_at=self.clock.now())
+        return replace(
+            hold,
             amount_nanos=amount,
+            principal=spender.principal,
+            workload=spender.workload,
+            labels=spender.labels,
         )
+
+    @rule(amount=AMOUNTS, key=KEYS, spender=st.sampled_from(SPENDERS), is_recorded=st.booleans())
+    def place_new(self, amount: int, key: str | None, spender: Spender, *, is_recorded: bool) -> None:
+        hold = self.hold_of(spender, amount, key=key)
         placement = self.place(hold)
         if placement.outcome is PlacementOutcome.PLACED:
             self.assert_bounded(placement)
@@ -153,7 +201,9 @@ class StoresAgree(RuleBasedStateMachine):
 
     def assert_bounded(self, placement: Placement) -> None:
         """Invariant 2 for what was placed: within the limit, in grace within the emergency limit."""
-        if all(balance.balance_nanos is None or balance.balance_nanos >= 0 for balance in placement.balances):
+        past = [each for each in placement.balances if each.balance_nanos is not None and each.balance_nanos < 0]
+        assert not [balance for balance in past if balance.window.is_strict]
+        if not [balance for balance in past if balance.window.is_own]:
             return
         self.may_exceed = True
         if self.terms.is_observed:
@@ -167,7 +217,7 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(data=st.data())
     def place_again(self, data: st.DataObject) -> None:
         old = data.draw(st.sampled_from(list(self.model.holds.values())))
-        again = hold_on(self.windows(), hold_id=old.id, idempotency_key=old.idempotency_key, placed_at=self.clock.now())
+        again = self.hold_of(old.spender, key=old.idempotency_key, hold_id=old.id)
         assert self.place(again).outcome is PlacementOutcome.REPLAYED
 
     @precondition(lambda self: self.waiting)
@@ -242,6 +292,7 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(data=st.data())
     def reconcile_one(self, data: st.DataObject) -> None:
         hold = data.draw(st.sampled_from(list(self.running.values())))
+        hold = replace(hold, scopes=self.scopes_over(hold.spender))  # as reconcile does
         is_restored = self.both(lambda store: store.restore_hold(hold))
         self.may_exceed |= is_restored
         assert is_restored == self.model.restore(hold)
@@ -257,15 +308,16 @@ class StoresAgree(RuleBasedStateMachine):
         self.model.wipe()
         self.may_exceed = True  # holds that the ledger has not heard of are lost, and may come back
 
-    @rule(only=st.sampled_from([None, Period.DAY, Period.MONTH]))
-    def look(self, only: Period | None) -> None:
-        windows = tuple(window for window in self.windows() if only in {None, window.period})
+    @rule(only=st.sampled_from([None, Period.DAY, Period.MONTH]), spender=st.sampled_from(SPENDERS))
+    def look(self, only: Period | None, spender: Spender) -> None:
+        windows = tuple(window for window in self.windows(spender) if only in {None, window.period})
         balances: tuple[Balance, ...] = self.both(lambda store: store.fetch_balances(windows))
         assert balances == self.model.balances(windows)
         standing: Standing = self.both(lambda store: store.fetch_standing(windows))
         assert standing == Standing(balances, self.model.breaker_shown(self.clock.now()))
         # Invariant 2.
-        assert self.may_exceed or all((balance.balance_nanos or 0) >= 0 for balance in balances), balances
+        own = [balance for balance in balances if balance.window.is_own]
+        assert self.may_exceed or all((balance.balance_nanos or 0) >= 0 for balance in own), balances
 
     @invariant()
     def the_same_holds_are_open(self) -> None:
@@ -287,9 +339,10 @@ class StoresAgree(RuleBasedStateMachine):
                 continue
             assert ttl_s > 0, key
             if key.startswith(f"{prefix}window:"):
-                period, window_key = key.removeprefix(f"{prefix}window:").split(":")
+                *about, period, window_key = key.removeprefix(f"{prefix}window:").split(":")
+                (scope,) = [each for each in SCOPES if NAMES[each] == about[0]] if about else [CUSTOMER_SCOPE]
                 held_nanos = self.raw.hget(key, "held_nanos")
-                assert held_nanos == str(self.model.held_in(Period(period), window_key))
+                assert held_nanos == str(self.model.held_in(WindowId(scope, Period(period), window_key)))
 
 
 def test_memory_redis_and_the_model_agree_on_every_answer(redis_url: str) -> None:

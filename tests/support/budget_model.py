@@ -4,15 +4,14 @@ It knows no counters for what is held: that is the sum of the holds that it has.
 reading beside bqgate/budgets/refill.py and bqgate/domain/cost_breaker.py; nothing here is fast.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Refusal, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from tests.support.budget_scene import own_id
 from tests.support.spend_book import SpendBook
-
-WindowId = tuple[Period, str]
 
 
 @dataclass
@@ -44,24 +43,30 @@ class BudgetModel:
     def wipe(self) -> None:
         self.captured, self.holds, self.keys, self.ended, self.grace, self.breaker = {}, {}, {}, set(), {}, None
 
-    def forget(self, window: Window) -> None:
-        self.captured.pop((window.period, window.key), None)
-        self.grace.pop((window.period, window.key), None)
+    def forget(self) -> None:
+        self.captured, self.grace = {}, {}
 
     def fill(self, windows: tuple[Window, ...]) -> None:
-        unknown = [window for window in windows if (window.period, window.key) not in self.captured]
+        before = [window.carry.window for window in windows if window.carry is not None]
+        unknown = [window for window in (*windows, *before) if window.id not in self.captured]
         if not unknown:
             return
         for window in unknown:
-            window_id = (window.period, window.key)
-            self.captured[window_id] = self.book.spend_nanos[(self.customer, *window_id)]
-            if (self.customer, *window_id) in self.book.grace_started_at:
-                self.grace[window_id] = self.book.grace_started_at[(self.customer, *window_id)]
+            self.captured[window.id] = self.book.spend_nanos(self.customer, window.id)
+            if not window.is_own:
+                continue
+            named = (self.customer, window.period, window.key)
+            if named in self.book.grace_started_at:
+                self.grace[window.id] = self.book.grace_started_at[named]
             if window.period is Period.DAY:
                 self.fill_breaker(window)
         for hold in self.book.open_holds.values():
-            if hold.id not in self.ended:
-                self.put(hold)
+            if hold.id in self.holds:
+                known = self.holds[hold.id]
+                scopes = (*known.scopes, *(scope for scope in self.book.scopes_of(hold) if scope not in known.scopes))
+                self.holds[hold.id] = replace(known, scopes=scopes)
+            elif hold.id not in self.ended:
+                self.put(replace(hold, scopes=self.book.scopes_of(hold)))
 
     def fill_breaker(self, day: Window) -> None:
         since = self.book.tripped_at.get((self.customer, day.key))
@@ -81,18 +86,26 @@ class BudgetModel:
         return tuple(
             Balance(
                 window,
-                self.captured[window.period, window.key],
-                self.held_in(window.period, window.key),
-                self.grace.get((window.period, window.key)),
+                self.captured[window.id],
+                self.held_in(window.id),
+                self.grace.get(window.id),
+                self.carried_to(window),
             )
             for window in windows
         )
 
-    def held_in(self, period: Period, key: str) -> int:
-        return sum(hold.amount_nanos for hold in self.holds.values() if hold.window_keys.get(period) == key)
+    def carried_to(self, window: Window) -> int:
+        if window.carry is None:
+            return 0
+        before = window.carry.window
+        assert before.limit_nanos is not None
+        return max(0, min(window.carry.nanos_max, before.limit_nanos - self.used_in(before.id)))
 
-    def used_in(self, period: Period, key: str) -> int:
-        return self.captured[period, key] + self.held_in(period, key)
+    def held_in(self, window_id: WindowId) -> int:
+        return sum(hold.amount_nanos for hold in self.holds.values() if window_id in hold.window_ids)
+
+    def used_in(self, window_id: WindowId) -> int:
+        return self.captured[window_id] + self.held_in(window_id)
 
     def breaker_shown(self, now: datetime) -> Breaker | None:
         if self.breaker is None or now >= self.breaker.until:
@@ -108,7 +121,9 @@ class BudgetModel:
             return Placement(PlacementOutcome.REPLAYED, found, balances, breaker=self.breaker_shown(now))
         if hold.id in self.ended:
             return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, self.breaker_shown(now))
-        short = [window for window in windows if self.is_short(window, hold.amount_nanos)]
+        if any(window.is_strict and self.is_short(window, hold.amount_nanos) for window in windows):
+            return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.BUDGET, self.breaker_shown(now))
+        short = [window for window in windows if window.is_own and self.is_short(window, hold.amount_nanos)]
         tries = self.breaker is not None and self.is_trial_due(now, terms)
         refusal = self.refusal_of(hold, windows, short, terms, tries=tries)
         if refusal is not None and not terms.is_observed:
@@ -120,10 +135,10 @@ class BudgetModel:
             self.breaker.trial_id, self.breaker.emergency_nanos = hold.id, terms.emergency_nanos
         begun, ends_at = [], None
         if refusal is None and short:
-            begun = [window for window in short if (window.period, window.key) not in self.grace]
+            begun = [window for window in short if window.id not in self.grace]
             for window in begun:
-                self.grace[window.period, window.key] = now
-            ends_at = min(self.grace[window.period, window.key] for window in short) + self.lasts(terms)
+                self.grace[window.id] = now
+            ends_at = min(self.grace[window.id] for window in short) + self.lasts(terms)
         self.put(hold)
         return Placement(
             PlacementOutcome.PLACED,
@@ -136,9 +151,9 @@ class BudgetModel:
         )
 
     def is_short(self, window: Window, amount_nanos: int) -> bool:
-        return window.limit_nanos is not None and (
-            self.used_in(window.period, window.key) + amount_nanos > window.limit_nanos
-        )
+        if window.limit_nanos is None:
+            return False
+        return self.used_in(window.id) + amount_nanos > window.limit_nanos + self.carried_to(window)
 
     def is_trial_due(self, now: datetime, terms: Terms) -> bool:
         assert self.breaker is not None
@@ -158,10 +173,10 @@ class BudgetModel:
             return None
         if terms.grace_s == 0 or terms.emergency_nanos is None:
             return Refusal.BUDGET
-        days = [window for window in windows if window.period is Period.DAY]
-        if any(self.used_in(Period.DAY, day.key) + hold.amount_nanos > terms.emergency_nanos for day in days):
+        days = [window for window in windows if window.is_own and window.period is Period.DAY]
+        if any(self.used_in(day.id) + hold.amount_nanos > terms.emergency_nanos for day in days):
             return Refusal.EMERGENCY
-        since = [self.grace[window.period, window.key] for window in short if (window.period, window.key) in self.grace]
+        since = [self.grace[window.id] for window in short if window.id in self.grace]
         if any(hold.placed_at - each >= self.lasts(terms) for each in since):
             return Refusal.GRACE_OVER
         return None
@@ -172,7 +187,7 @@ class BudgetModel:
             return True
         if refusal is not Refusal.EMERGENCY:
             return False
-        (day,) = (window for window in windows if window.period is Period.DAY)
+        (day,) = (window for window in windows if window.is_own and window.period is Period.DAY)
         self.breaker = BreakerModel(now, day.resets_at)
         return True
 
@@ -182,7 +197,7 @@ class BudgetModel:
         if placed is None:
             return False
         self.keys = {key: hold_id for key, hold_id in self.keys.items() if hold_id != placed.id}
-        for window_id in placed.window_keys.items():
+        for window_id in placed.window_ids:
             if window_id in self.captured:
                 self.captured[window_id] += cost_nanos
         if self.breaker is not None and self.breaker.trial_id == hold.id:
@@ -192,10 +207,10 @@ class BudgetModel:
     def end_trial(self, hold: Hold, cost_nanos: int, now: datetime) -> None:
         assert self.breaker is not None
         bound, self.breaker.trial_id, self.breaker.emergency_nanos = self.breaker.emergency_nanos, None, None
-        key = hold.window_keys.get(Period.DAY, "")
-        if cost_nanos == 0 or (Period.DAY, key) not in self.captured:
+        day = own_id(Period.DAY, hold.window_keys.get(Period.DAY, ""))
+        if cost_nanos == 0 or day not in self.captured:
             return
-        if bound is not None and self.used_in(Period.DAY, key) > bound:
+        if bound is not None and self.used_in(day) > bound:
             self.breaker.since = now
         else:
             self.breaker = None

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
-from bqgate.domain.budget import Balance, Period, Window, windows_at
+from bqgate.domain.budget import Balance, Period, Window, WindowId, windows_at
 from bqgate.domain.hold import Hold
 from bqgate.domain.money import parse_usd
+from bqgate.domain.scope import CUSTOMER_SCOPE
 from tests.support.manual_clock import START
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -43,10 +44,16 @@ def hold_on(
         project_id="acme-prod",
         amount_nanos=parse_usd(usd),
         window_keys={window.period: window.key for window in windows},
+        scopes=tuple(dict.fromkeys(window.scope for window in windows if window.scope != CUSTOMER_SCOPE)),
         placed_at=placed_at,
         deadline_at=placed_at + timedelta(hours=6),
         idempotency_key=idempotency_key,
     )
+
+
+def own_id(period: Period, key: str) -> WindowId:
+    """A window of the customer's own budget."""
+    return WindowId(CUSTOMER_SCOPE, period, key)
 
 
 def stands(balances: tuple[Balance, ...]) -> list[tuple[int, int]]:

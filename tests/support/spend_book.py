@@ -1,31 +1,36 @@
-"""Play the ledger for a BudgetStore: a SpendSource on two dictionaries that books as simply as can be.
+"""Play the ledger for a BudgetStore: a SpendSource on a list and a dictionary that books as simply as can be.
 
 Like the ledger it ends a hold and books its cost in one step. Tests make it fail, count its readings and stop it
 between two readings.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
+from bqgate.domain.scope import CUSTOMER_SCOPE, Scope
 
 
 class SpendBook:
-    """A ledger that fits on a screen. `before_spend` runs within fetch_spend, before the answer is made."""
+    """A ledger that fits on a screen. `before_spend` runs within fetch_spend, before the answer is made.
+
+    `scopes_of` says which budgets a recorded hold falls under by the rules of the moment.
+    """
 
     def __init__(self) -> None:
         self.open_holds: dict[str, Hold] = {}
-        self.spend_nanos: Counter[tuple[str, Period, str]] = Counter()
+        self.booked: list[tuple[Hold, int]] = []
         self.grace_started_at: dict[tuple[str, Period, str], datetime] = {}
         self.tripped_at: dict[tuple[str, str], datetime] = {}
         self.is_down = False
         self.read_count = 0
         self.before_spend: Callable[[], Awaitable[None]] | None = None
+        self.scopes_of: Callable[[Hold], tuple[Scope, ...]] = lambda hold: hold.scopes
 
     def open_hold(self, hold: Hold) -> None:
         """Record a hold as open."""
@@ -34,8 +39,16 @@ class SpendBook:
     def book(self, hold: Hold, cost_nanos: int) -> None:
         """Book a cost and end the hold."""
         self.open_holds.pop(hold.id, None)
-        for period, key in hold.window_keys.items():
-            self.spend_nanos[hold.customer, period, key] += cost_nanos
+        self.booked.append((hold, cost_nanos))
+
+    def spend_nanos(self, customer: str, window_id: WindowId) -> int:
+        """What was booked in a window, of whoever it is about."""
+        scope, period, key = window_id
+        return sum(
+            cost_nanos
+            for hold, cost_nanos in self.booked
+            if hold.customer == customer and hold.window_keys.get(period) == key and scope.covers(hold.spender)
+        )
 
     def close_hold(self, hold: Hold) -> None:
         """End a hold that cost nothing."""
@@ -54,17 +67,20 @@ class SpendBook:
         self._answer_or_fail()
         if self.before_spend is not None:
             await self.before_spend()
-        ids = {(window.period, window.key): (window.customer, window.period, window.key) for window in windows}
+        graces = {
+            window.id: self.grace_started_at.get((window.customer, window.period, window.key)) for window in windows
+        }
         days = {window.key: (window.customer, window.key) for window in windows if window.period is Period.DAY}
         return CustomerSpend(
-            {short: self.spend_nanos[whole] for short, whole in ids.items() if whole in self.spend_nanos},
-            {short: self.grace_started_at[whole] for short, whole in ids.items() if whole in self.grace_started_at},
+            {window.id: self.spend_nanos(window.customer, window.id) for window in windows},
+            {window_id: at for window_id, at in graces.items() if at is not None and window_id.scope == CUSTOMER_SCOPE},
             {key: self.tripped_at[day] for key, day in days.items() if day in self.tripped_at},
         )
 
     async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:
         self._answer_or_fail()
-        return tuple(hold for hold in self.open_holds.values() if customer in {None, hold.customer})
+        found = (hold for hold in self.open_holds.values() if customer in {None, hold.customer})
+        return tuple(replace(hold, scopes=self.scopes_of(hold)) for hold in found)
 
     def _answer_or_fail(self) -> None:
         self.read_count += 1

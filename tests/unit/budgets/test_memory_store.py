@@ -19,10 +19,10 @@ async def test_windows_go_when_their_time_is_over() -> None:
     await store.fetch_balances(others)
     clock.advance(timedelta(days=4).total_seconds())
     await store.fetch_balances(windows_of(now=clock.now()))
-    assert {key for _, key in store._accounts["acme"].stands} == {"2026-11-28", "2026-11"}
+    assert {key for _, _, key in store._accounts["acme"].stands} == {"2026-11-28", "2026-11"}
     clock.advance(timedelta(days=50).total_seconds())
     await store.fetch_balances(windows_of(now=clock.now()))
-    assert {key for _, key in store._accounts["acme"].stands} == {"2027-01-17", "2027-01"}
+    assert {key for _, _, key in store._accounts["acme"].stands} == {"2027-01-17", "2027-01"}
     assert set(store._accounts) == {"acme"}
     assert list(await store.fetch_hold_ids("acme")) == [hold.id]
 
