@@ -11,8 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget import Period, Window, start_of_key
 from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
 from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds
@@ -22,6 +23,12 @@ SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 _HISTORY_MAX = 1_000
 _KEY_COLUMNS = {Period.DAY: entries.c.day_key, Period.MONTH: entries.c.month_key}
 
+_SCOPE_COLUMNS = {
+    ScopeKind.PRINCIPAL: entries.c.principal,
+    ScopeKind.PROJECT: entries.c.project_id,
+    ScopeKind.WORKLOAD: entries.c.workload,
+}
+
 _IS_SPEND = entries.c.kind.in_(SPENDING_KINDS)
 
 
@@ -30,11 +37,36 @@ def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
     return sa.select(
         *(
             sa.select(sa.func.coalesce(sa.func.sum(entries.c.cost_nanos), 0))
-            .where(entries.c.customer == window.customer, _KEY_COLUMNS[window.period] == window.key, _IS_SPEND)
+            .where(_counts_in(window), _IS_SPEND)
             .scalar_subquery()
             .label(f"window_{place}")
             for place, window in enumerate(windows)
         )
+    )
+
+
+def _counts_in(window: Window) -> sa.ColumnElement[bool]:
+    """Whether an entry counts in a window."""
+    if window.customer == DEPLOYMENT_ACCOUNT:
+        return _placed_in(window)
+    of_period = sa.and_(entries.c.customer == window.customer, _KEY_COLUMNS[window.period] == window.key)
+    kind, value = window.scope.kind, window.scope.value
+    match kind:
+        case ScopeKind.CUSTOMER:
+            return of_period
+        case ScopeKind.LABEL:
+            key, _, text = value.partition("=")
+            return sa.and_(of_period, entries.c.labels[key].as_string() == text)
+        case _:
+            return sa.and_(of_period, _SCOPE_COLUMNS[kind] == value)
+
+
+def _placed_in(window: Window) -> sa.ColumnElement[bool]:
+    """Entries of before there was a deployment's budget do not say when their holds were placed; they were booked."""
+    start, end = to_micros(start_of_key(window.period, window.key)), to_micros(window.resets_at)
+    return sa.or_(
+        sa.and_(entries.c.placed_at >= start, entries.c.placed_at < end),
+        sa.and_(entries.c.placed_at.is_(None), entries.c.booked_at >= start, entries.c.booked_at < end),
     )
 
 

@@ -49,6 +49,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "decision": hold.decision,
         "fingerprint": hold.fingerprint,
         **_would_have_columns(hold.would_have),
+        "labels": dict(hold.labels),
         "state": HoldState.HELD.value,
         "ended_at": None,
     }
@@ -78,7 +79,7 @@ def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dic
         "project_id": entry.project_id,
         "amount_nanos": entry.hold_nanos,
         **_window_columns(entry.window_keys),
-        "placed_at": to_micros(entry.booked_at),
+        "placed_at": to_micros(entry.placed_at or entry.booked_at),
         "deadline_at": to_micros(entry.booked_at),
         "idempotency_key": None,
         **job_columns(entry.job),
@@ -89,6 +90,7 @@ def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dic
         "decision": entry.decision,
         "fingerprint": entry.fingerprint,
         **_would_have_columns(entry.would_have),
+        "labels": dict(entry.labels),
         "state": state.value,
         "ended_at": to_micros(ended_at),
     }
@@ -113,6 +115,7 @@ def hold_of(row: sa.Row[Any]) -> Hold:
         decision=row.decision,
         fingerprint=row.fingerprint,
         would_have=_would_have_of(row),
+        labels=row.labels or {},
     )
 
 
@@ -144,6 +147,7 @@ def entry_row(entry: Entry) -> dict[str, Any]:
         "fingerprint": entry.fingerprint,
         "labels": dict(entry.labels),
         **_would_have_columns(entry.would_have),
+        "placed_at": None if entry.placed_at is None else to_micros(entry.placed_at),
     }
 
 
@@ -174,6 +178,7 @@ def entry_of(row: sa.Row[Any]) -> Entry:
         fingerprint=row.fingerprint,
         labels=row.labels,
         would_have=_would_have_of(row),
+        placed_at=None if row.placed_at is None else from_micros(row.placed_at),
     )
 
 

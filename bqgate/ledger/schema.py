@@ -52,6 +52,7 @@ holds = sa.Table(
     sa.Column("would_have", sa.Text),  # domain.would_have: what enforcing would have said
     sa.Column("would_wait_ms", sa.BigInteger),
     sa.Column("would_budget", sa.Text),
+    sa.Column("labels", sa.JSON),  # the caller's; NULL in holds of before there were budgets of labels
     sa.CheckConstraint("(state = 'held') = (ended_at IS NULL)", name="ck_holds_ended"),
     sa.CheckConstraint("amount_nanos >= 0", name="ck_holds_amount"),
 )
@@ -99,6 +100,7 @@ entries = sa.Table(
     sa.Column("would_have", sa.Text),  # domain.would_have: what enforcing would have said
     sa.Column("would_wait_ms", sa.BigInteger),
     sa.Column("would_budget", sa.Text),
+    sa.Column("placed_at", sa.BigInteger),  # of its hold; NULL in entries of before there was a deployment's budget
     sa.CheckConstraint("kind IN ('charge', 'refusal', 'adjustment')", name="ck_entries_kind"),
 )
 
@@ -117,6 +119,8 @@ for _name, _columns, _where in (
 # The sums of a window are read from the index alone, at any number of rows.
 sa.Index("ix_entries_day", entries.c.customer, entries.c.day_key, entries.c.kind, entries.c.cost_nanos)
 sa.Index("ix_entries_month", entries.c.customer, entries.c.month_key, entries.c.kind, entries.c.cost_nanos)
+# What all customers spend together, in the windows in which it was held.
+sa.Index("ix_entries_placed", entries.c.placed_at, entries.c.kind, entries.c.cost_nanos)
 # Pages of one customer's entries, and of everybody's.
 sa.Index("ix_entries_customer_booked", entries.c.customer, entries.c.booked_at, entries.c.id)
 sa.Index("ix_entries_booked", entries.c.booked_at, entries.c.id)

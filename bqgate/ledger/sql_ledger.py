@@ -13,13 +13,14 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import SlotHistory
+from bqgate.domain.scope import CUSTOMER_SCOPE
 from bqgate.domain.would_have import ForeseenRow
 from bqgate.ledger import foresight_queries, queries
 from bqgate.ledger.connections import Connections
@@ -187,20 +188,19 @@ class SqlLedger:
         if not windows:
             return CustomerSpend(captured_nanos={})
         sums = (await self._rows(queries.spend_of(windows)))[0]
-        grace_started_at: dict[tuple[Period, str], datetime] = {}
+        grace_started_at: dict[WindowId, datetime] = {}
         tripped_at: dict[str, datetime] = {}
         for row in await self._rows(queries.breaker_events_of(windows)):
             match BreakerEventKind(row.kind):
                 case BreakerEventKind.GRACE_STARTED:
-                    grace_started_at.setdefault((Period(row.period), row.window_key), from_micros(row.at))
+                    own_window = WindowId(CUSTOMER_SCOPE, Period(row.period), row.window_key)
+                    grace_started_at.setdefault(own_window, from_micros(row.at))
                 case BreakerEventKind.TRIPPED:
                     tripped_at[row.window_key] = from_micros(row.at)
                 case BreakerEventKind.CLOSED | BreakerEventKind.RESET:
                     tripped_at.pop(row.window_key, None)
         return CustomerSpend(
-            captured_nanos={
-                (window.period, window.key): int(nanos) for window, nanos in zip(windows, sums, strict=True)
-            },
+            captured_nanos={window.id: int(nanos) for window, nanos in zip(windows, sums, strict=True)},
             grace_started_at=grace_started_at,
             tripped_at=tripped_at,
         )

@@ -149,7 +149,9 @@ class Bookkeeper:
             statement_type=usage.statement_type,
             cache_hit=usage.cache_hit,
             fingerprint=hold.fingerprint,
+            labels=hold.labels,
             would_have=hold.would_have,
+            placed_at=hold.placed_at,
         )
 
     def _cost(self, hold: Hold, usage: Usage) -> tuple[int, Outcome]:

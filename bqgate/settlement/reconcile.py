@@ -8,7 +8,8 @@ poller. What leaves: mended holds, counters, log lines; an outside failure ends 
     3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace
     4  ledger: open, budgets: not held              put it back, after a grace
     5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
-                                                    window forgotten: its next use fills it from the ledger
+                                                    account's windows forgotten: their next use fills them from the
+                                                    ledger
 
 Races, and why they are harmless:
 
@@ -27,17 +28,19 @@ Races, and why they are harmless:
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget import Window, WindowId, with_carries
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 from bqgate.settlement.poller import Poller
 
-# A window of a customer, and by how many nano-dollars the store's spend passes the ledger's.
-Drifts = dict[tuple[str, Period, str], int]
+# A window of an account, and by how many nano-dollars the store's spend passes the ledger's.
+Drifts = dict[tuple[str, WindowId], int]
 
 
 class Reconciler:
@@ -126,9 +129,19 @@ class Reconciler:
                 if hold_id not in open_ids:
                     await self._end_orphan(_bare_hold(hold_id, customer, placed_at))
         for hold in open_holds:
-            is_missing = hold.id not in held.get(hold.customer, {})
-            if is_missing and self._is_past_grace(hold.placed_at) and await self._budgets.restore_hold(hold):
+            is_missing = any(hold.id not in held.get(account, {}) for account in self._accounts_of(hold))
+            if is_missing and self._is_past_grace(hold.placed_at) and await self._restore(hold):
                 self._journal.count("holds_total", event="restored")
+
+    def _accounts_of(self, hold: Hold) -> tuple[str, ...]:
+        """Where a hold counts: with its customer, and with the deployment where that has a budget."""
+        directory = self._policies.directory
+        return (hold.customer,) if directory.deployment is None else (hold.customer, DEPLOYMENT_ACCOUNT)
+
+    async def _restore(self, hold: Hold) -> bool:
+        """Step 4 for one hold: it counts against the budgets that there are now."""
+        scopes = self._policies.directory.customer(hold.customer).scopes_over(hold.spender)
+        return await self._budgets.restore_hold(replace(hold, scopes=scopes))
 
     async def _end_orphan(self, hold: Hold) -> None:
         """Step 3 for one hold."""
@@ -144,33 +157,43 @@ class Reconciler:
             self._journal.note("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
 
     async def _compare_spend(self) -> None:
-        """Step 5, for configured customers and those with open holds."""
+        """Step 5, for configured customers, those with open holds, and the deployment."""
         drifts: Drifts = {}
-        windows: dict[tuple[str, Period, str], Window] = {}
-        for customer in {*self._policies.directory.customers, *await self._budgets.fetch_customers()}:
-            for window, nanos in await self._drifts_of(customer):
-                name = (customer, window.period, window.key)
-                drifts[name], windows[name] = nanos, window
+        for account in {
+            *self._policies.directory.customers,
+            *await self._budgets.fetch_customers(),
+            DEPLOYMENT_ACCOUNT,
+        }:
+            drifts |= {(account, window.id): nanos for window, nanos in await self._drifts_of(account)}
         lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
-        self._drifts = {name: nanos for name, nanos in drifts.items() if name not in lasting}
-        for name, nanos in lasting.items():
-            customer, period, key = name
+        self._drifts = {window: nanos for window, nanos in drifts.items() if window not in lasting}
+        for (account, window_id), nanos in lasting.items():
+            scope, period, key = window_id
             self._journal.count("budget_drifts_total", period=period.value)
             self._journal.note(
-                "budget_drift", customer=customer, period=period.value, key=key, drift_nanos=nanos, error="budget drift"
+                "budget_drift",
+                customer=account,
+                scope=scope.kind.value,
+                period=period.value,
+                key=key,
+                drift_nanos=nanos,
+                error="budget drift",
             )
-            await self._budgets.forget_window(windows[name])
+        # All of an account's windows at once: what lost one number lost those of each principal's too.
+        for account in {account for account, _ in lasting}:
+            await self._budgets.forget_windows(account)
 
-    async def _drifts_of(self, customer: str) -> list[tuple[Window, int]]:
-        windows = self._policies.directory.customer(customer).windows(self._clock.now())
+    async def _drifts_of(self, account: str) -> list[tuple[Window, int]]:
+        now = self._clock.now()
+        budgets = self._policies.directory.account_budgets(account)
+        windows = with_carries(tuple(window for budget in budgets for window in budget.windows(now)))
         balances = await self._budgets.fetch_balances(windows)
         spend = await self._ledger.fetch_spend(windows)
         found: list[tuple[Window, int]] = []
         for balance in balances:
-            window = balance.window
-            booked_nanos = max(0, spend.captured_nanos.get((window.period, window.key), 0))
+            booked_nanos = max(0, spend.captured_nanos.get(balance.window.id, 0))
             if balance.captured_nanos != booked_nanos:
-                found.append((window, balance.captured_nanos - booked_nanos))
+                found.append((balance.window, balance.captured_nanos - booked_nanos))
         return found
 
     def _is_past_grace(self, placed_at: datetime) -> bool:

@@ -102,5 +102,5 @@ async def test_the_ledger_does_what_the_model_does(ledger: SqlLedger, steps: Seq
     page = await ledger.fetch_entries(EntryFilter(customer=example, page_size=99))
     assert list(page.entries) == sorted(model.entries, key=lambda entry: entry.id, reverse=True)
     window = Window(example, Period.DAY, "2026-11-24", None, START)
-    spend = (await ledger.fetch_spend((window,))).captured_nanos.get((Period.DAY, window.key), 0)
+    spend = (await ledger.fetch_spend((window,))).captured_nanos.get(window.id, 0)
     assert spend == sum(entry.cost_nanos for entry in model.entries if entry.kind is EntryKind.CHARGE)

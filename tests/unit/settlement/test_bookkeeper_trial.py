@@ -13,6 +13,7 @@ from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.units import MIB
+from tests.support.budget_scene import own_id
 from tests.support.settlement_stand import ACME, Gate, Stand, settlement_stand
 
 USD = NANOS_PER_USD
@@ -83,7 +84,7 @@ async def test_a_trial_that_opened_it_anew_is_remembered(stand: Stand) -> None:
     await gate.bookkeeper.settle(trial, usage_of(trial, 1_101))
     spend = await stand.ledger.fetch_spend(ACME.windows(stand.clock.now()))
     assert spend.tripped_at == {today(stand): stand.clock.now()}
-    assert spend.captured_nanos[Period.DAY, today(stand)] == 1_101 * USD
+    assert spend.captured_nanos[own_id(Period.DAY, today(stand))] == 1_101 * USD
     assert stand.metrics.value("bqgate_breaker_trips_total", customer="acme") == 1
 
 
