@@ -10,15 +10,16 @@ without a forward is a hold whose job is never found, which it voids too.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 
 from bqgate.admission.breaker_log import remember
 from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
+from bqgate.admission.hold_making import make_hold, windows_of
 from bqgate.admission.observing import as_observed, foresee_query, rules_for
 from bqgate.admission.placing import Placed, Placing
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
-from bqgate.domain.budget import Balance, Window
+from bqgate.domain.budget import Balance
 from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.decision import (
     DEGRADED,
@@ -30,23 +31,21 @@ from bqgate.domain.decision import (
     Throttle,
     decide,
     name_of,
-    query_bound_nanos,
+    tightest_bound,
 )
 from bqgate.domain.degradation import System
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome
-from bqgate.domain.job import Estimate, JobRef, Method, Outcome, QueryRequest
+from bqgate.domain.job import Estimate, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
-from bqgate.domain.tier import Customer, Mode
+from bqgate.domain.scope import Spender
+from bqgate.domain.tier import Budget, Customer, Mode
 from bqgate.ports import Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
-
-# The label and the job id carry the hold's id, so it is lower case and short.
-JOB_ID_PREFIX = "bqgate_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,35 +178,45 @@ class Admission:
         if size is None:
             reject = Reject(RejectReason.UNKNOWN_ESTIMATE, 0, suggestion=f"It is {estimate.unknown_because}.")
             return Refused(reject, self._new_id(), bytes_at_most=None, cap_bytes=0, balances=())
-        bound_nanos = query_bound_nanos(customer.tier)
-        if customer.mode is Mode.ENFORCE and size.amount_nanos > bound_nanos:
-            reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=MAKE_IT_CHEAPER)
-            cap_bytes = self._policies.prices.bytes_affordable(
-                bound_nanos, location=estimate.location or request.location
-            )
-            return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
-        windows = customer.windows(self._clock.now())
-        hold = self._hold_for(request, principal, customer, estimate, size, windows)
-        placed = await self._placing.place(hold, windows, customer)
+        now = self._clock.now()
+        spender = Spender(principal.name, request.project_id, principal.workload, request.labels)
+        budgets = self._policies.directory.budgets_over(customer, spender)
+        too_big = self._too_big(request, estimate, size, budgets, now)
+        if too_big is not None:
+            return too_big
+        hold = make_hold(
+            request, principal, estimate, size, budgets, hold_id=self._new_id(), now=now, ttl_s=self._hold_ttl_s
+        )
+        placed = await self._placing.place(hold, windows_of(budgets, now), customer)
         placement = placed.placement
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await remember(placement, hold, ledger=self._ledger, journal=self._journal)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
-        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, tier=customer.tier, mode=customer.mode)
+        terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms
+        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, terms=terms, wait_ms=wait_ms)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
-        if customer.mode is Mode.OBSERVE:
-            would_have = foresee_query(
-                placement, estimate, amount_nanos=hold.amount_nanos, customer=customer, rules=self._rules
-            )
-            hold, decision = replace(hold, would_have=would_have), as_observed(would_have)
+        would_have = foresee_query(placed, decision, estimate, hold, budgets, customer=customer, rules=self._rules)
+        if isinstance(decision, Forward):
+            decision = as_observed(would_have)
         word = DEGRADED if placed.is_degraded else name_of(decision, placement)
-        hold = await self._record(replace(hold, decision=word), placed, customer)
+        hold = await self._record(replace(hold, decision=word, would_have=would_have), placed, customer)
         return Admitted(
             decision, hold, size, estimate, placement.balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
         )
+
+    def _too_big(
+        self, request: QueryRequest, estimate: Estimate, size: HoldSize, budgets: tuple[Budget, ...], now: datetime
+    ) -> Refused | None:
+        """The refusal of a query that passes an enforced budget's bound of one query."""
+        bound = tightest_bound([budget for budget in budgets if budget.mode is Mode.ENFORCE], now)
+        if bound is None or size.amount_nanos <= bound[1]:
+            return None
+        reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=MAKE_IT_CHEAPER, budget=bound[0])
+        cap_bytes = self._policies.prices.bytes_affordable(bound[1], location=estimate.location or request.location)
+        return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
 
     async def _record(self, hold: Hold, placed: Placed, customer: Customer) -> Hold:
         """Write the hold down before anything is forwarded: after this line a crash loses no money."""
@@ -219,46 +228,6 @@ class Admission:
         await self._placing.record(hold, customer, is_degraded=placed.is_degraded)
         self._journal.count("holds_total", event="placed")
         return hold
-
-    def _hold_for(
-        self,
-        request: QueryRequest,
-        principal: Principal,
-        customer: Customer,
-        estimate: Estimate,
-        size: HoldSize,
-        windows: tuple[Window, ...],
-    ) -> Hold:
-        hold_id = self._new_id()
-        now = self._clock.now()
-        job = None
-        if request.method is Method.INSERT:
-            location = request.location or estimate.location
-            job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
-        digest = fingerprint(request)[:16]
-        key = request.idempotency_key
-        if key is not None:
-            # Only the same query under the same cap is a repeat: the earlier hold covers nothing wider.
-            key = f"{key}:{digest}:{size.maximum_bytes_billed}"
-        if request.request_id is not None:
-            key = f"{key}:{principal.credential.fingerprint}"
-        return Hold(
-            id=hold_id,
-            customer=customer.id,
-            principal=principal.name,
-            project_id=request.project_id,
-            amount_nanos=min(size.amount_nanos, MAX_NANOS),
-            window_keys={window.period: window.key for window in windows},
-            placed_at=now,
-            deadline_at=now + timedelta(seconds=self._hold_ttl_s),
-            idempotency_key=key,
-            job=job,
-            workload=principal.workload,
-            maximum_bytes_billed=size.maximum_bytes_billed,
-            estimate_bytes=estimate.bytes_processed if estimate.is_known else None,
-            estimate_nanos=min(size.amount_nanos, MAX_NANOS),
-            fingerprint=digest,
-        )
 
     async def _book_refusal(
         self, refused: Refused, request: QueryRequest, principal: Principal, customer: Customer
@@ -281,6 +250,8 @@ class Admission:
             estimate_bytes=refused.bytes_at_most,
             estimate_nanos=min(refused.reject.amount_nanos, MAX_NANOS),
             fingerprint=fingerprint(request)[:16],
+            labels=request.labels,
+            placed_at=now,
         )
         try:
             await self._ledger.book(entry)

@@ -1,18 +1,20 @@
 """Admit everything where budgets are only observed, and note what enforcing would have done instead.
 
-Called by admit for customers in observe mode; pure. Nothing is refused there, not even what no dry run can bound: such
-a query is held at the rules' guess and not capped.
+Called by admit; pure. Nothing is refused for a customer in observe mode, not even what no dry run can bound: such a
+query is held at the rules' guess and not capped.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bqgate.admission.estimate import DRY_RUN_REFUSED
+from bqgate.admission.placing import Placed
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
-from bqgate.domain.decision import Forward, RejectReason
+from bqgate.domain.decision import Forward, RejectReason, Throttle
 from bqgate.domain.foresight import QUERY_BOUND, foresee
-from bqgate.domain.hold import Placement
+from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate
-from bqgate.domain.tier import Customer, Mode
+from bqgate.domain.tier import Budget, Customer, Mode
 from bqgate.domain.would_have import WouldHave
 
 
@@ -24,20 +26,39 @@ def rules_for(customer: Customer, estimate: Estimate, rules: HoldRules) -> HoldR
 
 
 def foresee_query(
-    placement: Placement, estimate: Estimate, *, amount_nanos: int, customer: Customer, rules: HoldRules
+    placed: Placed,
+    actual: Forward | Throttle,
+    estimate: Estimate,
+    hold: Hold,
+    budgets: Sequence[Budget],
+    *,
+    customer: Customer,
+    rules: HoldRules,
 ) -> WouldHave | None:
-    """What enforcing would have done to it; None: the same.
+    """What enforcing would have done to it; None: the same, or none of its budgets is observed.
 
     Args:
-        placement: its hold's.
+        placed: what became of its hold.
+        actual: the decision about it.
         estimate: its dry run's.
-        amount_nanos: what is held for it.
-        customer: who is observed.
+        hold: its hold.
+        budgets: all that it falls under.
+        customer: who pays.
         rules: those of the settings, by which a query is refused that cannot be estimated.
     """
-    if _would_refuse(rules, estimate):
+    if all(budget.mode is Mode.ENFORCE for budget in budgets):
+        return None
+    if customer.mode is Mode.OBSERVE and _would_refuse(rules, estimate):
         return WouldHave(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)
-    return foresee(placement, amount_nanos=amount_nanos, tier=customer.tier)
+    return foresee(
+        placed.placement,
+        actual,
+        amount_nanos=hold.amount_nanos,
+        terms=customer.terms_at(hold.placed_at),
+        wait_ms=customer.tier.throttle_wait_ms,
+        budgets=budgets,
+        now=hold.placed_at,
+    )
 
 
 def as_observed(would_have: WouldHave | None) -> Forward:

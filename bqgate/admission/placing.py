@@ -61,7 +61,7 @@ class Placing:
             LedgerUnavailable: a window had to be filled and the ledger did not answer.
         """
         try:
-            return Placed(await self._budgets.place_hold(hold, windows, customer.terms))
+            return Placed(await self._budgets.place_hold(hold, windows, customer.terms_at(hold.placed_at)))
         except BudgetStoreUnavailable:
             if not self.may_go_on(System.BUDGETS, customer, hold.amount_nanos):
                 raise

@@ -13,26 +13,35 @@ from bqgate.bigquery.service_account import ServiceAccountCredentials, load_toke
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.breakers.breaker import Breaker
 from bqgate.breakers.guarded import guarded
+from bqgate.budgets.accounts import AccountSource
 from bqgate.budgets.change_feed import LocalChangeFeed
+from bqgate.budgets.deployment_store import DeploymentBudgetStore
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger
-from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal
+from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal, PolicySource, SpendSource
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 
 
-def open_budgets(settings: Settings, ledger: SqlLedger, clock: Clock, breaker: Breaker) -> BudgetStore:
-    """Budgets in memory, or in Redis behind its breaker; filled from the ledger."""
+def open_budgets(
+    settings: Settings, ledger: SqlLedger, policies: PolicySource, clock: Clock, breaker: Breaker
+) -> BudgetStore:
+    """Budgets in memory, or in Redis behind its breaker, filled from the ledger; the deployment's above them."""
+    store = _account_store(settings, AccountSource(ledger, policies), clock, breaker)
+    return DeploymentBudgetStore(store, lambda: policies.directory.deployment is not None)
+
+
+def _account_store(settings: Settings, source: SpendSource, clock: Clock, breaker: Breaker) -> BudgetStore:
     url = settings.budgets.url
     if url.scheme == "memory":
-        return MemoryBudgetStore(ledger, clock)
+        return MemoryBudgetStore(source, clock)
     from bqgate.budgets.redis_store import RedisBudgetStore  # noqa: PLC0415 - redis is an extra
 
     store = RedisBudgetStore.open(
         url.reveal(),
-        ledger,
+        source,
         clock,
         timeout_s=settings.budgets.timeout_ms / MS_PER_S,
         connections_max=settings.budgets.connections_max,

@@ -19,6 +19,7 @@ from bqgate.admin.keys import KeyViews
 from bqgate.admin.logins import FailedLogins, LoginViews
 from bqgate.admin.operation import Views
 from bqgate.admin.policies import PolicyViews
+from bqgate.admin.raises import RaiseViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.app.callers import Identities
 from bqgate.app.outside import Outside
@@ -92,6 +93,7 @@ def _views(outside: Outside, settlement: Settlement, events: EventMaker) -> tupl
     editor = PolicyEditor(outside.policies, outside.registry, outside.feed)
     return (
         *(PolicyViews(kind, editor=editor, events=events) for kind in PolicyKind),
+        RaiseViews(editor, outside.policies, events, outside.clock),
         KeyViews(
             registry=outside.registry,
             policies=outside.policies,

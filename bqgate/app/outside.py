@@ -74,7 +74,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     stack.push_async_callback(feed.close)
     book = PolicyBook(settings.policy_base, registry, feed, clock, journal)
     await book.load()
-    budgets = open_budgets(settings, ledger, clock, breakers.budgets)
+    budgets = open_budgets(settings, ledger, book, clock, breakers.budgets)
     stack.push_async_callback(budgets.close)
     retries = Retries(clock, journal)
     callers, own = await open_upstreams(settings, clock, journal, background, breakers.upstream, retries)

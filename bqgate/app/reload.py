@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bqgate.app.stamps import Stamp, stamp_of
 from bqgate.policies.book import PolicyBook
-from bqgate.policies.rules import PolicyFaults
+from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import Clock, Journal
 from bqgate.settings import Settings, SettingsInvalid, load_settings
 from bqgate.settings.changes import differences, is_taken_over

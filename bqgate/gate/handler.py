@@ -20,6 +20,7 @@ from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Principal
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.tier import Customer, Mode
 from bqgate.gate.arrival import Arrival
 from bqgate.gate.forward import Forwarder, Settle
@@ -240,6 +241,10 @@ def _shown(answer: Answer, decision: str, decision_id: str, cost_nanos: int, wat
 
 
 def _balance(admitted: Admitted) -> str:
-    """What is left in the tightest budget; 0 under a limit that observing let pass."""
-    left = [balance.balance_nanos for balance in admitted.balances if balance.balance_nanos is not None]
+    """What is left in the customer's tightest budget; 0 under a limit that observing let pass.
+
+    The deployment's is nobody's to see but an admin's.
+    """
+    seen = [balance for balance in admitted.balances if balance.window.customer != DEPLOYMENT_ACCOUNT]
+    left = [balance.balance_nanos for balance in seen if balance.balance_nanos is not None]
     return format_usd(max(min(left), 0)) if left else "unlimited"

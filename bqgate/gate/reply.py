@@ -21,7 +21,7 @@ A rejection must not say "exceed … rate … limit" in this order: Java clients
 
 from datetime import datetime
 
-from bqgate.domain.budget import Period
+from bqgate.domain.budget import Period, Window
 from bqgate.domain.decision import Reject, RejectReason
 from bqgate.domain.errors import (
     AccessDenied,
@@ -37,6 +37,7 @@ from bqgate.domain.errors import (
     UpstreamUnavailable,
 )
 from bqgate.domain.money import format_usd
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
 from bqgate.domain.units import GIB
 from bqgate.wire.error_reply import error_body
 from bqgate.wire.exchange import Answer, Headers
@@ -109,7 +110,7 @@ def answer_for_reject(
             assert reject.balance is not None, "a budget said no, so there is one"
             over = "" if reject.grace_ended_at is None else f"Its grace ended {_moment(reject.grace_ended_at)}. "
             message = (
-                f"Custom quota exceeded: customer {customer} has used {_share(reject)} "
+                f"Custom quota exceeded: {_subject_of(reject.balance.window, customer)} has used {_share(reject)} "
                 f"(this query: up to {cost} USD{_size(estimate_bytes)}). "
                 f"{over}Resets {_moment(reject.balance.window.resets_at)}. {reject.suggestion} "
                 f"bqgate decision {decision_id}"
@@ -125,7 +126,7 @@ def answer_for_reject(
             needed = estimate_bytes if estimate_bytes is not None else cap_bytes
             message = (
                 f"Query exceeded limit for bytes billed: {cap_bytes}. {needed} or higher required. "
-                f"Customer {customer} may not spend {cost} USD on one query. {reject.suggestion} "
+                f"{_subject_of_bound(reject, customer)} may not spend {cost} USD on one query. {reject.suggestion} "
                 f"bqgate decision {decision_id}"
             )
             return error_answer(400, "bytesBilledLimitExceeded", message)
@@ -156,13 +157,34 @@ def _breaker_text(reject: Reject, customer: str) -> str:
     return f"the cost breaker of customer {customer} is open since {_moment(reject.breaker.opened_at)}: {stopped}{used}"
 
 
+def _subject_of(window: Window, customer: str) -> str:
+    """Who has used what the window limits."""
+    return _subject(window.customer, window.scope, customer)
+
+
+def _subject_of_bound(reject: Reject, customer: str) -> str:
+    """Who may not spend so much on one query, as a sentence begins."""
+    budget = reject.budget
+    account, scope = (customer, CUSTOMER_SCOPE) if budget is None else (budget.account, budget.scope)
+    subject = _subject(account, scope, customer)
+    return subject[0].upper() + subject[1:]
+
+
+def _subject(account: str, scope: Scope, customer: str) -> str:
+    if account == DEPLOYMENT_ACCOUNT:
+        return "this deployment"
+    return f"customer {customer}" if scope == CUSTOMER_SCOPE else f"{scope} of customer {customer}"
+
+
 def _share(reject: Reject) -> str:
     balance = reject.balance
     assert balance is not None, "asked only where a budget said no"
     window = balance.window
-    limit = format_usd(window.limit_nanos or 0)
-    held = f" and holds {format_usd(balance.held_nanos)} for running queries" if balance.held_nanos else ""
     span = "today" if window.period is Period.DAY else "this month"
+    if window.customer == DEPLOYMENT_ACCOUNT:  # what all customers spend together is not each one's to read
+        return f"up its budget {span}, {window.key}"
+    limit = format_usd(balance.limit_nanos or 0)
+    held = f" and holds {format_usd(balance.held_nanos)} for running queries" if balance.held_nanos else ""
     return f"{format_usd(balance.captured_nanos)}{held} of {limit} USD {span}, {window.key}"
 
 

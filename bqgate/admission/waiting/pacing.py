@@ -6,29 +6,28 @@ Shares are parts per million, times milliseconds.
 """
 
 from bqgate.domain.budget import Balance
-from bqgate.domain.tier import ThresholdAction, Tier
 from bqgate.domain.units import PPM
 
 # At the limit a tier that lets a query go every 2 s lets one go every 8 s.
 SLOWEST_FACTOR = 4
 
 
-def interval_ms(wait_ms: int, balances: tuple[Balance, ...], tier: Tier) -> int:
+def interval_ms(wait_ms: int, balances: tuple[Balance, ...]) -> int:
     """The time between two throttled queries of one customer; the tightest budget says it.
 
     Args:
         wait_ms: the wait at the threshold.
         balances: the budgets after the hold was placed.
-        tier: whose thresholds apply.
     """
-    starts = [each.used_ppm for each in tier.thresholds if each.action is ThresholdAction.THROTTLE]
-    start_ppm = min(starts, default=PPM)
-    used_ppm = max((balance.used_ppm for balance in balances), default=0)
-    return wait_ms + wait_ms * (SLOWEST_FACTOR - 1) * _depth_ppm(used_ppm, start_ppm) // PPM
+    deepest_ppm = max((_depth_ppm(balance) for balance in balances if not balance.window.is_observed), default=0)
+    return wait_ms + wait_ms * (SLOWEST_FACTOR - 1) * deepest_ppm // PPM
 
 
-def _depth_ppm(used_ppm: int, start_ppm: int) -> int:
+def _depth_ppm(balance: Balance) -> int:
     """How far between threshold (0) and limit (PPM) the share in use is."""
+    used_ppm, start_ppm = balance.used_ppm, balance.window.throttle_ppm
     if used_ppm >= PPM:
         return PPM
-    return max(used_ppm - start_ppm, 0) * PPM // (PPM - start_ppm) if start_ppm < PPM else 0
+    if start_ppm is None or start_ppm >= PPM:
+        return 0
+    return max(used_ppm - start_ppm, 0) * PPM // (PPM - start_ppm)

@@ -1,6 +1,7 @@
 """Make an admitted query's visit to the waiting room: its customer's limits, its class, its pace. Pure.
 
-Called by the handler. Nothing limits or delays a query of a customer that is only observed.
+Called by the handler. A customer that is only observed has no limits and no class; its queries go apart only where
+another budget, which is enforced, throttles them.
 """
 
 from bqgate.admission.admit import Admitted
@@ -12,10 +13,11 @@ from bqgate.domain.tier import Customer, Mode
 
 def visit_of(admitted: Admitted, customer: Customer) -> Visit:
     """How this query goes through the turnstile."""
-    hold, tier, decision = admitted.hold, customer.tier, admitted.decision
+    hold, decision = admitted.hold, admitted.decision
+    pace_ms = interval_ms(decision.wait_ms, admitted.balances) if isinstance(decision, Throttle) else 0
     if customer.mode is not Mode.ENFORCE:
-        return Visit(hold.id, hold.customer, hold.principal)
-    throttling = tier.throttling
+        return Visit(hold.id, hold.customer, hold.principal, interval_ms=pace_ms)
+    throttling = customer.tier.throttling
     return Visit(
         hold.id,
         hold.customer,
@@ -23,5 +25,5 @@ def visit_of(admitted: Admitted, customer: Customer) -> Visit:
         priority=throttling.priority_of(hold.workload),
         customer_max=throttling.customer_concurrency_max,
         principal_max=throttling.principal_concurrency_max,
-        interval_ms=interval_ms(decision.wait_ms, admitted.balances, tier) if isinstance(decision, Throttle) else 0,
+        interval_ms=pace_ms,
     )

@@ -11,6 +11,7 @@ from bqgate.admission.breaker_log import remember
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import Breaker, Refusal
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from tests.support.budget_scene import own_id
 from tests.support.settlement_stand import ACME, Stand, settlement_stand
 
 DAY = "2026-11-24"
@@ -34,7 +35,7 @@ async def test_the_start_of_a_grace_is_remembered_for_its_window_alone(stand: St
     placement = Placement(PlacementOutcome.PLACED, hold.id, (), grace_started_in=(day,))
     await remember(placement, hold, ledger=stand.ledger, journal=stand.journal)
     spend = await stand.ledger.fetch_spend((day, month))
-    assert spend.grace_started_at == {(Period.DAY, DAY): hold.placed_at}
+    assert spend.grace_started_at == {own_id(Period.DAY, DAY): hold.placed_at}
     assert spend.tripped_at == {}
     assert stand.metrics.value("bqgate_grace_started_total", customer="acme") == 1
     assert '"grace_started"' in stand.log.getvalue()
