@@ -18,7 +18,7 @@ from bqgate.domain.policy import PolicyItem, PolicyKind, PolicySnapshot
 from bqgate.domain.pricing import PriceList
 from bqgate.domain.tier import Directory
 from bqgate.policies.compose import SettingsPolicies, compose, path_of
-from bqgate.policies.rules import PolicyFault, PolicyFaults
+from bqgate.policies.faults import PolicyFault, PolicyFaults
 from bqgate.ports import ChangeFeed, Clock, Journal, Registry
 
 # Of no registry: whatever its revision is, it was not read yet.

@@ -6,7 +6,7 @@ contradicts itself, with every reason.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -14,19 +14,13 @@ from pydantic import ValidationError
 from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind, PolicySnapshot
 from bqgate.domain.throttling import Slowdown, Throttling
 from bqgate.domain.tier import Customer, Directory, Threshold, Tier, weaker
+from bqgate.policies.budget_models import BudgetPolicy, Policy
+from bqgate.policies.budgets import deployment_of, parts_of, raises_of, rollover_of, schedules_of
+from bqgate.policies.faults import PolicyFault, PolicyFaults
 from bqgate.policies.messages import message_of
-from bqgate.policies.models import (
-    MODELS,
-    BudgetPolicy,
-    CustomerPolicy,
-    DefaultsPolicy,
-    Policy,
-    PricingPolicy,
-    ThresholdPolicy,
-    TierPolicy,
-)
+from bqgate.policies.models import MODELS, CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy, keys_around
 from bqgate.policies.prices import PriceTables, price_list
-from bqgate.policies.rules import Policies, PolicyFault, PolicyFaults, faults_of, with_budget
+from bqgate.policies.rules import Policies, faults_of, with_budget
 
 PolicyT = TypeVar("PolicyT", bound=Policy)
 
@@ -35,7 +29,7 @@ _S_PER_MINUTE = 60
 _SECTIONS = {
     PolicyKind.TIER: "tiers",
     PolicyKind.CUSTOMER: "customers",
-    PolicyKind.BUDGET: "budgets",
+    PolicyKind.BUDGET: "scoped_budgets",
     PolicyKind.PRICING: "pricing",
 }
 
@@ -52,11 +46,12 @@ class SettingsPolicies:
     pricing: PricingPolicy
     defaults: DefaultsPolicy
     price_tables: PriceTables
+    budgets: Mapping[str, BudgetPolicy] = field(default_factory=dict)
     shared_projects: frozenset[str] = frozenset()
     can_impersonate: bool = False
 
     def of_kind(self, kind: PolicyKind) -> Mapping[str, Policy]:
-        """The settings' policies of a kind by name; there are no budgets among them."""
+        """The settings' policies of a kind by name."""
         match kind:
             case PolicyKind.TIER:
                 return self.tiers
@@ -65,7 +60,7 @@ class SettingsPolicies:
             case PolicyKind.PRICING:
                 return {PRICING_NAME: self.pricing}
             case PolicyKind.BUDGET:
-                return {}
+                return self.budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,7 @@ def compose(base: SettingsPolicies, items: Sequence[PolicyItem]) -> PolicySnapsh
         given[each.item.kind][each.item.name] = each.policy
     tiers = {**base.tiers, **_only(TierPolicy, given[PolicyKind.TIER])}
     customers = {**base.customers, **_only(CustomerPolicy, given[PolicyKind.CUSTOMER])}
-    budgets = _only(BudgetPolicy, given[PolicyKind.BUDGET])
+    budgets = {**base.budgets, **_only(BudgetPolicy, given[PolicyKind.BUDGET])}
     pricing = _only(PricingPolicy, given[PolicyKind.PRICING]).get(PRICING_NAME, base.pricing)
     faults = list(
         faults_of(
@@ -128,7 +123,7 @@ def compose(base: SettingsPolicies, items: Sequence[PolicyItem]) -> PolicySnapsh
 
 
 def path_of(kind: PolicyKind, name: str) -> str:
-    """Where a policy stands, as faults name it: tiers.gold, customers.acme, budgets.acme, pricing."""
+    """Where a policy stands, as faults name it: tiers.gold, customers.acme, scoped_budgets.acme, pricing."""
     return _SECTIONS[kind] if kind is PolicyKind.PRICING else f"{_SECTIONS[kind]}.{name}"
 
 
@@ -136,12 +131,8 @@ def document_faults(kind: PolicyKind, name: str, invalid: ValidationError) -> li
     """What is wrong with a document by itself, each with the path of its key."""
     faults = []
     for error in invalid.errors(include_url=False):
-        is_nested = len(error["loc"]) > 1
-        known = (
-            ThresholdPolicy.model_fields if is_nested else MODELS[kind].model_fields
-        )  # thresholds are all that nests
         where = ".".join([path_of(kind, name), *(str(part) for part in error["loc"])])
-        faults.append(PolicyFault(where, message_of(error, tuple(known))))
+        faults.append(PolicyFault(where, message_of(error, keys_around(MODELS[kind], error["loc"]))))
     return faults
 
 
@@ -162,24 +153,28 @@ def _directory(
         tier_name = customer.tier or defaults.tier
         return _tier(tier_name, with_budget(tiers[tier_name], budgets[name])) if name in budgets else shared[tier_name]
 
+    def customer_of(name: str, policy: CustomerPolicy) -> Customer:
+        mode = weaker(policy.mode or defaults.mode, defaults.deployment_mode)
+        return Customer(
+            id=name,
+            tier=tier_of(name, policy),
+            mode=mode,
+            zone=policy.time_zone,
+            projects=policy.projects,
+            data=policy.data,
+            account=policy.service_account,
+            raises=raises_of(budgets[name]) if name in budgets else (),
+            budgets=parts_of(name, mode, policy.time_zone, budgets, deployment_mode=defaults.deployment_mode),
+        )
+
     return Directory(
-        customers={
-            name: Customer(
-                id=name,
-                tier=tier_of(name, customer),
-                mode=weaker(customer.mode or defaults.mode, defaults.deployment_mode),
-                zone=customer.time_zone,
-                projects=customer.projects,
-                data=customer.data,
-                account=customer.service_account,
-            )
-            for name, customer in customers.items()
-        },
+        customers={name: customer_of(name, customer) for name, customer in customers.items()},
         customer_by_project={project: name for name, customer in customers.items() for project in customer.projects},
         default_tier=shared[defaults.tier],
         default_mode=weaker(defaults.mode, defaults.deployment_mode),
         customer_by_email={email: name for name, customer in customers.items() for email in customer.principals},
         shared_projects=base.shared_projects,
+        deployment=deployment_of(budgets, deployment_mode=defaults.deployment_mode),
     )
 
 
@@ -210,4 +205,6 @@ def _tier(name: str, policy: TierPolicy) -> Tier:
         grace_s=policy.grace_minutes * _S_PER_MINUTE,
         breaker_cooldown_s=policy.breaker_cooldown_minutes * _S_PER_MINUTE,
         cancels_in_emergency=policy.cancel_in_emergency,
+        schedules=schedules_of(policy.schedules),
+        rollover_nanos=rollover_of(policy),
     )

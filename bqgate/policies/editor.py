@@ -24,9 +24,10 @@ from bqgate.domain.audit import AuditEvent
 from bqgate.domain.errors import BqgateError, LedgerUnavailable, VersionConflict
 from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind
 from bqgate.policies.book import PolicyBook
+from bqgate.policies.budget_models import Policy
 from bqgate.policies.compose import compose, path_of, read_items
-from bqgate.policies.models import MODELS, Policy
-from bqgate.policies.rules import PolicyFault, PolicyFaults
+from bqgate.policies.faults import PolicyFault, PolicyFaults
+from bqgate.policies.models import MODELS
 from bqgate.policies.values import NAME_PATTERN
 from bqgate.ports import ChangeFeed, Registry
 

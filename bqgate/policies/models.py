@@ -6,32 +6,26 @@ keys. What only shows when several are looked at together is in rules.py. Defaul
 checkers see them too.
 """
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field
 
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.pricing import PricingModel
 from bqgate.domain.throttling import Priority
-from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode, ThresholdAction
-from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Ratio, Share, Usd, Whole, Zone
+from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode
+from bqgate.policies.budget_models import (
+    SCHEDULES_MAX,
+    BudgetPolicy,
+    Policy,
+    RaisePolicy,
+    SchedulePolicy,
+    ThresholdPolicy,
+)
+from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Share, Usd, Whole, Zone
 
 _LIST_MAX = 1_000
-
-
-class Policy(BaseModel):
-    """A mapping of keys to values: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ThresholdPolicy(Policy):
-    """A share of a limit and what follows when it is passed."""
-
-    used_ratio: Ratio = Field(description="Share of the limit.")
-    action: ThresholdAction = Field(description="monitor, review, or throttle.")
 
 
 class TierPolicy(Policy):
@@ -100,6 +94,15 @@ class TierPolicy(Policy):
         max_length=20,
         description="Shares of a limit, ascending, each with what follows.",
     )
+    schedules: tuple[SchedulePolicy, ...] = Field(
+        default=(), max_length=SCHEDULES_MAX, description="Other limits at some times; the first that is on holds."
+    )
+    rollover_daily_usd: Usd | None = Field(
+        default=None, description="How much of a day's unused limit the next day takes over at most."
+    )
+    rollover_monthly_usd: Usd | None = Field(
+        default=None, description="How much of a month's unused limit the next month takes over at most."
+    )
 
 
 class CustomerPolicy(Policy):
@@ -121,23 +124,6 @@ class CustomerPolicy(Policy):
     )
     time_zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"), description="Where its days and months begin.")
     mode: Mode | None = Field(default=None, description="off, observe, or enforce; without it, defaults.mode.")
-
-
-class BudgetPolicy(Policy):
-    """One customer's own limits, over those of its tier; what it does not say, the tier says."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    daily_usd: Usd | None = Field(default=None, description="Limit of a day in the customer's time zone.")
-    monthly_usd: Usd | None = Field(default=None, description="Limit of a month.")
-    emergency_usd: Usd | None = Field(default=None, description="The most that a day may ever cost.")
-    query_usd: Usd | None = Field(default=None, description="Limit of one query.")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if all(getattr(self, key) is None for key in type(self).model_fields):
-            raise ValueError(f"says no limit; give at least one of {', '.join(type(self).model_fields)}")
-        return self
 
 
 class PricingPolicy(Policy):
@@ -170,6 +156,20 @@ class DefaultsPolicy(Policy):
         default=Mode.ENFORCE,
         description="The most that holds for anybody: the weaker of this and the customer's own mode.",
     )
+
+
+# The keys whose values are lists of documents.
+NESTED: Mapping[str, type[Policy]] = {
+    "thresholds": ThresholdPolicy,
+    "schedules": SchedulePolicy,
+    "raises": RaisePolicy,
+}
+
+
+def keys_around(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[str, ...]:
+    """The keys of the mapping in which an error happened, by its place within a document of `model`."""
+    nested = NESTED.get(str(loc[0])) if len(loc) > 1 else None
+    return tuple((model if nested is None else nested).model_fields)
 
 
 # What an admin's document of each kind is.

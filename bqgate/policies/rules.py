@@ -2,36 +2,20 @@
 
 Used for the settings file (settings.rules) and for the settings with what admins changed (compose). Rules yield
 (path, message), the path as in the settings file: tiers.gold.daily_usd, customers.acme.projects, pricing.usd_per_tib,
-and budgets.acme.daily_usd for a customer's own limits. PolicyFaults bears all of them at once.
+scoped_budgets.nightly.daily_usd. PolicyFaults bears all of them at once.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import NamedTuple
 
-from bqgate.domain.errors import BqgateError
 from bqgate.domain.money import NANOS_PER_USD
-from bqgate.domain.tier import ThresholdAction
-from bqgate.policies.models import BudgetPolicy, CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+from bqgate.policies.budget_models import BudgetPolicy
+from bqgate.policies.budget_rules import part_faults, threshold_faults
+from bqgate.policies.faults import PolicyFault
+from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 
 # A price beyond it is a slip of units: list prices are below 12 dollars per TiB and 1 dollar per slot-hour.
 _PRICE_NANOS_MAX = 1_000 * NANOS_PER_USD
-
-
-class PolicyFault(NamedTuple):
-    """One contradiction, where it shows."""
-
-    path: str
-    message: str
-
-
-class PolicyFaults(BqgateError):
-    """The policies contradict one another; `faults` has every reason."""
-
-    def __init__(self, faults: Collection[PolicyFault]) -> None:
-        super().__init__("\n".join(f"{fault.path}: {fault.message}" for fault in faults))
-        self.faults = tuple(faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +43,16 @@ def faults_of(policies: Policies) -> Iterator[PolicyFault]:
     for name, tier in policies.tiers.items():
         yield from _tier_faults(f"tiers.{name}", tier)
     yield from _customer_faults(policies)
-    yield from _budget_faults(policies)
+    yield from _own_budget_faults(policies)
+    yield from part_faults(policies.budgets, policies.customers)
 
 
 def with_budget(tier: TierPolicy, budget: BudgetPolicy | None) -> TierPolicy:
-    """A tier with the limits that a customer has of its own."""
+    """A tier with what a customer has of its own."""
     if budget is None:
         return tier
-    own = {key: getattr(budget, key) for key in BudgetPolicy.model_fields}
-    return tier.model_copy(update={key: limit for key, limit in own.items() if limit is not None})
+    own = {key: getattr(budget, key) for key in BudgetPolicy.model_fields if key in TierPolicy.model_fields}
+    return tier.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
 def _price_faults(pricing: PricingPolicy) -> Iterator[PolicyFault]:
@@ -82,13 +67,7 @@ def _price_faults(pricing: PricingPolicy) -> Iterator[PolicyFault]:
 
 def _tier_faults(path: str, tier: TierPolicy) -> Iterator[PolicyFault]:
     yield from _limit_faults(path, tier)
-    if any(earlier.used_ratio.ppm >= later.used_ratio.ppm for earlier, later in pairwise(tier.thresholds)):
-        yield PolicyFault(f"{path}.thresholds", "must ascend: each used_ratio is larger than the one before")
-    if any(threshold.used_ratio.ppm == 0 for threshold in tier.thresholds):
-        yield PolicyFault(f"{path}.thresholds", "a used_ratio of 0 is passed before anything is spent; leave it out")
-    throttles = [threshold for threshold in tier.thresholds if threshold.action is ThresholdAction.THROTTLE]
-    if len(throttles) > 1:
-        yield PolicyFault(f"{path}.thresholds", "has more than one throttle; the first is the only one that shows")
+    yield from threshold_faults(path, tier.thresholds)
 
 
 def _limit_faults(path: str, limits: TierPolicy) -> Iterator[PolicyFault]:
@@ -102,6 +81,14 @@ def _limit_faults(path: str, limits: TierPolicy) -> Iterator[PolicyFault]:
         yield PolicyFault(f"{path}.emergency_usd", message)
     if limits.query_usd and limits.query_usd.nanos > daily.nanos:
         yield PolicyFault(f"{path}.query_usd", f"{limits.query_usd} is more than daily_usd, {daily}")
+    rollover = limits.rollover_daily_usd
+    if rollover is not None and daily.nanos + rollover.nanos > limits.emergency_usd.nanos:
+        message = f"{rollover} on top of daily_usd is more than emergency_usd, {limits.emergency_usd}"
+        yield PolicyFault(f"{path}.rollover_daily_usd", message)
+    for number, schedule in enumerate(limits.schedules):
+        if schedule.daily_usd is not None and schedule.daily_usd.nanos > limits.emergency_usd.nanos:
+            message = f"{schedule.daily_usd} is more than emergency_usd, {limits.emergency_usd}"
+            yield PolicyFault(f"{path}.schedules.{number}.daily_usd", message)
 
 
 def _customer_faults(policies: Policies) -> Iterator[PolicyFault]:
@@ -132,13 +119,22 @@ def _customer_faults(policies: Policies) -> Iterator[PolicyFault]:
             yield PolicyFault(f"{path}.service_account", message)
 
 
-def _budget_faults(policies: Policies) -> Iterator[PolicyFault]:
+def _own_budget_faults(policies: Policies) -> Iterator[PolicyFault]:
+    """Those of customers' own budgets, against their tiers; the others are looked at in budget_rules."""
     for name, budget in policies.budgets.items():
+        if budget.scope is not None or budget.deployment:
+            continue
+        path = f"scoped_budgets.{name}"
+        if budget.customer is not None and budget.customer != name:
+            message = f"is about all queries of {budget.customer}; call it {budget.customer}, or say which part"
+            yield PolicyFault(path, message)
+            continue
         customer = policies.customers.get(name)
         if customer is None:
-            yield PolicyFault(f"budgets.{name}", f"there is no customer {name!r} whose limits these are")
+            message = f"there is no customer {name!r} whose limits these are; or say what it is about: customer and a"
+            yield PolicyFault(path, f"{message} principal, project, workload or label, or deployment: true")
             continue
         tier_name = customer.tier or (policies.defaults.tier if policies.defaults else None)
         tier = policies.tiers.get(tier_name) if tier_name else None
         if tier is not None:  # an unknown tier is a fault of the customer's
-            yield from _limit_faults(f"budgets.{name}", with_budget(tier, budget))
+            yield from _tier_faults(path, with_budget(tier, budget))

@@ -130,6 +130,40 @@ def read_data(value: str) -> str:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    """A time of day, in minutes since midnight; 24:00 is the end of the day."""
+
+    minute: int
+
+    def __str__(self) -> str:
+        return f"{self.minute // 60:02d}:{self.minute % 60:02d}"
+
+
+def read_time_of_day(value: object) -> TimeOfDay:
+    """A time like "20:00". Unquoted, YAML reads it as a number of base sixty."""
+    if isinstance(value, TimeOfDay):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00", value):
+        raise ValueError(f'{value!r:.80} is no time of day; write it quoted, like "20:00"')
+    hours, minutes = value.split(":")
+    return TimeOfDay(int(hours) * 60 + int(minutes))
+
+
+def read_label(value: str) -> str:
+    """One label of a job with its value, as BigQuery takes them: team=ml."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}", value):
+        raise ValueError(f"{value!r:.80} is no label with its value, like team=ml")
+    return value
+
+
+def read_whose(value: str) -> str:
+    """Whose a budget is: a name, or * for each."""
+    if not value or not value.isprintable() or value != value.strip():
+        raise ValueError(f'{value!r:.80} is nobody; write a name, or "*" for each')
+    return value
+
+
 _as_text = PlainSerializer(str, return_type=str)
 
 _usd_text = {"pattern": r"^[0-9]{1,7}(\.[0-9]{1,9})?$", "examples": ["12.50"]}
@@ -156,3 +190,11 @@ Zone = Annotated[
 EmailOrDomain = Annotated[str, Field(max_length=320), AfterValidator(read_email_or_domain)]
 Account = Annotated[str, Field(max_length=320), AfterValidator(read_account)]
 Data = Annotated[str, Field(max_length=1300), AfterValidator(read_data)]
+Clock24 = Annotated[
+    TimeOfDay,
+    BeforeValidator(read_time_of_day),
+    _as_text,
+    WithJsonSchema({"type": "string", "pattern": r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "examples": ["20:00"]}),
+]
+Label = Annotated[str, Field(max_length=127), AfterValidator(read_label)]
+Whose = Annotated[str, Field(min_length=1, max_length=320), AfterValidator(read_whose)]

@@ -13,7 +13,7 @@ from bqgate.settings.load import Settings
 from bqgate.settings.sections import IdentityMode
 
 # Sections of which every key is taken over.
-LIVE_SECTIONS = frozenset({"rate_limits", "pricing", "tiers", "customers", "defaults"})
+LIVE_SECTIONS = frozenset({"rate_limits", "pricing", "tiers", "customers", "scoped_budgets", "defaults"})
 
 # Single keys of other sections. Every key that is not here is of things that are opened once.
 LIVE_KEYS = frozenset(
@@ -66,6 +66,7 @@ def _values_of(settings: Settings) -> Iterator[tuple[str, object]]:
     base = settings.policy_base
     yield from _named("tiers", base.tiers)
     yield from _named("customers", base.customers)
+    yield from _named("scoped_budgets", base.budgets)
     yield from _keys_of("pricing", base.pricing)
     yield from _keys_of("defaults", base.defaults)
 

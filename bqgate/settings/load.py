@@ -20,7 +20,7 @@ from bqgate.domain.tier import Directory
 from bqgate.domain.units import GIB
 from bqgate.policies.compose import SettingsPolicies, compose
 from bqgate.policies.messages import message_of, unknown_key
-from bqgate.policies.models import ThresholdPolicy
+from bqgate.policies.models import keys_around
 from bqgate.policies.values import NAME_PATTERN
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
@@ -136,10 +136,9 @@ def _validate(
 
 
 def _fault(error: ErrorDetails, model: type[BaseModel], path: str, document: Document) -> Fault:
-    is_nested = len(error["loc"]) > 1
-    known = ThresholdPolicy.model_fields if is_nested else model.model_fields  # thresholds are all that nests
+    known = keys_around(model, error["loc"])
     where = ".".join([path, *(str(part) for part in error["loc"])])
-    return _with_source(Fault(where, message_of(error, tuple(known))), document)
+    return _with_source(Fault(where, message_of(error, known)), document)
 
 
 def _with_source(fault: Fault, document: Document) -> Fault:
@@ -190,6 +189,7 @@ def _policy_base(parsed: Parsed) -> SettingsPolicies:
     return SettingsPolicies(
         tiers=parsed.tiers,
         customers=parsed.customers,
+        budgets=parsed.scoped_budgets,
         pricing=_whole(parsed.pricing),
         defaults=_whole(parsed.defaults),
         price_tables=load_price_tables(prices_path()),

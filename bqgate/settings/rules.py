@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from bqgate.domain.pricing import PricingModel
 from bqgate.policies import rules as policy_rules
+from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
@@ -57,6 +58,7 @@ class Parsed:
     issuers: dict[str, IssuerSection] = field(default_factory=dict)
     tiers: dict[str, TierPolicy] = field(default_factory=dict)
     customers: dict[str, CustomerPolicy] = field(default_factory=dict)
+    scoped_budgets: dict[str, BudgetPolicy] = field(default_factory=dict)
     tier_names: frozenset[str] = frozenset()
 
 
@@ -181,6 +183,7 @@ def _policies(parsed: Parsed) -> policy_rules.Policies:
         tier_names=parsed.tier_names,
         shared_projects=parsed.isolation.shared_projects if parsed.isolation else (),
         can_impersonate=upstream is None or upstream.credentials is Credentials.SERVICE_ACCOUNT,
+        budgets=parsed.scoped_budgets,
     )
 
 

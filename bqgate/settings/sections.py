@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from bqgate.admission.sizing import UnknownEstimate
 from bqgate.domain.principal import Role
 from bqgate.observe.logs import LogFormat
+from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.values import Name, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
@@ -279,6 +280,7 @@ NAMED_SECTIONS: dict[str, type[BaseModel]] = {
     "issuers": IssuerSection,
     "tiers": TierPolicy,
     "customers": CustomerPolicy,
+    "scoped_budgets": BudgetPolicy,
 }
 
 

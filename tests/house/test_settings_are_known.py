@@ -5,7 +5,7 @@ import yaml
 from typer.testing import CliRunner
 
 from bqgate.cli import app
-from bqgate.policies.models import ThresholdPolicy
+from bqgate.policies.models import NESTED, TierPolicy
 from bqgate.settings.sections import NAMED_SECTIONS, SECTIONS
 from tests.house.tree import ROOT
 
@@ -43,7 +43,8 @@ def test_every_key_is_explained() -> None:
     """docs/settings.md has a row for each key, with its default and the meaning that the code gives it."""
     page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     sections = {**SECTIONS, **{f"{name}.<name>": section for name, section in NAMED_SECTIONS.items()}}
-    sections["tiers.<name>.thresholds"] = ThresholdPolicy
+    sections |= {f"tiers.<name>.{key}": model for key, model in NESTED.items() if key in TierPolicy.model_fields}
+    sections |= {f"scoped_budgets.<name>.{key}": model for key, model in NESTED.items() if key == "raises"}
     missing = [
         f"| `{name}.{key}` | … | {described.description} |"
         for name, section in sections.items()

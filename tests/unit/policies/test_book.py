@@ -11,7 +11,7 @@ from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry
 from bqgate.policies.book import PolicyBook
-from bqgate.policies.rules import PolicyFaults
+from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import ChangeFeed, PolicySource
 from tests.support.manual_clock import START, ManualClock
 from tests.support.policy_scene import GOLD, STANDARD, Told, event_of, make_base

@@ -8,8 +8,8 @@ from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry
 from bqgate.policies.book import PolicyBook
+from bqgate.policies.faults import PolicyFaults
 from bqgate.policies.models import CustomerPolicy, TierPolicy
-from bqgate.policies.rules import PolicyFaults
 from tests.support.manual_clock import ManualClock
 from tests.support.policy_scene import GOLD, STANDARD, Told, event_of, make_base
 

@@ -10,8 +10,8 @@ from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind
 from bqgate.domain.pricing import PricingModel
 from bqgate.domain.tier import Mode, Tier
 from bqgate.policies.compose import compose
+from bqgate.policies.faults import PolicyFaults
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy
-from bqgate.policies.rules import PolicyFaults
 from tests.support.policy_scene import GOLD, STANDARD, make_base, make_item
 
 TIER, CUSTOMER, BUDGET, PRICING = PolicyKind.TIER, PolicyKind.CUSTOMER, PolicyKind.BUDGET, PolicyKind.PRICING
@@ -143,14 +143,23 @@ def test_an_admins_prices_beat_the_files() -> None:
             [make_item(CUSTOMER, "globex", {"principals": ["ACME.example"]})],
             "customers.globex.principals: acme.example is acme's already",
         ),
-        ([make_item(BUDGET, "globex", {"daily_usd": "1"})], "budgets.globex: there is no customer 'globex'"),
+        ([make_item(BUDGET, "globex", {"daily_usd": "1"})], "scoped_budgets.globex: there is no customer 'globex'"),
         (
             [make_item(BUDGET, "acme", {"daily_usd": "301", "emergency_usd": "400"})],
-            "budgets.acme.daily_usd: 301.00 is",
+            "scoped_budgets.acme.daily_usd: 301.00 is",
         ),
-        ([make_item(BUDGET, "acme", {"daily_usd": "51"})], "budgets.acme.emergency_usd: 50.00 is less than daily_usd"),
-        ([make_item(BUDGET, "acme", {"query_usd": "11"})], "budgets.acme.query_usd: 11.00 is more than daily_usd"),
-        ([make_item(BUDGET, "acme", {"monthly_usd": "9"})], "budgets.acme.daily_usd: 10.00 is more than monthly_usd"),
+        (
+            [make_item(BUDGET, "acme", {"daily_usd": "51"})],
+            "scoped_budgets.acme.emergency_usd: 50.00 is less than daily_usd",
+        ),
+        (
+            [make_item(BUDGET, "acme", {"query_usd": "11"})],
+            "scoped_budgets.acme.query_usd: 11.00 is more than daily_usd",
+        ),
+        (
+            [make_item(BUDGET, "acme", {"monthly_usd": "9"})],
+            "scoped_budgets.acme.daily_usd: 10.00 is more than monthly_usd",
+        ),
         ([make_item(TIER, "gold", GOLD | {"grace_minutes": 5})], "tiers.gold.emergency_usd: is daily_usd, so grace"),
         ([make_item(TIER, "gold", {"daily_usd": 1.5})], "tiers.gold.daily_usd: is read as a binary number"),
         ([make_item(PRICING, PRICING_NAME, {"usd_per_tib": "0"})], "pricing.usd_per_tib: a price of 0"),
@@ -172,7 +181,7 @@ def test_a_tier_cannot_shrink_below_a_budget_over_it() -> None:
         make_item(BUDGET, "acme", {"daily_usd": "200", "emergency_usd": "200"}),
         make_item(TIER, "standard", STANDARD | {"monthly_usd": "150"}),
     ]
-    assert faults(*items) == ["budgets.acme.daily_usd: 200.00 is more than monthly_usd, 150.00"]
+    assert faults(*items) == ["scoped_budgets.acme.daily_usd: 200.00 is more than monthly_usd, 150.00"]
 
 
 def test_shared_projects_are_nobodys() -> None:

@@ -13,9 +13,10 @@ from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind
 from bqgate.ledger import SqlRegistry
 from bqgate.policies.book import PolicyBook
+from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.editor import PolicyEditor, PolicyView, SettingsOnly, Source
-from bqgate.policies.models import BudgetPolicy, CustomerPolicy, PricingPolicy, TierPolicy
-from bqgate.policies.rules import PolicyFaults
+from bqgate.policies.faults import PolicyFaults
+from bqgate.policies.models import CustomerPolicy, PricingPolicy, TierPolicy
 from tests.support.manual_clock import START, ManualClock
 from tests.support.policy_scene import GOLD, STANDARD, Told, event_of, make_base
 from tests.support.registries import tamper
