@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bqgate.admin.body import read_body
 from bqgate.admin.documents import answer_document, write_balance, write_moment
-from bqgate.admin.operation import Answered, Operation, RateClass
+from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted_customer
+from bqgate.admin.problem import MEDIA_TYPE, Problem
 from bqgate.admin.schemas import (
     CheckDocument,
     CheckedBudget,
@@ -21,22 +22,40 @@ from bqgate.admin.schemas import (
     RejectedCheck,
     ThrottledCheck,
 )
-from bqgate.admin.standing import BudgetDocument, write_breaker, write_emergency, write_grace
+from bqgate.admin.standing import (
+    BudgetDocument,
+    PartDocument,
+    write_breaker,
+    write_emergency,
+    write_grace,
+    write_part,
+    write_raises,
+)
+from bqgate.domain.budget import Balance
 from bqgate.domain.cost_breaker import Standing, Terms, judge
-from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, query_bound_nanos
+from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, tightest_bound
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import format_usd, parse_usd
 from bqgate.domain.principal import Identity
-from bqgate.domain.tier import Customer, Mode
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, EACH, Spender
+from bqgate.domain.tier import Budget, Customer, Mode
 from bqgate.ports import BudgetStore, Clock, PolicySource
+
+# Whom the query parameters name, by which a budget of each is narrowed.
+_NOUNS = (("principal", "principal"), ("project_id", "project"), ("workload", "workload"))
+_SPENDER_PARAMETERS = tuple(name for name, _ in _NOUNS)
 
 
 class BudgetCheck(BaseModel):
-    """The body of budget:check: a cost in dollars, as text."""
+    """The body of budget:check: a cost in dollars, as text, and whose query it would be."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     cost_usd: str = Field(max_length=40)
+    principal: str = Field(default="", max_length=1024, description="Who would ask; without it, nobody's own budget.")
+    project_id: str = Field(default="", max_length=1024)
+    workload: str | None = Field(default=None, max_length=63)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
 
     @field_validator("cost_usd")
     @classmethod
@@ -63,8 +82,23 @@ class BudgetViews:
                 "A customer's budgets as they stand",
                 "budget",
                 self.show,
-                parameters=(CUSTOMER_IN_PATH,),
+                parameters=(
+                    CUSTOMER_IN_PATH,
+                    *(Parameter(name, f"Show the budget that each {noun} has, of this one.") for name, noun in _NOUNS),
+                ),
                 answers={200: Answered("The budgets.", BudgetDocument)},
+            ),
+            Operation(
+                "deployment.show",
+                "GET",
+                "/v1/deployment/budget",
+                "The budget over all customers as it stands",
+                "budget",
+                self.show_deployment,
+                answers={
+                    200: Answered("The budget.", PartDocument),
+                    404: Answered("There is none.", media_type=MEDIA_TYPE),
+                },
             ),
             Operation(
                 "budget.check",
@@ -82,40 +116,61 @@ class BudgetViews:
 
     async def show(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /v1/customers/{customer}/budget."""
-        Parameters(request)
+        parameters = Parameters(request, _SPENDER_PARAMETERS)
         customer = self._customer_of(request)
         now = self._clock.now()
-        standing, tier = await self._budgets.fetch_standing(customer.windows(now)), customer.tier
+        spender = _spender_of(parameters)
+        parts = [narrowed(budget, spender) for budget in customer.budgets]
+        counted = [budget for budget in parts if budget.scope.value != EACH]
+        windows = (*customer.windows(now), *(window for budget in counted for window in budget.windows(now)))
+        standing, tier = await self._budgets.fetch_standing(windows), customer.tier
+        own = Standing(tuple(each for each in standing.balances if each.window.is_own), standing.breaker)
+        bound = customer.own_budget.query_bound_at(now)
         return answer_document(
             BudgetDocument(
                 customer=customer.id,
                 tier=tier.name,
                 mode=customer.mode,
                 time_zone=customer.zone.key,
-                windows={balance.window.period: write_balance(balance) for balance in standing.balances},
-                query_limit_usd=format_usd(query_bound_nanos(tier)),
-                emergency=write_emergency(standing, tier),
-                grace=write_grace(standing, tier, now),
+                windows={balance.window.period: write_balance(balance) for balance in own.balances},
+                query_limit_usd=format_usd(bound or 0),
+                emergency=write_emergency(own, customer.terms_at(now)),
+                grace=write_grace(own, tier, now),
                 breaker=write_breaker(standing.breaker, tier, now),
+                raises=write_raises(customer.raises, now),
+                budgets=tuple(write_part(budget, _of_scope(standing, budget), now) for budget in parts),
                 as_of=write_moment(now),
             )
         )
+
+    async def show_deployment(self, request: web.Request, _identity: Identity) -> web.Response:
+        """GET /v1/deployment/budget."""
+        Parameters(request)
+        deployment, now = self._policies.directory.deployment, self._clock.now()
+        if deployment is None:
+            raise Problem(404, "The deployment has no budget; write one with deployment: true.")
+        balances = await self._budgets.fetch_balances(deployment.windows(now))
+        return answer_document(write_part(deployment, balances, now))
 
     async def check(self, request: web.Request, _identity: Identity) -> web.Response:
         """POST /v1/customers/{customer}/budget:check."""
         Parameters(request)
         customer = self._customer_of(request)
-        cost_nanos = parse_usd((await read_body(request, BudgetCheck)).cost_usd)
+        asked = await read_body(request, BudgetCheck)
+        cost_nanos = parse_usd(asked.cost_usd)
         now = self._clock.now()
-        standing = await self._budgets.fetch_standing(customer.windows(now))
+        spender = Spender(asked.principal, asked.project_id, asked.workload, asked.labels)
+        budgets = self._policies.directory.budgets_over(customer, spender)
+        windows = tuple(window for budget in budgets for window in budget.windows(now))
+        standing = await self._budgets.fetch_standing(windows)
         checked = CheckedBudget(
             customer=customer.id,
             cost_usd=format_usd(cost_nanos),
             mode=customer.mode,
-            windows={balance.window.period: write_balance(balance) for balance in standing.balances},
+            windows={each.window.period: write_balance(each) for each in standing.balances if each.window.is_own},
             as_of=write_moment(now),
         )
-        return answer_document(_write_check(checked, foresee(customer, standing, cost_nanos, now)))
+        return answer_document(_write_check(checked, foresee(customer, budgets, standing, cost_nanos, now)))
 
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]
@@ -124,27 +179,47 @@ class BudgetViews:
         return self._policies.directory.customer(customer_id)
 
 
-def foresee(customer: Customer, standing: Standing, cost_nanos: int, now: datetime) -> Decision:
+def foresee(
+    customer: Customer, budgets: tuple[Budget, ...], standing: Standing, cost_nanos: int, now: datetime
+) -> Decision:
     """The decision that admission would take on a query whose hold is `cost_nanos`."""
     if customer.mode is Mode.OFF:
         return Forward()
-    is_too_big = cost_nanos > query_bound_nanos(customer.tier)
-    if is_too_big and customer.mode is Mode.ENFORCE:
-        return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos)
-    placement = foresee_placement(standing, customer.terms, cost_nanos, now)
-    return decide(placement, amount_nanos=cost_nanos, tier=customer.tier, mode=customer.mode)
+    bound = tightest_bound([budget for budget in budgets if budget.mode is Mode.ENFORCE], now)
+    if bound is not None and cost_nanos > bound[1]:
+        return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos, budget=bound[0])
+    terms = customer.terms_at(now)
+    placement = foresee_placement(standing, terms, cost_nanos, now)
+    return decide(placement, amount_nanos=cost_nanos, terms=terms, wait_ms=customer.tier.throttle_wait_ms)
 
 
 def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: datetime) -> Placement:
     """What a BudgetStore would answer to a hold of that cost."""
     balances = standing.balances
     verdict = judge(balances, standing.breaker, terms, hold_id="", amount_nanos=cost_nanos, now=now)
-    if verdict.refusal is not None and not terms.is_observed:
+    if verdict.refuses:
         return Placement(PlacementOutcome.REFUSED, None, balances, verdict.refusal, verdict.breaker)
     after = tuple(replace(balance, held_nanos=balance.held_nanos + cost_nanos) for balance in balances)
     return Placement(
         PlacementOutcome.PLACED, "", after, verdict.refusal, verdict.breaker, grace_ends_at=verdict.grace_ends_at
     )
+
+
+def narrowed(budget: Budget, spender: Spender) -> Budget:
+    """The budget as it is counted for a spender whom it covers; else as it is."""
+    return replace(budget, scope=budget.scope.narrowed_to(spender)) if budget.scope.covers(spender) else budget
+
+
+def _spender_of(parameters: Parameters) -> Spender:
+    return Spender(
+        principal=parameters.text("principal") or "",
+        project_id=parameters.text("project_id") or "",
+        workload=parameters.text("workload"),
+    )
+
+
+def _of_scope(standing: Standing, budget: Budget) -> tuple[Balance, ...]:
+    return tuple(balance for balance in standing.balances if balance.window.scope == budget.scope)
 
 
 def _write_check(checked: CheckedBudget, decision: Decision) -> CheckedBudget:
@@ -154,6 +229,22 @@ def _write_check(checked: CheckedBudget, decision: Decision) -> CheckedBudget:
             return ForwardedCheck(**about, would_reject=would_reject)
         case Throttle(wait_ms=wait_ms):
             return ThrottledCheck(**about, wait_ms=wait_ms)
-        case Reject(reason=reason, balance=balance, suggestion=suggestion):
-            refused_by = None if balance is None else balance.window.period
-            return RejectedCheck(**about, reason=reason, refused_by=refused_by, suggestion=suggestion)
+        case Reject(reason=reason, balance=balance, suggestion=suggestion, budget=budget):
+            return RejectedCheck(
+                **about,
+                reason=reason,
+                refused_by=None if balance is None else balance.window.period,
+                budget=_about(balance, budget),
+                suggestion=suggestion,
+            )
+
+
+def _about(balance: Balance | None, budget: Budget | None) -> str | None:
+    """What the budget is about that refused."""
+    if balance is not None:
+        account, scope = balance.window.customer, balance.window.scope
+    elif budget is not None:
+        account, scope = budget.account, budget.scope
+    else:
+        return None
+    return "deployment" if account == DEPLOYMENT_ACCOUNT else str(scope)

@@ -51,11 +51,12 @@ def write_moment(moment: datetime) -> str:
 
 def write_balance(balance: Balance) -> BalanceDocument:
     """One window of a budget."""
-    limit_nanos, balance_nanos = balance.window.limit_nanos, balance.balance_nanos
+    limit_nanos, balance_nanos = balance.limit_nanos, balance.balance_nanos
     return BalanceDocument(
         period=balance.window.period,
         key=balance.window.key,
         limit_usd=None if limit_nanos is None else format_usd(limit_nanos),
+        carried_usd=format_usd(balance.carried_nanos),
         spent_usd=format_usd(balance.captured_nanos),
         held_usd=format_usd(balance.held_nanos),
         balance_usd=None if balance_nanos is None else format_usd(balance_nanos),

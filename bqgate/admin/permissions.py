@@ -37,6 +37,7 @@ METRICS = "health.metrics"
 PERMISSIONS: Mapping[str, Row] = {
     "budget.show": _USERS,
     "budget.check": _USERS,
+    "deployment.show": _READERS,
     "jobs.list": _ANALYSTS,
     "holds.list": _ANALYSTS,
     "holds.void": _ADMINS,
@@ -63,6 +64,7 @@ PERMISSIONS: Mapping[str, Row] = {
     "budgets.replace": _ADMINS,
     "budgets.patch": _ADMINS,
     "budgets.delete": _ADMINS,
+    "budgets.raise": _ADMINS,
     "pricing.show": _READERS,
     "pricing.replace": _ADMINS,
     "pricing.patch": _ADMINS,

@@ -21,7 +21,7 @@ from bqgate.admin.merge_patch import merged
 from bqgate.admin.operation import Operation
 from bqgate.admin.parameters import Parameters
 from bqgate.admin.policy_operations import ResourceViews, operations_of_resource
-from bqgate.admin.policy_schemas import RESOURCES
+from bqgate.admin.policy_schemas import RESOURCES, Resource
 from bqgate.admin.problem import FieldFault, Problem
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.errors import VersionConflict
@@ -29,7 +29,7 @@ from bqgate.domain.policy import PRICING_NAME, PolicyKind
 from bqgate.domain.principal import Identity
 from bqgate.policies.compose import document_faults, path_of
 from bqgate.policies.editor import PolicyEditor, PolicyView, SettingsOnly
-from bqgate.policies.rules import PolicyFault, PolicyFaults
+from bqgate.policies.faults import PolicyFault, PolicyFaults
 
 _Document = Mapping[str, Any]
 _EventOf = Callable[[_Document | None, _Document | None], AuditEvent]
@@ -51,7 +51,7 @@ class PolicyViews:
     async def list(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET the collection."""
         Parameters(request)
-        shown = [self._shown(view) for view in self._editor.view(self._resource.kind)]
+        shown = [shown_policy(self._resource, view) for view in self._editor.view(self._resource.kind)]
         return answer_document(self._resource.listed.model_validate({self._resource.plural: shown}))
 
     async def show(self, request: web.Request, _identity: Identity) -> web.Response:
@@ -138,25 +138,15 @@ class PolicyViews:
         return view
 
     def _answer(self, view: PolicyView, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-        document = self._resource.shown.model_validate(self._shown(view))
+        document = self._resource.shown.model_validate(shown_policy(self._resource, view))
         return answer_document(document, status=status, headers={hdrs.ETAG: view.etag} | dict(headers or {}))
-
-    def _shown(self, view: PolicyView) -> dict[str, Any]:
-        key = self._resource.key
-        return {
-            **({} if key is None else {key: view.name}),
-            **view.document.model_dump(mode="json"),
-            "source": view.source,
-            "changed_at": None if view.changed_at is None else write_moment(view.changed_at),
-            "changed_by": view.changed_by,
-        }
 
     def _event_of(self, request: web.Request, identity: Identity, name: str, verb: str) -> _EventOf:
         resource = self._resource
-        customer = name if resource.kind in {PolicyKind.CUSTOMER, PolicyKind.BUDGET} else None
 
         def event_of(before: _Document | None, after: _Document | None) -> AuditEvent:
             action, target = f"{resource.noun}.{verb}", resource.target(name)
+            customer = _customer_of(resource.kind, name, after or before or {})
             return self._events.event(request, identity, action, target, customer=customer, before=before, after=after)
 
         return event_of
@@ -177,6 +167,25 @@ class PolicyViews:
         fields = [FieldFault(_field(fault, own), fault.message) for fault in faults.faults]
         is_own = any(fault.path == own or fault.path.startswith(f"{own}.") for fault in faults.faults)
         refuse_fields(fields, status=400 if is_own else 409)
+
+
+def shown_policy(resource: Resource, view: PolicyView) -> dict[str, Any]:
+    """A policy as answers show it: its keys, flat, between its name and where it comes from."""
+    key = resource.key
+    return {
+        **({} if key is None else {key: view.name}),
+        **view.document.model_dump(mode="json"),
+        "source": view.source,
+        "changed_at": None if view.changed_at is None else write_moment(view.changed_at),
+        "changed_by": view.changed_by,
+    }
+
+
+def _customer_of(kind: PolicyKind, name: str, document: _Document) -> str | None:
+    """Whose a policy is, for the audit log."""
+    if kind is PolicyKind.BUDGET:
+        return None if document.get("deployment") else document.get("customer") or name
+    return name if kind is PolicyKind.CUSTOMER else None
 
 
 def _field(fault: PolicyFault, own: str) -> str:

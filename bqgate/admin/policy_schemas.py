@@ -85,6 +85,6 @@ def _members(plural: str, shown: type[BaseModel]) -> dict[str, Any]:
 RESOURCES: Mapping[PolicyKind, Resource] = {
     PolicyKind.TIER: _resource(PolicyKind.TIER, "tiers", "tier", "name"),
     PolicyKind.CUSTOMER: _resource(PolicyKind.CUSTOMER, "customers", "customer", "name"),
-    PolicyKind.BUDGET: _resource(PolicyKind.BUDGET, "budgets", "budget", "customer"),
+    PolicyKind.BUDGET: _resource(PolicyKind.BUDGET, "budgets", "budget", "name"),
     PolicyKind.PRICING: _resource(PolicyKind.PRICING, PRICING_NAME, "pricing", None),
 }

@@ -57,11 +57,15 @@ class JobDocument(Document):
 
 
 class BalanceDocument(Document):
-    """One window of a budget; limit and balance are null where there is no limit."""
+    """One window of a budget; limit and balance are null where there is no limit.
+
+    The limit is the one that holds now, with what raises and schedules make of it and what was carried over.
+    """
 
     period: Period
     key: str = Field(description="The window: its day or its month, in the customer's time zone.")
     limit_usd: UsdText | None
+    carried_usd: UsdText = Field(description="What the window before left to this one; it is in the limit.")
     spent_usd: UsdText
     held_usd: UsdText
     balance_usd: UsdText | None
@@ -99,6 +103,9 @@ class RejectedCheck(CheckedBudget):
     decision: Literal["reject"] = "reject"
     reason: RejectReason
     refused_by: Period | None = Field(description="The window without room; null where the query itself is too big.")
+    budget: str | None = Field(
+        description="What the budget that refused is about; null where none did.", examples=["workload nightly"]
+    )
     suggestion: str
 
 

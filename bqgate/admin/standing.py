@@ -10,12 +10,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from bqgate.admin.documents import write_moment
+from bqgate.admin.documents import write_balance, write_moment
 from bqgate.admin.schemas import BalanceDocument, Document, MomentText, UsdText
 from bqgate.domain.budget import Balance, Period
-from bqgate.domain.cost_breaker import Breaker, Standing, day_of
+from bqgate.domain.cost_breaker import Breaker, Standing, Terms, day_of
+from bqgate.domain.limits import Raise
 from bqgate.domain.money import format_usd
-from bqgate.domain.tier import Mode, Tier
+from bqgate.domain.scope import ScopeKind
+from bqgate.domain.tier import Budget, Mode, Tier
 
 
 class GraceState(StrEnum):
@@ -60,6 +62,30 @@ class BreakerDocument(Document):
     reason: Literal["emergency"] | None = Field(description="emergency: the day did not fit under its emergency limit.")
 
 
+class RaiseDocument(Document):
+    """What is on top of the limits until a moment."""
+
+    daily_usd: UsdText
+    monthly_usd: UsdText
+    until: MomentText
+    reason: str
+    by: str = Field(description="Who raised it.")
+
+
+class PartDocument(Document):
+    """The budget of a part of a customer's queries, or of the whole deployment."""
+
+    name: str
+    scope: ScopeKind
+    value: str = Field(description="Whose: a principal, a project, a workload, key=value of a label; * is each one.")
+    mode: Mode
+    windows: dict[Period, BalanceDocument] = Field(
+        description="Empty where it is each one's and the request names none; limits are null where there are none."
+    )
+    query_limit_usd: UsdText | None
+    raises: tuple[RaiseDocument, ...]
+
+
 class BudgetDocument(Document):
     """A customer's budgets as they stand."""
 
@@ -72,14 +98,45 @@ class BudgetDocument(Document):
     emergency: EmergencyDocument
     grace: GraceDocument
     breaker: BreakerDocument
+    raises: tuple[RaiseDocument, ...] = Field(description="What is on top of the limits for a while.")
+    budgets: tuple[PartDocument, ...] = Field(description="Those of parts of the customer's queries.")
     as_of: MomentText
 
 
-def write_emergency(standing: Standing, tier: Tier) -> EmergencyDocument:
+def write_emergency(standing: Standing, terms: Terms) -> EmergencyDocument:
     """The day against its emergency limit."""
     day = day_of(standing.balances)
     used_nanos = 0 if day is None else day.used_nanos
-    return EmergencyDocument(limit_usd=format_usd(tier.emergency_nanos), used_usd=format_usd(used_nanos))
+    return EmergencyDocument(limit_usd=format_usd(terms.emergency_nanos or 0), used_usd=format_usd(used_nanos))
+
+
+def write_raises(raises: tuple[Raise, ...], now: datetime) -> tuple[RaiseDocument, ...]:
+    """Those that have not ended, the next to end first."""
+    running = sorted((each for each in raises if now < each.until), key=lambda each: each.until)
+    return tuple(
+        RaiseDocument(
+            daily_usd=format_usd(each.daily_nanos),
+            monthly_usd=format_usd(each.monthly_nanos),
+            until=write_moment(each.until),
+            reason=each.reason,
+            by=each.by,
+        )
+        for each in running
+    )
+
+
+def write_part(budget: Budget, balances: tuple[Balance, ...], now: datetime) -> PartDocument:
+    """One budget of a part; without balances where it is each's and nobody is named."""
+    bound_nanos = budget.query_bound_at(now)
+    return PartDocument(
+        name=budget.name,
+        scope=budget.scope.kind,
+        value=budget.scope.value,
+        mode=budget.mode,
+        windows={balance.window.period: write_balance(balance) for balance in balances},
+        query_limit_usd=None if bound_nanos is None else format_usd(bound_nanos),
+        raises=write_raises(budget.plan.raises, now),
+    )
 
 
 def write_grace(standing: Standing, tier: Tier, now: datetime) -> GraceDocument:

@@ -6,6 +6,7 @@ status: 0 done, 1 something outside does not work, 2 the caller's mistake (argum
 
 import typer
 
+from bqgate.cli.budgets import budgets
 from bqgate.cli.check_config import check_config
 from bqgate.cli.customers import customers
 from bqgate.cli.demo import demo
@@ -34,6 +35,7 @@ app.command()(doctor)
 app.add_typer(keys)
 app.add_typer(tiers)
 app.add_typer(customers)
+app.add_typer(budgets)
 app.add_typer(ledger)
 
 

@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from bqgate.cli.connecting import Caller, connected
 from bqgate.cli.tables import print_json, print_list, print_one
+from bqgate.policies.budget_models import Policy
 from bqgate.policies.messages import message_of, unknown_key
-from bqgate.policies.models import Policy, ThresholdPolicy
+from bqgate.policies.models import keys_around
 from bqgate.settings.document import parse_yaml
 
 
@@ -103,8 +104,7 @@ def _read_value(model: type[Policy], key: str, text: str) -> Any:
         return reader.dump_python(reader.validate_python(value), mode="json")
     except ValidationError as invalid:
         error = invalid.errors(include_url=False)[0]
-        # Thresholds are all that has keys of its own.
         where = ".".join([key, *(str(part) for part in error["loc"])])
         raise typer.BadParameter(
-            f"{where}: {message_of(error, tuple(ThresholdPolicy.model_fields))}", param_hint="key=value"
+            f"{where}: {message_of(error, keys_around(model, (key, *error['loc'])))}", param_hint="key=value"
         ) from None

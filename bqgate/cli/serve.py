@@ -24,7 +24,7 @@ from bqgate.cli.loading import INVALID, fail, load_or_exit, refuse
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.observe.logs import make_logger, route_stdlib
-from bqgate.policies.rules import PolicyFaults
+from bqgate.policies.faults import PolicyFaults
 from bqgate.settings import Settings, load_settings
 
 

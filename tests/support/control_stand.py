@@ -27,6 +27,7 @@ from bqgate.admin.openapi import openapi_document
 from bqgate.admin.operation import Operation, Views
 from bqgate.admin.permissions import PUBLIC
 from bqgate.admin.policies import PolicyViews
+from bqgate.admin.raises import RaiseViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.domain.audit import AuditEvent
@@ -148,6 +149,7 @@ def _views(
     editor = PolicyEditor(book, registry, feed)
     return (
         *(PolicyViews(kind, editor=editor, events=events) for kind in PolicyKind),
+        RaiseViews(editor, book, events, stand.clock),
         KeyViews(registry=registry, policies=book, changes=changes, clock=clock, public_url=None),
         AuditViews(registry=registry, clock=clock, journal=stand.journal),
         GraduationViews(source=stand.ledger, clock=clock),

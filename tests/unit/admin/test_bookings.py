@@ -74,7 +74,7 @@ async def test_a_bad_parameter_is_refused_by_its_name(plane: Plane, query: str, 
 async def test_an_unknown_parameter_is_told_the_known_ones(plane: Plane) -> None:
     """So that the typing error is found at once."""
     assert "known are customer, lookback_hours" in (await plane.get("/v1/costs?hours=1", 400))["detail"]
-    assert "takes none" in (await plane.get("/v1/customers/acme/budget?x=1", 400))["detail"]
+    assert "takes none" in (await plane.get("/v1/deployment/budget?x=1", 400))["detail"]
 
 
 async def test_open_holds_oldest_first(plane: Plane) -> None:

@@ -84,7 +84,7 @@ class Scene:
         windows = ACME.windows(now)
         keys = {window.period: window.key for window in windows}
         hold = replace(self.stand.make_hold(usd=usd), window_keys=keys, placed_at=now)
-        return await self.gate.budgets.place_hold(hold, windows, ACME.terms)
+        return await self.gate.budgets.place_hold(hold, windows, ACME.terms_at(now))
 
     async def trip(self) -> None:
         """Open acme's breaker, and let the ledger know, as admission does."""
@@ -211,8 +211,7 @@ async def test_a_breaker_that_is_not_open_cannot_be_reset(scene: Scene) -> None:
 async def test_a_breaker_that_the_store_lost_is_reset_too(scene: Scene) -> None:
     """It comes back from the ledger before it is looked at."""
     await scene.trip()
-    for window in ACME.windows(scene.stand.clock.now()):
-        await scene.gate.budgets.forget_window(window)
+    await scene.gate.budgets.forget_windows("acme")
     await scene.gate.budgets.reset_breaker("acme")
     await scene.reset()
     assert await scene.tripped_days() == set()

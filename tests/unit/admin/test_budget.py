@@ -32,6 +32,7 @@ async def test_a_budget_shows_both_windows(plane: Plane) -> None:
                 "period": "day",
                 "key": "2026-11-24",
                 "limit_usd": "10.00",
+                "carried_usd": "0.00",
                 "spent_usd": "3.00",
                 "held_usd": "2.00",
                 "balance_usd": "5.00",
@@ -42,6 +43,7 @@ async def test_a_budget_shows_both_windows(plane: Plane) -> None:
                 "period": "month",
                 "key": "2026-11",
                 "limit_usd": "300.00",
+                "carried_usd": "0.00",
                 "spent_usd": "3.00",
                 "held_usd": "2.00",
                 "balance_usd": "295.00",
@@ -53,6 +55,8 @@ async def test_a_budget_shows_both_windows(plane: Plane) -> None:
         "emergency": {"limit_usd": "50.00", "used_usd": "5.00"},
         "grace": {"state": "off", "period": None, "started_at": None, "ends_at": None},
         "breaker": {"state": "closed", "opened_at": None, "until": None, "reason": None},
+        "raises": [],
+        "budgets": [],
         "as_of": "2026-11-24T12:00:00Z",
     }
 

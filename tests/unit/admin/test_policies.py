@@ -188,9 +188,9 @@ async def test_a_customer_and_its_own_limits(control: ControlStand) -> None:
     created = await control.call("POST", "/admin/v1/customers", json={"name": "initech", "tier": "premium"})
     assert created.status == 201
     assert (created.json["tier"], created.json["time_zone"], created.json["projects"]) == ("premium", "UTC", [])
-    budget = await control.call("POST", "/admin/v1/budgets", json={"customer": "initech", "daily_usd": "7"})
+    budget = await control.call("POST", "/admin/v1/budgets", json={"name": "initech", "daily_usd": "7"})
     assert (budget.status, budget.headers["Location"]) == (201, "/admin/v1/budgets/initech")
-    assert (budget.json["customer"], budget.json["daily_usd"], budget.json["monthly_usd"]) == ("initech", "7.00", None)
+    assert (budget.json["name"], budget.json["daily_usd"], budget.json["monthly_usd"]) == ("initech", "7.00", None)
     assert [event.customer for event in await audit(control)] == ["initech", "initech"]
 
 
