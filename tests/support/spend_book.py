@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from bqgate.budgets.accounts import deployment_hold
 from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
 
 
 class SpendBook:
@@ -44,6 +45,8 @@ class SpendBook:
     def spend_nanos(self, customer: str, window_id: WindowId) -> int:
         """What was booked in a window, of whoever it is about."""
         scope, period, key = window_id
+        if customer == DEPLOYMENT_ACCOUNT:
+            return sum(cost for hold, cost in self.booked if deployment_hold(hold).window_keys[period] == key)
         return sum(
             cost_nanos
             for hold, cost_nanos in self.booked

@@ -14,8 +14,11 @@ from bqgate.budgets.keys import (
     hold_record,
     placed_at_of,
     unescape,
+    window_name,
     window_ttl_s,
 )
+from bqgate.domain.budget import Period, WindowId
+from bqgate.domain.scope import Scope, ScopeKind
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.manual_clock import START
 
@@ -52,6 +55,13 @@ def test_a_record_says_what_ending_the_hold_takes() -> None:
     assert hold_record(hold) == f"1500000000 {micros} job:p:a%20b day:2026-11-24 month:2026-11"
     assert placed_at_of(hold_record(hold)) == moment
     assert hold_record(hold_on(windows_of(), "0")).startswith("0 1795521600000000  day:")
+
+
+def test_a_parts_window_is_named_by_what_it_is_about() -> None:
+    """Behind what it is about, whatever characters that has; the customer's own stays short."""
+    scope = Scope(ScopeKind.PRINCIPAL, "a:b {c}@d/e")
+    assert window_name(WindowId(scope, Period.DAY, "2026-11-24")) == "principal/a%3Ab%20%7Bc%7D@d%2Fe:day:2026-11-24"
+    assert window_name(windows_of()[0].id) == "day:2026-11-24"
 
 
 def test_a_window_lives_past_its_end() -> None:

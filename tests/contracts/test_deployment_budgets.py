@@ -1,0 +1,182 @@
+"""The deployment's budget above the customers', over every store: it may refuse too early, never too late."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import cast
+
+import pytest
+
+from bqgate.budgets.accounts import AccountSource, deployment_hold
+from bqgate.budgets.deployment_store import DeploymentBudgetStore
+from bqgate.domain.budget import Window
+from bqgate.domain.cost_breaker import Refusal
+from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.money import parse_usd
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.pricing import PriceList, PricingModel
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
+from bqgate.domain.tier import Budget, Directory, Tier
+from tests.support.budget_scene import hold_on, stands, usd, windows_of
+from tests.support.budget_stores import Scene
+from tests.support.manual_clock import START
+from tests.support.spend_book import SpendBook
+
+EVERYBODY = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, LimitPlan(Limits(daily_nanos=parse_usd("10"))))
+ABOVE = EVERYBODY.windows(START)
+TIER = Tier("t", parse_usd("8"), parse_usd("300"), parse_usd("50"))
+POLICIES = PolicySnapshot(Directory({}, {}, TIER, deployment=EVERYBODY), PriceList(PricingModel.ON_DEMAND, 1, 1))
+
+
+@dataclass
+class Tree:
+    """A store of two levels over a scene's."""
+
+    scene: Scene
+    store: DeploymentBudgetStore
+
+    async def place(self, customer: str, amount: str, *, hold: Hold | None = None) -> tuple[Hold, Placement]:
+        windows = windows_of(customer, day_usd="8")
+        hold = hold or hold_on(windows, amount)
+        return hold, await self.store.place_hold(hold, (*windows, *ABOVE))
+
+    async def run(self, customer: str, amount: str) -> Hold:
+        hold, placement = await self.place(customer, amount)
+        assert placement.outcome is PlacementOutcome.PLACED
+        self.scene.book.open_hold(hold)
+        return hold
+
+    async def above(self) -> tuple[int, int]:
+        """(captured, held) of the deployment's day; its month says the same."""
+        day, month = stands(await self.store.fetch_balances(ABOVE))
+        assert day == month
+        return day
+
+
+@pytest.fixture
+async def tree(scene: Scene) -> AsyncIterator[Tree]:
+    """Empty; its ledger is the scene's, seen by accounts."""
+    source = cast("SpendBook", AccountSource(scene.book, POLICIES))
+    store = DeploymentBudgetStore(scene.make(source, scene.clock), lambda: True)
+    yield Tree(scene, store)
+    await store.close()
+
+
+async def test_all_customers_together_have_one_limit(tree: Tree) -> None:
+    """Two who have room alone have none together; who is refused holds nothing anywhere."""
+    await tree.run("acme", "6")
+    await tree.run("globex", "3")
+    _, refused = await tree.place("initech", "2")
+    assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, Refusal.BUDGET)
+    assert [balance.window.customer for balance in refused.balances] == ["initech"] * 2 + [DEPLOYMENT_ACCOUNT] * 2
+    assert await tree.store.fetch_hold_ids("initech") == {}
+    assert await tree.above() == usd("0", "9")
+
+
+async def test_what_the_customer_refuses_is_given_back_above(tree: Tree) -> None:
+    """Whatever the deployment has left; the numbers say how it stands without it."""
+    await tree.run("acme", "6")
+    _, refused = await tree.place("acme", "3")
+    assert refused.outcome is PlacementOutcome.REFUSED
+    assert stands(refused.balances) == [usd("0", "6")] * 4
+    assert await tree.above() == usd("0", "6")
+
+
+@pytest.mark.parametrize("cost", ["0", "2.5"])
+async def test_a_hold_ends_in_both(tree: Tree, cost: str) -> None:
+    """Captured or void, once; a second end changes neither."""
+    hold = await tree.run("acme", "6")
+    for is_first in (True, False):
+        ended = tree.store.capture(hold, parse_usd(cost)) if cost != "0" else tree.store.void(hold)
+        assert await ended is is_first
+        assert await tree.above() == usd(cost, "0")
+        assert stands(await tree.store.fetch_balances(windows_of("acme"))) == [usd(cost, "0")] * 2
+
+
+async def test_a_repeat_is_held_once_above(tree: Tree) -> None:
+    """By its key or by its id: the hold that is there stays, and nothing is added."""
+    windows = windows_of("acme")
+    first = hold_on(windows, "4", idempotency_key="job:p:a")
+    await tree.place("acme", "4", hold=first)
+    repeat = hold_on(windows, "4", idempotency_key="job:p:a")
+    for again in (repeat, first):
+        _, placement = await tree.place("acme", "4", hold=again)
+        assert (placement.outcome, placement.hold_id) == (PlacementOutcome.REPLAYED, first.id)
+        assert await tree.above() == usd("0", "4")
+
+
+async def test_a_hundred_at_once_never_pass_the_deployments_limit(tree: Tree) -> None:
+    """A hundred callers of twenty customers, a dollar each, ten dollars: ten run, and no customer is held for more."""
+    placed = await asyncio.gather(*(tree.place(f"c{number % 20}", "1") for number in range(100)))
+    assert sum(placement.outcome is PlacementOutcome.PLACED for _, placement in placed) == 10
+    assert await tree.above() == usd("0", "10")
+    held = [len(await tree.store.fetch_hold_ids(f"c{number}")) for number in range(20)]
+    assert sum(held) == 10
+
+
+async def test_a_lost_store_knows_the_deployments_spend_again(tree: Tree) -> None:
+    """From all customers' entries and open holds, in days of UTC, whatever zone a customer's day is in."""
+    done = await tree.run("acme", "3")
+    await tree.run("globex", "2")
+    tree.scene.book.book(done, parse_usd("2.5"))
+    await tree.store.capture(done, parse_usd("2.5"))
+    yesterday = hold_on(windows_of("acme", now=START - timedelta(days=1)), "1", placed_at=START - timedelta(days=1))
+    tree.scene.book.book(yesterday, parse_usd("1"))
+    await tree.store.forget_windows(DEPLOYMENT_ACCOUNT)
+    day, month = stands(await tree.store.fetch_balances(ABOVE))
+    assert (day, month) == (usd("2.5", "2"), usd("3.5", "2"))
+
+
+async def test_a_hold_that_is_missing_above_is_put_back(tree: Tree) -> None:
+    """As reconcile does for one that was placed before the deployment had a budget."""
+    windows = windows_of("acme")
+    hold = hold_on(windows, "4")
+    without = DeploymentBudgetStore(tree.store._store, lambda: False)
+    await without.place_hold(hold, windows)
+    assert await tree.above() == usd("0", "0")
+    assert await tree.store.restore_hold(hold)
+    assert not await tree.store.restore_hold(hold)
+    assert await tree.above() == usd("0", "4")
+    assert set(await tree.store.fetch_customers()) == {"acme", DEPLOYMENT_ACCOUNT}
+
+
+async def test_without_a_deployments_budget_nothing_is_kept_above(tree: Tree) -> None:
+    """Calls go straight through."""
+    without = DeploymentBudgetStore(tree.store._store, lambda: False)
+    windows = windows_of("acme")
+    hold = hold_on(windows, "4")
+    await without.place_hold(hold, windows)
+    await without.capture(hold, parse_usd("1"))
+    standing = await without.fetch_standing(windows)
+    assert (stands(standing.balances), standing.breaker) == ([usd("1", "0")] * 2, None)
+    assert await without.fetch_customers() == ()
+
+
+async def test_a_store_that_fails_below_leaves_nothing_above(tree: Tree) -> None:
+    """The error is the caller's, and the hold above is given back."""
+
+    class Failing:
+        """The other store, of which one customer's part is away."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(tree.store._store, name)
+
+        async def place_hold(self, hold: Hold, windows: tuple[Window, ...], *terms: object) -> Placement:
+            if hold.customer != DEPLOYMENT_ACCOUNT:
+                raise BudgetStoreUnavailable("this slot has no master")
+            return await tree.store._store.place_hold(hold, windows)
+
+    store = DeploymentBudgetStore(cast("DeploymentBudgetStore", Failing()), lambda: True)
+    windows = windows_of("acme")
+    with pytest.raises(BudgetStoreUnavailable):
+        await store.place_hold(hold_on(windows, "4"), (*windows, *ABOVE))
+    assert await tree.above() == usd("0", "0")
+
+
+def test_a_hold_above_is_of_its_utc_day() -> None:
+    """Whichever day its customer's zone has."""
+    late = replace(hold_on(windows_of()), placed_at=START.replace(hour=23, minute=59))
+    assert set(deployment_hold(late).window_keys.values()) == {START.date().isoformat(), START.date().isoformat()[:7]}

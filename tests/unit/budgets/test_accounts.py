@@ -1,0 +1,37 @@
+"""How the ledger's open holds look to the accounts of a store."""
+
+from dataclasses import replace
+
+from bqgate.budgets.accounts import AccountSource
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.pricing import PriceList, PricingModel
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, Scope, ScopeKind
+from bqgate.domain.tier import Budget, Customer, Directory, Tier
+from tests.support.budget_scene import hold_on, windows_of
+from tests.support.spend_book import SpendBook
+
+TIER = Tier("t", 10, 300, 50)
+EACH = Budget("each", "acme", Scope(ScopeKind.PRINCIPAL, "*"), LimitPlan(Limits(daily_nanos=5)))
+ML = Budget("ml", "acme", Scope(ScopeKind.LABEL, "team=ml"), LimitPlan(Limits(daily_nanos=5)))
+DIRECTORY = Directory(
+    {"acme": Customer("acme", TIER, budgets=(EACH, ML)), "globex": Customer("globex", TIER)}, {}, TIER
+)
+POLICIES = PolicySnapshot(DIRECTORY, PriceList(PricingModel.ON_DEMAND, 1, 1))
+
+
+async def test_a_hold_falls_under_the_budgets_that_there_are_now() -> None:
+    """Whatever it was placed under; the deployment's account has everybody's, by its own days."""
+    book = SpendBook()
+    acme = replace(hold_on(windows_of()), labels={"team": "ml"})
+    globex = hold_on(windows_of("globex"), idempotency_key="job:p:a")
+    for hold in (acme, globex):
+        book.open_hold(hold)
+    source = AccountSource(book, POLICIES)
+    (found,) = await source.fetch_open_holds("acme")
+    assert found.scopes == (Scope(ScopeKind.LABEL, "team=ml"), Scope(ScopeKind.PRINCIPAL, acme.principal))
+    assert await source.fetch_open_holds("globex") == (globex,)
+    above = await source.fetch_open_holds(DEPLOYMENT_ACCOUNT)
+    assert [(hold.id, hold.customer, hold.idempotency_key, hold.scopes) for hold in above] == [
+        (hold.id, DEPLOYMENT_ACCOUNT, None, ()) for hold in (acme, globex)
+    ]
