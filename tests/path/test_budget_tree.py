@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryFilter
@@ -119,7 +120,8 @@ async def test_a_gate_that_lost_its_redis_counts_every_part_again(tmp_path: Path
         assert (await ask(session, stack.url, labels={"team": "ml"}))[0] == 200
         assert (await ask(session, stack.url))[0] == 200
         await stack.fetch_settled("acme")
-        await stack.gate.budgets._store._port._client.flushall()  # type: ignore[attr-defined]
+        async with Redis.from_url(redis_url) as redis:
+            await redis.flushdb()
         assert (await ask(session, stack.url, labels={"team": "ml"}))[0] == 200
         status, message, _ = await ask(session, stack.url, labels={"team": "ml"})
         assert (status, "label team=ml of customer acme" in message) == (403, True)
