@@ -1,9 +1,12 @@
 """Keep the rules that hold now: what the settings say, below what admins changed.
 
     values.py    the types of single values: dollars, shares, whole numbers, time zones, addresses, data
-    models.py    tiers, customers, budgets and prices as documents, for the settings file and the admin API alike
+    models.py    tiers, customers and prices as documents, for the settings file and the admin API alike
+    budget_models.py  budgets, schedules and raises as documents
     messages.py  what pydantic finds wrong with them, in words for whoever wrote them
-    rules.py     what only shows when several of them are looked at together
+    faults.py    what is wrong, and where
+    rules.py, budget_rules.py  what only shows when several of them are looked at together
+    budgets.py   budget documents → budgets of the domain
     prices.py    a pricing document and the tables of list prices → PriceList
     compose.py   documents → Directory and PriceList
     book.py      PolicyBook: the present PolicySnapshot and keys, looked after in the background
