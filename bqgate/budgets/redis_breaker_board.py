@@ -11,7 +11,7 @@ from typing import Self
 from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.budgets.keys import escape
-from bqgate.budgets.redis_client import RedisClient, open_client
+from bqgate.budgets.redis_client import RedisClient, keeping_cancellation, open_client
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.units import MS_PER_S
 
@@ -38,7 +38,8 @@ class RedisBreakerBoard:
         """See breakers.exchange.Board."""
         try:
             word = _OPEN if is_open else _CLOSED
-            await self._client.set(_key(name), word, px=max(round(for_s * MS_PER_S), 1))
+            with keeping_cancellation():
+                await self._client.set(_key(name), word, px=max(round(for_s * MS_PER_S), 1))
         except (RedisError, RedisClusterException, OSError) as error:
             raise BudgetStoreUnavailable(f"Redis: {error}") from error
 
@@ -46,8 +47,9 @@ class RedisBreakerBoard:
         """See breakers.exchange.Board."""
         key = _key(name)
         try:
-            word = await self._client.get(key)
-            left_ms = 0 if word is None else await self._client.pttl(key)
+            with keeping_cancellation():
+                word = await self._client.get(key)
+                left_ms = 0 if word is None else await self._client.pttl(key)
         except (RedisError, RedisClusterException, OSError) as error:
             raise BudgetStoreUnavailable(f"Redis: {error}") from error
         return None if left_ms <= 0 else (word == _OPEN, left_ms / MS_PER_S)

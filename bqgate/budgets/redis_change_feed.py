@@ -6,14 +6,13 @@ and finds out by looking. Nothing is raised when Redis is away; failures are cou
 """
 
 import asyncio
-from contextlib import suppress
 from typing import Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bqgate.budgets.change_feed import told_within
-from bqgate.budgets.redis_client import open_single_client
+from bqgate.budgets.redis_client import keeping_cancellation, open_single_client
 from bqgate.ports import Clock, Journal
 
 # Channels know no database numbers: all gates of a Redis hear one another.
@@ -54,7 +53,8 @@ class RedisChangeFeed:
     async def announce(self) -> None:
         """Tell all gates that listen: one round trip. Nothing is raised."""
         try:
-            await self._client.publish(CHANNEL, "changed")
+            with keeping_cancellation():
+                await self._client.publish(CHANNEL, "changed")
         except (RedisError, OSError):
             self._journal.count("failures_total", system="budgets", step="announce")
 
@@ -71,8 +71,7 @@ class RedisChangeFeed:
         """Stop listening and close connections."""
         if self._listener is not None:
             self._listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.gather(self._listener, return_exceptions=True)
         await self._client.aclose()
 
     async def _listen(self) -> None:
@@ -89,11 +88,14 @@ class RedisChangeFeed:
     async def _hear(self) -> None:
         """Hear words until the connection breaks."""
         async with self._client.pubsub() as channel:
-            await channel.subscribe(CHANNEL)
+            with keeping_cancellation():
+                await channel.subscribe(CHANNEL)
             while True:
-                message = await channel.get_message(timeout=_QUIET_S)
+                with keeping_cancellation():
+                    message = await channel.get_message(timeout=_QUIET_S)
                 if message is None:
-                    await channel.ping()
+                    with keeping_cancellation():
+                        await channel.ping()
                 elif message["type"] == "message":
                     self._told.set()
                 elif message["type"] == "subscribe" and self._is_interrupted:

@@ -1,7 +1,15 @@
 """Open a client of Redis or of Redis Cluster by URL, with every wait bounded and nothing repeated.
 
-Used by redis_store and redis_change_feed. Connects at the first call. ValueError leaves it for a URL of no Redis.
+Used by all that is on Redis in this room. Connects at the first call. ValueError leaves it for a URL of no Redis.
+
+Every call goes through `keeping_cancellation`: redis-py sends by asyncio.wait_for, which before Python 3.12 forgets a
+cancellation that comes in the very step in which sending ends (https://github.com/python/cpython/issues/86296). A loop
+that calls Redis would then run on for ever, and the gate that waits for its end would never stop.
 """
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
@@ -12,6 +20,22 @@ RedisClient = Redis | RedisCluster
 
 _CLUSTER_SCHEMES = {"redis+cluster://": "redis://", "rediss+cluster://": "rediss://"}
 _SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+@contextmanager
+def keeping_cancellation() -> Iterator[None]:
+    """Have a block that was cancelled end as cancelled, also where something in it forgot that.
+
+    A cancellation that the task was told before the block is not told again.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "only a task can be cancelled"
+    told = task.cancelling()
+    try:
+        yield
+    finally:
+        if task.cancelling() > told:
+            raise asyncio.CancelledError
 
 
 def open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisClient:

@@ -25,7 +25,7 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
-from bqgate.budgets.redis_client import RedisClient, open_client
+from bqgate.budgets.redis_client import RedisClient, keeping_cancellation, open_client
 from bqgate.budgets.refill import Refill, Snapshot, assert_placeable
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
@@ -163,7 +163,8 @@ class RedisBudgetStore:
         except TimeoutError:
             raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
         try:
-            yield
+            with keeping_cancellation():
+                yield
         # A cluster's errors have a root of their own; OSError stands for TimeoutError and what sockets raise.
         except (RedisError, RedisClusterException, OSError) as error:
             raise BudgetStoreUnavailable(f"Redis: {error}") from error

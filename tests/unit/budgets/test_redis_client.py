@@ -1,15 +1,105 @@
-"""Which URLs name a Redis, and a cluster that is none."""
+"""Which URLs name a Redis, a cluster that is none, and what becomes of a caller that is cancelled meanwhile."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from bqgate.budgets.redis_breaker_board import RedisBreakerBoard
+from bqgate.budgets.redis_change_feed import RedisChangeFeed
+from bqgate.budgets.redis_client import keeping_cancellation
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.observe.journal import PrometheusJournal
+from bqgate.observe.logs import make_logger
+from bqgate.observe.metrics import Metrics
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
+
+# A call to a Redis nearby takes some fifteen steps of the event loop; connecting before it, as many again.
+STEPS = range(60)
+
+
+async def ends(task: asyncio.Task[None]) -> bool:
+    """Whether a task that was cancelled once ends in time."""
+    done, _ = await asyncio.wait({task}, timeout=5)
+    task.cancel()
+    return bool(done)
+
+
+@pytest.mark.parametrize("kind", ["redis", "cluster"])
+async def test_a_loop_over_the_store_ends_at_whatever_step_it_is_cancelled(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    """The reconciler calls the store for ever: one cancellation ends it, wherever in a call it arrives."""
+    url = request.getfixturevalue("redis_url" if kind == "redis" else "redis_cluster_url")
+    store = RedisBudgetStore.open(url, SpendBook(), ManualClock(), timeout_s=5)
+    await store.check()
+
+    async def run() -> None:
+        while True:
+            await store.check()
+
+    for step in STEPS:
+        task = asyncio.create_task(run())
+        for _ in range(step):
+            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+        task.cancel()
+        assert await ends(task), f"cancelled at step {step}, and still running"
+    await store.close()
+
+
+async def test_a_loop_over_the_breakers_words_ends_at_whatever_step_it_is_cancelled(redis_url: str) -> None:
+    """The same of what gates tell one another about BigQuery."""
+    board = RedisBreakerBoard.open(redis_url, timeout_s=5)
+
+    async def run() -> None:
+        while True:
+            await board.write("bigquery", is_open=True, for_s=5)
+            await board.read("bigquery")
+
+    for step in STEPS:
+        task = asyncio.create_task(run())
+        for _ in range(step):
+            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+        task.cancel()
+        assert await ends(task), f"cancelled at step {step}, and still running"
+    await board.close()
+
+
+async def test_a_feed_closes_at_whatever_step_of_its_beginning(redis_url: str) -> None:
+    """Listening begins with a connection and a subscription; closing at any step of that ends it."""
+    for step in STEPS:
+        clock = ManualClock()
+        journal = PrometheusJournal(Metrics(), make_logger(io.StringIO(), clock))
+        feed = RedisChangeFeed.open(redis_url, clock, journal, timeout_s=5)
+        waiting = asyncio.create_task(feed.wait(3600))
+        for _ in range(step):
+            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+        async with asyncio.timeout(5):
+            await feed.close()
+        waiting.cancel()
+
+
+async def test_a_cancellation_that_came_before_is_not_told_again() -> None:
+    """What a cancelled task still has to tidy up in Redis is done."""
+    tidied = asyncio.Event()
+
+    async def run() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with keeping_cancellation():
+                await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+            tidied.set()
+
+    task = asyncio.create_task(run())
+    await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+    task.cancel()
+    assert await ends(task)
+    assert tidied.is_set()
 
 
 async def test_a_cluster_that_is_not_there_is_told_in_the_ports_words(unused_tcp_port: int) -> None:
