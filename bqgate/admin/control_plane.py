@@ -27,8 +27,8 @@ from bqgate.ports import AuditTrail, Authenticator, BudgetStore, Clock, Ledger, 
 class ControlPlane:
     """What the control plane works with.
 
-    `views` are those that need more than is here; their operations are mounted with the others. `has_open_metrics`:
-    anybody may read /metrics.
+    `views` are those that need more than is here; their operations are mounted with the others. `described` are mounted
+    by somebody else, without a guard, and told of in the document. `has_open_metrics`: anybody may read /metrics.
     """
 
     ledger: Ledger
@@ -41,6 +41,7 @@ class ControlPlane:
     limiter: RateLimiter
     events: EventMaker
     views: Sequence[Views] = ()
+    described: Sequence[Views] = ()
     has_open_metrics: bool = False
     is_draining: Callable[[], bool] = lambda: False
     degradation: Degradation = field(default_factory=lambda: Degradation({}, allowance_nanos=0))
@@ -62,6 +63,7 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     operations = operations_of((*own, *plane.views))
     public = PUBLIC | {METRICS} if plane.has_open_metrics else PUBLIC
     guard = Guard(authenticator=plane.authenticator, trail=plane.trail, events=plane.events, public=public)
-    described = (*operations, *OpenApiViews(operations, public).operations())
-    Mounting(guard, plane.limiter).mount(app, described)
-    return described
+    document = OpenApiViews((*operations, *operations_of(plane.described)), public)
+    mounted = (*operations, *document.operations())
+    Mounting(guard, plane.limiter).mount(app, mounted)
+    return mounted

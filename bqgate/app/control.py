@@ -32,9 +32,13 @@ from bqgate.settings import Settings
 
 
 def wire_control_plane(
-    outside: Outside, identities: Identities, settlement: Settlement, stack: AsyncExitStack
+    outside: Outside,
+    identities: Identities,
+    settlement: Settlement,
+    logins: LoginViews | None,
+    stack: AsyncExitStack,
 ) -> ControlPlane:
-    """Everything below /v1 and /admin/v1."""
+    """Everything below /v1 and /admin/v1; `logins` are mounted beside it, and told of in its document."""
     settings, clock = outside.settings, outside.clock
     events = EventMaker(clock, request_id_of)
     limiter = RateLimiter(_rate_limits(settings), _rate_storage(outside, stack), outside.journal)
@@ -54,6 +58,7 @@ def wire_control_plane(
         limiter=limiter,
         events=events,
         views=_views(outside, settlement, events),
+        described=() if logins is None else (logins,),
         has_open_metrics=settings.identity.open_metrics,
         degradation=settings.degraded.degradation,
         is_draining=lambda: outside.drain.is_begun,

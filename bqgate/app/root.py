@@ -191,7 +191,7 @@ async def _listen(
         add_token_endpoint(data_plane, logins)
         if control_plane is not data_plane:
             add_token_endpoint(control_plane, logins)
-    add_control_plane(control_plane, wire_control_plane(outside, identities, settlement, stack))
+    add_control_plane(control_plane, wire_control_plane(outside, identities, settlement, logins, stack))
     isolation = wire_isolation(
         outside.settings,
         policies=outside.policies,

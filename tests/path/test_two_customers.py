@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from bqgate.admin.permissions import PERMISSIONS, Reach
+from bqgate.admin.permissions import PERMISSIONS, PUBLIC, Reach
 from bqgate.domain.principal import Role
 from tests.support.two_customers import Reply, TwoCustomers, two_customers
 
 # What everybody may read, with a credential or without.
-EVERYBODYS = {"health.alive", "health.ready", "openapi.document", "openapi.page"}
+EVERYBODYS = PUBLIC | {"openapi.document", "openapi.page"}
 OTHER = {"acme": "globex", "globex": "acme"}
 PROJECTS = {"acme": "acme-prod", "globex": "globex-prod"}
 
@@ -97,6 +97,13 @@ async def send(gate: Gate, who: str, method: str, url: str, operation: Mapping[s
     if operation["operationId"] == "budget.check":
         body = {"cost_usd": "1"}
     return await gate.stand.call(who, method, url, body, headers={"If-Match": "*"})
+
+
+async def test_a_running_gate_describes_all_that_it_answers(gate: Gate) -> None:
+    """Whatever has a row in the table of permissions or needs none is in the document, the token endpoint too."""
+    described = await operations(gate)
+    assert {operation_id for operation_id, *_ in described} == {*PERMISSIONS, *PUBLIC}
+    assert ("POST", "/oauth2/token") in {(method, path) for _, method, path, _ in described}
 
 
 @pytest.mark.parametrize("customer", OTHER)
