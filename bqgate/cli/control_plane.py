@@ -192,8 +192,9 @@ def _refused(url: str, answer: requests.Response, content: dict[str, Any] | None
             f"{url} answered {answer.status_code}, but not as a control plane of bqgate does. Is it the right address "
             "(--url or BQGATE_URL), and the control plane's port?"
         )
-    said = [str(content["detail"])]
-    said += [f"{fault.get('field') or 'the document'}: {fault.get('message')}" for fault in content.get("errors", ())]
+    faults = [f"{fault.get('field') or 'the document'}: {fault.get('message')}" for fault in content.get("errors", ())]
+    # The detail of a single fault is that fault.
+    said = [str(content["detail"]), *(faults if len(faults) > 1 else ())]
     if answer.status_code == 429 and "Retry-After" in answer.headers:
         said.append(f"Try again in {answer.headers['Retry-After']} s.")
     if answer.status_code in _WHAT_NEXT:

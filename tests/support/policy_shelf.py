@@ -13,12 +13,16 @@ _PROBLEM = "application/problem+json"
 
 
 class PolicyShelf:
-    """Documents by name. `changed_between_reads` lets somebody else change a document after each GET of it."""
+    """Documents by name. `changed_between_reads` lets somebody else change a document after each GET of it.
+
+    `faults` are (field, message) for which every PATCH is refused.
+    """
 
     def __init__(self, plural: str, **documents: dict[str, Any]) -> None:
         self.documents = documents
         self.versions = dict.fromkeys(documents, 1)
         self.changed_between_reads = False
+        self.faults: list[tuple[str, str]] = []
         self.seen: list[tuple[str, str, Any]] = []
         self._plural = plural
 
@@ -55,6 +59,8 @@ class PolicyShelf:
         self.seen.append(("PATCH", name, body))
         if (stale := self._stale(request, name)) is not None:
             return stale
+        if self.faults:
+            return _faulty(self.faults)
         self.documents[name] = {key: value for key, value in (self.documents[name] | body).items() if value is not None}
         self.versions[name] += 1
         return self._answer(name)
@@ -86,3 +92,14 @@ class PolicyShelf:
 
 def _problem(status: int, detail: str) -> web.Response:
     return web.Response(status=status, text=json.dumps({"status": status, "detail": detail}), content_type=_PROBLEM)
+
+
+def _faulty(faults: list[tuple[str, str]]) -> web.Response:
+    (field, message), *more = faults
+    document = {
+        "status": 400,
+        "detail": f"{field}: {message}." + (f" {len(more)} more in errors." if more else ""),
+        "field": field,
+        "errors": [{"field": field, "message": message} for field, message in faults],
+    }
+    return web.Response(status=400, text=json.dumps(document), content_type=_PROBLEM)

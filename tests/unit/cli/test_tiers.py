@@ -110,3 +110,15 @@ async def test_delete_removes(desk: Desk) -> None:
     again = await desk.run("delete", "gold")
     assert again.exit_code == 1
     assert "There is no 'gold'" in again.stderr
+
+
+async def test_a_fault_that_the_gate_finds_is_said_once(desk: Desk) -> None:
+    """One fault is its sentence; of several each is named."""
+    desk.shelf.faults = [("emergency_usd", "is below daily_usd")]
+    one = await desk.run("set", "gold", "daily_usd=500")
+    assert one.exit_code == 1
+    assert one.stderr.count("emergency_usd: is below daily_usd") == 1
+    desk.shelf.faults.append(("monthly_usd", "is below daily_usd, too"))
+    two = await desk.run("set", "gold", "daily_usd=5000")
+    assert "emergency_usd: is below daily_usd" in two.stderr
+    assert "monthly_usd: is below daily_usd, too" in two.stderr
