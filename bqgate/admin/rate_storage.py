@@ -4,6 +4,7 @@ Called by app, and only where the settings name a Redis: the package redis is an
 nothing is repeated, as for the budgets themselves. Failures leave as limits.errors.StorageError.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from limits.aio.storage import RedisClusterStorage, RedisStorage
@@ -13,6 +14,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 _CLUSTER_SCHEMES = {"redis+cluster://": "redis://", "rediss+cluster://": "rediss://"}
 _PREFIX = "bqgate:rates"
@@ -50,10 +52,11 @@ def open_storage(url: str, *, timeout_s: float, connections_max: int) -> RedisSt
 
 
 async def close_storage(storage: RedisStorage) -> None:
-    """Give back its connections."""
+    """Give back its connections; one whose other end does not take leave in time is dropped."""
     assert isinstance(storage.bridge, RedispyBridge)
-    await storage.bridge.storage.aclose()
-    # A pool that was handed in is not closed with its client.
-    pool = getattr(storage.bridge.storage, "connection_pool", None)
-    if pool is not None:
-        await pool.disconnect()
+    with suppress(RedisError, OSError):
+        await storage.bridge.storage.aclose()
+        # A pool that was handed in is not closed with its client.
+        pool = getattr(storage.bridge.storage, "connection_pool", None)
+        if pool is not None:
+            await pool.disconnect()

@@ -11,7 +11,7 @@ from typing import Self
 from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.budgets.keys import escape
-from bqgate.budgets.redis_client import RedisClient, keeping_cancellation, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.units import MS_PER_S
 
@@ -56,7 +56,7 @@ class RedisBreakerBoard:
 
     async def close(self) -> None:
         """Close connections."""
-        await self._client.aclose()
+        await close_client(self._client)
 
 
 def _key(name: str) -> str:

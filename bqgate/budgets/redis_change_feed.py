@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bqgate.budgets.change_feed import told_within
-from bqgate.budgets.redis_client import keeping_cancellation, open_single_client
+from bqgate.budgets.redis_client import close_client, keeping_cancellation, open_single_client
 from bqgate.ports import Clock, Journal
 
 # Channels know no database numbers: all gates of a Redis hear one another.
@@ -72,7 +72,7 @@ class RedisChangeFeed:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
-        await self._client.aclose()
+        await close_client(self._client)
 
     async def _listen(self) -> None:
         while True:

@@ -9,12 +9,13 @@ that calls Redis would then run on for ever, and the gate that waits for its end
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 RedisClient = Redis | RedisCluster
 
@@ -71,6 +72,12 @@ def open_single_client(url: str, *, timeout_s: float, connections_max: int) -> R
     for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
         url = url.replace(cluster_scheme, scheme, 1) if url.startswith(cluster_scheme) else url
     return _open_single(url, timeout_s=timeout_s, connections_max=connections_max)
+
+
+async def close_client(client: RedisClient) -> None:
+    """Close its connections. One whose other end does not take leave in time is dropped, which is no failure."""
+    with suppress(RedisError, OSError):
+        await client.aclose()
 
 
 def _open_single(url: str, *, timeout_s: float, connections_max: int) -> Redis:

@@ -25,7 +25,7 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
-from bqgate.budgets.redis_client import RedisClient, keeping_cancellation, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
 from bqgate.budgets.refill import Refill, Snapshot, assert_placeable
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
@@ -148,7 +148,7 @@ class RedisBudgetStore:
     async def close(self) -> None:
         """Stop fillings and close connections."""
         await self._refill.close()
-        await self._client.aclose()
+        await close_client(self._client)
 
     async def _fill(self, snapshot: Snapshot) -> None:
         async with self._turn():

@@ -1,5 +1,6 @@
 """How often: each principal and class by itself, in memory and in Redis, and with Redis away."""
 
+import asyncio
 import io
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
 from tests.support.control_stand import control_stand
 from tests.support.manual_clock import ManualClock
+from tests.support.yes_redis import yes_redis
 
 THREE = RateLimits(costs_per_minute=3, budget_checks_per_minute=3, other_per_minute=3)
 
@@ -103,6 +105,17 @@ async def test_without_redis_it_counts_in_memory_and_says_so() -> None:
     assert time.perf_counter() - begun < 4
     assert metrics.value("bqgate_failures_total", system="budgets", step="rate_limit") == 4
     await close_storage(opened)
+
+
+async def test_a_gate_can_leave_a_redis_that_has_fallen_silent(tmp_path: Path) -> None:
+    """Closing ends in time and raises nothing, also where the other end does not say goodbye."""
+    async with yes_redis(tmp_path) as (url, wire):
+        opened = open_storage(url, timeout_s=0.2, connections_max=5)
+        await opened.check()
+        wire.requests.stall()
+        wire.answers.stall()
+        async with asyncio.timeout(5):
+            await close_storage(opened)
 
 
 async def test_what_has_no_bound_is_not_counted() -> None:

@@ -1,8 +1,9 @@
-"""Which URLs name a Redis, a cluster that is none, and what becomes of a caller that is cancelled meanwhile."""
+"""Which URLs name a Redis, a cluster that is none, callers that are cancelled meanwhile, and taking leave."""
 
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from bqgate.observe.metrics import Metrics
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
+from tests.support.yes_redis import yes_redis
 
 # A call to a Redis nearby takes some fifteen steps of the event loop; connecting before it, as many again.
 STEPS = range(60)
@@ -100,6 +102,20 @@ async def test_a_cancellation_that_came_before_is_not_told_again() -> None:
     task.cancel()
     assert await ends(task)
     assert tidied.is_set()
+
+
+async def test_a_gate_can_leave_a_redis_that_has_fallen_silent(tmp_path: Path) -> None:
+    """TLS says goodbye both ways; where the other end says nothing, closing ends in time and raises nothing."""
+    async with yes_redis(tmp_path) as (url, wire):
+        store = RedisBudgetStore.open(url, SpendBook(), ManualClock(), timeout_s=0.2)
+        board = RedisBreakerBoard.open(url, timeout_s=0.2)
+        await store.check()
+        await board.write("bigquery", is_open=True, for_s=5)
+        wire.requests.stall()
+        wire.answers.stall()
+        async with asyncio.timeout(5):
+            await store.close()
+            await board.close()
 
 
 async def test_a_cluster_that_is_not_there_is_told_in_the_ports_words(unused_tcp_port: int) -> None:
