@@ -143,3 +143,4 @@ def running_stack(
         thread.join(60)
         if failed:
             raise failed[0]
+        assert not thread.is_alive(), f"the stack did not stop; its log: {started[0].log.getvalue()[-2000:]}"
