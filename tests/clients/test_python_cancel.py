@@ -31,22 +31,15 @@ def start(scene: Scene, client: bigquery.Client, gib: int) -> bigquery.QueryJob:
     return client.query(f"SELECT a FROM {DATASET}.t", bigquery.QueryJobConfig(use_query_cache=False))
 
 
-def advance(scene: Scene, seconds: float) -> None:
-    """Let the sandbox's time pass."""
-
-    async def move() -> None:
-        scene.stack.sandbox.clock.advance(seconds)
-
-    scene.stack.run(move())
-
-
 def test_a_running_job_holds_its_cost_until_it_ends(slow_scene: Scene, client: bigquery.Client) -> None:
     """While it runs /v1 shows the hold; when it is over, the poller books it although nobody asked."""
     job = start(slow_scene, client, 900)
     assert job.state in {"PENDING", "RUNNING"}
     assert {"spent_usd": "0.00", "held_usd": "9.00"} == slow_scene.budget(client.project)
-    wait_until(lambda: job.reload() or job.state == "RUNNING", "the job runs")
-    advance(slow_scene, 60)
+    slow_scene.await_work(client.project)
+    job.reload()
+    assert job.state == "RUNNING"
+    slow_scene.advance(60)
     (entry,) = slow_scene.booked(client.project)
     assert ("9.00", "done", job.job_id) == (entry["cost_usd"], entry["outcome"], entry["job"]["job_id"])
 
@@ -54,8 +47,10 @@ def test_a_running_job_holds_its_cost_until_it_ends(slow_scene: Scene, client: b
 def test_a_cancelled_job_is_booked_at_what_was_billed(slow_scene: Scene, client: bigquery.Client) -> None:
     """BigQuery may bill a cancelled job; the books say exactly what it says."""
     job = start(slow_scene, client, 900)
-    wait_until(lambda: job.reload() or job.state == "RUNNING", "the job runs")
-    advance(slow_scene, 4)
+    slow_scene.await_work(client.project)
+    job.reload()
+    assert job.state == "RUNNING"
+    slow_scene.advance(4)
     assert job.cancel()
     with pytest.raises(GoogleAPICallError, match="cancelled"):
         job.result()

@@ -1,7 +1,7 @@
 """Each case that the gate answers for itself: status, reason, wording, and whether Google's Python client tries again.
 
 The table of cases is that of docs/architecture.md and gate/reply.py. Tries are counted at the client's own HTTP layer;
-its retries are cut short to a second, its decision to retry is its own.
+its retries are cut short to three tries, its decision to retry is its own.
 """
 
 import re
@@ -18,7 +18,7 @@ from google.cloud import bigquery
 
 from bqgate.sandbox.faults import Fault
 from tests.support.client_scene import DATASET, GIB, Scene, open_scene, wait_until
-from tests.support.python_client import SHORT_RETRY, Watch, python_client
+from tests.support.python_client import Watch, python_client, short_retry
 
 Submit = Callable[[bigquery.Client, str], Any]
 # Java's client tries again on any one-line message that this matches (BigQueryRetryAlgorithm).
@@ -26,17 +26,17 @@ JAVA_RETRIES = re.compile(r".*exceed.*rate.*limit.*", re.IGNORECASE)
 
 
 # query_and_wait is annotated to want a retry, where query takes None.
-NEVER = SHORT_RETRY.with_predicate(lambda _: False)
+NEVER = short_retry().with_predicate(lambda _: False)
 
 
 def by_insert(client: bigquery.Client, sql: str) -> Any:
     config = bigquery.QueryJobConfig(use_query_cache=False)
-    return client.query(sql, config, retry=SHORT_RETRY, job_retry=None).result(retry=SHORT_RETRY, job_retry=None)
+    return client.query(sql, config, retry=short_retry(), job_retry=None).result(retry=short_retry(), job_retry=None)
 
 
 def by_query(client: bigquery.Client, sql: str) -> Any:
     config = bigquery.QueryJobConfig(use_query_cache=False)
-    return client.query_and_wait(sql, job_config=config, retry=SHORT_RETRY, job_retry=NEVER)
+    return client.query_and_wait(sql, job_config=config, retry=short_retry(), job_retry=NEVER)
 
 
 both = pytest.mark.parametrize("submit", [by_insert, by_query], ids=["insert", "query"])
@@ -195,7 +195,7 @@ def test_a_bad_credential_is_renewed_twice_and_then_final(scene: Scene, project:
 @both
 def test_a_ledger_that_cannot_record_is_asked_again(tmp_path: Path, submit: Submit) -> None:
     """503 backendError while the gate cannot write down what it holds; nothing reaches BigQuery but the dry run."""
-    with open_scene(tmp_path, {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 250}}) as scene:
+    with open_scene(tmp_path, {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 1_000}}) as scene:
         project = scene.new_project()
         scene.declare(project, t=10)
         locker = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
@@ -251,4 +251,5 @@ def test_a_used_up_budget_still_serves_cached_results(scene: Scene, project: str
             client.query_and_wait(f"SELECT a FROM {DATASET}.u")
         client.query_and_wait(f"SELECT a FROM {DATASET}.t")
         assert [] == list(client.query(f"SELECT a FROM {DATASET}.t").result())
+    scene.stack.settle(project)
     assert {"spent_usd": "5.00", "held_usd": "0.00"} == scene.budget(project)

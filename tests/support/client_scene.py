@@ -85,6 +85,22 @@ class Scene:
         day = answer.json()["windows"]["day"]
         return {"spent_usd": day["spent_usd"], "held_usd": day["held_usd"]}
 
+    def await_work(self, project: str) -> None:
+        """Return when the sandbox has done the work of a project's job, which then goes on for as long as at Google.
+
+        Stopped in the middle of its work a job would be billed in full, as it may be at Google.
+        """
+        jobs = self.stack.sandbox.jobs
+        wait_until(lambda: any(job.project == project and job.wall_ms for job in jobs), "the job's work is done")
+
+    def advance(self, seconds: float) -> None:
+        """Let the sandbox's time pass."""
+
+        async def move() -> None:
+            self.stack.sandbox.clock.advance(seconds)
+
+        self.stack.run(move())
+
     def assert_nothing_booked(self, customer: str) -> None:
         """No entry, nothing captured, nothing held."""
         assert self.booked(customer) == []

@@ -110,7 +110,7 @@ async def test_without_redis_it_counts_in_memory_and_says_so() -> None:
 async def test_a_gate_can_leave_a_redis_that_has_fallen_silent(tmp_path: Path) -> None:
     """Closing ends in time and raises nothing, also where the other end does not say goodbye."""
     async with yes_redis(tmp_path) as (url, wire):
-        opened = open_storage(url, timeout_s=0.2, connections_max=5)
+        opened = open_storage(url, timeout_s=1, connections_max=5)
         await opened.check()
         wire.requests.stall()
         wire.answers.stall()

@@ -211,7 +211,7 @@ async def test_a_call_that_finds_no_free_connection_was_not_tried(recorder: Reco
         return web.Response(text="late")
 
     recorder.reply = reply
-    upstream = HttpUpstream(recorder.url, CallerCredentials(), connect_timeout_s=0.05, connections_max=1)
+    upstream = HttpUpstream(recorder.url, CallerCredentials(), connect_timeout_s=0.5, connections_max=1)
     poll = asyncio.ensure_future(upstream.exchange(Call("GET", "/poll"), credential=NOBODY))
     await recorder.has_call.wait()
     with pytest.raises(UpstreamNotTried, match="in use"):

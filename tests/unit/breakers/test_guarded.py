@@ -98,7 +98,7 @@ async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(r
     clock = ManualClock()
     breaker = Breaker("budgets", RULES, clock, ListJournal())
     async with TcpFaultProxy("127.0.0.1", port) as proxy:
-        inner = RedisBudgetStore.open(f"redis://127.0.0.1:{proxy.port}/0", SpendBook(), clock, timeout_s=0.1)
+        inner = RedisBudgetStore.open(f"redis://127.0.0.1:{proxy.port}/0", SpendBook(), clock, timeout_s=1)
         store: BudgetStore = guarded(inner, breaker, BudgetStoreUnavailable)
         await store.check()
         proxy.requests.stall()
@@ -123,7 +123,7 @@ async def test_a_database_that_does_not_answer_costs_as_little(tmp_path: Path) -
     """The ledger's file is locked: two calls wait in vain, the next are refused, after the pause one asks."""
     file, clock = tmp_path / "ledger.db", ManualClock()
     breaker = Breaker("ledger", RULES, clock, ListJournal())
-    ledger = guarded(await SqlLedger.open(f"sqlite:///{file}", clock, timeout_s=0.1), breaker, LedgerUnavailable)
+    ledger = guarded(await SqlLedger.open(f"sqlite:///{file}", clock, timeout_s=1), breaker, LedgerUnavailable)
     await ledger.check()
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
