@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -29,6 +29,17 @@ class SecretUrl:
     @property
     def scheme(self) -> str:
         return self._text.partition(":")[0].lower()
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password, for the one who judges them; None where it bears no password."""
+        try:
+            parts = urlsplit(self._text)
+        except ValueError:
+            return None
+        by_query = dict(parse_qsl(parts.query)).get("password")
+        password = by_query if parts.password is None else unquote(parts.password)
+        return (unquote(parts.username or ""), password) if password else None
 
     def __str__(self) -> str:
         # Greedy up to the last @: a password that somebody forgot to escape may hold one too.

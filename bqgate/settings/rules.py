@@ -19,6 +19,7 @@ from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
 from bqgate.settings.refusals_section import Advice, RefusalsSection
+from bqgate.settings.secret_text import why_password_is_guessable
 from bqgate.settings.sections import (
     AdmissionSection,
     BudgetsSection,
@@ -68,6 +69,7 @@ def faults_of(parsed: Parsed) -> Iterator[Fault]:
     yield from _upstream_faults(parsed)
     yield from _tls_faults(parsed)
     yield from _identity_faults(parsed)
+    yield from _password_faults(parsed)
     if parsed.settlement and parsed.settlement.poll_first_ms > parsed.settlement.poll_longest_ms:
         yield Fault("settlement.poll_first_ms", "is longer than poll_longest_ms")
     if parsed.refusals and parsed.refusals.advice is not Advice.OFF and find_spec("sqlglot") is None:
@@ -151,6 +153,17 @@ def _identity_faults(parsed: Parsed) -> Iterator[Fault]:
             yield Fault(
                 f"issuers.{name}", f"has issuer and audience of {first}; only one can say what a token is worth"
             )
+
+
+def _password_faults(parsed: Parsed) -> Iterator[Fault]:
+    """Who can write the ledger's database owns the gate, and who can write its Redis owns the budgets."""
+    if parsed.identity is None or parsed.identity.mode is not IdentityMode.REQUIRED:
+        return
+    for path, section in (("ledger.url", parsed.ledger), ("budgets.url", parsed.budgets)):
+        login = None if section is None else section.url.login
+        reason = None if login is None else why_password_is_guessable(*login)
+        if reason is not None:
+            yield Fault(path, f"has a password that can be guessed: {reason}; make one: openssl rand -hex 24")
 
 
 def _identity_warnings(parsed: Parsed) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 The type of identity.token_secret, which signs the gate's access tokens: who knows it is everybody. What is wrong with a
 secret is said without quoting it. A guess is cheap, because any token that the gate ever signed tells whether it was
-right, so that only secrets made by a machine are taken.
+right, so that only secrets made by a machine are taken. Of passwords, which a server checks one by one, only those are
+refused that everybody tries first.
 """
 
 import re
@@ -36,6 +37,12 @@ _WORDS_EVERYBODY_TRIES = (
     "yourtoken",
 )
 
+# What images and manuals of databases have, beside the words above.
+_PASSWORDS_OF_MANUALS = frozenset(
+    {"admin", "foobared", "guest", "mypassword", "mysecretpassword", "pass", "postgres", "postgresql", "redis", "root"}
+)
+_PASSWORD_LENGTH_MIN = 8
+
 _MAKE_ONE = "make one: openssl rand -base64 48"
 
 
@@ -65,6 +72,18 @@ def read_token_secret(value: object) -> SecretText:
     if reason is not None:
         raise ValueError(f"can be guessed: {reason}; {_MAKE_ONE}")
     return SecretText(value)
+
+
+def why_password_is_guessable(user: str, password: str) -> str | None:
+    """What makes a database's password one of the first that anybody tries, or None. Never quotes it."""
+    if password.lower() == user.lower():
+        return "it is the user's name"
+    bare = re.sub(r"[^a-z0-9]", "", password.lower())
+    if bare.rstrip("0123456789") in _PASSWORDS_OF_MANUALS.union(_WORDS_EVERYBODY_TRIES):
+        return "everybody tries it first"
+    if len(password) < _PASSWORD_LENGTH_MIN:
+        return f"it is shorter than {_PASSWORD_LENGTH_MIN} characters"
+    return None
 
 
 def _why_guessable(secret: str) -> str | None:

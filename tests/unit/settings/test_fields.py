@@ -90,3 +90,21 @@ def test_what_is_no_issuer_is_refused(value: object) -> None:
 def test_loopback_is_this_machine_only(host: str, *, expected: bool) -> None:
     """Every address of 127/8 is this machine; every other may be reached over the network."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("postgresql://bqgate:p%40ss@h/db", ("bqgate", "p@ss")),
+        ("postgresql://bqgate@h/db?password=p%40ss", ("bqgate", "p@ss")),
+        ("rediss://:s3cret@h:6379/0", ("", "s3cret")),
+        ("postgresql://bqgate@h/db", None),
+        ("redis://:@h/0", None),
+        ("memory://", None),
+        ("sqlite:///bqgate.db", None),
+        ("redis://[", None),
+    ],
+)
+def test_a_url_tells_its_login_to_who_judges_it(url: str, login: tuple[str, str] | None) -> None:
+    """User and password as the server gets them, wherever in the URL the password stands."""
+    assert SecretUrl(url).login == login

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqgate.settings.secret_text import MASK, SecretText, read_token_secret
+from bqgate.settings.secret_text import MASK, SecretText, read_token_secret, why_password_is_guessable
 
 GOOD = "hX2v.Zm9vYmFyYmF6cXV4kw81LpQe37Tn"
 
@@ -74,3 +74,30 @@ def test_a_secret_never_shows_itself() -> None:
     assert GOOD not in json.dumps({"secret": str(secret)})
     assert secret.reveal() == GOOD
     assert secret == SecretText(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "reason"),
+    [
+        ("bqgate", "bqgate", "the user's name"),
+        ("ledger-writer", "Ledger-Writer", "the user's name"),
+        ("bqgate", "postgres", "everybody tries"),
+        ("", "foobared", "everybody tries"),
+        ("bqgate", "Change-Me", "everybody tries"),
+        ("bqgate", "Passw0rd123", "everybody tries"),
+        ("bqgate", "k3Xz9q", "shorter than 8"),
+    ],
+)
+def test_a_password_that_everybody_tries_is_none(user: str, password: str, reason: str) -> None:
+    """Names, placeholders and what manuals have, whatever is put behind them; the reason never quotes it."""
+    said = why_password_is_guessable(user, password)
+    assert said is not None
+    assert reason in said
+    assert password not in said
+
+
+def test_what_machines_make_is_a_password() -> None:
+    """Of the usual commands' passwords none is refused."""
+    for _ in range(200):
+        for made in (secrets.token_urlsafe(12), secrets.token_hex(8)):
+            assert why_password_is_guessable("bqgate", made) is None
