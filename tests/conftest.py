@@ -1,6 +1,7 @@
-"""Name the fixtures that any test may ask for."""
+"""Name the fixtures that any test may ask for, and what looks at a test that hangs."""
 
 pytest_plugins = [
+    "tests.support.hang_report",
     "tests.support.ledgers",
     "tests.support.budget_stores",
     "tests.support.postgres_server",

@@ -1,0 +1,48 @@
+"""Say of a test that hangs what its tasks wait for, as a section of its report.
+
+pytest-timeout shows threads, and of an event loop's thread only that it waits. Loaded as a plugin by conftest.
+"""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+# A little before the time limit of most tests (`timeout` in pyproject.toml).
+LOOK_AFTER_S = 110
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Look at the tasks of a test that is still running when its time is nearly up."""
+    timer = threading.Timer(LOOK_AFTER_S, _report, [item])
+    timer.daemon = True
+    timer.start()
+    try:
+        return (yield)
+    finally:
+        timer.cancel()
+
+
+def task_lines() -> Iterator[str]:
+    """A line for each task of each loop that runs in this process, and one for each coroutine that it is in."""
+    # By its type: asking any other object whether it is a loop may run code of its own.
+    found = [each for each in gc.get_objects() if issubclass(type(each), asyncio.AbstractEventLoop)]
+    loops = [loop for loop in found if loop.is_running()]
+    for task in (task for loop in loops for task in asyncio.all_tasks(loop)):
+        yield f"{task.get_name()}, cancelled {task.cancelling()} times:"
+        yield from _coroutine_lines(task.get_coro())
+
+
+def _report(item: pytest.Item) -> None:
+    item.add_report_section("call", "tasks", "\n".join(task_lines()))
+
+
+def _coroutine_lines(awaited: Any) -> Iterator[str]:
+    while frame := getattr(awaited, "cr_frame", None):
+        yield f"    {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+        awaited = awaited.cr_await
+    yield f"    {awaited!r}"
