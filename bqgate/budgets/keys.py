@@ -51,11 +51,19 @@ class Row:
 
 ROWS = (
     Row(
-        pattern="bqgate:{<customer>}:window:[<scope>/<value>:]<period>:<key>",
+        pattern="bqgate:{<customer>}:window:<period>:<key>",
         type="hash",
         fields="captured_nanos, held_nanos, grace_started_us (once it is in grace)",
         unit="nano-dollars, microseconds",
         ttl="day: 3 days after its end, month: 40 days; at least 1 hour",
+        deleted_by="TTL; forget_windows",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:window:<scope>/<value>:<period>:<key>",
+        type="hash",
+        fields="captured_nanos, held_nanos",
+        unit="nano-dollars",
+        ttl="as the customer's own",
         deleted_by="TTL; forget_windows",
     ),
     Row(

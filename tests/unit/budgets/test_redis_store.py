@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from bqgate.domain.cost_breaker import Terms
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.money import parse_usd
+from bqgate.domain.scope import Scope, ScopeKind
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.manual_clock import START, ManualClock
 from tests.support.redis_server import running_redis
@@ -252,9 +254,11 @@ async def test_the_table_of_keys_is_what_lies_in_redis(redis_url: str, raw: bloc
     await store.place_hold(hold_on(windows, "301", idempotency_key="job:p:j"), windows, terms)
     await store.place_hold(hold_on(windows, "301"), windows, terms)
     await store.void(hold_on(windows))
+    nightly = tuple(replace(window, scope=Scope(ScopeKind.WORKLOAD, "nightly"), limit_nanos=None) for window in windows)
+    await store.place_hold(hold_on((*windows, *nightly), "1"), (*windows, *nightly), terms)
     await store.check()
     await store.close()
-    rows = {re.compile(re.sub(r"<[^>]+>", "[^{}]+", re.escape(row.pattern))): row for row in ROWS}
+    rows = {re.compile(re.sub(r"<[^>]+>", "[^{}:/]+", re.escape(row.pattern))): row for row in ROWS}
     seen = set()
     for key in raw.scan_iter():
         (row,) = (row for pattern, row in rows.items() if pattern.fullmatch(key))
@@ -263,6 +267,8 @@ async def test_the_table_of_keys_is_what_lies_in_redis(redis_url: str, raw: bloc
         assert (raw.ttl(key) == -1) is (row.ttl is None), key
         if row.pattern.endswith(":window:<period>:<key>"):
             assert set(raw.hgetall(key)) == {"captured_nanos", "held_nanos", "grace_started_us"}
+        if row.pattern.endswith("/<value>:<period>:<key>"):
+            assert set(raw.hgetall(key)) == {"captured_nanos", "held_nanos"}
         if row.pattern.endswith(":breaker"):
             assert set(raw.hgetall(key)) == {"opened_at_us", "until_us", "trial", "emergency_nanos"}
     assert seen == {row.pattern for row in ROWS}
