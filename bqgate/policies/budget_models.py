@@ -7,7 +7,7 @@ error, units in the keys.
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bqgate.domain.scope import Scope, ScopeKind
 from bqgate.domain.tier import Mode, ThresholdAction
@@ -52,8 +52,6 @@ class SchedulePolicy(Policy):
 
     days: tuple[Weekday, ...] = Field(
         default=tuple(Weekday),
-        min_length=1,
-        max_length=7,
         description="On which days: mon, tue, wed, thu, fri, sat, sun.",
     )
     from_time: Clock24 = Field(default=TimeOfDay(0), description="From when, in the customer's time zone.")
@@ -63,6 +61,13 @@ class SchedulePolicy(Policy):
     daily_usd: Usd | None = Field(default=None, description="Limit of the day meanwhile.")
     monthly_usd: Usd | None = Field(default=None, description="Limit of the month meanwhile.")
     query_usd: Usd | None = Field(default=None, description="Limit of one query meanwhile.")
+
+    @field_validator("days")
+    @classmethod
+    def _is_on_some_day(cls, days: tuple[Weekday, ...]) -> tuple[Weekday, ...]:
+        if not days:
+            raise ValueError("must not be empty")
+        return days
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -141,11 +141,11 @@ class TimeOfDay:
 
 
 def read_time_of_day(value: object) -> TimeOfDay:
-    """A time like "20:00". Unquoted, YAML reads it as a number of base sixty."""
+    """A time of day like "20:00"."""
     if isinstance(value, TimeOfDay):
         return value
     if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00", value):
-        raise ValueError(f'{value!r:.80} is no time of day; write it quoted, like "20:00"')
+        raise ValueError(f'{value!r:.80} is no time of day; write it like "20:00"')
     hours, minutes = value.split(":")
     return TimeOfDay(int(hours) * 60 + int(minutes))
 
