@@ -31,6 +31,7 @@ from bqgate.admin.standing import (
     write_part,
     write_raises,
 )
+from bqgate.domain import foresight
 from bqgate.domain.budget import Balance
 from bqgate.domain.cost_breaker import Standing, Terms, judge
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, tightest_bound
@@ -188,9 +189,16 @@ def foresee(
     bound = tightest_bound([budget for budget in budgets if budget.mode is Mode.ENFORCE], now)
     if bound is not None and cost_nanos > bound[1]:
         return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos, budget=bound[0])
-    terms = customer.terms_at(now)
+    terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms
     placement = foresee_placement(standing, terms, cost_nanos, now)
-    return decide(placement, amount_nanos=cost_nanos, terms=terms, wait_ms=customer.tier.throttle_wait_ms)
+    decision = decide(placement, amount_nanos=cost_nanos, terms=terms, wait_ms=wait_ms)
+    if not isinstance(decision, Forward) or all(budget.mode is Mode.ENFORCE for budget in budgets):
+        return decision
+    would_have = foresight.foresee(
+        placement, decision, amount_nanos=cost_nanos, terms=terms, wait_ms=wait_ms, budgets=budgets, now=now
+    )
+    reason = None if would_have is None else would_have.reason
+    return Forward(None if reason is None else RejectReason(reason))
 
 
 def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: datetime) -> Placement:

@@ -13,9 +13,11 @@ from bqgate.admin.events import EventMaker
 from bqgate.admin.openapi import openapi_document
 from bqgate.admin.permissions import PUBLIC
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
+from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
-from bqgate.domain.tier import Customer, Directory, Mode, Tier
+from bqgate.domain.scope import Scope, ScopeKind
+from bqgate.domain.tier import Budget, Customer, Directory, Mode, Tier
 from bqgate.identity.open_door import EverybodyIn
 from tests.support.conformance import Conformance
 from tests.support.list_trail import ListTrail
@@ -28,9 +30,26 @@ STANDARD = Tier(
     emergency_nanos=50 * NANOS_PER_USD,
     query_nanos=8 * NANOS_PER_USD,
 )
+
+
+def part(name: str, kind: ScopeKind, value: str, usd: int, mode: Mode = Mode.ENFORCE) -> Budget:
+    """A budget of a day of a part of globex's queries."""
+    return Budget(name, "globex", Scope(kind, value), LimitPlan(Limits(daily_nanos=usd * NANOS_PER_USD)), mode)
+
+
+GLOBEX = Customer(
+    "globex",
+    STANDARD,
+    budgets=(
+        part("nightly", ScopeKind.WORKLOAD, "nightly", 3),
+        part("each", ScopeKind.PRINCIPAL, "*", 4),
+        part("ml", ScopeKind.LABEL, "team=ml", 2, Mode.OBSERVE),
+    ),
+)
 DIRECTORY = Directory(
     customers={
         "acme": Customer("acme", STANDARD),
+        "globex": GLOBEX,
         "looker": Customer("looker", STANDARD, Mode.OBSERVE),
         "free": Customer("free", STANDARD, Mode.OFF),
         "büro 7": Customer("büro 7", STANDARD),

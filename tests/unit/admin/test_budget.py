@@ -1,12 +1,13 @@
 """A customer's budgets as they stand, and what one more query would get."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.units import MIB
-from tests.unit.admin.conftest import Plane
+from tests.unit.admin.conftest import DIRECTORY, GLOBEX, Plane
 
 
 async def spend(plane: Plane, *, booked: int = 0, held: int = 0) -> None:
@@ -96,8 +97,13 @@ async def test_a_check_tells_what_a_query_would_get(
 
 
 async def test_observing_refuses_nothing_and_says_what_it_would_have(plane: Plane) -> None:
-    """The mode tells."""
+    """The mode tells; what admission would write into the ledger is what is said."""
     document = await plane.check("looker", {"cost_usd": "11"})
+    assert (document["decision"], document["would_reject"]) == ("forward", "query_too_big")
+    looker = DIRECTORY.customer("looker")
+    hold = replace(plane.stand.make_hold(usd=5), customer="looker")
+    await plane.gate.budgets.place_hold(hold, looker.windows(hold.placed_at), looker.terms_at(hold.placed_at))
+    document = await plane.check("looker", {"cost_usd": "6"})
     assert (document["decision"], document["would_reject"]) == ("forward", "budget_used_up")
 
 
@@ -105,6 +111,62 @@ async def test_a_customer_who_is_off_is_never_refused(plane: Plane) -> None:
     """Nothing is computed for mode off."""
     document = await plane.check("free", {"cost_usd": "1000"})
     assert (document["decision"], document["would_reject"]) == ("forward", None)
+
+
+async def test_parts_are_shown_with_what_stands_against_them(plane: Plane) -> None:
+    """Named ones always; one of each where the request names whose."""
+    windows = (*GLOBEX.windows(plane.stand.clock.now()), *GLOBEX.budgets[0].windows(plane.stand.clock.now()))
+    hold = replace(plane.stand.make_hold(usd=2), customer="globex", scopes=(GLOBEX.budgets[0].scope,))
+    await plane.gate.budgets.place_hold(hold, windows)
+    nightly, each, ml = (await plane.get("/v1/customers/globex/budget"))["budgets"]
+    assert (nightly["name"], nightly["scope"], nightly["value"], nightly["mode"]) == (
+        "nightly",
+        "workload",
+        "nightly",
+        "enforce",
+    )
+    assert (nightly["windows"]["day"]["held_usd"], nightly["windows"]["day"]["balance_usd"]) == ("2.00", "1.00")
+    assert (nightly["windows"]["month"]["limit_usd"], nightly["query_limit_usd"]) == (None, "3.00")
+    assert (each["value"], each["windows"]) == ("*", {})
+    assert ml["mode"] == "observe"
+    named = (await plane.get("/v1/customers/globex/budget?principal=ann"))["budgets"][1]
+    assert (named["value"], named["windows"]["day"]["balance_usd"]) == ("ann", "4.00")
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({}, {"decision": "forward", "would_reject": None}),
+        ({"workload": "nightly"}, {"decision": "reject", "reason": "query_too_big", "budget": "workload nightly"}),
+        ({"principal": "ann"}, {"decision": "throttle", "wait_ms": 2000}),
+        ({"labels": {"team": "ml"}}, {"decision": "forward", "would_reject": "query_too_big"}),
+    ],
+)
+async def test_a_check_asks_every_budget_that_the_query_falls_under(
+    plane: Plane, about: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """By who would ask, from which workload, with which labels; an observed one says what it would have said."""
+    document = await plane.check("globex", {"cost_usd": "4", **about})
+    assert expected.items() <= document.items()
+    assert document["windows"].keys() == {"day", "month"}
+
+
+async def test_a_check_names_the_part_without_room(plane: Plane) -> None:
+    """And its window."""
+    windows = (*GLOBEX.windows(plane.stand.clock.now()), *GLOBEX.budgets[0].windows(plane.stand.clock.now()))
+    hold = replace(plane.stand.make_hold(usd=2), customer="globex", scopes=(GLOBEX.budgets[0].scope,))
+    await plane.gate.budgets.place_hold(hold, windows)
+    document = await plane.check("globex", {"cost_usd": "2", "workload": "nightly"})
+    assert (document["reason"], document["refused_by"], document["budget"]) == (
+        "budget_used_up",
+        "day",
+        "workload nightly",
+    )
+
+
+async def test_a_deployment_without_a_budget_says_so(plane: Plane) -> None:
+    """And how to give it one."""
+    assert "deployment: true" in (await plane.get("/v1/deployment/budget", 404))["detail"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""Raising a budget for a while: what is written, for how long it holds, who may."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bqgate.admin.documents import write_moment
+from bqgate.domain.audit import AuditFilter
+from tests.support.control_stand import Answer, ControlStand, control_stand
+from tests.support.manual_clock import START
+
+SOON = write_moment(START + timedelta(hours=2))
+LATER = write_moment(START + timedelta(hours=4))
+NIGHTLY = {"name": "nightly", "customer": "acme", "workload": "nightly", "daily_usd": "5", "mode": "observe"}
+
+
+@pytest.fixture
+async def control(tmp_path: Path) -> AsyncIterator[ControlStand]:
+    """A control plane over a new ledger."""
+    async with control_stand(tmp_path) as stand:
+        yield stand
+
+
+async def lift(control: ControlStand, name: str = "acme", caller: str = "admin", **body: Any) -> Answer:
+    given = {"daily_usd": "30", "until": SOON, "reason": "year-end reports", **body}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    return await control.call("POST", f"/admin/v1/budgets/{name}:raise", caller, json=wanted)
+
+
+async def day_limit(control: ControlStand) -> tuple[str, str]:
+    """The day's limit, and the emergency limit."""
+    document = (await control.call("GET", "/v1/customers/acme/budget")).json
+    return document["windows"]["day"]["limit_usd"], document["emergency"]["limit_usd"]
+
+
+async def test_a_customers_own_budget_is_raised_until_the_moment_comes(control: ControlStand) -> None:
+    """Day and emergency limit together, with who and why; the clock ends it, nobody else."""
+    raised = await lift(control)
+    assert (raised.status, raised.json["name"], raised.json["daily_usd"]) == (200, "acme", None)
+    (each,) = raised.json["raises"]
+    assert (each["daily_usd"], each["reason"], each["by"]) == ("30.00", "year-end reports", "admin")
+    assert await day_limit(control) == ("40.00", "80.00")
+    shown = (await control.call("GET", "/v1/customers/acme/budget")).json["raises"]
+    assert shown == [
+        {"daily_usd": "30.00", "monthly_usd": "0.00", "until": SOON, "reason": each["reason"], "by": "admin"}
+    ]
+    control.stand.clock.advance(2 * 3600)
+    assert await day_limit(control) == ("10.00", "50.00")
+    assert (await control.call("GET", "/v1/customers/acme/budget")).json["raises"] == []
+
+
+async def test_a_part_keeps_what_it_says_and_ended_raises_go_with_the_next(control: ControlStand) -> None:
+    """Raises add up; what has ended is left out when the document is written anew."""
+    assert (await control.call("POST", "/admin/v1/budgets", json=NIGHTLY)).status == 201
+    await lift(control, "nightly", daily_usd="1")
+    both = (await lift(control, "nightly", daily_usd=None, monthly_usd="7", until=LATER)).json
+    assert (both["workload"], both["daily_usd"], both["mode"]) == ("nightly", "5.00", "observe")
+    assert [(each["daily_usd"], each["monthly_usd"]) for each in both["raises"]] == [("1.00", None), (None, "7.00")]
+    control.stand.clock.advance(3 * 3600)
+    third = (await lift(control, "nightly", daily_usd="2", until=LATER)).json
+    assert [(each["daily_usd"], each["monthly_usd"]) for each in third["raises"]] == [(None, "7.00"), ("2.00", None)]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        pytest.param({"until": write_moment(START)}, "until", id="over already"),
+        pytest.param({"until": write_moment(START + timedelta(days=367))}, "until", id="more than a year"),
+        pytest.param({"until": "2026-11-24T20:00:00"}, "until", id="no time zone"),
+        pytest.param({"until": "soon"}, "until", id="no moment"),
+        pytest.param({"daily_usd": None}, None, id="raises nothing"),
+        pytest.param({"daily_usd": "-1"}, "daily_usd", id="lowers"),
+        pytest.param({"reason": None}, "reason", id="no reason"),
+        pytest.param({"reason": ""}, "reason", id="an empty reason"),
+        pytest.param({"emergency_usd": "5"}, "emergency_usd", id="an unknown key"),
+    ],
+)
+async def test_a_raise_says_how_much_until_when_and_why(
+    control: ControlStand, body: dict[str, Any], field: str | None
+) -> None:
+    """400 by the key's name, and nothing is changed."""
+    refused = await lift(control, **body)
+    assert (refused.status, refused.json.get("field")) == (400, field)
+    assert await day_limit(control) == ("10.00", "50.00")
+
+
+async def test_what_is_not_there_is_not_raised(control: ControlStand) -> None:
+    """Neither a budget nor a customer."""
+    refused = await lift(control, "nobody")
+    assert (refused.status, refused.json["field"]) == (404, "name")
+
+
+async def test_who_raised_what_and_why_is_in_the_audit_log(control: ControlStand) -> None:
+    """With the document before and after, under the customer whose budget it is."""
+    await control.call("POST", "/admin/v1/budgets", json=NIGHTLY)
+    await lift(control, "nightly", caller="super_admin")
+    (event,) = [
+        record.event
+        for record in (await control.registry.fetch_audit(AuditFilter())).records
+        if record.event.action == "budget.raised"
+    ]
+    assert (event.actor, event.customer, event.target) == ("super_admin", "acme", "budgets/nightly")
+    assert event.detail == "year-end reports"
+    assert event.before is not None
+    assert event.after is not None
+    assert (event.before["raises"], len(event.after["raises"])) == ([], 1)
+
+
+@pytest.mark.parametrize("caller", ["user", "analyst", "open"])
+async def test_only_admins_raise(control: ControlStand, caller: str) -> None:
+    """Whoever could raise its own limit would have none."""
+    assert (await lift(control, caller=caller)).status == 403
+    assert await day_limit(control) == ("10.00", "50.00")
+
+
+async def test_a_budget_is_not_raised_without_end(control: ControlStand) -> None:
+    """A hundred at once; then somebody should change the limit."""
+    raises = [{"daily_usd": "0.01", "until": LATER, "reason": "again"}] * 100
+    await control.call("POST", "/admin/v1/budgets", json=NIGHTLY | {"raises": raises})
+    refused = await lift(control, "nightly")
+    assert (refused.status, "100 times" in refused.json["detail"]) == (409, True)
+
+
+async def test_the_deployments_budget_is_for_admins_to_see(control: ControlStand) -> None:
+    """What all customers spend together is no customer's to read."""
+    everybody = {"name": "everybody", "deployment": True, "monthly_usd": "500"}
+    assert (await control.call("POST", "/admin/v1/budgets", json=everybody)).status == 201
+    shown = (await control.call("GET", "/v1/deployment/budget")).json
+    assert (shown["name"], shown["windows"]["month"]["limit_usd"]) == ("everybody", "500.00")
+    assert (await control.call("GET", "/v1/deployment/budget", "analyst")).status == 403

@@ -1,0 +1,75 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bqgate.cli import app
+from tests.support.control_stand import ControlStand, control_stand
+
+UNTIL = "2026-11-25T18:00:00Z"
+
+
+class Desk:
+    """The command line of an admin before a control plane."""
+
+    def __init__(self, control: ControlStand) -> None:
+        self.control = control
+
+    async def run(self, *words: str) -> Result:
+        url = str(self.control.client.make_url("")).rstrip("/")
+        return await asyncio.to_thread(CliRunner().invoke, app, ["budgets", *words, "--url", url])
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    """A control plane with the customers acme and globex."""
+    monkeypatch.delenv("BQGATE_KEY_FILE", raising=False)
+    monkeypatch.setenv("BQGATE_TOKEN", "admin")
+    monkeypatch.setenv("COLUMNS", "300")
+    async with control_stand(tmp_path) as control:
+        yield Desk(control)
+
+
+async def test_a_budget_is_made_listed_changed_and_taken_away(desk: Desk) -> None:
+    """Keys as in the settings file; the list shows what each is about."""
+    made = await desk.run("set", "nightly", "customer=acme", "workload=nightly", "daily_usd=5")
+    assert made.exit_code == 0, made.output
+    assert made.stdout.startswith("Created budget nightly.")
+    listed = (await desk.run("list")).stdout
+    assert all(word in listed for word in ("nightly", "acme", "5.00", "admin"))
+    assert (await desk.run("set", "nightly", "daily_usd=", "monthly_usd=7")).exit_code == 0
+    shown = json.loads((await desk.run("show", "nightly", "--json")).stdout)
+    assert (shown["daily_usd"], shown["monthly_usd"], shown["workload"]) == (None, "7.00", "nightly")
+    assert (await desk.run("delete", "nightly")).stdout == "Deleted budget nightly.\n"
+    assert json.loads((await desk.run("list", "--json")).stdout) == []
+
+
+async def test_a_budget_is_raised_for_a_while(desk: Desk) -> None:
+    """How much, until when and why; it is in force when the command returns."""
+    raised = await desk.run("raise", "acme", "--daily-usd", "30", "--until", UNTIL, "--reason", "year-end reports")
+    assert raised.exit_code == 0, raised.output
+    assert raised.stdout.startswith(f"Raised budget acme until {UNTIL}.")
+    budget = (await desk.control.call("GET", "/v1/customers/acme/budget")).json
+    assert budget["windows"]["day"]["limit_usd"] == "40.00"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("raise", "acme", "--until", UNTIL, "--reason", "x"), "raises nothing; give daily_usd, monthly_usd, or both"),
+        (("raise", "nobody", "--daily-usd", "1", "--until", UNTIL, "--reason", "x"), "neither a budget nor a customer"),
+        (
+            ("raise", "acme", "--daily-usd", "1", "--until", "2020-01-01T00:00:00Z", "--reason", "x"),
+            "until is not in the",
+        ),
+        (("set", "nightly", "workload=nightly", "daily_usd=5"), "is about a workload of which customer? Give customer"),
+    ],
+)
+async def test_what_the_gate_refuses_is_said(desk: Desk, words: tuple[str, ...], said: str) -> None:
+    """Status 1, in the gate's own words."""
+    result = await desk.run(*words)
+    assert result.exit_code == 1, result.output
+    assert said in result.stderr
