@@ -153,15 +153,21 @@ class BudgetViews:
         balances = await self._budgets.fetch_balances(deployment.windows(now))
         return answer_document(write_part(deployment, balances, now))
 
-    async def check(self, request: web.Request, _identity: Identity) -> web.Response:
-        """POST /v1/customers/{customer}/budget:check."""
+    async def check(self, request: web.Request, identity: Identity) -> web.Response:
+        """POST /v1/customers/{customer}/budget:check.
+
+        Who is bound to a customer is not told of the deployment's budget: by asking often, it would learn what all
+        others spend.
+        """
         Parameters(request)
         customer = self._customer_of(request)
         asked = await read_body(request, BudgetCheck)
         cost_nanos = parse_usd(asked.cost_usd)
         now = self._clock.now()
         spender = Spender(asked.principal, asked.project_id, asked.workload, asked.labels)
-        budgets = self._policies.directory.budgets_over(customer, spender)
+        budgets = customer.budgets_over(spender)
+        if identity.customer is None:
+            budgets = self._policies.directory.budgets_over(customer, spender)
         windows = tuple(window for budget in budgets for window in budget.windows(now))
         standing = await self._budgets.fetch_standing(windows)
         checked = CheckedBudget(

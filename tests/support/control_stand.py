@@ -30,6 +30,7 @@ from bqgate.admin.policies import PolicyViews
 from bqgate.admin.raises import RaiseViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.budgets.change_feed import LocalChangeFeed
+from bqgate.budgets.deployment_store import DeploymentBudgetStore
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyKind
 from bqgate.identity.access_tokens import AccessTokens
@@ -113,7 +114,7 @@ async def control_stand(
         await book.load()
         plane = ControlPlane(
             ledger=stand.ledger,
-            budgets=gate.budgets,
+            budgets=DeploymentBudgetStore(gate.budgets, lambda: book.directory.deployment is not None),
             policies=book,
             clock=stand.clock,
             metrics=stand.metrics,

@@ -131,3 +131,14 @@ async def test_the_deployments_budget_is_for_admins_to_see(control: ControlStand
     shown = (await control.call("GET", "/v1/deployment/budget")).json
     assert (shown["name"], shown["windows"]["month"]["limit_usd"]) == ("everybody", "500.00")
     assert (await control.call("GET", "/v1/deployment/budget", "analyst")).status == 403
+
+
+async def test_a_check_tells_customers_nothing_of_the_deployment(control: ControlStand) -> None:
+    """An admin hears that it would refuse; a customer could else find out the others' spend by asking."""
+    everybody = {"name": "everybody", "deployment": True, "daily_usd": "1"}
+    assert (await control.call("POST", "/admin/v1/budgets", json=everybody)).status == 201
+    path, body = "/v1/customers/acme/budget:check", {"cost_usd": "2"}
+    told = (await control.call("POST", path, json=body)).json
+    assert (told["decision"], told["budget"]) == ("reject", "deployment")
+    assert "1.00" not in str(told["windows"])
+    assert (await control.call("POST", path, "user", json=body)).json["decision"] == "forward"

@@ -20,10 +20,14 @@ from bqgate.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
+from bqgate.domain.tier import Budget
 from bqgate.gate.reply import answer_for_error, answer_for_reject, answer_for_shed
 from bqgate.wire.exchange import Answer
 
 USD = 10**9
+RESET = datetime(2026, 11, 25, tzinfo=UTC)
 JAVA_RETRIES = re.compile(r".*exceed.*rate.*limit.*", re.IGNORECASE)
 
 
@@ -49,6 +53,48 @@ def test_a_used_up_budget_says_so_in_the_words_of_a_cost_quota() -> None:
     assert "of 10.00 USD today, 2026-11-24 (this query: up to 0.42 USD, 68.0 GiB)" in message
     assert "Resets 2026-11-25T00:00Z." in message
     assert JAVA_RETRIES.fullmatch(message) is None
+
+
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        pytest.param(
+            Window("acme", Period.MONTH, "2026-11", USD, RESET, Scope(ScopeKind.PRINCIPAL, "ann@acme.example")),
+            "principal ann@acme.example of customer acme has used 0.90 and holds 0.10 for running queries of 1.00 USD "
+            "this month, 2026-11 (this query: up to 0.42 USD). Resets 2026-11-25T00:00Z. Filter. bqgate decision d1",
+            id="a part of a customer's queries",
+        ),
+        pytest.param(
+            Window(DEPLOYMENT_ACCOUNT, Period.DAY, "2026-11-24", USD, RESET),
+            "this deployment has used up its budget today, 2026-11-24 (this query: up to 0.42 USD). "
+            "Resets 2026-11-25T00:00Z. Filter. bqgate decision d1",
+            id="the deployment: no amount of all customers together",
+        ),
+    ],
+)
+def test_a_refusal_names_the_budget_that_said_no(window: Window, said: str) -> None:
+    """Whose it is, and its numbers where they are the caller's to read."""
+    reject = Reject(RejectReason.BUDGET_USED_UP, 420_000_000, Balance(window, 900_000_000, 100_000_000), "Filter.")
+    answer = answer_for_reject(reject, customer="acme", decision_id="d1", estimate_bytes=None, cap_bytes=0)
+    assert read(answer) == (403, "quotaExceeded", f"Custom quota exceeded: {said}")
+
+
+@pytest.mark.parametrize(
+    ("account", "scope", "who"),
+    [
+        ("acme", Scope(ScopeKind.LABEL, "team=ml"), "Label team=ml of customer acme"),
+        ("acme", CUSTOMER_SCOPE, "Customer acme"),
+        (DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, "This deployment"),
+    ],
+)
+def test_a_query_too_big_says_whose_bound_it_passed(account: str, scope: Scope, who: str) -> None:
+    """BigQuery's own wording first."""
+    budget = Budget("b", account, scope, LimitPlan(Limits(query_nanos=1)))
+    reject = Reject(RejectReason.QUERY_TOO_BIG, USD, suggestion="Filter.", budget=budget)
+    answer = answer_for_reject(reject, customer="acme", decision_id="d1", estimate_bytes=9, cap_bytes=5)
+    said = f"{who} may not spend 1.00 USD on one query. Filter. bqgate decision d1"
+    message = f"Query exceeded limit for bytes billed: 5. 9 or higher required. {said}"
+    assert read(answer) == (400, "bytesBilledLimitExceeded", message)
 
 
 DAY = Window("acme", Period.DAY, "2026-11-24", 10 * USD, datetime(2026, 11, 25, tzinfo=UTC))
