@@ -2,7 +2,7 @@
 
 ``open_gate`` opens the outside systems (outside.py), wires the rooms over them (callers.py, path.py, control.py),
 starts what runs beside the requests (poller, reconciler, renewals) and listens; leaving it does the same backwards:
-stop listening, finish what is under way, close.
+answer who waits, stop listening, finish what is under way, close.
 """
 
 import asyncio
@@ -102,6 +102,7 @@ async def open_gate(
         outside.background.start("waiting_room", settlement.waiting_room.run)
         stack.push_async_callback(settlement.settling.drain, limit_s=SHUTDOWN_S)
         url, control_url = await _listen(outside, settlement, slots, stack, reuse_port=reuse_port)
+        stack.callback(settlement.waiting_room.close)  # who waits is answered now, not cut off at the end of the stop
         reloader = None if source is None else _follow(source, outside)
         outside.journal.note("listening", url=url, control_url=control_url)
         yield Gate(
