@@ -45,3 +45,12 @@ def test_every_metric_is_explained() -> None:
         if f"`{PREFIX}_{each.name}{labels}`" not in page:
             missing.append(f"{PREFIX}_{each.name}{labels}")
     assert not missing, f"explain in docs/metrics.md: {missing}"
+
+
+def test_no_metric_is_explained_twice() -> None:
+    """Each row of the table in docs/metrics.md stands there once."""
+    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith(f"| `{PREFIX}_")]
+    assert len(rows) == len(set(rows)), (
+        f"twice in docs/metrics.md: {sorted({row for row in rows if rows.count(row) > 1})}"
+    )

@@ -2,6 +2,8 @@
 
 Used by the turnstile. Three orders, one inside the other: classes by priority, the best first; inside a class customers
 take turns; inside a customer its principals take turns; one principal's queries go in the order in which they came.
+Who comes with nothing running stands before those at the end who have something running, whose turn is under way: who
+fills the queue delays another's first query until the next place is freed, and no longer.
 A full queue gives every customer, and in it every principal, the same share: who comes with fewer waiting takes the
 newest place of who has the most, so that nobody can keep others out by filling the room.
 """
@@ -9,6 +11,8 @@ newest place of who has the most, so that nobody can keep others out by filling 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
 
 from bqgate.admission.waiting.depths import Depths
 from bqgate.domain.throttling import Priority
@@ -43,11 +47,16 @@ _ByPrincipal = OrderedDict[str, _ByHold]
 _ByCustomer = OrderedDict[str, _ByPrincipal]
 
 
-class FairQueue:
-    """Who waits, at most `places` of them."""
+def _nobody_runs(_customer: str, _principal: str | None) -> bool:
+    return False
 
-    def __init__(self, places: int) -> None:
+
+class FairQueue:
+    """Who waits, at most `places` of them. `runs`: whether a customer, or a principal of it, has something running."""
+
+    def __init__(self, places: int, runs: Callable[[str, str | None], bool] = _nobody_runs) -> None:
         self._places = places
+        self._runs = runs
         self._classes: dict[Priority, _ByCustomer] = {priority: OrderedDict() for priority in Priority}
         self._arrivals: _ByHold = OrderedDict()
         self._customers = Depths()
@@ -77,8 +86,14 @@ class FairQueue:
                 return newcomer
             self.remove(loser.visit.hold_id)
         visit = newcomer.visit
-        by_principal = self._classes[visit.priority].setdefault(visit.customer, OrderedDict())
-        by_principal.setdefault(visit.principal, OrderedDict())[visit.hold_id] = newcomer
+        by_customer = self._classes[visit.priority]
+        by_principal = by_customer.setdefault(visit.customer, OrderedDict())
+        if not by_principal:
+            _step_forward(by_customer, visit.customer, lambda name: self._runs(name, None))
+        by_hold = by_principal.setdefault(visit.principal, OrderedDict())
+        if not by_hold:
+            _step_forward(by_principal, visit.principal, lambda name: self._runs(visit.customer, name))
+        by_hold[visit.hold_id] = newcomer
         self._arrivals[visit.hold_id] = newcomer
         self._customers.add(visit.customer)
         self._principals.setdefault(visit.customer, Depths()).add(visit.principal)
@@ -149,6 +164,15 @@ class FairQueue:
             if by_hold:
                 return by_hold[next(reversed(by_hold))]
         raise AssertionError("who is asked for waits")
+
+
+def _step_forward(line: OrderedDict[str, Any], newcomer: str, runs: Callable[[str], bool]) -> None:
+    """Let who stands last pass those before it that run, where it does not. Nobody who runs nothing is passed."""
+    if runs(newcomer):
+        return
+    others = (name for name in reversed(line) if name != newcomer)
+    for passed in reversed(list(takewhile(runs, others))):
+        line.move_to_end(passed)
 
 
 def _first(by_hold: _ByHold) -> Waiting:

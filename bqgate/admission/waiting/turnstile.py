@@ -40,7 +40,7 @@ class Turnstile:
     """
 
     def __init__(self, *, places: int, deadline_s: float, running_max: int | None) -> None:
-        self._queue = FairQueue(places)
+        self._queue = FairQueue(places, self._runs)
         self._deadline_s = deadline_s
         self._running_max = running_max
         self._running: dict[str, Visit] = {}
@@ -167,6 +167,12 @@ class Turnstile:
             if len(self._dues) > _STALE_MAX + 2 * len(self._due_of):
                 self._dues = [(due_s, customer) for customer, due_s in self._due_of.items()]
                 heapq.heapify(self._dues)
+
+    def _runs(self, customer: str, principal: str | None) -> bool:
+        """Whether a customer, or one principal of it, has something running that a limit counts."""
+        if principal is None:
+            return customer in self._by_customer
+        return (customer, principal) in self._by_principal
 
     def _has_room_for(self, visit: Visit) -> bool:
         if self._running_max is not None and len(self._running) >= self._running_max:

@@ -219,24 +219,6 @@ async def test_a_closed_room_sends_everybody_away() -> None:
         assert (scene.room.depth, scene.room.running_count) == (0, 1)
 
 
-async def test_a_thousand_of_one_principal_do_not_delay_another() -> None:
-    """With two running at a time, a colleague's first query gets the next place that is freed."""
-    async with open_room(places=1_000) as scene:
-        crowd = [scene.come(f"x{number}", "x", customer_max=2) for number in range(1_003)]
-        await settle()
-        assert (scene.room.depth, scene.shed("waiting_room")) == (1_000, 1)
-        first = scene.come("y", "y", customer_max=2)
-        await settle()
-        assert (scene.room.depth, first.done()) == (1_000, False)
-        scene.room.release("x0")  # a turn of the crowd's, which came first
-        scene.room.release("x1")
-        await settle()
-        assert first.done()
-        for each in crowd:
-            each.cancel()
-        await asyncio.gather(*crowd, return_exceptions=True)
-
-
 async def test_the_room_remembers_nobody_that_is_gone() -> None:
     """After ten thousand visits by as many customers and principals the room is as small as before."""
     async with open_room(places=10) as scene:
