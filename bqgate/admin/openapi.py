@@ -6,6 +6,7 @@ are pydantic's JSON schemas. Format: https://spec.openapis.org/oas/v3.1.1.html .
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from aiohttp import web
@@ -114,6 +115,12 @@ def _schemas_of(operations: Sequence[Operation]) -> tuple[_References, dict[str,
         for answered in operation.answers.values():
             if answered.model is not None:
                 wanted[answered.model, "serialization"] = None
+    return _schemas_for(tuple(wanted))
+
+
+@cache
+def _schemas_for(wanted: tuple[tuple[type[BaseModel], _Mode], ...]) -> tuple[_References, dict[str, Any]]:
+    """The same for every gate of a process; pydantic takes a fifth of a second for them."""
     references, definitions = models_json_schema(list(wanted), ref_template=_REF)
     schemas = definitions["$defs"]
     used: set[str] = set()
