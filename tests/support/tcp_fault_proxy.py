@@ -4,14 +4,19 @@
         client = connect(proxy.port)
         proxy.answers.cut_after(10)
 
-A fault holds until `heal`, for connections that are open and for new ones. Works for Redis, PostgreSQL, HTTP.
+A fault holds until `heal`, for connections that are open and for new ones. Works for Redis, PostgreSQL, HTTP; for a
+server that listens at a Unix socket too (`before_socket`).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Self
 
 _CHUNK_BYTES = 65536
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Direction:
@@ -67,7 +72,7 @@ class TcpFaultProxy:
     """A TCP proxy that can refuse, delay, stall and cut. Listens on 127.0.0.1 at `port`."""
 
     def __init__(self, target_host: str, target_port: int) -> None:
-        self._target = (target_host, target_port)
+        self._connect: Callable[[], Awaitable[_Streams]] = partial(asyncio.open_connection, target_host, target_port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,6 +80,13 @@ class TcpFaultProxy:
         self.answers = Direction()
         self.port = 0
         self.connection_count = 0
+
+    @classmethod
+    def before_socket(cls, path: Path) -> Self:
+        """One before a server that listens at a Unix socket."""
+        proxy = cls("", 0)
+        proxy._connect = partial(asyncio.open_unix_connection, path)
+        return proxy
 
     async def __aenter__(self) -> Self:
         await self._listen()
@@ -119,7 +131,7 @@ class TcpFaultProxy:
     async def _serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
         self._writers.add(client_writer)
         try:
-            server_reader, server_writer = await asyncio.open_connection(*self._target)
+            server_reader, server_writer = await self._connect()
             self._writers.add(server_writer)
             carriers = {
                 asyncio.ensure_future(self.requests.carry(client_reader, server_writer)),
