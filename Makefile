@@ -60,6 +60,10 @@ demo: $(SETUP_DEMO) ## a BigQuery stand-in, the gate, and three customers' queri
 bench: $(SETUP) ## measure; prints figures
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
+.PHONY: soak
+soak: $(SETUP) ## memory over 100,000 refused and throttled queries; takes minutes
+	$(BIN)/pytest -q -s tests/soak/refusals.py $(ARGS)
+
 .PHONY: constraints
 constraints: $(SETUP) ## write constraints.txt from what is installed in .venv
 	{ echo '# Versions that the tests passed with. Made from an installed checkout: `make constraints`.'; \

@@ -1,0 +1,226 @@
+"""Send crowds of queries that are refused, throttled, shed or given up through the whole path of one gate.
+
+The handler, admission, waiting room, budgets, settlement and a ledger in SQLite are the product's own; BigQuery is a
+stand-in that answers at once and remembers nothing, and there are no sockets, so that what stays in memory is the
+gate's. `Crowd.send` is one round; after it nothing is under way.
+"""
+
+import asyncio
+import io
+import itertools
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bqgate.admission.admit import Admission
+from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.sizing import HoldRules
+from bqgate.admission.slots import SlotBook
+from bqgate.admission.waiting.room import WaitingRoom
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.domain.budget import Period
+from bqgate.domain.entry import Entry, EntryKind
+from bqgate.domain.job import Estimate, JobRef, Outcome, Usage
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.pricing import PriceList, PricingModel
+from bqgate.domain.principal import Credential, Principal
+from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.units import GIB
+from bqgate.gate.arrival import Arrival
+from bqgate.gate.forward import Forwarder
+from bqgate.gate.handler import QueryHandler
+from bqgate.gate.isolation import Extent, Isolation
+from bqgate.gate.routes import Kind, Route
+from bqgate.gate.settling import Settling
+from bqgate.gate.stopwatch import Stopwatch
+from bqgate.gate.submission import Submission
+from bqgate.ledger import SqlLedger
+from bqgate.observe.journal import PrometheusJournal
+from bqgate.observe.logs import make_logger
+from bqgate.observe.metrics import Metrics
+from bqgate.settlement.bookkeeper import Bookkeeper
+from bqgate.settlement.poller import Poller
+from bqgate.settlement.settle import Settler
+from bqgate.wire.exchange import Answer, Call
+from tests.support.list_trail import ListTrail
+from tests.support.manual_clock import START, ManualClock
+from tests.support.placing import placing_over
+
+# A GiB is a dollar. Of ten dollars a month, one customer has spent all, the other all but thirty cents.
+TIER = Tier("standard", daily_nanos=10 * NANOS_PER_USD, monthly_nanos=10 * NANOS_PER_USD, emergency_nanos=0)
+CUSTOMERS = {name: Customer(name, TIER) for name in ("spent", "slow")}
+POLICIES = PolicySnapshot(
+    Directory(CUSTOMERS, {}, TIER), PriceList(PricingModel.BLENDED, 1_024 * NANOS_PER_USD, NANOS_PER_USD // 100)
+)
+SPENT_NANOS = {"spent": 10 * NANOS_PER_USD, "slow": 97 * NANOS_PER_USD // 10}
+DONE = json.dumps(
+    {
+        "jobReference": {"projectId": "p", "jobId": "j", "location": "US"},
+        "jobComplete": True,
+        "cacheHit": True,
+        "totalBytesProcessed": "0",
+        "totalBytesBilled": "0",
+        "totalSlotMs": "0",
+    }
+).encode()
+
+# One round: how many are refused, how many of those are too big for any budget, how many are throttled, how many of
+# those leave while they wait. The room has places for some of the throttled only.
+REFUSED, TOO_BIG, THROTTLED, LEAVING, PLACES = 25, 5, 20, 3, 10
+ROUND = REFUSED + THROTTLED
+
+
+class QuietBigQuery:
+    """BigQuery and the way to it: every query is of a MiB, or of 100 GiB where it says "big", and is done at once."""
+
+    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
+        is_big = "big" in body["configuration"]["query"]["query"]
+        return Estimate(100 * GIB if is_big else 2**20, "SELECT", 1)
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+        raise AssertionError("every answer tells what its job used")
+
+    async def find_job(
+        self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
+    ) -> JobRef | None:
+        raise AssertionError("every answer tells what its job used")
+
+    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
+        return Answer(200, (("Content-Type", "application/json"),), DONE)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class Crowd:
+    """A gate and whoever asks it. `answered` counts answers by status, 0 for who left."""
+
+    handler: QueryHandler
+    settling: Settling
+    room: WaitingRoom
+    clock: ManualClock
+    journal: PrometheusJournal
+    answered: Counter[int] = field(default_factory=Counter)
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def send(self) -> None:
+        """A round of ROUND queries, all different, of a hundred principals; then half a minute passes."""
+        refused = [self._begin("spent", "big" if number < TOO_BIG else "small") for number in range(REFUSED)]
+        throttled = [self._begin("slow", "small") for _ in range(THROTTLED)]
+        await asyncio.gather(*refused)
+        while self.room.depth < PLACES:
+            await self.clock.sleep(0)
+        waiting = [each for each in throttled if not each.done()]
+        for leaving in waiting[:LEAVING]:
+            leaving.cancel()
+        await asyncio.wait(waiting[:LEAVING])
+        self.clock.advance(31)
+        await asyncio.wait(throttled)
+        await self.settling.drain()
+        for each in (*refused, *throttled):
+            self.answered[0 if each.cancelled() else each.result()] += 1
+
+    def _begin(self, customer: str, size: str) -> "asyncio.Task[int]":
+        number = next(self.numbers)
+        return asyncio.ensure_future(self._ask(Principal(customer, f"user{number % 100}"), f"SELECT {number} {size}"))
+
+    async def _ask(self, principal: Principal, sql: str) -> int:
+        call = Call("POST", "/bigquery/v2/projects/p/queries")
+        arrival = Arrival(
+            call, Route(Kind.SUBMIT, "jobs.query", call.path, "p"), principal, Stopwatch(self.clock, self.journal)
+        )
+        answer = await self.handler.handle_query(arrival, Submission({"query": sql}, lambda _: call))
+        if not isinstance(answer.body, bytes):
+            async for _ in answer.body:
+                pass
+        return answer.status
+
+
+@asynccontextmanager
+async def crowded_gate(folder: Path, *, estimates_kept: int) -> AsyncIterator[Crowd]:
+    """A gate whose two customers have spent what they may, or nearly."""
+    clock = ManualClock()
+    async with AsyncExitStack() as stack:
+        journal = PrometheusJournal(Metrics(lambda: CUSTOMERS), make_logger(io.StringIO(), clock))
+        ledger = await SqlLedger.open(f"sqlite:///{folder}/ledger.db", clock)
+        stack.push_async_callback(ledger.close)
+        for customer, nanos in SPENT_NANOS.items():
+            await ledger.book(_spent_before(customer, nanos))
+        room = WaitingRoom(clock, journal, places=PLACES)
+        running = asyncio.ensure_future(room.run())
+        stack.push_async_callback(_end, running)
+        handler, settling = _wire(ledger, clock, journal, room, estimates_kept)
+        yield Crowd(handler, settling, room, clock, journal)
+
+
+def _wire(
+    ledger: SqlLedger, clock: ManualClock, journal: PrometheusJournal, room: WaitingRoom, estimates_kept: int
+) -> tuple[QueryHandler, Settling]:
+    bigquery, budgets = QuietBigQuery(), MemoryBudgetStore(ledger, clock)
+    slots = SlotBook(ledger)
+    bookkeeper = Bookkeeper(
+        ledger=ledger, budgets=budgets, policies=POLICIES, clock=clock, journal=journal, on_usage=slots.learn
+    )
+    poller = Poller(bookkeeper=bookkeeper, bigquery=bigquery, ledger=ledger, clock=clock, journal=journal)
+    settling = Settling(Settler(bookkeeper, poller, journal), poller, room.release)
+    numbers = itertools.count()
+    admission = Admission(
+        estimator=Estimator(bigquery, clock, journal, EstimateCaching(max_entries=estimates_kept)),
+        placing=placing_over(budgets, ledger, clock),
+        ledger=ledger,
+        clock=clock,
+        journal=journal,
+        policies=POLICIES,
+        rules=HoldRules(),
+        hold_ttl_s=86_400,
+        new_id=lambda: f"hold{next(numbers)}",
+        slots=slots,
+    )
+    isolation = Isolation(
+        extent=Extent.NOTHING,
+        allows_unknown=False,
+        policies=POLICIES,
+        bigquery=bigquery,
+        upstream=bigquery,
+        trail=ListTrail(),
+        clock=clock,
+    )
+    handler = QueryHandler(
+        admission=admission,
+        waiting_room=room,
+        policies=POLICIES,
+        isolation=isolation,
+        upstream=bigquery,
+        forwarder=Forwarder(bigquery, settling.begin, POLICIES),
+        settle=settling.begin,
+        clock=clock,
+        journal=journal,
+    )
+    return handler, settling
+
+
+def _spent_before(customer: str, nanos: int) -> Entry:
+    return Entry(
+        id=f"before {customer}",
+        kind=EntryKind.CHARGE,
+        customer=customer,
+        principal="ann",
+        project_id="p",
+        booked_at=START,
+        window_keys={Period.DAY: "2026-11-20", Period.MONTH: "2026-11"},
+        outcome=Outcome.DONE,
+        cost_nanos=nanos,
+    )
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
