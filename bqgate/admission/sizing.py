@@ -2,7 +2,8 @@
 
 Called by admit with an estimate. A known estimate is bounded by BigQuery's own rounding and minimums, plus headroom;
 an unknown one follows a policy. The cap that goes to BigQuery is what the hold covers, and never more than the caller's
-own. Bytes are bytes, amounts nano-dollars, shares parts per million.
+own. Slots are foreseen from what the customer's jobs used, and never more than the caller's own bounds let it use.
+Bytes are bytes, amounts nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ def size_hold(
     covered = min(wanted, request.maximum_bytes_billed or wanted)
     processed = estimate.bytes_processed if estimate.is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
+    slot_ms = min(slot_ms, request.slot_ms_at_most or slot_ms)
     amount = prices.hold_cost(
         bytes_billed=covered,
         slot_ms=slot_ms,

@@ -74,6 +74,7 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
         job_id=_job_id(reference),
         location=text_at(reference, "location", path="jobReference."),
         maximum_bytes_billed=_cap(query, path),
+        slot_ms_at_most=_slot_bound(configuration, "configuration."),
         use_query_cache=flag_at(query, "useQueryCache", path=path) is not False,
         labels=labels_at(configuration, path="configuration."),
     )
@@ -103,6 +104,7 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
         request_id=request_id,
         location=text_at(body, "location"),
         maximum_bytes_billed=_cap(body, ""),
+        slot_ms_at_most=_slot_bound(body, ""),
         use_query_cache=flag_at(body, "useQueryCache") is not False,
         labels=labels_at(body),
     )
@@ -205,6 +207,12 @@ def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, An
     own = int64_at(options, "statementByteBudget")
     budget = min(own, budget_bytes) if own else budget_bytes
     return {**options, "statementByteBudget": str(budget)}
+
+
+def _slot_bound(holder: Mapping[str, Any], path: str) -> int | None:
+    """Slots times milliseconds where both are bounded; 0 bounds nothing. A fault in either is found now, as above."""
+    slots, timeout_ms = (int64_at(holder, name, path=path) or 0 for name in ("maxSlots", "jobTimeoutMs"))
+    return slots * timeout_ms if slots > 0 and timeout_ms > 0 else None
 
 
 def _sql(query: Mapping[str, Any], path: str) -> str:

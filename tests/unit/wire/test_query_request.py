@@ -194,3 +194,29 @@ def test_any_json_object_is_read_or_refused_by_name(document: dict[str, Any]) ->
         if request is not None:
             json.dumps(forward_body(request, job_id="j", maximum_bytes_billed=1, labels={}))
             assert len(fingerprint(request)) == 64
+
+
+@pytest.mark.parametrize(
+    ("bounds", "slot_ms"),
+    [
+        ({"maxSlots": "50", "jobTimeoutMs": "60000"}, 3_000_000),
+        ({"maxSlots": 50, "jobTimeoutMs": 60_000}, 3_000_000),
+        ({"maxSlots": "50"}, None),
+        ({"jobTimeoutMs": "60000"}, None),
+        ({"maxSlots": "0", "jobTimeoutMs": "60000"}, None),
+    ],
+)
+def test_slots_are_bounded_by_the_callers_own_limits(bounds: dict[str, Any], slot_ms: int | None) -> None:
+    """MaxSlots times jobTimeoutMs, by both methods, where the caller set both."""
+    by_insert = parse_insert("p", insert(**bounds))
+    assert by_insert is not None
+    assert by_insert.slot_ms_at_most == parse_query("p", {"query": "SELECT 1", **bounds}).slot_ms_at_most == slot_ms
+
+
+@pytest.mark.parametrize("name", ["maxSlots", "jobTimeoutMs"])
+def test_a_bound_that_is_no_number_is_refused_as_it_comes(name: str) -> None:
+    """Found later, when a throttled query is slowed down, its hold would stand already."""
+    with pytest.raises(MalformedRequest, match=name):
+        parse_insert("p", {"configuration": {"query": {"query": "SELECT 1"}, name: "many"}})
+    with pytest.raises(MalformedRequest, match=name):
+        parse_query("p", {"query": "SELECT 1", name: "many"})
