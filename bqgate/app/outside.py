@@ -49,8 +49,8 @@ class Outside:
     upstream: CountedUpstream
     bigquery: GoogleBigQuery
     logger: LeveledLogger
+    drain: Drain
     followers: list[Callable[[Settings], None]] = field(default_factory=list)
-    drain: Drain = field(default_factory=Drain)
 
 
 async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, stack: AsyncExitStack) -> Outside:
@@ -108,6 +108,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
         upstream,
         bigquery,
         logger,
+        Drain(journal),
     )
 
 

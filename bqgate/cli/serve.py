@@ -60,7 +60,8 @@ def run_worker(settings: Settings, config: Path | None, *, reuse_port: bool = Fa
     except PolicyFaults as faults:
         refuse("the settings together with what admins changed", str(faults).splitlines())
     except OSError as error:
-        fail(f"server: cannot listen at {settings.server.host}:{settings.server.port}: {error.strerror or error}")
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        fail(f"server: cannot listen at {settings.server.host}:{settings.server.port}: {why}")
 
 
 def run_workers(config: Path | None, count: int) -> None:

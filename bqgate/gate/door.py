@@ -35,6 +35,7 @@ SERVER_OPTIONS: dict[str, Any] = {
 }
 CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
+FAILURE = web.RequestKey("FAILURE", str)  # the name of the error that it answered, where there was one
 _FRAMING = frozenset({"connection", "transfer-encoding"})
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import BqgateError
-from bqgate.gate.door import CORS_ORIGIN, REQUEST_ID, send
+from bqgate.gate.door import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.ports import Journal
 from bqgate.wire.exchange import Answer
@@ -38,7 +38,8 @@ def install(app: web.Application, journal: Journal) -> None:
         except Exception as error:  # noqa: BLE001 - the edge: a bug must end as BigQuery's internalError
             failure = error
             answer = _answer_for_bug(request, error, journal)
-        journal.count("refused_calls_total", reason=type(failure).__name__)
+        request[FAILURE] = type(failure).__name__
+        journal.count("refused_calls_total", reason=request[FAILURE])
         if request.transport is None or request.transport.is_closing():
             journal.note("answer_cut_off", request_id=request[REQUEST_ID], error=type(failure).__name__)
             raise ConnectionResetError("the answer had begun") from failure

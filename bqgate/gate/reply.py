@@ -27,7 +27,9 @@ from bqgate.domain.errors import (
     AccessDenied,
     BodyTooLarge,
     BqgateError,
+    BudgetStoreUnavailable,
     JobNotFound,
+    LedgerUnavailable,
     LoginFault,
     MalformedRequest,
     Unauthenticated,
@@ -74,7 +76,18 @@ def answer_for_error(error: BqgateError) -> Answer:
         case UpstreamUnavailable():
             return _answer_without_bigquery(error)
         case _:
-            return error_answer(503, "backendError", "bqgate: a system behind the gate does not answer; retry later.")
+            return error_answer(503, "backendError", f"bqgate: {_own_system(error)} does not answer; retry later.")
+
+
+def _own_system(error: BqgateError) -> str:
+    """Which of the gate's own systems failed."""
+    match error:
+        case BudgetStoreUnavailable():
+            return "its store of budgets"
+        case LedgerUnavailable():
+            return "its ledger"
+        case _:
+            return "a system behind the gate"
 
 
 def _answer_without_bigquery(error: UpstreamUnavailable) -> Answer:

@@ -1,14 +1,16 @@
 """Write one line for each request: what was asked, what was answered, how long it took.
 
 Installed by app outside middleware.py, so that its errors are seen too. The path is told without its query string,
-which may hold a key or an upload's token; decision, cost and balance are those that the answer's headers show. The
-request id of a query is its hold's id, by which the ledger tells the rest. Probes and scrapes are left out.
+which may hold a key or an upload's token; decision, cost and balance are those that the answer's headers show. A
+failure's reason is that of bqgate_refused_calls_total. The request id of a query is its hold's id, by which the ledger
+tells the rest. Probes and scrapes are left out.
 """
 
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from bqgate.gate.door import FAILURE
 from bqgate.ports import Clock, Journal
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -37,6 +39,8 @@ def install(app: web.Application, journal: Journal, clock: Clock) -> None:
         finally:
             headers = response.headers if response is not None else {}
             told = {field: headers[header] for field, header in _TOLD_HEADERS if headers.get(header)}
+            if FAILURE in request:
+                told["reason"] = request[FAILURE]
             journal.note(
                 "request",
                 method=request.method,

@@ -193,9 +193,11 @@ def test_a_challenge_of_bigquerys_is_passed_on() -> None:
 
 
 def test_it_is_said_which_side_is_silent() -> None:
-    """BigQuery is named where it does not answer; the gate's own stores are not."""
+    """BigQuery where it is BigQuery, else which of the gate's own; whoever asks need not look for the wrong one."""
     assert "BigQuery is not answering" in read(answer_for_error(UpstreamUnavailable("x")))[2]
     assert "BigQuery" not in read(answer_for_error(LedgerUnavailable("x")))[2]
+    assert "its ledger" in read(answer_for_error(LedgerUnavailable("x")))[2]
+    assert "its store of budgets" in read(answer_for_error(BudgetStoreUnavailable("x")))[2]
 
 
 @pytest.mark.parametrize(("retry_after_s", "header"), [(8, "8"), (None, None)])

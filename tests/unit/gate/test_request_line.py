@@ -4,7 +4,8 @@ import pytest
 from aiohttp import ServerDisconnectedError, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bqgate.gate import request_line
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.gate import middleware, request_line
 from tests.support.gate_stand import ListJournal
 from tests.support.manual_clock import ManualClock
 
@@ -57,6 +58,22 @@ async def test_a_request_that_ends_without_an_answer_is_a_line_too() -> None:
     await client.close()
     ((_, fields),) = journal.notes
     assert fields["status"] == "caller_gone"
+
+
+async def test_a_failure_is_named() -> None:
+    """The line says what the status alone does not: which system was away."""
+
+    async def fail(_: web.Request) -> web.Response:
+        raise LedgerUnavailable("x")
+
+    journal, app = ListJournal(), web.Application()
+    request_line.install(app, journal, ManualClock())
+    middleware.install(app, journal)
+    app.add_routes([web.get("/fail", fail)])
+    async with TestClient(TestServer(app)) as client:
+        await client.get("/fail")
+    ((_, fields),) = journal.notes
+    assert (fields["status"], fields["reason"]) == (503, "LedgerUnavailable")
 
 
 async def test_probes_are_not_noted() -> None:
