@@ -1,11 +1,15 @@
 """A throttled query goes to BigQuery slowed down as its tier says; one that is not goes as it came."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from bqgate.clock import SystemClock
+from bqgate.sandbox import Fault
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
 
@@ -24,6 +28,7 @@ SETTINGS: dict[str, Any] = {
         }
     },
 }
+CENTS_10 = 100_000_000
 QUERY = {"query": "SELECT a FROM d.t", "useLegacySql": False, "useQueryCache": False}
 
 
@@ -66,3 +71,38 @@ async def test_a_throttled_query_with_a_bound_that_is_none_holds_nothing(tmp_pat
             assert answer.status == 400
             assert "maxSlots" in (await answer.json())["error"]["message"]
         assert not any(balance.held_nanos for balance in await stack.fetch_balances("acme"))
+
+
+async def test_a_caller_that_leaves_while_it_waits_frees_its_place(tmp_path: Path) -> None:
+    """With one place to wait in: who leaves is forgotten with its hold, the next one waits there and then runs."""
+    sections = {
+        "tiers": {"standard": {"customer_concurrency_max": 1}},
+        "admission": SETTINGS["admission"] | {"waiting_max": 1},
+    }
+    async with open_stack(tmp_path, SETTINGS | sections) as stack, aiohttp.ClientSession() as session:
+        declare_ten_gib(stack)
+        stack.sandbox.faults.add(Fault(kind="delay", delay_s=1.5, method="jobs.query", count=1))
+
+        async def ask() -> int:
+            async with session.post(f"{stack.url}/bigquery/v2/projects/acme/queries", json=QUERY) as answer:
+                await answer.read()
+                return answer.status
+
+        async def until(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(20):
+                while not condition():
+                    await SystemClock().sleep(0.01)
+
+        def count(name: str, **labels: str) -> float:
+            return stack.gate.metrics.value(name, **labels)
+
+        running = asyncio.ensure_future(ask())
+        await until(lambda: len(stack.sandbox.journal.entries(method="jobs.query")) == 1)
+        leaving = asyncio.ensure_future(ask())
+        await until(lambda: count("bqgate_waiting_depth") == 1)
+        assert await ask() == 429
+        leaving.cancel()
+        await until(lambda: count("bqgate_waits_seconds_count", outcome="left") == 1)
+        assert (await ask(), await running) == (200, 200)
+        balances = await stack.fetch_settled("acme")
+        assert {balance.used_nanos for balance in balances} == {2 * CENTS_10}
