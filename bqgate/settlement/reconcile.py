@@ -5,7 +5,8 @@ poller. What leaves: mended holds, counters, log lines; an outside failure ends 
 
     1  ledger: open, nobody here asks after it      watch it, as its customer's account or the gate's
     2  here asked after, ledger: has an entry       another replica booked it: forget it
-    3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace
+    3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace, unless
+                                                    it is asked after here: then what is learnt ends it
     4  ledger: open, budgets: not held              put it back, after a grace
     5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
                                                     account's windows forgotten: their next use fills them from the
@@ -148,7 +149,7 @@ class Reconciler:
         entry = await self._ledger.fetch_entry(hold.id)
         if entry is not None and entry.cost_nanos:
             is_ended, event = await self._budgets.capture(hold, entry.cost_nanos), "captured"
-        elif entry is not None or self._is_past_grace(hold.placed_at):
+        elif entry is not None or (self._is_past_grace(hold.placed_at) and hold.id not in self._poller.watched_ids):
             is_ended, event = await self._budgets.void(hold), "voided"
         else:
             return

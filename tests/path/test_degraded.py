@@ -17,6 +17,7 @@ from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.sandbox import Fault
 from bqgate.sandbox.warehouse import Field, TableRef
+from tests.support.fault_stand import fault_stand
 from tests.support.gate_stack import Stack, open_stack
 from tests.support.tcp_fault_proxy import TcpFaultProxy
 
@@ -140,3 +141,43 @@ async def test_without_a_dry_run(
             assert entry.hold_nanos == 2 * CENTS_10
         assert await stack.gate.ledger.fetch_open_holds() == ()
         assert {balance.held_nanos for balance in await stack.fetch_settled("acme")} == {0}
+
+
+@pytest.mark.parametrize(
+    ("section", "conduct", "answers"),
+    [
+        pytest.param({"degraded": {"ledger": "open"}}, "open", [200, 200], id="open"),
+        pytest.param(
+            {"degraded": {"ledger": "allowance", "allowance_usd": "0.15"}}, "allowance", [200, 503], id="allowance"
+        ),
+        pytest.param({"defaults": {"deployment_mode": "observe"}}, "open", [200, 200], id="observed, nothing chosen"),
+    ],
+)
+async def test_without_a_ledger(
+    tmp_path: Path,
+    redis_url: str,
+    postgres_url: str,
+    section: dict[str, dict[str, Any]],
+    conduct: str,
+    answers: list[int],
+) -> None:
+    """What goes on stands in the budgets meanwhile, and is in the books once the ledger is back, once."""
+    async with fault_stand(tmp_path, redis_url, postgres_url, more=section) as stand:
+
+        async def refuse_ledger() -> None:
+            stand.wires["ledger"].refuse()
+
+        await stand.fill_windows()
+        assert [(await stand.query(None, refuse_ledger))[0] for _ in answers] == answers
+        ran = answers.count(200)
+        assert await stand.held() == {"budgets"}
+        counted = stand.gate.metrics.value
+        assert counted("bqgate_degraded_total", system="ledger", conduct=conduct, outcome="went_on") == ran
+
+        async def is_over() -> bool:
+            return not await stand.held() and len(await stand.entries()) == ran
+
+        await stand.come_back(is_over)
+        assert [entry.cost_nanos for entry in await stand.entries()] == [CENTS_10] * ran
+        balances = await stand.gate.budgets.fetch_balances(stand.windows)
+        assert {(balance.captured_nanos, balance.held_nanos) for balance in balances} == {(ran * CENTS_10, 0)}

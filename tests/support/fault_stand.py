@@ -6,7 +6,7 @@ Redis and PostgreSQL themselves, past the wires and past the gate.
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -174,9 +174,9 @@ async def load_scripts(budgets: RedisBudgetStore) -> None:
 
 @asynccontextmanager
 async def fault_stand(
-    folder: Path, redis_url: str, postgres_url: str, *, is_patient: bool = True
+    folder: Path, redis_url: str, postgres_url: str, *, is_patient: bool = True, more: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Stand]:
-    """A gate and all that is behind it, working."""
+    """A gate and all that is behind it, working. `more` are sections of the settings."""
     clock = SkippingClock()
     database, socket_folder = urlsplit(postgres_url).path[1:], parse_qs(urlsplit(postgres_url).query)["host"][0]
     async with AsyncExitStack() as stack:
@@ -191,7 +191,7 @@ async def fault_stand(
         }
         for wire in wires.values():
             await stack.enter_async_context(wire)
-        settings = settings_for(folder, "", document(wires, database, is_patient=is_patient))
+        settings = settings_for(folder, "", document(wires, database, is_patient=is_patient) | dict(more or {}))
         ledger = await SqlLedger.open(postgres_url, clock)
         stack.push_async_callback(ledger.close)
         budgets = RedisBudgetStore.open(redis_url, ledger, clock)

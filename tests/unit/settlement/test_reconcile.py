@@ -114,6 +114,20 @@ async def test_a_hold_that_was_never_recorded_is_void_after_a_grace(shared: Stan
     assert usd(await shared.balance(gate)) == (0, 0)
 
 
+async def test_a_hold_that_the_ledger_missed_is_left_to_the_gate_that_has_still_to_book_it(shared: Stand) -> None:
+    """The ledger was away for longer than the grace: its hold has neither record nor entry, and its job ran."""
+    gate = shared.gate()
+    hold = shared.make_hold()
+    await gate.budgets.place_hold(hold, ACME.windows(shared.clock.now()))
+    with shared.ledger_away():
+        await gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
+        shared.clock.advance(60)
+    await gate.reconciler.reconcile()
+    assert usd(await shared.balance(gate)) == (0, 20)
+    await gate.look_at_all()
+    assert usd(await shared.balance(gate)) == (7, 0)
+
+
 @pytest.mark.parametrize(("mib", "captured"), [(7, 7), (0, 0)])
 async def test_a_booked_hold_is_captured_at_its_entrys_cost(shared: Stand, mib: int, captured: int) -> None:
     """A crash between book and capture."""
