@@ -17,7 +17,7 @@ from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
 from bqgate.admission.hold_making import make_hold, windows_of
 from bqgate.admission.observing import as_observed, foresee_query, rules_for
 from bqgate.admission.placing import Placed, Placing
-from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
+from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
 from bqgate.domain.budget import Balance
 from bqgate.domain.cost_breaker import Refusal
@@ -46,6 +46,9 @@ from bqgate.domain.tier import Budget, Customer, Mode
 from bqgate.ports import Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
+
+# Why a query is refused that might have room when it is slowed down.
+_FOR_WANT_OF_ROOM = frozenset({RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER, RejectReason.QUERY_TOO_BIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,11 @@ class Admission:
         rules = rules_for(customer, estimate, self._rules)
         size = size_hold(request, estimate, rules=rules, prices=self._policies.prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
+        if isinstance(outcome, Refused) and outcome.reject.reason in _FOR_WANT_OF_ROOM and size is not None:
+            slow = slowed(request, customer.tier.throttling.slowdown)
+            less = size_hold(slow, estimate, rules=rules, prices=self._policies.prices, history=history)
+            if less is not None and less.amount_nanos < size.amount_nanos:
+                outcome = await self._attempt(request, principal, customer, estimate, less, is_slowed=True)
         if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:
             # It will most likely fail, which is free and the caller's to see; should it run, it bills the least.
             least = least_hold(request, estimate, prices=self._policies.prices)
@@ -173,8 +181,10 @@ class Admission:
         customer: Customer,
         estimate: Estimate,
         size: HoldSize | None,
+        *,
+        is_slowed: bool = False,
     ) -> Admitted | Refused:
-        """Try to hold this much. None: the policy refuses to guess."""
+        """Try to hold this much. None: the policy refuses to guess. `is_slowed`: it covers a throttled query only."""
         if size is None:
             reject = Reject(RejectReason.UNKNOWN_ESTIMATE, 0, suggestion=f"It is {estimate.unknown_because}.")
             return Refused(reject, self._new_id(), bytes_at_most=None, cap_bytes=0, balances=())
@@ -196,6 +206,8 @@ class Admission:
             self._on_trip(customer)
         terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms
         decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, terms=terms, wait_ms=wait_ms)
+        if is_slowed and isinstance(decision, Forward):
+            decision = Throttle(wait_ms=wait_ms)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
         would_have = foresee_query(placed, decision, estimate, hold, budgets, customer=customer, rules=self._rules)

@@ -6,12 +6,13 @@ own. Slots are foreseen from what the customer's jobs used, and never more than 
 Bytes are bytes, amounts nano-dollars, shares parts per million.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bqgate.admission.estimate import DRY_RUN_AWAY
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
+from bqgate.domain.throttling import Slowdown
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
 
 
@@ -68,6 +69,12 @@ def size_hold(
     may_be_uncapped = not estimate.is_known and estimate.unknown_because != DRY_RUN_AWAY
     is_uncapped = may_be_uncapped and rules.unknown is UnknownEstimate.ALLOW
     return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=None if is_uncapped else covered)
+
+
+def slowed(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
+    """The query with a throttled one's slots: the tighter of its own bound and its tier's."""
+    bounds = [bound for bound in (request.slot_ms_at_most, slowdown.slot_ms_at_most) if bound is not None]
+    return replace(request, slot_ms_at_most=min(bounds, default=None))
 
 
 def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:

@@ -25,6 +25,13 @@ class Slowdown:
     max_slots: int | None = None
     job_timeout_ms: int | None = None
 
+    @property
+    def slot_ms_at_most(self) -> int | None:
+        """What a query may use of slots then; None: it is not bounded both in slots and in time."""
+        if self.max_slots is None or self.job_timeout_ms is None:
+            return None
+        return self.max_slots * self.job_timeout_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Throttling:

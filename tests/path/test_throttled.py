@@ -57,6 +57,38 @@ async def test_a_throttled_query_is_slowed_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["jobs", "queries"])
+@pytest.mark.parametrize(("max_slots", "answer"), [(1, (200, "throttle", "0.70")), (3, (400, "reject", "1.10"))])
+async def test_what_fits_only_slowed_down_is_slowed_down(
+    tmp_path: Path, path: str, max_slots: int, answer: tuple[int, str, str]
+) -> None:
+    """Ten cents of bytes and a dollar of slots pass a day's dollar; a slot for a minute costs sixty cents and does not.
+
+    So where slots are charged, and its tier's bounds make room for it, a query is throttled and not refused.
+    """
+    sections = {
+        "pricing": {"model": "blended", "usd_per_tib": "10.24", "usd_per_slot_hour": "36"},
+        "admission": {"headroom_ratio": "0", "slot_ms_per_gib": 10_000},
+        "tiers": {
+            "standard": {
+                "daily_usd": "1",
+                "throttle_wait_ms": 1,
+                "throttle_max_slots": max_slots,
+                "throttle_job_timeout_ms": 60_000,
+            }
+        },
+    }
+    body = QUERY if path == "queries" else {"configuration": {"query": QUERY}}
+    async with open_stack(tmp_path, SETTINGS | sections) as stack, aiohttp.ClientSession() as session:
+        declare_ten_gib(stack)
+        async with session.post(f"{stack.url}/bigquery/v2/projects/acme/{path}", json=body) as got:
+            told = got.status, got.headers["X-Bqgate-Decision"], got.headers["X-Bqgate-Cost-Usd"]
+        assert told == answer
+        sent = [entry.body for entry in stack.sandbox.journal.entries() if entry.verb == "POST"]
+        ran = [each for each in (one.get("configuration", one) for one in sent) if not each.get("dryRun")]
+        assert [(each["maxSlots"], each["jobTimeoutMs"]) for each in ran] == [("1", "60000")] * (max_slots == 1)
+
+
+@pytest.mark.parametrize("path", ["jobs", "queries"])
 async def test_a_throttled_query_with_a_bound_that_is_none_holds_nothing(tmp_path: Path, path: str) -> None:
     """It is refused as it comes, like any other malformed request, and not when its hold is placed already."""
     tier = SETTINGS["tiers"]["standard"] | {"thresholds": [{"used_ratio": "0.01", "action": "throttle"}]}
