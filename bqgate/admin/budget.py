@@ -120,8 +120,9 @@ class BudgetViews:
         parameters = Parameters(request, _SPENDER_PARAMETERS)
         customer = self._customer_of(request)
         now = self._clock.now()
-        spender = _spender_of(parameters)
-        parts = [narrowed(budget, spender) for budget in customer.budgets]
+        # One of each is shown as the asked one's where it is counted for that one: a budget of its name stands over it.
+        counted_for = {budget.name: budget for budget in customer.budgets_over(_spender_of(parameters))[1:]}
+        parts = [counted_for.get(budget.name, budget) for budget in customer.budgets]
         counted = [budget for budget in parts if budget.scope.value != EACH]
         windows = (*customer.windows(now), *(window for budget in counted for window in budget.windows(now)))
         standing, tier = await self._budgets.fetch_standing(windows), customer.tier
@@ -217,11 +218,6 @@ def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: da
     return Placement(
         PlacementOutcome.PLACED, "", after, verdict.refusal, verdict.breaker, grace_ends_at=verdict.grace_ends_at
     )
-
-
-def narrowed(budget: Budget, spender: Spender) -> Budget:
-    """The budget as it is counted for a spender whom it covers; else as it is."""
-    return replace(budget, scope=budget.scope.narrowed_to(spender)) if budget.scope.covers(spender) else budget
 
 
 def _spender_of(parameters: Parameters) -> Spender:

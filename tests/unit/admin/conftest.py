@@ -43,6 +43,7 @@ GLOBEX = Customer(
     budgets=(
         part("nightly", ScopeKind.WORKLOAD, "nightly", 3),
         part("each", ScopeKind.PRINCIPAL, "*", 4),
+        part("bob", ScopeKind.PRINCIPAL, "bob", 7),
         part("ml", ScopeKind.LABEL, "team=ml", 2, Mode.OBSERVE),
     ),
 )

@@ -118,7 +118,7 @@ async def test_parts_are_shown_with_what_stands_against_them(plane: Plane) -> No
     windows = (*GLOBEX.windows(plane.stand.clock.now()), *GLOBEX.budgets[0].windows(plane.stand.clock.now()))
     hold = replace(plane.stand.make_hold(usd=2), customer="globex", scopes=(GLOBEX.budgets[0].scope,))
     await plane.gate.budgets.place_hold(hold, windows)
-    nightly, each, ml = (await plane.get("/v1/customers/globex/budget"))["budgets"]
+    nightly, each, bob, ml = (await plane.get("/v1/customers/globex/budget"))["budgets"]
     assert (nightly["name"], nightly["scope"], nightly["value"], nightly["mode"]) == (
         "nightly",
         "workload",
@@ -128,9 +128,13 @@ async def test_parts_are_shown_with_what_stands_against_them(plane: Plane) -> No
     assert (nightly["windows"]["day"]["held_usd"], nightly["windows"]["day"]["balance_usd"]) == ("2.00", "1.00")
     assert (nightly["windows"]["month"]["limit_usd"], nightly["query_limit_usd"]) == (None, "3.00")
     assert (each["value"], each["windows"]) == ("*", {})
-    assert ml["mode"] == "observe"
+    assert (bob["windows"]["day"]["limit_usd"], ml["mode"]) == ("7.00", "observe")
     named = (await plane.get("/v1/customers/globex/budget?principal=ann"))["budgets"][1]
     assert (named["value"], named["windows"]["day"]["balance_usd"]) == ("ann", "4.00")
+    bobs = (await plane.get("/v1/customers/globex/budget?principal=bob"))["budgets"]
+    assert [(each["name"], each["windows"]["day"]["limit_usd"]) for each in bobs if each["value"] == "bob"] == [
+        ("bob", "7.00")
+    ]
 
 
 @pytest.mark.parametrize(
