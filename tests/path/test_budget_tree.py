@@ -59,7 +59,7 @@ async def ask(
 async def test_a_hundred_callers_never_pass_a_parts_limit(tmp_path: Path, redis_url: str, gate_count: int) -> None:
     """Fifty cents for the workload: five run, whichever gate they came to; others have all the room there is."""
     budgets = {
-        "budgets": {"url": redis_url},
+        "budgets": {"url": redis_url, "timeout_ms": 10_000},
         "scoped_budgets": {"nightly": {"customer": "acme", "workload": "nightly", "daily_usd": "0.50"}},
     }
     async with open_stack(tmp_path, SETTINGS | budgets, gate_count=gate_count) as stack:
@@ -83,7 +83,7 @@ async def test_a_hundred_callers_never_pass_a_parts_limit(tmp_path: Path, redis_
 async def test_the_deployments_budget_is_everybodys(tmp_path: Path, redis_url: str, gate_count: int) -> None:
     """Two customers share a dollar: ten queries run in all; nobody is told what the others spent."""
     budgets = {
-        "budgets": {"url": redis_url},
+        "budgets": {"url": redis_url, "timeout_ms": 10_000},
         "scoped_budgets": {"everybody": {"deployment": True, "daily_usd": "1"}},
     }
     async with open_stack(tmp_path, SETTINGS | budgets, gate_count=gate_count) as stack:
@@ -114,7 +114,7 @@ async def test_a_gate_that_lost_its_redis_counts_every_part_again(tmp_path: Path
         "each": {"customer": "acme", "project": "*", "daily_usd": "0.40"},
         "everybody": {"deployment": True, "daily_usd": "0.50"},
     }
-    settings = SETTINGS | {"budgets": {"url": redis_url}, "scoped_budgets": parts}
+    settings = SETTINGS | {"budgets": {"url": redis_url, "timeout_ms": 10_000}, "scoped_budgets": parts}
     async with open_stack(tmp_path, settings) as stack, aiohttp.ClientSession() as session:
         await fill(stack)
         assert (await ask(session, stack.url, labels={"team": "ml"}))[0] == 200
@@ -172,7 +172,7 @@ async def test_one_query_too_big_for_a_part_says_whose_bound_it_is(tmp_path: Pat
 
 async def test_a_budget_that_comes_counts_what_was_spent_before_it(tmp_path: Path, redis_url: str) -> None:
     """The rules get a budget while the gate runs; a raise lifts it for the next query, until it ends."""
-    settings = SETTINGS | {"budgets": {"url": redis_url}}
+    settings = SETTINGS | {"budgets": {"url": redis_url, "timeout_ms": 10_000}}
     async with open_stack(tmp_path, settings) as stack, aiohttp.ClientSession() as session:
         await fill(stack)
         base = stack.settings.policy_base

@@ -1,0 +1,84 @@
+"""Print what each more budget costs a query: place + capture pairs a second with no part, two, four and eight.
+
+    python -m benchmarks.budget_tree [pairs]
+
+The same store, the same customer, one process, 50 callers; Redis on loopback, on the same processors. A part is a
+workload's budget, a day and a month each; `with rollover` lets every day take over from the one before.
+Best of three rounds, in turns; the ratio is to a query that falls under its customer's budget alone.
+"""
+
+import asyncio
+import sys
+import time
+
+from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.clock import SystemClock
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.hold import PlacementOutcome
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
+from bqgate.ports import BudgetStore
+from tests.support.budget_scene import UTC_ZONE, hold_on
+from tests.support.manual_clock import START
+from tests.support.redis_server import running_redis
+from tests.support.spend_book import SpendBook
+
+PAIRS = 2000
+ROUNDS = 3
+CALLERS = 50
+LIMITS = Limits(daily_nanos=10**15, monthly_nanos=9 * 10**15)
+ROLLOVER = {Period.DAY: 10**12}
+
+
+def windows_under(part_count: int, *, rolls_over: bool = False) -> tuple[Window, ...]:
+    """The customer's own windows and those of some parts."""
+    plan = LimitPlan(LIMITS, rollover_nanos=ROLLOVER if rolls_over else {})
+    scopes = [CUSTOMER_SCOPE, *(Scope(ScopeKind.WORKLOAD, f"w{number}") for number in range(part_count))]
+    return tuple(
+        window for scope in scopes for window in plan.windows_at(START, customer="acme", zone=UTC_ZONE, scope=scope)
+    )
+
+
+async def pairs_per_s(store: BudgetStore, windows: tuple[Window, ...], pairs: int) -> float:
+    """Place and capture `pairs` holds, shared among callers that work at once."""
+    await store.fetch_balances(windows)
+
+    async def call(count: int) -> None:
+        for _ in range(count):
+            hold = hold_on(windows, "0.01")
+            placement = await store.place_hold(hold, windows)
+            assert placement.outcome is PlacementOutcome.PLACED
+            assert await store.capture(hold, 5_000_000)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(call(pairs // CALLERS) for _ in range(CALLERS)))
+    return pairs // CALLERS * CALLERS / (time.perf_counter() - began)
+
+
+async def run(pairs: int, redis_port: int) -> None:
+    clock = SystemClock()
+    stores: dict[str, BudgetStore] = {
+        "memory": MemoryBudgetStore(SpendBook(), clock),
+        "redis": RedisBudgetStore.open(f"redis://127.0.0.1:{redis_port}", SpendBook(), clock, timeout_s=10),
+    }
+    trees = {f"{count} parts": windows_under(count) for count in (0, 2, 4, 8)}
+    trees["0 parts, with rollover"] = windows_under(0, rolls_over=True)
+    for name, store in stores.items():
+        best = dict.fromkeys(trees, 0.0)
+        for _ in range(ROUNDS):
+            for tree, windows in trees.items():
+                best[tree] = max(best[tree], await pairs_per_s(store, windows, pairs))
+        for tree, rate in best.items():
+            print(f"{name}, {tree}: {rate:,.0f} a second; takes {best['0 parts'] / rate:.2f} times as long")
+        await store.close()
+
+
+def main() -> None:
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS
+    with running_redis() as port:
+        asyncio.run(run(pairs, port))
+
+
+if __name__ == "__main__":
+    main()
