@@ -19,6 +19,7 @@ from bqgate.admission.observing import as_observed, foresee_query, rules_for
 from bqgate.admission.placing import Placed, Placing
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
+from bqgate.admission.threshold_log import tell_thresholds
 from bqgate.domain.budget import Balance
 from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.decision import (
@@ -202,6 +203,7 @@ class Admission:
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await remember(placement, hold, ledger=self._ledger, journal=self._journal)
+        tell_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, journal=self._journal)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
         terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms

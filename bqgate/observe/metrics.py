@@ -40,6 +40,11 @@ COUNTERS = (
     Declaration("decisions_total", "Queries decided about.", ("decision", "reason", "mode")),
     Declaration("passed_total", "Calls passed through unheld, by why they cost nothing.", ("kind",)),
     Declaration("holds_total", "What happened to holds: placed, replayed, captured, voided, restored.", ("event",)),
+    Declaration(
+        "thresholds_passed_total",
+        "Thresholds of budgets that a hold passed: customer/day, workload/month; monitor, review, throttle.",
+        ("customer", "budget", "action"),
+    ),
     Declaration("grace_started_total", "Windows whose grace began.", ("customer",)),
     Declaration("breaker_trips_total", "How often a customer's cost breaker opened.", ("customer",)),
     Declaration("overruns_total", "Jobs that cost more than their hold.", ("customer",)),
