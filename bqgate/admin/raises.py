@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from aiohttp import hdrs, web
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bqgate.admin.body import read_body, refuse_fields
 from bqgate.admin.documents import answer_document
@@ -26,7 +26,7 @@ from bqgate.domain.principal import Identity
 from bqgate.policies.budget_models import BudgetPolicy, RaisePolicy
 from bqgate.policies.editor import EventOf, PolicyEditor, PolicyView
 from bqgate.policies.faults import PolicyFaults
-from bqgate.policies.values import Usd
+from bqgate.policies.values import Moment, Usd
 from bqgate.ports import Clock, PolicySource
 
 # Nobody means a raise of years; that is a limit.
@@ -41,7 +41,7 @@ class RaiseBody(BaseModel):
 
     daily_usd: Usd | None = Field(default=None, description="On top of the day, and of its emergency limit.")
     monthly_usd: Usd | None = Field(default=None, description="On top of the month.")
-    until: AwareDatetime = Field(description="When it ends; a year from now at most.")
+    until: Moment = Field(description="When it ends; a year from now at most.")
     reason: str = Field(min_length=1, max_length=500, description="Why; the audit log keeps it.")
 
     @model_validator(mode="after")

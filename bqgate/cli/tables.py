@@ -26,11 +26,12 @@ def print_list(items: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as
 
 
 def print_one(item: Mapping[str, Any], *, as_json: bool) -> None:
-    """One row for each member of an item."""
+    """One row for each member of an item that says something."""
     if as_json:
         print_json(item)
         return
-    _print_table(("", ""), [[name, shown(value)] for name, value in item.items()])
+    said = {name: value for name, value in item.items() if value is not None and value not in ([], {})}
+    _print_table(("", ""), [[name, shown(value)] for name, value in said.items()])
 
 
 def print_json(content: object) -> None:

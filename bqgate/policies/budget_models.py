@@ -7,11 +7,11 @@ error, units in the keys.
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bqgate.domain.scope import Scope, ScopeKind
 from bqgate.domain.tier import Mode, ThresholdAction
-from bqgate.policies.values import Clock24, Label, Name, Ratio, TimeOfDay, Usd, Whose
+from bqgate.policies.values import Clock24, Label, Moment, Name, Ratio, TimeOfDay, Usd, Whose
 
 SCHEDULES_MAX = 20
 _RAISES_MAX = 100
@@ -80,7 +80,7 @@ class RaisePolicy(Policy):
 
     daily_usd: Usd | None = Field(default=None, description="On top of the day, and of its emergency limit.")
     monthly_usd: Usd | None = Field(default=None, description="On top of the month.")
-    until: AwareDatetime = Field(description="When it ends.")
+    until: Moment = Field(description="When it ends.")
     reason: str = Field(min_length=1, max_length=500, description="Why.")
     by: str = Field(default="", max_length=320, description="Who raised it.")
 

@@ -33,10 +33,6 @@ _MESSAGES: Mapping[str, str] = {
     "too_short": "must not be empty",
     "too_long": "has too many; {max_length} are the most",
     "path_type": "must be the path of a file",
-    "timezone_aware": "must say its time zone, like 2026-12-01T18:00:00Z",
-    "datetime_type": "must be a moment, like 2026-12-01T18:00:00Z",
-    "datetime_parsing": "{input!r:.80} is no moment; write one like 2026-12-01T18:00:00Z",
-    "datetime_from_date_parsing": "{input!r:.80} is no moment; write one like 2026-12-01T18:00:00Z",
     "value_error": "{error}",
 }
 

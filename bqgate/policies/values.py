@@ -7,6 +7,7 @@ print as they are written, and tell a JSON schema the truth about what is read.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from functools import cache
@@ -22,6 +23,8 @@ from bqgate.domain.units import PPM
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 
 _QUOTE_IT = 'is read as a binary number, which loses digits; quote it, like "{}"'
+
+_MOMENT = "2026-12-01T18:00:00Z"
 
 _DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])"
 _EMAIL = rf"[^@\s\x00-\x1f\x7f]{{1,64}}@{_DOMAIN}"
@@ -150,6 +153,21 @@ def read_time_of_day(value: object) -> TimeOfDay:
     return TimeOfDay(int(hours) * 60 + int(minutes))
 
 
+def read_moment(value: object) -> datetime:
+    """A moment with its time zone, as RFC 3339 writes it."""
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime):
+        raise ValueError(f"{value!r:.80} is no moment; write one like {_MOMENT}")
+    if moment.tzinfo is None:
+        raise ValueError(f"must say its time zone, like {_MOMENT}")
+    return moment
+
+
 def read_label(value: str) -> str:
     """One label of a job with its value, as BigQuery takes them: team=ml."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}", value):
@@ -195,6 +213,11 @@ Clock24 = Annotated[
     BeforeValidator(read_time_of_day),
     _as_text,
     WithJsonSchema({"type": "string", "pattern": r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "examples": ["20:00"]}),
+]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(read_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": [_MOMENT]}),
 ]
 Label = Annotated[str, Field(max_length=127), AfterValidator(read_label)]
 Whose = Annotated[str, Field(min_length=1, max_length=320), AfterValidator(read_whose)]

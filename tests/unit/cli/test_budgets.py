@@ -47,6 +47,15 @@ async def test_a_budget_is_made_listed_changed_and_taken_away(desk: Desk) -> Non
     assert json.loads((await desk.run("list", "--json")).stdout) == []
 
 
+async def test_what_a_budget_does_not_say_is_not_shown(desk: Desk) -> None:
+    """People see what holds; programs see every key."""
+    await desk.run("set", "nightly", "customer=acme", "workload=nightly", "daily_usd=5")
+    shown = (await desk.run("show", "nightly")).stdout
+    assert "daily_usd" in shown
+    assert "monthly_usd" not in shown
+    assert "schedules" not in shown
+
+
 async def test_a_budget_is_raised_for_a_while(desk: Desk) -> None:
     """How much, until when and why; it is in force when the command returns."""
     raised = await desk.run("raise", "acme", "--daily-usd", "30", "--until", UNTIL, "--reason", "year-end reports")
@@ -64,6 +73,10 @@ async def test_a_budget_is_raised_for_a_while(desk: Desk) -> None:
         (
             ("raise", "acme", "--daily-usd", "1", "--until", "2020-01-01T00:00:00Z", "--reason", "x"),
             "until is not in the",
+        ),
+        (
+            ("raise", "acme", "--daily-usd", "1", "--until", "soon", "--reason", "x"),
+            "'soon' is no moment; write one like",
         ),
         (("set", "nightly", "workload=nightly", "daily_usd=5"), "is about a workload of which customer? Give customer"),
     ],
