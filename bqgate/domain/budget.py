@@ -44,6 +44,7 @@ class Window:
 
     `limit_nanos` None: it counts and refuses nothing. `is_observed`: the same, whatever the limit, which is there to
     tell what enforcing would do. `throttle_ppm` is the share from which queries are throttled; None: they are not.
+    `eases_at` is when a higher limit holds, before it resets; None: none does.
     """
 
     customer: str
@@ -55,6 +56,7 @@ class Window:
     is_observed: bool = False
     throttle_ppm: int | None = None
     carry: Carry | None = None
+    eases_at: datetime | None = None
 
     @property
     def id(self) -> WindowId:

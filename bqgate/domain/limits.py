@@ -6,7 +6,7 @@ Weekdays and times of day are those of the budget's time zone. Amounts are nano-
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from bqgate.domain.budget import Carry, Period, Window, start_of, windows_at
@@ -59,6 +59,14 @@ class Schedule:
         if minute >= self.from_minute:
             return weekday in self.weekdays
         return minute < self.until_minute and (weekday - 1) % 7 in self.weekdays
+
+    def ends_at(self, local: datetime) -> datetime:
+        """When it ends, where it is on at this moment."""
+        runs_over_midnight = self.from_minute >= self.until_minute
+        is_before_midnight = local.hour * 60 + local.minute >= self.from_minute
+        days, minute = divmod(self.until_minute, MINUTES_PER_DAY)
+        end_on = local.date() + timedelta(days=days + (runs_over_midnight and is_before_midnight))
+        return datetime.combine(end_on, time(minute // 60, minute % 60), tzinfo=local.tzinfo).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +139,22 @@ class LimitPlan:
             is_observed=is_observed,
             throttle_ppm=throttle_ppm,
         )
-        if not self.rollover_nanos:
-            return windows
-        return tuple(replace(window, carry=self._carry(window, now, zone)) for window in windows)
+        if self.rollover_nanos:
+            windows = tuple(replace(window, carry=self._carry(window, now, zone)) for window in windows)
+        if self.schedules:
+            windows = tuple(replace(window, eases_at=self._eases_at(window, now, zone)) for window in windows)
+        return windows
+
+    def _eases_at(self, window: Window, now: datetime, zone: ZoneInfo) -> datetime | None:
+        """When the schedule that is on ends, where a higher limit holds then and the window is still the same."""
+        local = now.astimezone(zone)
+        on = self._schedule_at(local)
+        if on is None or window.limit_nanos is None:
+            return None
+        end = on.ends_at(local)
+        later_nanos = self.limits_at(end, zone).by_period()[window.period]
+        is_higher = later_nanos is None or later_nanos > window.limit_nanos
+        return end if is_higher and end < window.resets_at else None
 
     def _carry(self, window: Window, now: datetime, zone: ZoneInfo) -> Carry | None:
         """From the period before, by the limit that held at its end; raises are left out."""
@@ -148,9 +169,11 @@ class LimitPlan:
     def _scheduled_at(self, now: datetime, zone: ZoneInfo) -> Limits:
         if not self.schedules:
             return self.base
-        local = now.astimezone(zone)
-        on = next((schedule for schedule in self.schedules if schedule.is_on(local)), None)
+        on = self._schedule_at(now.astimezone(zone))
         return self.base if on is None else on.limits.over(self.base)
+
+    def _schedule_at(self, local: datetime) -> Schedule | None:
+        return next((schedule for schedule in self.schedules if schedule.is_on(local)), None)
 
 
 def _raised(limit_nanos: int | None, by_nanos: int) -> int | None:

@@ -125,7 +125,7 @@ def answer_for_reject(
             message = (
                 f"Custom quota exceeded: {_subject_of(reject.balance.window, customer)} has used {_share(reject)} "
                 f"(this query: up to {cost} USD{_size(estimate_bytes)}). "
-                f"{over}Resets {_moment(reject.balance.window.resets_at)}. {reject.suggestion} "
+                f"{over}{_until(reject.balance.window)} {reject.suggestion} "
                 f"bqgate decision {decision_id}"
             )
             return error_answer(403, "quotaExceeded", message)
@@ -168,6 +168,12 @@ def _breaker_text(reject: Reject, customer: str) -> str:
         )
     used = "" if reject.balance is None else f"; it has used {_share(reject)}"
     return f"the cost breaker of customer {customer} is open since {_moment(reject.breaker.opened_at)}: {stopped}{used}"
+
+
+def _until(window: Window) -> str:
+    """When there is room again: a schedule may end before the window does."""
+    eases = "" if window.eases_at is None else f"A higher limit holds from {_moment(window.eases_at)}. "
+    return f"{eases}Resets {_moment(window.resets_at)}."
 
 
 def _subject_of(window: Window, customer: str) -> str:

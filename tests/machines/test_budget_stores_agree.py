@@ -24,7 +24,7 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, Standing, Terms
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
-from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.limits import LimitPlan, Limits, Raise
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind, Spender
 from bqgate.ports import BudgetStore
 from tests.support.budget_model import BudgetModel
@@ -77,6 +77,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.over: list[Hold] = []
         self.limits: dict[Period, int | None] = {}
         self.rollover: dict[Period, int] = {}
+        self.raises: list[Raise] = []
         self.parts: dict[Scope, tuple[Limits, bool]] = {}
         self.book.scopes_of = lambda hold: self.scopes_over(hold.spender)
         self.terms = GRACE
@@ -103,7 +104,7 @@ class StoresAgree(RuleBasedStateMachine):
     def windows(self, spender: Spender = ADA) -> tuple[Window, ...]:
         """The customer's own, and those of each part that the spender falls under."""
         now = self.clock.now()
-        own = LimitPlan(Limits(*self.limits.values()), rollover_nanos=self.rollover)
+        own = LimitPlan(Limits(*self.limits.values()), raises=tuple(self.raises), rollover_nanos=self.rollover)
         windows = own.windows_at(now, customer=CUSTOMER, zone=ZONE)
         for scope in self.scopes_over(spender):
             limits, is_observed = self.parts[scope]
@@ -139,6 +140,12 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(day=st.sampled_from([0, 5, 40]), month=st.sampled_from([0, 5]))
     def change_rollover(self, day: int, month: int) -> None:
         self.rollover = {period: most for period, most in ((Period.DAY, day), (Period.MONTH, month)) if most}
+        self.may_exceed = True
+
+    @rule(minutes=st.sampled_from([20, 90]), day=st.sampled_from([0, 5]), month=st.sampled_from([0, 20]))
+    def lift(self, minutes: int, day: int, month: int) -> None:
+        """A raise: it comes at once, and ends by the clock, whatever was placed under it."""
+        self.raises.append(Raise(self.clock.now() + timedelta(minutes=minutes), day, month))
         self.may_exceed = True
 
     @rule(terms=TERMS)

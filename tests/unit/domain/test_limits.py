@@ -12,6 +12,10 @@ FRIDAY = datetime(2026, 11, 27, 12, tzinfo=UTC)  # 13:00 in Berlin
 WEEKEND = Schedule(Limits(daily_nanos=20), weekdays=frozenset({5, 6}))
 NIGHT = Schedule(Limits(query_nanos=3), from_minute=22 * 60, until_minute=6 * 60)
 FRIDAY_NIGHT = Schedule(Limits(daily_nanos=5), weekdays=frozenset({4}), from_minute=22 * 60, until_minute=6 * 60)
+WORK = Schedule(Limits(daily_nanos=10), from_minute=9 * 60, until_minute=17 * 60)
+EVENING = Schedule(Limits(daily_nanos=10), from_minute=18 * 60)
+EARLY = Schedule(Limits(daily_nanos=10), from_minute=22 * 60, until_minute=6 * 60)
+GENEROUS = Schedule(Limits(daily_nanos=200), from_minute=9 * 60, until_minute=17 * 60)
 BASE = Limits(daily_nanos=100, monthly_nanos=1_000, query_nanos=50)
 
 
@@ -38,6 +42,24 @@ def test_a_schedule_stands_over_the_limits_while_it_is_on(
 ) -> None:
     """By the weekday and the time of day of the budget's own zone; what it does not say stays as it is."""
     assert LimitPlan(BASE, schedules).limits_at(FRIDAY + timedelta(hours=hours), BERLIN) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hours", "eases_in_hours"),
+    [
+        pytest.param(WORK, 0, 4, id="13:00, until 17:00"),
+        pytest.param(WORK, 4, None, id="17:00: it is off"),
+        pytest.param(EVENING, 6, None, id="until midnight: the window ends with it"),
+        pytest.param(EARLY, 14, 3, id="03:00, of a night that began the day before"),
+        pytest.param(EARLY, 10, None, id="23:00, until 06:00 of the next day: another window"),
+        pytest.param(GENEROUS, 0, None, id="what comes is lower"),
+    ],
+)
+def test_a_window_says_when_a_higher_limit_holds(schedule: Schedule, hours: int, eases_in_hours: int | None) -> None:
+    """The end of the schedule that is on, where it comes before the window's own."""
+    now = FRIDAY + timedelta(hours=hours)
+    day, _ = LimitPlan(BASE, (schedule,)).windows_at(now, customer="acme", zone=BERLIN)
+    assert day.eases_at == (None if eases_in_hours is None else now + timedelta(hours=eases_in_hours))
 
 
 def test_raises_add_up_until_each_ends() -> None:

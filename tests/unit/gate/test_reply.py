@@ -65,6 +65,13 @@ def test_a_used_up_budget_says_so_in_the_words_of_a_cost_quota() -> None:
             id="a part of a customer's queries",
         ),
         pytest.param(
+            Window("acme", Period.DAY, "2026-11-24", USD, RESET, eases_at=RESET - timedelta(hours=4)),
+            "customer acme has used 0.90 and holds 0.10 for running queries of 1.00 USD today, 2026-11-24 (this query: "
+            "up to 0.42 USD). A higher limit holds from 2026-11-24T20:00Z. Resets 2026-11-25T00:00Z. Filter. bqgate "
+            "decision d1",
+            id="while a schedule is on",
+        ),
+        pytest.param(
             Window(DEPLOYMENT_ACCOUNT, Period.DAY, "2026-11-24", USD, RESET),
             "this deployment has used up its budget today, 2026-11-24 (this query: up to 0.42 USD). "
             "Resets 2026-11-25T00:00Z. Filter. bqgate decision d1",
