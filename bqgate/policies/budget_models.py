@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from bqgate.domain.scope import Scope, ScopeKind
 from bqgate.domain.tier import Mode, ThresholdAction
-from bqgate.policies.values import Clock24, Label, Moment, Name, Ratio, TimeOfDay, Usd, Whose
+from bqgate.policies.values import Clock24, Label, Line, Moment, Name, Ratio, TimeOfDay, Usd, Whose
 
 SCHEDULES_MAX = 20
 _RAISES_MAX = 100
@@ -75,19 +75,25 @@ class SchedulePolicy(Policy):
         return self
 
 
-class RaisePolicy(Policy):
-    """An amount on top of the limits until a moment."""
+class Raising(Policy):
+    """What is put on top of limits, until when, and why."""
 
     daily_usd: Usd | None = Field(default=None, description="On top of the day, and of its emergency limit.")
     monthly_usd: Usd | None = Field(default=None, description="On top of the month.")
     until: Moment = Field(description="When it ends.")
-    reason: str = Field(min_length=1, max_length=500, description="Why.")
-    by: str = Field(default="", max_length=320, description="Who raised it.")
+    reason: Line = Field(min_length=1, max_length=500, description="Why.")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        self._says_one_of(("daily_usd", "monthly_usd"))
+    def _raises_something(self) -> Self:
+        if not any(amount is not None and amount.nanos for amount in (self.daily_usd, self.monthly_usd)):
+            raise ValueError("raises nothing; give daily_usd, monthly_usd, or both")
         return self
+
+
+class RaisePolicy(Raising):
+    """An amount on top of the limits until a moment."""
+
+    by: Line = Field(default="", max_length=320, description="Who raised it.")
 
 
 class BudgetPolicy(Policy):
@@ -136,6 +142,11 @@ class BudgetPolicy(Policy):
         parts = self._parts()
         return Scope(*parts[0]) if parts else None
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a customer's own, over the limits of its tier."""
+        return not self._parts() and not self.deployment
+
     @model_validator(mode="after")
     def _is_about_one_thing(self) -> Self:
         named = [kind.value for kind, _ in self._parts()] + (["deployment"] if self.deployment else [])
@@ -150,12 +161,11 @@ class BudgetPolicy(Policy):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         keys = tuple(key for key in type(self).model_fields if key.endswith("_usd"))
-        is_own = not self._parts() and not self.deployment
-        if not (is_own and (self.raises or self.schedules is not None or self.thresholds is not None)):
-            self._says_one_of(keys if is_own else _LIMIT_KEYS)
-        if not is_own and self.emergency_usd is not None:
+        if not (self.is_own and (self.raises or self.schedules is not None or self.thresholds is not None)):
+            self._says_one_of(keys if self.is_own else _LIMIT_KEYS)
+        if not self.is_own and self.emergency_usd is not None:
             raise ValueError("emergency_usd is of a customer's own budget; leave it out here")
-        if is_own and self.mode is not None:
+        if self.is_own and self.mode is not None:
             raise ValueError("mode is the customer's; write it there")
         return self
 

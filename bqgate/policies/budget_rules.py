@@ -29,8 +29,11 @@ def part_faults(budgets: Mapping[str, BudgetPolicy], customers: Mapping[str, Cus
     first: dict[tuple[str, str], str] = {}
     for name, budget in budgets.items():
         path = f"scoped_budgets.{name}"
-        if budget.scope is None and not budget.deployment:
+        if budget.is_own:
             continue
+        if name in customers:
+            message = f"is called like customer {name}; only that customer's own budget may be, so give it another name"
+            yield PolicyFault(path, message)
         if budget.customer is not None and budget.customer not in customers:
             yield PolicyFault(f"{path}.customer", f"there is no customer {budget.customer!r}; there are {known}")
         about = (budget.customer or "", str(budget.scope or "deployment"))

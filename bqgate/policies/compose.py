@@ -148,10 +148,11 @@ def _directory(
 ) -> Directory:
     defaults = base.defaults
     shared = {name: _tier(name, tier) for name, tier in tiers.items()}
+    own = {name: budget for name, budget in budgets.items() if budget.is_own}
 
     def tier_of(name: str, customer: CustomerPolicy) -> Tier:
         tier_name = customer.tier or defaults.tier
-        return _tier(tier_name, with_budget(tiers[tier_name], budgets[name])) if name in budgets else shared[tier_name]
+        return _tier(tier_name, with_budget(tiers[tier_name], own[name])) if name in own else shared[tier_name]
 
     def customer_of(name: str, policy: CustomerPolicy) -> Customer:
         mode = weaker(policy.mode or defaults.mode, defaults.deployment_mode)
@@ -163,7 +164,7 @@ def _directory(
             projects=policy.projects,
             data=policy.data,
             account=policy.service_account,
-            raises=raises_of(budgets[name]) if name in budgets else (),
+            raises=raises_of(own[name]) if name in own else (),
             budgets=parts_of(name, mode, policy.time_zone, budgets, deployment_mode=defaults.deployment_mode),
         )
 

@@ -33,6 +33,11 @@ _MESSAGES: Mapping[str, str] = {
     "too_short": "must not be empty",
     "too_long": "has too many; {max_length} are the most",
     "path_type": "must be the path of a file",
+    "timezone_aware": "must say its time zone, like 2026-12-01T18:00:00Z",
+    "datetime_type": "must be a moment, like 2026-12-01T18:00:00Z",
+    "datetime_parsing": "{input!r:.80} is no moment; write one like 2026-12-01T18:00:00Z",
+    "datetime_from_date_parsing": "{input!r:.80} is no moment; write one like 2026-12-01T18:00:00Z",
+    "literal_error": "{input!r:.80} is not one of {choices}",
     "value_error": "{error}",
 }
 
@@ -41,6 +46,8 @@ def message_of(error: ErrorDetails, known: Collection[str]) -> str:
     """What to tell about one of pydantic's errors. `known` are the keys of the mapping in which it happened."""
     if error["type"] == "extra_forbidden":
         return unknown_key(known, str(error["loc"][-1]))
+    if error["type"] == "string_type" and not isinstance(error["input"], int | float):
+        return "must be text"
     context: Mapping[str, Any] = error.get("ctx", {})
     choices = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
     template = _MESSAGES.get(error["type"])

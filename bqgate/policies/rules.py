@@ -81,14 +81,26 @@ def _limit_faults(path: str, limits: TierPolicy) -> Iterator[PolicyFault]:
         yield PolicyFault(f"{path}.emergency_usd", message)
     if limits.query_usd and limits.query_usd.nanos > daily.nanos:
         yield PolicyFault(f"{path}.query_usd", f"{limits.query_usd} is more than daily_usd, {daily}")
-    rollover = limits.rollover_daily_usd
-    if rollover is not None and daily.nanos + rollover.nanos > limits.emergency_usd.nanos:
-        message = f"{rollover} on top of daily_usd is more than emergency_usd, {limits.emergency_usd}"
+    yield from _rollover_faults(path, limits)
+
+
+def _rollover_faults(path: str, limits: TierPolicy) -> Iterator[PolicyFault]:
+    """Days that pass the emergency limit by what they may take over, or by a schedule, or by both together."""
+    daily, emergency, rollover = limits.daily_usd, limits.emergency_usd, limits.rollover_daily_usd
+    if rollover is not None and daily.nanos + rollover.nanos > emergency.nanos:
+        message = f"{rollover} on top of daily_usd is more than emergency_usd, {emergency}"
         yield PolicyFault(f"{path}.rollover_daily_usd", message)
+        rollover = None  # said once
     for number, schedule in enumerate(limits.schedules):
-        if schedule.daily_usd is not None and schedule.daily_usd.nanos > limits.emergency_usd.nanos:
-            message = f"{schedule.daily_usd} is more than emergency_usd, {limits.emergency_usd}"
-            yield PolicyFault(f"{path}.schedules.{number}.daily_usd", message)
+        meanwhile = schedule.daily_usd
+        if meanwhile is None:
+            continue
+        where = f"{path}.schedules.{number}.daily_usd"
+        if meanwhile.nanos > emergency.nanos:
+            yield PolicyFault(where, f"{meanwhile} is more than emergency_usd, {emergency}")
+        elif rollover is not None and meanwhile.nanos + rollover.nanos > emergency.nanos:
+            message = f"{meanwhile} with rollover_daily_usd, {rollover}, is more than emergency_usd, {emergency}"
+            yield PolicyFault(where, message)
 
 
 def _customer_faults(policies: Policies) -> Iterator[PolicyFault]:
@@ -122,7 +134,7 @@ def _customer_faults(policies: Policies) -> Iterator[PolicyFault]:
 def _own_budget_faults(policies: Policies) -> Iterator[PolicyFault]:
     """Those of customers' own budgets, against their tiers; the others are looked at in budget_rules."""
     for name, budget in policies.budgets.items():
-        if budget.scope is not None or budget.deployment:
+        if not budget.is_own:
             continue
         path = f"scoped_budgets.{name}"
         if budget.customer is not None and budget.customer != name:
@@ -137,4 +149,5 @@ def _own_budget_faults(policies: Policies) -> Iterator[PolicyFault]:
         tier_name = customer.tier or (policies.defaults.tier if policies.defaults else None)
         tier = policies.tiers.get(tier_name) if tier_name else None
         if tier is not None:  # an unknown tier is a fault of the customer's
-            yield from _tier_faults(path, with_budget(tier, budget))
+            of_the_tier = set(_tier_faults(path, tier))  # told there, and once
+            yield from (fault for fault in _tier_faults(path, with_budget(tier, budget)) if fault not in of_the_tier)

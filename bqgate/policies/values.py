@@ -7,7 +7,7 @@ print as they are written, and tell a JSON schema the truth about what is read.
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from functools import cache
@@ -22,9 +22,10 @@ from bqgate.domain.units import PPM
 # Ids stand in URLs, Redis keys and labels; a project id may have a domain before a colon.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 
-_QUOTE_IT = 'is read as a binary number, which loses digits; quote it, like "{}"'
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_LIKE_A_MOMENT = "like 2026-12-01T18:00:00Z"
 
-_MOMENT = "2026-12-01T18:00:00Z"
+_QUOTE_IT = 'is read as a binary number, which loses digits; quote it, like "{}"'
 
 _DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])"
 _EMAIL = rf"[^@\s\x00-\x1f\x7f]{{1,64}}@{_DOMAIN}"
@@ -154,18 +155,36 @@ def read_time_of_day(value: object) -> TimeOfDay:
 
 
 def read_moment(value: object) -> datetime:
-    """A moment with its time zone, as RFC 3339 writes it."""
-    moment = value
-    if isinstance(value, str):
+    """A moment, with its time zone. In UTC. A number is none: it might be a date without its dashes, or a count."""
+    if isinstance(value, datetime):
+        return _in_utc(value)
+    if not isinstance(value, str):
+        raise ValueError(f"must be a moment, {_LIKE_A_MOMENT}")
+    found = _MOMENT.fullmatch(value)
+    if found is not None and found["zone"] is None:
+        raise ValueError(f"must say its time zone, {_LIKE_A_MOMENT}")
+    if found is not None:
         try:
-            moment = datetime.fromisoformat(value)
+            return _in_utc(datetime.fromisoformat(value.upper()))
         except ValueError:
-            moment = None
-    if not isinstance(moment, datetime):
-        raise ValueError(f"{value!r:.80} is no moment; write one like {_MOMENT}")
+            pass  # no such day, or beyond the calendar
+    raise ValueError(f"{value!r:.80} is no moment; write one {_LIKE_A_MOMENT}")
+
+
+def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise ValueError(f"must say its time zone, like {_MOMENT}")
-    return moment
+        raise ValueError(f"must say its time zone, {_LIKE_A_MOMENT}")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"is beyond the calendar; write a moment {_LIKE_A_MOMENT}") from None
+
+
+def read_line(value: str) -> str:
+    """One line of text that every database keeps and every terminal shows."""
+    if not value.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
 
 
 def read_label(value: str) -> str:
@@ -214,10 +233,7 @@ Clock24 = Annotated[
     _as_text,
     WithJsonSchema({"type": "string", "pattern": r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "examples": ["20:00"]}),
 ]
-Moment = Annotated[
-    datetime,
-    BeforeValidator(read_moment),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": [_MOMENT]}),
-]
+Moment = Annotated[datetime, BeforeValidator(read_moment)]
+Line = Annotated[str, AfterValidator(read_line)]
 Label = Annotated[str, Field(max_length=127), AfterValidator(read_label)]
 Whose = Annotated[str, Field(min_length=1, max_length=320), AfterValidator(read_whose)]

@@ -54,7 +54,7 @@ def parse_yaml(text: str) -> tuple[Tree, list[Fault]]:
         tree = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return {}, [Fault(f"line {mark.line + 1}" if mark else "file", f"is not YAML: {error.problem}")]
+        return {}, [Fault(f"line {mark.line + 1}" if mark else "file", f"is not YAML: {_problem_of(error)}")]
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, endless numbers or nesting
         return {}, [Fault("file", f"is not YAML: {' '.join(str(error).split())}")]
     if tree is None:
@@ -62,6 +62,12 @@ def parse_yaml(text: str) -> tuple[Tree, list[Fault]]:
     if not isinstance(tree, dict):
         return {}, [Fault("file", "must be a mapping of sections, like server: {port: 8080}")]
     return tree, loader.faults
+
+
+def _problem_of(error: yaml.MarkedYAMLError) -> str:
+    if error.context == "while scanning an alias":  # what everybody writes first who means each one
+        return 'a bare * begins a reference; quote it, like "*"'
+    return str(error.problem)
 
 
 def _lay_over(document: Document, given: Tree) -> None:

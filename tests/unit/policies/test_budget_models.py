@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -72,23 +73,61 @@ def test_times_of_day_are_read_exactly(time: str) -> None:
 
 @pytest.mark.parametrize("time", ["24:01", "8:00", "8 pm", 1200, None, "12:60"])
 def test_what_is_no_time_of_day_is_refused(time: object) -> None:
-    """A number too: YAML of old reads 20:00 as one of base sixty."""
+    """A number too: other readers of YAML take 20:00 for one of base sixty."""
     (fault,) = faults(SchedulePolicy, {"from_time": time, "daily_usd": "1"})
     assert 'is no time of day; write it like "20:00"' in fault
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("changes", "said"),
     [
-        (
-            {"until": "2026-12-01T00:00:00Z", "reason": "x"},
-            "says no limit; give at least one of daily_usd, monthly_usd",
-        ),
-        ({"until": "2026-12-01T00:00:00", "reason": "x", "daily_usd": "1"}, "must say its time zone"),
-        ({"until": "tomorrow", "reason": "x", "daily_usd": "1"}, "'tomorrow' is no moment"),
-        ({"until": "2026-12-01T00:00:00Z", "daily_usd": "1"}, "reason: is missing"),
+        ({"daily_usd": None}, ": raises nothing; give daily_usd, monthly_usd, or both"),
+        ({"daily_usd": "0", "monthly_usd": "0.00"}, ": raises nothing; give daily_usd, monthly_usd, or both"),
+        ({"until": "2026-12-01T00:00:00"}, "until: must say its time zone, like 2026-12-01T18:00:00Z"),
+        ({"until": datetime(2026, 12, 1)}, "until: must say its time zone, like 2026-12-01T18:00:00Z"),  # noqa: DTZ001 - that is the fault
+        ({"until": "tomorrow"}, "until: 'tomorrow' is no moment; write one like 2026-12-01T18:00:00Z"),
+        ({"until": "2026-12-01"}, "until: '2026-12-01' is no moment; write one like 2026-12-01T18:00:00Z"),
+        ({"until": "2026-02-30T00:00:00Z"}, "until: '2026-02-30T00:00:00Z' is no moment"),
+        ({"until": "9999-12-31T23:59:59-10:00"}, "until: '9999-12-31T23:59:59-10:00' is no moment"),
+        ({"until": "20261201"}, "until: '20261201' is no moment; write one like 2026-12-01T18:00:00Z"),
+        ({"until": 20261201}, "until: must be a moment, like 2026-12-01T18:00:00Z"),
+        ({"until": None}, "until: must be a moment, like 2026-12-01T18:00:00Z"),
+        ({"reason": ""}, "reason: must not be empty"),
+        ({"reason": "a\x00b"}, "reason: must be one line of printable characters"),
+        ({"reason": "one\ntwo"}, "reason: must be one line of printable characters"),
+        ({"emergency_usd": "9"}, "emergency_usd: unknown key; "),
     ],
 )
-def test_a_raise_says_how_much_until_when_and_why(document: dict[str, Any], said: str) -> None:
-    """Each by its key."""
-    assert said in faults(RaisePolicy, document)[0]
+def test_a_raise_says_how_much_until_when_and_why(changes: dict[str, Any], said: str) -> None:
+    """Each by its key. What databases cannot keep, or what only a machine would take for a moment, is refused."""
+    document = {"daily_usd": "1", "until": "2026-12-01T00:00:00Z", "reason": "x"}
+    (fault,) = faults(RaisePolicy, document | changes)
+    assert fault.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "until",
+    ["2026-12-01T18:00:00Z", "2026-12-01t19:00:00.000+01:00", "2026-12-01 13:00-05:00"],
+)
+def test_a_raise_ends_at_one_moment_however_it_is_written(until: str) -> None:
+    """Kept and shown in UTC."""
+    document = {"daily_usd": "1", "until": until, "reason": "x"}
+    assert RaisePolicy.model_validate(document).model_dump(mode="json")["until"] == "2026-12-01T18:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"days": [], "daily_usd": "1"}, "days: must not be empty"),
+        (
+            {"days": ["saturday"], "daily_usd": "1"},
+            "days.0: 'saturday' is not one of mon, tue, wed, thu, fri, sat, sun",
+        ),
+        ({"days": ["sat"]}, ": says no limit; give at least one of daily_usd, monthly_usd, query_usd"),
+        ({"emergency_usd": "1", "daily_usd": "1"}, "emergency_usd: unknown key; "),
+    ],
+)
+def test_a_schedule_says_when_and_what(document: dict[str, Any], said: str) -> None:
+    """On some day, some limit."""
+    (fault,) = faults(SchedulePolicy, document)
+    assert fault.startswith(said)

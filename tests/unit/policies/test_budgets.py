@@ -96,6 +96,22 @@ def test_a_customers_own_budget_changes_its_tier_alone() -> None:
     assert acme.budgets == ()
 
 
+def test_a_customer_may_end_what_its_tier_does_with_time() -> None:
+    """No schedule, and nothing that is taken over."""
+    changing = {"rollover_daily_usd": "5", "schedules": [{"daily_usd": "1"}]}
+    tier = make_item(PolicyKind.TIER, "standard", STANDARD | changing)
+    assert directory(tier).customer("acme").tier.rollover_nanos == {Period.DAY: parse_usd("5")}
+    acme = directory(tier, item("acme", {"rollover_daily_usd": "0", "schedules": []})).customer("acme").tier
+    assert (acme.rollover_nanos, acme.schedules, acme.daily_nanos) == ({}, (), parse_usd("10"))
+
+
+def test_what_may_be_taken_over_fits_under_the_emergency_limit_to_the_cent() -> None:
+    """On the days of a schedule too."""
+    document = {"schedules": [{"daily_usd": "45"}], "rollover_daily_usd": "5"}
+    acme = directory(item("acme", document)).customer("acme")
+    assert acme.own_budget.plan.limits_at(START, acme.zone).daily_nanos == parse_usd("45")
+
+
 def test_admins_budgets_go_over_the_files_by_name() -> None:
     """Whole; others of the file stay."""
     file = {name: BudgetPolicy.model_validate(NIGHTLY | {"workload": name}) for name in ("nightly", "hourly")}
@@ -124,6 +140,53 @@ def test_admins_budgets_go_over_the_files_by_name() -> None:
         (
             [item("n", NIGHTLY | {"thresholds": [{"used_ratio": "0", "action": "review"}]})],
             "scoped_budgets.n.thresholds: a used_ratio of 0 is passed before anything is spent",
+        ),
+        (
+            [item("n", NIGHTLY | {"daily_usd": None, "monthly_usd": "3", "query_usd": "4"})],
+            "scoped_budgets.n.query_usd: 4.00 is more than monthly_usd, 3.00",
+        ),
+        (
+            [item("n", NIGHTLY | {"rollover_daily_usd": "1", "daily_usd": None, "query_usd": "5"})],
+            "scoped_budgets.n.rollover_daily_usd: takes over from no limit; give daily_usd too",
+        ),
+        (
+            [item("n", NIGHTLY | {"thresholds": [{"used_ratio": r, "action": "review"} for r in ("0.8", "0.5")]})],
+            "scoped_budgets.n.thresholds: must ascend",
+        ),
+        (
+            [item("acme", NIGHTLY)],
+            "scoped_budgets.acme: is called like customer acme; only that customer's own budget may be",
+        ),
+        (
+            [item("acme", {"deployment": True, "daily_usd": "1"})],
+            "scoped_budgets.acme: is called like customer acme; only that customer's own budget may be",
+        ),
+        (
+            [item("n", NIGHTLY), make_item(PolicyKind.CUSTOMER, "n", {})],
+            "scoped_budgets.n: is called like customer n; only that customer's own budget may be",
+        ),
+        (
+            [item("acme", {"schedules": [{"query_usd": "1"}, {"daily_usd": "51"}]})],
+            "scoped_budgets.acme.schedules.1.daily_usd: 51.00 is more than emergency_usd, 50.00",
+        ),
+        (
+            [item("acme", {"schedules": [{"daily_usd": "45"}], "rollover_daily_usd": "5.01"})],
+            "scoped_budgets.acme.schedules.0.daily_usd: 45.00 with rollover_daily_usd, 5.01, is more than",
+        ),
+        (
+            [
+                make_item(
+                    PolicyKind.TIER, "gold", STANDARD | {"rollover_daily_usd": "41", "schedules": [{"daily_usd": "45"}]}
+                )
+            ],
+            "tiers.gold.rollover_daily_usd: 41.00 on top of daily_usd is more than emergency_usd, 50.00",
+        ),
+        (
+            [
+                make_item(PolicyKind.TIER, "standard", STANDARD | {"query_usd": "11"}),
+                item("acme", {"monthly_usd": "200"}),
+            ],
+            "tiers.standard.query_usd: 11.00 is more than daily_usd, 10.00",
         ),
         (
             [item("acme", {"customer": "globex", "daily_usd": "1"})],
