@@ -202,6 +202,7 @@ class QueryHandler:
             estimate_bytes=refused.bytes_at_most,
             cap_bytes=refused.cap_bytes,
         )
+        answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Reason", refused.reject.reason.value)))
         return _shown(answer, "reject", refused.decision_id, refused.reject.amount_nanos, watch)
 
     async def _pass(self, call: Call, principal: Principal, kind: str) -> Answer:

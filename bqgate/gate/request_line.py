@@ -1,9 +1,9 @@
 """Write one line for each request: what was asked, what was answered, how long it took.
 
 Installed by app outside middleware.py, so that its errors are seen too. The path is told without its query string,
-which may hold a key or an upload's token; decision, cost and balance are those that the answer's headers show. A
-failure's reason is that of bqgate_refused_calls_total. The request id of a query is its hold's id, by which the ledger
-tells the rest. Probes and scrapes are left out.
+which may hold a key or an upload's token; decision, reason, cost and balance are those that the answer's headers show.
+A failure's reason is that of bqgate_refused_calls_total. The request id of a query is its hold's id, by which the
+ledger tells the rest. Probes and scrapes are left out.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +17,7 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _TOLD_HEADERS = (
     ("request_id", "X-Bqgate-Request-Id"),
     ("decision", "X-Bqgate-Decision"),
+    ("reason", "X-Bqgate-Reason"),
     ("cost_usd", "X-Bqgate-Cost-Usd"),
     ("balance_usd", "X-Bqgate-Balance-Usd"),
     ("steps", "Server-Timing"),

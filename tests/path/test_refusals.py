@@ -70,6 +70,7 @@ async def test_a_used_up_budget_is_403_with_the_numbers(
     assert error["message"].startswith("Custom quota exceeded: customer acme has used 0.")
     assert "of 0.10 USD today" in error["message"]
     assert ("reject", "0.10") == (headers["X-Bqgate-Decision"], headers["X-Bqgate-Cost-Usd"])
+    assert headers["X-Bqgate-Reason"] == "budget_used_up"
     assert "hold;dur=" in headers["Server-Timing"]
 
 

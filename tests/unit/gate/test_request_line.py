@@ -13,7 +13,8 @@ from tests.support.manual_clock import ManualClock
 async def _client(journal: ListJournal, clock: ManualClock) -> TestClient[web.Request, web.Application]:
     async def answer(request: web.Request) -> web.Response:
         clock.advance(0.25)
-        headers = {"X-Bqgate-Decision": "forward", "X-Bqgate-Cost-Usd": "0.10", "X-Bqgate-Request-Id": "hold-1"}
+        headers = {"X-Bqgate-Decision": "reject", "X-Bqgate-Reason": "grace_over", "X-Bqgate-Cost-Usd": "0.10"}
+        headers["X-Bqgate-Request-Id"] = "hold-1"
         return web.Response(headers=headers)
 
     async def hang(request: web.Request) -> web.Response:
@@ -42,7 +43,8 @@ async def test_a_request_is_one_line() -> None:
                 "status": 200,
                 "duration_ms": 250,
                 "request_id": "hold-1",
-                "decision": "forward",
+                "decision": "reject",
+                "reason": "grace_over",
                 "cost_usd": "0.10",
             },
         )
