@@ -37,7 +37,8 @@ class DeploymentBudgetStore:
         first = await self._store.place_hold(hold_above, above)
         if first.outcome is PlacementOutcome.REFUSED:
             standing = await self._store.fetch_standing(own)
-            return replace(first, balances=(*standing.balances, *first.balances), breaker=standing.breaker)
+            answer = await self._repeated(hold, own) or first
+            return replace(answer, balances=(*standing.balances, *first.balances), breaker=standing.breaker)
         try:
             second = await self._store.place_hold(hold, own, terms)
         except (BudgetStoreUnavailable, LedgerUnavailable):
@@ -108,6 +109,17 @@ class DeploymentBudgetStore:
         if hold.customer != DEPLOYMENT_ACCOUNT and self._is_counted():
             is_changed = await do(deployment_hold(hold)) or is_changed
         return is_changed
+
+    async def _repeated(self, hold: Hold, windows: tuple[Window, ...]) -> Placement | None:
+        """The open hold that this one repeats, which no full budget stands against; None: it repeats none.
+
+        Asked without any room, so that nothing else can be placed but what costs nothing.
+        """
+        full = tuple(replace(window, limit_nanos=0, carry=None) for window in windows)
+        found = await self._store.place_hold(hold, full)
+        if found.outcome is PlacementOutcome.PLACED:
+            await self._store.void(hold)
+        return found if found.outcome is PlacementOutcome.REPLAYED else None
 
     async def _void_above(self, hold: Hold) -> None:
         """Give back what was placed above. What cannot be given back now, reconcile does: no ledger knows it."""

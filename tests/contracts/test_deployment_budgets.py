@@ -108,6 +108,30 @@ async def test_a_repeat_is_held_once_above(tree: Tree) -> None:
         assert await tree.above() == usd("0", "4")
 
 
+async def test_a_repeat_is_found_though_the_deployment_is_full(tree: Tree) -> None:
+    """Its query runs already: a client that asks again must not hear that there is no room for it."""
+    windows = windows_of("acme")
+    first = hold_on(windows, "7", idempotency_key="job:p:a")
+    await tree.place("acme", "7", hold=first)
+    await tree.run("globex", "3")
+    repeat = hold_on(windows, "7", idempotency_key="job:p:a")
+    for again in (repeat, first):
+        _, placement = await tree.place("acme", "7", hold=again)
+        assert (placement.outcome, placement.hold_id, placement.refusal) == (PlacementOutcome.REPLAYED, first.id, None)
+        assert stands(placement.balances) == [usd("0", "7")] * 2 + [usd("0", "10")] * 2
+    assert await tree.above() == usd("0", "10")
+
+
+async def test_what_costs_nothing_is_not_placed_where_the_deployment_is_past_its_limit(tree: Tree) -> None:
+    """A job overran its hold; until the next day nothing more is held, and nothing is left behind."""
+    overrun = await tree.run("acme", "1")
+    await tree.store.capture(overrun, parse_usd("11"))
+    hold, placement = await tree.place("globex", "0")
+    assert placement.outcome is PlacementOutcome.REFUSED
+    assert await tree.store.fetch_hold_ids("globex") == {}
+    assert hold.amount_nanos == 0
+
+
 async def test_a_hundred_at_once_never_pass_the_deployments_limit(tree: Tree) -> None:
     """A hundred callers of twenty customers, a dollar each, ten dollars: ten run, and no customer is held for more."""
     placed = await asyncio.gather(*(tree.place(f"c{number % 20}", "1") for number in range(100)))
