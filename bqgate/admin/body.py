@@ -12,6 +12,8 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from bqgate.admin.problem import FieldFault, Problem
+from bqgate.policies.messages import message_of
+from bqgate.policies.models import keys_around
 
 BODY_BYTES_MAX = 64 * 1024
 JSON = "application/json"
@@ -31,8 +33,13 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate_json(data)
     except ValidationError as invalid:
-        details = invalid.errors(include_url=False, include_input=False)
-        refuse_fields([FieldFault(".".join(str(part) for part in each["loc"]), each["msg"]) for each in details])
+        details = invalid.errors(include_url=False)
+        refuse_fields(
+            [
+                FieldFault(".".join(map(str, each["loc"])), message_of(each, keys_around(model, each["loc"])))
+                for each in details
+            ]
+        )
 
 
 async def read_object(request: web.Request, media_types: Collection[str] = (JSON,)) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bqgate.admin.body import read_body
 from bqgate.admin.documents import answer_document, write_balance, write_moment
 from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted_customer
+from bqgate.admin.permissions import Reach, reach_of
 from bqgate.admin.problem import MEDIA_TYPE, Problem
 from bqgate.admin.schemas import (
     CheckDocument,
@@ -23,6 +24,7 @@ from bqgate.admin.schemas import (
     ThrottledCheck,
 )
 from bqgate.admin.standing import (
+    DEPLOYMENT,
     BudgetDocument,
     PartDocument,
     write_breaker,
@@ -40,11 +42,17 @@ from bqgate.domain.money import format_usd, parse_usd
 from bqgate.domain.principal import Identity
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, EACH, Spender
 from bqgate.domain.tier import Budget, Customer, Mode
+from bqgate.policies.values import Line
 from bqgate.ports import BudgetStore, Clock, PolicySource
 
 # Whom the query parameters name, by which a budget of each is narrowed.
 _NOUNS = (("principal", "principal"), ("project_id", "project"), ("workload", "workload"))
 _SPENDER_PARAMETERS = tuple(name for name, _ in _NOUNS)
+_NAME_CHARS_MAX = 1_024
+_NAME_SCHEMA = {"type": "string", "minLength": 1}  # no maxLength: all three at their longest are no URL
+
+# Whoever may see the deployment's budget is told, too, when it would refuse.
+_DEPLOYMENT = "deployment.show"
 
 
 class BudgetCheck(BaseModel):
@@ -53,9 +61,11 @@ class BudgetCheck(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     cost_usd: str = Field(max_length=40)
-    principal: str = Field(default="", max_length=1024, description="Who would ask; without it, nobody's own budget.")
-    project_id: str = Field(default="", max_length=1024)
-    workload: str | None = Field(default=None, max_length=63)
+    principal: Line = Field(
+        default="", max_length=_NAME_CHARS_MAX, description="Who would ask; without it, nobody's own budget."
+    )
+    project_id: Line = Field(default="", max_length=_NAME_CHARS_MAX)
+    workload: Line | None = Field(default=None, min_length=1, max_length=63)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
 
     @field_validator("cost_usd")
@@ -85,12 +95,15 @@ class BudgetViews:
                 self.show,
                 parameters=(
                     CUSTOMER_IN_PATH,
-                    *(Parameter(name, f"Show the budget that each {noun} has, of this one.") for name, noun in _NOUNS),
+                    *(
+                        Parameter(name, f"Show the budget that each {noun} has, of this one.", schema=_NAME_SCHEMA)
+                        for name, noun in _NOUNS
+                    ),
                 ),
                 answers={200: Answered("The budgets.", BudgetDocument)},
             ),
             Operation(
-                "deployment.show",
+                _DEPLOYMENT,
                 "GET",
                 "/v1/deployment/budget",
                 "The budget over all customers as it stands",
@@ -157,8 +170,8 @@ class BudgetViews:
     async def check(self, request: web.Request, identity: Identity) -> web.Response:
         """POST /v1/customers/{customer}/budget:check.
 
-        Who is bound to a customer is not told of the deployment's budget: by asking often, it would learn what all
-        others spend.
+        Who may not see the deployment's budget is not told of it here: by asking often, it would learn what all others
+        spend.
         """
         Parameters(request)
         customer = self._customer_of(request)
@@ -167,7 +180,7 @@ class BudgetViews:
         now = self._clock.now()
         spender = Spender(asked.principal, asked.project_id, asked.workload, asked.labels)
         budgets = customer.budgets_over(spender)
-        if identity.customer is None:
+        if reach_of(_DEPLOYMENT, identity.role) is Reach.ALL:
             budgets = self._policies.directory.budgets_over(customer, spender)
         windows = tuple(window for budget in budgets for window in budget.windows(now))
         standing = await self._budgets.fetch_standing(windows)
@@ -222,9 +235,9 @@ def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: da
 
 def _spender_of(parameters: Parameters) -> Spender:
     return Spender(
-        principal=parameters.text("principal") or "",
-        project_id=parameters.text("project_id") or "",
-        workload=parameters.text("workload"),
+        principal=parameters.printable("principal", chars_max=_NAME_CHARS_MAX) or "",
+        project_id=parameters.printable("project_id", chars_max=_NAME_CHARS_MAX) or "",
+        workload=parameters.printable("workload", chars_max=_NAME_CHARS_MAX),
     )
 
 
@@ -257,4 +270,4 @@ def _about(balance: Balance | None, budget: Budget | None) -> str | None:
         account, scope = budget.account, budget.scope
     else:
         return None
-    return "deployment" if account == DEPLOYMENT_ACCOUNT else str(scope)
+    return DEPLOYMENT if account == DEPLOYMENT_ACCOUNT else str(scope)

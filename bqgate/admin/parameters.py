@@ -61,12 +61,14 @@ class Parameters:
 
         Left out it is the customer that the caller is bound to; None: the caller may see all.
         """
-        value = self.text("customer")
-        if value is None:
-            return self._own_customer
-        if not (value.isprintable() and len(value) <= CUSTOMER_CHARS_MAX):
-            detail = f"customer must be 1 to {CUSTOMER_CHARS_MAX} printable characters."
-            raise Problem(400, detail, field="customer")
+        value = self.printable("customer", chars_max=CUSTOMER_CHARS_MAX)
+        return self._own_customer if value is None else value
+
+    def printable(self, name: str, *, chars_max: int) -> str | None:
+        """Text to look for in a database, of which some cannot be asked for what no terminal shows."""
+        value = self.text(name)
+        if value is not None and not (value.isprintable() and len(value) <= chars_max):
+            raise Problem(400, f"{name} must be 1 to {chars_max} printable characters.", field=name)
         return value
 
     def integer(self, name: str, *, default: int, at_least: int, at_most: int) -> int:

@@ -7,10 +7,9 @@ ends it. Raises that have ended are left out of the document with the next one. 
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from bqgate.admin.body import read_body, refuse_fields
 from bqgate.admin.documents import answer_document
@@ -23,10 +22,10 @@ from bqgate.admin.problem import MEDIA_TYPE, FieldFault, Problem
 from bqgate.domain.errors import VersionConflict
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.principal import Identity
-from bqgate.policies.budget_models import BudgetPolicy, RaisePolicy
+from bqgate.policies.budget_models import BudgetPolicy, RaisePolicy, Raising
 from bqgate.policies.editor import EventOf, PolicyEditor, PolicyView
 from bqgate.policies.faults import PolicyFaults
-from bqgate.policies.values import Moment, Usd
+from bqgate.policies.values import Line, Moment
 from bqgate.ports import Clock, PolicySource
 
 # Nobody means a raise of years; that is a limit.
@@ -34,21 +33,11 @@ RAISE_MAX = timedelta(days=366)
 _TRIES_MAX = 3
 
 
-class RaiseBody(BaseModel):
+class RaiseBody(Raising):
     """What is put on top, until when, and why."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    daily_usd: Usd | None = Field(default=None, description="On top of the day, and of its emergency limit.")
-    monthly_usd: Usd | None = Field(default=None, description="On top of the month.")
     until: Moment = Field(description="When it ends; a year from now at most.")
-    reason: str = Field(min_length=1, max_length=500, description="Why; the audit log keeps it.")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.daily_usd is None and self.monthly_usd is None:
-            raise ValueError("raises nothing; give daily_usd, monthly_usd, or both")
-        return self
+    reason: Line = Field(min_length=1, max_length=500, description="Why; the audit log keeps it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +78,11 @@ class RaiseViews:
         now = self.clock.now()
         if not now < body.until <= now + RAISE_MAX:
             raise Problem(400, f"until is not in the {RAISE_MAX.days} days from now.", field="until")
-        raised = RaisePolicy(
-            daily_usd=body.daily_usd,
-            monthly_usd=body.monthly_usd,
-            until=body.until,
-            reason=body.reason,
-            by=identity.name[:320],
-        )
+        raised = RaisePolicy(**dict(body), by=identity.name[:320])
         for _ in range(_TRIES_MAX):
             view = self.editor.view_one(PolicyKind.BUDGET, name)
             document = self._with_raise(name, view, raised, now)
+            _check_limits(document, raised)
             event_of = self._event_of(request, identity, name, document, body.reason)
             try:
                 changed = await self.editor.put(
@@ -137,3 +121,15 @@ class RaiseViews:
             before=before,
             after=after,
         )
+
+
+def _check_limits(document: BudgetPolicy, raised: RaisePolicy) -> None:
+    """Refuse to raise what is not there: it would change nothing. A customer's own budget has its tier's limits.
+
+    Raises:
+        Problem: the budget has no such limit, at no time.
+    """
+    for key in ("daily_usd", "monthly_usd"):
+        says = [getattr(each, key) for each in (document, *(document.schedules or ()))]
+        if getattr(raised, key) is not None and not document.is_own and not any(says):
+            raise Problem(409, f"This budget has no {key} that could be raised.", field=key)

@@ -16,8 +16,11 @@ from bqgate.domain.budget import Balance, Period
 from bqgate.domain.cost_breaker import Breaker, Standing, Terms, day_of
 from bqgate.domain.limits import Raise
 from bqgate.domain.money import format_usd
-from bqgate.domain.scope import ScopeKind
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.domain.tier import Budget, Mode, Tier
+
+# What the budget over all customers is about.
+DEPLOYMENT: Literal["deployment"] = "deployment"
 
 
 class GraceState(StrEnum):
@@ -76,7 +79,7 @@ class PartDocument(Document):
     """The budget of a part of a customer's queries, or of the whole deployment."""
 
     name: str
-    scope: ScopeKind
+    scope: ScopeKind | Literal["deployment"]
     value: str = Field(description="Whose: a principal, a project, a workload, key=value of a label; * is each one.")
     mode: Mode
     windows: dict[Period, BalanceDocument] = Field(
@@ -130,7 +133,7 @@ def write_part(budget: Budget, balances: tuple[Balance, ...], now: datetime) -> 
     bound_nanos = budget.query_bound_at(now)
     return PartDocument(
         name=budget.name,
-        scope=budget.scope.kind,
+        scope=DEPLOYMENT if budget.account == DEPLOYMENT_ACCOUNT else budget.scope.kind,
         value=budget.scope.value,
         mode=budget.mode,
         windows={balance.window.period: write_balance(balance) for balance in balances},

@@ -39,6 +39,7 @@ from bqgate.identity.keyring import Keyring
 from bqgate.identity.logins import Logins
 from bqgate.ledger import SqlRegistry
 from bqgate.policies.book import PolicyBook
+from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.compose import SettingsPolicies
 from bqgate.policies.editor import PolicyEditor
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
@@ -102,15 +103,19 @@ async def control_stand(
     limits: RateLimits = PLENTY,
     storage: Storage | None = None,
     has_open_metrics: bool = False,
+    budgets: Mapping[str, BudgetPolicy] | None = None,
 ) -> AsyncIterator[ControlStand]:
-    """A control plane over a new ledger; no answer differs from its document when it ends."""
+    """A control plane over a new ledger; no answer differs from its document when it ends.
+
+    `budgets` are those of the settings file.
+    """
     async with AsyncExitStack() as stack:
         stand = await stack.enter_async_context(settlement_stand(folder))
         registry = await SqlRegistry.open(f"sqlite:///{stand.path}", timeout_s=30)
         stack.push_async_callback(registry.close)
         gate, trail, app = stand.gate(), ListTrail(), web.Application()
         events = EventMaker(stand.clock, lambda _request: REQUEST_ID)
-        book = PolicyBook(_base(), registry, LocalChangeFeed(stand.clock), stand.clock, stand.journal)
+        book = PolicyBook(_base(budgets or {}), registry, LocalChangeFeed(stand.clock), stand.clock, stand.journal)
         await book.load()
         plane = ControlPlane(
             ledger=stand.ledger,
@@ -162,9 +167,10 @@ def _views(
     )
 
 
-def _base() -> SettingsPolicies:
+def _base(budgets: Mapping[str, BudgetPolicy]) -> SettingsPolicies:
     """What the settings say: two tiers, two customers."""
     return SettingsPolicies(
+        budgets=budgets,
         tiers={
             "standard": TierPolicy.model_validate({"daily_usd": "10", "monthly_usd": "300", "emergency_usd": "50"}),
             "premium": TierPolicy.model_validate({"daily_usd": "50", "monthly_usd": "1500", "emergency_usd": "200"}),

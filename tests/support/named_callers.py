@@ -11,6 +11,7 @@ CALLERS = {
         Identity("analyst", "key:analyst", Role.ANALYST, "acme"),
         Identity("nobodys-user", "key:nobodys-user", Role.USER),
         Identity("admin", "key:admin", Role.ADMIN),
+        Identity("acmes-admin", "oidc:acmes-admin", Role.ADMIN, "acme"),
         Identity("super_admin", "key:super_admin", Role.SUPER_ADMIN),
     )
 }

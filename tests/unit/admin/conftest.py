@@ -32,9 +32,11 @@ STANDARD = Tier(
 )
 
 
-def part(name: str, kind: ScopeKind, value: str, usd: int, mode: Mode = Mode.ENFORCE) -> Budget:
-    """A budget of a day of a part of globex's queries."""
-    return Budget(name, "globex", Scope(kind, value), LimitPlan(Limits(daily_nanos=usd * NANOS_PER_USD)), mode)
+def part(
+    name: str, kind: ScopeKind, value: str, usd: int, mode: Mode = Mode.ENFORCE, *, customer: str = "globex"
+) -> Budget:
+    """A budget of a day of a part of a customer's queries."""
+    return Budget(name, customer, Scope(kind, value), LimitPlan(Limits(daily_nanos=usd * NANOS_PER_USD)), mode)
 
 
 GLOBEX = Customer(
@@ -47,10 +49,20 @@ GLOBEX = Customer(
         part("ml", ScopeKind.LABEL, "team=ml", 2, Mode.OBSERVE),
     ),
 )
+INITECH = Customer(
+    "initech",
+    STANDARD,
+    Mode.OBSERVE,
+    budgets=(
+        part("strict", ScopeKind.WORKLOAD, "strict", 3, customer="initech"),
+        part("lax", ScopeKind.WORKLOAD, "lax", 3, Mode.OBSERVE, customer="initech"),
+    ),
+)
 DIRECTORY = Directory(
     customers={
         "acme": Customer("acme", STANDARD),
         "globex": GLOBEX,
+        "initech": INITECH,
         "looker": Customer("looker", STANDARD, Mode.OBSERVE),
         "free": Customer("free", STANDARD, Mode.OFF),
         "büro 7": Customer("büro 7", STANDARD),

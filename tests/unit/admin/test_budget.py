@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.tier import Customer
 from bqgate.domain.units import MIB
-from tests.unit.admin.conftest import DIRECTORY, GLOBEX, Plane
+from tests.unit.admin.conftest import DIRECTORY, GLOBEX, INITECH, Plane
 
 
 async def spend(plane: Plane, *, booked: int = 0, held: int = 0) -> None:
@@ -115,9 +117,7 @@ async def test_a_customer_who_is_off_is_never_refused(plane: Plane) -> None:
 
 async def test_parts_are_shown_with_what_stands_against_them(plane: Plane) -> None:
     """Named ones always; one of each where the request names whose."""
-    windows = (*GLOBEX.windows(plane.stand.clock.now()), *GLOBEX.budgets[0].windows(plane.stand.clock.now()))
-    hold = replace(plane.stand.make_hold(usd=2), customer="globex", scopes=(GLOBEX.budgets[0].scope,))
-    await plane.gate.budgets.place_hold(hold, windows)
+    await hold_for(plane, GLOBEX, "nightly")
     nightly, each, bob, ml = (await plane.get("/v1/customers/globex/budget"))["budgets"]
     assert (nightly["name"], nightly["scope"], nightly["value"], nightly["mode"]) == (
         "nightly",
@@ -155,17 +155,68 @@ async def test_a_check_asks_every_budget_that_the_query_falls_under(
     assert document["windows"].keys() == {"day", "month"}
 
 
+async def hold_for(plane: Plane, customer: Customer, name: str) -> None:
+    """Hold two dollars in a customer's own budget and in one of a part."""
+    budget = next(each for each in customer.budgets if each.name == name)
+    now = plane.stand.clock.now()
+    hold = replace(plane.stand.make_hold(usd=2), customer=customer.id, scopes=(budget.scope,))
+    await plane.gate.budgets.place_hold(hold, (*customer.windows(now), *budget.windows(now)))
+
+
 async def test_a_check_names_the_part_without_room(plane: Plane) -> None:
     """And its window."""
-    windows = (*GLOBEX.windows(plane.stand.clock.now()), *GLOBEX.budgets[0].windows(plane.stand.clock.now()))
-    hold = replace(plane.stand.make_hold(usd=2), customer="globex", scopes=(GLOBEX.budgets[0].scope,))
-    await plane.gate.budgets.place_hold(hold, windows)
+    await hold_for(plane, GLOBEX, "nightly")
     document = await plane.check("globex", {"cost_usd": "2", "workload": "nightly"})
     assert (document["reason"], document["refused_by"], document["budget"]) == (
         "budget_used_up",
         "day",
         "workload nightly",
     )
+
+
+@pytest.mark.parametrize(
+    ("customer", "name", "about", "expected"),
+    [
+        pytest.param(
+            GLOBEX,
+            "ml",
+            {"labels": {"team": "ml"}},
+            {"decision": "forward", "would_reject": "budget_used_up"},
+            id="an observed part of a customer who is refused",
+        ),
+        pytest.param(
+            INITECH,
+            "strict",
+            {"workload": "strict"},
+            {"decision": "reject", "reason": "budget_used_up", "budget": "workload strict"},
+            id="an enforced part of a customer who is observed",
+        ),
+        pytest.param(
+            INITECH,
+            "lax",
+            {"workload": "lax"},
+            {"decision": "forward", "would_reject": "budget_used_up"},
+            id="both observed",
+        ),
+        pytest.param(INITECH, "strict", {}, {"decision": "forward", "would_reject": None}, id="the part of others"),
+    ],
+)
+async def test_each_budget_is_meant_as_seriously_as_it_says(
+    plane: Plane, customer: Customer, name: str, about: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """What admission would do to a query that does not fit into a part: refuse it, or write down that it would have."""
+    await hold_for(plane, customer, name)
+    document = await plane.check(customer.id, {"cost_usd": "1.50", **about})
+    assert expected.items() <= document.items()
+
+
+@pytest.mark.parametrize("name", ["principal", "project_id", "workload"])
+@pytest.mark.parametrize("value", ["a\x00b", "\n", "x" * 1025])
+async def test_whom_no_database_can_look_for_is_refused(plane: Plane, name: str, value: str) -> None:
+    """Else a customer could make the ledger look as if it were away, until its breaker opens for everybody."""
+    shown = await plane.get(f"/v1/customers/globex/budget?{urlencode({name: value})}", 400)
+    checked = await plane.check("globex", {"cost_usd": "1", name: value}, 400)
+    assert (shown["field"], checked["field"]) == (name, name)
 
 
 async def test_a_deployment_without_a_budget_says_so(plane: Plane) -> None:

@@ -15,6 +15,16 @@ CHECKS = (
 )
 
 
+# So that questions about somebody are looked up, and the deployment has numbers.
+BUDGETS = (
+    *(
+        {"name": f"each-{kind}", "customer": "acme", kind: "*", "daily_usd": "5"}
+        for kind in ("principal", "project", "workload")
+    ),
+    {"name": "everybody", "deployment": True, "monthly_usd": "500"},
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("caller", "phases"), [("admin", "coverage,fuzzing"), ("analyst", "fuzzing")])
@@ -22,6 +32,8 @@ async def test_no_request_breaks_it_or_gets_an_undocumented_answer(tmp_path: Pat
     """No 5xx, no status, type, header or body that is not in the document, and no way around the credential."""
     async with control_stand(tmp_path) as control:
         await control.stand.place(control.gate, control.stand.make_hold(usd=2))
+        for budget in BUDGETS:
+            assert (await control.call("POST", "/admin/v1/budgets", json=budget)).status == 201
         process = await asyncio.create_subprocess_exec(
             Path(sysconfig.get_path("scripts"), "schemathesis"),
             "run",

@@ -1,6 +1,8 @@
 """Raising a budget for a while: what is written, for how long it holds, who may."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,13 +10,26 @@ from typing import Any
 import pytest
 
 from bqgate.admin.documents import write_moment
+from bqgate.budgets.accounts import deployment_hold
 from bqgate.domain.audit import AuditFilter
+from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
+from bqgate.domain.tier import Budget
+from bqgate.policies.budget_models import BudgetPolicy
 from tests.support.control_stand import Answer, ControlStand, control_stand
 from tests.support.manual_clock import START
 
 SOON = write_moment(START + timedelta(hours=2))
 LATER = write_moment(START + timedelta(hours=4))
-NIGHTLY = {"name": "nightly", "customer": "acme", "workload": "nightly", "daily_usd": "5", "mode": "observe"}
+NIGHTLY = {
+    "name": "nightly",
+    "customer": "acme",
+    "workload": "nightly",
+    "daily_usd": "5",
+    "monthly_usd": "20",
+    "mode": "observe",
+}
 
 
 @pytest.fixture
@@ -59,6 +74,8 @@ async def test_a_part_keeps_what_it_says_and_ended_raises_go_with_the_next(contr
     both = (await lift(control, "nightly", daily_usd=None, monthly_usd="7", until=LATER)).json
     assert (both["workload"], both["daily_usd"], both["mode"]) == ("nightly", "5.00", "observe")
     assert [(each["daily_usd"], each["monthly_usd"]) for each in both["raises"]] == [("1.00", None), (None, "7.00")]
+    windows = (await control.call("GET", "/v1/customers/acme/budget")).json["budgets"][0]["windows"]
+    assert (windows["day"]["limit_usd"], windows["month"]["limit_usd"]) == ("6.00", "27.00")
     control.stand.clock.advance(3 * 3600)
     third = (await lift(control, "nightly", daily_usd="2", until=LATER)).json
     assert [(each["daily_usd"], each["monthly_usd"]) for each in third["raises"]] == [(None, "7.00"), ("2.00", None)]
@@ -71,10 +88,14 @@ async def test_a_part_keeps_what_it_says_and_ended_raises_go_with_the_next(contr
         pytest.param({"until": write_moment(START + timedelta(days=367))}, "until", id="more than a year"),
         pytest.param({"until": "2026-11-24T20:00:00"}, "until", id="no time zone"),
         pytest.param({"until": "soon"}, "until", id="no moment"),
+        pytest.param({"until": (START + timedelta(hours=2)).timestamp()}, "until", id="a number"),
+        pytest.param({"until": "9999-12-31T23:59:59-10:00"}, "until", id="beyond the calendar"),
         pytest.param({"daily_usd": None}, None, id="raises nothing"),
+        pytest.param({"daily_usd": "0"}, None, id="raises by nothing"),
         pytest.param({"daily_usd": "-1"}, "daily_usd", id="lowers"),
         pytest.param({"reason": None}, "reason", id="no reason"),
         pytest.param({"reason": ""}, "reason", id="an empty reason"),
+        pytest.param({"reason": "a\x00b"}, "reason", id="a reason that no database keeps"),
         pytest.param({"emergency_usd": "5"}, "emergency_usd", id="an unknown key"),
     ],
 )
@@ -88,9 +109,37 @@ async def test_a_raise_says_how_much_until_when_and_why(
 
 
 async def test_what_is_not_there_is_not_raised(control: ControlStand) -> None:
-    """Neither a budget nor a customer."""
+    """Neither a budget nor a customer; nor a limit that the budget has at no time: that would change nothing."""
     refused = await lift(control, "nobody")
     assert (refused.status, refused.json["field"]) == (404, "name")
+    monthly = NIGHTLY | {"daily_usd": None}
+    assert (await control.call("POST", "/admin/v1/budgets", json=monthly)).status == 201
+    refused = await lift(control, "nightly")
+    assert (refused.status, refused.json["field"]) == (409, "daily_usd")
+    on_mondays = monthly | {"name": "mondays", "workload": "m", "schedules": [{"days": ["mon"], "daily_usd": "1"}]}
+    assert (await control.call("POST", "/admin/v1/budgets", json=on_mondays)).status == 201
+    assert (await lift(control, "mondays")).status == 200
+
+
+async def test_raises_of_one_moment_all_count(control: ControlStand) -> None:
+    """A raise adds, so that nobody has to know of another's."""
+    answers = await asyncio.gather(*(lift(control, daily_usd="1") for _ in range(3)))
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert await day_limit(control) == ("13.00", "53.00")
+
+
+async def test_a_budget_of_the_settings_file_is_raised_with_all_that_it_says(tmp_path: Path) -> None:
+    """From then on it is an admin's; deleting that brings the file's back, without the raise."""
+    document = {key: value for key, value in NIGHTLY.items() if key != "name"}
+    async with control_stand(tmp_path, budgets={"nightly": BudgetPolicy.model_validate(document)}) as control:
+        raised = await lift(control, "nightly", daily_usd="1")
+        assert (raised.status, raised.json["source"], raised.json["workload"]) == (200, "admin", "nightly")
+        (nightly,) = (await control.call("GET", "/v1/customers/acme/budget")).json["budgets"]
+        assert (nightly["windows"]["day"]["limit_usd"], nightly["raises"][0]["by"]) == ("6.00", "admin")
+        gone = await control.call("DELETE", "/admin/v1/budgets/nightly", headers={"If-Match": raised.headers["ETag"]})
+        assert gone.status == 204
+        (nightly,) = (await control.call("GET", "/v1/customers/acme/budget")).json["budgets"]
+        assert (nightly["windows"]["day"]["limit_usd"], nightly["raises"]) == ("5.00", [])
 
 
 async def test_who_raised_what_and_why_is_in_the_audit_log(control: ControlStand) -> None:
@@ -124,13 +173,20 @@ async def test_a_budget_is_not_raised_without_end(control: ControlStand) -> None
     assert (refused.status, "100 times" in refused.json["detail"]) == (409, True)
 
 
-async def test_the_deployments_budget_is_for_admins_to_see(control: ControlStand) -> None:
-    """What all customers spend together is no customer's to read."""
+async def test_the_deployments_budget_is_for_admins_to_see_and_to_raise(control: ControlStand) -> None:
+    """What all customers spend together is no customer's to read, and its raise is in no customer's audit log."""
     everybody = {"name": "everybody", "deployment": True, "monthly_usd": "500"}
     assert (await control.call("POST", "/admin/v1/budgets", json=everybody)).status == 201
     shown = (await control.call("GET", "/v1/deployment/budget")).json
-    assert (shown["name"], shown["windows"]["month"]["limit_usd"]) == ("everybody", "500.00")
-    assert (await control.call("GET", "/v1/deployment/budget", "analyst")).status == 403
+    assert (shown["name"], shown["scope"], shown["value"]) == ("everybody", "deployment", "")
+    assert shown["windows"]["month"]["limit_usd"] == "500.00"
+    assert (await lift(control, "everybody", daily_usd=None, monthly_usd="50")).status == 200
+    shown = (await control.call("GET", "/v1/deployment/budget")).json
+    assert (shown["windows"]["month"]["limit_usd"], shown["raises"][0]["monthly_usd"]) == ("550.00", "50.00")
+    raised = (await control.registry.fetch_audit(AuditFilter())).records[0].event
+    assert (raised.action, raised.customer, raised.target) == ("budget.raised", None, "budgets/everybody")
+    for caller in ("user", "analyst"):
+        assert (await control.call("GET", "/v1/deployment/budget", caller)).status == 403
 
 
 async def test_a_check_tells_customers_nothing_of_the_deployment(control: ControlStand) -> None:
@@ -138,7 +194,20 @@ async def test_a_check_tells_customers_nothing_of_the_deployment(control: Contro
     everybody = {"name": "everybody", "deployment": True, "daily_usd": "1"}
     assert (await control.call("POST", "/admin/v1/budgets", json=everybody)).status == 201
     path, body = "/v1/customers/acme/budget:check", {"cost_usd": "2"}
-    told = (await control.call("POST", path, json=body)).json
-    assert (told["decision"], told["budget"]) == ("reject", "deployment")
-    assert "1.00" not in str(told["windows"])
-    assert (await control.call("POST", path, "user", json=body)).json["decision"] == "forward"
+    for admin in ("admin", "acmes-admin"):
+        told = (await control.call("POST", path, admin, json=body)).json
+        assert (told["decision"], told["reason"], told["budget"]) == ("reject", "query_too_big", "deployment")
+        assert "1.00" not in str(told["windows"])
+    for caller in ("user", "analyst"):
+        assert (await control.call("POST", path, caller, json=body)).json["decision"] == "forward"
+    await spend_a_dollar(control)
+    told = (await control.call("POST", path, json={"cost_usd": "0.50"})).json
+    assert (told["reason"], told["refused_by"], told["budget"]) == ("budget_used_up", "day", "deployment")
+    assert (await control.call("POST", path, "user", json={"cost_usd": "0.50"})).json["decision"] == "forward"
+
+
+async def spend_a_dollar(control: ControlStand) -> None:
+    """Of globex's, in the deployment's account too."""
+    deployment = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, LimitPlan(Limits(daily_nanos=NANOS_PER_USD)))
+    hold = replace(control.stand.make_hold(usd=1), customer="globex")
+    await control.gate.budgets.place_hold(deployment_hold(hold), deployment.windows(control.stand.clock.now()))
