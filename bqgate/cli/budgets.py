@@ -1,6 +1,7 @@
 """Look at budgets, change and raise them by the admin API: ``bqgate budgets list | show | set | raise | delete``."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +11,17 @@ from bqgate.cli.policy_commands import policy_commands
 from bqgate.cli.tables import AsJson, print_one
 from bqgate.policies.budget_models import BudgetPolicy
 
+
+def _summary(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose it is, and which queries it is about, each in one cell."""
+    if budget["deployment"]:
+        return {"about": "all customers together"}
+    part = next((kind for kind in _PARTS if budget[kind] is not None), None)
+    about = "all queries" if part is None else f"{part} {budget[part]}"
+    return {"customer": budget["customer"] or budget["name"], "about": about}
+
+
+_PARTS = ("principal", "project", "workload", "label")
 _KIND = Kind(
     noun="budget",
     plural="budgets",
@@ -17,16 +29,14 @@ _KIND = Kind(
     columns=(
         "name",
         "customer",
-        "principal",
-        "project",
-        "workload",
-        "label",
+        "about",
         "daily_usd",
         "monthly_usd",
         "query_usd",
         "mode",
         "source",
     ),
+    summary=_summary,
 )
 
 budgets = policy_commands(

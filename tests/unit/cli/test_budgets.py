@@ -56,6 +56,36 @@ async def test_what_a_budget_does_not_say_is_not_shown(desk: Desk) -> None:
     assert "schedules" not in shown
 
 
+async def test_a_list_says_whose_each_budget_is_and_what_it_is_about(desk: Desk) -> None:
+    """In one cell each, whatever kind it is; JSON has the keys as they are."""
+    for words in (
+        ("ml", "customer=acme", "label=team=ml", "monthly_usd=5", "mode=observe"),
+        ("analysts", "customer=acme", "principal=*", "daily_usd=5"),
+        ("globex", "query_usd=1"),
+        ("everybody", "deployment=true", "monthly_usd=500"),
+    ):
+        assert (await desk.run("set", *words)).exit_code == 0
+    rows = [" ".join(line.split()) for line in (await desk.run("list")).stdout.splitlines()]
+    assert [row for row in rows if row][2:] == [
+        "analysts acme principal * 5.00 admin",
+        "everybody all customers together 500.00 admin",
+        "globex globex all queries 1.00 admin",
+        "ml acme label team=ml 5.00 observe admin",
+    ]
+    plain = json.loads((await desk.run("list", "--json")).stdout)
+    assert ("about" in plain[0], plain[2]["name"], plain[2]["customer"]) == (False, "globex", None)
+
+
+async def test_schedules_are_written_as_in_the_settings_file(desk: Desk) -> None:
+    """A list of mappings; times need no quotes."""
+    schedules = 'schedules=[{days: [sat, sun], from_time: 20:00, daily_usd: "5"}]'
+    made = await desk.run("set", "acme", schedules)
+    assert made.exit_code == 0, made.output
+    assert "days=sat, sun from_time=20:00 until_time=24:00 daily_usd=5.00" in made.stdout
+    wrong = await desk.run("set", "acme", "schedules=[{from_time: 8 pm}]")
+    assert (wrong.exit_code, "schedules.0.from_time: '8 pm' is no time of day" in wrong.stderr) == (2, True)
+
+
 async def test_a_budget_is_raised_for_a_while(desk: Desk) -> None:
     """How much, until when and why; it is in force when the command returns."""
     raised = await desk.run("raise", "acme", "--daily-usd", "30", "--until", UNTIL, "--reason", "year-end reports")
@@ -70,6 +100,17 @@ async def test_a_budget_is_raised_for_a_while(desk: Desk) -> None:
     [
         (("raise", "acme", "--until", UNTIL, "--reason", "x"), "raises nothing; give daily_usd, monthly_usd, or both"),
         (("raise", "nobody", "--daily-usd", "1", "--until", UNTIL, "--reason", "x"), "neither a budget nor a customer"),
+        (
+            ("raise", "acme", "--daily-usd", "much", "--until", UNTIL, "--reason", "x"),
+            "daily_usd: 'much' is not an amount in dollars; write it like \"12.50\"",
+        ),
+        (
+            ("raise", "acme", "--daily-usd", "1", "--until", "2026-12-01", "--reason", "x"),
+            "until: '2026-12-01' is no moment; write one like 2026-12-01T18:00:00Z",
+        ),
+        (("raise", "acme", "--daily-usd", "1", "--until", UNTIL, "--reason", ""), "reason: must not be empty"),
+        (("set", "acme", "customer=acme", "workload=nightly", "daily_usd=5"), "is called like customer acme"),
+        (("delete", "nobody"), "There is no budget 'nobody'"),
         (
             ("raise", "acme", "--daily-usd", "1", "--until", "2020-01-01T00:00:00Z", "--reason", "x"),
             "until is not in the",
