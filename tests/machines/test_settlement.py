@@ -2,27 +2,41 @@
 
 The machine plays what is around settlement: admission (place, record), forwarding, BigQuery's jobs, crashes at each
 step in between, a store that loses everything, a ledger that is away. What admission promises it keeps: a hold is
-recorded within half a minute and forwarded within another minute, or given up. The auditor asks invariants 3, 4, 6, 7.
+recorded within half a minute and forwarded within another minute, or given up. Each query counts against its customer's
+budget and the deployment's, some against that of a workload too. The auditor asks invariants 3, 4, 6, 7.
 """
 
 import asyncio
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from bqgate.budgets.accounts import AccountSource, deployment_hold
+from bqgate.budgets.deployment_store import DeploymentBudgetStore
 from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.domain.budget import Window
 from bqgate.domain.entry import Entry
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import JobRef, Outcome, Usage
+from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
+from bqgate.domain.tier import Budget, Directory
 from bqgate.domain.units import MIB
-from tests.support.settlement_stand import ACME, Gate, Stand, settlement_stand
+from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
+
+UNLIMITED = LimitPlan(Limits())
+NIGHTLY = Budget("nightly", "acme", Scope(ScopeKind.WORKLOAD, "nightly"), UNLIMITED)
+EVERYBODY = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, UNLIMITED)
+TREE = replace(ACME, budgets=(NIGHTLY,))
+POLICIES = PolicySnapshot(Directory({"acme": TREE}, {}, ACME.tier, deployment=EVERYBODY), PRICES)
 
 RECORD_WITHIN_S = 30
 FORWARD_WITHIN_S = 90
@@ -95,12 +109,13 @@ class SettlementMachine(RuleBasedStateMachine):
     @initialize()
     def open_all(self) -> None:
         """Start BigQuery, the ledger, the store and both gates."""
-        stores: list[MemoryBudgetStore] = []
+        stores: list[DeploymentBudgetStore] = []
         opening = settlement_stand(Path(self._folder.name), lambda _source, _clock: stores[0])
         self.stand: Stand = self._run(self._opened.enter_async_context(opening))
-        self.store = MemoryBudgetStore(self.stand.ledger, self.stand.clock)
+        self.below = MemoryBudgetStore(AccountSource(self.stand.ledger, POLICIES), self.stand.clock)
+        self.store = DeploymentBudgetStore(self.below, lambda: True)
         stores.append(self.store)
-        self.gates = [self.stand.gate(), self.stand.gate()]
+        self.gates = [self.stand.gate(policies=POLICIES), self.stand.gate(policies=POLICIES)]
 
     def teardown(self) -> None:
         """Bring everything to rest, ask the auditor, and close."""
@@ -120,13 +135,29 @@ class SettlementMachine(RuleBasedStateMachine):
     def _age_s(self, query: Query) -> float:
         return (self.stand.clock.now() - query.hold.placed_at).total_seconds()
 
-    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20), has_job_id=st.booleans())
-    def place(self, which: int, dollars: int, *, has_job_id: bool) -> None:
-        """A gate places a hold."""
+    def windows_of(self, hold: Hold) -> tuple[Window, ...]:
+        """All that a query counts against."""
+        budgets = POLICIES.directory.budgets_over(TREE, hold.spender)
+        return tuple(window for budget in budgets for window in budget.windows(self.stand.clock.now()))
+
+    def make_hold(self, dollars: int, *, has_job_id: bool, is_nightly: bool) -> Hold:
         hold = self.stand.make_hold(usd=dollars, job=has_job_id)
-        placement = self._run(self.store.place_hold(hold, ACME.windows(self.stand.clock.now())))
+        return replace(hold, workload="nightly", scopes=(NIGHTLY.scope,)) if is_nightly else hold
+
+    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20), has_job_id=st.booleans(), is_nightly=st.booleans())
+    def place(self, which: int, dollars: int, *, has_job_id: bool, is_nightly: bool) -> None:
+        """A gate places a hold."""
+        hold = self.make_hold(dollars, has_job_id=has_job_id, is_nightly=is_nightly)
+        placement = self._run(self.store.place_hold(hold, self.windows_of(hold)))
         assert placement.outcome is PlacementOutcome.PLACED
         self.queries.append(Query(hold, self.gates[which]))
+
+    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20))
+    def crash_between_the_deployment_and_the_customer(self, which: int, dollars: int) -> None:
+        """It is held above, and the customer's budgets never hear of it."""
+        hold = self.make_hold(dollars, has_job_id=True, is_nightly=True)
+        self._run(self.below.place_hold(deployment_hold(hold), EVERYBODY.windows(self.stand.clock.now())))
+        self._crash(which)
 
     @when(is_placed)
     @rule(data=st.data())
@@ -208,7 +239,7 @@ class SettlementMachine(RuleBasedStateMachine):
     @rule()
     def wipe_the_store(self) -> None:
         """Redis loses everything."""
-        self.store._accounts.clear()
+        self.below._accounts.clear()
 
     @rule(which=st.integers(0, 1), is_ledger_away=st.booleans())
     def reconcile(self, which: int, *, is_ledger_away: bool) -> None:
@@ -259,7 +290,7 @@ class SettlementMachine(RuleBasedStateMachine):
         for query in self.queries:
             if query.gate is self.gates[which]:
                 query.gate = None
-        self.gates[which] = self.stand.gate()
+        self.gates[which] = self.stand.gate(policies=POLICIES)
 
     def _come_to_rest(self) -> None:
         """All jobs end, both gates crash; then one round and one look book whatever ran."""
@@ -284,9 +315,12 @@ class SettlementMachine(RuleBasedStateMachine):
         assert booked_nanos == sum(query.billed_nanos for query in self.queries)
         assert {entry.hold_id for entry in entries} == {query.hold.id for query in self.queries if query.job}
         assert self._run(self.stand.ledger.fetch_open_holds()) == ()
-        assert self._run(self.store.fetch_hold_ids("acme")) == {}
-        for balance in self._run(self.store.fetch_balances(ACME.windows(self.stand.clock.now()))):
-            assert (balance.captured_nanos, balance.held_nanos) == (booked_nanos, 0)
+        assert self._run(self.store.fetch_customers()) == ()
+        now = self.stand.clock.now()
+        nightly_nanos = sum(query.billed_nanos for query in self.queries if query.hold.workload == "nightly")
+        for budget, expected_nanos in ((TREE, booked_nanos), (NIGHTLY, nightly_nanos), (EVERYBODY, booked_nanos)):
+            for balance in self._run(self.store.fetch_balances(budget.windows(now))):
+                assert (balance.captured_nanos, balance.held_nanos) == (expected_nanos, 0)
 
 
 TestSettlement = SettlementMachine.TestCase
