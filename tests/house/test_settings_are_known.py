@@ -39,6 +39,16 @@ def test_the_example_runs_as_it_is() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
+def test_the_budgets_of_the_page_about_them_run(tmp_path: Path) -> None:
+    """Whoever copies the example of docs/budgets.md has budgets, with a customer of the default tier."""
+    page = (ROOT / "docs/budgets.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    file = tmp_path / "bqgate.yaml"
+    file.write_text(f"customers: {{acme: {{}}}}\n{example}", encoding="utf-8")
+    result = CliRunner().invoke(app, ["check-config", str(file)])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_every_key_is_explained() -> None:
     """docs/settings.md has a row for each key, with its default and the meaning that the code gives it."""
     page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
