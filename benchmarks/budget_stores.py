@@ -13,6 +13,7 @@ import time
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.clock import SystemClock
+from bqgate.domain.budget import Window
 from bqgate.domain.hold import PlacementOutcome
 from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, windows_of
@@ -23,9 +24,8 @@ PAIRS = 2000
 ROUNDS = 3
 
 
-async def pairs_per_s(store: BudgetStore, *, pairs: int, callers: int) -> float:
-    """Place and capture `pairs` holds, shared among `callers` that work at once."""
-    windows = windows_of(day_usd="1000000", month_usd="9000000")
+async def pairs_per_s(store: BudgetStore, windows: tuple[Window, ...], *, pairs: int, callers: int) -> float:
+    """Place and capture `pairs` holds on the windows, shared among `callers` that work at once."""
     await store.fetch_balances(windows)
 
     async def call(count: int) -> None:
@@ -46,11 +46,12 @@ async def run(pairs: int, redis_port: int) -> None:
         "memory": MemoryBudgetStore(SpendBook(), clock),
         "redis": RedisBudgetStore.open(f"redis://127.0.0.1:{redis_port}", SpendBook(), clock, timeout_s=10),
     }
+    windows = windows_of(day_usd="1000000", month_usd="9000000")
     for callers in (1, 50):
         best = dict.fromkeys(stores, 0.0)
         for _ in range(ROUNDS):
             for name, store in stores.items():
-                best[name] = max(best[name], await pairs_per_s(store, pairs=pairs, callers=callers))
+                best[name] = max(best[name], await pairs_per_s(store, windows, pairs=pairs, callers=callers))
         figures = ", ".join(f"{name} {rate:,.0f}" for name, rate in best.items())
         ratio = best["memory"] / best["redis"]
         print(f"{callers:>3} callers: {figures} place+capture a second; memory is {ratio:.0f} times redis")

@@ -9,17 +9,16 @@ Best of three rounds, in turns; the ratio is to a query that falls under its cus
 
 import asyncio
 import sys
-import time
 
+from benchmarks.budget_stores import pairs_per_s
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.clock import SystemClock
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.hold import PlacementOutcome
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
 from bqgate.ports import BudgetStore
-from tests.support.budget_scene import UTC_ZONE, hold_on
+from tests.support.budget_scene import UTC_ZONE
 from tests.support.manual_clock import START
 from tests.support.redis_server import running_redis
 from tests.support.spend_book import SpendBook
@@ -40,22 +39,6 @@ def windows_under(part_count: int, *, rolls_over: bool = False) -> tuple[Window,
     )
 
 
-async def pairs_per_s(store: BudgetStore, windows: tuple[Window, ...], pairs: int) -> float:
-    """Place and capture `pairs` holds, shared among callers that work at once."""
-    await store.fetch_balances(windows)
-
-    async def call(count: int) -> None:
-        for _ in range(count):
-            hold = hold_on(windows, "0.01")
-            placement = await store.place_hold(hold, windows)
-            assert placement.outcome is PlacementOutcome.PLACED
-            assert await store.capture(hold, 5_000_000)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(call(pairs // CALLERS) for _ in range(CALLERS)))
-    return pairs // CALLERS * CALLERS / (time.perf_counter() - began)
-
-
 async def run(pairs: int, redis_port: int) -> None:
     clock = SystemClock()
     stores: dict[str, BudgetStore] = {
@@ -68,7 +51,7 @@ async def run(pairs: int, redis_port: int) -> None:
         best = dict.fromkeys(trees, 0.0)
         for _ in range(ROUNDS):
             for tree, windows in trees.items():
-                best[tree] = max(best[tree], await pairs_per_s(store, windows, pairs))
+                best[tree] = max(best[tree], await pairs_per_s(store, windows, pairs=pairs, callers=CALLERS))
         for tree, rate in best.items():
             print(f"{name}, {tree}: {rate:,.0f} a second; takes {best['0 parts'] / rate:.2f} times as long")
         await store.close()
