@@ -57,16 +57,18 @@ class _Account:
 
     def stands_of(self, hold: Hold) -> list[_Stand]:
         """The windows of a hold that are known."""
-        return [self.stands[window_id] for window_id in hold.window_ids if window_id in self.stands]
+        found = (self.stands.get(window_id) for window_id in hold.window_ids)
+        return [stand for stand in found if stand is not None]
 
     def balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
-        unknown = tuple(window for window in with_carries(windows) if window.id not in self.stands)
+        known = [(window, self.stands.get(window.id)) for window in with_carries(windows)]
+        unknown = tuple(window for window, stand in known if stand is None)
         if unknown:
             raise UnknownWindows(unknown)
         return tuple(
             Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, self._carried(window))
-            for window in windows
-            for stand in (self.stands[window.id],)
+            for window, stand in known[: len(windows)]
+            if stand is not None
         )
 
     def _carried(self, window: Window) -> int:

@@ -8,6 +8,7 @@ all customers and a store may keep each customer's numbers on another machine.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 # The account of the deployment's budget. No customer is called so: a slash stands in no name and no path segment.
 DEPLOYMENT_ACCOUNT = "/deployment"
@@ -36,9 +37,11 @@ class Spender:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which queries of an account count. `value` is whose: "ann@acme.example", a label's "team=ml"; "" for all."""
+class Scope(NamedTuple):
+    """Which queries of an account count. `value` is whose: "ann@acme.example", a label's "team=ml"; "" for all.
+
+    A tuple, because it is part of every window's id, and is hashed and compared many times a query.
+    """
 
     kind: ScopeKind
     value: str = ""

@@ -84,12 +84,14 @@ def count_at(document: Mapping[str, Any], name: str) -> int | None:
 
 
 def labels_at(document: Mapping[str, Any], *, path: str = "") -> dict[str, str]:
-    """The labels: a map of strings."""
+    """The labels: a map of strings, all of whose characters a database keeps; BigQuery takes fewer."""
     value = document.get("labels")
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise wrong_type(f"{path}labels", "a map of strings")
+    if not all(text.isprintable() for label in value.items() for text in label):
+        raise wrong_type(f"{path}labels", "a map of strings of printable characters")
     return dict(value)
 
 

@@ -75,6 +75,13 @@ def test_a_query_without_a_job_becomes_one_with_a_job() -> None:
     assert (body["maximumBytesBilled"], body["labels"]) == ("5", {"bqgate_hold": "1"})
 
 
+@pytest.mark.parametrize("labels", [{"team": "m\0l"}, {"te\nam": "ml"}, {"team": "\ud800"}])
+def test_labels_that_no_database_keeps_are_refused(labels: dict[str, str]) -> None:
+    """Before anything is held: one of them in the ledger would fail every sum of a label."""
+    with pytest.raises(MalformedRequest, match="printable characters"):
+        parse_insert("p", insert(labels=labels))
+
+
 def test_labels_that_imitate_the_gates_are_overwritten() -> None:
     """A caller cannot make its job look like another hold's."""
     request = parse_insert("p", insert(labels={"bqgate_hold": "forged"}))
