@@ -33,11 +33,14 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate_json(data)
     except ValidationError as invalid:
-        details = invalid.errors(include_url=False)
+        # Somebody may have put a token where a word belongs: it must not come back, or into a log of answers.
         refuse_fields(
             [
-                FieldFault(".".join(map(str, each["loc"])), message_of(each, keys_around(model, each["loc"])))
-                for each in details
+                FieldFault(
+                    ".".join(map(str, each["loc"])),
+                    message_of(each, keys_around(model, each["loc"]), may_quote=False),
+                )
+                for each in invalid.errors(include_url=False)
             ]
         )
 

@@ -3,6 +3,7 @@
 Used for the settings file and for what admins send. A message quotes what was given only where it cannot be a secret.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -16,6 +17,9 @@ def unknown_key(known: Collection[str], key: str) -> str:
     hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
     return f"unknown key; {hint}"
 
+
+# What quotes the input in a message: before it, or as an example behind it.
+_QUOTE = re.compile(r'\{input!r:\.80\} |; quote it, like "\{input!s:\.80\}"')
 
 _MESSAGES: Mapping[str, str] = {
     "missing": "is missing; it has no default",
@@ -42,8 +46,14 @@ _MESSAGES: Mapping[str, str] = {
 }
 
 
-def message_of(error: ErrorDetails, known: Collection[str]) -> str:
-    """What to tell about one of pydantic's errors. `known` are the keys of the mapping in which it happened."""
+def message_of(error: ErrorDetails, known: Collection[str], *, may_quote: bool = True) -> str:
+    """What to tell about one of pydantic's errors.
+
+    Args:
+        error: what pydantic found, with its input.
+        known: the keys of the mapping in which it happened.
+        may_quote: False where a secret may stand in the wrong place: what was given is then not repeated.
+    """
     if error["type"] == "extra_forbidden":
         return unknown_key(known, str(error["loc"][-1]))
     if error["type"] == "string_type" and not isinstance(error["input"], int | float):
@@ -51,4 +61,6 @@ def message_of(error: ErrorDetails, known: Collection[str]) -> str:
     context: Mapping[str, Any] = error.get("ctx", {})
     choices = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
     template = _MESSAGES.get(error["type"])
+    if template is not None and not may_quote:
+        template = _QUOTE.sub("", template)
     return error["msg"] if template is None else template.format(input=error["input"], choices=choices, **context)

@@ -95,7 +95,7 @@ async def test_a_secret_is_told_once(stand: AdminStand, gate: Replica, root: str
             gate.seen.append(f"{answer.headers} {await answer.text()}")
     await gate.call("POST", "/oauth2/token", data={"grant_type": "x", "assertion": token["token"]}, status=400)
     keys = await stand.registry.fetch_keys()
-    secrets = {each["token"].rpartition("_")[2] for each in (token, rotated)}
+    secrets = {each["token"].split("_", 2)[2] for each in (token, rotated)}
     secrets |= {each["key_file"]["private_key"].splitlines()[1] for each in (file, refiled)}
     secrets |= {key.token_hash for key in keys if key.token_hash}
     secrets |= {key.public_key.splitlines()[1] for key in keys if key.public_key}
