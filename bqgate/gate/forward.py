@@ -6,8 +6,10 @@ or the caller has left, or BigQuery broke off, settlement is told what was seen.
 headers; UpstreamUnavailable after the hold was handed to settlement.
 """
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from bqgate.admission.admit import Admitted
 from bqgate.admission.estimate import DRY_RUN_REFUSED
@@ -21,7 +23,8 @@ from bqgate.wire.exchange import Answer, Call, Headers, without
 # Large enough for any job and for the totals of a usual result; past it the job is asked after.
 COPY_BYTES = 2**20
 
-Settle = Callable[[Admitted, Verdict, Principal], None]
+# Begins the end of a hold, and returns what ends it, if that can be waited for (`Settling.begin`).
+Settle = Callable[[Admitted, Verdict, Principal], asyncio.Task[Any] | None]
 
 
 class Forwarder:

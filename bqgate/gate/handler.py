@@ -151,7 +151,9 @@ class QueryHandler:
         try:
             await self._take_turn(visit_of(admitted, customer), watch)
         except Shed as shed:
-            self._leave(admitted, principal)
+            ending = self._leave(admitted, principal)
+            if ending is not None:  # first the hold, or a client that repeats at once would meet its own attempt
+                await asyncio.shield(ending)
             return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
         except BaseException:
             self._leave(admitted, principal)
@@ -178,10 +180,10 @@ class QueryHandler:
             with watch.step("wait"):
                 await self._waiting_room.wait(visit)
 
-    def _leave(self, admitted: Admitted, principal: Principal) -> None:
+    def _leave(self, admitted: Admitted, principal: Principal) -> asyncio.Task[Any] | None:
         """Give up before anything was sent; an earlier attempt's hold is not ours to void."""
         verdict = AskLater(admitted.hold.job) if admitted.is_replay else NothingRan()
-        self._settle(admitted, verdict, principal)
+        return self._settle(admitted, verdict, principal)
 
     async def _advised(
         self, refused: Refused, request: QueryRequest, principal: Principal, estimate: Estimate, watch: Stopwatch

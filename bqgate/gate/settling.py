@@ -1,9 +1,10 @@
 """Hand what was seen of an answer to settlement, off the caller's path (step 10 begins).
 
 Called by the forwarder and the handler, once for each admitted query; calls the Settler (cost known, or nothing ran)
-or the Poller (somebody must ask). Returns at once: the caller's answer never waits for the books. `drain` is for an
-orderly shutdown; what a crash loses here is an open hold in the ledger, which reconcile picks up. A query whose job has
-ended gives back its place among those that run here; the poller does so for the others.
+or the Poller (somebody must ask). Returns at once: an answer of BigQuery's never waits for the books; who is sent away
+before anything was sent may wait for the end of its hold. `drain` is for an orderly shutdown; what a crash loses here
+is an open hold in the ledger, which reconcile picks up. A query whose job has ended gives back its place among those
+that run here; the poller does so for the others.
 """
 
 import asyncio
@@ -27,17 +28,22 @@ class Settling:
         self._release = release
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    def begin(self, admitted: Admitted, verdict: Verdict, principal: Principal) -> None:
-        """Settle, void or watch the hold of an admitted query."""
+    def begin(self, admitted: Admitted, verdict: Verdict, principal: Principal) -> asyncio.Task[Any] | None:
+        """Settle, void or watch the hold of an admitted query.
+
+        Returns:
+            what ends the hold, which goes on whether awaited or not; None: somebody must ask BigQuery first.
+        """
         match verdict:
             case Known(usage=usage):
                 self._release(admitted.hold.id)
-                self._start(self._settler.settle(admitted.hold, usage))
+                return self._start(self._settler.settle(admitted.hold, usage))
             case NothingRan():
                 self._release(admitted.hold.id)
-                self._start(self._settler.void(admitted.hold))
+                return self._start(self._settler.void(admitted.hold))
             case AskLater(job=job, is_made=is_made):
                 self._poller.watch(admitted.hold, principal.credential, job=job, is_made=is_made)
+                return None
             case _:
                 assert_never(verdict)
 
@@ -46,7 +52,8 @@ class Settling:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=limit_s)
 
-    def _start(self, ending: Coroutine[Any, Any, object]) -> None:
+    def _start(self, ending: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(ending)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        return task

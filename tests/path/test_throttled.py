@@ -138,3 +138,18 @@ async def test_a_caller_that_leaves_while_it_waits_frees_its_place(tmp_path: Pat
         assert (await ask(), await running) == (200, 200)
         balances = await stack.fetch_settled("acme")
         assert {balance.used_nanos for balance in balances} == {2 * CENTS_10}
+
+
+@pytest.mark.parametrize("path", ["jobs", "queries"])
+async def test_a_caller_sent_away_finds_nothing_of_its_attempt(tmp_path: Path, path: str) -> None:
+    """The hold ends before the 429 leaves: whoever repeats at once is sent away again, not told to await itself."""
+    tier = SETTINGS["tiers"]["standard"] | {"thresholds": [{"used_ratio": "0.01", "action": "throttle"}]}
+    sections = {"tiers": {"standard": tier}, "admission": SETTINGS["admission"] | {"waiting_max": 0}}
+    named = {"jobReference": {"projectId": "acme", "jobId": "mine", "location": "US"}}
+    body = QUERY | {"requestId": "mine"} if path == "queries" else named | {"configuration": {"query": QUERY}}
+    async with open_stack(tmp_path, SETTINGS | sections) as stack, aiohttp.ClientSession() as session:
+        declare_ten_gib(stack)
+        for _ in range(20):
+            async with session.post(f"{stack.url}/bigquery/v2/projects/acme/{path}", json=body) as answer:
+                assert (answer.status, answer.headers.get("Retry-After") is not None) == (429, True)
+            assert not any(balance.held_nanos for balance in await stack.fetch_balances("acme"))
