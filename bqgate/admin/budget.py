@@ -41,7 +41,7 @@ from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import format_usd, parse_usd
 from bqgate.domain.principal import Identity
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, EACH, Spender
-from bqgate.domain.tier import Budget, Customer, Mode
+from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.policies.values import Line
 from bqgate.ports import BudgetStore, Clock, PolicySource
 
@@ -137,7 +137,7 @@ class BudgetViews:
         counted_for = {budget.name: budget for budget in customer.budgets_over(_spender_of(parameters))[1:]}
         parts = [counted_for.get(budget.name, budget) for budget in customer.budgets]
         counted = [budget for budget in parts if budget.scope.value != EACH]
-        windows = (*customer.windows(now), *(window for budget in counted for window in budget.windows(now)))
+        windows = (*customer.windows(now), *windows_of(counted, now))
         standing, tier = await self._budgets.fetch_standing(windows), customer.tier
         own = Standing(tuple(each for each in standing.balances if each.window.is_own), standing.breaker)
         bound = customer.own_budget.query_bound_at(now)
@@ -182,8 +182,7 @@ class BudgetViews:
         budgets = customer.budgets_over(spender)
         if reach_of(_DEPLOYMENT, identity.role) is Reach.ALL:
             budgets = self._policies.directory.budgets_over(customer, spender)
-        windows = tuple(window for budget in budgets for window in budget.windows(now))
-        standing = await self._budgets.fetch_standing(windows)
+        standing = await self._budgets.fetch_standing(windows_of(budgets, now))
         checked = CheckedBudget(
             customer=customer.id,
             cost_usd=format_usd(cost_nanos),
@@ -206,7 +205,7 @@ def foresee(
     """The decision that admission would take on a query whose hold is `cost_nanos`."""
     if customer.mode is Mode.OFF:
         return Forward()
-    bound = tightest_bound([budget for budget in budgets if budget.mode is Mode.ENFORCE], now)
+    bound = tightest_bound(budgets, Mode.ENFORCE, now)
     if bound is not None and cost_nanos > bound[1]:
         return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos, budget=bound[0])
     terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms

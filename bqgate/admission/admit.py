@@ -14,7 +14,7 @@ from datetime import datetime
 
 from bqgate.admission.breaker_log import remember
 from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
-from bqgate.admission.hold_making import make_hold, windows_of
+from bqgate.admission.hold_making import make_hold
 from bqgate.admission.observing import as_observed, foresee_query, rules_for
 from bqgate.admission.placing import Placed, Placing
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed, unknown_hold_nanos
@@ -43,7 +43,7 @@ from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
 from bqgate.domain.scope import Spender
-from bqgate.domain.tier import Budget, Customer, Mode
+from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.ports import Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
@@ -195,10 +195,11 @@ class Admission:
         too_big = self._too_big(request, estimate, size, budgets, now)
         if too_big is not None:
             return too_big
+        windows, hold_id = windows_of(budgets, now), self._new_id()
         hold = make_hold(
-            request, principal, estimate, size, budgets, hold_id=self._new_id(), now=now, ttl_s=self._hold_ttl_s
+            request, principal, estimate, size, budgets, windows, hold_id=hold_id, now=now, ttl_s=self._hold_ttl_s
         )
-        placed = await self._placing.place(hold, windows_of(budgets, now), customer)
+        placed = await self._placing.place(hold, windows, customer)
         placement = placed.placement
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
@@ -225,7 +226,7 @@ class Admission:
         self, request: QueryRequest, estimate: Estimate, size: HoldSize, budgets: tuple[Budget, ...], now: datetime
     ) -> Refused | None:
         """The refusal of a query that passes an enforced budget's bound of one query."""
-        bound = tightest_bound([budget for budget in budgets if budget.mode is Mode.ENFORCE], now)
+        bound = tightest_bound(budgets, Mode.ENFORCE, now)
         if bound is None or size.amount_nanos <= bound[1]:
             return None
         reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=MAKE_IT_CHEAPER, budget=bound[0])

@@ -1,4 +1,4 @@
-"""Make the hold of a query, and the windows that it is placed on (step 5). Pure.
+"""Make the hold of a query (step 5). Pure.
 
 Called by admit. A caller's repeat is known by its job id or request id, and by all that decides what it may cost: the
 earlier hold covers nothing wider.
@@ -21,17 +21,13 @@ from bqgate.wire.query_request import fingerprint
 JOB_ID_PREFIX = "bqgate_"
 
 
-def windows_of(budgets: Sequence[Budget], now: datetime) -> tuple[Window, ...]:
-    """The windows of all budgets that a query falls under, in their order."""
-    return tuple(window for budget in budgets for window in budget.windows(now))
-
-
 def make_hold(
     request: QueryRequest,
     principal: Principal,
     estimate: Estimate,
     size: HoldSize,
     budgets: Sequence[Budget],
+    windows: Sequence[Window],
     *,
     hold_id: str,
     now: datetime,
@@ -44,7 +40,8 @@ def make_hold(
         principal: who submitted it, under the name that is booked.
         estimate: its dry run's.
         size: how much to hold.
-        budgets: all that it falls under, its customer's own first.
+        budgets: all that it falls under.
+        windows: theirs, now.
         hold_id: the new hold's id.
         now: when it is placed.
         ttl_s: when its cost is assumed, without news of the job.
@@ -53,31 +50,32 @@ def make_hold(
     if request.method is Method.INSERT:
         location = request.location or estimate.location
         job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
+    digest = fingerprint(request)[:16]
     return Hold(
         id=hold_id,
         customer=principal.customer,
         principal=principal.name,
         project_id=request.project_id,
         amount_nanos=min(size.amount_nanos, MAX_NANOS),
-        window_keys={window.period: window.key for window in budgets[0].windows(now)},
+        window_keys={window.period: window.key for window in windows if window.is_own},
         placed_at=now,
         deadline_at=now + timedelta(seconds=ttl_s),
-        idempotency_key=_idempotency_key(request, principal, size),
+        idempotency_key=_idempotency_key(request, principal, size, digest),
         job=job,
         workload=principal.workload,
         maximum_bytes_billed=size.maximum_bytes_billed,
         estimate_bytes=estimate.bytes_processed if estimate.is_known else None,
         estimate_nanos=min(size.amount_nanos, MAX_NANOS),
-        fingerprint=fingerprint(request)[:16],
+        fingerprint=digest,
         labels=request.labels,
         scopes=tuple(budget.scope for budget in budgets if budget.scope != CUSTOMER_SCOPE),
     )
 
 
-def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize) -> str | None:
+def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize, digest: str) -> str | None:
     """What a repeat of the request has in common with it; None: it cannot be repeated."""
     key = request.idempotency_key
     if key is None:
         return None
-    key = f"{key}:{fingerprint(request)[:16]}:{size.maximum_bytes_billed}"
+    key = f"{key}:{digest}:{size.maximum_bytes_billed}"
     return f"{key}:{principal.credential.fingerprint}" if request.request_id is not None else key

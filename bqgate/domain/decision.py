@@ -13,7 +13,7 @@ from enum import StrEnum
 from bqgate.domain.budget import Balance
 from bqgate.domain.cost_breaker import Breaker, Refusal, Terms, day_of
 from bqgate.domain.hold import Placement, PlacementOutcome
-from bqgate.domain.tier import Budget
+from bqgate.domain.tier import Budget, Mode
 
 # What helps against most refusals, until the query itself is looked at.
 MAKE_IT_CHEAPER = "Filter on the partition column or select fewer columns to make it cheaper."
@@ -78,9 +78,10 @@ _REASONS: Mapping[Refusal, RejectReason] = {
 }
 
 
-def tightest_bound(budgets: Iterable[Budget], now: datetime) -> tuple[Budget, int] | None:
-    """The budget that lets one query cost least, and how much; None: none of them bounds it."""
-    bounds = [(budget, bound) for budget in budgets if (bound := budget.query_bound_at(now)) is not None]
+def tightest_bound(budgets: Iterable[Budget], mode: Mode, now: datetime) -> tuple[Budget, int] | None:
+    """The budget of those in this mode that lets one query cost least, and how much; None: none of them bounds it."""
+    of_mode = (budget for budget in budgets if budget.mode is mode)
+    bounds = [(budget, bound) for budget in of_mode if (bound := budget.query_bound_at(now)) is not None]
     return min(bounds, key=lambda pair: pair[1], default=None)
 
 

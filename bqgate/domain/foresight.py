@@ -43,7 +43,7 @@ def foresee(
         budgets: all that it falls under.
         now: when it was placed.
     """
-    bound = tightest_bound([budget for budget in budgets if budget.mode is Mode.OBSERVE], now)
+    bound = tightest_bound(budgets, Mode.OBSERVE, now)
     if bound is not None and amount_nanos > bound[1]:
         return WouldHave(RejectReason.QUERY_TOO_BIG.value, 0, QUERY_BOUND)
     enforced = tuple(replace(each, window=replace(each.window, is_observed=False)) for each in placement.balances)

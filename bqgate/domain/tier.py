@@ -6,7 +6,7 @@ those of parts of the customer's queries (scope), and the deployment's. Amounts 
 million.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -117,6 +117,11 @@ class Budget:
     def query_bound_at(self, now: datetime) -> int | None:
         """The most that one query may cost; None: no bound."""
         return self.plan.query_bound_at(now, self.zone)
+
+
+def windows_of(budgets: Iterable[Budget], now: datetime) -> tuple[Window, ...]:
+    """The windows of several budgets, in their order."""
+    return tuple(window for budget in budgets for window in budget.windows(now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.tier import windows_of
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 from bqgate.settlement.poller import Poller
 
@@ -187,7 +188,7 @@ class Reconciler:
     async def _drifts_of(self, account: str) -> list[tuple[Window, int]]:
         now = self._clock.now()
         budgets = self._policies.directory.account_budgets(account)
-        windows = with_carries(tuple(window for budget in budgets for window in budget.windows(now)))
+        windows = with_carries(windows_of(budgets, now))
         balances = await self._budgets.fetch_balances(windows)
         spend = await self._ledger.fetch_spend(windows)
         found: list[tuple[Window, int]] = []

@@ -28,7 +28,7 @@ from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
-from bqgate.domain.tier import Budget, Directory
+from bqgate.domain.tier import Budget, Directory, windows_of
 from bqgate.domain.units import MIB
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
 
@@ -138,7 +138,7 @@ class SettlementMachine(RuleBasedStateMachine):
     def windows_of(self, hold: Hold) -> tuple[Window, ...]:
         """All that a query counts against."""
         budgets = POLICIES.directory.budgets_over(TREE, hold.spender)
-        return tuple(window for budget in budgets for window in budget.windows(self.stand.clock.now()))
+        return windows_of(budgets, self.stand.clock.now())
 
     def make_hold(self, dollars: int, *, has_job_id: bool, is_nightly: bool) -> Hold:
         hold = self.stand.make_hold(usd=dollars, job=has_job_id)

@@ -9,7 +9,7 @@ from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, deci
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
-from bqgate.domain.tier import Budget
+from bqgate.domain.tier import Budget, Mode
 
 TERMS = Terms(grace_s=60, emergency_nanos=500)
 
@@ -162,6 +162,7 @@ def test_one_query_may_never_cost_more_than_a_whole_limit() -> None:
     own = Budget("acme", "acme", CUSTOMER_SCOPE, LimitPlan(Limits(100, 1_000)))
     nightly = Budget("nightly", "acme", NIGHTLY, LimitPlan(Limits(query_nanos=7)))
     unbounded = Budget("all", "acme", NIGHTLY, LimitPlan(Limits()))
-    assert tightest_bound([own], NOON) == (own, 100)
-    assert tightest_bound([own, nightly, unbounded], NOON) == (nightly, 7)
-    assert tightest_bound([unbounded], NOON) is None
+    assert tightest_bound([own], Mode.ENFORCE, NOON) == (own, 100)
+    assert tightest_bound([own, nightly, unbounded], Mode.ENFORCE, NOON) == (nightly, 7)
+    assert tightest_bound([unbounded], Mode.ENFORCE, NOON) is None
+    assert tightest_bound([own, nightly], Mode.OBSERVE, NOON) is None
