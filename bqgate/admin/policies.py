@@ -7,7 +7,7 @@ settings' one of its name, whole; DELETE takes it away again.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from aiohttp import hdrs, web
@@ -28,11 +28,10 @@ from bqgate.domain.errors import VersionConflict
 from bqgate.domain.policy import PRICING_NAME, PolicyKind
 from bqgate.domain.principal import Identity
 from bqgate.policies.compose import document_faults, path_of
-from bqgate.policies.editor import PolicyEditor, PolicyView, SettingsOnly
+from bqgate.policies.editor import EventOf, PolicyEditor, PolicyView, SettingsOnly
 from bqgate.policies.faults import PolicyFault, PolicyFaults
 
 _Document = Mapping[str, Any]
-_EventOf = Callable[[_Document | None, _Document | None], AuditEvent]
 
 
 class PolicyViews:
@@ -141,12 +140,12 @@ class PolicyViews:
         document = self._resource.shown.model_validate(shown_policy(self._resource, view))
         return answer_document(document, status=status, headers={hdrs.ETAG: view.etag} | dict(headers or {}))
 
-    def _event_of(self, request: web.Request, identity: Identity, name: str, verb: str) -> _EventOf:
+    def _event_of(self, request: web.Request, identity: Identity, name: str, verb: str) -> EventOf:
         resource = self._resource
 
         def event_of(before: _Document | None, after: _Document | None) -> AuditEvent:
             action, target = f"{resource.noun}.{verb}", resource.target(name)
-            customer = _customer_of(resource.kind, name, after or before or {})
+            customer = customer_of(resource.kind, name, after or before or {})
             return self._events.event(request, identity, action, target, customer=customer, before=before, after=after)
 
         return event_of
@@ -181,7 +180,7 @@ def shown_policy(resource: Resource, view: PolicyView) -> dict[str, Any]:
     }
 
 
-def _customer_of(kind: PolicyKind, name: str, document: _Document) -> str | None:
+def customer_of(kind: PolicyKind, name: str, document: Mapping[str, Any]) -> str | None:
     """Whose a policy is, for the audit log."""
     if kind is PolicyKind.BUDGET:
         return None if document.get("deployment") else document.get("customer") or name

@@ -16,7 +16,7 @@ from bqgate.admin.documents import answer_document
 from bqgate.admin.events import EventMaker
 from bqgate.admin.operation import Answered, Operation, Parameter, Place
 from bqgate.admin.parameters import Parameters
-from bqgate.admin.policies import shown_policy
+from bqgate.admin.policies import customer_of, shown_policy
 from bqgate.admin.policy_schemas import RESOURCES
 from bqgate.admin.problem import MEDIA_TYPE, FieldFault, Problem
 from bqgate.domain.errors import VersionConflict
@@ -110,7 +110,7 @@ class RaiseViews:
     def _event_of(
         self, request: web.Request, identity: Identity, name: str, document: BudgetPolicy, reason: str
     ) -> EventOf:
-        customer = None if document.deployment else document.customer or name
+        customer = customer_of(PolicyKind.BUDGET, name, document.model_dump())
         return lambda before, after: self.events.event(
             request,
             identity,
