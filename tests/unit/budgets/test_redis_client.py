@@ -2,8 +2,9 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,16 @@ async def ends(task: asyncio.Task[None]) -> bool:
     return bool(done)
 
 
+async def assert_ends_at_every_step(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Cancel an endless loop at each of its first steps, and see it end every time."""
+    for step in STEPS:
+        task = asyncio.create_task(run())
+        for _ in range(step):
+            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+        task.cancel()
+        assert await ends(task), f"cancelled at step {step}, and still running"
+
+
 @pytest.mark.parametrize("kind", ["redis", "cluster"])
 async def test_a_loop_over_the_store_ends_at_whatever_step_it_is_cancelled(
     request: pytest.FixtureRequest, kind: str
@@ -44,12 +55,7 @@ async def test_a_loop_over_the_store_ends_at_whatever_step_it_is_cancelled(
         while True:
             await store.check()
 
-    for step in STEPS:
-        task = asyncio.create_task(run())
-        for _ in range(step):
-            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
-        task.cancel()
-        assert await ends(task), f"cancelled at step {step}, and still running"
+    await assert_ends_at_every_step(run)
     await store.close()
 
 
@@ -62,12 +68,7 @@ async def test_a_loop_over_the_breakers_words_ends_at_whatever_step_it_is_cancel
             await board.write("bigquery", is_open=True, for_s=5)
             await board.read("bigquery")
 
-    for step in STEPS:
-        task = asyncio.create_task(run())
-        for _ in range(step):
-            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
-        task.cancel()
-        assert await ends(task), f"cancelled at step {step}, and still running"
+    await assert_ends_at_every_step(run)
     await board.close()
 
 
