@@ -9,6 +9,8 @@ figure is a floor. Best of three rounds each, in turns, with one caller and with
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
@@ -22,6 +24,15 @@ from tests.support.spend_book import SpendBook
 
 PAIRS = 2000
 ROUNDS = 3
+
+
+def open_stores(redis_port: int) -> dict[str, BudgetStore]:
+    """Both stores, empty; the ledger behind them knows of no spend."""
+    clock = SystemClock()
+    return {
+        "memory": MemoryBudgetStore(SpendBook(), clock),
+        "redis": RedisBudgetStore.open(f"redis://127.0.0.1:{redis_port}", SpendBook(), clock, timeout_s=10),
+    }
 
 
 async def pairs_per_s(store: BudgetStore, windows: tuple[Window, ...], *, pairs: int, callers: int) -> float:
@@ -41,11 +52,7 @@ async def pairs_per_s(store: BudgetStore, windows: tuple[Window, ...], *, pairs:
 
 
 async def run(pairs: int, redis_port: int) -> None:
-    clock = SystemClock()
-    stores: dict[str, BudgetStore] = {
-        "memory": MemoryBudgetStore(SpendBook(), clock),
-        "redis": RedisBudgetStore.open(f"redis://127.0.0.1:{redis_port}", SpendBook(), clock, timeout_s=10),
-    }
+    stores = open_stores(redis_port)
     windows = windows_of(day_usd="1000000", month_usd="9000000")
     for callers in (1, 50):
         best = dict.fromkeys(stores, 0.0)
@@ -59,11 +66,12 @@ async def run(pairs: int, redis_port: int) -> None:
         await store.close()
 
 
-def main() -> None:
+def main(run: Callable[[int, int], Coroutine[Any, Any, None]]) -> None:
+    """Run a benchmark of (pairs, port of a Redis) with the number that the command line gives."""
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS
     with running_redis() as port:
         asyncio.run(run(pairs, port))
 
 
 if __name__ == "__main__":
-    main()
+    main(run)

@@ -7,24 +7,13 @@ workload's budget, a day and a month each; `with rollover` lets every day take o
 Best of three rounds, in turns; the ratio is to a query that falls under its customer's budget alone.
 """
 
-import asyncio
-import sys
-
-from benchmarks.budget_stores import pairs_per_s
-from bqgate.budgets.memory_store import MemoryBudgetStore
-from bqgate.budgets.redis_store import RedisBudgetStore
-from bqgate.clock import SystemClock
+from benchmarks.budget_stores import ROUNDS, main, open_stores, pairs_per_s
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
-from bqgate.ports import BudgetStore
 from tests.support.budget_scene import UTC_ZONE
 from tests.support.manual_clock import START
-from tests.support.redis_server import running_redis
-from tests.support.spend_book import SpendBook
 
-PAIRS = 2000
-ROUNDS = 3
 CALLERS = 50
 LIMITS = Limits(daily_nanos=10**15, monthly_nanos=9 * 10**15)
 ROLLOVER = {Period.DAY: 10**12}
@@ -40,11 +29,7 @@ def windows_under(part_count: int, *, rolls_over: bool = False) -> tuple[Window,
 
 
 async def run(pairs: int, redis_port: int) -> None:
-    clock = SystemClock()
-    stores: dict[str, BudgetStore] = {
-        "memory": MemoryBudgetStore(SpendBook(), clock),
-        "redis": RedisBudgetStore.open(f"redis://127.0.0.1:{redis_port}", SpendBook(), clock, timeout_s=10),
-    }
+    stores = open_stores(redis_port)
     trees = {f"{count} parts": windows_under(count) for count in (0, 2, 4, 8)}
     trees["0 parts, with rollover"] = windows_under(0, rolls_over=True)
     for name, store in stores.items():
@@ -57,11 +42,5 @@ async def run(pairs: int, redis_port: int) -> None:
         await store.close()
 
 
-def main() -> None:
-    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS
-    with running_redis() as port:
-        asyncio.run(run(pairs, port))
-
-
 if __name__ == "__main__":
-    main()
+    main(run)
