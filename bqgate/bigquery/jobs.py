@@ -22,6 +22,7 @@ from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
+from bqgate.wire.json_text import json_bytes
 from bqgate.wire.query_request import HOLD_LABEL
 from bqgate.wire.table_resource import table_facts_from
 
@@ -63,7 +64,7 @@ class GoogleBigQuery:
             f"/bigquery/v2/projects/{_segment(project_id)}/jobs",
             "prettyPrint=false",
             (("Content-Type", "application/json; charset=UTF-8"),),
-            json.dumps(body, ensure_ascii=False).encode(),
+            json_bytes(body),
         )
         job = await self._ask(call, credential, operation="dry_run")
         configuration = body.get("configuration")

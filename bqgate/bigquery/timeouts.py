@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from bqgate.domain.units import MS_PER_S
 from bqgate.wire.exchange import Call
+from bqgate.wire.integers import whole_number
 from bqgate.wire.query_string import values_of
 
 # BigQuery's default for timeoutMs.
@@ -92,4 +93,5 @@ def _wished_s(call: Call) -> float:
         text = None if found is None else found.group(1).decode()
     else:
         text = next(iter(values_of(call.query, "timeoutMs")), None)
-    return int(text) / MS_PER_S if text is not None and text.isdecimal() else _WAIT_S
+    wait_ms = None if text is None else whole_number(text)
+    return _WAIT_S if wait_ms is None or wait_ms < 0 else wait_ms / MS_PER_S

@@ -6,14 +6,16 @@ or BodyTooLarge and MalformedRequest (reason parseError). Bound: BigQuery takes 
 counted unpacked, so that a few kilobytes cannot become gigabytes.
 """
 
+import codecs
 import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.wire.exchange import Body, Call, without
+from bqgate.wire.json_text import json_bytes, read_json
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 _CHUNK_BYTES_MAX = 64 * 1024
@@ -52,16 +54,17 @@ async def read_bounded(body: Body, *, bytes_max: int) -> bytes:
 
 
 def parse_json_object(data: bytes) -> dict[str, Any]:
-    """A JSON text (RFC 8259, UTF-8) whose value is an object.
+    """A JSON text (RFC 8259, UTF-8) whose value is an object; a byte order mark before it is read over.
 
     Raises:
         MalformedRequest: it is something else.
     """
+    encoding = json.detect_encoding(data)
+    if not encoding.startswith("utf-8"):
+        message = f"Parse Error: the request body is {encoding.upper()}; JSON must be sent as UTF-8."
+        raise MalformedRequest(message, reason="parseError")
     try:
-        text = data.decode()
-        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-        if "\\u" in text:
-            json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate cannot be written again
+        document = read_json(without_mark(data).decode())
     except (ValueError, RecursionError):
         raise MalformedRequest("Parse Error: the request body is not valid JSON.", reason="parseError") from None
     if not isinstance(document, dict):
@@ -69,9 +72,9 @@ def parse_json_object(data: bytes) -> dict[str, Any]:
     return document
 
 
-def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """The JSON text of a document, as it goes upstream."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+def without_mark(data: bytes) -> bytes:
+    """A text without the byte order mark that some tools put before it."""
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def with_json(call: Call, document: Mapping[str, Any]) -> Call:
@@ -124,14 +127,3 @@ async def chunks_of(body: Body) -> AsyncIterator[bytes]:
         return
     async for chunk in body:
         yield chunk
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in {float("inf"), float("-inf")}:
-        raise ValueError("the number is too large")
-    return number

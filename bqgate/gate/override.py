@@ -3,7 +3,8 @@
 Called by the dispatch step before anything else. googleapiclient sends a GET with more than 2,048 characters of URL as
 a POST with X-HTTP-Method-Override: GET and the query string as a form body; old HTTP stacks send PATCH that way. The
 override is carried out here and its header taken off: what goes upstream is the verb that was judged, with the form in
-the query string where Google too would read it, so that no later step has to look for parameters in two places.
+the query string where Google too would read it, so that no later step has to look for parameters in two places or
+under two names ($alt is alt).
 
 Errors: MalformedRequest (two different overrides, a form that is not one), UnsupportedRequest ($httpMethod and the
 like, which do the same from inside the URL), BodyTooLarge.
@@ -14,7 +15,7 @@ from dataclasses import replace
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.gate.body import plain_body, read_bounded
 from bqgate.wire.exchange import Call, without
-from bqgate.wire.query_string import split_query
+from bqgate.wire.query_string import split_query, with_plain_names
 
 # Google reads the first; the others are common elsewhere and would be a second opinion about the verb.
 _OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
@@ -46,10 +47,11 @@ async def with_real_verb(call: Call) -> Call:
     verb = real_verb(call)
     if any(key.lower() in _OVERRIDES for key, _ in call.headers):
         call = await _overridden(call, verb)
-    for name, _ in split_query(call.query):
+    query = with_plain_names(call.query)
+    for name, _ in split_query(query):
         if name.startswith("$") and name not in _KNOWN_SYSTEM_PARAMETERS:
             raise UnsupportedRequest(f"bqgate does not pass on the URL parameter {name[:64]}.")
-    return call
+    return call if query == call.query else replace(call, query=query)
 
 
 async def _overridden(call: Call, verb: str) -> Call:

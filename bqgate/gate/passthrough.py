@@ -6,7 +6,6 @@ would lead the caller past the gate, so they are rewritten: the Location of a re
 address is the one that the caller used, with its /w/{workload}. Errors are the port's.
 """
 
-import json
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from bqgate.gate.credential import credential_of
 from bqgate.gate.routes import Route
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call, without
+from bqgate.wire.json_text import json_bytes, read_json
 
 _DISCOVERY_BYTES_MAX = 8 * 1024 * 1024  # the document has 0.4 MB in 2026
 _API = "bigquery/v2/"
@@ -42,7 +42,7 @@ class Passthrough:
         if answer.status != 200 or call.method == "HEAD":
             return answer
         try:
-            document = json.loads(await read_bounded(answer.body, bytes_max=_DISCOVERY_BYTES_MAX))
+            document = read_json((await read_bounded(answer.body, bytes_max=_DISCOVERY_BYTES_MAX)).decode())
         except (ValueError, BodyTooLarge):
             document = None
         if not isinstance(document, dict):
@@ -57,7 +57,7 @@ class Passthrough:
         }
         if "mtlsRootUrl" in document:
             document["mtlsRootUrl"] = f"{root}/"
-        return Answer(200, without(answer.headers, _BODY_HEADERS), json.dumps(document, ensure_ascii=False).encode())
+        return Answer(200, without(answer.headers, _BODY_HEADERS), json_bytes(document))
 
 
 def gate_root(origin: str, route: Route) -> str:

@@ -7,7 +7,8 @@ googleapiclient and Go leave it out; below /w/{workload}; with doubled slashes; 
 builds its uploads (/bigquery/v2/upload/bigquery/v2/…).
 
 Segments are compared percent-decoded and go upstream as they came. A segment that decodes to a slash, a backslash or
-to dots is refused: the gate and BigQuery could read it differently.
+to dots, or that holds a character which nobody sees, is refused: the gate and BigQuery could read it differently. So is
+a space in any name but a table's.
 """
 
 import re
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn
+from unicodedata import category
 from urllib.parse import unquote
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
@@ -81,6 +83,8 @@ _API = ("bigquery", "v2")
 _UPLOADS = (("resumable", "upload"), ("upload",))
 _BATCHES = (("batch", "bigquery", "v2"), ("batch",))
 _DISCOVERIES = (("$discovery", "rest"), ("discovery", "v1", "apis", "bigquery", "v2", "rest"))
+# Control and formatting characters, private ones, half characters, ends of lines and paragraphs.
+_UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 _WORKLOAD = re.compile(r"[a-z0-9_-]{1,63}")  # the form of a label's value, which a workload becomes
 
 
@@ -111,7 +115,7 @@ def resolve(verb: str, path: str) -> Route:
     """The method behind a verb and a raw path.
 
     Raises:
-        MalformedRequest: the workload is not one, or a segment has two readings.
+        MalformedRequest: the workload is not one, or a segment or a name has two readings.
         UnsupportedRequest: no method that the gate knows.
     """
     raw = tuple(segment for segment in path.split("/") if segment)
@@ -139,6 +143,7 @@ def resolve(verb: str, path: str) -> Route:
     )
     if upload and method_id != "jobs.insert":
         _refuse(verb, path)
+    _refuse_spaces(params)
     upstream_path = "/" + "/".join((*upload, *_API, *raw[start:]))
     kind = _kind(method_id, verb, is_upload=bool(upload))
     return Route(kind, method_id, upstream_path, params.get("projectId"), workload, params)
@@ -180,9 +185,24 @@ def _decode(segment: str) -> str:
         name = unquote(segment, errors="strict")
     except UnicodeDecodeError:
         raise MalformedRequest("The path is not UTF-8.", reason="badRequest") from None
-    if "#" in segment or "/" in name or "\\" in name or name in {".", ".."} or not name.isprintable():
+    if "#" in segment or "/" in name or "\\" in name or name in {".", ".."} or not _is_visible(name):
         raise MalformedRequest(f"The path has a segment that bqgate does not pass on: {segment[:64]}")
     return name
+
+
+def _is_visible(name: str) -> bool:
+    """Whether all of a name can be seen: spaces and characters newer than Python's tables count as seen."""
+    return name.isprintable() or not any(category(each) in _UNSEEN for each in name)
+
+
+def _refuse_spaces(params: Mapping[str, str]) -> None:
+    """Return when no name but a table's has a space, for whoever trims a name reads another one.
+
+    Source: https://cloud.google.com/bigquery/docs/tables#table_naming (every kind of space, Zs, is allowed there).
+    """
+    for name, value in params.items():
+        if name != "tableId" and any(category(each) == "Zs" for each in value):
+            raise MalformedRequest(f"Invalid {name} {value[:64]!r}: it must not have spaces.", field=name)
 
 
 def _workload(name: str) -> str:

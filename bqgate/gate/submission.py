@@ -17,16 +17,17 @@ from typing import Any
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.gate.body import (
     BODY_BYTES_MAX,
-    json_bytes,
     parse_json_object,
     plain_body,
     read_bounded,
     read_json_object,
     with_json,
+    without_mark,
 )
 from bqgate.gate.multipart import OpenedBody, boundary_of, open_first_part
 from bqgate.wire.exchange import Call, without
-from bqgate.wire.query_string import values_of
+from bqgate.wire.json_text import json_bytes
+from bqgate.wire.query_string import PLAIN_JSON, is_json, values_of, without_parameters
 
 Forward = Callable[[Mapping[str, Any]], Call]
 
@@ -44,13 +45,13 @@ class Submission:
 
 async def read_submission(call: Call) -> Submission:
     """The JSON body of jobs.insert or jobs.query."""
-    refuse_foreign_format(call)
+    call = asked_in_plain_json(call)
     return Submission(await read_json_object(call), lambda document: with_json(call, document))
 
 
 async def read_upload(call: Call) -> Submission:
     """The job at the beginning of an upload."""
-    refuse_foreign_format(call)
+    call = asked_in_plain_json(call)
     if values_of(call.query, "upload_protocol") or any(
         key.lower().startswith("x-goog-upload-") for key, _ in call.headers
     ):
@@ -79,22 +80,29 @@ def check_chunk(call: Call) -> None:
         raise MalformedRequest("A chunk of a resumable upload needs its upload_id.", field="upload_id")
 
 
-def refuse_foreign_format(call: Call) -> None:
-    """Return when the answer to this call will be JSON as the gate reads it.
+def asked_in_plain_json(call: Call) -> Call:
+    """The call, when its answer will be JSON as the gate reads it: enums by their names.
+
+    Generated clients ask for enums as numbers (enum-encoding=int) and take names as well.
 
     Raises:
         MalformedRequest: alt, callback or $.xgafv ask for another format.
     """
-    if any(alt != "json" for alt in values_of(call.query, "alt")):
+    formats = values_of(call.query, "alt")
+    if not all(is_json(alt) for alt in formats):
         raise MalformedRequest("Only alt=json is supported where a job is submitted.", field="alt")
     for name in ("callback", "$.xgafv"):
         if values_of(call.query, name):
             raise MalformedRequest(f"{name} is not supported where a job is submitted.", field=name)
+    if set(formats) <= {"json"}:
+        return call
+    rest = without_parameters(call.query, {"alt"})
+    return replace(call, query="&".join(part for part in (rest, PLAIN_JSON) if part))
 
 
 async def _read_resumable(call: Call) -> Submission:
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
-    document = parse_json_object(data) if data.strip() else {}
+    document = parse_json_object(data) if without_mark(data).strip() else {}
     return Submission(document, lambda other: with_json(call, other))
 
 

@@ -1,7 +1,7 @@
 """Read single JSON fields with the leniency of BigQuery's front end, and say which one is wrong.
 
-Used by the other modules of wire. int64 travels as a string or a number, booleans sometimes as strings; names may
-come in snake_case (proto JSON, https://protobuf.dev/programming-guides/json/). Errors: MalformedRequest with the field.
+Used by the other modules of wire. Booleans sometimes travel as strings, and names may come in snake_case (proto JSON,
+https://protobuf.dev/programming-guides/json/); integers.py reads numbers. Errors: MalformedRequest with the field.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bqgate.domain.errors import MalformedRequest
-from bqgate.domain.units import INT64_MAX
+from bqgate.wire.integers import integer_at
 
 _SNAKE = re.compile(r"_([a-z0-9])")
 
@@ -59,25 +59,10 @@ def flag_at(document: Mapping[str, Any], name: str, *, path: str = "") -> bool |
     raise wrong_type(f"{path}{name}", "a boolean")
 
 
-def int64_at(document: Mapping[str, Any], name: str, *, path: str = "") -> int | None:
-    """The int64 in a field, given as a number or as a decimal string, with its 64 bits kept."""
-    value = document.get(name)
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise wrong_type(f"{path}{name}", "an int64")
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value) is None:
-        raise wrong_type(f"{path}{name}", "an int64")
-    number = int(value)
-    if not -INT64_MAX - 1 <= number <= INT64_MAX:
-        raise wrong_type(f"{path}{name}", "an int64")
-    return number
-
-
 def count_at(document: Mapping[str, Any], name: str) -> int | None:
     """A count in an answer of BigQuery's; None where it is absent or not one. A negative count is no count."""
     try:
-        value = int64_at(document, name)
+        value = integer_at(document, name)
     except MalformedRequest:
         return None
     return value if value is not None and value >= 0 else None

@@ -6,7 +6,6 @@ forwarded request, which differs from the caller's only in the fields that the g
 Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job and .../jobs/query.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -14,7 +13,9 @@ from typing import Any
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.domain.job import Method, QueryRequest
-from bqgate.wire.fields import camel_keys, flag_at, int64_at, labels_at, object_at, text_at
+from bqgate.wire.fields import camel_keys, flag_at, labels_at, object_at, text_at
+from bqgate.wire.integers import INT32, UINT32, integer_at, settled_integer
+from bqgate.wire.json_text import write_json
 
 # Labels that the gate sets on jobs; the first finds a job whose answer was lost.
 HOLD_LABEL = "bqgate_hold"
@@ -92,9 +93,10 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
     request_id = text_at(body, "requestId")
     if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
         raise MalformedRequest("requestId must be at most 36 ASCII characters.", field="requestId")
-    for name in ("timeoutMs", "maxResults", "jobTimeoutMs"):
-        if (int64_at(body, name) or 0) < 0:
-            raise MalformedRequest(f"{name} must not be negative.", field=name)
+    for name in ("timeoutMs", "maxResults"):
+        settled_integer(body, name, UINT32)
+    if (settled_integer(body, "jobTimeoutMs") or 0) < 0:
+        raise MalformedRequest("jobTimeoutMs must not be negative.", field="jobTimeoutMs")
     return QueryRequest(
         method=Method.QUERY,
         project_id=project_id,
@@ -138,7 +140,7 @@ def dry_run_body(request: QueryRequest, *, use_query_cache: bool = False) -> dic
 
 def fingerprint(request: QueryRequest) -> str:
     """A hash of all that decides the estimate of a query: equal for two requests that must get the same one."""
-    decisive = json.dumps(dry_run_body(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    decisive = write_json(dry_run_body(request), sort_keys=True)
     return sha256(decisive.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -160,7 +162,7 @@ def forward_body(
         merged = dict(request.labels)
     body = dict(request.body)
     if request.method is Method.QUERY:
-        if body.get("jobCreationMode") == "JOB_CREATION_OPTIONAL":
+        if body.get("jobCreationMode") is not None:  # a name in some spelling, or a number: Google takes either
             body["jobCreationMode"] = "JOB_CREATION_REQUIRED"
         if maximum_bytes_billed is not None:
             body["maximumBytesBilled"] = str(maximum_bytes_billed)
@@ -197,21 +199,22 @@ def _read_script_options(query: dict[str, Any], path: str) -> None:
     """Check the script options now: a fault that is found after the hold was placed would leave the hold standing."""
     options = object_at(query, "scriptOptions", path=path)
     if options is not None:
-        int64_at(options, "statementByteBudget", path=f"{path}scriptOptions.")
+        settled_integer(options, "statementByteBudget", path=f"{path}scriptOptions.")
         query["scriptOptions"] = options
 
 
 def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, Any]:
     """The caller's script options with a byte budget per statement that is never wider than the cap."""
     options = query.get("scriptOptions") or {}
-    own = int64_at(options, "statementByteBudget")
+    own = integer_at(options, "statementByteBudget")
     budget = min(own, budget_bytes) if own else budget_bytes
     return {**options, "statementByteBudget": str(budget)}
 
 
-def _slot_bound(holder: Mapping[str, Any], path: str) -> int | None:
+def _slot_bound(holder: dict[str, Any], path: str) -> int | None:
     """Slots times milliseconds where both are bounded; 0 bounds nothing. A fault in either is found now, as above."""
-    slots, timeout_ms = (int64_at(holder, name, path=path) or 0 for name in ("maxSlots", "jobTimeoutMs"))
+    slots = settled_integer(holder, "maxSlots", INT32, path=path) or 0
+    timeout_ms = settled_integer(holder, "jobTimeoutMs", path=path) or 0
     return slots * timeout_ms if slots > 0 and timeout_ms > 0 else None
 
 
@@ -222,9 +225,9 @@ def _sql(query: Mapping[str, Any], path: str) -> str:
     return sql
 
 
-def _cap(query: Mapping[str, Any], path: str) -> int | None:
+def _cap(query: dict[str, Any], path: str) -> int | None:
     """The caller's own cap. Zero is proto JSON's "not given": BigQuery would see no cap, so the gate sees none."""
-    cap = int64_at(query, "maximumBytesBilled", path=path)
+    cap = settled_integer(query, "maximumBytesBilled", path=path)
     if cap is not None and cap < 0:
         field = f"{path}maximumBytesBilled"
         raise MalformedRequest(f"Invalid value for field {field}: it must not be negative.", field=field)

@@ -8,6 +8,13 @@ https://cloud.google.com/apis/docs/system-parameters). What stays goes out with 
 from collections.abc import Collection
 from urllib.parse import unquote_plus
 
+from bqgate.domain.errors import MalformedRequest
+
+PLAIN_JSON = "alt=json"
+# Google reads these with a dollar before them as well, which is how generated clients write them.
+_SYSTEM_PARAMETERS = frozenset({"alt", "fields", "prettyPrint"})
+_JSON_FORMATS = frozenset({"json", "json;enum-encoding=int", "json;enum-encoding=string"})
+
 
 def split_query(query: str) -> tuple[tuple[str, str], ...]:
     """The parameters of a query string, decoded, in their order."""
@@ -22,6 +29,33 @@ def values_of(query: str, name: str) -> tuple[str, ...]:
 def without_parameters(query: str, names: Collection[str]) -> str:
     """The same query string without some parameters, whose names are given in lower case."""
     return "&".join(pair for pair in query.split("&") if _decoded(pair)[0].lower() not in names)
+
+
+def with_plain_names(query: str) -> str:
+    """The same query string with $alt, $fields and $prettyPrint under their plain names, each at most once.
+
+    Raises:
+        MalformedRequest: one of them is given twice, with two values: nothing says which of them Google takes.
+    """
+    seen: dict[str, str] = {}
+    pairs: list[str] = []
+    for pair in query.split("&"):
+        name, value = _decoded(pair)
+        plain = name.removeprefix("$")
+        if plain not in _SYSTEM_PARAMETERS:
+            pairs.append(pair)
+        elif plain not in seen:
+            seen[plain] = value
+            _, equals, encoded = pair.partition("=")
+            pairs.append(f"{plain}{equals}{encoded}")
+        elif seen[plain] != value:
+            raise MalformedRequest(f"{plain} is given twice, with different values.", field=plain)
+    return "&".join(pairs)
+
+
+def is_json(alt: str) -> bool:
+    """Whether a value of `alt` asks for JSON; its enums may be names or numbers."""
+    return alt in _JSON_FORMATS
 
 
 def _decoded(pair: str) -> tuple[str, str]:

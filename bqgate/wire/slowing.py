@@ -10,7 +10,7 @@ from typing import Any
 
 from bqgate.domain.job import Method
 from bqgate.domain.throttling import Slowdown
-from bqgate.wire.fields import int64_at
+from bqgate.wire.integers import integer_at
 
 
 def slowed(body: Mapping[str, Any], method: Method, slowdown: Slowdown) -> dict[str, Any]:
@@ -27,5 +27,5 @@ def _bounds(holder: Mapping[str, Any], slowdown: Slowdown) -> dict[str, str]:
     """MaxSlots and jobTimeoutMs where the tier bounds them, never wider than the caller's own."""
     wanted = {"maxSlots": slowdown.max_slots, "jobTimeoutMs": slowdown.job_timeout_ms}
     return {
-        name: str(min(bound, int64_at(holder, name) or bound)) for name, bound in wanted.items() if bound is not None
+        name: str(min(bound, integer_at(holder, name) or bound)) for name, bound in wanted.items() if bound is not None
     }

@@ -5,19 +5,21 @@ page token that BigQuery gave, so that paging goes on where BigQuery left off; a
 caller's `fields` mask stays behind, because it could take away what the filter reads.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
-from bqgate.gate.body import json_bytes, plain_body, read_bounded
+from bqgate.gate.body import plain_body, read_bounded
 from bqgate.wire.exchange import Answer, Call, without
-from bqgate.wire.query_string import values_of, without_parameters
+from bqgate.wire.json_text import json_bytes, read_json
+from bqgate.wire.query_string import is_json, values_of, without_parameters
 
 LIST_BYTES_MAX = 24 * 1024 * 1024
 # An answer that must be read has to be whole, and not packed more than it need be.
-_PARTIAL_HEADERS = frozenset({"accept-encoding", "if-none-match", "if-modified-since", "if-match", "range"})
+_PARTIAL_HEADERS = frozenset(
+    {"accept-encoding", "if-none-match", "if-modified-since", "if-match", "range", "x-goog-fieldmask"}
+)
 _BODY_HEADERS = frozenset(
     {"content-length", "content-encoding", "content-md5", "content-type", "transfer-encoding", "etag", "x-goog-hash"}
 )
@@ -40,10 +42,9 @@ async def filtered_list(call: Call, send: Send, *, name: str, keep: Keep, extra:
         MalformedRequest: another format than JSON is asked for, or the page is larger than LIST_BYTES_MAX.
         UpstreamUnavailable: BigQuery does not answer, or not with JSON.
     """
-    for parameter in ("callback", "alt"):
-        if any(value != "json" for value in values_of(call.query, parameter)):
-            raise MalformedRequest(f"Lists are answered as plain JSON only; leave {parameter} out.", field=parameter)
-    dropped = {"fields", extra.partition("=")[0].lower()}
+    if values_of(call.query, "callback") or not all(is_json(value) for value in values_of(call.query, "alt")):
+        raise MalformedRequest("Lists are answered as plain JSON only; leave callback and alt out.", field="alt")
+    dropped = {"fields", "alt", extra.partition("=")[0].lower()}
     query = "&".join(part for part in (without_parameters(call.query, dropped), extra) if part)
     headers = (*without(call.headers, _PARTIAL_HEADERS), ("Accept-Encoding", "gzip"))
     answer = await send(replace(call, method="GET", query=query, headers=headers))
@@ -64,7 +65,7 @@ async def filtered_list(call: Call, send: Send, *, name: str, keep: Keep, extra:
 async def _read(answer: Answer) -> dict[str, Any]:
     packed = Call("GET", "/", headers=answer.headers, body=answer.body)
     try:
-        document = json.loads(await read_bounded(plain_body(packed), bytes_max=LIST_BYTES_MAX))
+        document = read_json((await read_bounded(plain_body(packed), bytes_max=LIST_BYTES_MAX)).decode())
     except BodyTooLarge:
         raise MalformedRequest(
             "The page is too large to be filtered; ask for fewer entries by maxResults.", reason="responseTooLarge"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
-from bqgate.gate.body import json_bytes, parse_json_object, plain_body, read_bounded, read_json_object, with_json
+from bqgate.gate.body import parse_json_object, plain_body, read_bounded, read_json_object, with_json
 from bqgate.wire.exchange import Call
+from bqgate.wire.json_text import json_bytes
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -32,7 +33,9 @@ def _call(body: bytes, encoding: str | None = None, *, chunk_bytes: int = 7) -> 
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=4))
 def test_an_object_is_read_and_written_again(document: dict[str, Any]) -> None:
     """What is parsed and written is what was sent."""
-    assert parse_json_object(json_bytes(document)) == document
+    text = json_bytes(document)
+    assert json_bytes(parse_json_object(text)) == text
+    assert json.loads(text) == document
 
 
 @given(st.binary(max_size=200))
@@ -54,10 +57,8 @@ def test_bytes_are_an_object_or_malformed(data: bytes) -> None:
         b"null",
         b'{"a": NaN}',
         b'{"a": -Infinity}',
-        b'{"a": 1e999}',
         b'{"a": "\xff"}',
         b'{"a": "\\ud800"}',
-        b'\xef\xbb\xbf{"a": 1}',
         b'{"a": 1} x',
         b'{"a": ' + b"9" * 5000 + b"}",
         b'{"a": ' + b"[" * 200_000,
@@ -69,6 +70,29 @@ def test_what_is_no_json_object_is_a_parse_error(data: bytes) -> None:
     with pytest.raises(MalformedRequest) as caught:
         parse_json_object(data)
     assert caught.value.reason == "parseError"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_another_encoding_than_utf_8_is_named(encoding: str) -> None:
+    """A body in UTF-16 is refused with what to write instead, and not as broken JSON."""
+    with pytest.raises(MalformedRequest, match="UTF-8") as caught:
+        parse_json_object('{"query": "SELECT 1"}'.encode(encoding))
+    assert caught.value.reason == "parseError"
+
+
+async def test_a_byte_order_mark_is_read_over() -> None:
+    """Some tools on Windows begin every text with one; packed or not, what follows is the body."""
+    body = b'\xef\xbb\xbf{"query": "SELECT 1"}'
+    assert parse_json_object(body) == {"query": "SELECT 1"}
+    assert await read_json_object(_call(gzip.compress(body), "gzip")) == {"query": "SELECT 1"}
+    with pytest.raises(MalformedRequest):
+        parse_json_object(b"\xef\xbb\xbf" + body)
+
+
+def test_numbers_keep_every_digit() -> None:
+    """A parameter's number goes upstream as the caller wrote it."""
+    body = b'{"queryParameters":[{"parameterValue":{"value":1234567890123456789.123456789}},1.10,1E400,-0]}'
+    assert json_bytes(parse_json_object(body)) == body
 
 
 def test_a_name_that_comes_twice_has_one_value() -> None:

@@ -3,6 +3,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import googleapiclient.discovery_cache
 import pytest
@@ -119,6 +120,16 @@ def test_what_is_not_in_the_table_is_refused(verb: str, path: str) -> None:
         "/projects/p%0a/queries",
         "/projects/p%5cq/queries",
         "/projects/%ff/queries",
+        "/projects/p%20/queries",
+        "/projects/p%C2%A0/queries",
+        "/projects/p/datasets/d%E3%80%80/tables/t/insertAll",
+        "/projects/p/jobs/%20j/cancel",
+        "/projects/p/datasets/d/tables/t%E2%80%AEt/insertAll",
+        "/projects/p/datasets/d/tables/t%E2%80%8Bt/insertAll",
+        "/projects/p/datasets/d/tables/t%E2%80%A8t/insertAll",
+        "/projects/p/datasets/d/tables/t%EF%BB%BFt/insertAll",
+        "/projects/p/datasets/d/tables/t%00/insertAll",
+        "/projects/p/datasets/d/tables/t%C2%85/insertAll",
         "/w/Team A/projects",
         f"/w/{'a' * 64}/projects",
     ],
@@ -141,6 +152,32 @@ def test_ids_keep_their_encoding_upstream() -> None:
     route = resolve("GET", "/projects/a%3Ab/datasets/d/tables/t%C3%A4%20x%7e")
     assert route.params["tableId"] == "tä x~"
     assert route.upstream_path == "/bigquery/v2/projects/a%3Ab/datasets/d/tables/t%C3%A4%20x%7e"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "a\u3000b",
+        "a\u00a0b",
+        "\u3000",
+        "a\u2003b",
+        "a b",
+        "e\u0301",
+        "表",
+        "\u0661",
+        "a‿b",
+        "a-b",
+        "🦆",
+        "t$20260101",
+        "\U00033333",
+    ],
+)
+def test_tables_may_be_named_in_any_script(table: str) -> None:
+    """Letters, marks, numbers and every kind of space reach BigQuery as they came; it refuses what it does not allow."""
+    encoded = quote(table, safe="").lower()
+    route = resolve("GET", f"/projects/p/datasets/d/tables/{encoded}/data")
+    assert route.params["tableId"] == table
+    assert route.upstream_path == f"/bigquery/v2/projects/p/datasets/d/tables/{encoded}/data"
 
 
 def test_head_is_read_as_get() -> None:

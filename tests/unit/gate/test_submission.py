@@ -9,6 +9,7 @@ from bqgate.gate.body import read_bounded
 from bqgate.gate.submission import check_chunk, read_submission, read_upload
 from bqgate.wire.exchange import Call, Headers
 
+BOM = b"\xef\xbb\xbf"
 JOB = b'{"configuration": {"load": {}}}'
 TYPE: Headers = (("Content-Type", "multipart/related; boundary=b"),)
 
@@ -85,6 +86,23 @@ async def test_the_start_of_a_resumable_upload_bears_the_job(body: bytes, docume
 
 
 @pytest.mark.parametrize(
+    ("query", "body"), [("resumable", BOM + JOB), ("resumable", BOM), ("multipart", _multipart(BOM + JOB))]
+)
+async def test_a_byte_order_mark_before_the_job_is_read_over(query: str, body: bytes) -> None:
+    """The job of an upload may begin with one, and goes on without."""
+    submission = await read_upload(Call("POST", "/p", f"uploadType={query}", TYPE, _stream(body)))
+    assert submission.document == ({} if body == BOM else {"configuration": {"load": {}}})
+    assert BOM not in await read_bounded(submission.forward(submission.document).body, bytes_max=10_000)
+
+
+async def test_numbers_of_a_multipart_job_keep_every_digit() -> None:
+    """The first part is written anew, with the digits that it had."""
+    job = b'{"configuration":{"load":{"x":1234567890123456789.10}}}'
+    submission = await read_upload(Call("POST", "/p", "uploadType=multipart", TYPE, _stream(_multipart(job))))
+    assert job in await read_bounded(submission.forward(submission.document).body, bytes_max=10_000)
+
+
+@pytest.mark.parametrize(
     ("query", "headers"),
     [
         ("uploadType=multipart&upload_protocol=multipart", TYPE),
@@ -129,6 +147,28 @@ async def test_another_answer_format_is_malformed(query: str) -> None:
     """The gate must read the answer to a job, so it must be plain JSON."""
     with pytest.raises(MalformedRequest):
         await read_submission(Call("POST", "/p", query, (), JOB))
+
+
+@pytest.mark.parametrize("query", ["alt=json;enum-encoding=int", "fields=a&alt=json%3Benum-encoding%3Dint&key=k"])
+@pytest.mark.parametrize("kind", ["", "uploadType=resumable&"])
+async def test_the_gate_asks_for_enums_by_their_names(query: str, kind: str) -> None:
+    """Generated clients want numbers and take names as well; the gate has to read the answer, so it asks for names."""
+    read = read_upload if kind else read_submission
+    forwarded = (await read(Call("POST", "/p", kind + query, (), JOB))).forward({})
+    assert set(forwarded.query.split("&")) == {
+        *filter(None, kind.split("&")),
+        "alt=json",
+        *({"fields=a", "key=k"} if "key" in query else ()),
+    }
+
+
+@pytest.mark.parametrize(
+    "alt", ["json;enum-encoding=other", "json;charset=utf-16", "JSON", "media;enum-encoding=int", ""]
+)
+async def test_another_form_of_json_is_malformed(alt: str) -> None:
+    """What the gate does not know to be JSON, it does not send where it must read the answer."""
+    with pytest.raises(MalformedRequest):
+        await read_submission(Call("POST", "/p", f"alt={alt}", (), JOB))
 
 
 async def test_the_usual_parameters_pass() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.domain.job import Method
+from bqgate.wire.json_text import JsonNumber
 from bqgate.wire.query_request import dry_run_body, fingerprint, forward_body, parse_insert, parse_query
 
 
@@ -122,13 +123,13 @@ def test_snake_case_names_mean_the_same() -> None:
         pytest.param(insert(dryRun="yes"), "must be a boolean", id="dryRun is a word"),
         pytest.param(insert(dryRun={}), "must be a boolean", id="dryRun is an object"),
         pytest.param(insert({"maximumBytesBilled": "-1"}), "must not be negative", id="negative cap"),
-        pytest.param(insert({"maximumBytesBilled": str(2**63)}), "must be an int64", id="cap past int64"),
-        pytest.param(insert({"maximumBytesBilled": 1.5}), "must be an int64", id="fractional cap"),
-        pytest.param(insert({"maximumBytesBilled": "9" * 5_000}), "must be an int64", id="endless digits"),
+        pytest.param(insert({"maximumBytesBilled": str(2**63)}), "TYPE_INT64", id="cap past int64"),
+        pytest.param(insert({"maximumBytesBilled": JsonNumber("1.5")}), "TYPE_INT64", id="fractional cap"),
+        pytest.param(insert({"maximumBytesBilled": "9" * 5_000}), "TYPE_INT64", id="endless digits"),
         pytest.param(insert({"maximumBytesBilled": 1, "maximum_bytes_billed": 9}), "given twice", id="smuggled twin"),
         pytest.param(insert({"scriptOptions": 5}), "scriptOptions", id="script options are a number"),
         pytest.param(
-            insert({"scriptOptions": {"statementByteBudget": []}}), "statementByteBudget", id="byte budget is a list"
+            insert({"scriptOptions": {"statementByteBudget": []}}), "statement_byte_budget", id="byte budget is a list"
         ),
         pytest.param(insert(labels={"a": 1}), "map of strings", id="label is a number"),
         pytest.param(insert() | {"jobReference": {"jobId": "a b"}}, "Invalid job ID", id="bad job id"),
@@ -146,8 +147,8 @@ def test_a_malformed_job_is_refused_with_its_fault(document: dict[str, Any], fau
     [
         ({}, "missing: query"),
         ({"query": "SELECT 1", "requestId": "x" * 37}, "requestId"),
-        ({"query": "SELECT 1", "timeoutMs": -1}, "timeoutMs"),
-        ({"query": "SELECT 1", "maxResults": "many"}, "maxResults"),
+        ({"query": "SELECT 1", "timeoutMs": -1}, "timeout_ms"),
+        ({"query": "SELECT 1", "maxResults": "many"}, "max_results"),
     ],
 )
 def test_a_malformed_query_request_is_refused_with_its_fault(document: dict[str, Any], fault: str) -> None:
@@ -220,10 +221,59 @@ def test_slots_are_bounded_by_the_callers_own_limits(bounds: dict[str, Any], slo
     assert by_insert.slot_ms_at_most == parse_query("p", {"query": "SELECT 1", **bounds}).slot_ms_at_most == slot_ms
 
 
-@pytest.mark.parametrize("name", ["maxSlots", "jobTimeoutMs"])
-def test_a_bound_that_is_no_number_is_refused_as_it_comes(name: str) -> None:
+@pytest.mark.parametrize(("name", "told"), [("maxSlots", "max_slots"), ("jobTimeoutMs", "job_timeout_ms")])
+def test_a_bound_that_is_no_number_is_refused_as_it_comes(name: str, told: str) -> None:
     """Found later, when a throttled query is slowed down, its hold would stand already."""
-    with pytest.raises(MalformedRequest, match=name):
+    with pytest.raises(MalformedRequest, match=told):
         parse_insert("p", {"configuration": {"query": {"query": "SELECT 1"}, name: "many"}})
-    with pytest.raises(MalformedRequest, match=name):
+    with pytest.raises(MalformedRequest, match=told):
         parse_query("p", {"query": "SELECT 1", name: "many"})
+
+
+@pytest.mark.parametrize("mode", ["JOB_CREATION_OPTIONAL", "job-creation-optional", 2, "2", JsonNumber("2.0"), "NEW"])
+def test_a_query_without_a_job_is_never_asked_for(mode: Any) -> None:
+    """Enums may come as numbers and in other spellings; whichever it is, the query gets a job that can be found."""
+    body = forward_body(
+        parse_query("p", {"query": "SELECT 1", "jobCreationMode": mode}), job_id="", maximum_bytes_billed=5, labels={}
+    )
+    assert body["jobCreationMode"] == "JOB_CREATION_REQUIRED"
+
+
+def test_whole_numbers_are_sent_as_they_were_judged() -> None:
+    """Every number that the gate reads goes on in plain digits; the caller's other numbers stay as they came."""
+    billion = JsonNumber("1e9")
+    request = parse_insert(
+        "p",
+        insert(
+            {"maximumBytesBilled": "1e9", "scriptOptions": {"statementByteBudget": billion}, "other": billion},
+            jobTimeoutMs=JsonNumber("60000.0"),
+            maxSlots="1E2",
+        ),
+    )
+    assert request is not None
+    assert (request.maximum_bytes_billed, request.slot_ms_at_most) == (10**9, 6_000_000)
+    configuration = forward_body(request, job_id="j", maximum_bytes_billed=None, labels={})["configuration"]
+    assert (configuration["jobTimeoutMs"], configuration["maxSlots"]) == (60_000, "100")
+    assert configuration["query"]["maximumBytesBilled"] == "1000000000"
+    assert configuration["query"]["scriptOptions"] == {"statementByteBudget": 10**9}
+    assert configuration["query"]["other"] is billion
+    query = parse_query("p", {"query": "SELECT 1", "timeoutMs": JsonNumber("1e4"), "max_results": "1e1"})
+    assert (query.body["timeoutMs"], query.body["maxResults"]) == (10_000, "10")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("timeoutMs", 2**32), ("maxResults", "1e10"), ("maxSlots", 2**31), ("jobTimeoutMs", 2**63)]
+)
+def test_a_number_past_its_fields_type_is_malformed(field: str, value: Any) -> None:
+    """Fields of 32 bits take no more than those."""
+    with pytest.raises(MalformedRequest, match="Invalid value at"):
+        parse_query("p", {"query": "SELECT 1", field: value})
+
+
+def test_a_parameters_digits_decide_the_estimate() -> None:
+    """Two numbers that differ in their last digit are two queries; numbers can be hashed whatever they are."""
+    prints = {
+        fingerprint(parse_query("p", {"query": "SELECT @a", "queryParameters": [JsonNumber(text)]}))
+        for text in ("1.0", "1.00", "1234567890123456789.123456789", "1234567890123456789.123456788", "1E400")
+    }
+    assert len(prints) == 5
