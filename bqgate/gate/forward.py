@@ -18,6 +18,7 @@ from bqgate.domain.job import Method
 from bqgate.domain.principal import Principal
 from bqgate.gate.outcome import AskLater, NothingRan, Seen, Verdict, judge
 from bqgate.ports import PolicySource, Upstream
+from bqgate.wire.accept_encoding import accepts_gzip
 from bqgate.wire.exchange import Answer, Call, Headers, without
 
 # Large enough for any job and for the totals of a usual result; past it the job is asked after.
@@ -123,8 +124,8 @@ async def _chunks_of(answer: Answer) -> AsyncIterator[bytes]:
 
 def _readable(headers: Headers) -> Headers:
     """Ask only for encodings that the gate can read in passing: gzip where the caller takes it, else none."""
-    accepted = next((value for key, value in headers if key.lower() == "accept-encoding"), "")
-    return (*without(headers, ("accept-encoding",)), ("Accept-Encoding", "gzip" if "gzip" in accepted else "identity"))
+    encoding = "gzip" if accepts_gzip(headers) else "identity"
+    return (*without(headers, ("accept-encoding",)), ("Accept-Encoding", encoding))
 
 
 def _decode(copy: bytes, encoding: str | None) -> tuple[str, bool]:

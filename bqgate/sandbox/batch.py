@@ -19,6 +19,7 @@ from multidict import CIMultiDict, MultiDict
 
 from bqgate.sandbox.replies import ApiError, Reply, encode
 from bqgate.sandbox.routes import Incoming, Router
+from bqgate.sandbox.system_parameters import plain_names
 
 CALLS_MAX = 1_000
 
@@ -70,7 +71,7 @@ def _call_in(part: Message, outer: Incoming) -> Incoming:
     return Incoming(
         verb=words[0].upper(),
         path=url.path,
-        query=MultiDict(parse_qsl(url.query, keep_blank_values=True)),
+        query=plain_names(MultiDict(parse_qsl(url.query, keep_blank_values=True))),
         headers=headers,
         body=content if isinstance(content, bytes) else b"",
         root_url=outer.root_url,

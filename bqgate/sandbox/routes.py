@@ -7,7 +7,6 @@ strike calls inside a batch too. Methods of the API without a handler answer 501
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from multidict import MultiDict, MultiMapping
 from bqgate.sandbox import datasets, field_mask, job_methods, methods, results, tables
 from bqgate.sandbox.faults import Fault
 from bqgate.sandbox.journal import Entry
+from bqgate.sandbox.json_text import read_json
 from bqgate.sandbox.methods import ApiMethod
 from bqgate.sandbox.query_jobs import QueryMethod
 from bqgate.sandbox.replies import ApiError, Reply, error_reply, from_warehouse
+from bqgate.sandbox.system_parameters import NAMED, NUMBERED, numbered, plain_names
 from bqgate.sandbox.users import user_of
 from bqgate.sandbox.warehouse import WarehouseError
 from bqgate.sandbox.world import Call, World
@@ -56,7 +57,10 @@ HANDLERS: dict[str, Handler] = {
 
 @dataclass(frozen=True)
 class Incoming:
-    """A call as it came in: still a verb, a raw path (percent-encoded), parameters, headers and bytes."""
+    """A call as it came in: still a verb, a raw path (percent-encoded), parameters, headers and bytes.
+
+    `query` has system parameters under their plain names.
+    """
 
     verb: str
     path: str
@@ -73,13 +77,13 @@ def overridden(incoming: Incoming) -> Incoming:
         return incoming
     query, body = MultiDict(incoming.query), incoming.body
     if incoming.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
-        query.extend(_form(body))
+        query.extend(plain_names(_form(body)))
         body = b""
     return Incoming(verb, incoming.path, query, incoming.headers, body, incoming.root_url)
 
 
-def _form(body: bytes) -> list[tuple[str, str]]:
-    return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+def _form(body: bytes) -> MultiDict[str]:
+    return MultiDict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
 def parsed(body: bytes) -> Any:
@@ -91,7 +95,7 @@ def parsed(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
-        value = json.loads(body)
+        value = read_json(body)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "parseError", f"Parse Error: {error}") from error
     if not isinstance(value, dict):
@@ -180,7 +184,7 @@ class Router:
         """
         user = user_of(self._world.settings, incoming.headers, incoming.query)
         alt = incoming.query.get("alt", "json")
-        if alt != "json" or "callback" in incoming.query:
+        if alt not in {NAMED, NUMBERED} or "callback" in incoming.query:
             raise ApiError(
                 400,
                 "invalidParameter",
@@ -196,7 +200,9 @@ class Router:
 
 
 def masked(reply: Reply, call: Call) -> Reply:
-    """Trim an answer to `fields=`."""
+    """Trim an answer to `fields=`, with enums as `alt=` wants them."""
+    if call.text("alt") == NUMBERED:
+        reply.body = numbered(reply.body)
     if call.text("fields") and reply.body is not None:
         reply.body = field_mask.apply(field_mask.parse(call.text("fields")), reply.body)
     return reply

@@ -32,6 +32,7 @@ from bqgate.sandbox.result_cache import ResultCache
 from bqgate.sandbox.routes import Incoming, Router, struck
 from bqgate.sandbox.runner import JobRunner
 from bqgate.sandbox.settings import SandboxSettings
+from bqgate.sandbox.system_parameters import plain_names
 from bqgate.sandbox.uploads import PATH as UPLOAD_PATH
 from bqgate.sandbox.uploads import Uploads
 from bqgate.sandbox.warehouse import Warehouse
@@ -123,7 +124,7 @@ class Sandbox:
         incoming = Incoming(
             verb=request.method,
             path=request.rel_url.raw_path,
-            query=request.query,
+            query=plain_names(request.query),
             headers=request.headers,
             body=b"",
             root_url=f"{request.scheme}://{request.host}",
@@ -162,7 +163,7 @@ class Sandbox:
     async def _written(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         headers = {"Content-Type": JSON_TYPE, "Vary": "Origin, X-Origin, Referer", **reply.headers}
         body = _bytes_of(request, reply)
-        if len(body) >= GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+        if len(body) >= GZIP_FROM_BYTES and _takes_gzip(request):
             body = await asyncio.to_thread(gzip.compress, body, 1)
             headers["Content-Encoding"] = "gzip"
         if isinstance(reply.body, dict) and "etag" in reply.body:
@@ -191,12 +192,25 @@ async def _body_of(request: web.Request) -> bytes:
         raise ApiError(400, "badRequest", f"The request body can not be read: {error}") from error
 
 
+def _takes_gzip(request: web.Request) -> bool:
+    """Whether gzip was asked for, with a weight above zero and no less than plain text's (RFC 9110 section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for element in ",".join(request.headers.getall("Accept-Encoding", ())).split(","):
+        coding, _, weight = element.partition(";")
+        try:
+            weights[coding.strip().lower()] = float(weight.strip().lower().removeprefix("q=") or 1)
+        except ValueError:
+            weights[coding.strip().lower()] = 0
+    gzip_weight = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0)))
+    return gzip_weight > 0 and gzip_weight >= weights.get("identity", 0)
+
+
 def _bytes_of(request: web.Request, reply: Reply) -> bytes:
     if isinstance(reply.body, bytes):
         return reply.body
     if isinstance(reply.body, str):
         return reply.body.encode()
-    return encode(reply.body, pretty=request.query.get("prettyPrint", "true").lower() != "false")
+    return encode(reply.body, pretty=plain_names(request.query).get("prettyPrint", "true").lower() != "false")
 
 
 async def _broken(request: web.Request, reply: Reply, headers: dict[str, str], body: bytes) -> web.StreamResponse:

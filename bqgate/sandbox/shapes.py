@@ -5,21 +5,25 @@ server silently ignores them; a value of the wrong type is a 400 `invalid` that 
 mean their camelCase twins, as in every JSON mapping of protocol buffers (not verified for BigQuery's front end; the
 sandbox takes them so that a gate which overlooks them is found out).
 
-A shape is a type word or a dict of shapes; a list with one shape in it means an array, `{"*": shape}` a map.
-Words: str, bool, int64 (number or string in, int out), uint, json (anything).
+A shape is a type word or a dict of shapes; a list with one shape in it means an array, `{"*": shape}` a map, a tuple
+an enum's names by their numbers. Words: str, text (str, or a number as it was written), bool, int64, int32 and uint32
+(number or string in, int out), json (anything).
 Source: https://protobuf.dev/programming-guides/json/
 """
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from bqgate.sandbox.replies import ApiError
 
 Shape = Any
 
-INT64_BOUND = 2**63
+BOUNDS = {"int64": (-(2**63), 2**63 - 1), "int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1)}
+DIGITS_MAX = 20
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 
 def wrong(path: str, wanted: str, value: Any) -> ApiError:
@@ -34,6 +38,8 @@ def checked(value: Any, shape: Shape, path: str = "") -> Any:
     """
     if isinstance(shape, dict):
         return _checked_object(value, shape, path)
+    if isinstance(shape, tuple):
+        return _checked_enum(value, shape, path)
     if isinstance(shape, list):
         if not isinstance(value, list):
             raise wrong(path, "array", value)
@@ -61,29 +67,57 @@ def _checked_scalar(value: Any, word: str, path: str) -> Any:
             if not isinstance(value, str):
                 raise wrong(path, "TYPE_STRING", value)
             return value
+        case "text":
+            return _text(value, path)
         case "bool":
             if isinstance(value, bool):
                 return value
             if isinstance(value, str) and value in {"true", "false"}:
                 return value == "true"
             raise wrong(path, "TYPE_BOOL", value)
-        case "uint":
-            number = _int64(value, path)
-            if number < 0:
-                raise wrong(path, "TYPE_UINT32", value)
-            return number
         case _:
-            return _int64(value, path)
+            least, most = BOUNDS[word]
+            number = _whole(value)
+            if number is None or not least <= number <= most:
+                raise wrong(path, f"TYPE_{word.upper()}", value)
+            return number
 
 
-def _int64(value: Any, path: str) -> int:
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not -INT64_BOUND <= value < INT64_BOUND:
-        raise wrong(path, "TYPE_INT64", value)
-    return value
+def _checked_enum(value: Any, names: tuple[str, ...], path: str) -> str:
+    number = _whole(value)
+    if number is None and isinstance(value, str):
+        return value
+    if number is None or not 0 <= number < len(names):
+        raise wrong(path, "TYPE_ENUM", value)
+    return names[number]
+
+
+def _text(value: Any, path: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, (str, int, float)):
+        raise wrong(path, "TYPE_STRING", value)
+    return str(value)
+
+
+def _whole(value: Any) -> int | None:
+    """Read a whole number; None: it is none, or one with more digits than an int64 has."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, int):
+        return value
+    text = str(value)
+    if not NUMBER.fullmatch(text):
+        return None
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not number:
+        return 0
+    if number.adjusted() >= DIGITS_MAX or number.as_tuple().exponent < -DIGITS_MAX * DIGITS_MAX:
+        return None
+    return int(number) if number == int(number) else None
 
 
 def camel(name: str) -> str:
@@ -99,6 +133,13 @@ FIELD: Shape = {"name": "str", "type": "str", "mode": "str", "description": "str
 FIELD["fields"] = [FIELD]
 SCHEMA: Shape = {"fields": [FIELD]}
 
+PARAMETER_VALUE: Shape = {"value": "text"}
+PARAMETER_VALUE |= {
+    "arrayValues": [PARAMETER_VALUE],
+    "structValues": {"*": PARAMETER_VALUE},
+    "rangeValue": {"start": PARAMETER_VALUE, "end": PARAMETER_VALUE},
+}
+
 # What jobs.query and the query part of jobs.insert have in common.
 QUERY_CHOICES: Shape = {
     "query": "str",
@@ -107,7 +148,7 @@ QUERY_CHOICES: Shape = {
     "maximumBytesBilled": "int64",
     "defaultDataset": DATASET_REFERENCE,
     "parameterMode": "str",
-    "queryParameters": ["json"],
+    "queryParameters": [{"name": "str", "parameterType": "json", "parameterValue": PARAMETER_VALUE}],
     "createSession": "bool",
     "connectionProperties": [{"key": "str", "value": "str"}],
     "continuous": "bool",
@@ -118,19 +159,22 @@ JOB_CHOICES: Shape = {
     "labels": {"*": "str"},
     "jobTimeoutMs": "int64",
     "reservation": "str",
-    "maxSlots": "int64",
+    "maxSlots": "int32",
 }
 QUERY_REQUEST: Shape = {
     **QUERY_CHOICES,
     **JOB_CHOICES,
     "dryRun": "bool",
     "location": "str",
-    "maxResults": "uint",
-    "timeoutMs": "uint",
+    "maxResults": "uint32",
+    "timeoutMs": "uint32",
     "requestId": "str",
-    "jobCreationMode": "str",
+    "jobCreationMode": ("JOB_CREATION_MODE_UNSPECIFIED", "JOB_CREATION_REQUIRED", "JOB_CREATION_OPTIONAL"),
     "preserveNulls": "bool",
-    "formatOptions": {"useInt64Timestamp": "bool", "timestampOutputFormat": "str"},
+    "formatOptions": {
+        "useInt64Timestamp": "bool",
+        "timestampOutputFormat": ("TIMESTAMP_OUTPUT_FORMAT_UNSPECIFIED", "FLOAT64", "INT64", "ISO8601_STRING"),
+    },
     "queryResultsFormat": "str",
 }
 JOB: Shape = {
@@ -147,7 +191,7 @@ JOB: Shape = {
             "writeDisposition": "str",
             "allowLargeResults": "bool",
             "flattenResults": "bool",
-            "maximumBillingTier": "int64",
+            "maximumBillingTier": "int32",
             "tableDefinitions": "json",
             "userDefinedFunctionResources": ["json"],
             "schemaUpdateOptions": ["str"],

@@ -173,7 +173,7 @@ def test_ids_keep_their_encoding_upstream() -> None:
     ],
 )
 def test_tables_may_be_named_in_any_script(table: str) -> None:
-    """Letters, marks, numbers and every kind of space reach BigQuery as they came; it refuses what it does not allow."""
+    """Letters, marks, numbers and every kind of space reach BigQuery as they came; it refuses the rest."""
     encoded = quote(table, safe="").lower()
     route = resolve("GET", f"/projects/p/datasets/d/tables/{encoded}/data")
     assert route.params["tableId"] == table

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from yarl import URL
 
 QUERY = {"query": "SELECT 1 AS x", "useLegacySql": False}
 
@@ -38,6 +39,17 @@ async def test_gzip_goes_both_ways(api: Any, flights: str) -> None:
         assert "Content-Encoding" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "wish", ["gzip;q=0", "identity;q=1, *;q=0", "GZIP; q=0.0, deflate", "identity, gzip;q=0.5", "br"]
+)
+async def test_who_takes_no_gzip_gets_none(api: Any, flights: str, wish: str) -> None:
+    """A weight of zero is a no; plain text that is wanted more is sent."""
+    body = json.dumps({"query": flights, "useLegacySql": False}).encode()
+    url = f"{api.sandbox.url}/projects/p/queries"
+    async with api.session.post(url, data=body, headers={"Accept-Encoding": wish}) as response:
+        assert "Content-Encoding" not in response.headers
+
+
 async def test_broken_gzip_is_refused(api: Any) -> None:
     """A body that is not what its Content-Encoding says is a 400."""
     url = f"{api.sandbox.url}/projects/p/queries"
@@ -63,11 +75,47 @@ async def test_long_urls_are_read(api: Any) -> None:
     assert (answer.status, answer.reason) == (400, "invalid")
 
 
-@pytest.mark.parametrize("query", ["alt=media", "alt=proto", "callback=f"])
+@pytest.mark.parametrize("query", ["alt=media", "alt=proto", "callback=f", "$alt=media", "%24alt=json%3Bx"])
 async def test_only_json_is_spoken(api: Any, query: str) -> None:
     """Other forms of answers are refused."""
     assert (await api("GET", f"jobs?{query}")).status == 400
     assert (await api("GET", "jobs?alt=json")).status == 200
+
+
+async def test_system_parameters_have_a_name_with_a_dollar(api: Any) -> None:
+    """$alt, $fields and $prettyPrint are alt, fields and prettyPrint, and enums come as numbers on demand."""
+    url = f"{api.sandbox.url}/bigquery/v2/projects/p/queries"
+    masked = "%24alt=json%3Benum-encoding%3Dint&$fields=jobCreationReason,cacheHit&%24prettyPrint=false"
+    async with api.session.post(URL(f"{url}?{masked}", encoded=True), json=QUERY) as response:
+        assert (await response.text()).strip() == '{"cacheHit": false, "jobCreationReason": {"code": 1}}'
+    assert (await api("POST", "queries", QUERY)).body["jobCreationReason"] == {"code": "REQUESTED"}
+
+
+async def test_a_byte_order_mark_is_read_over(api: Any) -> None:
+    """What follows it is the body."""
+    answer = await api("POST", "queries", data=b"\xef\xbb\xbf" + json.dumps(QUERY).encode())
+    assert answer.body["rows"] == [{"f": [{"v": "1"}]}]
+
+
+async def test_numbers_in_parameters_keep_every_digit(api: Any) -> None:
+    """Each is another query with another result, cached or not."""
+    for number in ("1234567890123456789.123456789", "1234567890123456789.123456788"):
+        parameter = f'{{"name":"a","parameterType":{{"type":"NUMERIC"}},"parameterValue":{{"value":{number}}}}}'
+        body = f'{{"query":"SELECT @a AS a","useLegacySql":false,"queryParameters":[{parameter}]}}'
+        assert (await api("POST", "queries", data=body.encode())).body["rows"] == [{"f": [{"v": number}]}]
+
+
+async def test_a_table_may_be_named_with_any_space(api: Any) -> None:
+    """Every kind of space is a character of a table's name."""
+    await api("POST", "datasets", {"datasetReference": {"datasetId": "d"}})
+    schema = {"fields": [{"name": "x", "type": "INTEGER"}]}
+    for name in ("a\u3000b", "a\u00a0b", "a b"):
+        assert (
+            await api("POST", "datasets/d/tables", {"tableReference": {"tableId": name}, "schema": schema})
+        ).status == 200
+        row = {"rows": [{"json": {"x": 7}}]}
+        assert (await api("POST", f"datasets/d/tables/{quote(name)}/insertAll", row)).status == 200
+        assert (await api("GET", f"datasets/d/tables/{quote(name)}/data")).body["rows"] == [{"f": [{"v": "7"}]}]
 
 
 async def test_pretty_print_and_content_type(api: Any) -> None:
@@ -79,7 +127,19 @@ async def test_pretty_print_and_content_type(api: Any) -> None:
         assert plain.headers["Content-Type"] == "application/json; charset=UTF-8"
 
 
-@pytest.mark.parametrize("body", [b"{broken", b"[]", b'"text"', b"\xff\xfe", b"{" * 3000, b"[" * 200_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{broken",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a": NaN}',
+        b"{" * 3000,
+        b"[" * 200_000,
+    ],
+)
 async def test_body_that_is_no_json_object_is_a_parse_error(api: Any, body: bytes) -> None:
     """400 `parseError` in BigQuery's form."""
     answer = await api("POST", "queries", data=body)

@@ -1,0 +1,33 @@
+"""Read whether a caller takes gzip (RFC 9110 section 12.5.3). Pure.
+
+Used by the forward step, which has to choose for the caller: of all encodings the gate can read gzip alone in passing.
+"""
+
+import re
+
+from bqgate.wire.exchange import Headers
+
+_WEIGHT = re.compile(r"q=(?:(?P<part>0(?:\.[0-9]{0,3})?)|1(?:\.0{0,3})?)", re.IGNORECASE)
+
+
+def accepts_gzip(headers: Headers) -> bool:
+    """Whether gzip may be sent, and is wanted no less than plain text."""
+    weights: dict[str, int] = {}
+    for line in (value for key, value in headers if key.lower() == "accept-encoding"):
+        for element in line.split(","):
+            coding, *parameters = (part.strip() for part in element.split(";"))
+            if coding:
+                name = coding.lower().removeprefix("x-")
+                weights[name] = min(_thousandths(parameters), weights.get(name, 1_000))
+    gzip = weights.get("gzip", weights.get("*", 0))
+    return gzip > 0 and gzip >= weights.get("identity", 0)
+
+
+def _thousandths(parameters: list[str]) -> int:
+    """The weight behind a coding, 1000 where there is none; 0 where it is not one, so that nothing is guessed."""
+    if not parameters:
+        return 1_000
+    match = _WEIGHT.fullmatch(parameters[0])
+    if match is None:
+        return 0
+    return 1_000 if match["part"] is None else int(match["part"].partition(".")[2].ljust(3, "0"))
