@@ -29,7 +29,7 @@ from bqgate.app.path import Settlement, wire_path, wire_settlement
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.clock import SystemClock
-from bqgate.gate import middleware, request_line
+from bqgate.gate import middleware, proxies, request_line
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.identify import Identification
@@ -221,6 +221,8 @@ def _application(outside: Outside) -> web.Application:
     app = web.Application()
     request_line.install(app, outside.journal, outside.clock)
     middleware.install(app, outside.journal)
+    settings = outside.settings
+    proxies.install(app, trusted=settings.server.trusted_proxies, public_url=settings.identity.public_url)
     return app
 
 

@@ -36,6 +36,7 @@ SERVER_OPTIONS: dict[str, Any] = {
 CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
 FAILURE = web.RequestKey("FAILURE", str)  # the name of the error that it answered, where there was one
+GATE_ADDRESS = web.RequestKey("GATE_ADDRESS", str)  # settled by gate/proxies.py
 _FRAMING = frozenset({"connection", "transfer-encoding"})
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 
@@ -88,10 +89,8 @@ def read_call(request: web.Request) -> Call:
 
 
 def origin_of(request: web.Request) -> str:
-    """Scheme and host of the gate as the caller used them; behind a TLS terminator the scheme is the one it names."""
-    forwarded = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    scheme = forwarded if forwarded in {"http", "https"} else request.scheme
-    return f"{scheme}://{request.host}"
+    """The gate's address as the caller reaches it, without a slash at its end."""
+    return request.get(GATE_ADDRESS) or f"{request.scheme}://{request.host}"
 
 
 class RequestBody:

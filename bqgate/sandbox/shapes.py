@@ -115,7 +115,7 @@ def _whole(value: Any) -> int | None:
         return None
     if not number:
         return 0
-    if number.adjusted() >= DIGITS_MAX or number.as_tuple().exponent < -DIGITS_MAX * DIGITS_MAX:
+    if not 0 <= number.adjusted() < DIGITS_MAX:
         return None
     return int(number) if number == int(number) else None
 

@@ -1,4 +1,4 @@
-"""Read single values of the settings: URLs that may hold a password, and where issuers of tokens are.
+"""Read single values of the settings: URLs that may hold a password, where issuers of tokens are, networks.
 
 Used as the types of keys in sections.py, beside those of policies.values; each reader raises ValueError with what to
 write instead, which pydantic collects. A SecretUrl prints without its password, whoever prints it.
@@ -74,6 +74,24 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """An address, or a network of them in CIDR notation."""
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    try:
+        network = ipaddress.ip_network(value if isinstance(value, str) else "", strict=False)
+    except ValueError:
+        raise ValueError('must be an address or a network, like "10.0.0.7" or "10.0.0.0/8"') from None
+    if ipaddress.ip_address(str(value).partition("/")[0]) != network.network_address:
+        raise ValueError(f"names one address and a network around it; write {network}, or the address alone")
+    return network
+
+
+def read_list(value: object) -> object:
+    """A list, which in the environment is one text with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def _read_url(value: object, *, example: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f'must be a URL, like "{example}"')
@@ -118,6 +136,8 @@ def read_ledger_url(value: object) -> SecretUrl:
 
 _as_text = PlainSerializer(str, return_type=str)
 
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(read_network), _as_text]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(read_list)]
 WebUrl = Annotated[str, BeforeValidator(read_web_url)]
 IssuerUrl = Annotated[str, BeforeValidator(read_issuer_url)]
 BudgetsUrl = Annotated[SecretUrl, BeforeValidator(read_budgets_url), _as_text]

@@ -41,10 +41,10 @@ from bqgate.settings.sections import (
     LedgerSection,
     ObserveSection,
     RateLimitsSection,
-    ServerSection,
     SettlementSection,
     UpstreamSection,
 )
+from bqgate.settings.server_section import ServerSection
 from bqgate.settlement.watched import Patience
 
 SectionT = TypeVar("SectionT", bound=BaseModel)

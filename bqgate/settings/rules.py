@@ -31,10 +31,10 @@ from bqgate.settings.sections import (
     LedgerSection,
     ObserveSection,
     RateLimitsSection,
-    ServerSection,
     SettlementSection,
     UpstreamSection,
 )
+from bqgate.settings.server_section import ServerSection
 
 
 @dataclass(slots=True)
@@ -88,6 +88,8 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
         yield "upstream.url: http:// sends credentials and data in the clear; write https://"
     if parsed.budgets and parsed.ledger and _is_redis(parsed.budgets) and parsed.ledger.url.scheme == "sqlite":
         yield "ledger.url: a SQLite file serves the gates of one machine; replicas on several need postgresql://"
+    if server and any(network.prefixlen == 0 for network in server.trusted_proxies):
+        yield "server.trusted_proxies: a network of /0 is everybody; any caller can say that it calls from elsewhere"
     if server and server.workers > 1:
         yield "server.workers: /metrics shows the numbers of the worker that answers; to see all, run replicas of one"
     if pricing and pricing.model is PricingModel.ON_DEMAND and pricing.usd_per_slot_hour:

@@ -20,9 +20,10 @@ from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy
 from bqgate.policies.values import Name, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
-from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl, is_loopback
+from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
+from bqgate.settings.server_section import ServerSection
 
 
 class Credentials(StrEnum):
@@ -54,29 +55,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class ServerSection(Section):
-    """Where the gate listens."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 is every one.")
-    port: Whole = Field(8080, ge=0, le=65535, description="Port of the data plane; 0 takes a free one.")
-    control_port: Whole | None = Field(
-        None, ge=1, le=65535, description="Port of the control plane; without it, it shares the data plane's."
-    )
-    workers: Whole = Field(1, ge=1, le=64, description="Processes; more than one needs budgets in Redis.")
-    tls_cert_file: Path | None = Field(
-        None, description="Certificate chain in PEM, for https on both ports; read again when the file changes."
-    )
-    drain_s: Whole = Field(
-        0, ge=0, le=300, description="How long a gate that is told to stop stays up without being ready."
-    )
-    tls_key_file: Path | None = Field(None, description="Private key of the certificate in PEM, without a passphrase.")
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only programs on this machine can call."""
-        return is_loopback(self.host)
 
 
 class UpstreamSection(Section):
@@ -142,7 +120,8 @@ class IdentitySection(Section):
     token_ttl_s: Whole = Field(900, ge=300, le=3600, description="How long an access token of the gate works.")
     public_url: WebUrl | None = Field(
         None,
-        description="Where callers reach the gate; key files bear it. Without it, the address that it listens on.",
+        description="Where callers reach the gate, for key files, uploads and the discovery document. Without it, the "
+        "address that it listens on, or that a request names.",
     )
     clock_skew_s: Whole = Field(60, ge=0, le=300, description="How far the clocks of callers and issuers may differ.")
     failed_logins_per_minute: Whole = Field(

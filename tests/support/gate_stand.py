@@ -19,6 +19,7 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Directory, Tier
+from bqgate.gate import proxies
 from bqgate.gate.arrival import Arrival
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
@@ -31,6 +32,7 @@ from bqgate.gate.submission import Submission
 from bqgate.identity.open_door import EverybodyIn
 from bqgate.ports import Authenticator, Upstream
 from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.forwarded import Networks
 from tests.support.list_trail import ListTrail
 from tests.support.recording_upstream import RecordingUpstream, recording_upstream
 
@@ -98,6 +100,8 @@ async def gate_stand(
     *,
     authenticator: Authenticator | None = None,
     trail: ListTrail | None = None,
+    trusted: Networks = (),
+    public_url: str | None = None,
 ) -> AsyncIterator[GateStand]:
     """A gate before a recorder, and a client session that changes nothing on its own."""
     async with recording_upstream() as recorder:
@@ -105,6 +109,7 @@ async def gate_stand(
         handler = RecordingHandler(upstream)
         journal = ListJournal()
         app = data_plane(handler, upstream, journal, authenticator=authenticator, trail=trail)
+        proxies.install(app, trusted=trusted, public_url=public_url)
         runner = web.AppRunner(app, shutdown_timeout=1, **SERVER_OPTIONS)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -58,15 +58,6 @@ async def test_a_resumable_upload_stays_with_the_gate(gate: GateStand) -> None:
     assert len(gate.handler.judged) == 1
 
 
-async def test_behind_a_tls_terminator_the_location_is_https(gate: GateStand) -> None:
-    """The scheme of the gate's address is the one that the caller used."""
-    gate.upstream.reply = replying(200, b"", {"Location": "https://x/upload/bigquery/v2/projects/p/jobs?upload_id=u"})
-    url = f"{gate.url}/upload/bigquery/v2/projects/p/jobs?uploadType=resumable"
-    headers = {"X-Forwarded-Proto": "https", "Host": "gate.example"}
-    async with gate.session.post(url, json={}, headers=headers) as answer:
-        assert answer.headers["Location"] == "https://gate.example/upload/bigquery/v2/projects/p/jobs?upload_id=u"
-
-
 @pytest.mark.parametrize("path", ["/$discovery/rest?version=v2", "/discovery/v1/apis/bigquery/v2/rest"])
 @pytest.mark.parametrize("workload", ["", "/w/team-a"])
 async def test_the_discovery_document_names_the_gate(gate: GateStand, path: str, workload: str) -> None:

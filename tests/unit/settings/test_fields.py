@@ -6,6 +6,7 @@ from bqgate.settings.fields import (
     read_budgets_url,
     read_issuer_url,
     read_ledger_url,
+    read_network,
     read_web_url,
 )
 
@@ -108,3 +109,28 @@ def test_loopback_is_this_machine_only(host: str, *, expected: bool) -> None:
 def test_a_url_tells_its_login_to_who_judges_it(url: str, login: tuple[str, str] | None) -> None:
     """User and password as the server gets them, wherever in the URL the password stands."""
     assert SecretUrl(url).login == login
+
+
+@pytest.mark.parametrize(
+    ("value", "network"),
+    [
+        ("10.0.0.7", "10.0.0.7/32"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("FD00:0::/8", "fd00::/8"),
+        ("::1", "::1/128"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+    ],
+)
+def test_a_network_is_an_address_or_a_cidr(value: str, network: str) -> None:
+    """Both families, in any of their spellings; what was read may be read again."""
+    assert str(read_network(value)) == network
+    assert read_network(read_network(value)) == read_network(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "proxy", "10.0.0.7/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9", "*", 10, None, "10.0.0.1:80"]
+)
+def test_what_is_no_network_is_refused(value: object) -> None:
+    """Names, ranges and stars are not looked up or guessed."""
+    with pytest.raises(ValueError, match=r"must be an address|names one address"):
+        read_network(value)

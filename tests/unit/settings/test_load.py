@@ -227,6 +227,7 @@ def test_callers_and_their_data_reach_the_domain(tmp_path: Path) -> None:
             "server.host",
         ),
         ({"BQGATE_SERVER__HOST": "0.0.0.0"}, "server.host"),
+        ({"BQGATE_SERVER__TRUSTED_PROXIES": "10.0.0.1, 0.0.0.0/0"}, "server.trusted_proxies"),
         ({"BQGATE_UPSTREAM__CREDENTIALS": "anonymous"}, "upstream.credentials"),
         ({"BQGATE_UPSTREAM__URL": "http://bigquery.example.com"}, "upstream.url"),
         ({"BQGATE_BUDGETS__URL": "redis://cache"}, "ledger.url"),
@@ -275,3 +276,11 @@ def test_loopback_needs_no_warning() -> None:
     """The default, and the sandbox on this machine, are what they are meant to be."""
     environ = {"BQGATE_UPSTREAM__URL": "http://127.0.0.1:9050", "BQGATE_UPSTREAM__CREDENTIALS": "anonymous"}
     assert load_settings(None, environ | {"BQGATE_SERVER__HOST": "::1"}).warnings == ()
+
+
+def test_trusted_proxies_are_a_list_in_the_file_and_a_text_in_the_environment(tmp_path: Path) -> None:
+    """The environment beats the file, and check-config shows them as they are written."""
+    text = 'server: {trusted_proxies: ["192.0.2.1"]}'
+    assert load(tmp_path, text).effective["server"]["trusted_proxies"] == ["192.0.2.1/32"]
+    settings = load(tmp_path, text, {"BQGATE_SERVER__TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8"})
+    assert [str(network) for network in settings.server.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]

@@ -1,0 +1,48 @@
+"""Take a call as its client made it, where reverse proxies stand before the gate that it trusts.
+
+Installed by app inside the other outermost steps, around both planes. With `server.trusted_proxies`, a request that one
+of them hands on has the client's address, the scheme and the host that the client used; without, it has the
+connection's own. It also settles the gate's address for this caller, which the Location of an upload and the discovery
+document bear: what a trusted proxy says, else `identity.public_url`, else the Host header.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from bqgate.gate.door import GATE_ADDRESS
+from bqgate.wire.forwarded import AsCalled, Networks, read_forwarded
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def install(app: web.Application, *, trusted: Networks, public_url: str | None) -> None:
+    """Put the step around an application; after everything that only tells and answers for failures."""
+
+    @web.middleware
+    async def as_called(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        told = _told(request, trusted)
+        if told == AsCalled(request.remote or ""):
+            request[GATE_ADDRESS] = _address(told, request, public_url)
+            return await handler(request)
+        seen = request.clone(remote=told.address, scheme=told.scheme or request.scheme, host=told.host or request.host)
+        seen[GATE_ADDRESS] = _address(told, seen, public_url)
+        try:
+            return await handler(seen)
+        finally:
+            request.update(seen)  # what was noted inside is read outside: the answer's headers, the line in the log
+
+    app.middlewares.append(as_called)
+
+
+def _told(request: web.Request, trusted: Networks) -> AsCalled:
+    peer = request.remote or ""
+    if not trusted:
+        return AsCalled(peer)
+    return read_forwarded(tuple(request.headers.items()), request.forwarded, peer=peer, proxies=trusted)
+
+
+def _address(told: AsCalled, seen: web.Request, public_url: str | None) -> str:
+    if told.host is None and public_url is not None:
+        return public_url
+    return f"{seen.scheme}://{seen.host}{told.prefix}"

@@ -1,0 +1,40 @@
+"""List the keys of the section server: where the gate listens, and whose word about callers it takes.
+
+Listed by sections.py; read by app.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from bqgate.policies.values import Whole
+from bqgate.settings.fields import Networks, is_loopback
+from bqgate.settings.section import Section
+
+
+class ServerSection(Section):
+    """Where the gate listens."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 is every one.")
+    port: Whole = Field(8080, ge=0, le=65535, description="Port of the data plane; 0 takes a free one.")
+    control_port: Whole | None = Field(
+        None, ge=1, le=65535, description="Port of the control plane; without it, it shares the data plane's."
+    )
+    workers: Whole = Field(1, ge=1, le=64, description="Processes; more than one needs budgets in Redis.")
+    trusted_proxies: Networks = Field(
+        (),
+        max_length=100,
+        description="Addresses and networks of reverse proxies whose Forwarded and X-Forwarded-* headers are believed.",
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate chain in PEM, for https on both ports; read again when the file changes."
+    )
+    drain_s: Whole = Field(
+        0, ge=0, le=300, description="How long a gate that is told to stop stays up without being ready."
+    )
+    tls_key_file: Path | None = Field(None, description="Private key of the certificate in PEM, without a passphrase.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can call."""
+        return is_loopback(self.host)
