@@ -76,6 +76,9 @@ class EntryFilter:
     """Which entries to read. None: any. `since` is inclusive, `until` is not."""
 
     customer: str | None = None
+    principal: str | None = None
+    project_id: str | None = None
+    workload: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     kind: EntryKind | None = None
@@ -89,6 +92,21 @@ class EntryPage:
 
     entries: tuple[Entry, ...]
     next_page_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLookup:
+    """Which entries are of one job or one decision: of the job of that name, or of the entry or the hold of that id.
+
+    A job's `project_id` or `location` of None is any; `customer` and `principal` bound what may be found.
+    """
+
+    job_id: str
+    decision_id: str | None = None
+    project_id: str | None = None
+    location: str | None = None
+    customer: str | None = None
+    principal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 
 NANOS_PER_USD = 1_000_000_000
 MAX_NANOS = 2**53 - 1
+_CENT_NANOS = NANOS_PER_USD // 100
 
 
 def parse_usd(text: str) -> int:
@@ -44,6 +45,17 @@ def format_usd(nanos: int, *, places: int = 2) -> str:
     whole, rest = divmod(abs(nanos), NANOS_PER_USD)
     decimals = f"{rest:09d}".rstrip("0").ljust(places, "0")
     return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+
+
+def show_usd(nanos: int, *, rounds_up: bool = True) -> str:
+    """Write nano-dollars for people: in cents, and below ten cents with three digits, so that little never reads as 0.
+
+    Costs and what is spent round up; say `rounds_up=False` for what is left and what is allowed. Then numbers in one
+    sentence agree: what does not fit does not fit when its numbers are added up as shown either. Programs get
+    format_usd, which is exact.
+    """
+    step = _CENT_NANOS if abs(nanos) >= 10 * _CENT_NANOS else 10 ** max(len(str(abs(nanos))) - 3, 0)
+    return format_usd((-(-nanos // step) if rounds_up else nanos // step) * step)
 
 
 def check_nanos(nanos: int) -> int:

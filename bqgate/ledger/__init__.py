@@ -9,6 +9,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     writes.py           what one transaction does: open, attach, book, close
     writer.py           how many callers share one transaction
     queries.py          what is read, and page_token.py where a reader left off
+    spend_queries.py    spend by day, week and month
     rows.py             Hold and Entry as rows and back
     check_books.py      do holds and charges agree
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bqgate.domain.budget import Period, Window, start_of_key
-from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
@@ -21,6 +21,8 @@ from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, ho
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
 _HISTORY_MAX = 1_000
+# A job has one charge and few adjustments; more are different jobs of one name.
+_LOOKED_UP_MAX = 100
 _KEY_COLUMNS = {Period.DAY: entries.c.day_key, Period.MONTH: entries.c.month_key}
 
 _SCOPE_COLUMNS = {
@@ -100,6 +102,12 @@ def entries_page(wanted: EntryFilter) -> sa.Select[Any]:
     page = sa.select(entries).order_by(entries.c.booked_at.desc(), entries.c.id.desc()).limit(wanted.page_size + 1)
     if wanted.customer is not None:
         page = page.where(entries.c.customer == wanted.customer)
+    if wanted.principal is not None:
+        page = page.where(entries.c.principal == wanted.principal)
+    if wanted.project_id is not None:
+        page = page.where(entries.c.project_id == wanted.project_id)
+    if wanted.workload is not None:
+        page = page.where(entries.c.workload == wanted.workload)
     if wanted.kind is not None:
         page = page.where(entries.c.kind == wanted.kind.value)
     if wanted.since is not None:
@@ -114,6 +122,24 @@ def entries_page(wanted: EntryFilter) -> sa.Select[Any]:
             sa.tuple_(entries.c.booked_at, entries.c.id) < sa.tuple_(sa.literal(micros), sa.literal(entry_id)),
         )
     return page
+
+
+def entries_of(wanted: EntryLookup) -> sa.Select[Any]:
+    """Entries of a job or a decision, in no order. A job that was seen without a location is in any."""
+    job = [entries.c.job_id == wanted.job_id]
+    if wanted.project_id is not None:
+        job.append(entries.c.job_project_id == wanted.project_id)
+    if wanted.location is not None:
+        job.append(entries.c.job_region.in_((wanted.location.lower(), "")))
+    named = [sa.and_(*job)]
+    if wanted.decision_id is not None:
+        named += [entries.c.id == wanted.decision_id, entries.c.hold_id == wanted.decision_id]
+    found = sa.select(entries).where(sa.or_(*named)).limit(_LOOKED_UP_MAX)
+    if wanted.customer is not None:
+        found = found.where(entries.c.customer == wanted.customer)
+    if wanted.principal is not None:
+        found = found.where(entries.c.principal == wanted.principal)
+    return found
 
 
 def costs_since(since: datetime, customer: str | None) -> sa.Select[Any]:

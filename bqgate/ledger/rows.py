@@ -4,8 +4,8 @@ Used by writes (into rows) and sql_ledger (out of rows); pure. Moments cross as 
 integer arithmetic; a naive moment is a bug and raises TypeError.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.spend import SpendRow, SpendTable
 from bqgate.domain.would_have import ForeseenRow, WouldHave
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -205,6 +206,33 @@ def foreseen_of(row: sa.Row[Any]) -> ForeseenRow:
         delayed_count=int(row.delayed_count),
         wait_ms=int(row.wait_ms),
         longest_wait_ms=int(row.longest_wait_ms),
+    )
+
+
+def spend_table_of(rows: Sequence[sa.Row[Any]]) -> SpendTable:
+    """Rows of spend_queries, whose periods are days and, of months, their first seven characters."""
+    if not rows:
+        return SpendTable()
+    found = tuple(
+        SpendRow(
+            starts_on=date.fromisoformat(row.period if len(row.period) > len("2026-11") else f"{row.period}-01"),
+            customer=row.customer,
+            value=row.value,
+            cost_nanos=int(row.cost_nanos),
+            bytes_billed=int(row.bytes_billed),
+            slot_ms=int(row.slot_ms),
+            job_count=int(row.job_count),
+        )
+        for row in rows
+    )
+    one = rows[0]
+    return SpendTable(
+        rows=found,
+        row_count=int(one.row_count),
+        cost_nanos=int(one.all_cost_nanos),
+        bytes_billed=int(one.all_bytes_billed),
+        slot_ms=int(one.all_slot_ms),
+        job_count=int(one.all_job_count),
     )
 
 

@@ -124,6 +124,8 @@ sa.Index("ix_entries_placed", entries.c.placed_at, entries.c.kind, entries.c.cos
 # Pages of one customer's entries, and of everybody's.
 sa.Index("ix_entries_customer_booked", entries.c.customer, entries.c.booked_at, entries.c.id)
 sa.Index("ix_entries_booked", entries.c.booked_at, entries.c.id)
+# One job by the id that BigQuery prints, whichever project and location it is in.
+sa.Index("ix_entries_job", entries.c.job_id)
 # The last jobs that tell how many slots a customer's bytes take, however many refusals and cached ones lie between.
 sa.Index(
     "ix_entries_usage",

@@ -15,18 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
-from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
+from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.scope import CUSTOMER_SCOPE
+from bqgate.domain.spend import SpendQuery, SpendTable
 from bqgate.domain.would_have import ForeseenRow
-from bqgate.ledger import foresight_queries, queries
+from bqgate.ledger import foresight_queries, queries, spend_queries
 from bqgate.ledger.connections import Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
-from bqgate.ledger.rows import entry_of, foreseen_of, from_micros, hold_of, to_micros
+from bqgate.ledger.rows import entry_of, foreseen_of, from_micros, hold_of, spend_table_of, to_micros
 from bqgate.ledger.writer import GroupCommit
 from bqgate.ledger.writes import AttachJob, Book, CloseHold, OpenHold, RecordBreakerEvent, Write, Writes
 from bqgate.ports import Clock
@@ -138,6 +139,23 @@ class SqlLedger:
         return EntryPage(
             entries=found[: wanted.page_size], next_page_token=write_page_token(to_micros(last.booked_at), last.id)
         )
+
+    async def find_entries(self, wanted: EntryLookup) -> tuple[Entry, ...]:
+        """Entries of one job or one decision, oldest first, 100 at most.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        found = (entry_of(row) for row in await self._rows(queries.entries_of(wanted)))
+        return tuple(sorted(found, key=lambda entry: (entry.booked_at, entry.id)))
+
+    async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
+        """Spend by period, customer and group, latest and dearest first, with the totals of all rows.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        return spend_table_of(await self._rows(spend_queries.spend_over_time(wanted)))
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
         """Spend booked at a moment or later, by customer and principal, dearest first.

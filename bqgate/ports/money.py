@@ -6,10 +6,11 @@ from typing import Protocol
 
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, BreakerEvent, Standing, Terms
-from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryPage
+from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
 from bqgate.domain.hold import Hold, Placement
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import SlotHistory
+from bqgate.domain.spend import SpendQuery, SpendTable
 
 
 class SpendSource(Protocol):
@@ -188,6 +189,20 @@ class Ledger(SpendSource, Protocol):
         Raises:
             LedgerUnavailable: the database did not answer.
             MalformedRequest: the page token is not one of ours.
+        """
+
+    async def find_entries(self, wanted: EntryLookup) -> tuple[Entry, ...]:
+        """Entries of one job or one decision, oldest first.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
+        """Spend by period, customer and group, latest and dearest first, with the totals of all rows.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
         """
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:

@@ -8,12 +8,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.entry import EntryFilter
+from bqgate.domain.entry import EntryFilter, EntryLookup
+from bqgate.domain.spend import SpendGroup, SpendPeriod, SpendQuery
 from bqgate.ledger import migrate, queries
 from bqgate.ledger.page_token import write_page_token
+from bqgate.ledger.spend_queries import spend_over_time
 from tests.support.manual_clock import START
 
 PAGE = EntryFilter(customer="acme", since=START, until=START, page_token=write_page_token(5, "x"))
+BY_MOMENT, OF_ACME = ["INDEX ix_entries_booked"], ["INDEX ix_entries_customer_booked"]
+BY_NAMES = ["INDEX ix_entries_job", "INDEX uq_entries_hold", "INDEX sqlite_autoindex_entries_1"]
 WINDOWS = (Window("acme", Period.DAY, "2026-11-24", None, START), Window("acme", Period.MONTH, "2026-11", None, START))
 
 
@@ -29,6 +33,10 @@ WINDOWS = (Window("acme", Period.DAY, "2026-11-24", None, START), Window("acme",
         (queries.entries_page(EntryFilter(page_token=PAGE.page_token)), ["INDEX ix_entries_booked"]),
         (queries.costs_since(START, "acme"), ["INDEX ix_entries_customer_booked"]),
         (queries.costs_since(START, None), ["INDEX ix_entries_booked"]),
+        (spend_over_time(SpendQuery(SpendPeriod.WEEK, SpendGroup.LABEL, START.date(), label_key="team")), BY_MOMENT),
+        (spend_over_time(SpendQuery(SpendPeriod.DAY, SpendGroup.CUSTOMER, START.date(), customer="acme")), OF_ACME),
+        (queries.entries_of(EntryLookup("j", "d")), BY_NAMES),
+        (queries.entries_of(EntryLookup("j", "d", "p", "US", "acme", "ann")), BY_NAMES),
     ],
 )
 async def test_sqlite_answers_by_an_index(tmp_path: Path, statement: sa.Select[Any], indexes: list[str]) -> None:
