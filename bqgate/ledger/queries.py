@@ -136,7 +136,8 @@ def entries_of(wanted: EntryLookup) -> sa.Select[Any]:
         named += [entries.c.id == wanted.decision_id, entries.c.hold_id == wanted.decision_id]
     found = sa.select(entries).where(sa.or_(*named)).limit(_LOOKED_UP_MAX)
     if wanted.customer is not None:
-        found = found.where(entries.c.customer == wanted.customer)
+        # Not the bare column: SQLite would walk all of the customer's entries by another index.
+        found = found.where(sa.func.coalesce(entries.c.customer, sa.literal_column("''")) == wanted.customer)
     if wanted.principal is not None:
         found = found.where(entries.c.principal == wanted.principal)
     return found
