@@ -15,7 +15,8 @@ schemas.py        the answers' models; documents.py fills them: money as decimal
 
 budget.py         a customer's budgets, and what a query of some cost would get
 standing.py       how it stands past its limits: emergency, grace, cost breaker; breakers.py resets the breaker
-bookings.py       jobs, open holds and costs out of the ledger
+jobs.py           jobs and refusals out of the ledger; bookings.py open holds and the last hours' costs
+spend.py          spend by day, week and month
 health.py         alive, ready, metrics
 policies.py       tiers, customers, budgets, pricing: shown and changed (policy_operations.py, policy_schemas.py,
                   etags.py, merge_patch.py)

@@ -13,11 +13,13 @@ from bqgate.admin.budget import BudgetViews
 from bqgate.admin.events import EventMaker
 from bqgate.admin.guard import Guard
 from bqgate.admin.health import HealthViews
+from bqgate.admin.jobs import JobViews
 from bqgate.admin.openapi import OpenApiViews
 from bqgate.admin.operation import Operation, Views, operations_of
 from bqgate.admin.permissions import METRICS, PUBLIC
 from bqgate.admin.rate_limits import RateLimiter
 from bqgate.admin.routes import Mounting
+from bqgate.admin.spend import SpendViews
 from bqgate.domain.degradation import Degradation
 from bqgate.observe.metrics import Metrics
 from bqgate.ports import AuditTrail, Authenticator, BudgetStore, Clock, Ledger, PolicySource
@@ -51,7 +53,9 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     """Mount every operation; returns them."""
     own: Sequence[Views] = (
         BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
+        JobViews(ledger=plane.ledger, clock=plane.clock),
         BookingViews(ledger=plane.ledger, clock=plane.clock),
+        SpendViews(ledger=plane.ledger, clock=plane.clock),
         HealthViews(
             ledger=plane.ledger,
             budgets=plane.budgets,

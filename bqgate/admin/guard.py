@@ -19,6 +19,8 @@ from bqgate.ports import AuditTrail, Authenticator
 
 # The one customer that a request's answer may speak of, where its caller is bound to one.
 OWN_CUSTOMER = web.RequestKey("OWN_CUSTOMER", str)
+# The one principal of it, where its caller is bound to itself.
+OWN_PRINCIPAL = web.RequestKey("OWN_PRINCIPAL", str)
 
 # Who asks for what is public.
 ANYBODY = Identity("anybody", "anybody", Role.OPEN)
@@ -89,6 +91,15 @@ class Guard:
         if strangers:
             self._refuse(request, identity, "You may ask for your own customer only.", customer=strangers[0])
         request[OWN_CUSTOMER] = identity.customer
+        if reach is Reach.SELF:
+            self._bind_to_self(request, identity)
+
+    def _bind_to_self(self, request: web.Request, identity: Identity) -> None:
+        """Let a caller see what it spends itself, by the name that the ledger knows."""
+        if any(each != identity.name for each in request.query.getall("principal", [])):
+            said = f"The role {identity.role.value} may ask for what it spends itself only, as {identity.name}."
+            self._refuse(request, identity, said)
+        request[OWN_PRINCIPAL] = identity.name
 
     def _tell_refused_login(self, request: web.Request, fault: LoginFault, claimed: str) -> None:
         event = self._events.event(

@@ -5,17 +5,21 @@ Called by the views. What leaves: plain values, or a Problem 400 that says what 
 """
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 
 from aiohttp import web
 
-from bqgate.admin.guard import OWN_CUSTOMER, URL_TOKENS
+from bqgate.admin.guard import OWN_CUSTOMER, OWN_PRINCIPAL, URL_TOKENS
 from bqgate.admin.operation import Parameter, Place
 from bqgate.admin.problem import Problem
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
 CUSTOMER_CHARS_MAX = 128
+NAME_CHARS_MAX = 1_024
 # What names a customer that is not in the settings: a project id, with the domain of old ones, or a workload.
 _CUSTOMER = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:@-]{{0,{CUSTOMER_CHARS_MAX - 1}}}", re.ASCII)
 
@@ -25,6 +29,14 @@ CUSTOMER_IN_QUERY = Parameter(
     "Of this customer only. Left out: of all, or of your own customer where your role is bound to it.",
     schema={"type": "string", "minLength": 1, "maxLength": CUSTOMER_CHARS_MAX},
 )
+_NAME_SCHEMA = {"type": "string", "minLength": 1}  # no maxLength: several at their longest are no URL
+PRINCIPAL_IN_QUERY = Parameter(
+    "principal",
+    "Of this principal only. Left out: of all, or of yourself where your role is bound to that.",
+    schema=_NAME_SCHEMA,
+)
+PROJECT_IN_QUERY = Parameter("project_id", "Of queries in this project only.", schema=_NAME_SCHEMA)
+WORKLOAD_IN_QUERY = Parameter("workload", "Of queries of this workload only.", schema=_NAME_SCHEMA)
 CUSTOMER_IN_PATH = Parameter("customer", "The customer's id.", Place.PATH, {"type": "string", "minLength": 1})
 
 
@@ -39,6 +51,7 @@ class Parameters:
         """
         self._values: dict[str, str] = {}
         self._own_customer = request.get(OWN_CUSTOMER)
+        self._own_principal = request.get(OWN_PRINCIPAL)
         for name, value in request.query.items():
             if name in URL_TOKENS:
                 continue
@@ -63,6 +76,30 @@ class Parameters:
         """
         value = self.printable("customer", chars_max=CUSTOMER_CHARS_MAX)
         return self._own_customer if value is None else value
+
+    def principal(self) -> str | None:
+        """A principal's name, to look for in the ledger; left out it is the caller's own where it is bound to it."""
+        value = self.printable("principal", chars_max=NAME_CHARS_MAX)
+        return self._own_principal if value is None else value
+
+    def day(self, name: str) -> date | None:
+        """A day of the calendar, as ISO 8601 writes it."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not _DATE.fullmatch(value):
+            raise Problem(400, f"{name} must be a day like 2026-11-24.", field=name)
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise Problem(400, f"{name} is no day of the calendar.", field=name) from None
+
+    def one_of(self, name: str, known: Sequence[str]) -> str | None:
+        """One of some words."""
+        value = self.text(name)
+        if value is not None and value not in known:
+            raise Problem(400, f"{name} must be one of {', '.join(known)}.", field=name)
+        return value
 
     def printable(self, name: str, *, chars_max: int) -> str | None:
         """Text to look for in a database, of which some cannot be asked for what no terminal shows."""

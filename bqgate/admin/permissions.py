@@ -2,6 +2,7 @@
 
 Read by guard before every view. An operation without a row is denied to everybody, so is a role that its row does not
 name. Reach.OWN binds a role to its own customer: asked for another's it is refused, asked for none it gets its own.
+Reach.SELF binds it, beside that, to what it spends itself: asked for another principal it is refused.
 Role.OPEN (identity.mode: open) is in no row that changes anything.
 
 What a row cannot say is said by the view: an admin may not touch keys of admins (keys.py).
@@ -16,6 +17,7 @@ from bqgate.domain.principal import Role
 class Reach(StrEnum):
     """How far a role sees."""
 
+    SELF = "self"
     OWN = "own"
     ALL = "all"
 
@@ -26,6 +28,7 @@ _ADMINS: Row = {Role.ADMIN: Reach.ALL, Role.SUPER_ADMIN: Reach.ALL}
 _READERS: Row = {Role.OPEN: Reach.ALL, **_ADMINS}
 _ANALYSTS: Row = {Role.ANALYST: Reach.OWN, **_READERS}
 _USERS: Row = {Role.USER: Reach.OWN, **_ANALYSTS}
+_SPENDERS: Row = {Role.USER: Reach.SELF, **_ANALYSTS}
 _EVERYBODY: Row = dict.fromkeys(Role, Reach.ALL)
 
 # Answered without asking who calls.
@@ -38,7 +41,10 @@ PERMISSIONS: Mapping[str, Row] = {
     "budget.show": _USERS,
     "budget.check": _USERS,
     "deployment.show": _READERS,
-    "jobs.list": _ANALYSTS,
+    "budgets.standing": _USERS,
+    "jobs.list": _SPENDERS,
+    "jobs.show": _SPENDERS,
+    "spend.show": _SPENDERS,
     "holds.list": _ANALYSTS,
     "holds.void": _ADMINS,
     "costs.show": _ANALYSTS,
@@ -65,6 +71,8 @@ PERMISSIONS: Mapping[str, Row] = {
     "budgets.patch": _ADMINS,
     "budgets.delete": _ADMINS,
     "budgets.raise": _ADMINS,
+    "raises.list": _READERS,
+    "raises.end": _ADMINS,
     "pricing.show": _READERS,
     "pricing.replace": _ADMINS,
     "pricing.patch": _ADMINS,

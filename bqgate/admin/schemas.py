@@ -5,6 +5,7 @@ string of dollars, a moment RFC 3339 in UTC. A ratio is a number with at most si
 because JSON numbers are doubles to most readers.
 """
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -13,12 +14,14 @@ from bqgate.domain.budget import Period
 from bqgate.domain.decision import RejectReason
 from bqgate.domain.entry import EntryKind
 from bqgate.domain.job import Outcome
+from bqgate.domain.spend import SpendPeriod
 from bqgate.domain.tier import Mode
 
 UsdText = Annotated[
     str, Field(pattern=r"^-?[0-9]+(\.[0-9]{1,9})?$", examples=["12.50"], description="Dollars, as exact decimal text.")
 ]
 MomentText = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T12:00:00Z"])]
+DayText = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-24"])]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -178,6 +181,24 @@ class HoldDocument(Document):
     deadline_at: MomentText
 
 
+class JobState(StrEnum):
+    """Where a job is: its hold is open, its cost is booked, or it was refused and never ran."""
+
+    HELD = "held"
+    BOOKED = "booked"
+    REFUSED = "refused"
+
+
+class JobShown(Document):
+    """One job, or one refusal: what was booked of it, and its hold while that is open."""
+
+    state: JobState
+    cost_usd: UsdText = Field(description="What it cost, with its adjustments; 0.00 while it is held.")
+    entries: tuple[EntryDocument, ...] = Field(description="Its lines of the ledger, oldest first.")
+    hold: HoldDocument | None
+    as_of: MomentText
+
+
 class HoldsDocument(Document):
     """Open holds, oldest first."""
 
@@ -214,6 +235,34 @@ class CostsDocument(Document):
     total: TotalDocument
     by_principal: tuple[CostDocument, ...]
     recent_jobs: tuple[EntryDocument, ...]
+    as_of: MomentText
+
+
+class SpendRowDocument(Document):
+    """What one period cost one customer, or one part of its queries."""
+
+    period: str = Field(description="A day, an ISO week or a month.", examples=["2026-11-24", "2026-W48", "2026-11"])
+    starts_on: DayText = Field(description="The first day of the period.")
+    customer: str
+    value: str | None = Field(description="Of what it is divided by; null where a query has no workload or label.")
+    cost_usd: UsdText
+    bytes_billed: int
+    slot_ms: int
+    job_count: Count
+
+
+class SpendDocument(Document):
+    """Spend over time, latest period first and dearest first in it. Days are those of each customer's time zone."""
+
+    customer: str | None
+    principal: str | None
+    period: SpendPeriod
+    group_by: str
+    since: DayText
+    until: DayText | None
+    total: TotalDocument = Field(description="Of all rows, those left out too.")
+    rows: tuple[SpendRowDocument, ...]
+    rows_left_out: Count
     as_of: MomentText
 
 
