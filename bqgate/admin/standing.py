@@ -68,6 +68,7 @@ class BreakerDocument(Document):
 class RaiseDocument(Document):
     """What is on top of the limits until a moment."""
 
+    id: str = Field(description="By which it can be ended.")
     daily_usd: UsdText
     monthly_usd: UsdText
     until: MomentText
@@ -118,6 +119,7 @@ def write_raises(raises: tuple[Raise, ...], now: datetime) -> tuple[RaiseDocumen
     running = sorted((each for each in raises if now < each.until), key=lambda each: each.until)
     return tuple(
         RaiseDocument(
+            id=each.id,
             daily_usd=format_usd(each.daily_nanos),
             monthly_usd=format_usd(each.monthly_nanos),
             until=write_moment(each.until),

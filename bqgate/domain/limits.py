@@ -78,6 +78,7 @@ class Raise:
     monthly_nanos: int = 0
     reason: str = ""
     by: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

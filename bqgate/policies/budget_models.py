@@ -82,6 +82,9 @@ class Raising(Policy):
     monthly_usd: Usd | None = Field(default=None, description="On top of the month.")
     until: Moment = Field(description="When it ends.")
     reason: Line = Field(min_length=1, max_length=500, description="Why.")
+    request_id: Line | None = Field(
+        default=None, min_length=1, max_length=128, description="Of the caller's; a raise posted again with it is one."
+    )
 
     @model_validator(mode="after")
     def _raises_something(self) -> Self:
@@ -94,6 +97,8 @@ class RaisePolicy(Raising):
     """An amount on top of the limits until a moment."""
 
     by: Line = Field(default="", max_length=320, description="Who raised it.")
+    ended_at: Moment | None = Field(default=None, description="When an admin ended it before that.")
+    ended_by: Line = Field(default="", max_length=320, description="Who ended it.")
 
 
 class BudgetPolicy(Policy):

@@ -12,6 +12,7 @@ from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
 from bqgate.domain.tier import DEFAULT_THRESHOLDS, Budget, Mode, Threshold, weaker
 from bqgate.policies.budget_models import BudgetPolicy, SchedulePolicy, Weekday
 from bqgate.policies.models import TierPolicy
+from bqgate.policies.raises import end_of, raise_ids
 from bqgate.policies.values import UsdAmount
 
 _WEEKDAYS = {weekday: number for number, weekday in enumerate(Weekday)}
@@ -42,13 +43,14 @@ def raises_of(policy: BudgetPolicy) -> tuple[Raise, ...]:
     """What is on top of its limits for a while."""
     return tuple(
         Raise(
-            until=each.until,
+            until=end_of(each),
             daily_nanos=_nanos(each.daily_usd) or 0,
             monthly_nanos=_nanos(each.monthly_usd) or 0,
             reason=each.reason,
             by=each.by,
+            id=raise_id,
         )
-        for each in policy.raises
+        for raise_id, each in zip(raise_ids(policy.raises), policy.raises, strict=True)
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bqgate.admin.documents import write_moment
 from bqgate.budgets.accounts import deployment_hold
-from bqgate.domain.audit import AuditFilter
+from bqgate.domain.audit import AuditEvent, AuditFilter
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
@@ -54,13 +54,14 @@ async def day_limit(control: ControlStand) -> tuple[str, str]:
 async def test_a_customers_own_budget_is_raised_until_the_moment_comes(control: ControlStand) -> None:
     """Day and emergency limit together, with who and why; the clock ends it, nobody else."""
     raised = await lift(control)
-    assert (raised.status, raised.json["name"], raised.json["daily_usd"]) == (200, "acme", None)
+    assert (raised.status, raised.json["name"], raised.json["daily_usd"]) == (201, "acme", None)
     (each,) = raised.json["raises"]
     assert (each["daily_usd"], each["reason"], each["by"]) == ("30.00", "year-end reports", "admin")
     assert await day_limit(control) == ("40.00", "80.00")
     shown = (await control.call("GET", "/v1/customers/acme/budget")).json["raises"]
+    amounts = {"daily_usd": "30.00", "monthly_usd": "0.00"}
     assert shown == [
-        {"daily_usd": "30.00", "monthly_usd": "0.00", "until": SOON, "reason": each["reason"], "by": "admin"}
+        {"id": raised.json["raised"]["id"], **amounts, "until": SOON, "reason": each["reason"], "by": "admin"}
     ]
     control.stand.clock.advance(2 * 3600)
     assert await day_limit(control) == ("10.00", "50.00")
@@ -118,14 +119,123 @@ async def test_what_is_not_there_is_not_raised(control: ControlStand) -> None:
     assert (refused.status, refused.json["field"]) == (409, "daily_usd")
     on_mondays = monthly | {"name": "mondays", "workload": "m", "schedules": [{"days": ["mon"], "daily_usd": "1"}]}
     assert (await control.call("POST", "/admin/v1/budgets", json=on_mondays)).status == 201
-    assert (await lift(control, "mondays")).status == 200
+    assert (await lift(control, "mondays")).status == 201
 
 
 async def test_raises_of_one_moment_all_count(control: ControlStand) -> None:
     """A raise adds, so that nobody has to know of another's."""
-    answers = await asyncio.gather(*(lift(control, daily_usd="1") for _ in range(3)))
-    assert [answer.status for answer in answers] == [200, 200, 200]
+    answers = await asyncio.gather(*(lift(control, daily_usd="1", reason=f"team {each}") for each in range(3)))
+    assert [answer.status for answer in answers] == [201, 201, 201]
     assert await day_limit(control) == ("13.00", "53.00")
+
+
+async def test_a_raise_posted_again_is_one(control: ControlStand) -> None:
+    """A second click, or a retry after a timeout: 200 and the same raise, at the same moment too, however written."""
+    answers = await asyncio.gather(*(lift(control, daily_usd="1") for _ in range(3)))
+    answers.append(await lift(control, daily_usd="1.00", until=SOON.replace("14:00:00Z", "15:00:00+01:00")))
+    assert sorted(answer.status for answer in answers) == [200, 200, 200, 201]
+    assert len({answer.json["raised"]["id"] for answer in answers}) == 1
+    assert len(answers[-1].json["raises"]) == 1
+    assert await day_limit(control) == ("11.00", "51.00")
+    assert len([each for each in await audited(control) if each.action == "budget.raised"]) == 1
+
+
+async def test_raises_that_say_something_else_are_others(control: ControlStand) -> None:
+    """Another amount, end, reason or admin; and the same once the first one is over."""
+    for different in ({}, {"daily_usd": "31"}, {"until": LATER}, {"reason": "and more"}, {"caller": "super_admin"}):
+        assert (await lift(control, **different)).status == 201
+    assert await day_limit(control) == ("161.00", "201.00")
+    raise_id = (await lift(control)).json["raised"]["id"]
+    assert (await end(control, raise_id)).status == 200
+    assert (await lift(control)).status == 201
+
+
+async def test_a_request_id_says_which_raises_are_one(control: ControlStand) -> None:
+    """A script reckons its end anew with each try: its request_id decides, and is not taken for another amount."""
+    first = await lift(control, request_id="run-7")
+    again = await lift(control, request_id="run-7", until=LATER, reason="second try")
+    assert (first.status, again.status) == (201, 200)
+    assert again.json["raised"] == first.json["raised"]
+    assert (await lift(control, request_id="run-8")).status == 201
+    refused = await lift(control, request_id="run-7", daily_usd="31")
+    assert (refused.status, refused.json["field"]) == (409, "request_id")
+    assert await day_limit(control) == ("70.00", "110.00")
+
+
+async def end(control: ControlStand, raise_id: str, name: str = "acme", caller: str = "admin") -> Answer:
+    path = f"/admin/v1/budgets/{name}/raises/{raise_id}:end"
+    return await control.call("POST", path, caller, json={"reason": "was a mistake"})
+
+
+async def audited(control: ControlStand) -> list[AuditEvent]:
+    return [record.event for record in (await control.registry.fetch_audit(AuditFilter())).records]
+
+
+async def test_a_raise_is_ended_before_its_time(control: ControlStand) -> None:
+    """For the next query on; who did it and why is in the audit log, and the other raises stand."""
+    await lift(control, daily_usd="1", reason="stays")
+    raise_id = (await lift(control)).json["raised"]["id"]
+    control.stand.clock.advance(60)
+    ended = await end(control, raise_id, caller="super_admin")
+    moment = write_moment(START + timedelta(minutes=1))
+    assert (ended.status, ended.json["ended_at"], ended.json["id"]) == (200, moment, raise_id)
+    assert await day_limit(control) == ("11.00", "51.00")
+    event = next(each for each in await audited(control) if each.action == "budget.raise_ended")
+    assert (event.actor, event.customer, event.target) == ("super_admin", "acme", "budgets/acme")
+    assert event.detail == f"{raise_id}: was a mistake"
+    again = await end(control, raise_id)
+    assert (again.status, f"over since {moment}, ended by super_admin" in again.json["detail"]) == (409, True)
+
+
+async def test_a_raise_that_is_over_or_unknown_is_not_ended(control: ControlStand) -> None:
+    """And it is said which: over by the clock, or nowhere to be found."""
+    raise_id = (await lift(control)).json["raised"]["id"]
+    control.stand.clock.advance(2 * 3600)
+    over = await end(control, raise_id)
+    assert (over.status, f"over since {SOON}." in over.json["detail"]) == (409, True)
+    for name, unknown in (("acme", "0" * 16), ("nobody", raise_id), ("globex", raise_id)):
+        missing = await end(control, unknown, name)
+        assert (missing.status, missing.json["field"]) == (404, "raise_id")
+    assert "budget.raise_ended" not in {each.action for each in await audited(control)}
+
+
+async def test_raises_are_listed_across_budgets(tmp_path: Path) -> None:
+    """Those that run, the next to end first, the settings file's too; each can be ended by its id."""
+    given = {"customer": "acme", "workload": "nightly", "daily_usd": "5"}
+    raises = [{"daily_usd": "2", "until": LATER, "reason": "of the file"}] * 2
+    policy = BudgetPolicy.model_validate(given | {"raises": raises})
+    async with control_stand(tmp_path, budgets={"nightly": policy}) as control:
+        await lift(control)
+        await lift(control, "globex", until=LATER, reason="also")
+
+        async def listed(query: str = "") -> list[tuple[str, str, str]]:
+            found = (await control.call("GET", f"/admin/v1/raises{query}")).json["raises"]
+            return [(each["budget"], each["customer"], each["daily_usd"]) for each in found]
+
+        globex, nightly = ("globex", "globex", "30.00"), ("nightly", "acme", "2.00")
+        assert await listed() == [("acme", "acme", "30.00"), globex, nightly, nightly]
+        assert await listed("?customer=acme&budget=nightly") == [nightly, nightly]
+        first, second = (await control.call("GET", "/admin/v1/raises?budget=nightly")).json["raises"]
+        assert first["id"] != second["id"]
+        assert (await end(control, first["id"], "nightly")).status == 200
+        assert await listed("?budget=nightly") == [nightly]
+        assert (await end(control, second["id"], "nightly")).status == 200
+        control.stand.clock.advance(2 * 3600)
+        assert await listed() == [globex]
+
+
+async def test_a_budget_that_says_nothing_but_a_raise_outlives_it(control: ControlStand) -> None:
+    """A customer's own budget is its tier's again once its only raise is ended."""
+    raise_id = (await lift(control)).json["raised"]["id"]
+    assert (await end(control, raise_id)).status == 200
+    assert await day_limit(control) == ("10.00", "50.00")
+
+
+@pytest.mark.parametrize("caller", ["user", "analyst", "open"])
+async def test_only_admins_end_raises(control: ControlStand, caller: str) -> None:
+    """A raise was somebody's word; who may not give it may not take it back."""
+    raise_id = (await lift(control)).json["raised"]["id"]
+    assert (await end(control, raise_id, caller=caller)).status == 403
 
 
 async def test_a_budget_of_the_settings_file_is_raised_with_all_that_it_says(tmp_path: Path) -> None:
@@ -133,7 +243,7 @@ async def test_a_budget_of_the_settings_file_is_raised_with_all_that_it_says(tmp
     document = {key: value for key, value in NIGHTLY.items() if key != "name"}
     async with control_stand(tmp_path, budgets={"nightly": BudgetPolicy.model_validate(document)}) as control:
         raised = await lift(control, "nightly", daily_usd="1")
-        assert (raised.status, raised.json["source"], raised.json["workload"]) == (200, "admin", "nightly")
+        assert (raised.status, raised.json["source"], raised.json["workload"]) == (201, "admin", "nightly")
         (nightly,) = (await control.call("GET", "/v1/customers/acme/budget")).json["budgets"]
         assert (nightly["windows"]["day"]["limit_usd"], nightly["raises"][0]["by"]) == ("6.00", "admin")
         gone = await control.call("DELETE", "/admin/v1/budgets/nightly", headers={"If-Match": raised.headers["ETag"]})
@@ -180,7 +290,7 @@ async def test_the_deployments_budget_is_for_admins_to_see_and_to_raise(control:
     shown = (await control.call("GET", "/v1/deployment/budget")).json
     assert (shown["name"], shown["scope"], shown["value"]) == ("everybody", "deployment", "")
     assert shown["windows"]["month"]["limit_usd"] == "500.00"
-    assert (await lift(control, "everybody", daily_usd=None, monthly_usd="50")).status == 200
+    assert (await lift(control, "everybody", daily_usd=None, monthly_usd="50")).status == 201
     shown = (await control.call("GET", "/v1/deployment/budget")).json
     assert (shown["windows"]["month"]["limit_usd"], shown["raises"][0]["monthly_usd"]) == ("550.00", "50.00")
     raised = (await control.registry.fetch_audit(AuditFilter())).records[0].event
