@@ -144,6 +144,7 @@ class BudgetViews:
         return answer_document(
             BudgetDocument(
                 customer=customer.id,
+                listed=customer.id in self._policies.directory.customers,
                 tier=tier.name,
                 mode=customer.mode,
                 time_zone=customer.zone.key,

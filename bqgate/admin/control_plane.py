@@ -10,6 +10,7 @@ from aiohttp import web
 
 from bqgate.admin.bookings import BookingViews
 from bqgate.admin.budget import BudgetViews
+from bqgate.admin.budget_list import BudgetListViews
 from bqgate.admin.events import EventMaker
 from bqgate.admin.guard import Guard
 from bqgate.admin.health import HealthViews
@@ -53,6 +54,7 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     """Mount every operation; returns them."""
     own: Sequence[Views] = (
         BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
+        BudgetListViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
         JobViews(ledger=plane.ledger, clock=plane.clock),
         BookingViews(ledger=plane.ledger, clock=plane.clock),
         SpendViews(ledger=plane.ledger, clock=plane.clock),

@@ -94,6 +94,7 @@ class BudgetDocument(Document):
     """A customer's budgets as they stand."""
 
     customer: str
+    listed: bool = Field(description="false: nobody listed this customer, so it has the default tier's limits.")
     tier: str
     mode: Mode
     time_zone: str

@@ -27,6 +27,7 @@ async def test_a_budget_shows_both_windows(plane: Plane) -> None:
     document = await plane.get("/v1/customers/acme/budget")
     assert document == {
         "customer": "acme",
+        "listed": True,
         "tier": "standard",
         "mode": "enforce",
         "time_zone": "UTC",

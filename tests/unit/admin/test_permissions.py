@@ -80,7 +80,7 @@ async def test_each_role_may_what_the_table_says_and_no_more(control: ControlSta
             before = len(control.told("access.refused"))
             answer = await control.call(operation.method, url_of(operation, customer), name)
             is_own = caller.customer == customer
-            expected = reach is Reach.ALL or (reach is Reach.OWN and is_own)
+            expected = reach is Reach.ALL or (reach in {Reach.OWN, Reach.SELF} and is_own)
             assert is_let_in(answer.status) == expected, f"{operation.id} of {customer}: {answer.status}"
             if not expected:
                 assert answer.status == 403
@@ -89,9 +89,9 @@ async def test_each_role_may_what_the_table_says_and_no_more(control: ControlSta
 
 
 def test_the_table_binds_only_what_names_a_customer(control_operations: tuple[Operation, ...]) -> None:
-    """A role with Reach.OWN is of no use where the request names no customer."""
+    """A role with Reach.OWN or Reach.SELF is of no use where the request names no customer."""
     for operation in control_operations:
-        if Reach.OWN in PERMISSIONS.get(operation.id, {}).values():
+        if {Reach.OWN, Reach.SELF} & set(PERMISSIONS.get(operation.id, {}).values()):
             assert operation.customer_place is not None, operation.id
 
 
@@ -112,8 +112,10 @@ def test_users_see_budgets_analysts_costs_and_admins_all() -> None:
     """The table as the product promises it."""
     rows = {role: {each for each, row in PERMISSIONS.items() if role in row} for role in Role}
     documents = {"openapi.document", "openapi.page"}
-    assert rows[Role.USER] == {"budget.show", "budget.check"} | documents
-    assert rows[Role.ANALYST] == rows[Role.USER] | {"jobs.list", "holds.list", "costs.show", "graduation.show"}
+    budgets, spent = {"budget.show", "budget.check", "budgets.standing"}, {"jobs.list", "jobs.show", "spend.show"}
+    assert rows[Role.USER] == budgets | spent | documents
+    assert {each for each in spent if reach_of(each, Role.USER) is Reach.SELF} == spent
+    assert rows[Role.ANALYST] == rows[Role.USER] | {"holds.list", "costs.show", "graduation.show"}
     assert rows[Role.ADMIN] == rows[Role.SUPER_ADMIN] == PERMISSIONS.keys()
 
 
