@@ -6,16 +6,20 @@ status: 0 done, 1 something outside does not work, 2 the caller's mistake (argum
 
 import typer
 
+from bqgate.cli.breakers import breakers
 from bqgate.cli.budgets import budgets
 from bqgate.cli.check_config import check_config
 from bqgate.cli.customers import customers
 from bqgate.cli.demo import demo
 from bqgate.cli.doctor import doctor
+from bqgate.cli.holds import holds
+from bqgate.cli.jobs import jobs
 from bqgate.cli.keys import keys
 from bqgate.cli.ledger import ledger
 from bqgate.cli.migrate import migrate
 from bqgate.cli.sandbox import sandbox
 from bqgate.cli.serve import serve
+from bqgate.cli.spend import spend
 from bqgate.cli.tiers import tiers
 
 app = typer.Typer(
@@ -36,6 +40,10 @@ app.add_typer(keys)
 app.add_typer(tiers)
 app.add_typer(customers)
 app.add_typer(budgets)
+app.add_typer(jobs)
+app.command()(spend)
+app.add_typer(holds)
+app.add_typer(breakers)
 app.add_typer(ledger)
 
 

@@ -1,70 +1,200 @@
-"""Look at budgets, change and raise them by the admin API: ``bqgate budgets list | show | set | raise | delete``."""
+"""Look at budgets, change and raise them by the admin API: ``bqgate budgets list | show | set | raise | raises | …``.
+
+The list is of budgets as they stand: limits in force, what is spent and held, and what is raised. One budget is shown
+with its document, where somebody wrote one, and as it stands.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
 from bqgate.cli.documents import Kind
 from bqgate.cli.policy_commands import policy_commands
-from bqgate.cli.tables import AsJson, print_one
+from bqgate.cli.tables import AsJson, print_json, print_list, print_one, shown_usd
 from bqgate.policies.budget_models import BudgetPolicy
 
-
-def _summary(budget: Mapping[str, Any]) -> dict[str, Any]:
-    """Whose it is, and which queries it is about, each in one cell."""
-    if budget["deployment"]:
-        return {"about": "all customers together"}
-    part = next((kind for kind in _PARTS if budget[kind] is not None), None)
-    about = "all queries" if part is None else f"{part} {budget[part]}"
-    return {"customer": budget["customer"] or budget["name"], "about": about}
-
-
-_PARTS = ("principal", "project", "workload", "label")
-_KIND = Kind(
-    noun="budget",
-    plural="budgets",
-    model=BudgetPolicy,
-    columns=(
-        "name",
-        "customer",
-        "about",
-        "daily_usd",
-        "monthly_usd",
-        "query_usd",
-        "mode",
-        "source",
-    ),
-    summary=_summary,
+_KIND = Kind(noun="budget", plural="budgets", model=BudgetPolicy, columns=())
+_STANDING = "/v1/budgets"
+_COLUMNS = (
+    "name",
+    "customer",
+    "about",
+    "day_limit",
+    "day_spent",
+    "day_held",
+    "month_limit",
+    "month_spent",
+    "month_held",
+    "raises",
+    "mode",
 )
+_RAISE_COLUMNS = ("id", "budget", "customer", "daily_usd", "monthly_usd", "until", "by", "reason")
+_UNLISTED = (
+    "No customer {name!r} is in the settings or made by an admin: what asks as it has the default tier's limits."
+)
+
+Name = Annotated[str, typer.Argument(help="The budget's name, or a customer's.", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)]
+
+
+def _list_standing(_kind: Kind, caller: Caller, *, as_json: bool) -> None:
+    with connected(caller) as plane:
+        items = list(plane.items(_STANDING, "budgets"))
+    print_list(items if as_json else [_row_of(item) for item in items], _COLUMNS, as_json=as_json)
+
+
+def _show(kind: Kind, name: str, caller: Caller, *, as_json: bool) -> None:
+    with connected(caller) as plane:
+        found = plane.find(kind.path_of(name))
+        document = None if found is None else found.content
+        if document is not None and as_json:
+            print_json(document)
+            return
+        # Without a document it is a customer's own: its tier says its limits.
+        customer = name if document is None else document["customer"] or name
+        if document is None:
+            standing = plane.read(f"/v1/customers/{quote(customer, safe='')}/budget").content
+            if as_json:
+                print_json(standing)
+                return
+        of_whom = {} if document is not None and document["deployment"] else {"customer": customer}
+        budgets = [each for each in plane.items(_STANDING, "budgets", **of_whom) if each["name"] == name]
+    if document is not None:
+        print_one(document, as_json=False)
+        typer.echo()
+    print_one(
+        _row_of(budgets[0]) | {"query_limit": shown_usd(budgets[0]["query_limit_usd"], rounds_up=False)}, as_json=False
+    )
+    if not budgets[0]["listed"]:
+        typer.echo(_UNLISTED.format(name=name), err=True)
+
+
+def _row_of(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """A budget as it stands, each thing in one cell."""
+    row: dict[str, Any] = {
+        "name": budget["name"],
+        "customer": budget["customer"],
+        "about": _about(budget),
+        "raises": "; ".join(_raised(each) for each in budget["raises"]),
+        "mode": budget["mode"],
+    }
+    for period, limit in (("day", "daily_limit_usd"), ("month", "monthly_limit_usd")):
+        window = budget["windows"].get(period, {})
+        row[f"{period}_limit"] = shown_usd(budget[limit], rounds_up=False)
+        row[f"{period}_spent"] = shown_usd(window.get("spent_usd"))
+        row[f"{period}_held"] = shown_usd(window.get("held_usd"))
+    return {column: row[column] for column in _COLUMNS} | ({} if budget["listed"] else {"listed": False})
+
+
+def _about(budget: Mapping[str, Any]) -> str:
+    match budget["scope"]:
+        case "deployment":
+            return "all customers together"
+        case "customer":
+            return "all queries"
+        case scope:
+            return f"{scope} {budget['value']}"
+
+
+def _raised(each: Mapping[str, Any]) -> str:
+    amounts = [
+        f"+{shown_usd(each[key], rounds_up=False)} a {period}"
+        for key, period in (("daily_usd", "day"), ("monthly_usd", "month"))
+        if each[key] != "0.00"
+    ]
+    return f"{', '.join(amounts)} until {each['until']}"
+
 
 budgets = policy_commands(
     _KIND,
-    help_text="Budgets of customers, of parts of their queries, and of the whole deployment.",
+    help_text="Limits of customers, of some of their queries, of everybody.",
     name_help="The budget's name; a customer's name for what is the customer's own.",
     examples="customer=acme, workload=nightly, daily_usd=5",
+    list_all=_list_standing,
+    show=_show,
 )
 
 
 @budgets.command("raise", help="Put an amount on top of a budget's limits for a while.")
 def raise_budget(
-    name: Annotated[str, typer.Argument(help="The budget's name, or a customer's.", show_default=False)],
+    name: Name,
     *,
     until: Annotated[str, typer.Option(help="When it ends, like 2026-12-01T18:00:00Z.", show_default=False)],
-    reason: Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)],
-    daily_usd: Annotated[str | None, typer.Option(help="On top of the day.", show_default=False)] = None,
-    monthly_usd: Annotated[str | None, typer.Option(help="On top of the month.", show_default=False)] = None,
+    reason: Reason,
+    daily_usd: Annotated[
+        str | None, typer.Option(help="On top of the day; without it, nothing.", show_default=False)
+    ] = None,
+    monthly_usd: Annotated[
+        str | None, typer.Option(help="On top of the month; without it, nothing.", show_default=False)
+    ] = None,
+    request_id: Annotated[
+        str | None,
+        typer.Option(
+            help="A word of your own for scripts that repeat: with the same one nothing is raised twice. Without it, "
+            "a raise that says the same is the same.",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,
     as_json: AsJson = False,
 ) -> None:
     """Raise a budget."""
-    amounts = {"daily_usd": daily_usd, "monthly_usd": monthly_usd}
-    body = {key: amount for key, amount in amounts.items() if amount is not None} | {"until": until, "reason": reason}
+    given = {"daily_usd": daily_usd, "monthly_usd": monthly_usd, "request_id": request_id}
+    body = {key: value for key, value in given.items() if value is not None} | {"until": until, "reason": reason}
     with connected(Caller(url, key_file, token_stdin)) as plane:
         document = plane.change("POST", f"{_KIND.path_of(name)}:raise", body)
-    if not as_json:
-        typer.echo(f"Raised budget {name} until {until}.")
-    print_one(document.content, as_json=as_json)
+    raised = document.content["raised"]
+    if as_json:
+        print_json(document.content)
+    elif document.status == 201:
+        typer.echo(f"Raised budget {name} until {raised['until']}.")
+        typer.echo(f"To end it before that: bqgate budgets end-raise {name} {raised['id']} --reason …")
+    else:
+        typer.echo(f"Budget {name} is raised so already, until {raised['until']} ({raised['id']}); nothing was added.")
+
+
+@budgets.command("raises", help="List the raises that run, the next to end first.")
+def list_raises(
+    *,
+    budget: Annotated[
+        str | None, typer.Option(help="On top of this budget; without it, of all.", show_default=False)
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option(help="Of budgets of this customer; without it, of all.", show_default=False)
+    ] = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    token_stdin: TokenStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """List raises."""
+    wanted = {key: value for key, value in {"budget": budget, "customer": customer}.items() if value is not None}
+    with connected(Caller(url, key_file, token_stdin)) as plane:
+        raises = list(plane.items("/admin/v1/raises", "raises", **wanted))
+    amounts = ("daily_usd", "monthly_usd")
+    rows = [each | {key: shown_usd(each[key], rounds_up=False) for key in amounts} for each in raises]
+    print_list(raises if as_json else rows, _RAISE_COLUMNS, as_json=as_json)
+
+
+@budgets.command("end-raise", help="End a raise now.")
+def end_raise(
+    name: Name,
+    raise_id: Annotated[
+        str, typer.Argument(help="The raise's id, as `bqgate budgets raises` shows it.", show_default=False)
+    ],
+    *,
+    reason: Reason,
+    url: Url = None,
+    key_file: KeyFile = None,
+    token_stdin: TokenStdin = False,
+) -> None:
+    """End a raise."""
+    path = f"{_KIND.path_of(name)}/raises/{quote(raise_id, safe='')}:end"
+    with connected(Caller(url, key_file, token_stdin)) as plane:
+        ended = plane.change("POST", path, {"reason": reason}).content
+    typer.echo(f"Ended raise {ended['id']} of budget {name}.")

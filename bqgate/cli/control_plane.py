@@ -42,6 +42,7 @@ class Document:
 
     content: dict[str, Any]
     etag: str | None
+    status: int = 200
 
 
 class ControlPlane:
@@ -86,19 +87,19 @@ class ControlPlane:
                 return None
             raise
 
-    def items(self, path: str, name: str) -> Iterator[dict[str, Any]]:
+    def items(self, path: str, name: str, **wanted: str) -> Iterator[dict[str, Any]]:
         """Every item of a collection, page by page. `name` is the member that holds them ("keys").
 
         Raises:
             Refused: as `read`.
         """
-        parameters: dict[str, str] = {}
+        parameters = wanted
         while True:
             page = self.read(path, **parameters).content
             yield from page[name]
             if not page.get("next_page_token"):
                 return
-            parameters = {"page_token": page["next_page_token"]}
+            parameters = wanted | {"page_token": page["next_page_token"]}
 
     def change(
         self, method: str, path: str, document: Mapping[str, Any] | None = None, *, etag: str | None = None
@@ -137,7 +138,7 @@ class ControlPlane:
             raise Refused(_silence(self._url, error)) from None
         content = _content_of(answer)
         if answer.ok and content is not None and not answer.is_redirect:
-            return Document(content, answer.headers.get("ETag"))
+            return Document(content, answer.headers.get("ETag"), answer.status_code)
         raise _refused(self._url, answer, content)
 
     def _log_in(self, key_file: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ that a slip is a sentence about one key and status 2. A change names the version
 changed meanwhile is not overwritten, but refused.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -23,16 +23,12 @@ from bqgate.settings.document import parse_yaml
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of document: `path` of its collection, `plural` the member that lists them, its keys, its columns.
-
-    `summary` makes cells of a list's row that are no keys, or say more than the keys do.
-    """
+    """One kind of document: `path` of its collection, `plural` the member that lists them, its keys, its columns."""
 
     noun: str
     plural: str
     model: type[Policy]
     columns: tuple[str, ...]
-    summary: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
     @property
     def path(self) -> str:
@@ -46,8 +42,7 @@ def list_all(kind: Kind, caller: Caller, *, as_json: bool) -> None:
     """Print all of them."""
     with connected(caller) as plane:
         items = list(plane.items(kind.path, kind.plural))
-    rows = items if as_json else [{**item, **kind.summary(item)} for item in items]
-    print_list(rows, kind.columns, as_json=as_json)
+    print_list(items, kind.columns, as_json=as_json)
 
 
 def show(kind: Kind, name: str, caller: Caller, *, as_json: bool) -> None:

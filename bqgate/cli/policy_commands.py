@@ -4,7 +4,7 @@ Used by tiers.py and customers.py; what the commands do is in documents.py. A ch
 replica within two seconds.
 """
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -13,7 +13,29 @@ from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url
 from bqgate.cli.tables import AsJson
 
 
-def policy_commands(kind: documents.Kind, *, help_text: str, name_help: str, examples: str) -> typer.Typer:
+class Listing(Protocol):
+    """What `list` does."""
+
+    def __call__(self, kind: documents.Kind, caller: Caller, *, as_json: bool) -> None:
+        """Print all of them."""
+
+
+class Showing(Protocol):
+    """What `show` does."""
+
+    def __call__(self, kind: documents.Kind, name: str, caller: Caller, *, as_json: bool) -> None:
+        """Print one."""
+
+
+def policy_commands(
+    kind: documents.Kind,
+    *,
+    help_text: str,
+    name_help: str,
+    examples: str,
+    list_all: Listing = documents.list_all,
+    show: Showing = documents.show,
+) -> typer.Typer:
     """The commands.
 
     Args:
@@ -21,6 +43,8 @@ def policy_commands(kind: documents.Kind, *, help_text: str, name_help: str, exa
         help_text: what such documents are.
         name_help: what their name is.
         examples: some KEY=VALUE, as in the settings file.
+        list_all: prints all, where that is more than their documents.
+        show: prints one, the same.
     """
     commands = typer.Typer(name=kind.plural, help=help_text, no_args_is_help=True)
     name_argument = typer.Argument(help=name_help, show_default=False)
@@ -31,13 +55,13 @@ def policy_commands(kind: documents.Kind, *, help_text: str, name_help: str, exa
     )
 
     @commands.command("list", help=f"List all {kind.plural}.")
-    def list_all(
+    def list_them(
         *, url: Url = None, key_file: KeyFile = None, token_stdin: TokenStdin = False, as_json: AsJson = False
     ) -> None:
-        documents.list_all(kind, Caller(url, key_file, token_stdin), as_json=as_json)
+        list_all(kind, Caller(url, key_file, token_stdin), as_json=as_json)
 
     @commands.command("show", help=f"Show one {kind.noun}.")
-    def show(
+    def show_one(
         name: Annotated[str, name_argument],
         *,
         url: Url = None,
@@ -45,7 +69,7 @@ def policy_commands(kind: documents.Kind, *, help_text: str, name_help: str, exa
         token_stdin: TokenStdin = False,
         as_json: AsJson = False,
     ) -> None:
-        documents.show(kind, name, Caller(url, key_file, token_stdin), as_json=as_json)
+        show(kind, name, Caller(url, key_file, token_stdin), as_json=as_json)
 
     @commands.command("set", help=f"Change keys of a {kind.noun}, or create it.")
     def set_keys(

@@ -10,6 +10,7 @@ from bqgate.cli import app
 from tests.support.control_stand import ControlStand, control_stand
 
 UNTIL = "2026-11-25T18:00:00Z"
+WHY = ("--until", UNTIL, "--reason", "year-end reports")
 
 
 class Desk:
@@ -39,12 +40,12 @@ async def test_a_budget_is_made_listed_changed_and_taken_away(desk: Desk) -> Non
     assert made.exit_code == 0, made.output
     assert made.stdout.startswith("Created budget nightly.")
     listed = (await desk.run("list")).stdout
-    assert all(word in listed for word in ("nightly", "acme", "5.00", "admin"))
+    assert all(word in listed for word in ("nightly", "acme", "5.00", "enforce"))
     assert (await desk.run("set", "nightly", "daily_usd=", "monthly_usd=7")).exit_code == 0
     shown = json.loads((await desk.run("show", "nightly", "--json")).stdout)
     assert (shown["daily_usd"], shown["monthly_usd"], shown["workload"]) == (None, "7.00", "nightly")
     assert (await desk.run("delete", "nightly")).stdout == "Deleted budget nightly.\n"
-    assert json.loads((await desk.run("list", "--json")).stdout) == []
+    assert [each["name"] for each in json.loads((await desk.run("list", "--json")).stdout)] == ["acme", "globex"]
 
 
 async def test_what_a_budget_does_not_say_is_not_shown(desk: Desk) -> None:
@@ -53,6 +54,7 @@ async def test_what_a_budget_does_not_say_is_not_shown(desk: Desk) -> None:
     shown = (await desk.run("show", "nightly")).stdout
     assert "daily_usd" in shown
     assert "monthly_usd" not in shown
+    assert "day_spent" in shown
     assert "schedules" not in shown
 
 
@@ -65,15 +67,58 @@ async def test_a_list_says_whose_each_budget_is_and_what_it_is_about(desk: Desk)
         ("everybody", "deployment=true", "monthly_usd=500"),
     ):
         assert (await desk.run("set", *words)).exit_code == 0
-    rows = [" ".join(line.split()) for line in (await desk.run("list")).stdout.splitlines()]
-    assert [row for row in rows if row][2:] == [
-        "analysts acme principal * 5.00 admin",
-        "everybody all customers together 500.00 admin",
-        "globex globex all queries 1.00 admin",
-        "ml acme label team=ml 5.00 observe admin",
+    await desk.control.stand.place(desk.control.gate, desk.control.stand.make_hold(usd=2))
+    assert (await desk.run("raise", "acme", "--daily-usd", "30", *WHY)).exit_code == 0
+    listed = (await desk.run("list")).stdout
+    assert [" ".join(line.split()) for line in listed.splitlines()] == [
+        "name customer about day_limit day_spent day_held month_limit month_spent month_held raises mode",
+        f"acme acme all queries 40.00 0.00 2.00 300.00 0.00 2.00 +30.00 a day until {UNTIL} enforce",
+        "analysts acme principal * 5.00 - - - - - - enforce",
+        "ml acme label team=ml - 0.00 0.00 5.00 0.00 0.00 - observe",
+        "globex globex all queries 10.00 0.00 0.00 300.00 0.00 0.00 - enforce",
+        "everybody - all customers together - 0.00 0.00 500.00 0.00 0.00 - enforce",
     ]
     plain = json.loads((await desk.run("list", "--json")).stdout)
-    assert ("about" in plain[0], plain[2]["name"], plain[2]["customer"]) == (False, "globex", None)
+    assert (plain[0]["name"], plain[0]["windows"]["day"]["held_usd"]) == ("acme", "2.00")
+
+
+async def test_a_budget_without_a_document_is_shown_as_it_stands(desk: Desk) -> None:
+    """A customer's own is its tier's; of a customer that nobody listed that is said."""
+    listed = await desk.run("show", "acme")
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert "day_limit    10.00" in listed.stdout
+    unlisted = await desk.run("show", "acme-typo")
+    assert (unlisted.exit_code, "No customer 'acme-typo' is in the settings" in unlisted.stderr) == (0, True)
+    assert "listed       no" in unlisted.stdout
+    assert json.loads((await desk.run("show", "acme-typo", "--json")).stdout)["listed"] is False
+    await desk.run("set", "everybody", "deployment=true", "monthly_usd=500")
+    assert "all customers together" in (await desk.run("show", "everybody")).stdout
+
+
+async def test_raises_are_listed_and_ended(desk: Desk) -> None:
+    """By the id that raising one told; posting one again adds nothing and says so."""
+    words = ("raise", "acme", "--daily-usd", "30", *WHY)
+    first, again = await desk.run(*words), await desk.run(*words)
+    (running,) = json.loads((await desk.run("raises", "--json")).stdout)
+    assert f"end-raise acme {running['id']}" in first.stdout
+    assert (again.exit_code, "raised so already" in again.stdout, running["id"] in again.stdout) == (0, True, True)
+    table = (await desk.run("raises", "--budget", "acme", "--customer", "acme")).stdout.splitlines()
+    assert table[1].split()[:4] == [running["id"], "acme", "acme", "30.00"]
+    ended = await desk.run("end-raise", "acme", running["id"], "--reason", "a mistake")
+    assert (ended.exit_code, ended.stdout) == (0, f"Ended raise {running['id']} of budget acme.\n")
+    assert json.loads((await desk.run("raises", "--json")).stdout) == []
+    over = await desk.run("end-raise", "acme", running["id"], "--reason", "a mistake")
+    assert (over.exit_code, "is over since" in over.stderr) == (1, True)
+    unknown = await desk.run("end-raise", "acme", "0" * 16, "--reason", "a mistake")
+    assert (unknown.exit_code, "there was none, or it was over" in unknown.stderr) == (1, True)
+
+
+async def test_a_script_that_repeats_raises_once(desk: Desk) -> None:
+    """By a word of its own, whatever end it reckons the second time."""
+    for until in (UNTIL, "2026-11-25T19:00:00Z"):
+        words = ("raise", "acme", "--daily-usd", "1", "--until", until, "--reason", "x", "--request-id", "run-7")
+        assert (await desk.run(*words)).exit_code == 0
+    assert len(json.loads((await desk.run("raises", "--json")).stdout)) == 1
 
 
 async def test_schedules_are_written_as_in_the_settings_file(desk: Desk) -> None:
