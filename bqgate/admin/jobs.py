@@ -205,7 +205,8 @@ def _refuse_namesakes(asked: str, entries: Sequence[Entry], holds: Sequence[Hold
     Raises:
         Problem: several jobs are meant.
     """
-    named = dict.fromkeys(_whole_name(each.job) for each in (*entries, *holds) if each.job is not None)
+    jobs = [*(entry.job for entry in entries), *(hold.job for hold in holds)]
+    named = {_whole_name(job) for job in jobs if job is not None}
     if len(named) > 1:
         shown = ", ".join(sorted(named)[:_NAMED_MAX])
         raise Problem(409, f"Several jobs are called {asked[:128]!r}; ask for one of: {shown}.", field="job_id")

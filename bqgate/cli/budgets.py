@@ -40,9 +40,9 @@ Name = Annotated[str, typer.Argument(help="The budget's name, or a customer's.",
 Reason = Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)]
 
 
-def _list_standing(_kind: Kind, caller: Caller, *, as_json: bool) -> None:
+def _list_standing(kind: Kind, caller: Caller, *, as_json: bool) -> None:
     with connected(caller) as plane:
-        items = list(plane.items(_STANDING, "budgets"))
+        items = list(plane.items(_STANDING, kind.plural))
     print_list(items if as_json else [_row_of(item) for item in items], _COLUMNS, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,11 +21,19 @@ from bqgate.cli.tables import AsJson, print_list
 from bqgate.domain.key import KeyKind
 from bqgate.domain.principal import Role
 
+if TYPE_CHECKING:
+    from bqgate.cli.control_plane import ControlPlane
+
 keys = typer.Typer(name="keys", help="Key files and tokens: who may call the gate.", no_args_is_help=True)
 
 PATH = "/admin/v1/keys"
 _COLUMNS = ("id", "kind", "role", "customer", "principal", "created_at", "ends_at", "is_valid", "created_by")
 _OWN_CUSTOMER = (Role.USER, Role.ANALYST)
+
+_LAST_KEY = (
+    "{key_id} is the last valid key of a super_admin. Make another first, or revoke it all the same with --force; the "
+    "way back is then `bqgate keys create --role super_admin --local` where the ledger is."
+)
 
 RoleName = Annotated[
     Literal["user", "analyst", "admin", "super_admin"],
@@ -177,8 +185,19 @@ def revoke_key(
         with_local_keys(config, lambda each: each.revoke(key_id, is_forced=force))
     else:
         with connected(Caller(url, key_file, token_stdin)) as plane:
-            plane.change("DELETE", f"{PATH}/{key_id}{'?force=true' if force else ''}")
+            _revoke(plane, key_id, is_forced=force)
     typer.echo(f"Revoked the key {key_id}.")
+
+
+def _revoke(plane: "ControlPlane", key_id: str, *, is_forced: bool) -> None:
+    from bqgate.cli.control_plane import Refused  # noqa: PLC0415 - as in connecting
+
+    try:
+        plane.change("DELETE", f"{PATH}/{key_id}{'?force=true' if is_forced else ''}")
+    except Refused as refused:
+        if refused.status == 409 and not is_forced:
+            raise Refused(_LAST_KEY.format(key_id=key_id), status=refused.status) from None
+        raise
 
 
 def _create(

@@ -47,7 +47,7 @@ def print_one(item: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(item)
         return
-    said = {name: shown(value) for name, value in item.items() if value is not None and value not in ([], {})}
+    said = {name: shown(value) for name, value in item.items() if value is not None and value not in ([], {}, "")}
     typer.echo("\n".join(paragraph(list(said), list(said.values()), width=_width())))
 
 

@@ -174,9 +174,9 @@ async def test_entries_are_filtered_by_whose_they_are(ledger: SqlLedger) -> None
         make_entry("b", principal="bob", project_id="p", workload=None),
     )
 
-    async def found(**changes: str) -> list[str | None]:
-        return [entry.hold_id for entry in (await ledger.fetch_entries(EntryFilter(**changes))).entries]
+    async def found(wanted: EntryFilter) -> list[str | None]:
+        return [entry.hold_id for entry in (await ledger.fetch_entries(wanted)).entries]
 
-    assert await found(principal="ann") == await found(workload="w") == ["a"]
-    assert await found(project_id="p") == ["b", "a"]
-    assert await found(principal="bob", workload="w") == []
+    assert await found(EntryFilter(principal="ann")) == await found(EntryFilter(workload="w")) == ["a"]
+    assert await found(EntryFilter(project_id="p")) == ["b", "a"]
+    assert await found(EntryFilter(principal="bob", workload="w")) == []

@@ -112,12 +112,16 @@ async def test_rotation_and_revocation_go_by_the_gate(gate: Gate) -> None:
 
 
 async def test_the_last_super_admin_wants_force(gate: Gate) -> None:
-    """The gate's own refusal is shown; --force goes through."""
+    """The refusal says which word goes past it and what then; --force goes through, and it was the last one."""
     root = await gate.token(Role.SUPER_ADMIN)
     refused = await gate.run("revoke", root.split("_")[1], token=root)
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "last valid super_admin key" in refused.stderr
-    assert (await gate.run("revoke", root.split("_")[1], "--force", token=root)).exit_code == 0
+    assert "last valid key of a super_admin" in refused.stderr
+    assert "--force" in refused.stderr
+    assert "force=true" not in refused.stderr
+    forced = await gate.run("revoke", root.split("_")[1], "--force", token=root)
+    assert (forced.exit_code, forced.stderr) == (0, "")
+    assert (await gate.run("list", token=root)).exit_code == 1
 
 
 @pytest.mark.parametrize(
