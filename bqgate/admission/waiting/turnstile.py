@@ -81,8 +81,8 @@ class Turnstile:
         loser = self._queue.add(waiting)
         if loser is not None:
             turn.displaced.append(loser.visit.hold_id)
-            self._look_again(loser.visit.customer, now_s)
-        self._look_again(visit.customer, now_s)
+            self._look_on(turn, loser.visit.customer, now_s)
+        self._look_on(turn, visit.customer, now_s)
         return turn
 
     def leave(self, hold_id: str, now_s: float) -> Turn:
@@ -109,16 +109,14 @@ class Turnstile:
             due_s, customer = heapq.heappop(self._dues)
             if self._due_of.get(customer) == due_s:
                 del self._due_of[customer]
-                self._grant(turn, now_s, customer=customer)
-                self._look_again(customer, now_s)
+                self._look_on(turn, customer, now_s)
         while (oldest := self._queue.oldest) is not None:
             if oldest.arrived_s + self._deadline_s - now_s >= _DUE_WITHIN_S:
                 break
             self._queue.remove(oldest.visit.hold_id)
             turn.expired.append(oldest.visit.hold_id)
             # Who stood behind it may be able to go, where it was held up by its pace.
-            self._grant(turn, now_s, customer=oldest.visit.customer)
-            self._look_again(oldest.visit.customer, now_s)
+            self._look_on(turn, oldest.visit.customer, now_s)
         return turn
 
     def next_s(self) -> float | None:
@@ -129,6 +127,11 @@ class Turnstile:
         oldest = self._queue.oldest
         deadline_s = oldest.arrived_s + self._deadline_s if oldest is not None else inf
         return None if due_s == deadline_s == inf else min(due_s, deadline_s)
+
+    def _look_on(self, turn: Turn, customer: str, now_s: float) -> None:
+        """Let go who of a customer is due, then note when its next is: who is due now is in no schedule."""
+        self._grant(turn, now_s, customer=customer)
+        self._look_again(customer, now_s)
 
     def _grant(self, turn: Turn, now_s: float, *, customer: str | None) -> None:
         """Let go everybody that can, in turn."""

@@ -11,6 +11,7 @@ import pytest
 
 from bqgate.admission.waiting.fair_queue import Visit
 from bqgate.admission.waiting.room import Shed, WaitingRoom
+from bqgate.admission.waiting.turnstile import Turnstile
 from bqgate.domain.throttling import Priority
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
@@ -105,6 +106,22 @@ async def test_a_principal_at_its_limit_holds_up_nobody_else() -> None:
         scene.room.release("h1")
         await settle()
         assert second.done()
+
+
+@pytest.mark.parametrize("now_s", [0.0, 100.0, 1_000.0, 1_300.7, 5_000_000.3])
+def test_the_shortest_wait_ends_whatever_the_clock_says(now_s: float) -> None:
+    """A millisecond after a machine's start may round to less than one: due at arrival, it goes at arrival."""
+    turnstile = Turnstile(places=10, deadline_s=30, running_max=None)
+    arrived = turnstile.arrive(Visit("h1", "a", "x", interval_ms=1), now_s)
+    assert arrived.granted + turnstile.advance(now_s + 0.002).granted == ["h1"]
+
+
+def test_who_comes_when_another_is_due_does_not_make_it_miss_its_turn() -> None:
+    """The second arrives half a millisecond before the first is due: the first goes."""
+    turnstile = Turnstile(places=10, deadline_s=30, running_max=None)
+    turnstile.arrive(Visit("h1", "a", "x", interval_ms=2_000), 0)
+    arrived = turnstile.arrive(Visit("h2", "a", "x", interval_ms=2_000), 1.9995)
+    assert arrived.granted + turnstile.advance(2.1).granted == ["h1"]
 
 
 async def test_throttled_queries_go_one_interval_apart() -> None:
