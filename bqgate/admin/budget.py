@@ -208,7 +208,7 @@ def foresee(
         return Forward()
     bound = tightest_bound(budgets, Mode.ENFORCE, now)
     if bound is not None and cost_nanos > bound[1]:
-        return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos, budget=bound[0])
+        return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos, budget=bound[0], bound_nanos=bound[1])
     terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms
     placement = foresee_placement(standing, terms, cost_nanos, now)
     decision = decide(placement, amount_nanos=cost_nanos, terms=terms, wait_ms=wait_ms)

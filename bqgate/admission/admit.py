@@ -229,7 +229,13 @@ class Admission:
         bound = tightest_bound(budgets, Mode.ENFORCE, now)
         if bound is None or size.amount_nanos <= bound[1]:
             return None
-        reject = Reject(RejectReason.QUERY_TOO_BIG, size.amount_nanos, suggestion=MAKE_IT_CHEAPER, budget=bound[0])
+        reject = Reject(
+            RejectReason.QUERY_TOO_BIG,
+            size.amount_nanos,
+            suggestion=MAKE_IT_CHEAPER,
+            budget=bound[0],
+            bound_nanos=bound[1],
+        )
         cap_bytes = self._policies.prices.bytes_affordable(bound[1], location=estimate.location or request.location)
         return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
 

@@ -106,7 +106,7 @@ def wire_path(
         admission.take_over(new.hold_rules, hold_ttl_s=new.admission.hold_ttl_s)
 
     outside.followers.append(follow_rules)
-    return QueryHandler(
+    handler = QueryHandler(
         admission=admission,
         isolation=isolation,
         waiting_room=settlement.waiting_room,
@@ -117,7 +117,14 @@ def wire_path(
         clock=clock,
         journal=journal,
         advisor=advisor,
+        contact=settings.refusals.contact,
     )
+
+    def follow_contact(new: Settings) -> None:
+        handler.contact = new.refusals.contact
+
+    outside.followers.append(follow_contact)
+    return handler
 
 
 def _placing(outside: Outside) -> Placing:

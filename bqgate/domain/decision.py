@@ -50,7 +50,7 @@ class Reject:
     """It does not run. `balance` is the budget that said no, where one did; for an emergency the day's, against it.
 
     `grace_ended_at` is set when its grace is over, `breaker` when the customer's cost breaker is open. `budget` is the
-    one whose bound of one query was passed.
+    one whose bound of one query was passed, which is `bound_nanos`.
     """
 
     reason: RejectReason
@@ -60,6 +60,7 @@ class Reject:
     grace_ended_at: datetime | None = None
     breaker: Breaker | None = None
     budget: Budget | None = None
+    bound_nanos: int | None = None
 
 
 Decision = Forward | Throttle | Reject
@@ -110,6 +111,13 @@ def name_of(decision: Forward | Throttle, placement: Placement) -> str:
     if isinstance(decision, Throttle):
         return "throttle" if decision.grace_ends_at is None else IN_GRACE
     return "forward" if decision.would_reject is None else "would_reject"
+
+
+def budget_that_throttles(balances: Iterable[Balance]) -> Balance | None:
+    """The tightest of those past a threshold; where none is, of all that may say no. None: nothing says no."""
+    asked = [balance for balance in balances if not balance.window.is_observed and balance.limit_nanos is not None]
+    throttled = [balance for balance in asked if balance.is_throttled]
+    return max(throttled or asked, key=lambda balance: balance.used_ppm, default=None)
 
 
 def _reject(placement: Placement, amount_nanos: int, terms: Terms) -> Reject:

@@ -28,12 +28,14 @@ from bqgate.gate.isolation import Isolation
 from bqgate.gate.outcome import AskLater, NothingRan
 from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
 from bqgate.gate.routes import Route
+from bqgate.gate.slow_note import notes_of
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Forward, Submission
 from bqgate.ports import Advisor, Clock, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_request import (
     HOLD_LABEL,
+    REASON_LABEL,
     WORKLOAD_LABEL,
     cached_only_body,
     forward_body,
@@ -60,7 +62,9 @@ class QueryHandler:
         clock: Clock,
         journal: Journal,
         advisor: Advisor | None = None,
+        contact: str = "",
     ) -> None:
+        """Take the ports. `contact` is whom a refused caller is told to ask; it may be set at any time."""
         self._admission = admission
         self._waiting_room = waiting_room
         self._policies = policies
@@ -71,6 +75,7 @@ class QueryHandler:
         self._clock = clock
         self._journal = journal
         self._advisor = advisor
+        self.contact = contact
 
     async def handle_query(self, arrival: Arrival, submission: Submission) -> Answer:
         """Take one submitted job through the path.
@@ -161,18 +166,22 @@ class QueryHandler:
         labels = {HOLD_LABEL: admitted.hold.id}
         if principal.workload is not None:
             labels[WORKLOAD_LABEL] = principal.workload
+        notes = notes_of(admitted, waited_ms=watch.span_ms("wait"))
         body = forward_body(
             request,
             job_id=admitted.hold.job.job_id if admitted.hold.job else "",
             maximum_bytes_billed=admitted.size.maximum_bytes_billed,
             labels=labels,
+            notes=notes,
             is_script=admitted.estimate.unknown_because is not None,
         )
         if isinstance(admitted.decision, Throttle):
             body = slowed(body, request.method, customer.tier.throttling.slowdown)
         with watch.step("upstream"):
             answer = await self._forwarder.forward(write_call(body), admitted, request.method, principal)
-        answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))
+        answer = _with_header(answer, "X-Bqgate-Balance-Usd", _balance(admitted))
+        if notes:
+            answer = _with_header(answer, "X-Bqgate-Reason", notes[REASON_LABEL])
         return _shown(answer, admitted.hold.decision, admitted.hold.id, admitted.hold.amount_nanos, watch)
 
     async def _take_turn(self, visit: Visit, watch: Stopwatch) -> None:
@@ -203,8 +212,9 @@ class QueryHandler:
             decision_id=refused.decision_id,
             estimate_bytes=refused.bytes_at_most,
             cap_bytes=refused.cap_bytes,
+            contact=self.contact,
         )
-        answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Reason", refused.reject.reason.value)))
+        answer = _with_header(answer, "X-Bqgate-Reason", refused.reject.reason.value)
         return _shown(answer, "reject", refused.decision_id, refused.reject.amount_nanos, watch)
 
     async def _pass(self, call: Call, principal: Principal, kind: str) -> Answer:
@@ -230,6 +240,10 @@ def _refuse_delayed_start(call: Call) -> None:
     """
     if values_of(call.query, "uploadType") == ("resumable",):
         raise UnsupportedRequest("bqgate takes queries by jobs.insert and jobs.query, not by resumable upload.")
+
+
+def _with_header(answer: Answer, name: str, value: str) -> Answer:
+    return replace(answer, headers=(*answer.headers, (name, value)))
 
 
 def _shown(answer: Answer, decision: str, decision_id: str, cost_nanos: int, watch: Stopwatch) -> Answer:

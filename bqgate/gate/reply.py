@@ -16,9 +16,12 @@ the text:
     unsupported                  501 notImplemented            no client repeats it
 
 Sources: https://cloud.google.com/bigquery/docs/error-messages and .../custom-quotas for the wording of cost quotas.
-A rejection must not say "exceed … rate … limit" in this order: Java clients retry on that text.
+A rejection must not say "exceed … rate … limit" in this order on one line: Java clients retry on that text, and names
+of customers, tables and contacts may have the last two. So the texts here say "limit" before any name, and where names
+make up the rest the line ends before them.
 """
 
+import re
 from datetime import datetime
 
 from bqgate.domain.budget import Period, Window
@@ -38,7 +41,7 @@ from bqgate.domain.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from bqgate.domain.money import format_usd
+from bqgate.domain.money import show_usd
 from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
 from bqgate.domain.units import GIB
 from bqgate.wire.error_reply import error_body
@@ -46,6 +49,7 @@ from bqgate.wire.exchange import Answer, Headers
 
 JSON_TYPE = "application/json; charset=UTF-8"
 _CHALLENGE = 'Bearer realm="bqgate"'
+_REPEATED_BY_JAVA = re.compile("exceed.*rate.*limit", re.IGNORECASE)
 
 
 def error_answer(
@@ -106,9 +110,15 @@ def _answer_for_caller(error: Unauthenticated | AccessDenied) -> Answer:
 
 
 def answer_for_reject(
-    reject: Reject, *, customer: str, decision_id: str, estimate_bytes: int | None, cap_bytes: int
+    reject: Reject,
+    *,
+    customer: str,
+    decision_id: str,
+    estimate_bytes: int | None,
+    cap_bytes: int,
+    contact: str = "",
 ) -> Answer:
-    """The answer for a budget's no, with the numbers and what to do.
+    """The answer for a budget's no, with the numbers, what to do and whom to ask.
 
     Args:
         reject: the decision.
@@ -116,39 +126,31 @@ def answer_for_reject(
         decision_id: what support asks for; also in X-Bqgate-Request-Id.
         estimate_bytes: the most that the query would bill; None where nobody can say.
         cap_bytes: for a query too big, how many bytes it may bill.
+        contact: whom to ask for more; empty: nobody is named.
     """
-    cost = format_usd(reject.amount_nanos)
+    query = f"(this query: up to {show_usd(reject.amount_nanos)} USD{_size(estimate_bytes)})"
+    status, reason, head, location = 403, "quotaExceeded", "Custom quota exceeded:", None
+    wanted = "more"
     match reject.reason:
         case RejectReason.BUDGET_USED_UP | RejectReason.GRACE_OVER:
             assert reject.balance is not None, "a budget said no, so there is one"
             over = "" if reject.grace_ended_at is None else f"Its grace ended {_moment(reject.grace_ended_at)}. "
-            message = (
-                f"Custom quota exceeded: {_subject_of(reject.balance.window, customer)} has used {_share(reject)} "
-                f"(this query: up to {cost} USD{_size(estimate_bytes)}). "
-                f"{over}{_until(reject.balance.window)} {reject.suggestion} "
-                f"bqgate decision {decision_id}"
-            )
-            return error_answer(403, "quotaExceeded", message)
+            window = reject.balance.window
+            said = f"{_subject_of(window, customer)} has used {_share(reject)} {query}. {over}{_until(window)}"
         case RejectReason.EMERGENCY | RejectReason.BREAKER_OPEN:
-            message = (
-                f"Custom quota exceeded: {_breaker_text(reject, customer)} "
-                f"(this query: up to {cost} USD{_size(estimate_bytes)}). bqgate decision {decision_id}"
-            )
-            return error_answer(403, "quotaExceeded", message)
+            said, wanted = f"{_breaker_text(reject, customer)} {query}.", "help"
         case RejectReason.QUERY_TOO_BIG:
             needed = estimate_bytes if estimate_bytes is not None else cap_bytes
-            message = (
-                f"Query exceeded limit for bytes billed: {cap_bytes}. {needed} or higher required. "
-                f"{_subject_of_bound(reject, customer)} may not spend {cost} USD on one query. {reject.suggestion} "
-                f"bqgate decision {decision_id}"
-            )
-            return error_answer(400, "bytesBilledLimitExceeded", message)
+            status, reason = 400, "bytesBilledLimitExceeded"
+            head = f"Query exceeded limit for bytes billed: {cap_bytes}. {needed} or higher required."
+            said = _too_big_text(reject, customer)
         case RejectReason.UNKNOWN_ESTIMATE:
-            message = (
-                f"bqgate cannot foresee the cost of this query and is set to refuse such queries. {reject.suggestion} "
-                f"bqgate decision {decision_id}"
-            )
-            return error_answer(400, "invalid", message, location="query")
+            status, reason, location = 400, "invalid", "query"
+            head = "bqgate cannot foresee the cost of this query and is set to refuse such queries."
+            said, wanted = "", "help"
+    ask = f"Ask {contact} for {wanted}." if contact else ""
+    rest = " ".join(part for part in (said, reject.suggestion, ask, f"bqgate decision {decision_id}") if part)
+    return error_answer(status, reason, _told_once(head, rest), location=location)
 
 
 def answer_for_shed(message: str, *, retry_after_s: int) -> Answer:
@@ -157,13 +159,29 @@ def answer_for_shed(message: str, *, retry_after_s: int) -> Answer:
     return error_answer(429, "rateLimitExceeded", f"Exceeded rate limits: {message}", headers=headers)
 
 
+def _told_once(head: str, rest: str) -> str:
+    """Both in one line, or in two where Java clients would repeat the query for the words that one line has."""
+    message = f"{head} {rest}"
+    return f"{head}\n{rest}" if _REPEATED_BY_JAVA.search(message) else message
+
+
+def _too_big_text(reject: Reject, customer: str) -> str:
+    """What the query would cost, and what its sender may spend on one."""
+    cost, budget = show_usd(reject.amount_nanos), reject.budget
+    account, scope = (customer, CUSTOMER_SCOPE) if budget is None else (budget.account, budget.scope)
+    subject = _subject(account, scope, customer)
+    assert reject.bound_nanos is not None, "a bound was passed"
+    allowed = show_usd(reject.bound_nanos, rounds_up=False)
+    return f"This query would cost up to {cost} USD; {subject} may spend {allowed} USD on one query."
+
+
 def _breaker_text(reject: Reject, customer: str) -> str:
     """Why the cost breaker is open, since when and until when, and who can close it; no full stop at the end."""
     assert reject.breaker is not None, "an emergency has tripped it"
     stopped = f"nothing that costs runs before {_moment(reject.breaker.until)}, unless an admin of bqgate resets it"
     if reject.reason is RejectReason.EMERGENCY:
         return (
-            f"customer {customer} has used {_share(reject)}, its emergency limit, "
+            f"customer {customer} has used {_share(reject)}, all that it may spend in an emergency, "
             f"and this query does not fit under it. Its cost breaker is open: {stopped}"
         )
     used = "" if reject.balance is None else f"; it has used {_share(reject)}"
@@ -172,21 +190,13 @@ def _breaker_text(reject: Reject, customer: str) -> str:
 
 def _until(window: Window) -> str:
     """When there is room again: a schedule may end before the window does."""
-    eases = "" if window.eases_at is None else f"A higher limit holds from {_moment(window.eases_at)}. "
+    eases = "" if window.eases_at is None else f"More is allowed from {_moment(window.eases_at)}. "
     return f"{eases}Resets {_moment(window.resets_at)}."
 
 
 def _subject_of(window: Window, customer: str) -> str:
     """Who has used what the window limits."""
     return _subject(window.customer, window.scope, customer)
-
-
-def _subject_of_bound(reject: Reject, customer: str) -> str:
-    """Who may not spend so much on one query, as a sentence begins."""
-    budget = reject.budget
-    account, scope = (customer, CUSTOMER_SCOPE) if budget is None else (budget.account, budget.scope)
-    subject = _subject(account, scope, customer)
-    return subject[0].upper() + subject[1:]
 
 
 def _subject(account: str, scope: Scope, customer: str) -> str:
@@ -202,9 +212,9 @@ def _share(reject: Reject) -> str:
     span = "today" if window.period is Period.DAY else "this month"
     if window.customer == DEPLOYMENT_ACCOUNT:  # what all customers spend together is not each one's to read
         return f"up its budget {span}, {window.key}"
-    limit = format_usd(balance.limit_nanos or 0)
-    held = f" and holds {format_usd(balance.held_nanos)} for running queries" if balance.held_nanos else ""
-    return f"{format_usd(balance.captured_nanos)}{held} of {limit} USD {span}, {window.key}"
+    limit = show_usd(balance.limit_nanos or 0, rounds_up=False)
+    held = f" and holds {show_usd(balance.held_nanos)} for running queries" if balance.held_nanos else ""
+    return f"{show_usd(balance.captured_nanos)}{held} of {limit} USD {span}, {window.key}"
 
 
 def _size(estimate_bytes: int | None) -> str:

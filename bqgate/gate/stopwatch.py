@@ -29,6 +29,10 @@ class Stopwatch:
             self._spans_s[name] = span_s
             self._journal.observe("step_seconds", span_s, step=name)
 
+    def span_ms(self, name: str) -> int:
+        """How long a step took that has ended; 0 where there was none."""
+        return round(self._spans_s.get(name, 0) * 1000)
+
     def server_timing(self) -> str:
         """The header's value, in the order in which the steps ended."""
         return ", ".join(f"{name};dur={span_s * 1000:.1f}" for name, span_s in self._spans_s.items())

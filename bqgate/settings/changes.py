@@ -26,6 +26,7 @@ LIVE_KEYS = frozenset(
         "admission.unknown_hold_gib",
         "isolation.shared_projects",
         "observe.log_level",
+        "refusals.contact",
     }
 )
 

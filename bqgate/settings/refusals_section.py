@@ -4,10 +4,11 @@ Listed by sections.py; read by app.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from bqgate.policies.values import Whole
+from bqgate.policies.values import Line, Whole
 from bqgate.settings.section import Section
 
 
@@ -28,3 +29,9 @@ class RefusalsSection(Section):
         "are, and what a missing partition filter would save, by one more dry run. Needs the extra advice.",
     )
     deadline_ms: Whole = Field(2_000, ge=50, le=10_000, description="How long a refusal may wait for advice.")
+    contact: Annotated[Line, AfterValidator(str.strip)] = Field(
+        "",
+        max_length=200,
+        description="Whom a refused caller asks for more, in one line: an address, a URL, the name of a team. "
+        "Everybody who is refused reads it. Empty: the refusal names nobody.",
+    )

@@ -22,6 +22,11 @@ HOLD_LABEL = "bqgate_hold"
 WORKLOAD_LABEL = "bqgate_workload"
 # Whose job it is, where BigQuery takes all customers for one.
 CUSTOMER_LABEL = "bqgate_customer"
+# What became of a query that was slowed down or had to wait: for people, in the order in which they need it.
+DECISION_LABEL = "bqgate_decision"
+REASON_LABEL = "bqgate_reason"
+WAITED_LABEL = "bqgate_waited_ms"
+_NOTES = (DECISION_LABEL, REASON_LABEL, WAITED_LABEL)
 GATE_LABEL_PREFIX = "bqgate_"
 MAX_LABELS = 64
 
@@ -150,16 +155,16 @@ def forward_body(
     job_id: str,
     maximum_bytes_billed: int | None,
     labels: Mapping[str, str],
+    notes: Mapping[str, str] | None = None,
     is_script: bool = False,
 ) -> dict[str, Any]:
     """The caller's request as it goes to BigQuery.
 
     Changed are: the job id where there was none (jobs.insert), the cap (None: left as the caller set it), the gate's
-    labels, and for jobs.query the job creation mode, because a query without a job cannot be found again.
+    labels, and for jobs.query the job creation mode, because a query without a job cannot be found again. `notes` are
+    labels for people, which take what room the others leave.
     """
-    merged = {**request.labels, **labels}
-    if len(merged) > MAX_LABELS:
-        merged = dict(request.labels)
+    merged = _labelled(request.labels, labels, notes or {})
     body = dict(request.body)
     if request.method is Method.QUERY:
         if body.get("jobCreationMode") is not None:  # a name in some spelling, or a number: Google takes either
@@ -176,6 +181,16 @@ def forward_body(
     reference = dict(body.get("jobReference") or {})
     reference |= {"projectId": request.project_id, "jobId": request.job_id or job_id}
     return body | {"jobReference": reference, "configuration": configuration | {"query": query, "labels": merged}}
+
+
+def _labelled(own: Mapping[str, str], labels: Mapping[str, str], notes: Mapping[str, str]) -> dict[str, str]:
+    """The caller's labels and the gate's, at most MAX_LABELS. Notes that came with the job tell of another one's."""
+    own = {name: value for name, value in own.items() if name not in _NOTES}
+    merged = {**own, **labels}
+    if len(merged) > MAX_LABELS:
+        return own
+    room = MAX_LABELS - len(merged)
+    return merged | dict([(name, notes[name]) for name in _NOTES if name in notes][:room])
 
 
 def may_be_served_from_cache(request: QueryRequest) -> bool:

@@ -167,7 +167,10 @@ async def test_one_query_too_big_for_a_part_says_whose_bound_it_is(tmp_path: Pat
         status, message, _ = await ask(session, stack.url)
         assert status == 400
         assert message.startswith("Query exceeded limit for bytes billed: ")
-        assert "Project acme of customer acme may not spend 0.10 USD on one query." in message
+        assert (
+            "This query would cost up to 0.10 USD; project acme of customer acme may spend 0.05 USD on one query."
+            in message
+        )
 
 
 async def test_a_budget_that_comes_counts_what_was_spent_before_it(tmp_path: Path, redis_url: str) -> None:

@@ -1,6 +1,7 @@
 """A throttled query goes to BigQuery slowed down as its tier says; one that is not goes as it came."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,32 @@ async def test_a_throttled_query_is_slowed_down(tmp_path: Path) -> None:
         first, second = [each for each in sent if not each.get("dryRun")]
         assert "priority" not in first["query"]
         assert (second["query"]["priority"], second["maxSlots"], second["jobTimeoutMs"]) == ("BATCH", "50", "60000")
+
+
+@pytest.mark.parametrize("path", ["jobs", "queries"])
+async def test_a_throttled_query_says_so_on_its_job(tmp_path: Path, path: str) -> None:
+    """Labels of the job say that it was throttled, by which budget and for how long; the answer names the budget.
+
+    A query that went at once bears none of them. The result is BigQuery's in both cases.
+    """
+    body = QUERY | {"labels": {"team": "ml"}} if path == "queries" else {"configuration": {"query": QUERY}}
+    async with open_stack(tmp_path, SETTINGS) as stack, aiohttp.ClientSession() as session:
+        declare_ten_gib(stack)
+        seen = []
+        for _ in range(2):
+            async with session.post(f"{stack.url}/bigquery/v2/projects/acme/{path}", json=body) as answer:
+                assert answer.status == 200
+                job_id = (await answer.json())["jobReference"]["jobId"]
+                reason = answer.headers.get("X-Bqgate-Reason")
+            async with session.get(f"{stack.url}/bigquery/v2/projects/acme/jobs/{job_id}") as found:
+                seen.append(((await found.json())["configuration"]["labels"], reason))
+        (first, no_reason), (second, reason) = seen
+        assert (no_reason, reason) == (None, "customer_day")
+        added = {name: second[name] for name in second if name not in first}
+        waited_ms = int(added.pop("bqgate_waited_ms"))
+        assert added == {"bqgate_decision": "throttle", "bqgate_reason": "customer_day"}
+        assert 0 <= waited_ms < 10_000
+        assert all(re.fullmatch(r"[a-z0-9_-]{1,63}", text) for label in second.items() for text in label)
 
 
 @pytest.mark.parametrize("path", ["jobs", "queries"])

@@ -2,6 +2,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -29,6 +30,7 @@ from bqgate.wire.exchange import Answer
 USD = 10**9
 RESET = datetime(2026, 11, 25, tzinfo=UTC)
 JAVA_RETRIES = re.compile(r".*exceed.*rate.*limit.*", re.IGNORECASE)
+TEAM = "data-platform@example.com"
 
 
 def read(answer: Answer) -> tuple[int, str, str]:
@@ -67,7 +69,7 @@ def test_a_used_up_budget_says_so_in_the_words_of_a_cost_quota() -> None:
         pytest.param(
             Window("acme", Period.DAY, "2026-11-24", USD, RESET, eases_at=RESET - timedelta(hours=4)),
             "customer acme has used 0.90 and holds 0.10 for running queries of 1.00 USD today, 2026-11-24 (this query: "
-            "up to 0.42 USD). A higher limit holds from 2026-11-24T20:00Z. Resets 2026-11-25T00:00Z. Filter. bqgate "
+            "up to 0.42 USD). More is allowed from 2026-11-24T20:00Z. Resets 2026-11-25T00:00Z. Filter. bqgate "
             "decision d1",
             id="while a schedule is on",
         ),
@@ -89,17 +91,17 @@ def test_a_refusal_names_the_budget_that_said_no(window: Window, said: str) -> N
 @pytest.mark.parametrize(
     ("account", "scope", "who"),
     [
-        ("acme", Scope(ScopeKind.LABEL, "team=ml"), "Label team=ml of customer acme"),
-        ("acme", CUSTOMER_SCOPE, "Customer acme"),
-        (DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, "This deployment"),
+        ("acme", Scope(ScopeKind.LABEL, "team=ml"), "label team=ml of customer acme"),
+        ("acme", CUSTOMER_SCOPE, "customer acme"),
+        (DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, "this deployment"),
     ],
 )
 def test_a_query_too_big_says_whose_bound_it_passed(account: str, scope: Scope, who: str) -> None:
-    """BigQuery's own wording first."""
+    """BigQuery's own wording first, in bytes; then in dollars what it would cost and what is allowed."""
     budget = Budget("b", account, scope, LimitPlan(Limits(query_nanos=1)))
-    reject = Reject(RejectReason.QUERY_TOO_BIG, USD, suggestion="Filter.", budget=budget)
+    reject = Reject(RejectReason.QUERY_TOO_BIG, USD, suggestion="Filter.", budget=budget, bound_nanos=USD // 2)
     answer = answer_for_reject(reject, customer="acme", decision_id="d1", estimate_bytes=9, cap_bytes=5)
-    said = f"{who} may not spend 1.00 USD on one query. Filter. bqgate decision d1"
+    said = f"This query would cost up to 1.00 USD; {who} may spend 0.50 USD on one query. Filter. bqgate decision d1"
     message = f"Query exceeded limit for bytes billed: 5. 9 or higher required. {said}"
     assert read(answer) == (400, "bytesBilledLimitExceeded", message)
 
@@ -128,9 +130,9 @@ BREAKER = Breaker(opened_at=NOON, until=DAY.resets_at)
                 breaker=BREAKER,
             ),
             "customer acme-corporate has used 19.00 and holds 0.50 for running queries of 20.00 USD today, 2026-11-24, "
-            "its emergency limit, and this query does not fit under it. Its cost breaker is open: nothing that costs "
-            "runs before 2026-11-25T00:00Z, unless an admin of bqgate resets it (this query: up to 1.00 USD, 2.0 GiB). "
-            "bqgate decision d1",
+            "all that it may spend in an emergency, and this query does not fit under it. Its cost breaker is open: "
+            "nothing that costs runs before 2026-11-25T00:00Z, unless an admin of bqgate resets it (this query: up to "
+            "1.00 USD, 2.0 GiB). bqgate decision d1",
             id="the emergency limit",
         ),
         pytest.param(
@@ -148,17 +150,82 @@ def test_past_the_limit_a_refusal_says_since_when_until_when_and_who_can_help(re
         reject, customer="acme-corporate", decision_id="d1", estimate_bytes=2 * 2**30, cap_bytes=0
     )
     assert read(answer) == (403, "quotaExceeded", f"Custom quota exceeded: {said}")
-    assert JAVA_RETRIES.fullmatch(said) is None
+    assert JAVA_RETRIES.fullmatch(f"Custom quota exceeded: {said}") is None
 
 
 def test_a_query_too_big_is_told_in_bigquerys_own_words() -> None:
     """400 bytesBilledLimitExceeded, the cap and the need first."""
-    reject = Reject(RejectReason.QUERY_TOO_BIG, 50 * USD, suggestion="Filter.")
+    reject = Reject(RejectReason.QUERY_TOO_BIG, 50 * USD, suggestion="Filter.", bound_nanos=10 * USD)
     answer = answer_for_reject(reject, customer="acme", decision_id="d", estimate_bytes=2**40, cap_bytes=2**30)
     status, reason, message = read(answer)
     assert (400, "bytesBilledLimitExceeded") == (status, reason)
     assert message.startswith("Query exceeded limit for bytes billed: 1073741824. 1099511627776 or higher required.")
     assert JAVA_RETRIES.fullmatch(message) is None
+
+
+@pytest.mark.parametrize(
+    ("captured", "held", "cost", "limit", "said"),
+    [
+        (9_802_734_375, 0, 421_875_001, 10 * USD, "9.81 of 10.00 USD today, 2026-11-24 (this query: up to 0.43 USD)"),
+        (0, 0, 412_345, 400_000, "0.00 of 0.0004 USD today, 2026-11-24 (this query: up to 0.000413 USD)"),
+        (
+            9_991_000_000,
+            1,
+            9_000_000,
+            10 * USD + 123,
+            "10.00 and holds 0.000000001 for running queries of 10.00 USD today, 2026-11-24 (this query: up to 0.009",
+        ),
+    ],
+)
+def test_amounts_are_told_in_cents_where_cents_say_it_all(
+    captured: int, held: int, cost: int, limit: int, said: str
+) -> None:
+    """What is spent and asked for is rounded up and the limit down, and what is below a cent is not told as nothing."""
+    window = replace(DAY, limit_nanos=limit)
+    reject = Reject(RejectReason.BUDGET_USED_UP, cost, Balance(window, captured, held), "Filter.")
+    answer = answer_for_reject(reject, customer="acme", decision_id="d1", estimate_bytes=None, cap_bytes=0)
+    assert f"Custom quota exceeded: customer acme has used {said}. Resets" in read(answer)[2]
+
+
+USED_UP = Balance(replace(DAY, eases_at=NOON), 10 * USD, 0)
+EVERY_REFUSAL = (
+    Reject(RejectReason.BUDGET_USED_UP, USD, USED_UP, "Filter."),
+    Reject(RejectReason.GRACE_OVER, USD, USED_UP, "Filter.", NOON),
+    Reject(RejectReason.EMERGENCY, USD, USED_UP, breaker=BREAKER),
+    Reject(RejectReason.BREAKER_OPEN, USD, USED_UP, breaker=BREAKER),
+    Reject(RejectReason.QUERY_TOO_BIG, USD, suggestion="Filter.", bound_nanos=USD // 2),
+    Reject(RejectReason.UNKNOWN_ESTIMATE, 0, suggestion="It is a script."),
+)
+
+
+def test_every_reason_to_refuse_is_tried() -> None:
+    """The refusals above leave none out."""
+    assert {reject.reason for reject in EVERY_REFUSAL} == set(RejectReason)
+
+
+@pytest.mark.parametrize("reject", EVERY_REFUSAL, ids=lambda reject: reject.reason.value)
+@pytest.mark.parametrize(
+    "name", ["acme", "acme-corporate", "corporate-limited", "accelerate.limits", "rate-limits@example.com"]
+)
+def test_no_name_makes_java_repeat_a_refusal(reject: Reject, name: str) -> None:
+    """A customer or a contact may be called after rates and limits; no line says what Java clients repeat for."""
+    for customer, contact in ((name, TEAM), ("acme-corporate", name)):
+        answer = answer_for_reject(
+            reject, customer=customer, decision_id="d1", estimate_bytes=5, cap_bytes=5, contact=contact
+        )
+        message = read(answer)[2]
+        assert not [line for line in message.splitlines() if JAVA_RETRIES.fullmatch(line)]
+        assert contact in message
+
+
+@pytest.mark.parametrize("reject", EVERY_REFUSAL, ids=lambda reject: reject.reason.value)
+def test_a_refusal_says_whom_to_ask(reject: Reject) -> None:
+    """Where the operator has said it, and after what the caller can do alone."""
+    refuse = partial(answer_for_reject, reject, customer="acme", decision_id="d1", estimate_bytes=5, cap_bytes=5)
+    asked, silent = read(refuse(contact=TEAM))[2], read(refuse())[2]
+    wanted = "help" if reject.reason.value in {"emergency", "breaker_open", "unknown_estimate"} else "more"
+    assert asked == silent.replace("bqgate decision", f"Ask {TEAM} for {wanted}. bqgate decision")
+    assert "Ask" not in silent
 
 
 def test_shedding_begins_with_the_words_that_every_client_retries() -> None:

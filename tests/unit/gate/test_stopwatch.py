@@ -31,4 +31,5 @@ def test_steps_show_in_server_timing_in_milliseconds() -> None:
     with watch.step("hold"):
         clock.advance(0.001)
     assert watch.server_timing() == "dryrun;dur=250.0, hold;dur=1.0"
+    assert [watch.span_ms(name) for name in ("dryrun", "hold", "wait")] == [250, 1, 0]
     assert ["dryrun", "hold", "hold"] == [labels["step"] for _, _, labels in journal.observed]

@@ -91,6 +91,36 @@ def test_labels_that_imitate_the_gates_are_overwritten() -> None:
     assert body["configuration"]["labels"] == {"bqgate_hold": "true"}
 
 
+NOTES = {"bqgate_decision": "throttle", "bqgate_reason": "customer_day", "bqgate_waited_ms": "2000"}
+
+
+@pytest.mark.parametrize(
+    ("own_count", "added"),
+    [
+        (0, ["bqgate_hold", *NOTES]),
+        (60, ["bqgate_hold", *NOTES]),
+        (61, ["bqgate_hold", "bqgate_decision", "bqgate_reason"]),
+        (63, ["bqgate_hold"]),
+        (64, []),
+    ],
+)
+def test_notes_take_only_the_room_that_the_holds_label_leaves(own_count: int, added: list[str]) -> None:
+    """BigQuery takes 64 labels of a job; the caller's come first, then the hold's, then what people read."""
+    own = {f"own_{number}": "x" for number in range(own_count)}
+    for request in (parse_insert("p", insert(labels=own)), parse_query("p", {"query": "SELECT 1", "labels": own})):
+        assert request is not None
+        body = forward_body(request, job_id="j", maximum_bytes_billed=1, labels={"bqgate_hold": "1"}, notes=NOTES)
+        assert list(body.get("configuration", body)["labels"]) == [*own, *added]
+
+
+def test_notes_of_another_job_are_not_copied_with_its_labels() -> None:
+    """Who takes over an old job's labels does not say that the new one was throttled."""
+    request = parse_insert("p", insert(labels={"team": "a", **NOTES}))
+    assert request is not None
+    body = forward_body(request, job_id="j", maximum_bytes_billed=1, labels={"bqgate_hold": "1"})
+    assert body["configuration"]["labels"] == {"team": "a", "bqgate_hold": "1"}
+
+
 @pytest.mark.parametrize(("own", "sent"), [(None, "9"), ("4", "4"), ("50", "9")])
 def test_a_script_is_capped_a_statement_too(own: str | None, sent: str) -> None:
     """Each statement of a script may bill at most the cap, or the caller's own budget when that is less."""
