@@ -8,11 +8,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from google.cloud import bigquery
 
 from bqgate.clock import SystemClock
 from bqgate.sandbox import Fault
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
+from tests.support.python_client import python_client
 
 SETTINGS: dict[str, Any] = {
     "upstream": {"credentials": "anonymous"},
@@ -81,6 +83,25 @@ async def test_a_throttled_query_says_so_on_its_job(tmp_path: Path, path: str) -
         assert added == {"bqgate_decision": "throttle", "bqgate_reason": "customer_day"}
         assert 0 <= waited_ms < 10_000
         assert all(re.fullmatch(r"[a-z0-9_-]{1,63}", text) for label in second.items() for text in label)
+
+
+async def test_googles_python_client_shows_that_its_query_was_throttled(tmp_path: Path) -> None:
+    """`job.labels` after client.query, and those of the job that query_and_wait names; the rows are the same."""
+    tier = SETTINGS["tiers"]["standard"] | {"thresholds": [{"used_ratio": "0.01", "action": "throttle"}]}
+
+    def ask(url: str) -> list[dict[str, str]]:
+        config = bigquery.QueryJobConfig(use_query_cache=False)
+        with python_client(url, "acme") as client:
+            job = client.query(QUERY["query"], config)
+            rows = client.query_and_wait(QUERY["query"], job_config=config)
+            assert list(job.result()) == list(rows)
+            return [job.labels, client.get_job(rows.job_id).labels]
+
+    async with open_stack(tmp_path, SETTINGS | {"tiers": {"standard": tier}}) as stack:
+        declare_ten_gib(stack)
+        for labels in await asyncio.to_thread(ask, stack.url):
+            assert (labels["bqgate_decision"], labels["bqgate_reason"]) == ("throttle", "customer_day")
+            assert labels["bqgate_waited_ms"].isdecimal()
 
 
 @pytest.mark.parametrize("path", ["jobs", "queries"])
