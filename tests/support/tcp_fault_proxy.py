@@ -124,12 +124,14 @@ class TcpFaultProxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connection_count += 1
+        self._writers.add(writer)
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Also where the task is cancelled before its first step, and so before anything in it.
+        task.add_done_callback(lambda _task: self._drop(writer))
 
     async def _serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
-        self._writers.add(client_writer)
         try:
             server_reader, server_writer = await self._connect()
             self._writers.add(server_writer)
@@ -146,8 +148,6 @@ class TcpFaultProxy:
                 self._drop(server_writer)
         except OSError:
             pass  # one side went away, or was cut
-        finally:
-            self._drop(client_writer)
 
     def _drop(self, writer: asyncio.StreamWriter) -> None:
         self._writers.discard(writer)

@@ -30,6 +30,9 @@ async def yes_redis(folder: Path) -> AsyncIterator[tuple[str, TcpFaultProxy]]:
 
 async def _agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Say OK to each command, which begins with an asterisk."""
-    while commands := await reader.read(65536):
-        writer.write(b"+OK\r\n" * commands.count(b"*"))
-        await writer.drain()
+    try:
+        while commands := await reader.read(65536):
+            writer.write(b"+OK\r\n" * commands.count(b"*"))
+            await writer.drain()
+    finally:
+        writer.transport.abort()  # over TLS, close() would wait for a client that may be cut off
