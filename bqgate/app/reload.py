@@ -1,9 +1,10 @@
-"""Take over changed settings while the gate runs: from its file, when that changes or when SIGHUP asks for it.
+"""Take over changed settings while the gate runs: from its files, when one changes or when SIGHUP asks for it.
 
 Started by root beside the requests. A new file is checked whole, as at the start, and laid under what admins changed;
 what does not hold together changes nothing: every fault is in the log, settings_reloads_total counts it, and the old
 settings go on. What can be taken over holds from the next request on (settings.changes lists it); the rest is named in
-the log and waits for a restart. The environment stands over the file here, too; a process cannot be given another one.
+the log and waits for a restart. The environment stands over the file here, too; a process cannot be given another one,
+but the files that it takes values from (BQGATE_…_FILE) are looked at like the settings file.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from bqgate.app.stamps import Stamp, stamp_of
 from bqgate.policies.book import PolicyBook
 from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import Clock, Journal
-from bqgate.settings import Settings, SettingsInvalid, load_settings
+from bqgate.settings import Settings, SettingsInvalid, load_settings, value_files
 from bqgate.settings.changes import differences, is_taken_over
 
 # How often the file is looked at. It must lie still from one look to the next, so that no half of it is taken.
@@ -40,9 +41,10 @@ class SettingsSource:
         """
         return load_settings(self.path, self.environ)
 
-    def look(self) -> Stamp:
-        """What tells whether the file is another one."""
-        return None if self.path is None else stamp_of(self.path)
+    def look(self) -> tuple[Stamp, ...]:
+        """What tells whether one of the files is another one."""
+        files = value_files(self.environ)
+        return tuple(stamp_of(file) for file in (files if self.path is None else (self.path, *files)))
 
 
 class Reloader:
@@ -77,10 +79,10 @@ class Reloader:
         self._journal = journal
         self._asked = asyncio.Event()
         self._taken_at_s = clock.monotonic_s()
-        self._seen: Stamp = None
+        self._seen: tuple[Stamp, ...] | None = None
         # What was taken may be older than the file is now, so that the first look reads it whatever its stamp is.
         self._is_current = False
-        self._taken: Stamp = None
+        self._taken: tuple[Stamp, ...] | None = None
         self._faults: tuple[str, ...] = ()
 
     @property
@@ -117,7 +119,7 @@ class Reloader:
         if is_asked or (lies_still and is_news):
             await self._reload(stamp, is_asked=is_asked)
 
-    async def _reload(self, stamp: Stamp, *, is_asked: bool) -> None:
+    async def _reload(self, stamp: tuple[Stamp, ...], *, is_asked: bool) -> None:
         faults: tuple[str, ...] = ()
         new = self._current
         try:

@@ -12,6 +12,7 @@ from bqgate.cli.check_config import check_config
 from bqgate.cli.customers import customers
 from bqgate.cli.demo import demo
 from bqgate.cli.doctor import doctor
+from bqgate.cli.healthcheck import healthcheck
 from bqgate.cli.holds import holds
 from bqgate.cli.jobs import jobs
 from bqgate.cli.keys import keys
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(check_config)
 app.command()(migrate)
 app.command()(doctor)
+app.command()(healthcheck)
 app.add_typer(keys)
 app.add_typer(tiers)
 app.add_typer(customers)

@@ -2,8 +2,9 @@
 
 Called by load. The file is YAML with the scalars of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema):
 `off` is a word here, not false, and 1:30 is no number. A key that is written twice is a fault. The environment names a
-key as BQGATE_<SECTION>__<KEY>, and a key of a tier, customer or issuer as BQGATE_TIERS__<NAME>__<KEY>; variables
-without a double underscore are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a service named bqgate.
+key as BQGATE_<SECTION>__<KEY>, and a key of a tier, customer or issuer as BQGATE_TIERS__<NAME>__<KEY>; with _FILE
+behind it, the variable names a file that holds the value (value_files.py). Variables without a double underscore are not
+ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a service named bqgate.
 What leaves: a Document, with the faults that were met on the way.
 """
 
@@ -18,19 +19,22 @@ import yaml
 from bqgate.policies.messages import unknown_key
 from bqgate.settings.faults import Fault
 from bqgate.settings.sections import BUILT_IN_TIERS, NAMED_SECTIONS, SECTIONS
-
-PREFIX = "BQGATE_"
+from bqgate.settings.value_files import PREFIX, names_a_file, read_value, without_suffix
 
 Tree = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Document:
-    """Everything that was given. `sources` names the environment variable by the path that it set."""
+    """Everything that was given. `sources` names the environment variable by the path that it set.
+
+    `lacks_file`: a file was named, and nothing of it can be used.
+    """
 
     tree: Tree
     sources: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    lacks_file: bool = False
 
 
 def read_document(path: Path | None, environ: Mapping[str, str]) -> Document:
@@ -41,7 +45,9 @@ def read_document(path: Path | None, environ: Mapping[str, str]) -> Document:
             given, document.faults = parse_yaml(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             document.faults.append(Fault(str(path), f"cannot be read: {error}"))
+            document.lacks_file = True
         else:
+            document.lacks_file = bool(document.faults) and not given
             _lay_over(document, given)
     _lay_environment_over(document, environ)
     return document
@@ -90,14 +96,30 @@ def _lay_environment_over(document: Document, environ: Mapping[str, str]) -> Non
         path = _path_of(variable, document)
         if path is None:
             continue
+        value = environ[variable]
+        if names_a_file(path[0], path[-1]):
+            path = without_suffix(path)
+            try:
+                value = _value_in(Path(value), path, document)
+            except ValueError as fault:
+                document.faults.append(Fault(variable, str(fault)))
+                continue
         target: Any = document.tree
         for name in path[:-1]:
             target = target.setdefault(name, {})
             if not isinstance(target, dict):
                 break  # the file has a fault there, which is reported for the file
         else:
-            target[path[-1]] = environ[variable]
+            target[path[-1]] = value
             document.sources[".".join(path)] = variable
+
+
+def _value_in(file: Path, path: tuple[str, ...], document: Document) -> str:
+    """What a file holds for a path that no other variable sets; ValueError with what is wrong."""
+    rival = document.sources.get(".".join(path))  # sorted, so that the variable without _FILE came first
+    if rival is not None:
+        raise ValueError(f"and {rival} set the same key; leave one of them out")
+    return read_value(file)
 
 
 def _path_of(variable: str, document: Document) -> tuple[str, ...] | None:

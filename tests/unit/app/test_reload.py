@@ -150,6 +150,21 @@ async def test_a_moved_link_is_noticed(tmp_path: Path, scene: Scene) -> None:
         assert scene.daily == parse_usd("25")
 
 
+async def test_a_replaced_value_file_is_noticed(tmp_path: Path, scene: Scene) -> None:
+    """A mounted secret, or any value that the environment takes from a file, is followed like the settings file."""
+    daily = tmp_path / "daily_usd"
+    daily.write_text("11\n")
+    async with scene.started({"BQGATE_TIERS__STANDARD__DAILY_USD_FILE": str(daily)}):
+        assert scene.daily == parse_usd("11")
+        daily.write_text("12\n")
+        await scene.look()
+        assert scene.daily == parse_usd("12")
+        daily.unlink()
+        await scene.look()
+        assert scene.daily == parse_usd("12")
+    assert (scene.reloads("taken"), scene.reloads("refused")) == (1, 1)
+
+
 async def test_a_bad_file_changes_nothing_and_every_fault_is_told_once(scene: Scene) -> None:
     """The old settings go on, all of them; the log has each fault, however often the file is looked at."""
     async with scene.started():

@@ -1,0 +1,71 @@
+"""Ask the gate of this machine whether it lives: ``bqgate healthcheck``, for a container's HEALTHCHECK.
+
+Reads where the gate listens as serve does (file, environment), so that it follows control_port and TLS, and asks
+/healthz there. Exit status 0: it answers; 1: it does not; 2: the settings do not say where. The certificate is not
+verified: it bears the name by which callers know the gate, which is never 127.0.0.1's, and the question goes over
+loopback, bears no secret, and its answer tells none.
+"""
+
+import http.client
+import os
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bqgate.cli.loading import fail, refuse
+from bqgate.settings import Listening, SettingsInvalid, read_listening
+
+PATH = "/healthz"
+
+
+def healthcheck(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False),
+    ] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout-s", help="How long the answer may take.", min=0.1)] = 3.0,
+) -> None:
+    """Say whether the gate on this machine answers; for HEALTHCHECK."""
+    try:
+        listening = read_listening(config, os.environ)
+    except SettingsInvalid as invalid:
+        refuse(str(config or "environment"), [str(fault) for fault in invalid.faults])
+    # A certificate that was added or taken away waits for the gate's restart; until then the other scheme is spoken.
+    schemes = ("https", "http") if listening.has_tls else ("http", "https")
+    complaints: list[str] = []
+    for scheme in schemes:
+        complaint = _complaint_of(scheme, listening, timeout_s)
+        if complaint is None:
+            typer.echo("alive")
+            return
+        complaints.append(complaint)
+    fail(complaints[0])
+
+
+def _complaint_of(scheme: str, listening: Listening, timeout_s: float) -> str | None:
+    """What is wrong with the answer over a scheme; None: nothing."""
+    where = f"{listening.host}:{listening.port}"
+    connection = _connect(scheme, listening, timeout_s)
+    try:
+        connection.request("GET", PATH)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer at {scheme}://{where}{PATH}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    # Without its file nobody knows whether the control plane has a port of its own: then any answer is a sign of life.
+    if status == http.client.OK or not listening.is_sure:
+        return None
+    return f"{scheme}://{where}{PATH} answered {status}; is this the gate's port?"
+
+
+def _connect(scheme: str, listening: Listening, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection that goes straight there, whatever proxy the environment names."""
+    if scheme == "http":
+        return http.client.HTTPConnection(listening.host, listening.port, timeout=timeout_s)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(listening.host, listening.port, timeout=timeout_s, context=trusting)

@@ -1,0 +1,115 @@
+import asyncio
+import io
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from bqgate.app import open_gate
+from bqgate.cli import app
+from bqgate.settings import load_settings
+from tests.house.tree import ROOT
+from tests.support.certificates import make_pair, write_pair
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that were free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def write(file: Path, document: Mapping[str, Any]) -> None:
+    """A settings file."""
+    file.write_text(yaml.safe_dump(dict(document)), encoding="utf-8")
+
+
+@asynccontextmanager
+async def gate(file: Path, server: Mapping[str, Any]) -> AsyncIterator[int]:
+    """A gate with these keys of `server`, by a file; its port."""
+    port, _ = free_ports()
+    document = {
+        "server": {"port": port, **server},
+        "upstream": {"url": "http://127.0.0.1:9", "credentials": "anonymous"},
+        "ledger": {"url": f"sqlite:///{file.parent}/ledger.db"},
+    }
+    write(file, document)
+    async with open_gate(load_settings(file, {}), log_stream=io.StringIO()):
+        yield port
+
+
+async def check(**variables: str) -> Result:
+    """The Dockerfile's command for it, in an environment."""
+    [line] = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("HEALTHCHECK ")]
+    program, *arguments = json.loads(line.partition(" CMD ")[2])
+    assert program == "bqgate"
+    return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=variables)
+
+
+def tls(folder: Path) -> dict[str, str]:
+    """Keys for a certificate that nobody knows."""
+    cert_file, key_file = folder / "tls.crt", folder / "tls.key"
+    write_pair(make_pair("bq.example.com"), cert_file, key_file)
+    return {"tls_cert_file": str(cert_file), "tls_key_file": str(key_file)}
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+@pytest.mark.parametrize("has_control_port", [False, True])
+async def test_a_gate_that_lives_is_healthy(tmp_path: Path, has_tls: bool, has_control_port: bool) -> None:
+    """With TLS and a control plane of its own, set in a file or in the environment: status 0, and 1 once it is gone."""
+    file, (control_port, _) = tmp_path / "bqgate.yaml", free_ports()
+    server: dict[str, Any] = tls(tmp_path) if has_tls else {}
+    if has_control_port:
+        server["control_port"] = control_port
+    async with gate(file, server) as port:
+        variables = {f"BQGATE_SERVER__{key.upper()}": str(value) for key, value in {"port": port, **server}.items()}
+        proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+        for environ in ({"BQGATE_CONFIG": str(file)}, variables, {**variables, **proxy}):
+            result = await check(**environ)
+            assert (result.exit_code, result.output) == (0, "alive\n")
+    result = await check(BQGATE_CONFIG=str(file))
+    assert result.exit_code == 1
+    assert "no answer at http" in result.stderr
+
+
+async def test_a_file_that_broke_meanwhile_does_not_make_a_gate_unhealthy(tmp_path: Path) -> None:
+    """A running gate goes on with its old settings, and so does the check, by what the environment says."""
+    file, certificate = tmp_path / "bqgate.yaml", tls(tmp_path)
+    async with gate(file, {**certificate, "host": "127.0.0.1"}) as port:
+        for text in ("server: [", "server: {port: http}", f"server: {{port: {port}}}\ntiers: {{standard: 5}}"):
+            file.write_text(text, encoding="utf-8")
+            result = await check(BQGATE_CONFIG=str(file), BQGATE_SERVER__PORT=str(port))
+            assert (result.exit_code, result.output) == (0, "alive\n"), text
+
+
+async def test_somebody_elses_port_is_not_a_gate(tmp_path: Path) -> None:
+    """The data plane has no /healthz where the control plane has a port of its own."""
+    file, (control_port, _) = tmp_path / "bqgate.yaml", free_ports()
+    async with gate(file, {"control_port": control_port}) as port:
+        write(file, {"server": {"port": port}})
+        result = await check(BQGATE_CONFIG=str(file))
+    assert result.exit_code == 1
+    assert f"http://127.0.0.1:{port}/healthz answered " in result.stderr
+
+
+async def test_a_server_that_says_nothing_is_unhealthy_in_time() -> None:
+    """Who takes connections and never answers is dead, and the check does not wait with it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        result = await asyncio.to_thread(
+            CliRunner().invoke, app, ["healthcheck", "--timeout-s", "0.1"], env={"BQGATE_SERVER__PORT": port}
+        )
+    assert result.exit_code == 1
+    assert "timed out" in result.stderr
+
+
+async def test_settings_that_do_not_say_where_are_a_mistake_of_the_caller() -> None:
+    """Status 2, as for every command, and no guess."""
+    result = await check(BQGATE_SERVER__PORT="0")
+    assert result.exit_code == 2
+    assert "server.port: 0 takes a free one" in result.stderr
