@@ -1,8 +1,8 @@
 """Tell where a gate with these settings listens, whatever else is wrong with them.
 
 Called by `bqgate healthcheck`, which looks at a gate that runs already. A settings file that got a fault meanwhile
-changes nothing for that gate (app.reload), so it must not make the gate look dead either: where the file cannot be used,
-the environment and the built-in settings are what is left to go by.
+changes nothing for that gate (app.reload), so it must not make the gate look dead either: where the file cannot be
+used, the environment and the built-in settings are what is left to go by.
 """
 
 from collections.abc import Mapping

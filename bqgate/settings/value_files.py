@@ -1,7 +1,7 @@
 """Take values of the environment from files: BQGATE_<SECTION>__<KEY>_FILE names a file that holds the key's value.
 
-Used by document. This is how secrets of Docker and Kubernetes reach a program: as files, which `docker inspect` does not
-show and child processes do not inherit, as they do variables. Keys that are files by themselves, like
+Used by document. This is how secrets of Docker and Kubernetes reach a program: as files, which `docker inspect` does
+not show and child processes do not inherit, as they do variables. Keys that are files by themselves, like
 server.tls_cert_file, are named as they are. app looks at these files, too, to follow a secret that was replaced.
 """
 
