@@ -1,4 +1,5 @@
-# bqgate's commands. `make help` lists them; continuous integration (.ci/run) runs `make test` and nothing else.
+# bqgate's commands. `make help` lists them; continuous integration (.ci/run) runs `make test` on the oldest Python that
+# it finds, and `make smoke` on every newer one.
 
 # The Python that virtual environments are made with; 3.11 or newer.
 PYTHON ?= python3
@@ -13,6 +14,8 @@ SETUP_DEMO := $(VENV)/.set-up-demo
 SETUP_DBT := .venv-dbt/.set-up
 SETUP_NODE := tests/clients/node/node_modules/.set-up
 CODE := bqgate tests benchmarks
+# An environment of its own for each Python that is tried, beside the one that is worked in.
+VENV_OF_PYTHON = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -52,6 +55,15 @@ check: lint ## what to run before every commit: lint, types, walls, house rules,
 test: lint setup-dbt setup-node ## everything
 	$(BIN)/pytest -q -n 2 $(ARGS)
 
+.PHONY: smoke
+smoke: ## the same on another Python, in short, and its wheel and demo: make smoke PYTHON=python3.12
+	@$(MAKE) --no-print-directory smoke-in-venv VENV=$(VENV_OF_PYTHON)
+
+.PHONY: smoke-in-venv
+smoke-in-venv: $(SETUP)
+	$(BIN)/pytest -q -n 2 tests/house tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest -q tests/smoke/wheel.py
+
 .PHONY: demo
 demo: $(SETUP_DEMO) ## a BigQuery stand-in, the gate, and three customers' queries (ARGS=--once ends by itself)
 	$(BIN)/bqgate demo $(ARGS)
@@ -71,7 +83,7 @@ constraints: $(SETUP) ## write constraints.txt from what is installed in .venv
 
 .PHONY: clean
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .venv-dbt tests/clients/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* tests/clients/node/node_modules dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # Stamps: a virtual environment is made once, and completed when what it is made from has changed.
 

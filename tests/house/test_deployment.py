@@ -3,7 +3,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import tomllib
@@ -20,6 +19,7 @@ from bqgate.settings import Settings, load_settings, read_listening
 from bqgate.settings.rules import why_password_is_guessable
 from tests.house.tree import ROOT
 from tests.support.absent_tools import give_up
+from tests.support.free_ports import free_port
 from tests.support.redis_server import find_redis_server
 
 DEPLOY = ROOT / "deploy"
@@ -159,8 +159,7 @@ def redis_of_compose(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes
 
 def test_the_redis_of_the_compose_file_wants_its_password(made: Path) -> None:
     """Its command reads the password from the secret, keeps every key, and is the process that is told to stop."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     password = (made / "secrets" / "redis_password").read_text(encoding="utf-8").strip()
     pause = threading.Event()
     with redis_of_compose(made, port) as server, redis.Redis(port=port, password=password) as client:

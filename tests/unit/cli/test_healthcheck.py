@@ -16,12 +16,7 @@ from bqgate.cli import app
 from bqgate.settings import load_settings
 from tests.house.tree import ROOT
 from tests.support.certificates import make_pair, write_pair
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports that were free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        return first.getsockname()[1], second.getsockname()[1]
+from tests.support.free_ports import free_port
 
 
 def write(file: Path, document: Mapping[str, Any]) -> None:
@@ -32,7 +27,7 @@ def write(file: Path, document: Mapping[str, Any]) -> None:
 @asynccontextmanager
 async def gate(file: Path, server: Mapping[str, Any]) -> AsyncIterator[int]:
     """A gate with these keys of `server`, by a file; its port."""
-    port, _ = free_ports()
+    port = free_port()
     document = {
         "server": {"port": port, **server},
         "upstream": {"url": "http://127.0.0.1:9", "credentials": "anonymous"},
@@ -62,7 +57,7 @@ def tls(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("has_control_port", [False, True])
 async def test_a_gate_that_lives_is_healthy(tmp_path: Path, has_tls: bool, has_control_port: bool) -> None:
     """With TLS and a control plane of its own, set in a file or in the environment: status 0, and 1 once it is gone."""
-    file, (control_port, _) = tmp_path / "bqgate.yaml", free_ports()
+    file, control_port = tmp_path / "bqgate.yaml", free_port()
     server: dict[str, Any] = tls(tmp_path) if has_tls else {}
     if has_control_port:
         server["control_port"] = control_port
@@ -89,7 +84,7 @@ async def test_a_file_that_broke_meanwhile_does_not_make_a_gate_unhealthy(tmp_pa
 
 async def test_somebody_elses_port_is_not_a_gate(tmp_path: Path) -> None:
     """The data plane has no /healthz where the control plane has a port of its own."""
-    file, (control_port, _) = tmp_path / "bqgate.yaml", free_ports()
+    file, control_port = tmp_path / "bqgate.yaml", free_port()
     async with gate(file, {"control_port": control_port}) as port:
         write(file, {"server": {"port": port}})
         result = await check(BQGATE_CONFIG=str(file))

@@ -1,0 +1,128 @@
+"""The wheel as a user gets it, in fresh environments without the checkout. Part of `make smoke`, not of `make test`.
+
+Each row of COMMANDS is one command line and what it must print; further commands are added there.
+"""
+
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.house.tree import ROOT, files
+from tests.support.demo_table import EXPECTED, decisions_in
+from tests.support.free_ports import free_port
+
+pytestmark = pytest.mark.timeout(600)
+
+COMMANDS = [
+    (("--help",), "check-config"),
+    (("serve", "--help"), "--config"),
+    (("check-config",), "usd_per_tib"),
+    (("migrate",), "sqlite:///bqgate.db"),
+]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment with the wheel in it, and an empty folder to work in."""
+
+    python: Path
+    folder: Path
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run a program there; nothing of this checkout or of the caller's settings is seen."""
+        environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BQGATE_", "PYTHON", "VIRTUAL_ENV"))
+        }
+        return subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, check=False)
+
+    def bqgate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(self.python.parent / "bqgate", *arguments)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--wheel-dir", folder, ROOT], check=True)
+    [built] = folder.glob("bqgate-*.whl")
+    return built
+
+
+def install(wheel: Path, folder: Path, extras: str = "") -> Installed:
+    """A fresh environment of this Python with the wheel, and with what it says that it needs."""
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}{extras}"], check=True)
+    (folder / "empty").mkdir()
+    return Installed(python, folder / "empty")
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel without any extra."""
+    return install(wheel, tmp_path_factory.mktemp("bare"))
+
+
+def test_the_wheel_has_everything_that_the_package_has(wheel: Path) -> None:
+    """Lua scripts, migrations, pages, marks for type checkers: no file of the package stays behind."""
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    assert {name for name in files() if name.startswith("bqgate/")} - held == set()
+    assert "bqgate/config/prices.yaml" in held
+    assert not [name for name in held if not name.startswith(("bqgate/", "bqgate-"))]
+
+
+def test_the_package_comes_from_the_wheel(bare: Installed) -> None:
+    """The list prices are read from where it is installed, not from a checkout."""
+    script = "from bqgate.settings.prices import load_price_tables as load, prices_path as at; load(at()); print(at())"
+    done = bare.run(bare.python, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(bare.python.parents[1])
+
+
+@pytest.mark.parametrize(("arguments", "expected"), COMMANDS, ids=" ".join)
+def test_a_command_runs_without_any_extra(bare: Installed, arguments: tuple[str, ...], expected: str) -> None:
+    """Each ends with status 0, says what it is to say, and shows no traceback."""
+    done = bare.bqgate(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gate_serves_and_is_healthy_without_any_extra(bare: Installed) -> None:
+    """What is installed is a whole gate: it listens, answers, and ends in order."""
+    environ = {"PATH": os.environ["PATH"], "BQGATE_SERVER__PORT": str(free_port())}
+    program = bare.python.parent / "bqgate"
+    with subprocess.Popen([program, "serve"], cwd=bare.folder, env=environ, stdout=subprocess.PIPE, text=True) as gate:
+        try:
+            assert gate.stdout is not None
+            assert gate.stdout.readline().startswith("bqgate listens at http://127.0.0.1:")
+            done = subprocess.run([program, "healthcheck"], env=environ, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+        finally:
+            gate.terminate()
+        assert gate.wait(60) == 0
+
+
+def test_an_extra_that_is_missing_is_named(bare: Installed) -> None:
+    """The demo says how to install what it needs."""
+    done = bare.bqgate("demo", "--once")
+    assert done.returncode == 1
+    assert "pip install 'bqgate[sandbox]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_runs_with_its_extra_alone(wheel: Path, tmp_path: Path) -> None:
+    """With `sandbox` and nothing else, the demo shows its table on this Python."""
+    done = install(wheel, tmp_path, "[sandbox]").bqgate("demo", "--once", "--port", "0")
+    assert done.returncode == 0, done.stderr
+    assert decisions_in(done.stdout) == EXPECTED
