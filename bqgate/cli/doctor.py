@@ -7,22 +7,16 @@ or not well.
 
 import asyncio
 import os
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import FAILED
 from bqgate.clock import SystemClock
 from bqgate.settings import SettingsInvalid, load_settings
 
 
-def doctor(
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False),
-    ] = None,
-) -> None:
+def doctor(config: ConfigFile = None) -> None:
     """Check the settings and every system that the gate leans on."""
     try:
         settings = load_settings(config, os.environ)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
 from bqgate.cli.loading import fail
 from bqgate.cli.local_keys import LocalKeys, Order, with_local_keys
@@ -60,10 +61,6 @@ ExternalAccount = Annotated[
 Local = Annotated[
     bool, typer.Option("--local", help="Write to the ledger's database of --config instead of asking the gate.")
 ]
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The gate's YAML file.", show_default=False),
-]
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `bqgate keys list` shows it.", show_default=False)]
 
 
@@ -85,7 +82,7 @@ def create_key(  # noqa: PLR0913 - the options of a command
     token: Annotated[bool, typer.Option("--token", help="A static token instead of a key file; printed once.")] = False,
     external_account: ExternalAccount = None,
     local: Local = False,
-    config: Config = None,
+    config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,
@@ -108,7 +105,7 @@ def create_token(
     ] = None,
     external_account: ExternalAccount = None,
     local: Local = False,
-    config: Config = None,
+    config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,
@@ -122,7 +119,7 @@ def create_token(
 def list_keys(
     *,
     local: Local = False,
-    config: Config = None,
+    config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,
@@ -150,7 +147,7 @@ def rotate_key(
     ] = None,
     external_account: ExternalAccount = None,
     local: Local = False,
-    config: Config = None,
+    config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,
@@ -174,7 +171,7 @@ def revoke_key(
     *,
     force: Annotated[bool, typer.Option("--force", help="Also the last key of a super_admin.")] = False,
     local: Local = False,
-    config: Config = None,
+    config: ConfigFile = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,

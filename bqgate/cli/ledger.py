@@ -9,13 +9,13 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import FAILED, fail, load_or_exit
 from bqgate.domain.audit import AuditFilter, AuditRecord
 from bqgate.domain.errors import LedgerUnavailable
@@ -30,10 +30,6 @@ _PAGE_RECORDS = 500
 _MS_PER_S = 1_000
 
 ledger = typer.Typer(name="ledger", help="Verify the ledger's database, and read its audit log.", no_args_is_help=True)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False)
-]
 
 
 def _moment(text: str) -> datetime:
@@ -53,7 +49,7 @@ def _seq_and_hash(text: str) -> tuple[int, str]:
 
 @ledger.command()
 def verify(
-    config: ConfigOption = None,
+    config: ConfigFile = None,
     witness: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +67,7 @@ def verify(
     # Here, because SQLAlchemy takes half a second that other commands need not wait for.
     from bqgate.ledger import AuditHead, check_books  # noqa: PLC0415 - said above
 
-    settings = load_or_exit(config)
+    settings = load_or_exit(config, to_serve=False)
     head = None if witness is None else AuditHead(*_seq_and_hash(witness))
 
     async def look(registry: "SqlRegistry") -> "tuple[AuditVerdict, tuple[BooksFault, ...]]":
@@ -91,7 +87,7 @@ def verify(
 
 @ledger.command()
 def audit(
-    config: ConfigOption = None,
+    config: ConfigFile = None,
     since: Annotated[
         datetime | None,
         typer.Option(parser=_moment, metavar="MOMENT", help="From this moment on; UTC unless it says otherwise."),
@@ -118,19 +114,17 @@ def audit(
                 return
             page = await registry.fetch_audit(replace(wanted, before_seq=page.next_before_seq))
 
-    _with_registry(load_or_exit(config), print_pages)
+    _with_registry(load_or_exit(config, to_serve=False), print_pages)
 
 
 def _with_registry(settings: Settings, work: "Callable[[SqlRegistry], Awaitable[ResultT]]") -> ResultT:
     """Do work on the registry's database, or end the command with the reason why that cannot be."""
-    from bqgate.ledger import SqlRegistry, check_revision  # noqa: PLC0415 - half a second, as in verify
+    from bqgate.ledger import SqlRegistry  # noqa: PLC0415 - half a second, as in verify
 
     url, timeout_s = settings.ledger.url, settings.ledger.timeout_ms / _MS_PER_S
 
     async def run() -> ResultT:
-        # First, and on SQLite too: a command that reads makes no tables where a path is misspelt.
-        await check_revision(url.reveal(), timeout_s=timeout_s)
-        registry = await SqlRegistry.open(url.reveal(), timeout_s=timeout_s)
+        registry = await SqlRegistry.open_existing(url.reveal(), timeout_s=timeout_s)
         try:
             return await work(registry)
         finally:

@@ -16,13 +16,17 @@ INVALID = 2
 FAILED = 1
 
 
-def load_or_exit(path: Path | None) -> Settings:
-    """The settings of a file (None: the built-in ones) below the environment. Warnings go to standard error."""
+def load_or_exit(path: Path | None, *, to_serve: bool = True) -> Settings:
+    """The settings of a file (None: the built-in ones) below the environment.
+
+    Warnings go to standard error. A command that serves nobody (`to_serve` False) needs no secrets of the gate, and is
+    not warned of what is none of its business.
+    """
     try:
-        settings = load_settings(path, os.environ)
+        settings = load_settings(path, os.environ, to_serve=to_serve)
     except SettingsInvalid as invalid:
         refuse(str(path or "environment"), [str(fault) for fault in invalid.faults])
-    for warning in settings.warnings:
+    for warning in settings.warnings if to_serve else ():
         typer.echo(f"warning: {warning}", err=True)
     return settings
 

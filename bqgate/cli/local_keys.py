@@ -237,13 +237,12 @@ def with_local_keys(
     """
     from bqgate import ledger  # noqa: PLC0415 - SQLAlchemy takes half a second that other commands need not wait for
 
-    settings = load_or_exit(config)
+    settings = load_or_exit(config, to_serve=False)
     url, timeout_s = settings.ledger.url, settings.ledger.timeout_ms / MS_PER_S
 
     async def run() -> ResultT:
-        if not may_make_tables:
-            await ledger.check_revision(url.reveal(), timeout_s=timeout_s)
-        registry = await ledger.SqlRegistry.open(url.reveal(), timeout_s=timeout_s)
+        connect = ledger.SqlRegistry.open if may_make_tables else ledger.SqlRegistry.open_existing
+        registry = await connect(url.reveal(), timeout_s=timeout_s)
         try:
             keys = LocalKeys(registry, settings, now=SystemClock().now(), actor=f"local:{_os_user()}")
             return await work(keys)

@@ -4,25 +4,19 @@ For PostgreSQL, before a new version of the gate starts. Exit status 1: the data
 """
 
 import asyncio
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import fail, load_or_exit
 from bqgate.domain.errors import LedgerUnavailable
 
 
-def migrate(
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False),
-    ] = None,
-) -> None:
+def migrate(config: ConfigFile = None) -> None:
     """Create or upgrade the ledger's tables."""
     from bqgate import ledger  # noqa: PLC0415 - SQLAlchemy and Alembic take half a second that check-config need not wait
 
-    url = load_or_exit(config).ledger.url
+    url = load_or_exit(config, to_serve=False).ledger.url
     try:
         asyncio.run(ledger.migrate(url.reveal()))
     except (LedgerUnavailable, ValueError) as error:

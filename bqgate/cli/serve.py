@@ -16,10 +16,10 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
 
 import typer
 
+from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import INVALID, fail, load_or_exit, refuse
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import LedgerUnavailable
@@ -28,12 +28,7 @@ from bqgate.policies.faults import PolicyFaults
 from bqgate.settings import Settings, load_settings
 
 
-def serve(
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False),
-    ] = None,
-) -> None:
+def serve(config: ConfigFile = None) -> None:
     """Run the gate until it is told to stop."""
     settings = load_or_exit(config)
     if settings.server.workers == 1:

@@ -23,7 +23,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger.connections import connect_args, prepare_sqlite, read_url
+from bqgate.ledger.connections import connect_args, existing_sqlite, prepare_sqlite, read_url, sqlite_file
 
 VERSION_TABLE = "ledger_revision"
 
@@ -46,7 +46,7 @@ async def migrate(url: str) -> None:
 
 
 async def check_revision(url: str, *, timeout_s: float) -> None:
-    """Return when the tables are those of this version.
+    """Return when the tables are those of this version. Only reads: on SQLite no file is made and none is changed.
 
     Raises:
         LedgerUnavailable: they are not, or the database did not answer.
@@ -72,29 +72,44 @@ def _migrate(url: str) -> None:
 
 def _check_revision(url: str, timeout_s: float) -> None:
     scripts = ScriptDirectory.from_config(alembic_config())
-    with _begin(url, timeout_s=timeout_s) as connection:
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise LedgerUnavailable(
+            f"There is no ledger: {file} is not there. `bqgate serve` makes it, or `bqgate migrate`; is this the path "
+            "that the gate uses?"
+        )
+    with _begin(url, timeout_s=timeout_s, may_write=False) as connection:
         found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     if found == scripts.get_current_head():
         return
-    if found is None or found in {script.revision for script in scripts.walk_revisions()}:
-        raise LedgerUnavailable(f"The ledger's tables are of version {found or 'none'}; run `bqgate migrate` first.")
+    if found is None:
+        raise LedgerUnavailable(
+            "There is no ledger: this database has no tables of bqgate. Run `bqgate migrate` first."
+        )
+    if found in {script.revision for script in scripts.walk_revisions()}:
+        raise LedgerUnavailable(f"The ledger's tables are of version {found}; run `bqgate migrate` first.")
     raise LedgerUnavailable(f"The ledger's tables are of version {found}, made by a later bqgate than this one.")
 
 
 @contextmanager
-def _begin(url: str, *, timeout_s: float) -> Iterator[sa.Connection]:
+def _begin(url: str, *, timeout_s: float, may_write: bool = True) -> Iterator[sa.Connection]:
     """One transaction on a connection of its own."""
     parsed = read_url(url, is_async=False)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite and not may_write:
+        parsed = existing_sqlite(parsed)
     engine = sa.create_engine(
         parsed, connect_args=connect_args(parsed, timeout_s=timeout_s), poolclass=sa.NullPool, hide_parameters=True
     )
-    if parsed.get_backend_name() == "sqlite":
+    if is_sqlite and may_write:
         prepare_sqlite(engine, begin="BEGIN IMMEDIATE")
     try:
         with engine.begin() as connection:
             yield connection
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
-        raise LedgerUnavailable(f"The ledger's tables could not be read or changed: {type(cause).__name__}.") from error
+        # SQLite's words ("file is not a database") help and hold nothing else; PostgreSQL's may name users and rows.
+        why = str(cause) if is_sqlite else type(cause).__name__
+        raise LedgerUnavailable(f"The ledger's tables could not be read or changed: {why}.") from error
     finally:
         engine.dispose()

@@ -20,7 +20,7 @@ from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind
 from bqgate.ledger import audit_chain
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict, lock_registry
-from bqgate.ledger.connections import Connections, ResultT
+from bqgate.ledger.connections import Connections, ResultT, sqlite_file
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry_rows import key_of, key_row, policy_of, policy_row, record_of, storable_text
 from bqgate.ledger.registry_schema import audit, keys, policies, registry_revision
@@ -53,12 +53,21 @@ class SqlRegistry:
             LedgerUnavailable: no connection, or PostgreSQL's tables are of another version.
             ValueError: the URL is not one of SQLite or PostgreSQL.
         """
-        connections = Connections(url, timeout_s=timeout_s)
-        if connections.dialect == "sqlite":
-            await migrate(url)
-        else:
-            await check_revision(url, timeout_s=timeout_s)
-        return cls(connections)
+        if sqlite_file(url) is None:
+            return await cls.open_existing(url, timeout_s=timeout_s)
+        await migrate(url)
+        return cls(Connections(url, timeout_s=timeout_s))
+
+    @classmethod
+    async def open_existing(cls, url: str, *, timeout_s: float = 5.0) -> Self:
+        """Connect to a database that has this version's tables. None are made, and no file of SQLite's either.
+
+        Raises:
+            LedgerUnavailable: no connection, no file, or its tables are of another version.
+            ValueError: the URL is not one of SQLite or PostgreSQL.
+        """
+        await check_revision(url, timeout_s=timeout_s)
+        return cls(Connections(url, timeout_s=timeout_s))
 
     async def fetch_revision(self) -> int:
         """A number that grows with every change of a policy or key, 0 before the first.

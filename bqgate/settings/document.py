@@ -89,10 +89,13 @@ def _lay_over(document: Document, given: Tree) -> None:
         document.tree["tiers"] = {**built_in, **changed}
 
 
+def variables_of(environ: Mapping[str, str]) -> list[str]:
+    """Those of the environment that are settings."""
+    return sorted(name for name in environ if name.startswith(PREFIX) and "__" in name)
+
+
 def _lay_environment_over(document: Document, environ: Mapping[str, str]) -> None:
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or "__" not in variable:
-            continue
+    for variable in variables_of(environ):
         path = _path_of(variable, document)
         if path is None:
             continue

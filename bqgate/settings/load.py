@@ -28,7 +28,7 @@ from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
 from bqgate.settings.prices import load_price_tables, prices_path
 from bqgate.settings.refusals_section import RefusalsSection
-from bqgate.settings.rules import Parsed, faults_of, warnings_of
+from bqgate.settings.rules import Parsed, faults_of, serving_faults_of, warnings_of
 from bqgate.settings.sections import (
     NAMED_SECTIONS,
     SECTIONS,
@@ -82,12 +82,13 @@ class Settings:
     effective: Mapping[str, Any] = field(repr=False)
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(path: Path | None, environ: Mapping[str, str], *, to_serve: bool = True) -> Settings:
     """Read the settings.
 
     Args:
         path: the YAML file; None: built-in defaults and the environment only.
         environ: the environment's variables; those that begin with BQGATE_ and hold a double underscore count.
+        to_serve: False for a command that serves nobody: what only a gate needs, like its secrets, may be missing.
 
     Raises:
         SettingsInvalid: with every fault that was found.
@@ -95,7 +96,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     document = read_document(path, environ)
     parsed = Parsed()
     faults = [*document.faults, *_parse(document, parsed)]
-    faults.extend(_with_source(fault, document) for fault in faults_of(parsed))
+    together = [*(serving_faults_of(parsed) if to_serve else ()), *faults_of(parsed)]
+    faults.extend(_with_source(fault, document) for fault in together)
     if faults:
         raise SettingsInvalid(faults)
     return _settings(parsed)

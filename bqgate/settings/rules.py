@@ -64,7 +64,17 @@ class Parsed:
 
 
 def faults_of(parsed: Parsed) -> Iterator[Fault]:
-    """Everything that contradicts itself."""
+    """What in tiers, customers, budgets and prices contradicts itself: no values can be made of it."""
+    for fault in policy_rules.faults_of(_policies(parsed)):
+        yield Fault(fault.path, fault.message)
+
+
+def serving_faults_of(parsed: Parsed) -> Iterator[Fault]:
+    """What keeps a gate from serving with these settings: contradictions, and secrets, files or extras not at hand.
+
+    Apart from the rest, because a command that only reads the ledger needs none of it: an operator's shell rarely has
+    the secrets of the gate's container.
+    """
     yield from _server_faults(parsed)
     yield from _upstream_faults(parsed)
     yield from _tls_faults(parsed)
@@ -74,8 +84,6 @@ def faults_of(parsed: Parsed) -> Iterator[Fault]:
         yield Fault("settlement.poll_first_ms", "is longer than poll_longest_ms")
     if parsed.refusals and parsed.refusals.advice is not Advice.OFF and find_spec("sqlglot") is None:
         yield Fault("refusals.advice", "needs the extra advice: pip install 'bqgate[advice]', or write off")
-    for fault in policy_rules.faults_of(_policies(parsed)):
-        yield Fault(fault.path, fault.message)
 
 
 def warnings_of(parsed: Parsed) -> Iterator[str]:

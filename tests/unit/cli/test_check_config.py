@@ -76,6 +76,59 @@ def test_passwords_are_masked(run: type[Runner]) -> None:
     assert yaml.safe_load(result.stdout)["budgets"]["url"] == "rediss://gate:*****@cache:6379/0"
 
 
+BROKEN = "server: {prot: 1}\n"
+
+
+@pytest.mark.parametrize("way", ["argument", "option", "short", "variable"])
+def test_the_file_that_serve_would_read_is_checked(run: type[Runner], tmp_path: Path, way: str) -> None:
+    """However the file is named, its faults are found: checking it says what serving it would."""
+    file = tmp_path / "broken.yaml"
+    file.write_text(BROKEN)
+    arguments, env = {
+        "argument": ([str(file)], {}),
+        "option": (["--config", str(file)], {}),
+        "short": (["-c", str(file)], {}),
+        "variable": ([], {"BQGATE_CONFIG": str(file)}),
+    }[way]
+    result = run.check(*arguments, env=env)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[0] == f"{file}: 1 fault"
+    assert "server.prot" in result.stderr
+
+
+@pytest.mark.parametrize("named", [["--config"], []], ids=["option", "argument"])
+def test_a_file_on_the_command_line_beats_the_variable(run: type[Runner], tmp_path: Path, named: list[str]) -> None:
+    """Both ways to name it on the command line do; the output says which file it was."""
+    (tmp_path / "broken.yaml").write_text(BROKEN)
+    result = run.check(*named, EXAMPLE, env={"BQGATE_CONFIG": str(tmp_path / "broken.yaml")})
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == f"# Settings of {EXAMPLE}."
+
+
+def test_two_different_files_are_an_error(run: type[Runner], tmp_path: Path) -> None:
+    """Neither is checked in silence for the other."""
+    result = run.check(EXAMPLE, "--config", tmp_path / "other.yaml")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "are two files; name one" in result.stderr
+
+
+def test_the_same_file_named_twice_is_no_error(run: type[Runner]) -> None:
+    """By whatever path."""
+    result = run.check(EXAMPLE, "-c", EXAMPLE.parent / ".." / "config" / EXAMPLE.name)
+    assert result.exit_code == 0, result.output
+
+
+def test_the_output_says_what_was_read(run: type[Runner]) -> None:
+    """File or none, and the variables that override it, in a comment of the YAML; other variables do not count."""
+    env = {"BQGATE_SERVER__PORT": "9000", "BQGATE_SERVICE_HOST": "10.0.0.1"}
+    first = run.check(env=env).stdout.splitlines()[0]
+    assert first == (
+        "# No file is named (--config, BQGATE_CONFIG): the built-in settings, overridden by BQGATE_SERVER__PORT."
+    )
+
+
 def test_warnings_do_not_fail_the_check(run: type[Runner]) -> None:
     """Open identity on the network is warned about, and allowed."""
     result = run.check(env={"BQGATE_SERVER__HOST": "0.0.0.0"})

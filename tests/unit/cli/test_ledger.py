@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -149,18 +148,6 @@ def test_a_database_that_is_away_is_a_sentence(command: str) -> None:
     assert result.exit_code == 1
     assert "postgresql://gate:*****@127.0.0.1:1/bqgate" in result.stderr
     assert "hunter2" not in result.output
-
-
-@pytest.mark.parametrize("command", ["verify", "audit"])
-def test_a_misspelt_path_is_not_an_empty_log(tmp_path: Path, command: str) -> None:
-    """A file that is no ledger is not said to be in order, and no tables are made in it."""
-    path = tmp_path / "misspelt.db"
-    result = run(f"sqlite:///{path}", command)
-    assert result.exit_code == 1
-    assert "bqgate migrate" in result.stderr
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    connection.close()
 
 
 def test_audit_prints_records_newest_first_as_lines_that_can_be_verified(ledger_url: str) -> None:
