@@ -125,10 +125,10 @@ def raise_budget(
     until: Annotated[str, typer.Option(help="When it ends, like 2026-12-01T18:00:00Z.", show_default=False)],
     reason: Reason,
     daily_usd: Annotated[
-        str | None, typer.Option(help="On top of the day; without it, nothing.", show_default=False)
+        str | None, typer.Option(help="Dollars on top of the day's limit; else it stays.", show_default=False)
     ] = None,
     monthly_usd: Annotated[
-        str | None, typer.Option(help="On top of the month; without it, nothing.", show_default=False)
+        str | None, typer.Option(help="Dollars on top of the month's limit; else it stays.", show_default=False)
     ] = None,
     request_id: Annotated[
         str | None,

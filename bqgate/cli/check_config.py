@@ -22,11 +22,14 @@ def check_config(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="The settings file, like --config FILE.", show_default=False),
+        typer.Argument(metavar="FILE", help="The settings file, instead of --config FILE.", show_default=False),
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Check settings and print all of them as they take effect, secrets masked."""
+    """Check the settings, and show all of them as they take effect.
+
+    Secrets and passwords are masked. Without a file the built-in settings are checked, below the environment.
+    """
     source = context.get_parameter_source("config")
     is_option = source is not None and source.name == "COMMANDLINE"
     if file is not None and is_option and config is not None and config.resolve() != file.resolve():

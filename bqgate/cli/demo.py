@@ -15,7 +15,10 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the table instead of staying up.")] = False,  # noqa: FBT002 - typer's way to say a flag
     port: Annotated[int, typer.Option(help="Port of the gate; 0 takes a free one.", min=0, max=65535)] = 8080,
 ) -> None:
-    """Run real queries of three customers through a gate and a BigQuery stand-in, and show what happened to each."""
+    """Show three customers' queries going through a gate.
+
+    Real queries, sent by Google's own client through a gate to a BigQuery stand-in; a table says what became of each.
+    """
     require_sandbox()
     from bqgate.cli.showcase import run_demo  # noqa: PLC0415 - needs the extra
 

@@ -41,10 +41,13 @@ RoleName = Annotated[
     typer.Option("--role", help="What its holder may do.", show_default=False),
 ]
 Customer = Annotated[
-    str | None, typer.Option("--customer", help="Who pays; users and analysts need one.", show_default=False)
+    str | None, typer.Option("--customer", help="Who pays; needed for users and analysts.", show_default=False)
 ]
 Principal = Annotated[
-    str | None, typer.Option("--principal", help="The name under which its holder spends.", show_default=False)
+    str | None,
+    typer.Option(
+        "--principal", help="The name under which its holder spends; else one of the key's own.", show_default=False
+    ),
 ]
 ExpiresDays = Annotated[
     int | None,
@@ -54,7 +57,7 @@ ExternalAccount = Annotated[
     Path | None,
     typer.Option(
         "--external-account",
-        help="Write, beside the token in --out, a file that makes Google's clients log in with it.",
+        help="Write a file that makes Google's clients log in with the token; needs --out.",
         show_default=False,
     ),
 ]

@@ -90,10 +90,12 @@ def audit(
     config: ConfigFile = None,
     since: Annotated[
         datetime | None,
-        typer.Option(parser=_moment, metavar="MOMENT", help="From this moment on; UTC unless it says otherwise."),
+        typer.Option(
+            parser=_moment, metavar="MOMENT", help="Only from this moment on; in UTC unless it says otherwise."
+        ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help="Before this moment.")
+        datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help="Only before this moment.")
     ] = None,
     actor: Annotated[str | None, typer.Option(help="Only what this one did.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this action, like tier.updated or login.refused.")] = None,

@@ -1,9 +1,12 @@
-"""Run the BigQuery stand-in: ``bqgate sandbox --port 9050``. Arguments go to the sandbox as they are.
+"""Run the BigQuery stand-in: ``bqgate sandbox --port 9050``.
 
-Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1.
+Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1. The options are those of
+``python -m bqgate.sandbox``; they are declared here too, because help must be there without the extra.
 """
 
 import importlib.util
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,12 +16,33 @@ from bqgate.cli.loading import fail
 _NEEDED = "duckdb"
 
 
-def sandbox(context: typer.Context) -> None:
-    """Run a BigQuery stand-in with a cost model (--help for its options)."""
+def sandbox(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 9050,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER",
+            help="Folder with a sub-folder of CSV or Parquet files for each dataset; without it, the example data.",
+            show_default=False,
+        ),
+    ] = None,
+    time_scale: Annotated[
+        float,
+        typer.Option(min=0, help="How long jobs take: 0 ends them at once, 1 is about as long as at Google."),
+    ] = 1.0,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Never serve a finished result again.")] = False,
+) -> None:
+    """Run a BigQuery stand-in that knows what queries cost."""
     require_sandbox()
-    from bqgate.sandbox.__main__ import main  # noqa: PLC0415 - an extra, which may not be installed
+    from bqgate.sandbox import SandboxSettings  # noqa: PLC0415 - an extra, which may not be installed
+    from bqgate.sandbox.__main__ import run  # noqa: PLC0415 - the same
 
-    raise typer.Exit(main(context.args))
+    settings = SandboxSettings(host=host, port=port, data=data, time_scale=time_scale, query_cache=not no_cache)
+    raise typer.Exit(run(settings))
 
 
 def require_sandbox() -> None:

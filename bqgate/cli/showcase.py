@@ -22,6 +22,7 @@ from google.cloud import bigquery
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from bqgate.app import Gate, open_gate
 from bqgate.clock import SystemClock
@@ -81,7 +82,7 @@ async def run_demo(*, port: int, once: bool) -> None:
             settings = _settings(Path(folder), sandbox.url, port, price_nanos)
             with (Path(folder) / "gate.log").open("w") as log:
                 async with open_gate(settings, log_stream=log) as gate:
-                    console.print(f"BigQuery stand-in at {sandbox.url}, gate at [bold]{gate.url}[/bold]")
+                    console.print(f"BigQuery stand-in at {sandbox.url}, gate at {gate.url}", markup=False)
                     rows = await _run_workload(gate, console)
                     console.print(_report(settings, rows))
                     if not once:
@@ -196,7 +197,7 @@ def _report(settings: Settings, rows: list[tuple[Step, Entry | None]]) -> Table:
     colours = {"forward": "green", "throttle": "yellow", "reject": "red", "cached": "cyan"}
     for step, entry in rows:
         if entry is None:
-            table.add_row(step.customer, step.title, "[red]not booked in time[/red]")
+            table.add_row(step.customer, step.title, Text("not booked in time", style="red"))
             continue
         limits[step.customer] -= entry.cost_nanos
         decision = "cached" if entry.cache_hit else entry.decision
@@ -204,9 +205,9 @@ def _report(settings: Settings, rows: list[tuple[Step, Entry | None]]) -> Table:
         table.add_row(
             step.customer,
             step.title,
-            f"[{colours.get(decision, 'white')}]{decision}{reason}[/]",
+            Text(f"{decision}{reason}", style=colours.get(decision, "")),
             format_usd(_cents(entry.estimate_nanos)),
-            f"{entry.bytes_billed / GIB:,.1f}",
+            format(entry.bytes_billed / GIB, ",.1f"),
             format_usd(_cents(entry.cost_nanos)),
             format_usd(_cents(limits[step.customer])),
         )
@@ -230,5 +231,6 @@ or send your own query:
   BIGQUERY_EMULATOR_HOST={gate.url} python -c "from google.cloud import bigquery; …"
 Ctrl-C ends it.""",
         highlight=False,
+        markup=False,
     )
     sys.stdout.flush()

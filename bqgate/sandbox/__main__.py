@@ -1,7 +1,7 @@
 """Run a sandbox from the command line: `python -m bqgate.sandbox --port 9050`.
 
-`bqgate sandbox` calls `main` as well. It serves until it is interrupted and prints where it is reached; wrong arguments
-end with argparse's message and status 2.
+It serves until it is interrupted and prints where it is reached; wrong arguments end with argparse's message and status
+2. `bqgate sandbox` has the same options in the style of its other commands, and calls `run`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,38 @@ from bqgate.sandbox.server import Sandbox
 from bqgate.sandbox.settings import SandboxSettings
 
 
-def settings_of(argv: Sequence[str] | None) -> SandboxSettings:
-    parser = argparse.ArgumentParser(prog="bqgate sandbox", description="A BigQuery stand-in with a cost model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9050, help="0 takes a free one")
-    parser.add_argument("--data", type=Path, help="folder with a sub-folder of CSV or Parquet files per dataset")
-    parser.add_argument(
-        "--time-scale", type=float, default=1.0, help="0: jobs end at once; 1: about as long as at Google"
+def make_parser() -> argparse.ArgumentParser:
+    """The options; each says its unit and its default."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bqgate.sandbox", description="Run a BigQuery stand-in that knows what queries cost."
     )
-    parser.add_argument("--no-cache", action="store_true", help="never serve a finished result again")
+    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. [default: %(default)s]")
+    parser.add_argument(
+        "--port", type=int, default=9050, help="Port to listen on; 0 takes a free one. [default: %(default)s]"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="Folder with a sub-folder of CSV or Parquet files for each dataset; without it, the example data.",
+    )
+    parser.add_argument(
+        "--time-scale",
+        type=float,
+        default=1.0,
+        help="How long jobs take: 0 ends them at once, 1 is about as long as at Google. [default: %(default)s]",
+    )
+    parser.add_argument("--no-cache", action="store_true", help="Never serve a finished result again.")
+    return parser
+
+
+def settings_of(argv: Sequence[str] | None) -> SandboxSettings:
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.data is not None and not arguments.data.is_dir():
         parser.error(f"--data: {arguments.data} is not a folder")
-    if arguments.time_scale < 0:
+    if not 0 <= arguments.port <= 65535:
+        parser.error("--port: 0 to 65535")
+    if not arguments.time_scale >= 0:  # not a number either
         parser.error("--time-scale: 0 or more")
     return SandboxSettings(
         host=arguments.host,
@@ -56,9 +75,14 @@ async def serve(settings: SandboxSettings) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sandbox; returns the exit status."""
+    """Run a sandbox as the arguments say; returns the exit status."""
+    return run(settings_of(argv))
+
+
+def run(settings: SandboxSettings) -> int:
+    """Run a sandbox until it is interrupted; returns the exit status."""
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(settings_of(argv)))
+        asyncio.run(serve(settings))
     return 0
 
 

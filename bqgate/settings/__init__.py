@@ -9,6 +9,7 @@
     rules.py        what only shows when several keys are looked at together
     prices.py       config/prices.yaml → PriceTables
     listening.py    where a gate with these settings listens, for who asks whether it lives
+    shipped.py      where the files of config/ are that belong to the package
     faults.py       what is wrong, where, and what to write instead
 
 Tiers, customers, prices and defaults are defined in policies, because admins change them while the gate runs.

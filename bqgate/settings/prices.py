@@ -5,20 +5,18 @@ Called by load; policies.prices makes prices of it. Amounts are nano-dollars.
 
 from pathlib import Path
 
-import bqgate
 from bqgate.policies.prices import ELSEWHERE, PriceTables
 from bqgate.policies.values import read_usd
 from bqgate.settings.document import parse_yaml
 from bqgate.settings.faults import Fault, SettingsInvalid
+from bqgate.settings.shipped import shipped_file
 
 _TABLES = ("on_demand_usd_per_tib", "editions_usd_per_slot_hour")
 
 
 def prices_path() -> Path:
-    """Where the list prices are: inside the installed package, or beside it in a checkout."""
-    package = Path(bqgate.__file__).parent
-    installed = package / "config" / "prices.yaml"
-    return installed if installed.is_file() else package.parent / "config" / "prices.yaml"
+    """Where the list prices are."""
+    return shipped_file("prices.yaml")
 
 
 def load_price_tables(path: Path) -> PriceTables:

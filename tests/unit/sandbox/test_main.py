@@ -30,7 +30,9 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-@pytest.mark.parametrize("argv", [["--data", "/no/such/folder"], ["--time-scale", "-1"], ["--port", "x"], ["--what"]])
+@pytest.mark.parametrize(
+    "argv", [["--data", "/no/such/folder"], ["--time-scale", "-1"], ["--port", "x"], ["--port", "70000"], ["--what"]]
+)
 def test_wrong_arguments_end_with_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong argument is named on the standard error stream."""
     with pytest.raises(SystemExit) as ended:
