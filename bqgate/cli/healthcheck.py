@@ -9,11 +9,11 @@ loopback, bears no secret, and its answer tells none.
 import http.client
 import os
 import ssl
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import fail, refuse
 from bqgate.settings import Listening, SettingsInvalid, read_listening
 
@@ -21,11 +21,8 @@ PATH = "/healthz"
 
 
 def healthcheck(
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", envvar="BQGATE_CONFIG", help="The YAML file.", show_default=False),
-    ] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout-s", help="How long the answer may take.", min=0.1)] = 3.0,
+    config: ConfigFile = None,
+    timeout_s: Annotated[float, typer.Option("--timeout-s", help="Seconds that the answer may take.", min=0.1)] = 3.0,
 ) -> None:
     """Say whether the gate on this machine answers; for HEALTHCHECK."""
     try:
