@@ -97,7 +97,7 @@ async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
 def _parsed(data: bytes) -> Any:
     """The JSON value; names that stand twice in one object mean two things, and are refused."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Problem(400, "The body is not JSON.") from None
 

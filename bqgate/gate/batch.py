@@ -30,6 +30,7 @@ _NOT_INHERITED = frozenset({"accept-encoding", "connection", "expect", "host", "
 _ANSWER_FRAMING = frozenset({"content-length", "connection", "transfer-encoding"})
 
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_LENGTH = re.compile(r"[0-9]{1,10}")
 _HOST = re.compile(r"^https?://[^/?#]*", re.IGNORECASE)
 
 Dispatch = Callable[[Call], Awaitable[Answer]]
@@ -117,7 +118,7 @@ def parse_call(part: Part, outer: Headers = ()) -> Call:
     headers = parse_headers(head)
     length = header_of(headers, "content-length")
     if length is not None:
-        if not length.isdecimal() or int(length) > len(body):
+        if _LENGTH.fullmatch(length) is None or int(length) > len(body):
             raise MalformedRequest("A part of the batch is shorter than its Content-Length.", reason="badRequest")
         body = body[: int(length)]
     own = {key.lower() for key, _ in headers}

@@ -64,12 +64,14 @@ def test_a_merge_patch_applied_again_changes_nothing(target: Any, patch: Any) ->
         (b'{"cost_usd": "1"}', "text/plain", 415, "Content-Type"),
         (b'{"cost_usd": "1"}', "application/x-www-form-urlencoded", 415, "Content-Type"),
         (b'{"cost_usd": "1"}', "application/json; charset=utf-8", 200, None),
+        (b'\xef\xbb\xbf{"cost_usd": "1"}', "application/json", 200, None),
+        ('{"cost_usd": "1"}'.encode("utf-16"), "application/json", 400, None),
     ],
 )
 async def test_a_body_means_one_thing_or_is_refused(
     plane: Plane, data: bytes, content_type: str, status: int, field: str | None
 ) -> None:
-    """A name that stands twice, a number that is none, another type: by its name."""
+    """A name that stands twice, a number that is none, another type: by its name. A byte order mark is read over."""
     async with plane.client.post(PATH, data=data, headers={"Content-Type": content_type}) as answer:
         document = await answer.json(content_type=None)
         assert answer.status == status, document

@@ -118,6 +118,8 @@ async def test_a_batch_holds_neither_batches_nor_uploads(gate: GateStand, call: 
         b"GET /projects HTTP/1.1\r\nno colon\r\n\r\n",
         b"POST /projects/p/queries HTTP/1.1\r\nContent-Length: 99\r\n\r\n{}",
         b"POST /projects/p/queries HTTP/1.1\r\nContent-Length: x\r\n\r\n{}",
+        b"POST /projects/p/queries HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n{}",
+        "POST /projects/p/queries HTTP/1.1\r\nContent-Length: \u0662\r\n\r\n{}".encode(),
         b"GET /projects/\xff HTTP/1.1\r\n\r\n",
     ],
 )
