@@ -14,7 +14,18 @@ from bqgate.cli.tables import AsJson, print_json, print_list, print_one, shown_u
 
 _PATH = "/v1/jobs"
 _PAGE_SIZE_MAX = 1_000
-_COLUMNS = ("booked_at", "customer", "principal", "decision", "outcome", "reason", "cost_usd", "estimate_usd", "id")
+_COLUMNS = (
+    "booked_at",
+    "customer",
+    "principal",
+    "decision",
+    "outcome",
+    "reason",
+    "cost_usd",
+    "estimate_usd",
+    "job",
+    "id",
+)
 _MONEY = ("cost_usd", "estimate_usd", "hold_usd")
 
 jobs = typer.Typer(name="jobs", help="Jobs and refusals: what each cost, and why.", invoke_without_command=True)

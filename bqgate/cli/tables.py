@@ -89,13 +89,13 @@ def shown_usd(text: str | None, *, rounds_up: bool = True) -> str | None:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table: columns as wide as their widest cell, numbers to the right."""
     columns = list(zip(headings, *rows, strict=True))
+    shapes = [(max(map(_cells, column)), _is_of_numbers(column[1:])) for column in columns]
     lines = []
     for row in (headings, *rows):
         cells = []
-        for cell, column in zip(row, columns, strict=True):
-            room = " " * (max(map(_cells, column)) - _cells(cell))
-            is_number = all(_NUMBER.fullmatch(each) or each == _NOTHING for each in column[1:])
-            cells.append(room + cell if is_number and len(column) > 1 else cell + room)
+        for cell, (width, is_number) in zip(row, shapes, strict=True):
+            room = " " * (width - _cells(cell))
+            cells.append(room + cell if is_number else cell + room)
         lines.append(_GAP.join(cells).rstrip())
     return lines
 
@@ -142,6 +142,11 @@ def _cells(text: str) -> int:
     from rich.cells import cell_len  # noqa: PLC0415 - only who prints such a text waits for its tables
 
     return cell_len(text)
+
+
+def _is_of_numbers(cells: Sequence[str]) -> bool:
+    said = [cell for cell in cells if cell != _NOTHING]
+    return bool(said) and all(map(_NUMBER.fullmatch, said))
 
 
 def _csv_cell(value: object) -> str:
