@@ -56,7 +56,11 @@ def test_a_pipe_has_a_line_for_each_item(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_numbers_stand_to_the_right_and_wide_characters_take_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
     """So that amounts can be compared, whatever customers are called."""
-    rows = [{"who": "日本", "usd": "9.80"}, {"who": "acme", "usd": "1200.00"}, {"who": "x", "usd": None}]
+    rows: list[dict[str, Any]] = [
+        {"who": "日本", "usd": "9.80"},
+        {"who": "acme", "usd": "1200.00"},
+        {"who": "x", "usd": None},
+    ]
     print_list(rows, ("who", "usd"), as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "who       usd",
