@@ -4,7 +4,7 @@ Used by tiers.py and customers.py; what the commands do is in documents.py. A ch
 replica within two seconds.
 """
 
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -53,7 +53,14 @@ def policy_commands(
         help=f"As in the settings file: {examples}. KEY= takes a value away.",
         show_default=False,
     )
+    _add_reading(commands, kind, name_argument, list_all, show)
+    _add_changing(commands, kind, name_argument, words_argument)
+    return commands
 
+
+def _add_reading(
+    commands: typer.Typer, kind: documents.Kind, name_argument: Any, list_all: Listing, show: Showing
+) -> None:
     @commands.command("list", help=f"List all {kind.plural}.")
     def list_them(
         *, url: Url = None, key_file: KeyFile = None, token_stdin: TokenStdin = False, as_json: AsJson = False
@@ -71,6 +78,8 @@ def policy_commands(
     ) -> None:
         show(kind, name, Caller(url, key_file, token_stdin), as_json=as_json)
 
+
+def _add_changing(commands: typer.Typer, kind: documents.Kind, name_argument: Any, words_argument: Any) -> None:
     @commands.command("set", help=f"Change keys of a {kind.noun}, or create it.")
     def set_keys(
         name: Annotated[str, name_argument],
@@ -94,5 +103,3 @@ def policy_commands(
         token_stdin: TokenStdin = False,
     ) -> None:
         documents.delete(kind, name, Caller(url, key_file, token_stdin))
-
-    return commands
