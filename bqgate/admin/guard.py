@@ -15,6 +15,7 @@ from bqgate.admin.permissions import Reach, reach_of
 from bqgate.admin.problem import Problem
 from bqgate.domain.errors import LoginFault, TooManyRequests, Unauthenticated, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential, Identity, Role
+from bqgate.observe.request_fields import note_caller, note_cause
 from bqgate.ports import AuditTrail, Authenticator
 
 # The one customer that a request's answer may speak of, where its caller is bound to one.
@@ -56,7 +57,7 @@ class Guard:
             Problem: 401 they prove nothing, 429 they tried too often, 503 nobody can tell.
         """
         try:
-            return await self._authenticator.authenticate(credential_of(request), project_id=None)
+            identity = await self._authenticator.authenticate(credential_of(request), project_id=None)
         except Unauthenticated as refused:
             self._tell_refused_login(request, refused.fault, refused.claimed)
             # RFC 6750 section 3.1: who brought nothing is told no error code.
@@ -67,8 +68,11 @@ class Guard:
             raise Problem(401, "Google does not accept this token.", headers=_challenge("invalid_token")) from None
         except TooManyRequests as refused:
             raise Problem(429, refused.message, headers={"Retry-After": str(refused.retry_after_s)}) from None
-        except UpstreamUnavailable:
+        except UpstreamUnavailable as error:
+            note_cause(error)
             raise Problem(503, "Nobody can tell now who you are; try again.") from None
+        note_caller(identity.customer, identity.name)
+        return identity
 
     def permit(self, request: web.Request, operation: Operation, identity: Identity) -> None:
         """Look up the table, and bind the request to the caller's customer where the table says so.

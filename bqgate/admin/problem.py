@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from bqgate.domain.errors import BqgateError, BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.errors import OUTAGES, BqgateError, BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.observe.request_fields import note_cause
 
 MEDIA_TYPE = "application/problem+json"
 TITLES: Mapping[int, str] = {each.value: each.phrase for each in HTTPStatus}
@@ -55,6 +56,8 @@ def problem_of_stores(error: BqgateError) -> Problem:
     Raises:
         BqgateError: it is another failure, which the middleware knows.
     """
+    if isinstance(error, OUTAGES):
+        note_cause(error)
     match error:
         case LedgerUnavailable():
             return Problem(503, "The ledger does not answer; try again.")

@@ -145,8 +145,7 @@ class Admission:
             BudgetStoreUnavailable: the budgets cannot be asked.
             LedgerUnavailable: the hold cannot be recorded; it was voided.
         """
-        if principal.role is Role.OPEN:  # nobody has authenticated it, so BigQuery's word is the best there is
-            principal = replace(principal, name=estimate.user_email or principal.name)
+        principal = replace(principal, name=booked_name(principal, estimate))
         history = await self._slots.history_of(customer.id) if self._policies.prices.uses_slots else SlotHistory()
         rules = rules_for(customer, estimate, self._rules)
         size = size_hold(request, estimate, rules=rules, prices=self._policies.prices, history=history)
@@ -278,6 +277,11 @@ class Admission:
             await self._ledger.book(entry)
         except LedgerUnavailable:
             self._journal.count("failures_total", system="ledger", step="refusal")
+
+
+def booked_name(principal: Principal, estimate: Estimate) -> str:
+    """Whose query the ledger books: where nobody has authenticated it, BigQuery's word is the best there is."""
+    return (principal.role is Role.OPEN and estimate.user_email) or principal.name
 
 
 def _is_about_the_query(refused: UpstreamRefused) -> bool:

@@ -16,7 +16,7 @@ async def remember(placement: Placement, hold: Hold, *, ledger: Ledger, journal:
     """Count, note and record what this attempt of `hold` began."""
     for window in placement.grace_started_in:
         journal.count("grace_started_total", customer=hold.customer)
-        journal.note("grace_started", customer=hold.customer, period=window.period.value, key=window.key)
+        journal.note("grace_started", customer=hold.customer, period=window.period.value, window=window.key)
     if placement.has_tripped:
         journal.count("breaker_trips_total", customer=hold.customer)
         journal.note("cost_breaker_tripped", customer=hold.customer, refusal=placement.refusal, error="breaker tripped")

@@ -34,7 +34,7 @@ def tell_thresholds(placement: Placement, budgets: Sequence[Budget], *, amount_n
                     customer=window.customer,
                     budget=name,
                     about=window.scope.value,
-                    key=window.key,
+                    window=window.key,
                     used_ratio=f"{threshold.used_ppm / PPM:g}",
                     action=action,
                 )

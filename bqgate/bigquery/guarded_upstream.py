@@ -20,6 +20,7 @@ from bqgate.wire.exchange import Answer, Call
 # A connection that is refused is refused at once; after half of this nobody tries again.
 _INSERT_AGAIN_WITHIN_S = 4.0
 _NOT_IMPLEMENTED = 501
+_TOLD_BY_OTHERS = "BigQuery is not answering another gate."
 
 
 class GuardedUpstream:
@@ -59,22 +60,23 @@ class GuardedUpstream:
             # At least a second: half-open, the trial is under way.
             retry_after_s = max(math.ceil(self._breaker.open_for_s), 1)
             raise UpstreamNotTried(
-                "BigQuery did not answer lately and is left alone for a moment.", retry_after_s=retry_after_s
+                f"{self._breaker.why or _TOLD_BY_OTHERS} It is left alone for a moment.",
+                retry_after_s=retry_after_s,
             )
         try:
             answer = await self._upstream.exchange(call, credential=credential, read_timeout_s=read_timeout_s)
         except UpstreamNotTried:
             raise
-        except UpstreamTimeout:
+        except UpstreamTimeout as error:
             if not operation_of(call).is_wait:
-                turn.fail()
+                turn.fail(str(error))
             raise
-        except UpstreamUnavailable:
-            turn.fail()
+        except UpstreamUnavailable as error:
+            turn.fail(str(error))
             raise
         else:
             if answer.status >= 500 and answer.status != _NOT_IMPLEMENTED:
-                turn.fail()
+                turn.fail(f"BigQuery is not answering (status {answer.status}).")
             else:
                 turn.succeed()
             return answer

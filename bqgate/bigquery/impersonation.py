@@ -23,6 +23,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from bqgate.bigquery.credentials import UpstreamCredentials, with_token
 from bqgate.bigquery.service_account import SCOPES, HeldToken, TokenSource
+from bqgate.bigquery.token_causes import cause_of_failure
 from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
@@ -140,7 +141,9 @@ class ImpersonatedAccounts:
         except GoogleAuthError as error:
             account.failed_at_s = self._clock.monotonic_s()
             self._journal.count("failures_total", system="iam", step="impersonate")
-            self._journal.note("account_token_not_fetched", account=name, error=type(error).__name__)
+            self._journal.note(
+                "account_token_not_fetched", account=name, error=type(error).__name__, cause=cause_of_failure(error)
+            )
         else:
             account.failed_at_s = None
         finally:

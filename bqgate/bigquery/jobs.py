@@ -154,7 +154,7 @@ class GoogleBigQuery:
             content_type = answer.header("content-type") or "application/json"
             raise UpstreamRefused(answer.status, body, content_type, challenge=answer.header("www-authenticate"))
         if not 200 <= answer.status < 300:
-            raise UpstreamUnavailable(f"BigQuery answered {answer.status}.")
+            raise UpstreamUnavailable(f"BigQuery is not answering (status {answer.status}).")
         try:
             document = json.loads(body)
         except ValueError:

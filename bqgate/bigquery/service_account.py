@@ -22,6 +22,7 @@ import google.auth.transport.requests
 from google.oauth2 import service_account
 
 from bqgate.bigquery.credentials import with_token
+from bqgate.bigquery.token_causes import cause_of_failure
 from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
@@ -82,12 +83,13 @@ class ServiceAccountCredentials:
         self._clock = clock
         self._journal = journal
         self._held = HeldToken(clock)
+        self._cause = "none was fetched yet"
 
     async def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the caller's is not used
         """The call with the gate's token and without the caller's credentials."""
         token = self._held.valid
         if token is None:
-            raise UpstreamNotTried("The gate has no valid token for BigQuery.")
+            raise UpstreamNotTried(f"The gate has no valid token for BigQuery ({self._cause}).")
         return with_token(call, token)
 
     async def renew(self) -> bool:
@@ -95,7 +97,8 @@ class ServiceAccountCredentials:
         try:
             await self._held.renew(self._source)
         except google.auth.exceptions.GoogleAuthError as error:
-            self._journal.note("token_not_renewed", error=type(error).__name__)
+            self._cause = cause_of_failure(error)
+            self._journal.note("token_not_renewed", error=type(error).__name__, cause=self._cause)
             return False
         return True
 

@@ -13,7 +13,6 @@ UpstreamNotTried where there is no token or all connections are in use; a caller
 with the error of that body.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from yarl import URL
 from bqgate.bigquery.credentials import UpstreamCredentials
 from bqgate.domain.errors import BqgateError, UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.principal import Credential
+from bqgate.observe.causes import cause_of
 from bqgate.wire.exchange import Answer, Body, Call, Headers, without
 
 CONNECT_TIMEOUT_S = 10.0
@@ -217,8 +217,9 @@ def _named_by_connection(headers: Headers) -> frozenset[str]:
 
 
 def _unavailable(error: Exception) -> UpstreamUnavailable:
+    message = f"BigQuery is not answering ({cause_of(error)})."
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return UpstreamUnavailable("BigQuery could not be reached.", may_have_worked=False)
-    if isinstance(error, asyncio.TimeoutError):
-        return UpstreamTimeout("BigQuery did not answer in time.")
-    return UpstreamUnavailable(f"The connection to BigQuery broke off ({type(error).__name__}).")
+        return UpstreamUnavailable(message, may_have_worked=False)
+    if isinstance(error, TimeoutError):
+        return UpstreamTimeout(message)
+    return UpstreamUnavailable(message)

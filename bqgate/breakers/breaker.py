@@ -24,6 +24,8 @@ from bqgate.ports import Clock, Journal
 # A gate whose own trial has just shown that others are wrong does not believe them again for so long.
 DISBELIEF_S = 300
 
+_TOLD = "another gate found that it does not answer"
+
 STATE_NUMBERS = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
 
 
@@ -54,6 +56,7 @@ class Breaker:
         self._trial: Turn | None = None
         self._trial_until_s = 0.0
         self._is_by_word = False
+        self._why = ""
         self._disbelieves_until_s = -math.inf
 
     @property
@@ -70,6 +73,11 @@ class Breaker:
     def is_by_word(self) -> bool:
         """Whether it is open, or half-open, because another gate said so."""
         return self._is_by_word
+
+    @property
+    def why(self) -> str:
+        """What the call that opened it failed of; empty where another gate said so, and before it ever opened."""
+        return self._why
 
     @property
     def changes(self) -> int:
@@ -105,7 +113,7 @@ class Breaker:
             return
         self._machine.open()
         self._is_by_word = True
-        self._begin_to_leave_alone(min(for_s, self._rules.cooldown_s))
+        self._begin_to_leave_alone(min(for_s, self._rules.cooldown_s), why="")
 
     def hear_closed(self) -> None:
         """Another gate was answered: what was opened by word is closed.
@@ -116,8 +124,8 @@ class Breaker:
             self._machine.close()
             self._note_closed()
 
-    def end(self, turn: "Turn", *, is_success: bool | None) -> None:
-        """Count how a call ended; None: it says nothing about the system. Called by the turn, once."""
+    def end(self, turn: "Turn", *, is_success: bool | None, why: str = "") -> None:
+        """Count how a call ended, and of what it failed; None: it says nothing about the system. Called once a turn."""
         if turn is self._trial:
             self._trial = None
         if turn.changes != self._changes or is_success is None:
@@ -128,7 +136,7 @@ class Breaker:
         except _CallFailed:
             if self._is_open:
                 self._is_by_word = False
-                self._begin_to_leave_alone(self._rules.cooldown_s)
+                self._begin_to_leave_alone(self._rules.cooldown_s, why=why)
         else:
             if before != self._machine.current_state:
                 if self._is_by_word:
@@ -139,12 +147,13 @@ class Breaker:
     def _is_open(self) -> bool:
         return self._machine.current_state == pybreaker.STATE_OPEN
 
-    def _begin_to_leave_alone(self, for_s: float) -> None:
+    def _begin_to_leave_alone(self, for_s: float, *, why: str) -> None:
         self._changes += 1
         self._trial = None
         self._open_until_s = self._clock.monotonic_s() + for_s
+        self._why = why
         self._journal.count("system_breaker_trips_total", system=self.system)
-        self._journal.note("system_breaker_open", system=self.system, for_s=for_s, error="it does not answer")
+        self._journal.note("system_breaker_open", system=self.system, for_s=for_s, error=why or _TOLD)
 
     def _note_closed(self) -> None:
         self._changes += 1
@@ -174,9 +183,9 @@ class Turn:
         """The system answered."""
         self._end(is_success=True)
 
-    def fail(self) -> None:
-        """It did not."""
-        self._end(is_success=False)
+    def fail(self, why: str = "it does not answer") -> None:
+        """It did not; `why` is for the log."""
+        self._end(is_success=False, why=why)
 
     def leave(self) -> None:
         """Nobody knows: it was not asked, or nobody waited for the answer."""
@@ -191,14 +200,14 @@ class Turn:
         if kind is None:
             self.succeed()
         elif issubclass(kind, self._faults) and not issubclass(kind, asyncio.CancelledError):
-            self.fail()
+            self.fail(str(error))
         else:
             self.leave()
 
-    def _end(self, *, is_success: bool | None) -> None:
+    def _end(self, *, is_success: bool | None, why: str = "") -> None:
         if not self._is_ended:
             self._is_ended = True
-            self._breaker.end(self, is_success=is_success)
+            self._breaker.end(self, is_success=is_success, why=why)
 
 
 class _CallFailed(Exception):

@@ -51,7 +51,8 @@ class _Guarded:
         async def ask(*args: Any, **kwargs: Any) -> Any:
             turn = self._breaker.take()
             if turn is None:
-                raise self._unavailable(f"{self._breaker.system} did not answer lately and is left alone for a moment")
+                why = self._breaker.why or "it did not answer lately"
+                raise self._unavailable(f"{self._breaker.system} is left alone for a moment: {why}")
             with turn.failing_on(self._unavailable):
                 return await method(*args, **kwargs)
 

@@ -81,7 +81,7 @@ class RedisChangeFeed:
             except (RedisError, OSError) as error:
                 self._journal.count("failures_total", system="budgets", step="change_feed")
                 if not self._is_interrupted:
-                    self._journal.note("change_feed_interrupted", error=type(error).__name__)
+                    self._journal.note("change_feed_interrupted", error=f"{type(error).__name__}: {error}")
                 self._is_interrupted = True
             await self._clock.sleep(_RECONNECT_S)
 

@@ -133,6 +133,10 @@ class UpstreamNotTried(UpstreamUnavailable):
         self.retry_after_s = retry_after_s
 
 
+# What is not the caller's fault, nor the gate's: whose message says which system is away and why.
+OUTAGES = (BudgetStoreUnavailable, LedgerUnavailable, UpstreamUnavailable)
+
+
 class UpstreamRefused(BqgateError):
     """BigQuery answered 4xx. All of it is BigQuery's own and may be shown to the caller.
 

@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
-from bqgate.domain.errors import BodyTooLarge, BqgateError, MalformedRequest, UpstreamUnavailable
+from bqgate.domain.errors import OUTAGES, BodyTooLarge, BqgateError, MalformedRequest, UpstreamUnavailable
 from bqgate.gate.body import plain_body, read_bounded
 from bqgate.gate.multipart import Part, boundary_of, parse_headers, split_parts
 from bqgate.gate.reply import answer_for_error
+from bqgate.observe.request_fields import note_cause
 from bqgate.wire.exchange import Answer, Call, Headers, header_of, without
 
 PARTS_MAX = 1_000
@@ -34,10 +35,11 @@ _LENGTH = re.compile(r"[0-9]{1,10}")
 _HOST = re.compile(r"^https?://[^/?#]*", re.IGNORECASE)
 
 Dispatch = Callable[[Call], Awaitable[Answer]]
+Tell = Callable[[Call | None, Answer, BqgateError | None], None]
 
 
-async def answer_batch(call: Call, *, dispatch: Dispatch, new_boundary: Callable[[], str]) -> Answer:
-    """Read a batch and leave an answer whose body runs the parts as it is read.
+async def answer_batch(call: Call, *, dispatch: Dispatch, tell: Tell, new_boundary: Callable[[], str]) -> Answer:
+    """Read a batch and leave an answer whose body runs the parts as it is read, and tells of each.
 
     Raises:
         MalformedRequest: the batch as a whole is not multipart/mixed, is cut off, or has too many parts.
@@ -48,17 +50,18 @@ async def answer_batch(call: Call, *, dispatch: Dispatch, new_boundary: Callable
     parts = split_parts(data, boundary, parts_max=PARTS_MAX)
     mark = f"batch_{new_boundary()}"
     headers = (("Content-Type", f"multipart/mixed; boundary={mark}"), ("Vary", "Origin"))
-    return Answer(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, mark))
+    return Answer(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, tell, mark))
 
 
 class BatchBody:
     """The answers of a batch as a stream. Closing it stops the parts that run and starts no more."""
 
-    def __init__(self, parts: tuple[Part, ...], outer: Headers, dispatch: Dispatch, mark: str) -> None:
+    def __init__(self, parts: tuple[Part, ...], outer: Headers, dispatch: Dispatch, tell: Tell, mark: str) -> None:
         self._waiting = deque(parts)
         self._running: deque[asyncio.Task[bytes]] = deque()
         self._outer = outer
         self._dispatch = dispatch
+        self._tell = tell
         self._mark = mark
         self._is_closed = False
 
@@ -93,12 +96,18 @@ class BatchBody:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _answer_part(self, part: Part) -> bytes:
+        call: Call | None = None
+        failure: BqgateError | None = None
         try:
-            answer = await self._dispatch(parse_call(part, self._outer))
+            call = parse_call(part, self._outer)
+            answer = await self._dispatch(call)
             body = await _whole(answer)
         except BqgateError as error:
-            answer = answer_for_error(error)
+            failure, answer = error, answer_for_error(error)
             body = await _whole(answer)
+            if isinstance(error, OUTAGES):
+                note_cause(error)
+        self._tell(call, answer, failure)
         return _part_text(header_of(part.headers, "content-id"), answer, body)
 
 

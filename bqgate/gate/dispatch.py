@@ -16,10 +16,12 @@ from bqgate.gate.batch import answer_batch
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.override import real_verb, with_real_verb
+from bqgate.gate.part_line import note_part
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
 from bqgate.gate.routes import Kind, Route, resolve
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission, check_chunk, read_submission, read_upload
+from bqgate.observe.request_fields import begin_request, note_caller
 from bqgate.ports import Clock, Journal
 from bqgate.wire.exchange import Answer, Call
 
@@ -68,11 +70,15 @@ class Dispatcher:
         arrival = await self._received(call, route)
         if route.kind is Kind.BATCH:
             part = partial(self._dispatch_part, batch=call, workload=route.workload)
-            return await answer_batch(arrival.call, dispatch=part, new_boundary=partial(secrets.token_hex, 12))
+            tell = partial(note_part, self._journal, call.request_id)
+            return await answer_batch(
+                arrival.call, dispatch=part, tell=tell, new_boundary=partial(secrets.token_hex, 12)
+            )
         return await self._answer(arrival, root=root)
 
     async def _dispatch_part(self, call: Call, *, batch: Call, workload: str | None) -> Answer:
         """Answer a call inside a batch. It inherits the workload of the batch's path, and may have its own caller."""
+        begin_request()
         call = replace(call, peer=batch.peer, request_id=batch.request_id)
         route = resolve(real_verb(call), call.path)
         if route.kind in _NOT_IN_BATCH:
@@ -85,6 +91,7 @@ class Dispatcher:
         watch = Stopwatch(self._clock, self._journal)
         with watch.step("identify"):
             principal = await self._identification.identify(call, route)
+        note_caller(principal.customer, principal.name)
         return Arrival(await self._upstream_call(call, route), route, principal, watch)
 
     async def _upstream_call(self, call: Call, route: Route) -> Call:

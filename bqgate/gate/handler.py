@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
 
-from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
+from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused, booked_name
 from bqgate.admission.waiting.fair_queue import Visit
 from bqgate.admission.waiting.room import Shed, WaitingRoom
 from bqgate.admission.waiting.visits import visit_of
@@ -31,6 +31,7 @@ from bqgate.gate.routes import Route
 from bqgate.gate.slow_note import notes_of
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Forward, Submission
+from bqgate.observe.request_fields import note_caller
 from bqgate.ports import Advisor, Clock, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_request import (
@@ -100,6 +101,7 @@ class QueryHandler:
                 await self._estimate(arrival, request, customer)
             return await self._pass(write_call(request.body), principal, "dry_run" if request.dry_run else "off")
         estimate = await self._estimate(arrival, request, customer)
+        note_caller(customer.id, booked_name(principal, estimate))
         with watch.step("hold"):
             outcome = await self._admit(request, principal, customer, estimate)
         match outcome:

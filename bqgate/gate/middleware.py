@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
-from bqgate.domain.errors import BqgateError
+from bqgate.domain.errors import OUTAGES, BqgateError
 from bqgate.gate.door import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
+from bqgate.observe.request_fields import note_cause
 from bqgate.ports import Journal
 from bqgate.wire.exchange import Answer
 
@@ -35,6 +36,8 @@ def install(app: web.Application, journal: Journal) -> None:
         except BqgateError as error:
             failure: Exception = error
             answer = answer_for_error(error)
+            if isinstance(error, OUTAGES):
+                note_cause(error)
         except Exception as error:  # noqa: BLE001 - the edge: a bug must end as BigQuery's internalError
             failure = error
             answer = _answer_for_bug(request, error, journal)

@@ -95,10 +95,10 @@ def _own_system(error: BqgateError) -> str:
 
 
 def _answer_without_bigquery(error: UpstreamUnavailable) -> Answer:
-    """The answer where BigQuery gave none. It says when to come back, though clients wait as they please."""
+    """The answer where BigQuery gave none, with the cause. It says when to come back; clients wait as they please."""
     wait_s = error.retry_after_s if isinstance(error, UpstreamNotTried) else None
     headers = () if wait_s is None else (("Retry-After", str(wait_s)),)
-    return error_answer(503, "backendError", "bqgate: BigQuery is not answering; retry later.", headers=headers)
+    return error_answer(503, "backendError", f"bqgate: {str(error).rstrip('.')}; retry later.", headers=headers)
 
 
 def _answer_for_caller(error: Unauthenticated | AccessDenied) -> Answer:

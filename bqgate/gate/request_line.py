@@ -3,7 +3,9 @@
 Installed by app outside middleware.py, so that its errors are seen too. The path is told without its query string,
 which may hold a key or an upload's token; decision, reason, cost and balance are those that the answer's headers show.
 A failure's reason is that of bqgate_refused_calls_total. The request id of a query is its hold's id, by which the
-ledger tells the rest. Probes and scrapes are left out.
+ledger tells the rest. Customer and principal are those that the ledger books, where it came out who asks. A failure of
+another system bears its cause. Calls of a batch have lines of their own (part_line.py). Probes and scrapes are left
+out.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,17 +13,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bqgate.gate.door import FAILURE
+from bqgate.gate.part_line import TOLD_HEADERS
+from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Journal
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-_TOLD_HEADERS = (
-    ("request_id", "X-Bqgate-Request-Id"),
-    ("decision", "X-Bqgate-Decision"),
-    ("reason", "X-Bqgate-Reason"),
-    ("cost_usd", "X-Bqgate-Cost-Usd"),
-    ("balance_usd", "X-Bqgate-Balance-Usd"),
-    ("steps", "Server-Timing"),
-)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -33,13 +29,14 @@ def install(app: web.Application, journal: Journal, clock: Clock) -> None:
         if request.path in _PROBES:
             return await handler(request)
         started_s = clock.monotonic_s()
+        begin_request()
         response: web.StreamResponse | None = None
         try:
             response = await handler(request)
             return response
         finally:
             headers = response.headers if response is not None else {}
-            told = {field: headers[header] for field, header in _TOLD_HEADERS if headers.get(header)}
+            told = {field: headers[header] for field, header in TOLD_HEADERS if headers.get(header)}
             if FAILURE in request:
                 told["reason"] = request[FAILURE]
             journal.note(
@@ -48,6 +45,7 @@ def install(app: web.Application, journal: Journal, clock: Clock) -> None:
                 path=request.rel_url.raw_path,
                 status=response.status if response is not None else "caller_gone",
                 duration_ms=round((clock.monotonic_s() - started_s) * 1000),
+                **noted_fields(),
                 **told,
             )
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.observe.causes import cause_of
 from bqgate.ports import Clock, Journal
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
@@ -130,7 +131,7 @@ class KeySets:
 
     def _standing(self, kept: _Kept) -> tuple[VerifyingKey, ...]:
         if kept.keys is None or self._age_s(kept.fetched_at_s) >= _STANDS_S:
-            raise UpstreamUnavailable("The token's issuer does not answer; try again.", may_have_worked=False)
+            raise UpstreamUnavailable("The token's issuer is not answering.", may_have_worked=False)
         return kept.keys
 
     async def _fetched(self, kept: _Kept, issuer: str, jwks_url: str | None, *, pause_s: float) -> None:
@@ -149,7 +150,7 @@ class KeySets:
             async with asyncio.timeout(self._timeout_s):
                 keys = _keys_of(await self._get(jwks_url or await self._discovered(issuer)))
         except (_Faulty, aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = str(error) if isinstance(error, _Faulty) else type(error).__name__
+            why = str(error) if isinstance(error, _Faulty) else cause_of(error)
             self._journal.count("failures_total", system="issuer", step="keys")
             self._journal.note("issuer_keys_not_fetched", issuer=issuer, error=why)
         else:

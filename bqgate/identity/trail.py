@@ -101,7 +101,7 @@ class BufferedAuditTrail:
             except LedgerUnavailable as error:
                 self._lose(len(self._waiting))
                 self._waiting.clear()
-                self._journal.note("audit_not_flushed", events=self._lost, error=type(error).__name__)
+                self._journal.note("audit_not_flushed", events=self._lost, error=str(error))
 
     @property
     def _is_full(self) -> bool:

@@ -29,6 +29,7 @@ from bqgate.domain.errors import LedgerUnavailable
 ResultT = TypeVar("ResultT")
 
 _READERS = 4
+_CAUSE_CHARS_MAX = 200
 # The database gives up a little before the gate does: a connection that answered "too late" can be used again, one
 # that was cut off in the middle can not.
 _DATABASE_SHARE = 0.8
@@ -107,6 +108,14 @@ def prepare_sqlite(engine: sa.Engine, *, begin: str) -> None:
     sa.event.listen(engine, "begin", begin_transaction)
 
 
+def _what(error: BaseException) -> str:
+    """What failed; in its own words where they are of the connection or the disk: others may quote what was written."""
+    name, text = type(error).__name__, str(error).strip()
+    if not text or not (isinstance(error, OSError) or name in {"OperationalError", "InterfaceError"}):
+        return f"{name}."
+    return f"{name}: {text.splitlines()[0][:_CAUSE_CHARS_MAX]}"
+
+
 class Connections:
     """Two pools of connections to one database.
 
@@ -170,7 +179,7 @@ class Connections:
                 return await work(connection)
         except (SQLAlchemyError, OSError, UnicodeError, OverflowError) as error:
             cause = getattr(error, "orig", None) or error
-            raise LedgerUnavailable(f"The ledger's database failed: {type(cause).__name__}.") from error
+            raise LedgerUnavailable(f"The ledger's database failed: {_what(cause)}") from error
 
     async def _in_time(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Wait for work as long as is allowed, and no longer even where it can not be stopped."""

@@ -156,7 +156,7 @@ class PolicyBook:
             except LedgerUnavailable as error:
                 self._journal.count("failures_total", system="ledger", step="policies")
                 if not self._is_away:
-                    self._journal.note("policies_unavailable", error=type(error).__name__)
+                    self._journal.note("policies_unavailable", error=str(error))
                 self._is_away = True
             else:
                 if self._is_away:

@@ -177,7 +177,7 @@ class Reconciler:
                 customer=account,
                 scope=scope.kind.value,
                 period=period.value,
-                key=key,
+                window=key,
                 drift_nanos=nanos,
                 error="budget drift",
             )

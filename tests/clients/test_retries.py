@@ -138,7 +138,8 @@ def test_a_bigquery_that_does_not_answer_is_asked_again(
     added.count = 0
     assert isinstance(error, exceptions.ServiceUnavailable)
     assert (503, "backendError", "global") == reason_of(error)
-    assert "bqgate: BigQuery is not answering; retry later" in error.errors[0]["message"]
+    told = error.errors[0]["message"]
+    assert re.fullmatch(r"bqgate: BigQuery is not answering \([^()]+\).*; retry later\.", told), told
     assert tries(watch) >= 2
     scene.assert_nothing_booked(project)
 

@@ -93,7 +93,7 @@ class JobOwners:
         except ValueError:
             resource = None
         if not isinstance(resource, dict):
-            raise UpstreamUnavailable(f"BigQuery answered {answer.status} when asked whose a job is.")
+            raise UpstreamUnavailable(f"BigQuery is not answering whose a job is (status {answer.status}).")
         return resource
 
 

@@ -178,7 +178,9 @@ async def test_a_refusal_of_iam_is_told_and_not_repeated_at_once() -> None:
             await stand.token(ACME)
         assert not caught.value.may_have_worked
     assert stand.iam.asked == [ACME]
-    assert stand.journal.notes == [("account_token_not_fetched", {"account": ACME, "error": "RefreshError"})]
+    assert stand.journal.notes == [
+        ("account_token_not_fetched", {"account": ACME, "error": "RefreshError", "cause": "RefreshError"})
+    ]
     assert await stand.token(None) == "Bearer own"
     stand.iam.is_down = False
     stand.clock.advance(10)

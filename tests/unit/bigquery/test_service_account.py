@@ -102,7 +102,7 @@ async def test_a_failed_renewal_is_tried_again() -> None:
         clock.advance(10)
         await clock.wait_for_sleepers()
         assert await _sent(credentials) == "Bearer token-2"
-    assert journal.notes == [("token_not_renewed", {"error": "RefreshError"})]
+    assert journal.notes == [("token_not_renewed", {"error": "RefreshError", "cause": "RefreshError"})]
 
 
 async def test_a_key_file_logs_in_where_it_says(recorder: RecordingUpstream, tmp_path: Path) -> None:

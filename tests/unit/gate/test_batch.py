@@ -184,7 +184,7 @@ async def test_few_parts_run_at_once_and_a_closed_batch_starts_no_more() -> None
         return Answer(200)
 
     parts = tuple(Part(HTTP, f"GET /{number}".encode()) for number in range(100))
-    body = BatchBody(parts, (), dispatch, "m")
+    body = BatchBody(parts, (), dispatch, lambda *_: None, "m")
     assert (await anext(body)).startswith(b"--m\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK")
     second = asyncio.ensure_future(anext(body))
     await asyncio.wait_for(is_full.wait(), 5)

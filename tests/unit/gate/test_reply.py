@@ -268,7 +268,8 @@ def test_a_challenge_of_bigquerys_is_passed_on() -> None:
 
 def test_it_is_said_which_side_is_silent() -> None:
     """BigQuery where it is BigQuery, else which of the gate's own; whoever asks need not look for the wrong one."""
-    assert "BigQuery is not answering" in read(answer_for_error(UpstreamUnavailable("x")))[2]
+    away = UpstreamUnavailable("BigQuery is not answering (connection refused).")
+    assert read(answer_for_error(away))[2] == "bqgate: BigQuery is not answering (connection refused); retry later."
     assert "BigQuery" not in read(answer_for_error(LedgerUnavailable("x")))[2]
     assert "its ledger" in read(answer_for_error(LedgerUnavailable("x")))[2]
     assert "its store of budgets" in read(answer_for_error(BudgetStoreUnavailable("x")))[2]

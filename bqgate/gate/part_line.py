@@ -1,0 +1,30 @@
+"""Write one line for each call inside a batch, beside the batch's own (request_line.py).
+
+Called by the batch step, in the call's own task, once its answer is there. The fields are those of a request's line.
+"""
+
+from bqgate.domain.errors import BqgateError
+from bqgate.observe.request_fields import noted_fields
+from bqgate.ports import Journal
+from bqgate.wire.exchange import Answer, Call
+
+# What an answer's headers say of the decision, by the names that lines have for it.
+TOLD_HEADERS = (
+    ("request_id", "X-Bqgate-Request-Id"),
+    ("decision", "X-Bqgate-Decision"),
+    ("reason", "X-Bqgate-Reason"),
+    ("cost_usd", "X-Bqgate-Cost-Usd"),
+    ("balance_usd", "X-Bqgate-Balance-Usd"),
+    ("steps", "Server-Timing"),
+)
+
+
+def note_part(
+    journal: Journal, batch_request_id: str, call: Call | None, answer: Answer, error: BqgateError | None
+) -> None:
+    """Write the line; a call of None: what was to be one is none."""
+    told = {field: value for field, header in TOLD_HEADERS if (value := answer.header(header))}
+    if error is not None:
+        told["reason"] = type(error).__name__
+    asked = {} if call is None else {"method": call.method, "path": call.path}
+    journal.note("batch_part", batch=batch_request_id, **asked, status=answer.status, **noted_fields(), **told)
