@@ -1,6 +1,6 @@
 import ast
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -93,7 +93,7 @@ def fault_of_help(parameter: Any, text: str) -> str | None:
 
 def test_the_settings_file_is_named_in_one_way() -> None:
     """Whoever reads settings takes --config, -c and BQGATE_CONFIG, by the one declaration."""
-    declared = ConfigFile.__metadata__[0]
+    declared = get_args(ConfigFile)[1]
     for words, command in TREE.items():
         for each in parameters(command):
             if each.name == "config" or "-c" in each.opts:

@@ -23,7 +23,7 @@ READING = {
 }
 
 
-@pytest.fixture(params=READING.values(), ids=READING)
+@pytest.fixture(params=READING.values(), ids=list(READING))
 def command(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One of the commands, in an empty folder."""
     monkeypatch.chdir(tmp_path)
