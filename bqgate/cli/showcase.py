@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bqgate.app import Gate, open_gate
+from bqgate.cli.first_query import first_query_command
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import Entry, EntryFilter
 from bqgate.domain.money import format_usd
@@ -220,17 +221,22 @@ def _cents(nanos: int) -> int:
 
 
 def _say_where_to_look(gate: Gate, console: Console) -> None:
+    """As it is, unwrapped: a line that the terminal's width broke could not be copied into a shell."""
+    command = first_query_command(python=Path(sys.executable), folder=Path.cwd(), url=gate.url, project="acme-prod")
     console.print(
         f"""
-The gate stays up. Look at
+The gate stays up. Send it a query of your own: copy this into another terminal, in this folder
+
+{command}
+
+or look at
   budgets   {gate.control_url}/v1/customers/initech/budget
   ledger    {gate.control_url}/v1/jobs?customer=acme
   costs     {gate.control_url}/v1/costs
   metrics   {gate.control_url}/metrics
-or send your own query:
-  BIGQUERY_EMULATOR_HOST={gate.url} python -c "from google.cloud import bigquery; …"
-Ctrl-C ends it.""",
+Other clients: docs/clients.md. Ctrl-C ends it.""",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
     sys.stdout.flush()
