@@ -12,9 +12,9 @@ from tests.support.client_scene import Scene, open_scene
 from tests.support.login_scene import LoginScene, open_login_scene
 
 NODE_FOLDER = Path(__file__).parent / "node"
-# dbt wants versions of shared packages that differ from ours, so it lives apart.
-DBT_ENVIRONMENT = Path(__file__).parents[2] / ".venv-dbt"
-DBT_CONSTRAINTS = Path(__file__).parents[2] / "constraints-dbt.txt"
+# Clients whose packages would change ours live apart: dbt wants other versions, and one that ibis brings changes what
+# the others do.
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -75,16 +75,37 @@ def node() -> str:
 @pytest.fixture(scope="session")
 def dbt() -> str:
     """The program dbt, installed when it is not there."""
-    program = DBT_ENVIRONMENT / "bin" / "dbt"
-    with one_at_a_time("dbt"):
-        if not program.exists():
-            python = str(DBT_ENVIRONMENT / "bin" / "python")
-            wanted = ["--constraint", str(DBT_CONSTRAINTS), "dbt-core<1.12", "dbt-bigquery<1.12"]
+    return environment_of_its_own(".venv-dbt", "dbt", "constraints-dbt.txt", "dbt-core<1.12", "dbt-bigquery<1.12")
+
+
+@pytest.fixture(scope="session")
+def storage_python() -> str:
+    """A Python beside whose clients google-cloud-bigquery-storage is installed, ibis among them."""
+    return environment_of_its_own(
+        ".venv-ibis",
+        "python",
+        "constraints-ibis.txt",
+        "bigquery-magics",
+        "google-cloud-bigquery-storage",
+        "ibis-framework[bigquery]",
+        "pandas-gbq",
+        "sqlalchemy-bigquery",
+    )
+
+
+def environment_of_its_own(name: str, program: str, constraints: str, *wanted: str) -> str:
+    """A program of a virtual environment beside ours, which is made when it is not there."""
+    folder = ROOT / name
+    stamp, found = folder / ".set-up", folder / "bin" / program
+    with one_at_a_time(name):
+        if not stamp.exists():
+            pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
             for command in (
-                [sys.executable, "-m", "venv", str(DBT_ENVIRONMENT)],
-                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted],
+                (sys.executable, "-m", "venv", str(folder)),
+                (*pip, "--constraint", str(ROOT / constraints), *wanted),
             ):
                 done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
                 if done.returncode:
-                    give_up(f"dbt cannot be installed: {done.stderr[-500:]}")
-    return str(program)
+                    give_up(f"{name} cannot be made: {done.stderr[-500:]}")
+            stamp.touch()
+    return str(found)
