@@ -87,7 +87,7 @@ async def run_demo(*, port: int, once: bool) -> None:
                     rows = await _run_workload(gate, console)
                     console.print(_report(settings, rows))
                     if not once:
-                        _say_where_to_look(gate, console)
+                        _say_where_to_look(console, url=gate.url, control_url=gate.control_url)
                         await asyncio.Event().wait()
 
 
@@ -220,9 +220,9 @@ def _cents(nanos: int) -> int:
     return -(-nanos // 100_000) * 100_000
 
 
-def _say_where_to_look(gate: Gate, console: Console) -> None:
+def _say_where_to_look(console: Console, *, url: str, control_url: str) -> None:
     """As it is, unwrapped: a line that the terminal's width broke could not be copied into a shell."""
-    command = first_query_command(python=Path(sys.executable), folder=Path.cwd(), url=gate.url, project="acme-prod")
+    command = first_query_command(python=Path(sys.executable), folder=Path.cwd(), url=url, project="acme-prod")
     console.print(
         f"""
 The gate stays up. Send it a query of your own: copy this into another terminal, in this folder
@@ -230,10 +230,10 @@ The gate stays up. Send it a query of your own: copy this into another terminal,
 {command}
 
 or look at
-  budgets   {gate.control_url}/v1/customers/initech/budget
-  ledger    {gate.control_url}/v1/jobs?customer=acme
-  costs     {gate.control_url}/v1/costs
-  metrics   {gate.control_url}/metrics
+  budgets   {control_url}/v1/customers/initech/budget
+  ledger    {control_url}/v1/jobs?customer=acme
+  costs     {control_url}/v1/costs
+  metrics   {control_url}/metrics
 Other clients: docs/clients.md. Ctrl-C ends it.""",
         highlight=False,
         markup=False,
