@@ -1,7 +1,7 @@
 """Walk a newcomer's path and time it: clone, the README's lines, an own query's rows, with no package at hand.
 
-Not part of the suite, because it downloads everything anew: `pytest -q -s tests/smoke/first_query.py`. The Python is that
-in PYTHON, as for make. It prints how long each step took.
+Not part of the suite, because it downloads everything anew: `pytest -q -s tests/smoke/first_query.py`. The Python is
+that in PYTHON, as for make. It prints how long each step took.
 """
 
 import os
