@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bqgate.sandbox.replies import ApiError
+from bqgate.sandbox.replies import ApiError, RowsText
 
 # A parsed mask: name → what is wanted below it; an empty one means all of it.
 Mask = dict[str, "Mask"]
@@ -69,6 +69,8 @@ def apply(mask: Mask, value: Any) -> Any:
     """Return the part of a JSON value that the mask names; lists are looked through."""
     if not mask:
         return value
+    if isinstance(value, RowsText):
+        value = value.parsed()
     if isinstance(value, list):
         return [apply(mask, each) for each in value]
     if not isinstance(value, dict):

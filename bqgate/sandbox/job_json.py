@@ -49,6 +49,8 @@ def fields_json(fields: Iterable[Field]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": each.name, "type": each.type, "mode": each.mode}
         if each.fields:
             entry["fields"] = fields_json(each.fields)
+        if each.element:
+            entry["rangeElementType"] = {"type": each.element}
         if each.description:
             entry["description"] = each.description
         shown.append(entry)

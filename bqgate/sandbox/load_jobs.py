@@ -16,8 +16,8 @@ from typing import Any
 from bqgate.sandbox.jobs import Job
 from bqgate.sandbox.query_work import table_ref
 from bqgate.sandbox.replies import ApiError
-from bqgate.sandbox.tables import fields_of, partitioning_of
-from bqgate.sandbox.warehouse import Interrupt, LoadOptions, QueryContext, TableRef
+from bqgate.sandbox.tables import partitioning_of
+from bqgate.sandbox.warehouse import Interrupt, LoadOptions, QueryContext, TableRef, fields_from_rest
 from bqgate.sandbox.world import Call, World
 
 REFUSED = ("rangePartitioning", "hivePartitioningOptions", "schemaUpdateOptions", "allowJaggedRows")
@@ -60,7 +60,7 @@ def start(
 def _options(part: Mapping[str, Any]) -> LoadOptions:
     given: dict[str, Any] = {
         "source_format": part.get("sourceFormat"),
-        "schema": fields_of(part["schema"].get("fields", [])) if "schema" in part else None,
+        "schema": fields_from_rest(part["schema"].get("fields", [])) if "schema" in part else None,
         "autodetect": part.get("autodetect"),
         "write_disposition": part.get("writeDisposition"),
         "create_disposition": part.get("createDisposition"),

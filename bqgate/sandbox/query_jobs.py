@@ -219,7 +219,7 @@ class QueryMethod:
                 use_int64_timestamp=form.get("useInt64Timestamp", False),
                 output_format=form.get("timestampOutputFormat", ""),
             )
-            body |= await asyncio.to_thread(first_page, job, wish, self._world.settings.page_rows)
+            body |= await asyncio.to_thread(first_page, job, wish, self._world.settings)
             body |= _charges(job)
         if job.hidden and not (complete and "pageToken" not in body and not job.children):
             job.hidden = False

@@ -44,6 +44,9 @@ STATUS_OF_REASON = {
     "rateLimitExceeded": 403,
 }
 
+PRETTY_ROWS_MAX = 1_000
+_PLACE_OF_ROWS = "(rows)"
+
 # How a connection is broken on purpose: in the middle of the body, or before the first byte of the answer.
 Break = Literal["", "cut", "lost"]
 
@@ -107,9 +110,34 @@ def from_warehouse(error: WarehouseError) -> ApiError:
     return ApiError(error.http_status, error.reason, error.message, location=error.location, location_type="other")
 
 
+@dataclass(frozen=True)
+class RowsText:
+    """The rows of a page as JSON text: what stands under `rows`, not to be built and written again row by row."""
+
+    text: str
+    count: int
+
+    def parsed(self) -> Any:
+        return json.loads(self.text)
+
+
 def encode(body: Any, *, pretty: bool) -> bytes:
-    """Encode JSON as Google does: two blanks of indent unless `prettyPrint=false`."""
+    """Encode JSON as Google does: two blanks of indent unless `prettyPrint=false`.
+
+    Many rows stand on a line each in a pretty answer, since indenting their cells takes seconds.
+    """
     if body is None:
         return b""
-    text = json.dumps(body, ensure_ascii=False, indent=2 if pretty else None)
-    return (text + "\n").encode()
+    rows = body.get("rows") if isinstance(body, dict) else None
+    if isinstance(rows, RowsText):
+        if pretty and rows.count <= PRETTY_ROWS_MAX:
+            body = {**body, "rows": rows.parsed()}
+        else:
+            text = _dumped({**body, "rows": _PLACE_OF_ROWS}, pretty=pretty)
+            shown = rows.text.replace('},{"f":', '},\n    {"f":') if pretty else rows.text
+            return text.replace(json.dumps(_PLACE_OF_ROWS), shown, 1).encode()
+    return _dumped(body, pretty=pretty).encode()
+
+
+def _dumped(body: Any, *, pretty: bool) -> str:
+    return json.dumps(body, ensure_ascii=False, indent=2 if pretty else None) + "\n"

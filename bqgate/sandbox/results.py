@@ -1,8 +1,8 @@
 """Page through rows: the part that jobs.query, getQueryResults and tabledata.list have in common, and getQueryResults.
 
-Page tokens are opaque to callers: an offset in base64. A page holds what was asked for, the settings' `page_rows` at
-most. A failed job answers with its error and the status that belongs to its reason. Reading rows blocks, so it happens
-in a worker thread.
+Page tokens are opaque to callers: an offset in base64. A page holds what was asked for, and the settings' `page_rows`
+and `page_bytes` at most; 10 MB is Google's bound. A failed job answers with its error and the status that belongs to
+its reason. Reading rows blocks, so it happens in a worker thread.
 
 Source: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults
 """
@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bqgate.sandbox.job_json import dml_json, etag_of, schema_json
 from bqgate.sandbox.jobs import Job
-from bqgate.sandbox.replies import STATUS_OF_REASON, ApiError, Reply
+from bqgate.sandbox.replies import STATUS_OF_REASON, ApiError, Reply, RowsText
+from bqgate.sandbox.settings import SandboxSettings
 from bqgate.sandbox.warehouse import RowSource
 from bqgate.sandbox.world import Call, World
 
@@ -76,20 +78,24 @@ def wish_of(call: Call) -> PageWish:
     )
 
 
-def page_of(rows: RowSource, wish: PageWish, page_rows: int) -> dict[str, Any]:
+def page_of(
+    rows: RowSource, wish: PageWish, settings: SandboxSettings, columns: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Build `rows`, `totalRows` and, when there is more, `pageToken`; blocks."""
     total = len(rows)
-    count = page_rows if wish.count is None else min(wish.count, page_rows)
-    page = rows.page(wish.start, count, use_int64_timestamp=wish.int64) if count else []
+    count = settings.page_rows if wish.count is None else min(wish.count, settings.page_rows)
+    page = rows.page_text(
+        wish.start, count, bytes_max=settings.page_bytes, columns=columns, use_int64_timestamp=wish.int64
+    )
     shown: dict[str, Any] = {"totalRows": str(total)}
-    if page:
-        shown["rows"] = page
-    if wish.start + len(page) < total:
-        shown["pageToken"] = token_of(wish.start + len(page))
+    if page.count:
+        shown["rows"] = RowsText(*page)
+    if wish.start + page.count < total:
+        shown["pageToken"] = token_of(wish.start + page.count)
     return shown
 
 
-def first_page(job: Job, wish: PageWish, page_rows: int) -> dict[str, Any]:
+def first_page(job: Job, wish: PageWish, settings: SandboxSettings) -> dict[str, Any]:
     """Build the part about results of a finished job; blocks."""
     shown: dict[str, Any] = {"totalBytesProcessed": str(job.bytes_processed), "cacheHit": job.cache_hit}
     result = job.result
@@ -97,7 +103,7 @@ def first_page(job: Job, wish: PageWish, page_rows: int) -> dict[str, Any]:
         return shown
     if result.schema:
         shown["schema"] = schema_json(result.schema)
-        shown |= page_of(result.rows, wish, page_rows)
+        shown |= page_of(result.rows, wish, settings)
     if result.dml:
         shown |= {"numDmlAffectedRows": str(result.dml.affected), "dmlStats": dml_json(result.dml)}
     return shown
@@ -134,6 +140,6 @@ async def get_query_results(world: World, call: Call) -> Reply:
     if complete:
         if job.error:
             raise failure_of(job)
-        body |= await asyncio.to_thread(first_page, job, wish, world.settings.page_rows)
+        body |= await asyncio.to_thread(first_page, job, wish, world.settings)
         body.pop("dmlStats", None)
     return Reply(body={"etag": etag_of(body["jobReference"]), **body})

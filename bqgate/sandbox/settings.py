@@ -26,6 +26,7 @@ class SandboxSettings:
         reservation_id: When set, jobs say that they ran in this reservation (`project:location.name`).
         edition: STANDARD, ENTERPRISE or ENTERPRISE_PLUS; said together with `reservation_id`.
         page_rows: Rows of a page at most, however many the caller asks for.
+        page_bytes: Bytes of a page's rows at most; Google's pages end at 10 MB.
         worker_threads: Queries that run at the same moment; others wait in PENDING.
         jobs_kept: Finished jobs that are remembered; the oldest go first.
     """
@@ -41,7 +42,8 @@ class SandboxSettings:
     require_token: bool = False
     reservation_id: str = ""
     edition: str = ""
-    page_rows: int = 20_000
+    page_rows: int = 100_000
+    page_bytes: int = 10 * 2**20
     worker_threads: int = 8
     jobs_kept: int = 20_000
     default_location: str = "US"

@@ -130,6 +130,7 @@ DATASET_REFERENCE: Shape = {"projectId": "str", "datasetId": "str"}
 PARTITIONING: Shape = {"type": "str", "field": "str", "expirationMs": "int64", "requirePartitionFilter": "bool"}
 CLUSTERING: Shape = {"fields": ["str"]}
 FIELD: Shape = {"name": "str", "type": "str", "mode": "str", "description": "str"}
+FIELD["rangeElementType"] = {"type": "str"}
 FIELD["fields"] = [FIELD]
 SCHEMA: Shape = {"fields": [FIELD]}
 

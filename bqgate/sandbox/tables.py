@@ -19,7 +19,7 @@ from bqgate.sandbox.datasets import check_etag, merged_labels, paged
 from bqgate.sandbox.job_json import etag_of, ms, schema_json, table_json
 from bqgate.sandbox.replies import ApiError, Reply
 from bqgate.sandbox.results import page_of, wish_of
-from bqgate.sandbox.warehouse import Field, RowSource, TableInfo, TableRef, TimePartitioning
+from bqgate.sandbox.warehouse import Field, RowSource, TableInfo, TableRef, TimePartitioning, fields_from_rest
 from bqgate.sandbox.world import Call, World
 
 REFUSED = (
@@ -78,20 +78,6 @@ def _options(info: TableInfo) -> dict[str, Any]:
     return shown
 
 
-def fields_of(fields: list[dict[str, Any]]) -> tuple[Field, ...]:
-    """Read the fields of a TableSchema."""
-    return tuple(
-        Field(
-            name=each.get("name", ""),
-            type=each.get("type", "STRING").upper(),
-            mode=each.get("mode", "NULLABLE").upper(),
-            fields=fields_of(each.get("fields", [])),
-            description=each.get("description", ""),
-        )
-        for each in fields
-    )
-
-
 def partitioning_of(part: Mapping[str, Any] | None) -> TimePartitioning | None:
     """Read a TimePartitioning.
 
@@ -130,7 +116,7 @@ async def insert(world: World, call: Call) -> Reply:
     info = await world.runner.in_thread(
         lambda: world.warehouse.create_table(
             ref,
-            fields_of(body.get("schema", {}).get("fields", [])),
+            fields_from_rest(body.get("schema", {}).get("fields", [])),
             view_query=body.get("view", {}).get("query"),
             time_partitioning=partitioning_of(body.get("timePartitioning")),
             clustering=tuple(body.get("clustering", {}).get("fields", ())),
@@ -179,7 +165,7 @@ async def change(world: World, call: Call) -> Reply:
     if _given(call, "expirationTime") or not patch:
         changes["expires_at"] = moment_of(body.get("expirationTime"))
     if "schema" in body:
-        changes["schema"] = fields_of(body["schema"].get("fields", []))
+        changes["schema"] = fields_from_rest(body["schema"].get("fields", []))
     if "view" in body:
         changes["view_query"] = body["view"].get("query")
     info = await world.runner.in_thread(lambda: world.warehouse.update_table(ref_of(call), **changes))
@@ -213,23 +199,21 @@ async def list_rows(world: World, call: Call) -> Reply:
         rows: RowSource = job.result.rows
     else:
         rows = await world.runner.in_thread(world.warehouse.read_rows, ref_of(call))
-    page = await asyncio.to_thread(page_of, rows, wish_of(call), world.settings.page_rows)
-    wanted = [name for name in call.text("selectedFields").split(",") if name]
-    if wanted:
-        page["rows"] = _selected(page.get("rows", []), rows.schema, wanted)
+    columns = _columns(rows.schema, [name for name in call.text("selectedFields").split(",") if name])
+    page = await asyncio.to_thread(page_of, rows, wish_of(call), world.settings, columns)
     return Reply(body={"kind": "bigquery#tableDataList", "etag": etag_of(page["totalRows"]), **page})
 
 
-def _selected(rows: list[dict[str, Any]], schema: tuple[Field, ...], wanted: list[str]) -> list[dict[str, Any]]:
+def _columns(schema: tuple[Field, ...], wanted: list[str]) -> list[int] | None:
+    """Return the numbers of the selected columns, in the table's order whatever the order they were asked in."""
     names = [each.name.lower() for each in schema]
     for name in wanted:
         if "." in name:
             raise ApiError(501, "notImplemented", "The sandbox does not support nested selectedFields")
         if name.lower() not in names:
             raise ApiError(400, "invalid", f"Field {name} is not in the table", location="selectedFields")
-    # Columns come in the table's order, whatever the order they were asked in.
-    kept = [index for index, name in enumerate(names) if name in {each.lower() for each in wanted}]
-    return [{"f": [row["f"][index] for index in kept]} for row in rows]
+    chosen = {each.lower() for each in wanted}
+    return [index for index, name in enumerate(names) if name in chosen] if wanted else None
 
 
 async def insert_all(world: World, call: Call) -> Reply:

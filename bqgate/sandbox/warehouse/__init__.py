@@ -26,6 +26,7 @@ Tables and datasets:
     read_rows(ref) -> RowSource
     load(ref, source: bytes | Path, LoadOptions(…)) -> LoadOutcome(rows, input_bytes, output_bytes)
     load_directory(path, project=None)                       one dataset a sub-folder, optional tables.yaml in it
+    fields_from_rest(items) -> tuple[Field, ...]             a REST schema, types in either dialect and any case
     register_jobs_view(provider)                             () -> list[dict], rows of INFORMATION_SCHEMA.JOBS
 
 Where the example data is seen: in every project, as dataset `nycflights13`, read-only; a project that creates a
@@ -37,6 +38,7 @@ charge for a cached result is the HTTP half's business: zero.
 
 from __future__ import annotations
 
+from bqgate.sandbox.warehouse.datatypes import fields_from_rest
 from bqgate.sandbox.warehouse.errors import (
     AccessDenied,
     BytesBilledLimitExceeded,
@@ -49,8 +51,9 @@ from bqgate.sandbox.warehouse.errors import (
     Stopped,
     WarehouseError,
 )
+from bqgate.sandbox.warehouse.files import LoadOptions
 from bqgate.sandbox.warehouse.library import UNCHANGED
-from bqgate.sandbox.warehouse.loading import LoadOptions, LoadOutcome
+from bqgate.sandbox.warehouse.loading import LoadOutcome
 from bqgate.sandbox.warehouse.plan import DmlStats, Plan, QueryContext, Result, RowSource
 from bqgate.sandbox.warehouse.tables import DatasetInfo, Field, RowError, TableInfo, TableRef, TimePartitioning
 from bqgate.sandbox.warehouse.warehouse import Interrupt, Warehouse
@@ -82,4 +85,5 @@ __all__ = [
     "TimePartitioning",
     "Warehouse",
     "WarehouseError",
+    "fields_from_rest",
 ]

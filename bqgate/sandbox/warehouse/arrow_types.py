@@ -1,6 +1,6 @@
 """Build Arrow tables from Python values and BigQuery fields.
 
-INFORMATION_SCHEMA and `insert_rows` hand rows to DuckDB this way. Pure.
+INFORMATION_SCHEMA, loads of JSON and `insert_rows` hand rows to DuckDB this way. Pure.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bqgate.sandbox.warehouse.datatypes import GEOGRAPHY_TEXT, RANGE_END, RANGE_START
 from bqgate.sandbox.warehouse.tables import Field
 
 _ARROW: dict[str, pa.DataType] = {
@@ -25,6 +26,8 @@ _ARROW: dict[str, pa.DataType] = {
     "BIGNUMERIC": pa.decimal128(38, 10),
     "BYTES": pa.binary(),
     "JSON": pa.string(),
+    "INTERVAL": pa.month_day_nano_interval(),
+    "GEOGRAPHY": pa.struct([pa.field(GEOGRAPHY_TEXT, pa.string())]),
 }
 
 
@@ -32,6 +35,9 @@ def arrow_type(field: Field) -> pa.DataType:
     """Return the Arrow type of a field's values."""
     if field.type == "RECORD":
         inner = pa.struct([pa.field(part.name, arrow_type(part)) for part in field.fields])
+    elif field.type == "RANGE":
+        end = _ARROW[field.element]
+        inner = pa.struct([pa.field(RANGE_START, end), pa.field(RANGE_END, end)])
     else:
         inner = _ARROW[field.type]
     return pa.list_(inner) if field.mode == "REPEATED" else inner

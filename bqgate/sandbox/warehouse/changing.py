@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from bqgate.sandbox.warehouse.catalog import Found
 from bqgate.sandbox.warehouse.compiling import ROWID, Compiled, translate_error
+from bqgate.sandbox.warehouse.constructors import typed
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, quote, standard_type
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
 from bqgate.sandbox.warehouse.names import Source
@@ -119,7 +120,7 @@ def prepare_insert(session: Session, tree: exp.Insert) -> Prepared:
     query = tree.expression
     from_values = isinstance(query, exp.Values)
     if from_values:
-        query = _select_values(query, len(targets))
+        query = _select_values(query, targets)
     compiled = session.compile(query, unique_names=False)
     if len(compiled.schema) != len(targets):
         raise QueryInvalid(
@@ -139,7 +140,8 @@ def prepare_insert(session: Session, tree: exp.Insert) -> Prepared:
     return Prepared(plan, scanned, lambda: run_changes(session, compiled, apply, found))
 
 
-def _select_values(values: exp.Values, width: int) -> exp.Expr:
+def _select_values(values: exp.Values, targets: Sequence[Field]) -> exp.Expr:
+    width = len(targets)
     for row in values.expressions:
         cells = row.expressions if isinstance(row, exp.Tuple) else [row]
         if len(cells) != width:
@@ -150,7 +152,9 @@ def _select_values(values: exp.Values, width: int) -> exp.Expr:
             raise NotSupported("DEFAULT in VALUES.")
     selects = [
         exp.Select(
-            expressions=[exp.alias_(c.copy(), f"v{i}") for i, c in enumerate(getattr(row, "expressions", [row]))]
+            expressions=[
+                exp.alias_(_value(c, targets[i]), f"v{i}") for i, c in enumerate(getattr(row, "expressions", [row]))
+            ]
         )
         for row in values.expressions
     ]
@@ -158,6 +162,13 @@ def _select_values(values: exp.Values, width: int) -> exp.Expr:
     for one in selects[1:]:
         joined = exp.Union(this=joined, expression=one, distinct=False)
     return joined
+
+
+def _value(cell: exp.Expr, target: Field) -> exp.Expr:
+    """Return a cell of VALUES; a struct takes its column's names and types."""
+    if target.type == "RECORD" and isinstance(cell, (exp.Struct, exp.Tuple, exp.Array)):
+        return typed(cell, exp.DataType.build(standard_type(target), dialect="bigquery"))
+    return cell.copy()
 
 
 def prepare_update(session: Session, tree: exp.Update) -> Prepared:

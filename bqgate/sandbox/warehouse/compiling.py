@@ -20,6 +20,7 @@ from sqlglot.optimizer.qualify_tables import qualify_tables
 from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
+from bqgate.sandbox.warehouse.constructors import SPELLED, fold_value_tables, write_out
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, is_null_type, quote, standard_type
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid, Stopped, WarehouseError
 from bqgate.sandbox.warehouse.lowering import lower
@@ -48,8 +49,11 @@ class Compiled:
 ROWID = "_file_name"  # one of GoogleSQL's pseudo-columns, so that `*` leaves it out; DuckDB's rowid stands for it
 
 
-def qualify(tree: exp.Expr, sources: Sources, *, with_rowid: bool = False) -> exp.Expr:
-    """Return the tree with aliases, columns and types resolved; the argument is used up."""
+def qualify(tree: exp.Expr, sources: Sources, *, with_rowid: bool = False) -> tuple[exp.Expr, bool]:
+    """Return the tree with aliases, columns and types resolved, and whether it is a SELECT AS VALUE.
+
+    The argument is used up.
+    """
     _fold_case(tree)
     mapping: dict[str, Any] = {}
     for source in sources.by_key.values():
@@ -66,7 +70,8 @@ def qualify(tree: exp.Expr, sources: Sources, *, with_rowid: bool = False) -> ex
         _check_columns_of_tables(tree, sources)
         tree = qualify_columns(tree, schema, dialect=DIALECT)
         _check_columns(tree, sources)
-        return annotate_types(tree, schema, dialect=DIALECT)
+        as_value = fold_value_tables(tree, _spellings(sources))
+        return annotate_types(tree, schema, dialect=DIALECT), as_value
     except OptimizeError as error:
         raise QueryInvalid(_wording(str(error))) from error
     except SqlglotError as error:
@@ -85,24 +90,13 @@ def compile_query(
     if tree.find(exp.Pivot) is not None:
         raise NotSupported("PIVOT and UNPIVOT.")
     names = _output_names(tree)
-    qualified = qualify(tree, sources, with_rowid=with_rowid)
+    qualified, as_value = qualify(write_out(tree), sources, with_rowid=with_rowid)
     assert isinstance(qualified, exp.Query)
-    original = {f.name.lower(): f.name for source in sources.by_key.values() for f in source.schema}
+    original = _spellings(sources)
     shown = [names.get(i) or original.get(n.lower(), n) for i, n in enumerate(qualified.named_selects)]
     if unique_names:
         _refuse_duplicates(shown)
-    try:
-        lowered = qualified.copy()
-        for table in lowered.find_all(exp.Table):
-            if table.db == "main":
-                table.set("db", None)  # INFORMATION_SCHEMA views are registered with the cursor, in no schema
-        if with_rowid:
-            for column in list(lowered.find_all(exp.Column)):
-                if column.name == ROWID:
-                    column.replace(exp.column("rowid", table=column.table, quoted=True))
-        sql = lower(lowered).sql(dialect="duckdb", identify=True)
-    except SqlglotError as error:
-        raise NotSupported(str(error).split("\n")[0]) from error
+    sql = _duckdb_sql(qualified, with_rowid=with_rowid)
     internal = [f"c{i}" for i in range(len(shown))]
     wrapped = f"SELECT * FROM ({sql}) AS q({', '.join(internal)})" if internal else sql
     types = bind(cursor, wrapped).types
@@ -112,7 +106,29 @@ def compile_query(
     casts = [f"CAST({c} AS {duckdb_type(f)}) AS {quote(f.name)}" for c, f in zip(internal, fields, strict=True)]
     final = f"SELECT {', '.join(casts)} FROM ({sql}) AS q({', '.join(internal)})"
     untyped = frozenset(name for name, kind in zip(shown, types, strict=True) if is_null_type(kind))
+    if as_value and fields[0].type == "RECORD" and fields[0].mode != "REPEATED":
+        fields, whole = fields[0].fields, quote(fields[0].name)
+        final = f"SELECT {', '.join(f'{whole}.{quote(f.name)}' for f in fields)} FROM ({final})"
     return Compiled(final, fields, sources, qualified, untyped)
+
+
+def _duckdb_sql(qualified: exp.Expr, *, with_rowid: bool) -> str:
+    lowered = qualified.copy()
+    for table in lowered.find_all(exp.Table):
+        if table.db == "main":
+            table.set("db", None)  # INFORMATION_SCHEMA views are registered with the cursor, in no schema
+    if with_rowid:
+        for column in list(lowered.find_all(exp.Column)):
+            if column.name == ROWID:
+                column.replace(exp.column("rowid", table=column.table, quoted=True))
+    try:
+        return lower(lowered).sql(dialect="duckdb", identify=True)
+    except SqlglotError as error:
+        raise NotSupported(str(error).split("\n")[0]) from error
+
+
+def _spellings(sources: Sources) -> dict[str, str]:
+    return {f.name.lower(): f.name for source in sources.by_key.values() for f in source.schema}
 
 
 def bind(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
@@ -189,7 +205,8 @@ def _refuse_duplicates(names: list[str]) -> None:
 def _fold_case(tree: exp.Expr) -> None:
     """Columns and aliases are the same in any case; struct fields keep theirs."""
     for name in tree.find_all(exp.Identifier):
-        if not isinstance(name.parent, (exp.Table, exp.PropertyEQ, exp.ColumnDef)):
+        if not isinstance(name.parent, (exp.Table, exp.PropertyEQ, exp.ColumnDef)) and not name.name.islower():
+            name.meta[SPELLED] = name.name
             name.set("this", name.name.lower())
     for table in tree.find_all(exp.Table):
         if not table.db and isinstance(table.this, exp.Identifier):

@@ -1,7 +1,8 @@
 """Read values that come in as JSON into Python values of a field's type.
 
-`insert_rows` calls `read_row` for every row. What leaves: a dict for Arrow, or Invalid with the place of the fault, in
-the wording of tabledata.insertAll (https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll).
+`insert_rows` calls `read_row` for every row, and so do loads of JSON files. What leaves: a dict for Arrow, or Invalid
+with the place of the fault, in the wording of tabledata.insertAll
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll).
 """
 
 from __future__ import annotations
@@ -11,14 +12,33 @@ import binascii
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any, Self
 
+from bqgate.sandbox.warehouse.datatypes import GEOGRAPHY_TEXT, RANGE_END, RANGE_START
 from bqgate.sandbox.warehouse.errors import Invalid
+from bqgate.sandbox.warehouse.geography import canonical
+from bqgate.sandbox.warehouse.intervals import parse_interval
 from bqgate.sandbox.warehouse.tables import Field
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+_ALL_DIGITS = Context(prec=100)
+
+
+class WrittenFloat(float):
+    """A number of a JSON text that has a point or an exponent, with its digits, which a NUMERIC keeps."""
+
+    digits: str
+
+    def __new__(cls, digits: str) -> Self:
+        made = super().__new__(cls, digits)
+        made.digits = digits
+        return made
+
+    def __str__(self) -> str:
+        return self.digits
 
 
 def read_row(
@@ -46,7 +66,7 @@ def _read(field: Field, value: Any, ignore_unknown_values: bool, path: str) -> A
             return []
         if not isinstance(value, list):
             raise Invalid("Array specified for non-repeated field or the reverse.", location=path)
-        item = Field(field.name, field.type, "NULLABLE", field.fields)
+        item = field.item
         return [_read(item, part, ignore_unknown_values, f"{path}[{i}]") for i, part in enumerate(value)]
     if value is None:
         return None
@@ -56,10 +76,10 @@ def _read(field: Field, value: Any, ignore_unknown_values: bool, path: str) -> A
         if not isinstance(value, Mapping):
             raise Invalid("This field is a record.", location=path)
         return read_row(field.fields, value, ignore_unknown_values=ignore_unknown_values, path=f"{path}.")
-    if isinstance(value, Mapping) and field.type != "JSON":
+    if isinstance(value, Mapping) and field.type not in {"JSON", "RANGE"}:
         raise Invalid("This field is not a record.", location=path)
     try:
-        return _READERS[field.type](value)
+        return _range(field, value) if field.type == "RANGE" else _READERS[field.type](value)
     except (ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error):
         kind = {"INTEGER": "integer", "FLOAT": "double", "BOOLEAN": "boolean"}.get(field.type, field.type.lower())
         raise Invalid(f"Cannot convert value to {kind} (bad value): {value}", location=path) from None
@@ -112,9 +132,14 @@ def _datetime(value: Any) -> dt.datetime:
 
 
 def _decimal(scale: int) -> Callable[[Any], Decimal]:
+    """Read a number that DECIMAL(38, scale) holds to its last digit."""
+
     def read(value: Any) -> Decimal:
         number = Decimal(str(value))
-        if not number.is_finite() or number != round(number, scale):
+        if not number.is_finite():
+            raise ValueError(value)
+        exponent = int(number.normalize(_ALL_DIGITS).as_tuple().exponent)
+        if exponent < -scale or number.adjusted() >= 38 - scale:
             raise ValueError(value)
         return number
 
@@ -125,6 +150,33 @@ def _string(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _range(field: Field, value: Any) -> dict[str, Any]:
+    """Read `{"start": …, "end": …}` or the text `[start, end)`; NULL and UNBOUNDED are no end."""
+    ends = (value.get("start"), value.get("end")) if isinstance(value, Mapping) else range_ends(str(value))
+    start, end = (None if each is None else _READERS[field.element](each) for each in ends)
+    if start is not None and end is not None and start >= end:
+        raise ValueError(value)
+    return {RANGE_START: start, RANGE_END: end}
+
+
+def range_ends(text: str) -> tuple[str | None, str | None]:
+    """Return the two ends of a range's text, None where it is unbounded.
+
+    Raises:
+        ValueError: The text is no range.
+    """
+    found = re.fullmatch(r"\s*\[\s*([^,\[\])]+?)\s*,\s*([^,\[\])]+?)\s*\)\s*", text)
+    if found is None:
+        raise ValueError(text)
+    start, end = (None if each.upper() in {"NULL", "UNBOUNDED"} else each for each in found.groups())
+    return start, end
+
+
+def _interval(value: Any) -> tuple[int, int, int]:
+    months, days, micros = parse_interval(str(value))
+    return months, days, micros * 1_000
 
 
 def _json(value: Any) -> str:
@@ -144,4 +196,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "BIGNUMERIC": _decimal(10),
     "BYTES": lambda value: base64.b64decode(str(value), validate=True),
     "JSON": _json,
+    "INTERVAL": _interval,
+    "GEOGRAPHY": lambda value: {GEOGRAPHY_TEXT: canonical(str(value))},
 }

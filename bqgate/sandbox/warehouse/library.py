@@ -16,12 +16,12 @@ import duckdb
 
 from bqgate.sandbox.warehouse.arrow_types import arrow_table
 from bqgate.sandbox.warehouse.catalog import SHARED, Catalog, Found
-from bqgate.sandbox.warehouse.datatypes import rest_type
+from bqgate.sandbox.warehouse.datatypes import range_element, rest_type
 from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, NotSupported
 from bqgate.sandbox.warehouse.examples import CLUSTERING, DATASET, LARGE, PARTITIONING, ROW_MULTIPLIER, example_tables
 from bqgate.sandbox.warehouse.incoming import read_row
 from bqgate.sandbox.warehouse.plan import RowSource
-from bqgate.sandbox.warehouse.rows import ArrowRows
+from bqgate.sandbox.warehouse.rows import StoredRows
 from bqgate.sandbox.warehouse.selecting import check_names
 from bqgate.sandbox.warehouse.storage import Storage, table_sql
 from bqgate.sandbox.warehouse.tables import (
@@ -200,13 +200,11 @@ class Library:
             self._storage.drop(cursor, self._catalog.remove(ref))
 
     def read_rows(self, ref: TableRef) -> RowSource:
-        """Return all rows of a table, as they are now."""
+        """Return the rows of a table, which are read page by page."""
         found = self._catalog.find(ref)
         if found.info.view_query is not None:
             raise Invalid(f"Cannot list a table of type VIEW: {ref}")
-        with closing(self._storage.cursor()) as cursor:
-            table = cursor.sql(f"SELECT * FROM {table_sql(found.stored)}").to_arrow_table()
-        return ArrowRows(table, found.info.schema)
+        return StoredRows(self._storage, found.stored, found.info.schema)
 
     def insert_rows(
         self,
@@ -245,8 +243,14 @@ class Library:
 def checked_fields(schema: tuple[Field, ...]) -> tuple[Field, ...]:
     """Return a schema with the REST API's type names, or refuse it."""
     check_names(schema)
-    return tuple(
-        replace(f, type=rest_type(f.type), mode=f.mode or "NULLABLE", fields=checked_fields(f.fields)) for f in schema
+    return tuple(_checked_field(field) for field in schema)
+
+
+def _checked_field(field: Field) -> Field:
+    kind = rest_type(field.type)
+    element = range_element(field.element) if kind == "RANGE" else ""
+    return replace(
+        field, type=kind, mode=field.mode or "NULLABLE", fields=checked_fields(field.fields), element=element
     )
 
 

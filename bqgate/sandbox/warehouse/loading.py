@@ -1,6 +1,6 @@
 """Load files into tables: CSV, newline-delimited JSON and Parquet; single ones and whole directories.
 
-The Warehouse lends `load` and `load_directory` out as its own. DuckDB reads the files. A file that does not fit the
+The Warehouse lends `load` and `load_directory` out as its own; `files` reads the rows. A file that does not fit the
 schema is refused whole, with Invalid; `max_bad_records` other than 0 is NotSupported.
 
 Options: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#jobconfigurationload. Loads cost nothing.
@@ -22,6 +22,7 @@ import yaml
 from bqgate.sandbox.warehouse.catalog import SHARED, Catalog
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, quote
 from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, NotSupported
+from bqgate.sandbox.warehouse.files import LoadOptions, open_file, refusal
 from bqgate.sandbox.warehouse.library import check_layout, checked_fields
 from bqgate.sandbox.warehouse.sizes import measure_arrow
 from bqgate.sandbox.warehouse.storage import Storage, table_sql
@@ -33,27 +34,6 @@ _SUFFIXES = {
     ".jsonl": "NEWLINE_DELIMITED_JSON",
     ".parquet": "PARQUET",
 }
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How to read a file; names and defaults are those of `configuration.load`."""
-
-    source_format: str = "CSV"
-    schema: tuple[Field, ...] | None = None
-    autodetect: bool = False
-    write_disposition: str = "WRITE_APPEND"
-    create_disposition: str = "CREATE_IF_NEEDED"
-    field_delimiter: str = ","
-    quote: str = '"'
-    null_marker: str = ""
-    encoding: str = "UTF-8"
-    skip_leading_rows: int = 0
-    max_bad_records: int = 0
-    allow_quoted_newlines: bool = False
-    ignore_unknown_values: bool = False
-    time_partitioning: TimePartitioning | None = None
-    clustering: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +79,9 @@ class Loader:
         if known is not None and options.write_disposition == "WRITE_EMPTY" and known.num_rows:
             raise Duplicate(f"Already Exists: Table {ref}")
         fresh = known is None or options.write_disposition == "WRITE_TRUNCATE"
-        schema = options.schema
+        schema = None if options.schema is None else checked_fields(options.schema)
+        if known is not None and not fresh:
+            _check_same(schema or (), known)
         if schema is None and known is not None and (not fresh or not options.autodetect):
             schema = known.schema
         with self._storage.writing, closing(self._storage.cursor()) as cursor:
@@ -115,11 +97,11 @@ class Loader:
         *,
         fresh: bool,
     ) -> LoadOutcome:
-        rows = _open(cursor, path, options)
-        detected = tuple(field_from_duckdb(n, t) for n, t in zip(rows.columns, rows.types, strict=True))
-        fields = checked_fields(options.schema or detected)
+        rows = open_file(cursor, path, options)
+        fields = checked_fields(options.schema or _detected(rows))
+        there = dict(zip((name.lower() for name in rows.columns), rows.types, strict=True))
         try:
-            table = _as_fields(rows, fields, {field.name.lower() for field in detected}).to_arrow_table()
+            table = _as_fields(rows, fields, there).to_arrow_table()
             if fresh:
                 base = known or TableInfo(stored, fields)
                 info = replace(
@@ -136,7 +118,7 @@ class Loader:
             cursor.execute(f"INSERT INTO {table_sql(stored)} BY NAME SELECT * FROM rows_to_load")
             size = measure_arrow(cursor, "rows_to_load", fields)
         except duckdb.Error as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         if fresh:
             self._catalog.put(stored, info)
         else:
@@ -191,63 +173,40 @@ def _declarations(folder: Path) -> dict[str, dict[str, Any]]:
     return {str(name): value for name, value in said.items()}
 
 
-def _open(cursor: duckdb.DuckDBPyConnection, path: Path, options: LoadOptions) -> duckdb.DuckDBPyRelation:
-    """Return the file's rows; columns are text where a schema is given, so that the casts to it are BigQuery's."""
-    name = str(path).replace("'", "''")
-    if options.source_format == "PARQUET":
-        call = f"read_parquet('{name}')"
-    elif options.source_format == "NEWLINE_DELIMITED_JSON":
-        kinds = "" if options.schema is None else f", columns = {_json_columns(options.schema)}"
-        call = f"read_json('{name}', format = 'newline_delimited'{kinds})"
-    elif options.source_format == "CSV":
-        call = _csv_call(name, options)
-    else:
-        raise NotSupported(
-            f"loading {options.source_format}; known are CSV, NEWLINE_DELIMITED_JSON, PARQUET.", location=""
-        )
-    try:
-        return cursor.sql(f"SELECT * FROM {call}")
-    except duckdb.Error as error:
-        raise _refusal(error) from error
+def _detected(rows: duckdb.DuckDBPyRelation) -> tuple[Field, ...]:
+    """Return the fields that a file without a schema seems to have; a column of a kind BigQuery has not is STRING."""
+    texts = {"uuid", '"null"'}
+    return tuple(
+        Field(name, "STRING") if str(kind).lower() in texts else field_from_duckdb(name, kind)
+        for name, kind in zip(rows.columns, rows.types, strict=True)
+    )
 
 
-def _csv_call(name: str, options: LoadOptions) -> str:
-    if options.schema is None and not options.autodetect:
-        raise Invalid("No schema specified on job or table.")
-    parts = [f"'{name}'", f"delim = {_text(options.field_delimiter.replace(chr(92) + 't', chr(9)))}"]
-    parts += [f"quote = {_text(options.quote)}", f"escape = {_text(options.quote)}"]
-    parts.append(f"nullstr = {_text(options.null_marker)}")
-    if options.schema is None:
-        header = "true" if options.skip_leading_rows == 1 else "auto_detect"
-        parts.append("header = true" if header == "true" else f"skip = {options.skip_leading_rows}")
-        return f"read_csv({', '.join(parts)}, sample_size = -1)"
-    columns = ", ".join(f"{_text(field.name)}: 'VARCHAR'" for field in options.schema)
-    parts += [
-        f"skip = {options.skip_leading_rows}",
-        "header = false",
-        "auto_detect = false",
-        f"columns = {{{columns}}}",
-    ]
-    parts.append(f"ignore_errors = {str(options.ignore_unknown_values).lower()}")
-    return f"read_csv({', '.join(parts)})"
+def _check_same(schema: Sequence[Field], info: TableInfo) -> None:
+    """Refuse a schema that is given for rows to append and is not the table's."""
+    known = {field.name.lower(): field for field in info.schema}
+    for field in schema:
+        there = known.get(field.name.lower())
+        if there is None:
+            raise Invalid(f"Provided Schema does not match Table {info.ref}. Cannot add fields (field: {field.name})")
+        if there.type != field.type:
+            raise Invalid(
+                f"Provided Schema does not match Table {info.ref}. "
+                f"Field {field.name} has changed type from {there.type} to {field.type}"
+            )
 
 
-def _json_columns(schema: Sequence[Field]) -> str:
-    return "{" + ", ".join(f"{_text(field.name)}: {_text(duckdb_type(field))}" for field in schema) + "}"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _as_fields(rows: duckdb.DuckDBPyRelation, fields: Sequence[Field], there: set[str]) -> duckdb.DuckDBPyRelation:
+def _as_fields(
+    rows: duckdb.DuckDBPyRelation, fields: Sequence[Field], there: dict[str, Any]
+) -> duckdb.DuckDBPyRelation:
     """Cast the file's columns to the schema's; a field that the file has not is NULL."""
-    casts = [
-        f"CAST({quote(f.name) if f.name.lower() in there else 'NULL'} AS {duckdb_type(f)}) AS {quote(f.name)}"
-        for f in fields
-    ]
+    casts = [f"CAST({_value_sql(f, there.get(f.name.lower()))} AS {duckdb_type(f)}) AS {quote(f.name)}" for f in fields]
     return rows.project(", ".join(casts))
 
 
-def _refusal(error: duckdb.Error) -> Invalid:
-    return Invalid(f"Error while reading data, error message: {str(error).split(chr(10))[0]}")
+def _value_sql(field: Field, kind: Any) -> str:
+    """Return what reads a field's column; bytes are base64 in a text."""
+    if kind is None:
+        return "NULL"
+    column = quote(field.name)
+    return f"from_base64({column})" if field.type == "BYTES" and str(kind) == "VARCHAR" else column

@@ -66,7 +66,7 @@ def parameter_field(name: str, kind: Any) -> Field:
 def _literal(kind: Field, value: Mapping[str, Any]) -> exp.Expr:
     to = exp.DataType.build(standard_type(kind), dialect="bigquery")
     if kind.mode == "REPEATED":
-        item = Field(kind.name, kind.type, "NULLABLE", kind.fields)
+        item = kind.item
         items = [_literal(item, v) for v in value.get("arrayValues") or ()]
         return exp.cast(exp.Array(expressions=items), to)
     if kind.type == "RECORD":
@@ -107,7 +107,7 @@ def literal_from_cell(kind: Field, cell: Any) -> exp.Expr:
 
 def _value_from_cell(kind: Field, cell: Any) -> dict[str, Any]:
     if kind.mode == "REPEATED":
-        item = Field(kind.name, kind.type, "NULLABLE", kind.fields)
+        item = kind.item
         return {"arrayValues": [_value_from_cell(item, c["v"]) for c in cell]}
     if kind.type == "RECORD" and cell is not None:
         pairs = zip(kind.fields, cell["f"], strict=True)

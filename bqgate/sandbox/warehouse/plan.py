@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from bqgate.sandbox.warehouse.rows import PageText
 from bqgate.sandbox.warehouse.tables import Field, TableRef
 
 Accuracy = Literal["PRECISE", "UPPER_BOUND", "LOWER_BOUND"]
@@ -88,11 +89,28 @@ class RowSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def page(self, start: int, count: int, *, use_int64_timestamp: bool = False) -> list[dict[str, Any]]:
-        """Return up to `count` rows from `start` (0-based) as `{"f": [{"v": …}]}`.
+    def page_text(
+        self,
+        start: int,
+        count: int,
+        *,
+        bytes_max: int | None = None,
+        columns: Sequence[int] | None = None,
+        use_int64_timestamp: bool = False,
+    ) -> PageText:
+        """Return a page as the JSON array of its rows, and their number.
 
-        TIMESTAMP is seconds as a decimal string, or whole microseconds with `use_int64_timestamp`.
+        Args:
+            start: The first row, from 0.
+            count: Rows at most.
+            bytes_max: Where the page ends; one row is always in it.
+            columns: Numbers of the columns to show; None: all.
+            use_int64_timestamp: Show TIMESTAMP as whole microseconds instead of seconds in decimals.
         """
+        ...
+
+    def page(self, start: int, count: int, *, use_int64_timestamp: bool = False) -> list[dict[str, Any]]:
+        """Return up to `count` rows from `start` (0-based) as `{"f": [{"v": …}]}`."""
         ...
 
 

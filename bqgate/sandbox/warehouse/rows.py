@@ -1,52 +1,122 @@
-"""Write rows in BigQuery's REST encoding: every cell a string, records as `f`, arrays as lists of `v`.
+"""Page through rows: those of a result, and those of a stored table.
 
-The runner hands over an Arrow table; the HTTP half pages through it from any thread. The table stays in memory until
-the result is dropped.
-
-Encoding: https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/list and what the official clients parse.
-TIMESTAMP is seconds since 1970 with six decimals, or whole microseconds where the caller asked for int64.
+The HTTP half asks for pages from any thread. A page is JSON text, as `encoding` writes it, and ends where the caller's
+rows or bytes are used up, so that no page costs more memory than its own. A large result lies in a file that is mapped
+into memory and gone with the result; a stored table is read page by page.
 """
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import json
-import math
-from collections.abc import Callable
-from decimal import Decimal
-from typing import Any
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from bqgate.sandbox.warehouse.encoding import row_texts
 from bqgate.sandbox.warehouse.errors import QueryInvalid
-from bqgate.sandbox.warehouse.tables import Field
+from bqgate.sandbox.warehouse.storage import Storage, table_sql
+from bqgate.sandbox.warehouse.tables import Field, TableRef
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
+ROWS_AT_ONCE = 10_000
+MEMORY_BYTES_MAX = 8 * 2**20
 
 
-class ArrowRows:
-    """A RowSource over an Arrow table whose columns are already of the types that the schema says."""
+class PageText(NamedTuple):
+    """The JSON array of a page's rows, and how many they are."""
 
-    def __init__(self, table: pa.Table, schema: tuple[Field, ...]) -> None:
-        self._table = table
+    text: str
+    count: int
+
+
+class Rows:
+    """Rows that can be paged through, again and again; what they are read from is the subclass's business."""
+
+    def __init__(self, schema: tuple[Field, ...], count: int) -> None:
         self._schema = schema
+        self._count = count
 
     @property
     def schema(self) -> tuple[Field, ...]:
         return self._schema
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return self._count
+
+    def _part(self, start: int, count: int) -> pa.Table:
+        raise NotImplementedError
+
+    def page_text(
+        self,
+        start: int,
+        count: int,
+        *,
+        bytes_max: int | None = None,
+        columns: Sequence[int] | None = None,
+        use_int64_timestamp: bool = False,
+    ) -> PageText:
+        """Return up to `count` rows from `start`, of these columns; the first of them whatever its bytes."""
+        texts: list[str] = []
+        left = bytes_max
+        wanted = range(len(self._schema)) if columns is None else columns
+        fields = [self._schema[i] for i in wanted]
+        start = max(start, 0)
+        end = min(start + max(count, 0), self._count)
+        for at in range(start, end, ROWS_AT_ONCE):
+            part = self._part(at, min(ROWS_AT_ONCE, end - at)).select(list(wanted))
+            fresh: list[str] = row_texts(part, fields, use_int64_timestamp=use_int64_timestamp).to_pylist()
+            kept = len(fresh)
+            if left is not None:
+                kept, left = _fitting(fresh, left)
+            texts += fresh[: max(kept, 0 if texts else 1)]
+            if kept < len(fresh) or not fresh:
+                break
+        return PageText(f"[{','.join(texts)}]", len(texts))
 
     def page(self, start: int, count: int, *, use_int64_timestamp: bool = False) -> list[dict[str, Any]]:
-        part = self._table.slice(max(start, 0), max(count, 0))
-        columns = [
-            [encode(field, value, use_int64_timestamp=use_int64_timestamp) for value in column.to_pylist()]
-            for field, column in zip(self._schema, part.columns, strict=True)
-        ]
-        return [{"f": [{"v": cell} for cell in cells]} for cells in zip(*columns, strict=True)]
+        """Return a page as objects, for callers that look into its cells."""
+        found: list[dict[str, Any]] = json.loads(
+            self.page_text(start, count, use_int64_timestamp=use_int64_timestamp).text
+        )
+        return found
+
+
+def _fitting(texts: Sequence[str], left: int) -> tuple[int, int]:
+    """Return how many of the texts fit into the bytes that are left, and what is left then."""
+    for number, text in enumerate(texts):
+        size = len(text) + 1 if text.isascii() else len(text.encode()) + 1
+        if size > left:
+            return number, 0
+        left -= size
+    return len(texts), left
+
+
+class ArrowRows(Rows):
+    """Rows of an Arrow table whose columns are already of the types that the schema says."""
+
+    def __init__(self, table: pa.Table, schema: tuple[Field, ...]) -> None:
+        super().__init__(schema, int(table.num_rows))
+        self._table = table
+
+    def _part(self, start: int, count: int) -> pa.Table:
+        return self._table.slice(start, count)
+
+
+class StoredRows(Rows):
+    """Rows of a stored table, read when they are asked for."""
+
+    def __init__(self, storage: Storage, stored: TableRef, schema: tuple[Field, ...]) -> None:
+        with closing(storage.cursor()) as cursor:
+            super().__init__(schema, storage.count(cursor, stored))
+        self._storage = storage
+        self._sql = f"SELECT * FROM {table_sql(stored)}"
+
+    def _part(self, start: int, count: int) -> pa.Table:
+        with closing(self._storage.cursor()) as cursor:
+            return cursor.sql(f"{self._sql} LIMIT {count} OFFSET {start}").to_arrow_table()
 
 
 def no_rows(schema: tuple[Field, ...] = ()) -> ArrowRows:
@@ -54,66 +124,32 @@ def no_rows(schema: tuple[Field, ...] = ()) -> ArrowRows:
     return ArrowRows(pa.table({str(i): pa.array([], pa.string()) for i in range(len(schema))}), schema)
 
 
+def kept(batches: pa.RecordBatchReader) -> pa.Table:
+    """Read all batches into a table; past 8 MiB it lies in a file that is gone when the table is."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > MEMORY_BYTES_MAX:
+            return _in_file(batches.schema, held, batches)
+    return pa.Table.from_batches(held, batches.schema)
+
+
+def _in_file(schema: pa.Schema, held: Sequence[pa.RecordBatch], more: Iterator[pa.RecordBatch]) -> pa.Table:
+    with tempfile.TemporaryDirectory(prefix="bqgate-result-") as folder:
+        path = Path(folder) / "rows.arrow"
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in held:
+                writer.write_batch(batch)
+            for batch in more:
+                writer.write_batch(batch)
+        # The mapping outlives the name of the file.
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
 def refuse_null_elements(table: pa.Table, schema: tuple[Field, ...]) -> None:
     """Refuse arrays with NULL in them, which BigQuery can compute but not return."""
     for field, column in zip(schema, table.columns, strict=True):
         if field.mode == "REPEATED" and any(chunk.flatten().null_count for chunk in column.chunks):
             raise QueryInvalid(f"Array cannot have a null element; error in writing field {field.name}")
-
-
-def encode(field: Field, value: Any, *, use_int64_timestamp: bool = False) -> Any:
-    """Return what stands under `v` for one cell."""
-    if field.mode == "REPEATED":
-        item = Field(field.name, field.type, "NULLABLE", field.fields)
-        return [{"v": encode(item, v, use_int64_timestamp=use_int64_timestamp)} for v in value or ()]
-    if value is None:
-        return None
-    if field.type == "RECORD":
-        cells = [encode(f, value[f.name], use_int64_timestamp=use_int64_timestamp) for f in field.fields]
-        return {"f": [{"v": cell} for cell in cells]}
-    if field.type == "TIMESTAMP":
-        return _timestamp(value, use_int64_timestamp=use_int64_timestamp)
-    return _ENCODERS[field.type](value)
-
-
-def _timestamp(value: dt.datetime, *, use_int64_timestamp: bool) -> str:
-    micros = (value - _EPOCH) // _MICROSECOND
-    if use_int64_timestamp:
-        return str(micros)
-    sign = "-" if micros < 0 else ""
-    seconds, rest = divmod(abs(micros), 1_000_000)
-    return f"{sign}{seconds}.{rest:06d}"
-
-
-def _float(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return repr(value)
-
-
-def _decimal(value: Decimal) -> str:
-    text = format(value, "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
-
-
-def _json(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-_ENCODERS: dict[str, Callable[[Any], str]] = {
-    "STRING": str,
-    "INTEGER": str,
-    "FLOAT": _float,
-    "BOOLEAN": lambda value: "true" if value else "false",
-    "DATE": lambda value: str(value.isoformat()),
-    "TIME": lambda value: str(value.isoformat()),
-    "DATETIME": lambda value: str(value.isoformat()),
-    "NUMERIC": _decimal,
-    "BIGNUMERIC": _decimal,
-    "BYTES": lambda value: base64.b64encode(value).decode("ascii"),
-    "JSON": _json,
-}

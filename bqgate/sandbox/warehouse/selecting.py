@@ -1,7 +1,7 @@
 """Prepare SELECT, with or without a destination table, and write query results into tables.
 
-The Warehouse dispatches here for queries; CREATE TABLE AS uses `write_table` too. Results are kept as Arrow tables in
-memory.
+The Warehouse dispatches here for queries; CREATE TABLE AS uses `write_table` too. Results are kept as Arrow tables,
+large ones in a file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlglot import exp
 from bqgate.sandbox.warehouse.compiling import Compiled, translate_error
 from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, QueryInvalid
 from bqgate.sandbox.warehouse.prepared import Outcome, Prepared
-from bqgate.sandbox.warehouse.rows import ArrowRows, refuse_null_elements
+from bqgate.sandbox.warehouse.rows import ArrowRows, kept, refuse_null_elements
 from bqgate.sandbox.warehouse.session import Session
 from bqgate.sandbox.warehouse.storage import table_sql
 from bqgate.sandbox.warehouse.tables import Field, TableInfo, TableRef
@@ -41,7 +41,7 @@ def prepare_select(session: Session, tree: exp.Expr) -> Prepared:
 def fetch(cursor: duckdb.DuckDBPyConnection, compiled: Compiled) -> pa.Table:
     """Run a compiled query and return its rows."""
     try:
-        return cursor.sql(compiled.sql).to_arrow_table()
+        return kept(cursor.sql(compiled.sql).to_arrow_reader())
     except duckdb.CatalogException as error:
         raise NotFound("Not found: a table of the query is gone") from error
     except duckdb.Error as error:

@@ -1,9 +1,10 @@
 """Measure the logical bytes of tables: by column, by partition, by value of the leading clustering column.
 
 The planner asks for a TableSizes once per version of a table; everything after that is addition. BigQuery's sizes
-(https://cloud.google.com/bigquery/pricing#data): 8 bytes for INT64, FLOAT64, TIMESTAMP, DATETIME, TIME and DATE, 1 for
-BOOL, 16 for NUMERIC, 32 for BIGNUMERIC, 2 + UTF-8 length for STRING (and JSON), 2 + length for BYTES, 0 for NULL,
-arrays and structs the sum of their parts. A column of a struct is counted whole, also when only a part is read.
+(https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#data_type_sizes): 8 bytes for INT64, FLOAT64,
+TIMESTAMP, DATETIME, TIME and DATE, 1 for BOOL, 16 for NUMERIC, INTERVAL and RANGE, 32 for BIGNUMERIC, 40 for a point,
+2 + UTF-8 length for STRING, the length alone for JSON, 2 + length for BYTES, 0 for NULL, arrays and structs the sum of
+their parts. A column of a struct is counted whole, also when only a part is read.
 
 A clustered table is modelled as blocks that hold one value of the leading clustering column each; past MAX_BLOCKS of
 them per table the model gives up and clustering saves nothing. Declared sizes are spread over the columns and blocks
@@ -22,7 +23,7 @@ from bqgate.sandbox.warehouse.datatypes import quote
 from bqgate.sandbox.warehouse.tables import Field, TableInfo
 
 MAX_BLOCKS = 100_000
-_FIXED = {"BOOLEAN": 1, "NUMERIC": 16, "BIGNUMERIC": 32}
+_FIXED = {"BOOLEAN": 1, "NUMERIC": 16, "BIGNUMERIC": 32, "INTERVAL": 16, "RANGE": 16, "GEOGRAPHY": 16 + 24}
 _TRUNCATION = {"HOUR": "hour", "DAY": "day", "MONTH": "month", "YEAR": "year"}
 
 Keep = Callable[[Any], bool]
@@ -98,13 +99,15 @@ def measure_arrow(cursor: duckdb.DuckDBPyConnection, table_sql: str, schema: Seq
 def size_sql(field: Field, value: str) -> str:
     """Return the DuckDB expression of a value's logical bytes."""
     if field.mode == "REPEATED":
-        item = Field(field.name, field.type, "NULLABLE", field.fields)
+        item = field.item
         return f"coalesce(list_sum(list_transform({value}, lambda e: {size_sql(item, 'e')})), 0)"
     if field.type == "RECORD":
         parts = [size_sql(part, f"{value}.{quote(part.name)}") for part in field.fields]
         return f"({' + '.join(parts) or '0'})"
-    if field.type in {"STRING", "JSON"}:
-        return f"coalesce(2 + strlen(CAST({value} AS VARCHAR)), 0)"
+    if field.type == "STRING":
+        return f"coalesce(2 + strlen({value}), 0)"
+    if field.type == "JSON":
+        return f"coalesce(strlen(CAST({value} AS VARCHAR)), 0)"
     if field.type == "BYTES":
         return f"coalesce(2 + octet_length({value}), 0)"
     return f"(CASE WHEN {value} IS NULL THEN 0 ELSE {_FIXED.get(field.type, 8)} END)"

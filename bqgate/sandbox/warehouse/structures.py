@@ -11,6 +11,7 @@ import re
 
 from sqlglot import exp
 
+from bqgate.sandbox.warehouse.constructors import own_name
 from bqgate.sandbox.warehouse.errors import NotSupported
 from bqgate.sandbox.warehouse.functions import Kind, Rewrite, call, kind_of, to_type
 
@@ -67,10 +68,8 @@ def _struct(node: exp.Expr) -> exp.Expr:
     """Name the fields; BigQuery leaves them without names, which a record of the REST API shows as _field_1."""
     parts = []
     for number, part in enumerate(node.expressions, 1):
-        named = isinstance(part, (exp.PropertyEQ, exp.Alias))
-        name = part.args["alias" if isinstance(part, exp.Alias) else "this"].name if named else part.output_name
-        value = (part.this if isinstance(part, exp.Alias) else part.expression) if named else part
-        key = exp.to_identifier(name or f"_field_{number}", quoted=True)
+        value = part.expression if isinstance(part, exp.PropertyEQ) else part.unalias()
+        key = exp.to_identifier(own_name(part) or f"_field_{number}", quoted=True)
         parts.append(exp.PropertyEQ(this=key, expression=value.copy()))
     return exp.Struct(expressions=parts)
 

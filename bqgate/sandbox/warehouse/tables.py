@@ -10,7 +10,7 @@ Byte counts are logical sizes: https://cloud.google.com/bigquery/pricing#data.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -32,13 +32,23 @@ class TableRef:
 
 @dataclass(frozen=True)
 class Field:
-    """A column or a field of a record; `type` in the REST API's legacy words (INTEGER, FLOAT, BOOLEAN, RECORD)."""
+    """A column or a field of a record; `type` in the REST API's legacy words (INTEGER, FLOAT, BOOLEAN, RECORD).
+
+    Attributes:
+        element: What a RANGE is of: DATE, DATETIME or TIMESTAMP.
+    """
 
     name: str
     type: str
     mode: str = "NULLABLE"
     fields: tuple[Field, ...] = ()
     description: str = ""
+    element: str = ""
+
+    @property
+    def item(self) -> Field:
+        """The field that one element of a REPEATED field would be."""
+        return replace(self, mode="NULLABLE")
 
 
 @dataclass(frozen=True)

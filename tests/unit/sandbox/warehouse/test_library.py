@@ -154,7 +154,7 @@ def test_update_table(warehouse: Warehouse) -> None:
 @pytest.mark.parametrize(
     ("fields", "layout", "error"),
     [
-        ((Field("a", "GEOGRAPHY"),), {}, NotSupported),
+        ((Field("a", "RANGE"),), {}, Invalid),
         ((Field("a", "WORD"),), {}, Invalid),
         ((Field("a", "STRING"), Field("A", "STRING")), {}, QueryInvalid),
         ((Field("rowid", "STRING"),), {}, Invalid),
