@@ -4,6 +4,11 @@ Start reading at ``bqgate/gate/__init__.py`` (the map of the request path) and `
 (the path itself).
 """
 
-from importlib.metadata import version
 
-__version__ = version("bqgate")
+def __getattr__(name: str) -> str:
+    """The version, looked up when it is asked for: a command that starts need not wait for it."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # noqa: PLC0415 - said above
+
+    return version("bqgate")

@@ -1,6 +1,7 @@
 """Compose the gate. The only room that names concrete stores and reads the settings' values.
 
-    root.py        open_gate and serve: the rooms put together, the ports opened
+    root.py        open_gate and serve: the rooms put together
+    listening.py   the ports that callers come to
     outside.py     the outside systems, in the order in which they lean on one another
     adapters.py    which store, which credentials
     path.py        the request path and the settlement behind it
@@ -16,7 +17,18 @@
 Called by cli and by the tests of the whole gate.
 """
 
+from bqgate.app.listening import CannotListen
 from bqgate.app.reload import SettingsSource
 from bqgate.app.root import Gate, open_gate, serve
+from bqgate.app.tls import CertificateUnusable
+from bqgate.bigquery.token_source import CredentialsUnusable
 
-__all__ = ["Gate", "SettingsSource", "open_gate", "serve"]
+__all__ = [
+    "CannotListen",
+    "CertificateUnusable",
+    "CredentialsUnusable",
+    "Gate",
+    "SettingsSource",
+    "open_gate",
+    "serve",
+]

@@ -9,7 +9,8 @@ from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials,
 from bqgate.bigquery.guarded_upstream import GuardedUpstream
 from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
 from bqgate.bigquery.retrying import Retries
-from bqgate.bigquery.service_account import ServiceAccountCredentials, load_token_source
+from bqgate.bigquery.service_account import ServiceAccountCredentials
+from bqgate.bigquery.token_source import load_token_source
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.breakers.breaker import Breaker
 from bqgate.breakers.guarded import guarded

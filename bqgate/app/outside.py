@@ -59,6 +59,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     Raises:
         LedgerUnavailable: the ledger's database cannot be opened, or needs `bqgate migrate`.
         PolicyFaults: what admins changed does not go together with these settings.
+        CredentialsUnusable: the gate's own credentials for BigQuery are none to work with.
     """
     observed = settings.observe
     metrics = Metrics(lambda: book.directory.customers)

@@ -24,6 +24,7 @@ from bqgate.app.callers import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.drain import Drain
 from bqgate.app.isolating import wire_isolation
+from bqgate.app.listening import open_port
 from bqgate.app.outside import Outside, open_outside
 from bqgate.app.path import Settlement, wire_path, wire_settlement
 from bqgate.app.reload import Reloader, SettingsSource
@@ -31,7 +32,7 @@ from bqgate.app.tls import TlsContext
 from bqgate.clock import SystemClock
 from bqgate.gate import middleware, proxies, request_line
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
+from bqgate.gate.door import Door, add_data_plane
 from bqgate.gate.identify import Identification
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.settling import Settling
@@ -89,8 +90,9 @@ async def open_gate(
     Raises:
         LedgerUnavailable: the ledger's database cannot be opened, or needs `bqgate migrate`.
         PolicyFaults: what admins changed does not go together with these settings.
+        CredentialsUnusable: the gate is to call BigQuery in its own name, and has no credentials for that.
         CertificateUnusable: TLS is wanted, and its files cannot be served with.
-        OSError: the port is taken.
+        CannotListen: a port is taken, or the host is none to listen on.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -140,7 +142,7 @@ async def serve(
         source: where the settings came from; None: SIGHUP changes nothing.
 
     Raises:
-        LedgerUnavailable, PolicyFaults, CertificateUnusable, OSError: as open_gate.
+        LedgerUnavailable, PolicyFaults, CredentialsUnusable, CertificateUnusable, CannotListen: as open_gate.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -211,10 +213,12 @@ async def _listen(
     )
     add_data_plane(data_plane, Door(dispatcher))
     tls = _tls(outside)
-    url = await _open_port(data_plane, server.host, server.port, tls, stack, reuse_port=reuse_port)
-    if server.control_port is None:
-        return url, url
-    return url, await _open_port(control_plane, server.host, server.control_port, tls, stack, reuse_port=reuse_port)
+
+    async def opened(app: web.Application, port: int) -> str:
+        return await open_port(app, server.host, port, tls, stack, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S)
+
+    url = await opened(data_plane, server.port)
+    return url, url if server.control_port is None else await opened(control_plane, server.control_port)
 
 
 def _application(outside: Outside) -> web.Application:
@@ -246,21 +250,3 @@ def _tls(outside: Outside) -> ssl.SSLContext | None:
     tls = TlsContext(server.tls_cert_file, server.tls_key_file, clock=outside.clock, journal=outside.journal)
     outside.background.start("tls", tls.watch)
     return tls.context
-
-
-async def _open_port(
-    app: web.Application,
-    host: str,
-    port: int,
-    tls: ssl.SSLContext | None,
-    stack: AsyncExitStack,
-    *,
-    reuse_port: bool,
-) -> str:
-    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S, **SERVER_OPTIONS)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024, ssl_context=tls).start()
-    bound_host, bound_port = runner.addresses[0][:2]
-    address = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
-    return f"http://{address}" if tls is None else f"https://{address}"

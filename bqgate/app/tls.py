@@ -23,6 +23,8 @@ WATCH_S = 5
 class CertificateUnusable(OSError):
     """The two files cannot be served with; the message names them and says why, and holds nothing of the key."""
 
+    remedy = "Write server.tls_cert_file and server.tls_key_file as one pair of PEM files that this user can read."
+
 
 class TlsContext:
     """The server's side of TLS, from a certificate file (with its chain) and a key file, both PEM.

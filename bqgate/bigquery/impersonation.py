@@ -22,8 +22,9 @@ from google.auth import impersonated_credentials
 from google.auth.exceptions import GoogleAuthError
 
 from bqgate.bigquery.credentials import UpstreamCredentials, with_token
-from bqgate.bigquery.service_account import SCOPES, HeldToken, TokenSource
+from bqgate.bigquery.service_account import HeldToken
 from bqgate.bigquery.token_causes import cause_of_failure
+from bqgate.bigquery.token_source import SCOPES, TokenNotFetched, TokenSource
 from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
@@ -138,12 +139,11 @@ class ImpersonatedAccounts:
                 if account.source is None:
                     account.source = await asyncio.to_thread(self._make_source, name)
                 await account.held.renew(account.source)
-        except GoogleAuthError as error:
+        except (GoogleAuthError, TokenNotFetched) as error:
             account.failed_at_s = self._clock.monotonic_s()
             self._journal.count("failures_total", system="iam", step="impersonate")
-            self._journal.note(
-                "account_token_not_fetched", account=name, error=type(error).__name__, cause=cause_of_failure(error)
-            )
+            cause = error.cause if isinstance(error, TokenNotFetched) else cause_of_failure(error)
+            self._journal.note("account_token_not_fetched", account=name, error=str(error), cause=cause)
         else:
             account.failed_at_s = None
         finally:
@@ -157,7 +157,7 @@ class ImpersonatedAccounts:
 
 
 def sources_from(own: TokenSource) -> MakeSource:
-    """Sources of tokens that IAM makes for the gate's own account, `own` (see service_account.load_token_source)."""
+    """Sources of tokens that IAM makes for the gate's own account, `own` (see token_source.load_token_source)."""
 
     def make_source(account: str) -> TokenSource:
         source: TokenSource = impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]  # no types

@@ -11,42 +11,24 @@ gate keeps them apart itself.
 """
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, TypeAlias
 
-import google.auth
-import google.auth.exceptions
 import google.auth.transport.requests
-from google.oauth2 import service_account
 
 from bqgate.bigquery.credentials import with_token
-from bqgate.bigquery.token_causes import cause_of_failure
+from bqgate.bigquery.token_source import TokenNotFetched, TokenSource, fetch_token
 from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, Journal
 from bqgate.wire.exchange import Call
 
-SCOPES = ("https://www.googleapis.com/auth/bigquery", "https://www.googleapis.com/auth/cloud-platform")
 # Google's tokens live for an hour; five minutes are many retries.
 _RENEW_BEFORE = timedelta(minutes=5)
 _RETRY_S = 10
 _PAUSE_MIN_S = 1
 # google-auth's own bound is two minutes, in which a caller has long given up.
 _REQUEST_TIMEOUT_S = 10
-
-Transport: TypeAlias = Callable[..., Any]
-
-
-class TokenSource(Protocol):
-    """What google.auth's credentials offer and this module needs. `expiry` is naive UTC; None: it never ends."""
-
-    token: str | None
-    expiry: datetime | None
-
-    def refresh(self, request: Transport) -> None:
-        """Fetch a new token; blocks."""
 
 
 class HeldToken:
@@ -67,10 +49,10 @@ class HeldToken:
         """Fetch a new token in a thread.
 
         Raises:
-            google.auth.exceptions.GoogleAuthError: it failed, and the old one stands.
+            TokenNotFetched: it failed, and the old one stands.
         """
         request = google.auth.transport.requests.Request()
-        await asyncio.to_thread(source.refresh, partial(request, timeout=_REQUEST_TIMEOUT_S))
+        await asyncio.to_thread(fetch_token, source, partial(request, timeout=_REQUEST_TIMEOUT_S))
         self._token = source.token
         self.ends_at = None if source.expiry is None else source.expiry.replace(tzinfo=UTC)
 
@@ -96,9 +78,9 @@ class ServiceAccountCredentials:
         """Fetch a token. False: it failed, and the old one stands."""
         try:
             await self._held.renew(self._source)
-        except google.auth.exceptions.GoogleAuthError as error:
-            self._cause = cause_of_failure(error)
-            self._journal.note("token_not_renewed", error=type(error).__name__, cause=self._cause)
+        except TokenNotFetched as error:
+            self._cause = error.cause
+            self._journal.note("token_not_renewed", error=f"{error}. {error.remedy}", cause=error.cause)
             return False
         return True
 
@@ -112,20 +94,3 @@ class ServiceAccountCredentials:
         if self._held.ends_at is None:
             return _RENEW_BEFORE.total_seconds()
         return max((self._held.ends_at - self._clock.now() - _RENEW_BEFORE).total_seconds(), _PAUSE_MIN_S)
-
-
-def load_token_source(key_file: str | None) -> TokenSource:
-    """The credentials of a key file, or those of the machine (Application Default Credentials) where it is None.
-
-    Raises:
-        ValueError: the file is not a service account's key.
-        OSError: the file can not be read.
-        google.auth.exceptions.DefaultCredentialsError: the machine has none.
-    """
-    if key_file is None:
-        source, _ = google.auth.default(scopes=SCOPES)
-    else:
-        load = service_account.Credentials.from_service_account_file
-        source = load(key_file, scopes=SCOPES)  # type: ignore[no-untyped-call]  # google-auth declares no types
-    found: TokenSource = source
-    return found

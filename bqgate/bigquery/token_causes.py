@@ -1,6 +1,6 @@
 """Say in a few words why Google gave no token: what its answer calls the error, or why there was no answer.
 
-Called by service_account.py and impersonation.py. Of Google's answers only the word that names the error leaves
+Called by token_source.py and impersonation.py. Of Google's answers only the word that names the error leaves
 (invalid_grant, PERMISSION_DENIED), because their texts may quote what was sent. Format: RFC 6749 section 5.2, and
 https://cloud.google.com/apis/design/errors for IAM.
 """
@@ -8,8 +8,6 @@ https://cloud.google.com/apis/design/errors for IAM.
 import json
 import re
 from typing import Any
-
-from google.auth.exceptions import GoogleAuthError
 
 _WORD = re.compile(r"[A-Za-z_]{1,64}")
 # What requests and urllib3 call it.
@@ -23,7 +21,7 @@ _NO_ANSWER = {
 }
 
 
-def cause_of_failure(error: GoogleAuthError) -> str:
+def cause_of_failure(error: Exception) -> str:
     """The cause, as it stands in brackets behind a sentence."""
     for part in error.args[1:]:
         word = _word_in(part)

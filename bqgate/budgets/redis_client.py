@@ -8,6 +8,7 @@ that calls Redis would then run on for ever, and the gate that waits for its end
 """
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -72,6 +73,25 @@ def open_single_client(url: str, *, timeout_s: float, connections_max: int) -> R
     for cluster_scheme, scheme in _CLUSTER_SCHEMES.items():
         url = url.replace(cluster_scheme, scheme, 1) if url.startswith(cluster_scheme) else url
     return _open_single(url, timeout_s=timeout_s, connections_max=connections_max)
+
+
+def fault_of_url(url: str) -> str | None:
+    """What is wrong with a URL, as far as that shows without connecting; never quotes it, since it holds a password."""
+    _, _, behind_host = url.partition("://")[2].partition("/")
+    if "@" in behind_host:
+        return "holds a password with a character that ends the host; percent-encode it (/ is %2F, # is %23, ? is %3F)"
+    try:
+        open_client(url, timeout_s=1, connections_max=1)
+        pool = open_single_client(url, timeout_s=1, connections_max=1).connection_pool
+        pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py types it not; it does not connect yet
+    except TypeError as error:  # redis-py hands options on to its classes as they are
+        option = re.search(r"argument '(\w+)'", str(error))
+        return f"has an option that redis-py does not know: {option[1] if option else 'see its documentation'}"
+    except (ValueError, RedisError):
+        return (
+            "is no URL that redis-py understands; write redis://USER:PASSWORD@HOST:PORT/0, and its options as it does"
+        )
+    return None
 
 
 async def close_client(client: RedisClient) -> None:

@@ -1,15 +1,19 @@
 """Offer the command line: ``bqgate init | check-config | serve | keys | ledger | …``; docs/cli.md lists every command.
 
 One file per command, of its name; each loads the settings, calls one room and turns what it raises into a sentence and
-an exit status: 0 done, 1 something outside does not work, 2 the caller's mistake (arguments or settings). A new command
-is one line of COMMANDS, and what tests/house/test_commands_are_known.py then asks for.
+an exit status: 0 done, 1 something outside does not work, 2 the caller's mistake (arguments or settings), 130 Ctrl-C.
+What may happen to any command becomes a sentence in edge.py; a traceback is a bug. A new command is one line of
+COMMANDS, and what tests/house/test_commands_are_known.py then asks for.
 """
 
+import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from bqgate import __version__
+from bqgate.cli.edge import run
 from bqgate.cli.listed import ListedCommand, ListingGroup
 
 TRY = "Try it"
@@ -72,5 +76,5 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; the entry point of the package, and of ``python -m bqgate``, which has the same name in help."""
-    app(prog_name="bqgate")
+    """Run a command, and end the process with its status; in help its name is bqgate, however it was started."""
+    sys.exit(run(partial(app, prog_name="bqgate")))

@@ -100,12 +100,20 @@ def _token_of(text: str, source: str) -> str:
 
 def _url_of(asked: str | None, key_file: Mapping[str, Any] | None) -> str:
     if asked is None and key_file is not None:
-        parts = urlsplit(key_file["token_uri"])
-        asked = f"{parts.scheme}://{parts.netloc}"
+        asked = _root_of(key_file["token_uri"])
     try:
         return read_web_url(asked or DEFAULT_URL)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--url") from None
+
+
+def _root_of(token_uri: str) -> str:
+    """Where the gate of a key file is."""
+    try:
+        parts = urlsplit(token_uri)
+    except ValueError:
+        raise typer.BadParameter("its token_uri is no URL", param_hint="--key-file") from None
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _is_in_the_clear(url: str) -> bool:

@@ -15,6 +15,7 @@ from google.auth.exceptions import GoogleAuthError, RefreshError
 from google.auth.transport.requests import Request as GoogleRequest
 from google.oauth2 import service_account
 from requests.auth import AuthBase
+from urllib3.exceptions import LocationParseError
 
 # To connect, and for the answer; the gate's own stores give up after 5 s.
 _PATIENCE_S = (10, 60)
@@ -43,6 +44,17 @@ class Document:
     content: dict[str, Any]
     etag: str | None
     status: int = 200
+
+
+class Answered(dict[str, Any]):
+    """The JSON object of an answer. A member that every control plane sends, and this one did not, ends the command."""
+
+    def __init__(self, content: Mapping[str, Any], url: str) -> None:
+        super().__init__(content)
+        self._url = url
+
+    def __missing__(self, name: str) -> Any:
+        raise Refused(_stranger(self._url, f"without {name!r}"))
 
 
 class ControlPlane:
@@ -96,7 +108,10 @@ class ControlPlane:
         parameters = wanted
         while True:
             page = self.read(path, **parameters).content
-            yield from page[name]
+            items = page[name]
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+                raise Refused(_stranger(self._url, f"with something else as {name!r}"))
+            yield from (Answered(item, self._url) for item in items)
             if not page.get("next_page_token"):
                 return
             parameters = wanted | {"page_token": page["next_page_token"]}
@@ -134,11 +149,14 @@ class ControlPlane:
                 timeout=_PATIENCE_S,
                 allow_redirects=False,  # the gate sends nobody elsewhere; a credential follows no stranger
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, LocationParseError) as error:
             raise Refused(_silence(self._url, error)) from None
+        except OSError as error:  # the file of authorities that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names
+            raise Refused(f"{self._url} cannot be asked: {error}") from None
         content = _content_of(answer)
-        if answer.ok and content is not None and not answer.is_redirect:
-            return Document(content, answer.headers.get("ETag"), answer.status_code)
+        is_whole = content is not None and (bool(content) or method == "DELETE")
+        if answer.ok and content is not None and is_whole and not answer.is_redirect:
+            return Document(Answered(content, self._url), answer.headers.get("ETag"), answer.status_code)
         raise _refused(self._url, answer, content)
 
     def _log_in(self, key_file: Mapping[str, Any]) -> str:
@@ -189,10 +207,7 @@ def _content_of(answer: requests.Response) -> dict[str, Any] | None:
 
 def _refused(url: str, answer: requests.Response, content: dict[str, Any] | None) -> Refused:
     if content is None or "detail" not in content:
-        return Refused(
-            f"{url} answered {answer.status_code}, but not as a control plane of bqgate does. Is it the right address "
-            "(--url or BQGATE_URL), and the control plane's port?"
-        )
+        return Refused(_stranger(url, str(answer.status_code)))
     faults = [f"{fault.get('field') or 'the document'}: {fault.get('message')}" for fault in content.get("errors", ())]
     # The detail of a single fault is that fault.
     said = [str(content["detail"]), *(faults if len(faults) > 1 else ())]
@@ -203,12 +218,24 @@ def _refused(url: str, answer: requests.Response, content: dict[str, Any] | None
     return Refused("\n  ".join(said), status=answer.status_code)
 
 
-def _silence(url: str, error: requests.RequestException) -> str:
+def _stranger(url: str, what: str) -> str:
+    """What is said of an answer that no gate gives."""
+    return (
+        f"{url} answered {what}, but not as a control plane of bqgate does. Is it the right address "
+        "(--url or BQGATE_URL), and the control plane's port?"
+    )
+
+
+def _silence(url: str, error: requests.RequestException | LocationParseError) -> str:
     match error:
         case requests.exceptions.SSLError():
             return f"The certificate of {url} is not trusted here; name its authority's file in REQUESTS_CA_BUNDLE."
         case requests.exceptions.ReadTimeout():
             return f"{url} did not answer within {_PATIENCE_S[1]} s; whether it did the work is unknown."
+        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
+            return f"{url} broke off in the middle of its answer; whether it did the work is unknown."
+        case requests.exceptions.ProxyError():
+            return f"The proxy towards {url} does not answer. See HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
         case _:
             return f"Nobody answers at {url}. Is the gate running there? --url or BQGATE_URL say where it is."
 

@@ -1,6 +1,7 @@
 """Show the gate at work on this machine: ``bqgate demo``. The showing itself is showcase.py.
 
-Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1. Ctrl-C ends it with 0.
+Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1, as for a port that is
+taken. Ctrl-C ends it with 0.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bqgate.cli.loading import fail
 from bqgate.cli.sandbox import require_sandbox
 
 
@@ -20,9 +22,12 @@ def demo(
     Real queries, sent by Google's own client through a gate to a BigQuery stand-in; a table says what became of each.
     """
     require_sandbox()
+    from bqgate.app import CannotListen  # noqa: PLC0415 - the whole gate takes a second to import
     from bqgate.cli.showcase import run_demo  # noqa: PLC0415 - needs the extra
 
     try:
         asyncio.run(run_demo(port=port, once=once))
+    except CannotListen as error:
+        fail(f"--port: {error}. {error.remedy}")
     except KeyboardInterrupt:
         typer.echo("The demo has ended.")

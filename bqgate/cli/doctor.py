@@ -11,7 +11,7 @@ import os
 import typer
 
 from bqgate.cli.config_file import ConfigFile
-from bqgate.cli.loading import FAILED
+from bqgate.cli.edge import FAILED
 from bqgate.clock import SystemClock
 from bqgate.settings import SettingsInvalid, load_settings
 

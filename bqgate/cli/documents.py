@@ -64,7 +64,7 @@ def set_keys(kind: Kind, name: str, words: Sequence[str], caller: Caller, *, as_
     if as_json:
         print_json(document.content)
         return
-    typer.echo(f"{'Created' if found is None else 'Changed'} {kind.noun} {name}.")
+    typer.echo(f"{'Created' if found is None else 'Changed'} {kind.noun} {document.content['name']}.")
     print_one(document.content, as_json=False)
 
 

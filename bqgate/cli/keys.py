@@ -6,6 +6,7 @@ comes to be. A key file is written for its owner alone and never over another fi
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
+from bqgate.cli.edge import write_out
 from bqgate.cli.loading import fail
 from bqgate.cli.local_keys import LocalKeys, Order, with_local_keys
 from bqgate.cli.secret_file import reserved
@@ -161,11 +163,14 @@ def rotate_key(
     with _handing_out(kind, out, external_account, default=f"bqgate-{key_id}-rotated.json") as hand_out:
         if local:
             made = with_local_keys(config, lambda each: each.rotate(key_id, overlap_minutes=overlap_minutes))
+            ends_at = made["replaced_ends_at"]
+            hand_out(made)
         else:
             with connected(caller) as plane:
                 made = plane.change("POST", f"{PATH}/{key_id}:rotate", {"overlap_minutes": overlap_minutes}).content
-        hand_out(made)
-    typer.echo(f"The key {key_id} ends at {made['replaced_ends_at']}.", err=True)
+                ends_at = made["replaced_ends_at"]
+                hand_out(made)
+    typer.echo(f"The key {key_id} ends at {ends_at}.", err=True)
 
 
 @keys.command("revoke")
@@ -214,7 +219,7 @@ def _create(
     holder = re.sub(r"[^A-Za-z0-9._-]", "_", order.customer) if order.customer else "gate"
     with _handing_out(order.kind, out, external_account, default=f"bqgate-{holder}-{order.role}.json") as hand_out:
         if is_local:
-            made = with_local_keys(config, lambda each: each.create(order), may_make_tables=True)
+            hand_out(with_local_keys(config, lambda each: each.create(order), may_make_tables=True))
         else:
             body = {
                 "role": order.role,
@@ -225,10 +230,9 @@ def _create(
                 "expires_in_days": order.expires_in_days,
             }
             with connected(caller) as plane:
-                made = plane.change(
-                    "POST", PATH, {name: each for name, each in body.items() if each is not None}
-                ).content
-        hand_out(made)
+                hand_out(
+                    plane.change("POST", PATH, {name: each for name, each in body.items() if each is not None}).content
+                )
 
 
 @contextmanager
@@ -255,7 +259,9 @@ def _handing_out(
                     source = made["external_account"]["credential_source"] | {"file": str(out.resolve())}
                     print(json.dumps(made["external_account"] | {"credential_source": source}, indent=2), file=account)
             except OSError as error:
-                fail(f"{out}: {error.strerror}. Nobody holds the key {made['id']} now: bqgate keys revoke {made['id']}")
+                write_out(sys.stdout)
+                revoke = f"Nobody holds the key {made['id']} now: bqgate keys revoke {made['id']}"
+                fail(f"{out or 'standard output'}: {error.strerror}. {revoke}")
             _tell(made, out)
 
         yield hand_out

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bqgate.cli.config_file import ConfigFile
-from bqgate.cli.loading import FAILED, fail, load_or_exit
+from bqgate.cli.edge import FAILED
+from bqgate.cli.loading import ledger_told, load_or_exit
 from bqgate.domain.audit import AuditFilter, AuditRecord
-from bqgate.domain.errors import LedgerUnavailable
 from bqgate.settings import Settings
 
 if TYPE_CHECKING:
@@ -132,10 +132,8 @@ def _with_registry(settings: Settings, work: "Callable[[SqlRegistry], Awaitable[
         finally:
             await registry.close()
 
-    try:
+    with ledger_told(settings):
         return asyncio.run(run())
-    except (LedgerUnavailable, ValueError) as error:
-        fail(f"ledger.url {url}: {error}")
 
 
 async def _verify_audit(registry: "SqlRegistry", witness: "AuditHead | None") -> "AuditVerdict":

@@ -1,19 +1,19 @@
 """Load the settings for a command, or end it with every fault on standard error.
 
-Called by serve, check_config and migrate. Exit status 2: the settings are wrong.
+Called by every command that reads settings; `fail` and `refuse` by all. Exit status 2: the settings are wrong.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
+from bqgate.cli.edge import FAILED, INVALID
+from bqgate.domain.errors import LedgerUnavailable
 from bqgate.settings import Settings, SettingsInvalid, load_settings
-
-INVALID = 2
-FAILED = 1
 
 
 def load_or_exit(path: Path | None, *, to_serve: bool = True) -> Settings:
@@ -43,3 +43,14 @@ def fail(message: str) -> NoReturn:
     """End the command because something outside does not work."""
     typer.echo(f"bqgate: {message}", err=True)
     raise typer.Exit(FAILED)
+
+
+@contextmanager
+def ledger_told(settings: Settings) -> Iterator[None]:
+    """End the command where the ledger's database does not let it go on."""
+    try:
+        yield
+    except LedgerUnavailable as error:
+        fail(f"ledger.url {settings.ledger.url}: {error} {error.remedy}".rstrip())
+    except ValueError as error:  # a URL that is none
+        fail(f"ledger.url {settings.ledger.url}: {error}")

@@ -15,10 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bqgate.cli.loading import fail, load_or_exit
+from bqgate.cli.loading import fail, ledger_told, load_or_exit
 from bqgate.clock import SystemClock
 from bqgate.domain.audit import AuditEvent
-from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.key import Key, KeyKind
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.principal import Role
@@ -250,9 +249,8 @@ def with_local_keys(
             await registry.close()
 
     try:
-        return asyncio.run(run())
-    except (LedgerUnavailable, ValueError) as error:
-        fail(f"ledger.url {url}: {error}")
+        with ledger_told(settings):
+            return asyncio.run(run())
     except NotDone as error:
         fail(str(error))
 

@@ -8,17 +8,14 @@ import asyncio
 import typer
 
 from bqgate.cli.config_file import ConfigFile
-from bqgate.cli.loading import fail, load_or_exit
-from bqgate.domain.errors import LedgerUnavailable
+from bqgate.cli.loading import ledger_told, load_or_exit
 
 
 def migrate(config: ConfigFile = None) -> None:
     """Create or upgrade the ledger's tables."""
     from bqgate import ledger  # noqa: PLC0415 - SQLAlchemy and Alembic take half a second that check-config need not wait
 
-    url = load_or_exit(config, to_serve=False).ledger.url
-    try:
-        asyncio.run(ledger.migrate(url.reveal()))
-    except (LedgerUnavailable, ValueError) as error:
-        fail(f"ledger.url {url}: {error}")
-    typer.echo(f"The ledger at {url} has the tables of this version.")
+    settings = load_or_exit(config, to_serve=False)
+    with ledger_told(settings):
+        asyncio.run(ledger.migrate(settings.ledger.url.reveal()))
+    typer.echo(f"The ledger at {settings.ledger.url} has the tables of this version.")

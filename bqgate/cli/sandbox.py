@@ -5,6 +5,7 @@ Needs the extra `sandbox`; where it is not installed, says how to install it, ex
 """
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,8 @@ import typer
 
 from bqgate.cli.loading import fail
 
-# One package of the extra stands for all of them.
-_NEEDED = "duckdb"
+# What the extra brings for the sandbox itself; the example data's package is looked for where it is read.
+_NEEDED = ("duckdb", "pandas", "pyarrow", "sqlglot")
 
 
 def sandbox(
@@ -41,11 +42,13 @@ def sandbox(
     from bqgate.sandbox import SandboxSettings  # noqa: PLC0415 - an extra, which may not be installed
     from bqgate.sandbox.__main__ import run  # noqa: PLC0415 - the same
 
+    if not math.isfinite(time_scale):
+        raise typer.BadParameter("say a number", param_hint="--time-scale")
     settings = SandboxSettings(host=host, port=port, data=data, time_scale=time_scale, query_cache=not no_cache)
     raise typer.Exit(run(settings))
 
 
 def require_sandbox() -> None:
     """End the command with the remedy where the extra is missing."""
-    if importlib.util.find_spec(_NEEDED) is None:
+    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         fail("the sandbox needs the extra `sandbox`; install it: pip install 'bqgate[sandbox]'")

@@ -6,6 +6,7 @@ a table on the terminal; then both servers stay up until Ctrl-C, unless told to 
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 import warnings
@@ -48,6 +49,9 @@ FLEET = "SELECT manufacturer, COUNT(*) AS planes FROM `nycflights13.planes` GROU
 LONGEST = "SELECT MAX(distance) + {number} AS miles FROM `nycflights13.flights`"
 EVERYTHING = "SELECT * FROM `nycflights13.flights`"
 
+# After Ctrl-C nobody answers any more; Google's client would go on asking for ten minutes.
+_RETRY = bigquery.DEFAULT_RETRY.with_timeout(5)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -74,6 +78,7 @@ WORKLOAD = (
 
 async def run_demo(*, port: int, once: bool) -> None:
     """Run the workload, show the ledger, and stay up unless `once`. Port 0 takes a free one."""
+    os.environ["no_proxy"] = "127.0.0.1"  # all of this stays on this machine, whatever proxy it has
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a log file has no width of its own
@@ -116,7 +121,8 @@ def _settings(folder: Path, upstream_url: str, port: int, price_nanos: int) -> S
 def _price_of_longest(sandbox_url: str) -> int:
     """What one of initech's queries will cost at list price: a dry run at the stand-in."""
     with _client("initech-prod", sandbox_url) as client:
-        job = client.query(LONGEST.format(number=0), job_config=bigquery.QueryJobConfig(dry_run=True))
+        dry_run = bigquery.QueryJobConfig(dry_run=True)
+        job = client.query(LONGEST.format(number=0), job_config=dry_run, retry=_RETRY)
         return -(-int(job.total_bytes_processed) * 6_250_000_000 // TIB)
 
 
@@ -168,7 +174,7 @@ def _run_query(url: str, step: Step) -> None:
     """Run one query with Google's client; a refusal is told by the ledger."""
     with _client(f"{step.customer}-prod", url) as client:
         try:
-            client.query(step.sql).result(max_results=1)
+            client.query(step.sql, retry=_RETRY, job_retry=None).result(max_results=1, retry=_RETRY, job_retry=None)
         except GoogleAPICallError as refused:
             if not refused.errors or refused.errors[0].get("reason") not in {
                 "quotaExceeded",

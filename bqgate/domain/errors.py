@@ -110,7 +110,14 @@ class BudgetStoreUnavailable(BqgateError):
 
 
 class LedgerUnavailable(BqgateError):
-    """The ledger's database did not answer; nothing may be forwarded that it cannot record."""
+    """The ledger's database did not answer; nothing may be forwarded that it cannot record.
+
+    `remedy` is what whoever runs the gate can do about it, where that is known; callers never see either.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class UpstreamUnavailable(BqgateError):

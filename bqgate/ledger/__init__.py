@@ -18,7 +18,8 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     registry_rows.py    policies, keys and audit records as rows and back
     audit_chain.py      how the audit log grows, and where it was broken
 
-    connections.py      SQLite's and PostgreSQL's settings, time limits, errors
+    connections.py      SQLite's and PostgreSQL's settings, time limits
+    causes.py           why a database cannot be used, and what to do
     migrate.py          versions of the tables, in migrations/
 """
 

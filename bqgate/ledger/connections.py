@@ -25,11 +25,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bqgate.domain.errors import LedgerUnavailable
+from bqgate.ledger.causes import cause_of, remedy_of
 
 ResultT = TypeVar("ResultT")
 
 _READERS = 4
-_CAUSE_CHARS_MAX = 200
 # The database gives up a little before the gate does: a connection that answered "too late" can be used again, one
 # that was cut off in the middle can not.
 _DATABASE_SHARE = 0.8
@@ -43,8 +43,10 @@ def read_url(url: str, *, is_async: bool) -> sa.URL:
     """
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ValueError('the ledger\'s url must look like "sqlite:///bqgate.db" or "postgresql://…"') from None
+    if "@" in (parsed.host or ""):
+        raise ValueError("the ledger's url holds a password with an @ in it; percent-encode it as %40")
     match parsed.get_backend_name():
         case "sqlite":
             if parsed.database in {None, "", ":memory:"} or "mode=memory" in url:
@@ -108,20 +110,16 @@ def prepare_sqlite(engine: sa.Engine, *, begin: str) -> None:
     sa.event.listen(engine, "begin", begin_transaction)
 
 
-def _what(error: BaseException) -> str:
-    """What failed; in its own words where they are of the connection or the disk: others may quote what was written."""
-    name, text = type(error).__name__, str(error).strip()
-    if not text or not (isinstance(error, OSError) or name in {"OperationalError", "InterfaceError"}):
-        return f"{name}."
-    return f"{name}: {text.splitlines()[0][:_CAUSE_CHARS_MAX]}"
-
-
 class Connections:
     """Two pools of connections to one database.
 
     Args:
         url: as in the settings.
         timeout_s: the longest a read or a transaction may take, waiting included.
+
+    Raises:
+        LedgerUnavailable: no connection can be made at all.
+        ValueError: as read_url.
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
@@ -163,12 +161,16 @@ class Connections:
         settings: dict[str, Any] = {"pool_size": size, "max_overflow": 0, "pool_timeout": self._timeout_s}
         if self.dialect == "postgresql":
             settings |= {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
-        engine = create_async_engine(
-            self._url,
-            connect_args=connect_args(self._url, timeout_s=patience_s),
-            hide_parameters=True,  # errors are logged; customers' names and labels are not
-            **settings,
-        )
+        try:
+            engine = create_async_engine(
+                self._url,
+                connect_args=connect_args(self._url, timeout_s=patience_s),
+                hide_parameters=True,  # errors are logged; customers' names and labels are not
+                **settings,
+            )
+        except (ImportError, OSError) as error:  # no driver; a relative path, and the working directory is gone
+            said = f"The ledger's database cannot be opened: {cause_of(error)}."
+            raise LedgerUnavailable(said, remedy=remedy_of(error, self._url)) from error
         if self.dialect == "sqlite":
             prepare_sqlite(engine.sync_engine, begin=begin)
         return engine
@@ -178,8 +180,7 @@ class Connections:
             async with engine.begin() as connection:
                 return await work(connection)
         except (SQLAlchemyError, OSError, UnicodeError, OverflowError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise LedgerUnavailable(f"The ledger's database failed: {_what(cause)}") from error
+            raise LedgerUnavailable(f"The ledger's database failed: {cause_of(error)}.") from error
 
     async def _in_time(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Wait for work as long as is allowed, and no longer even where it can not be stopped."""

@@ -23,6 +23,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
 from bqgate.domain.errors import LedgerUnavailable
+from bqgate.ledger.causes import cause_of, remedy_of
 from bqgate.ledger.connections import connect_args, existing_sqlite, prepare_sqlite, read_url, sqlite_file
 
 VERSION_TABLE = "ledger_revision"
@@ -39,7 +40,7 @@ async def migrate(url: str) -> None:
     """Create or upgrade the ledger's tables; nothing happens where they are up to date.
 
     Raises:
-        LedgerUnavailable: the database did not answer, or refused; nothing was changed.
+        LedgerUnavailable: the database did not answer, refused, or is of a later version; nothing was changed.
         ValueError: the URL is not one of SQLite or PostgreSQL.
     """
     await asyncio.to_thread(_migrate, url)
@@ -66,6 +67,7 @@ def _migrate(url: str) -> None:
     with _one_at_a_time, _begin(url, timeout_s=_PATIENCE_S) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        _refuse_later(_revision(connection), ScriptDirectory.from_config(config))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -75,41 +77,58 @@ def _check_revision(url: str, timeout_s: float) -> None:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         raise LedgerUnavailable(
-            f"There is no ledger: {file} is not there. `bqgate serve` makes it, or `bqgate migrate`; is this the path "
-            "that the gate uses?"
+            f"There is no ledger: {file} is not there.",
+            remedy="`bqgate serve` makes it, or `bqgate migrate`; is this the path that the gate uses?",
         )
     with _begin(url, timeout_s=timeout_s, may_write=False) as connection:
-        found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+        found = _revision(connection)
     if found == scripts.get_current_head():
         return
     if found is None:
         raise LedgerUnavailable(
-            "There is no ledger: this database has no tables of bqgate. Run `bqgate migrate` first."
+            "There is no ledger: this database has no tables of bqgate.", remedy="Run `bqgate migrate` first."
         )
-    if found in {script.revision for script in scripts.walk_revisions()}:
-        raise LedgerUnavailable(f"The ledger's tables are of version {found}; run `bqgate migrate` first.")
-    raise LedgerUnavailable(f"The ledger's tables are of version {found}, made by a later bqgate than this one.")
+    _refuse_later(found, scripts)
+    raise LedgerUnavailable(f"The ledger's tables are of version {found}.", remedy="Run `bqgate migrate` first.")
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """Of which version the tables are; None: there are none."""
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _refuse_later(found: str | None, scripts: ScriptDirectory) -> None:
+    """Refuse tables that this version knows nothing of."""
+    if found is None or found in {script.revision for script in scripts.walk_revisions()}:
+        return
+    raise LedgerUnavailable(
+        f"The ledger's tables are of version {found}, made by a later bqgate than this one.",
+        remedy="Install that version again, or name another database in ledger.url.",
+    )
 
 
 @contextmanager
 def _begin(url: str, *, timeout_s: float, may_write: bool = True) -> Iterator[sa.Connection]:
     """One transaction on a connection of its own."""
     parsed = read_url(url, is_async=False)
-    is_sqlite = parsed.get_backend_name() == "sqlite"
-    if is_sqlite and not may_write:
+    if not may_write and parsed.get_backend_name() == "sqlite":
         parsed = existing_sqlite(parsed)
+    try:
+        with _engine(parsed, timeout_s, may_write=may_write) as engine, engine.begin() as connection:
+            yield connection
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        said = f"The ledger's tables could not be read or changed: {cause_of(error)}."
+        raise LedgerUnavailable(said, remedy=remedy_of(error, parsed)) from error
+
+
+@contextmanager
+def _engine(url: sa.URL, timeout_s: float, *, may_write: bool) -> Iterator[sa.Engine]:
     engine = sa.create_engine(
-        parsed, connect_args=connect_args(parsed, timeout_s=timeout_s), poolclass=sa.NullPool, hide_parameters=True
+        url, connect_args=connect_args(url, timeout_s=timeout_s), poolclass=sa.NullPool, hide_parameters=True
     )
-    if is_sqlite and may_write:
+    if may_write and url.get_backend_name() == "sqlite":
         prepare_sqlite(engine, begin="BEGIN IMMEDIATE")
     try:
-        with engine.begin() as connection:
-            yield connection
-    except (SQLAlchemyError, OSError) as error:
-        cause = getattr(error, "orig", None) or error
-        # SQLite's words ("file is not a database") help and hold nothing else; PostgreSQL's may name users and rows.
-        why = str(cause) if is_sqlite else type(cause).__name__
-        raise LedgerUnavailable(f"The ledger's tables could not be read or changed: {why}.") from error
+        yield engine
     finally:
         engine.dispose()

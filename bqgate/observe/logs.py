@@ -7,8 +7,9 @@ route_stdlib was called. No global structlog configuration: two loggers in one p
 
 import logging
 from collections.abc import MutableMapping
+from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 
@@ -46,10 +47,25 @@ class LeveledLogger:
         return self._logger.log(level, event, **fields) if level >= self.level else None
 
 
+class _Lossy:
+    """A stream that loses what cannot be written: a full disk or a closed pipe must stop no query."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def make_logger(
     stream: TextIO, clock: Clock, *, level: int = logging.INFO, log_format: LogFormat = LogFormat.AUTO
 ) -> LeveledLogger:
-    """A logger that writes to `stream`, from `level` up."""
+    """A logger that writes to `stream`, from `level` up; a line that cannot be written is lost."""
     is_console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
     renderer = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=False)
 
@@ -58,7 +74,7 @@ def make_logger(
         return {**first, **line}
 
     logger: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.PrintLogger(cast("TextIO", _Lossy(stream))),
         processors=[structlog.processors.add_log_level, stamp, structlog.processors.format_exc_info, _redact, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
     )

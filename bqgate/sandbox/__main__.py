@@ -1,7 +1,8 @@
 """Run a sandbox from the command line: `python -m bqgate.sandbox --port 9050`.
 
 It serves until it is interrupted and prints where it is reached; wrong arguments end with argparse's message and status
-2. `bqgate sandbox` has the same options in the style of its other commands, and calls `run`.
+2, a port that is taken or a folder that cannot be read with a sentence and 1. `bqgate sandbox` has the same options in
+the style of its other commands, and calls `run`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bqgate.sandbox.server import Sandbox
+from bqgate.sandbox.server import CannotListen, Sandbox
 from bqgate.sandbox.settings import SandboxSettings
+from bqgate.sandbox.warehouse.errors import WarehouseError
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -49,7 +52,7 @@ def settings_of(argv: Sequence[str] | None) -> SandboxSettings:
         parser.error(f"--data: {arguments.data} is not a folder")
     if not 0 <= arguments.port <= 65535:
         parser.error("--port: 0 to 65535")
-    if not arguments.time_scale >= 0:  # not a number either
+    if not (math.isfinite(arguments.time_scale) and arguments.time_scale >= 0):
         parser.error("--time-scale: 0 or more")
     return SandboxSettings(
         host=arguments.host,
@@ -66,12 +69,17 @@ async def serve(settings: SandboxSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with Sandbox.start(settings) as sandbox:
-        sys.stdout.write(
-            f"BigQuery sandbox at {sandbox.url} - point a client at it with BIGQUERY_EMULATOR_HOST={sandbox.url} "
-            f"or `bq --api {sandbox.url}`; try `SELECT carrier, COUNT(*) FROM nycflights13.flights GROUP BY carrier`\n"
-        )
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # it serves whether or not anybody reads this
+            sys.stdout.write(_welcome(sandbox.url))
+            sys.stdout.flush()
         await ended.wait()
+
+
+def _welcome(url: str) -> str:
+    return (
+        f"BigQuery sandbox at {url} - point a client at it with BIGQUERY_EMULATOR_HOST={url} "
+        f"or `bq --api {url}`; try `SELECT carrier, COUNT(*) FROM nycflights13.flights GROUP BY carrier`\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,9 +89,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(settings: SandboxSettings) -> int:
     """Run a sandbox until it is interrupted; returns the exit status."""
-    with contextlib.suppress(KeyboardInterrupt):
+    fault = None
+    try:
         asyncio.run(serve(settings))
-    return 0
+    except KeyboardInterrupt:
+        return 0
+    except CannotListen as error:
+        fault = str(error)
+    except WarehouseError as error:
+        fault = f"--data {settings.data}: {error}. Mend that file, or take it out of the folder."
+    if fault is None:
+        return 0
+    sys.stderr.write(f"bqgate sandbox: {fault}\n")
+    return 1
 
 
 if __name__ == "__main__":

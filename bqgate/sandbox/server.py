@@ -10,7 +10,9 @@ The handler is one for all paths, since clients put doubled slashes and more tha
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +50,10 @@ BATCH_PATHS = {"/batch", "/batch/bigquery/v2"}
 JSON_TYPE = "application/json; charset=UTF-8"
 
 
+class CannotListen(OSError):
+    """The port cannot be opened; the message says why, and what to do."""
+
+
 class Sandbox:
     """A running sandbox.
 
@@ -83,6 +89,10 @@ class Sandbox:
             settings: None: as they come.
             clock: One that the caller wants to move; None: a running one.
             warehouse: One that the caller keeps and closes; None: a new one with what the settings say.
+
+        Raises:
+            CannotListen: The port is taken, or the host is none to listen on.
+            WarehouseError: The folder of data holds something that cannot be read.
         """
         settings = settings or SandboxSettings()
         clock = clock or Clock()
@@ -107,8 +117,7 @@ class Sandbox:
             )
             await web_runner.setup()
             try:
-                site = web.TCPSite(web_runner, settings.host, settings.port)
-                await site.start()
+                await _open_port(web_runner, settings)
                 host, port = web_runner.addresses[0][:2]
                 sandbox.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
                 yield sandbox
@@ -174,6 +183,18 @@ class Sandbox:
             del headers["Content-Type"]
         reason = "Resume Incomplete" if reply.status == 308 else None
         return web.Response(status=reply.status, reason=reason, body=body, headers=headers)
+
+
+async def _open_port(runner: web.AppRunner, settings: SandboxSettings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except (OSError, UnicodeError) as error:  # names that are none are refused by Python's encoder of names
+        number = error.errno if isinstance(error, OSError) and error.errno and error.errno > 0 else None
+        why = "there is no such name" if number is None else os.strerror(number)
+        remedy = "Choose another port (0 takes a free one), or end the program that listens there."
+        if number != errno.EADDRINUSE:
+            remedy = "Choose an address of this machine (127.0.0.1), and a port from 1024 on."
+        raise CannotListen(f"cannot listen at {settings.host}:{settings.port}: {why}. {remedy}") from error
 
 
 def _open_warehouse(settings: SandboxSettings, clock: Clock) -> Warehouse:

@@ -43,8 +43,14 @@ def read_document(path: Path | None, environ: Mapping[str, str]) -> Document:
     if path is not None:
         try:
             given, document.faults = parse_yaml(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            document.faults.append(Fault(str(path), f"cannot be read: {error}"))
+        except OSError as error:
+            why = f"cannot be read: {error.strerror}; name a file that this user can read (--config or BQGATE_CONFIG)"
+            document.faults.append(Fault(str(path), why))
+            document.lacks_file = True
+        except ValueError as error:
+            is_text_fault = isinstance(error, UnicodeDecodeError)
+            why = "it is not text in UTF-8; save it in that encoding" if is_text_fault else str(error)
+            document.faults.append(Fault(str(path), f"cannot be read: {why}"))
             document.lacks_file = True
         else:
             document.lacks_file = bool(document.faults) and not given

@@ -64,7 +64,8 @@ class Parsed:
 
 
 def faults_of(parsed: Parsed) -> Iterator[Fault]:
-    """What in tiers, customers, budgets and prices contradicts itself: no values can be made of it."""
+    """What no command can use: tiers, customers, budgets and prices that contradict themselves, a ledger's URL."""
+    yield from _ledger_faults(parsed)
     for fault in policy_rules.faults_of(_policies(parsed)):
         yield Fault(fault.path, fault.message)
 
@@ -80,6 +81,7 @@ def serving_faults_of(parsed: Parsed) -> Iterator[Fault]:
     yield from _tls_faults(parsed)
     yield from _identity_faults(parsed)
     yield from _password_faults(parsed)
+    yield from _budget_store_faults(parsed)
     if parsed.settlement and parsed.settlement.poll_first_ms > parsed.settlement.poll_longest_ms:
         yield Fault("settlement.poll_first_ms", "is longer than poll_longest_ms")
     if parsed.refusals and parsed.refusals.advice is not Advice.OFF and find_spec("sqlglot") is None:
@@ -131,6 +133,26 @@ def _upstream_faults(parsed: Parsed) -> Iterator[Fault]:
         yield Fault("upstream.service_account_file", "is not used by credentials: anonymous; leave one of them out")
     elif not upstream.service_account_file.is_file():
         yield Fault("upstream.service_account_file", f"{upstream.service_account_file} is not a file")
+
+
+def _ledger_faults(parsed: Parsed) -> Iterator[Fault]:
+    """A database whose driver is not installed."""
+    if parsed.ledger and parsed.ledger.url.scheme == "postgresql" and find_spec("psycopg") is None:
+        yield Fault("ledger.url", "needs the extra postgres: pip install 'bqgate[postgres]'")
+
+
+def _budget_store_faults(parsed: Parsed) -> Iterator[Fault]:
+    """A Redis whose driver is not installed, or whose URL the driver makes nothing of."""
+    if parsed.budgets is None or not _is_redis(parsed.budgets):
+        return
+    if find_spec("redis") is None:
+        yield Fault("budgets.url", "needs the extra redis: pip install 'bqgate[redis]'")
+        return
+    from bqgate.budgets.redis_client import fault_of_url  # noqa: PLC0415 - redis is an extra
+
+    fault = fault_of_url(parsed.budgets.url.reveal())
+    if fault is not None:
+        yield Fault("budgets.url", fault)
 
 
 def _tls_faults(parsed: Parsed) -> Iterator[Fault]:

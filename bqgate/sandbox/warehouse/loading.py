@@ -21,7 +21,7 @@ import yaml
 
 from bqgate.sandbox.warehouse.catalog import SHARED, Catalog
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, quote
-from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, NotSupported
+from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, NotSupported, WarehouseError
 from bqgate.sandbox.warehouse.files import LoadOptions, open_file, refusal
 from bqgate.sandbox.warehouse.library import check_layout, checked_fields
 from bqgate.sandbox.warehouse.sizes import measure_arrow
@@ -154,8 +154,11 @@ class Loader:
             time_partitioning=TimePartitioning(by) if by else None,
             clustering=tuple(said.get("cluster_by") or ()),
         )
-        with closing(self._storage.cursor()) as cursor:
-            self._read_into(cursor, stored, file, options, None, fresh=True)
+        try:
+            with closing(self._storage.cursor()) as cursor:
+                self._read_into(cursor, stored, file, options, None, fresh=True)
+        except WarehouseError as error:
+            raise Invalid(f"{file}: {error}") from error
         multiplier = said.get("row_multiplier", 1)
         if not isinstance(multiplier, int) or multiplier < 1:
             raise Invalid(f"{file.parent / 'tables.yaml'}: {file.stem}.row_multiplier must be a whole number from 1")
@@ -166,7 +169,10 @@ def _declarations(folder: Path) -> dict[str, dict[str, Any]]:
     file = folder / "tables.yaml"
     if not file.exists():
         return {}
-    said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise Invalid(f"{file}: is not YAML in UTF-8") from error
     known = {"row_multiplier", "partition_by", "cluster_by"}
     if not isinstance(said, dict) or not all(isinstance(v, dict) and set(v) <= known for v in said.values()):
         raise Invalid(f"{file}: expected a mapping from table to {', '.join(sorted(known))}")

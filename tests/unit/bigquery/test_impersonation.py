@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
-from bqgate.bigquery.service_account import ServiceAccountCredentials, TokenSource, Transport, load_token_source
+from bqgate.bigquery.service_account import ServiceAccountCredentials
+from bqgate.bigquery.token_source import TokenSource, Transport, load_token_source
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Call
@@ -57,7 +58,7 @@ class _AccountTokens:
         self.iam.has_been_asked.set()
         assert self.iam.may_answer.wait(30)
         if self.iam.is_down:
-            raise google.auth.exceptions.RefreshError("secret details")  # type: ignore[no-untyped-call]  # no types
+            raise google.auth.exceptions.RefreshError("Permission denied to ya29.secret")  # type: ignore[no-untyped-call]  # no types
         self.token = f"{self.account.split('@')[0]}-{self.iam.asked.count(self.account)}"
         self.expiry = self.iam.clock.now().replace(tzinfo=None) + timedelta(hours=1)
 
@@ -178,9 +179,8 @@ async def test_a_refusal_of_iam_is_told_and_not_repeated_at_once() -> None:
             await stand.token(ACME)
         assert not caught.value.may_have_worked
     assert stand.iam.asked == [ACME]
-    assert stand.journal.notes == [
-        ("account_token_not_fetched", {"account": ACME, "error": "RefreshError", "cause": "RefreshError"})
-    ]
+    noted = {"account": ACME, "error": "Permission denied to [masked]", "cause": "RefreshError"}
+    assert stand.journal.notes == [("account_token_not_fetched", noted)]
     assert await stand.token(None) == "Bearer own"
     stand.iam.is_down = False
     stand.clock.advance(10)

@@ -11,7 +11,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bqgate.bigquery.service_account import ServiceAccountCredentials, Transport, load_token_source
+from bqgate.bigquery.service_account import ServiceAccountCredentials
+from bqgate.bigquery.token_source import CredentialsUnusable, Transport, load_token_source
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Call
@@ -102,7 +103,9 @@ async def test_a_failed_renewal_is_tried_again() -> None:
         clock.advance(10)
         await clock.wait_for_sleepers()
         assert await _sent(credentials) == "Bearer token-2"
-    assert journal.notes == [("token_not_renewed", {"error": "RefreshError", "cause": "RefreshError"})]
+    assert [name for name, _ in journal.notes] == ["token_not_renewed"]
+    noted = journal.notes[0][1]
+    assert (str(noted["error"]).startswith("down. "), noted["cause"]) == (True, "RefreshError")
 
 
 async def test_a_key_file_logs_in_where_it_says(recorder: RecordingUpstream, tmp_path: Path) -> None:
@@ -139,5 +142,5 @@ def test_a_file_that_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
     """A wrong file is found when it is loaded."""
     file = tmp_path / "key.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(CredentialsUnusable, match=r"key\.json"):
         load_token_source(str(file))

@@ -1,0 +1,90 @@
+"""Open the ports that callers come to, and say in words why one cannot be opened.
+
+Used by root for the data plane and the control plane, and by `bqgate doctor` to see whether a gate could listen. What
+leaves: CannotListen, with what to do.
+"""
+
+import asyncio
+import errno
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+from aiohttp import web
+
+from bqgate.gate.door import SERVER_OPTIONS
+
+_REMEDIES = {
+    errno.EADDRINUSE: "End the program that listens there, or choose another port (0 takes a free one).",
+    errno.EADDRNOTAVAIL: "It is no address of this machine: write 127.0.0.1, or 0.0.0.0 for every one.",
+    errno.EACCES: "Ports below 1024 need a right of their own: choose a higher one.",
+}
+_UNKNOWN_NAME = "Write an address of this machine: 127.0.0.1, or 0.0.0.0 for every one."
+
+
+class CannotListen(OSError):
+    """A port cannot be opened; the message says which and why, `remedy` what to do. `errno` is the system's, if any."""
+
+    def __init__(self, message: str, *, remedy: str, number: int | None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.errno = number
+
+
+async def open_port(
+    app: web.Application,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    stack: AsyncExitStack,
+    *,
+    reuse_port: bool,
+    shutdown_s: float,
+) -> str:
+    """Serve an application until the stack ends; where it is reached.
+
+    Raises:
+        CannotListen: the port is taken, or the host is none to listen on.
+    """
+    runner = web.AppRunner(app, shutdown_timeout=shutdown_s, **SERVER_OPTIONS)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    with _named(host, port):
+        await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024, ssl_context=tls).start()
+    bound_host, bound_port = runner.addresses[0][:2]
+    return (
+        f"http://{_address(bound_host, bound_port)}" if tls is None else f"https://{_address(bound_host, bound_port)}"
+    )
+
+
+async def try_port(host: str, port: int, *, reuse_port: bool) -> None:
+    """Open a port and close it again.
+
+    Raises:
+        CannotListen: as open_port.
+    """
+    with _named(host, port):
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, host, port, reuse_port=reuse_port, start_serving=False
+        )
+    server.close()
+    await server.wait_closed()
+
+
+@contextmanager
+def _named(host: str, port: int) -> Iterator[None]:
+    """Say of which port an error is. A name that is no name is refused by Python's own encoder of names."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        where = f"cannot listen at {_address(host, port)}"
+        if number is None or number <= 0:  # getaddrinfo's numbers are of another kind
+            raise CannotListen(f"{where}: there is no such name", remedy=_UNKNOWN_NAME, number=None) from error
+        remedy = _REMEDIES.get(number, "Mend that, or choose another port.")
+        raise CannotListen(f"{where}: {os.strerror(number)}", remedy=remedy, number=number) from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
