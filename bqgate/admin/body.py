@@ -5,6 +5,7 @@ answered here). What leaves: a model, a JSON value, or a Problem 400, 413 or 415
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Collection
 from typing import Any, NoReturn, TypeVar
 
@@ -72,7 +73,7 @@ def refuse_fields(faults: Collection[FieldFault], *, status: int = 400) -> NoRet
 async def _read(request: web.Request, media_types: Collection[str]) -> bytes:
     if request.body_exists and hdrs.CONTENT_TYPE in request.headers and request.content_type not in media_types:
         raise Problem(415, f"Send {' or '.join(media_types)}.", field=hdrs.CONTENT_TYPE)
-    return await read_whole(request, bytes_max=BODY_BYTES_MAX)
+    return (await read_whole(request, bytes_max=BODY_BYTES_MAX)).removeprefix(BOM_UTF8)
 
 
 async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
@@ -97,7 +98,7 @@ async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
 def _parsed(data: bytes) -> Any:
     """The JSON value; names that stand twice in one object mean two things, and are refused."""
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Problem(400, "The body is not JSON.") from None
 

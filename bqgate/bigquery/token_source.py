@@ -51,7 +51,7 @@ class CredentialsUnusable(Exception):
 
 
 class TokenNotFetched(Exception):
-    """No token came; `cause` is why in a few words that callers may read, `remedy` what whoever runs the gate can do."""
+    """No token came; `cause` is why in words that callers may read, `remedy` what whoever runs the gate can do."""
 
     def __init__(self, message: str, *, cause: str, remedy: str) -> None:
         super().__init__(message)

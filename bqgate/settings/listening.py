@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
-from bqgate.settings.sections import ServerSection
+from bqgate.settings.server_section import ServerSection
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - to be replaced, not listened at
 

@@ -16,7 +16,7 @@ import redis
 import yaml
 
 from bqgate.settings import Settings, load_settings, read_listening
-from bqgate.settings.rules import why_password_is_guessable
+from bqgate.settings.secret_text import why_password_is_guessable
 from tests.house.tree import ROOT
 from tests.support.absent_tools import give_up
 from tests.support.free_ports import free_port

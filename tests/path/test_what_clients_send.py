@@ -145,8 +145,8 @@ def test_a_table_may_be_named_in_any_script(stack: Stack, table: str) -> None:
 @pytest.mark.parametrize("path", ["queries", "jobs", "datasets"])
 def test_who_takes_no_gzip_gets_none(stack: Stack, wish: str, path: str) -> None:
     """Neither for a query, whose answer the gate reads in passing, nor for anything else."""
-    body = {"query": "SELECT * FROM nycflights13.airlines", "useLegacySql": False}
-    given = {"queries": body, "jobs": {"configuration": {"query": body}}}.get(path)
+    body: dict[str, Any] = {"query": "SELECT * FROM nycflights13.airlines", "useLegacySql": False}
+    given: dict[str, Any] | None = {"queries": body, "jobs": {"configuration": {"query": body}}}.get(path)
     verb = "GET" if given is None else "POST"
     answer = send(stack, verb, path, given, Accept_Encoding=wish)
     assert (answer.status_code, answer.headers.get("Content-Encoding")) == (200, None)

@@ -60,7 +60,7 @@ def install(wheel: Path, folder: Path, extras: str = "") -> Installed:
     """A fresh environment of this Python with the wheel, and with what it says that it needs."""
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}{extras}"], check=True)
     (folder / "empty").mkdir()
     return Installed(python, folder / "empty")

@@ -32,7 +32,7 @@ async def test_a_bug_is_an_internal_error_that_tells_nothing(gate: GateStand) ->
 async def test_failures_of_ports_become_answers(gate: GateStand) -> None:
     """Each failure has its status, and BigQuery's own refusal its own body."""
     for failure, status in (
-        (LedgerUnavailable(), 503),
+        (LedgerUnavailable("away"), 503),
         (BodyTooLarge(12), 413),
         (UpstreamRefused(403, b'{"error": {}}'), 403),
     ):
