@@ -67,6 +67,7 @@ def demo(clone: Path, cache: Path) -> Iterator[str]:
             yield "".join(said)
         finally:
             os.killpg(process.pid, signal.SIGINT)
+            process.communicate(timeout=30)  # what it says at its end must find a reader
 
 
 def gate_url_in(command: str) -> str:
