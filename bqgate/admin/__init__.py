@@ -10,7 +10,8 @@ parameters.py     strict reading of query parameters
 body.py           strict reading of bodies
 problem.py        errors as application/problem+json
 events.py         what is told to the audit log
-openapi.py        the OpenAPI document, out of the operations; openapi_page.py makes a page of it
+openapi.py        the OpenAPI document, out of the operations
+page.py           what HTML pages have in common: openapi_page.py (with schema_page.py, markup.py), landing_page.py at /
 schemas.py        the answers' models; documents.py fills them: money as decimal strings, moments in RFC 3339
 
 budget.py         a customer's budgets, and what a query of some cost would get; budget_list.py all budgets

@@ -15,8 +15,9 @@ from pydantic.json_schema import models_json_schema
 
 from bqgate import __version__
 from bqgate.admin.documents import answer_json
-from bqgate.admin.openapi_page import PAGE_POLICY, render_page
+from bqgate.admin.openapi_page import render_page
 from bqgate.admin.operation import Answered, Operation, Parameter, Place, RateClass
+from bqgate.admin.page import answer_page
 from bqgate.admin.parameters import Parameters
 from bqgate.admin.problem import MEDIA_TYPE
 from bqgate.admin.rate_limits import HEADER_MEANINGS
@@ -29,8 +30,9 @@ _REF = "#/components/schemas/{model}"
 _DESCRIPTION = """\
 Money is text of decimal dollars, moments are RFC 3339 in UTC, errors are problem documents (RFC 9457).
 
-A request bears `Authorization: Bearer …`, or `access_token` in its URL; a gate whose identity.mode is open asks for
-neither. HEAD is answered where GET is. Another method is refused with 405 and Allow, an unknown path with 404.
+A request bears `Authorization: Bearer …`, or `access_token` in its URL; a gate whose `identity.mode` is open asks for
+neither. What is marked so asks nobody who they are: health, logins, this document. HEAD is answered where GET is.
+Another method is refused with 405 and Allow, an unknown path with 404.
 """
 
 
@@ -72,13 +74,7 @@ class OpenApiViews:
     async def page(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /openapi."""
         Parameters(request)
-        headers = {
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": PAGE_POLICY,
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-        }
-        return web.Response(text=self._page, content_type="text/html", charset="utf-8", headers=headers)
+        return answer_page(self._page)
 
 
 def openapi_document(operations: Sequence[Operation], public: Collection[str]) -> dict[str, Any]:

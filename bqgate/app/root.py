@@ -17,6 +17,7 @@ from typing import TextIO
 from aiohttp import web
 
 from bqgate.admin import add_control_plane
+from bqgate.admin.landing_page import add_landing_page
 from bqgate.admin.logins import add_token_endpoint
 from bqgate.admission.slots import SlotBook
 from bqgate.app.advising import wire_advisor
@@ -194,7 +195,12 @@ async def _listen(
         add_token_endpoint(data_plane, logins)
         if control_plane is not data_plane:
             add_token_endpoint(control_plane, logins)
-    add_control_plane(control_plane, wire_control_plane(outside, identities, settlement, logins, stack))
+    plane = wire_control_plane(outside, identities, settlement, logins, stack)
+    operations = add_control_plane(control_plane, plane)
+    is_required = outside.settings.identity.mode is IdentityMode.REQUIRED
+    add_landing_page(control_plane, operations, requires_identity=is_required)
+    if control_plane is not data_plane:
+        add_landing_page(data_plane, (), requires_identity=is_required)
     isolation = wire_isolation(
         outside.settings,
         policies=outside.policies,

@@ -102,6 +102,40 @@ async def test_the_page_needs_nothing_from_elsewhere(control: ControlStand, docu
         assert f'id="schema-{name}"' in page
 
 
+@pytest.mark.parametrize("path", ["/openapi", "/openapi.json"])
+async def test_the_document_is_for_everybody(control: ControlStand, path: str) -> None:
+    """As BigQuery's discovery is: without a token, with one that is nobody's, and for HEAD; it is the same for all."""
+    told = [(await control.call("GET", path, who)).body for who in ("", "nobody at all", "user", "super_admin")]
+    assert len(set(told)) == 1
+    assert (await control.call("HEAD", path, "")).status == 200
+
+
+def test_descriptions_are_rendered(control: ControlStand) -> None:
+    """Markdown becomes markup: code, emphasis, paragraphs, lists; of what it names no link and no image is made."""
+    written = openapi_document(control.operations, PUBLIC)
+    written["info"]["description"] = (
+        "One `a<b`, **two**.\n\nThree:\n\n- x\n- y\n\n[link](javascript:a) ![image](//x.example/i) <mailto:x@y.example>"
+    )
+    page = render_page(written)
+    assert "<p>One <code>a&lt;b</code>, <strong>two</strong>.</p>" in page
+    assert "<li>x</li>" in page
+    assert "[link](javascript:a) ![image]" in page
+    assert not re.search(r"href=.(javascript|mailto)|<img", page)
+    assert "<code>field</code> says what of it." in page
+    assert "`" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
+
+
+def test_schemas_are_told_property_by_property(control: ControlStand) -> None:
+    """With its type in words, linked where it has a name, and whether it must be there."""
+    page = render_page(openapi_document(control.operations, PUBLIC))
+    article = page.partition('id="schema-NewKeyBody"')[2].partition("</article>")[0]
+    assert '<dt><code>role</code> <span class="note">required</span></dt>' in article
+    assert "<code>&quot;key_file&quot;</code> or <code>&quot;token&quot;</code>" in article
+    assert "string (date-time) or null" in article
+    tier = page.partition('id="schema-NewTier"')[2].partition("</article>")[0]
+    assert 'list of <a href="#schema-ThresholdPolicy">ThresholdPolicy</a>' in tier
+
+
 async def test_what_stands_in_the_document_cannot_become_markup(control: ControlStand) -> None:
     """Everything is escaped."""
     written = openapi_document(control.operations, PUBLIC)
