@@ -66,7 +66,7 @@ async def open_upstreams(
     """The callers' way to BigQuery, and the gate's own where it has credentials beside theirs."""
 
     def opened(credentials: UpstreamCredentials) -> GuardedUpstream:
-        return GuardedUpstream(_upstream(settings, credentials), breaker, timeouts_of(settings), retries)
+        return GuardedUpstream(upstream_to(settings, credentials), breaker, timeouts_of(settings), retries)
 
     match settings.upstream.credentials:
         case Credentials.CALLER:
@@ -94,7 +94,8 @@ async def _own_credentials(
     return accounts
 
 
-def _upstream(settings: Settings, credentials: UpstreamCredentials) -> HttpUpstream:
+def upstream_to(settings: Settings, credentials: UpstreamCredentials) -> HttpUpstream:
+    """BigQuery, or what stands in for it, called with these credentials."""
     return HttpUpstream(
         settings.upstream.url,
         credentials,

@@ -80,7 +80,7 @@ class ServiceAccountCredentials:
             await self._held.renew(self._source)
         except TokenNotFetched as error:
             self._cause = error.cause
-            self._journal.note("token_not_renewed", error=f"{error}. {error.remedy}", cause=error.cause)
+            self._journal.note("token_not_renewed", error=str(error), cause=error.cause, remedy=error.remedy)
             return False
         return True
 

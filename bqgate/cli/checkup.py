@@ -1,13 +1,16 @@
-"""Check each system that a gate leans on: certificate, ledger, budgets, BigQuery and its clock, secrets, first admin.
+"""Check each system that a gate leans on: ports, certificate, ledger, policies, budgets, BigQuery, secrets, first admin.
 
-Called by doctor, with good settings. Each check asks the system itself, waits no longer than the settings let a gate
-wait, and leaves a Finding; none raises. A check whose question does not arise, or cannot be asked because an earlier
-one failed, is neither good nor bad.
+Called by doctor, with good settings. Whatever makes `bqgate serve` fail is red here. Each check asks the system itself,
+waits no longer than the settings let a gate wait, and leaves a Finding; none raises. A check whose question does not
+arise, or cannot be asked because an earlier one failed, is neither good nor bad. Ports are port_check.py, what is tried
+at BigQuery bigquery_trials.py.
 """
 
+import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -19,9 +22,16 @@ from sqlalchemy import make_url
 
 from bqgate import ledger
 from bqgate.app.tls import CertificateUnusable, load_certificate
+from bqgate.cli.bigquery_trials import try_bigquery
+from bqgate.cli.finding import Finding
+from bqgate.cli.port_check import check_ports
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.principal import Role
+from bqgate.domain.tier import Directory
 from bqgate.domain.units import MS_PER_S
+from bqgate.observe.redact import redact_text
+from bqgate.policies.compose import compose
+from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import Clock
 from bqgate.settings import Settings
 from bqgate.settings.fields import SecretUrl
@@ -32,27 +42,28 @@ REDIS_MAJOR_MIN = 7
 SKEW_S_MAX = 10
 
 _DISCOVERY = "/discovery/v1/apis/bigquery/v2/rest"
+_SEE_LEDGER = "see the ledger above, and try again"
 _MAKE_ADMIN = "make one: bqgate keys create --role super_admin --local --config FILE"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found. `is_good` None: there was nothing to check; `remedy` only where it is False."""
-
-    subject: str
-    is_good: bool | None
-    said: str
-    remedy: str = ""
-
-
-async def findings_of(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
-    """Every check, one after another."""
+async def findings_of(
+    settings: Settings, clock: Clock, *, project: str | None = None, token: str | None = None
+) -> AsyncIterator[Finding]:
+    """Every check, one after another. `project` and `token`: see bigquery_trials."""
+    async for finding in check_ports(settings.server):
+        yield finding
     if settings.server.tls_cert_file is not None and settings.server.tls_key_file is not None:
         yield check_certificate(settings.server.tls_cert_file, settings.server.tls_key_file, clock.now())
     books = await check_ledger(settings)
     yield books
+    policies, directory = await check_policies(settings, has_ledger=books.is_good is True)
+    yield policies
     yield await check_budgets(settings)
-    for finding in await check_bigquery(settings, clock):
+    reached, agrees = await check_bigquery(settings, clock)
+    yield reached
+    yield agrees
+    is_reached = reached.is_good is True
+    async for finding in try_bigquery(settings, directory, clock, project=project, token=token, is_reached=is_reached):
         yield finding
     yield check_secrets(settings)
     yield await check_super_admin(settings, clock.now(), has_ledger=books.is_good is True)
@@ -63,8 +74,11 @@ def check_certificate(cert_file: Path, key_file: Path, now: datetime) -> Finding
     try:
         load_certificate(cert_file, key_file)
     except CertificateUnusable as unusable:
-        return Finding("certificate", False, str(unusable), "write server.tls_cert_file and tls_key_file as one pair")
-    ends_at = x509.load_pem_x509_certificate(cert_file.read_bytes()).not_valid_after_utc
+        return Finding("certificate", False, str(unusable), unusable.remedy)
+    try:
+        ends_at = x509.load_pem_x509_certificate(cert_file.read_bytes()).not_valid_after_utc
+    except ValueError:  # OpenSSL reads a few forms that cryptography does not
+        return Finding("certificate", True, f"{cert_file} can be served; its end cannot be read")
     if ends_at <= now:
         return Finding("certificate", False, f"{cert_file} ended at {ends_at:%Y-%m-%d %H:%M} UTC", "renew it")
     return Finding("certificate", True, f"{cert_file} is valid until {ends_at:%Y-%m-%d}")
@@ -73,18 +87,39 @@ def check_certificate(cert_file: Path, key_file: Path, now: datetime) -> Finding
 async def check_ledger(settings: Settings) -> Finding:
     """Does the database answer, and has it the tables of this version?"""
     url = settings.ledger.url
-    folder = _folder_of_absent_file(url)
-    if folder is not None:
-        if os.access(folder, os.W_OK):
+    try:
+        folder = _folder_of_absent_file(url)
+        if folder is not None:
+            await asyncio.to_thread(_write_and_forget, folder)
             return Finding("ledger", True, f"{url}: not there yet, bqgate serve makes it")
-        remedy = "make the folder, or let the gate write to it"
-        return Finding("ledger", False, f"{url}: its folder is not there or cannot be written", remedy)
+    except OSError as error:
+        remedy = "make the folder, make room in it, or let the gate write to it"
+        return Finding("ledger", False, f"{url}: no file can be made there: {error.strerror}", remedy)
     try:
         await ledger.check_revision(url.reveal(), timeout_s=settings.ledger.timeout_ms / MS_PER_S)
-    except (LedgerUnavailable, ValueError) as error:
-        remedy = "see that the database runs and takes this user, then run: bqgate migrate --config FILE"
-        return Finding("ledger", False, f"{url}: {error}", remedy)
+    except LedgerUnavailable as error:
+        return Finding("ledger", False, f"{url}: {error}", error.remedy or "run: bqgate migrate --config FILE")
+    except ValueError as error:
+        return Finding("ledger", False, f"{url}: {error}", "write the URL anew")
     return Finding("ledger", True, f"{url}: answers, and has the tables of this version")
+
+
+async def check_policies(settings: Settings, *, has_ledger: bool) -> tuple[Finding, Directory]:
+    """Do the settings go together with what admins changed? With the customers that then hold."""
+    if not has_ledger:
+        return Finding("policies", None, "not looked at, because the ledger cannot be read"), settings.directory
+    if _folder_of_absent_file(settings.ledger.url) is not None:
+        return Finding("policies", True, "as the settings say; admins have changed nothing yet"), settings.directory
+    try:
+        async with _registry(settings) as registry:
+            items = await registry.fetch_policies()
+        directory = compose(settings.policy_base, items).directory
+    except LedgerUnavailable as error:
+        return Finding("policies", False, str(error), _SEE_LEDGER), settings.directory
+    except PolicyFaults as faults:
+        remedy = "restore what the settings lack, or change what admins wrote with the settings from before"
+        return Finding("policies", False, "; ".join(str(faults).splitlines()), remedy), settings.directory
+    return Finding("policies", True, f"{len(items)} of admins' go together with the settings"), directory
 
 
 async def check_budgets(settings: Settings) -> Finding:
@@ -95,20 +130,21 @@ async def check_budgets(settings: Settings) -> Finding:
     try:
         from redis.exceptions import RedisClusterException, RedisError  # noqa: PLC0415 - redis is an extra
 
-        from bqgate.budgets.redis_client import open_client  # noqa: PLC0415 - the same
+        from bqgate.budgets.redis_client import close_client, open_client  # noqa: PLC0415 - the same
     except ImportError:
         return Finding("budgets", False, f"{url}: redis is not installed", "pip install 'bqgate[redis]'")
     client = open_client(url.reveal(), timeout_s=settings.budgets.timeout_ms / MS_PER_S, connections_max=1)
     try:
         answered: Mapping[str, Any] = await client.info()
-    except (RedisError, RedisClusterException, OSError) as error:
-        remedy = "see that Redis runs, takes this user and password, and answers within budgets.timeout_ms"
-        return Finding("budgets", False, f"{url}: no answer ({type(error).__name__})", remedy)
+    except (RedisError, RedisClusterException, OSError, ValueError) as error:
+        said = redact_text(next(iter(str(error).splitlines()), "") or type(error).__name__)
+        remedy = "see that Redis runs there, takes this user and password, and answers within budgets.timeout_ms"
+        return Finding("budgets", False, f"{url}: no answer: {said}", remedy)
     finally:
-        await client.aclose()
+        await close_client(client)
     # A cluster of several nodes answers by node.
     nodes = [answered] if "redis_version" in answered else list(answered.values())
-    return judge_redis(str(url), nodes)
+    return judge_redis(str(url), [node for node in nodes if isinstance(node, Mapping)] or [{}])
 
 
 def judge_redis(url: str, nodes: Sequence[Mapping[str, Any]]) -> Finding:
@@ -180,26 +216,44 @@ async def check_super_admin(settings: Settings, now: datetime, *, has_ledger: bo
         return Finding("super admin", None, "identity.mode is open: nobody logs in")
     if not has_ledger:
         return Finding("super admin", None, "not looked for, because the ledger cannot be read")
-    url, timeout_s = settings.ledger.url, settings.ledger.timeout_ms / MS_PER_S
-    if _folder_of_absent_file(url) is not None:
+    if _folder_of_absent_file(settings.ledger.url) is not None:
         return Finding("super admin", False, "there is no key of a super_admin", _MAKE_ADMIN)
     try:
-        registry = await ledger.SqlRegistry.open(url.reveal(), timeout_s=timeout_s)
-        try:
+        async with _registry(settings) as registry:
             keys = await registry.fetch_keys()
-        finally:
-            await registry.close()
     except LedgerUnavailable as error:
-        return Finding("super admin", False, f"{url}: {error}", "see the ledger above, and try again")
+        return Finding("super admin", False, str(error), _SEE_LEDGER)
     count = sum(key.role is Role.SUPER_ADMIN and key.is_valid_at(now) for key in keys)
     if count == 0:
         return Finding("super admin", False, "no valid key is a super_admin's", _MAKE_ADMIN)
     return Finding("super admin", True, f"{count} valid {'key' if count == 1 else 'keys'}")
 
 
+@asynccontextmanager
+async def _registry(settings: Settings) -> AsyncIterator[ledger.SqlRegistry]:
+    url, timeout_s = settings.ledger.url, settings.ledger.timeout_ms / MS_PER_S
+    registry = await ledger.SqlRegistry.open(url.reveal(), timeout_s=timeout_s)
+    try:
+        yield registry
+    finally:
+        await registry.close()
+
+
 def _folder_of_absent_file(url: SecretUrl) -> Path | None:
-    """Where a SQLite file would be made; None where it is there, or the database is another one."""
+    """Where a SQLite file would be made; None where it is there, or the database is another one.
+
+    Raises:
+        OSError: the path is relative, and the working directory is gone; or it may not be looked at.
+    """
     if url.scheme != "sqlite":
         return None
     file = Path(make_url(url.reveal()).database or "").absolute()
     return None if file.exists() else file.parent
+
+
+def _write_and_forget(folder: Path) -> None:
+    """Write a few bytes into a file without a name: rights and room show only where something is written."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(4096))
+        file.flush()
+        os.fsync(file.fileno())

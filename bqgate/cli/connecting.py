@@ -63,7 +63,7 @@ def connected(caller: Caller) -> "Iterator[ControlPlane]":
 
     token = key_file = None
     if caller.token_stdin:
-        token = _token_of(sys.stdin.readline(), "standard input")
+        token = read_token_stdin()
     elif caller.key_file is not None:
         key_file = read_key_file(caller.key_file)
     elif os.environ.get("BQGATE_TOKEN"):
@@ -89,6 +89,11 @@ def read_key_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("token_uri"), str):
         raise typer.BadParameter(f"{path} is no key file: no JSON with a token_uri", param_hint="--key-file")
     return content
+
+
+def read_token_stdin() -> str:
+    """The token that standard input holds."""
+    return _token_of(sys.stdin.readline(), "standard input")
 
 
 def _token_of(text: str, source: str) -> str:

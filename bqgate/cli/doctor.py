@@ -11,13 +11,29 @@ import os
 import typer
 
 from bqgate.cli.config_file import ConfigFile
+from bqgate.cli.connecting import read_token_stdin
 from bqgate.cli.edge import FAILED
 from bqgate.clock import SystemClock
 from bqgate.settings import SettingsInvalid, load_settings
 
 
-def doctor(config: ConfigFile = None) -> None:
-    """Check the settings and every system that the gate leans on."""
+def doctor(
+    *,
+    config: ConfigFile = None,
+    project: Annotated[
+        str | None,
+        typer.Option(help="Project to try a dry run in; without it, each customer's.", show_default=False),
+    ] = None,
+    token_stdin: Annotated[
+        bool,
+        typer.Option("--token-stdin", help="Try as a caller, with the Google access token on standard input."),
+    ] = False,
+) -> None:
+    """Check the settings and every system that the gate leans on.
+
+    It fetches a token and makes dry runs, which cost nothing, with the credentials that the gate would use.
+    """
+    token = read_token_stdin() if token_stdin else None
     try:
         settings = load_settings(config, os.environ)
     except SettingsInvalid as invalid:
@@ -33,7 +49,7 @@ def doctor(config: ConfigFile = None) -> None:
 
     async def check_all() -> bool:
         is_well = True
-        async for finding in findings_of(settings, SystemClock()):
+        async for finding in findings_of(settings, SystemClock(), project=project, token=token):
             _print({True: "✓", False: "✗", None: "-"}[finding.is_good], finding.subject, finding.said)
             if finding.remedy:
                 _print("→", "", finding.remedy)

@@ -36,6 +36,17 @@ def error_body(code: int, reason: str, message: str, *, location: str | None = N
     return json.dumps({"error": error}, ensure_ascii=False).encode()
 
 
+def message_of(body: bytes) -> str | None:
+    """What an error body says to people; None where it is not one."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return message if isinstance(message, str) else None
+
+
 def reason_of(body: bytes) -> str | None:
     """``errors[0].reason`` of an error body; None where it is not one."""
     try:
