@@ -75,7 +75,7 @@ async def open_gate(
     settings: Settings,
     *,
     clock: Clock | None = None,
-    log_stream: TextIO = sys.stderr,
+    log_stream: TextIO | None = None,
     reuse_port: bool = False,
     source: SettingsSource | None = None,
 ) -> AsyncIterator[Gate]:
@@ -84,7 +84,7 @@ async def open_gate(
     Args:
         settings: what it is told.
         clock: the time; the machine's unless a test brings another.
-        log_stream: where the log goes.
+        log_stream: where the log goes; None: standard error.
         reuse_port: several processes listen on one port.
         source: where the settings came from, to follow their changes; None: they stay as they are.
 
@@ -97,7 +97,7 @@ async def open_gate(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        outside = await open_outside(settings, clock, log_stream, stack)
+        outside = await open_outside(settings, clock, log_stream or sys.stderr, stack)
         slots = SlotBook(outside.ledger)
         settlement = wire_settlement(outside, slots)
         outside.background.start("poller", settlement.poller.run)

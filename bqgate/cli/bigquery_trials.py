@@ -10,7 +10,7 @@ cross.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ _NAME_PROJECT = "name one: bqgate doctor --project PROJECT"
 _REMEDIES = {
     400: "see that the project's name is right",
     401: "see that the credentials are valid, and that upstream.credentials says whose are to be sent",
-    403: "give {who} the role BigQuery Job User (roles/bigquery.jobUser) in {project}, and enable the BigQuery API there",
+    403: "give {who} the role BigQuery Job User (roles/bigquery.jobUser) in {project}, and enable BigQuery's API there",
     404: "see that the project {project} is there, and that {who} may see it",
 }
 

@@ -1,4 +1,4 @@
-"""Check each system that a gate leans on: ports, certificate, ledger, policies, budgets, BigQuery, secrets, first admin.
+"""Check each thing that a gate leans on: ports, certificate, ledger, policies, budgets, BigQuery, secrets, first admin.
 
 Called by doctor, with good settings. Whatever makes `bqgate serve` fail is red here. Each check asks the system itself,
 waits no longer than the settings let a gate wait, and leaves a Finding; none raises. A check whose question does not

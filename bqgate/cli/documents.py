@@ -61,10 +61,11 @@ def set_keys(kind: Kind, name: str, words: Sequence[str], caller: Caller, *, as_
             document = plane.change("POST", kind.path, {"name": name, **given})
         else:
             document = plane.change("PATCH", kind.path_of(name), changes, etag=found.etag)
+        done = f"{'Created' if found is None else 'Changed'} {kind.noun} {document.content['name']}."
     if as_json:
         print_json(document.content)
         return
-    typer.echo(f"{'Created' if found is None else 'Changed'} {kind.noun} {document.content['name']}.")
+    typer.echo(done)
     print_one(document.content, as_json=False)
 
 

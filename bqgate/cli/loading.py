@@ -52,5 +52,3 @@ def ledger_told(settings: Settings) -> Iterator[None]:
         yield
     except LedgerUnavailable as error:
         fail(f"ledger.url {settings.ledger.url}: {error} {error.remedy}".rstrip())
-    except ValueError as error:  # a URL that is none
-        fail(f"ledger.url {settings.ledger.url}: {error}")

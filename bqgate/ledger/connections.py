@@ -168,7 +168,8 @@ class Connections:
                 hide_parameters=True,  # errors are logged; customers' names and labels are not
                 **settings,
             )
-        except (ImportError, OSError) as error:  # no driver; a relative path, and the working directory is gone
+        except (ImportError, OSError, SQLAlchemyError) as error:
+            # No driver; a relative path, and the working directory is gone; a URL of another form.
             said = f"The ledger's database cannot be opened: {cause_of(error)}."
             raise LedgerUnavailable(said, remedy=remedy_of(error, self._url)) from error
         if self.dialect == "sqlite":

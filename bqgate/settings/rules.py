@@ -136,9 +136,11 @@ def _upstream_faults(parsed: Parsed) -> Iterator[Fault]:
 
 
 def _ledger_faults(parsed: Parsed) -> Iterator[Fault]:
-    """A database whose driver is not installed."""
-    if parsed.ledger and parsed.ledger.url.scheme == "postgresql" and find_spec("psycopg") is None:
-        yield Fault("ledger.url", "needs the extra postgres: pip install 'bqgate[postgres]'")
+    """A database whose driver is not installed, or whose URL the driver makes nothing of."""
+    if parsed.ledger and parsed.ledger.url.scheme == "postgresql":
+        if find_spec("psycopg") is None:
+            yield Fault("ledger.url", "needs the extra postgres: pip install 'bqgate[postgres]'")
+        yield from _faults_of_ledger_url(parsed.ledger.url.reveal())
 
 
 def _budget_store_faults(parsed: Parsed) -> Iterator[Fault]:
@@ -153,6 +155,15 @@ def _budget_store_faults(parsed: Parsed) -> Iterator[Fault]:
     fault = fault_of_url(parsed.budgets.url.reveal())
     if fault is not None:
         yield Fault("budgets.url", fault)
+
+
+def _faults_of_ledger_url(url: str) -> Iterator[Fault]:
+    from bqgate.ledger.connections import read_url  # noqa: PLC0415 - SQLAlchemy takes half a second
+
+    try:
+        read_url(url, is_async=True)
+    except ValueError as error:
+        yield Fault("ledger.url", str(error))
 
 
 def _tls_faults(parsed: Parsed) -> Iterator[Fault]:
