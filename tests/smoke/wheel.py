@@ -51,7 +51,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--wheel-dir", folder, ROOT], check=True)
+    subprocess.run([*pip, "--wheel-dir", str(folder), str(ROOT)], check=True)
     [built] = folder.glob("bqgate-*.whl")
     return built
 
@@ -60,8 +60,8 @@ def install(wheel: Path, folder: Path, extras: str = "") -> Installed:
     """A fresh environment of this Python with the wheel, and with what it says that it needs."""
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}{extras}"], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), f"{wheel}{extras}"], check=True)
     (folder / "empty").mkdir()
     return Installed(python, folder / "empty")
 
