@@ -16,7 +16,7 @@ from tests.house.tree import ROOT, files
 from tests.support.demo_table import EXPECTED, decisions_in
 from tests.support.free_ports import free_port
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1_800)
 
 COMMANDS = [
     (("--help",), "check-config"),
@@ -89,7 +89,7 @@ def test_the_package_comes_from_the_wheel(bare: Installed) -> None:
     assert Path(done.stdout.strip()).is_relative_to(bare.python.parents[1])
 
 
-@pytest.mark.parametrize(("arguments", "expected"), COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("arguments", "expected"), COMMANDS, ids=[" ".join(command[0]) for command in COMMANDS])
 def test_a_command_runs_without_any_extra(bare: Installed, arguments: tuple[str, ...], expected: str) -> None:
     """Each ends with status 0, says what it is to say, and shows no traceback."""
     done = bare.bqgate(*arguments)
