@@ -7,6 +7,7 @@ or not well.
 
 import asyncio
 import os
+from typing import Annotated
 
 import typer
 

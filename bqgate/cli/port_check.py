@@ -10,7 +10,7 @@ import aiohttp
 
 from bqgate.app.listening import CannotListen, try_port
 from bqgate.cli.finding import Finding
-from bqgate.settings.sections import ServerSection
+from bqgate.settings.server_section import ServerSection
 
 _PATIENCE_S = 3
 
