@@ -12,6 +12,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SETUP := $(VENV)/.set-up-dev
 SETUP_DEMO := $(VENV)/.set-up-demo
 SETUP_DBT := .venv-dbt/.set-up
+SETUP_IBIS := .venv-ibis/.set-up
 SETUP_NODE := tests/clients/node/node_modules/.set-up
 CODE := bqgate tests benchmarks
 # An environment of its own for each Python that is tried, beside the one that is worked in.
@@ -29,6 +30,9 @@ setup: $(SETUP) ## make .venv with everything that development needs
 
 .PHONY: setup-dbt
 setup-dbt: $(SETUP_DBT) ## make .venv-dbt for the test that dbt runs through the gate
+
+.PHONY: setup-ibis
+setup-ibis: $(SETUP_IBIS) ## make .venv-ibis for the tests of clients that bring the Storage Read API
 
 .PHONY: setup-node
 setup-node: ## install Google's Node client for its test, where npm is on PATH
@@ -52,7 +56,7 @@ check: lint ## what to run before every commit: lint, types, walls, house rules,
 	$(BIN)/pytest -q -n 2 tests/house tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: lint setup-dbt setup-node ## everything
+test: lint setup-dbt setup-ibis setup-node ## everything
 	$(BIN)/pytest -q -n 2 $(ARGS)
 
 .PHONY: smoke
@@ -67,6 +71,10 @@ smoke-in-venv: $(SETUP)
 .PHONY: demo
 demo: $(SETUP_DEMO) ## a BigQuery stand-in, the gate, and three customers' queries (ARGS=--once ends by itself)
 	$(BIN)/bqgate demo $(ARGS)
+
+.PHONY: first-query
+first-query: $(SETUP) ## walk and time the newcomer's path, from the clone to the rows of an own query; downloads anew
+	$(BIN)/pytest -q -s tests/smoke/first_query.py $(ARGS)
 
 .PHONY: bench
 bench: $(SETUP) ## measure; prints figures
@@ -91,12 +99,19 @@ $(SETUP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
 	@touch $(SETUP) $(SETUP_DEMO)
 
+# A newcomer waits for this one. Compiling all of it takes a third of the time; what the demo imports is compiled then.
 $(SETUP_DEMO): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[sandbox]'
+	$(BIN)/python $(PIP_INSTALL) --no-compile --constraint constraints.txt --editable '.[sandbox]'
 	@touch $@
 
 $(BIN)/python:
 	$(call make-venv,$(VENV))
+
+$(SETUP_IBIS): constraints-ibis.txt
+	$(call make-venv,.venv-ibis)
+	.venv-ibis/bin/python $(PIP_INSTALL) --constraint constraints-ibis.txt bigquery-magics \
+	  google-cloud-bigquery-storage 'ibis-framework[bigquery]' pandas-gbq sqlalchemy-bigquery
+	@touch $@
 
 $(SETUP_DBT): constraints-dbt.txt
 	$(call make-venv,.venv-dbt)
