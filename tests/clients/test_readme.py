@@ -24,6 +24,7 @@ from tests.support.doc_blocks import ROOT, block, blocks
 
 AIRLINE = "9E Endeavor Air Inc."
 OWN_QUERY = "README.md#run-your-own-query.1"
+SPENT = "README.md#see-what-is-spent.1"
 PAIR, REPLICAS, LOGINS = (f"README.md#run-it.{number}" for number in (1, 2, 3))
 
 
@@ -94,20 +95,22 @@ def is_ready(gate_url: str) -> bool:
 
 
 def test_every_block_is_run() -> None:
-    """A block that nobody runs would rot; the first one, `make demo`, is run by tests/smoke/first_query.py."""
-    known = {"README.md#see-it-work.1", OWN_QUERY, PAIR, REPLICAS, LOGINS}
+    """A block that nobody runs would rot; `make demo` is run by tests/smoke/first_query.py, `make test` runs this."""
+    known = {"README.md#see-it-work.1", OWN_QUERY, PAIR, REPLICAS, LOGINS, SPENT, "README.md#test-it.1"}
     assert known == {each.name for each in blocks("README.md")}
 
 
 def test_the_stand_in_and_the_gate_answer_an_own_query(folder: Path) -> None:
-    """`bqgate init`, `sandbox` and `serve`, one after another in an empty folder, and the query of the README."""
+    """`init`, `sandbox` and `serve` in an empty folder, the query of the README, and the commands that show spend."""
     gate_port, sandbox_port = free_port(), free_port()
     gate_url = f"http://127.0.0.1:{gate_port}"
     variables = environment(BQGATE_SERVER__PORT=str(gate_port), BQGATE_UPSTREAM__URL=f"http://127.0.0.1:{sandbox_port}")
     text = block(PAIR).text.replace("bqgate sandbox ", f"bqgate sandbox --port {sandbox_port} ")
     with running(text, folder, variables, gate_url):
         printed = run(block(OWN_QUERY).at(gate_url), folder, environment())
+        spent = run(block(SPENT).text, folder, environment(BQGATE_URL=gate_url))
     assert AIRLINE in printed
+    assert ["total", "day_spent"] == [word for word in ("total", "day_spent") if word in spent]
 
 
 def test_settings_for_replicas_are_valid(folder: Path) -> None:
