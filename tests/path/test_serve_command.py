@@ -85,7 +85,7 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
         with serving(tmp_path, BQGATE_SERVER__PORT=str(port)) as gate:
             _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
     assert gate.returncode == 1
-    assert f"cannot listen at 127.0.0.1:{port}: Address already in use\n" in errors
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use. End the program" in errors
     assert "Traceback" not in errors
 
 

@@ -14,8 +14,12 @@ from typer.testing import CliRunner, Result
 
 from bqgate.cli import app
 from bqgate.cli.checkup import REDIS_MAJOR_MIN, SKEW_S_MAX, judge_clock, judge_redis
-from bqgate.ledger import migrate
+from bqgate.domain.audit import AuditEvent
+from bqgate.domain.policy import PolicyKind
+from bqgate.ledger import SqlRegistry, migrate
+from tests.support.bad_surroundings import PLAIN
 from tests.support.certificates import make_pair, write_pair
+from tests.support.threaded_sandbox import threaded_sandbox
 
 TOKEN_SECRET = "mR7x0fJq2LwZ9uTn5bVhYc3KpD8sEgA1iOkNvBtXrQeUzWyH"
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -54,9 +58,9 @@ def serving(answer: Any, *, headers: dict[str, str] | None = None) -> Iterator[s
 
 @pytest.fixture(scope="module")
 def bigquery() -> Iterator[str]:
-    """What answers as BigQuery's discovery does."""
-    with serving({"name": "bigquery", "version": "v2"}) as url:
-        yield url
+    """A stand-in for BigQuery."""
+    with threaded_sandbox() as sandbox:
+        yield sandbox.url
 
 
 class Patient:
@@ -66,6 +70,7 @@ class Patient:
         self.folder = folder
         self.ledger_url = f"sqlite:///{folder}/ledger.db"
         self.document: dict[str, Any] = {
+            "server": {"port": 0},
             "upstream": {"url": upstream_url},
             "ledger": {"url": self.ledger_url},
         }
@@ -87,8 +92,11 @@ class Patient:
 
 
 @pytest.fixture
-def patient(tmp_path: Path, bigquery: str) -> Patient:
-    """A gate that would run, of open identity, in memory and on SQLite."""
+def patient(tmp_path: Path, bigquery: str, monkeypatch: pytest.MonkeyPatch) -> Patient:
+    """A gate that would run, of open identity, in memory and on SQLite, on a machine without credentials."""
+    for name in ("NO_GCE_CHECK", "CLOUDSDK_CONFIG"):
+        monkeypatch.setenv(name, PLAIN[name])
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     return Patient(tmp_path, bigquery)
 
 
@@ -98,10 +106,13 @@ def test_a_healthy_gate_is_status_0(patient: Patient) -> None:
     assert result.exit_code == 0, result.output
     assert marks == {
         "settings": "✓",
+        "port": "✓",
         "ledger": "✓",
+        "policies": "✓",
         "budgets": "✓",
         "bigquery": "✓",
         "clock": "✓",
+        "dry run": "-",
         "secrets": "-",
         "super admin": "-",
     }
@@ -261,10 +272,25 @@ def test_a_ledger_that_cannot_be_read_leaves_the_super_admin_unjudged(patient: P
     assert (marks["ledger"], marks["super admin"]) == ("✗", "-")
 
 
+def test_settings_that_contradict_what_admins_wrote_are_red(patient: Patient) -> None:
+    """Serve would refuse them: doctor names the document and what to do."""
+
+    async def write() -> None:
+        registry = await SqlRegistry.open(patient.ledger_url)
+        event = AuditEvent(NOON, "customer.created", "ann@acme.example", "customers/acme")
+        await registry.write_policy(PolicyKind.CUSTOMER, "acme", {"tier": "gone"}, expected_version=0, event=event)
+        await registry.close()
+
+    asyncio.run(write())
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["ledger"], marks["policies"]) == (1, "✓", "✗")
+    assert "customers.acme.tier: there is no tier 'gone'" in result.stdout
+
+
 def test_a_certificate_is_checked_where_there_is_one(patient: Patient) -> None:
     """A good pair is good until its end; a key of another certificate, or an end that is past, is not."""
     cert_file, key_file = patient.folder / "tls.crt", patient.folder / "tls.key"
-    patient.document["server"] = {"tls_cert_file": str(cert_file), "tls_key_file": str(key_file)}
+    patient.document["server"] |= {"tls_cert_file": str(cert_file), "tls_key_file": str(key_file)}
     write_pair(make_pair("gate"), cert_file, key_file)
     assert patient.examine()[1]["certificate"] == "✓"
     key_file.write_bytes(make_pair("other")[1])
