@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import logging
@@ -23,6 +24,18 @@ def _root_logger_as_it_was() -> Iterator[None]:
     yield
     root.handlers = handlers
     root.setLevel(level)
+
+
+class Full(io.StringIO):
+    """A stream with no room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_lost() -> None:
+    """Whoever logs goes on: a full disk stops no query."""
+    make_logger(Full(), ManualClock()).log(logging.INFO, "request")
 
 
 def test_a_line_is_one_json_object_with_the_clocks_moment() -> None:
