@@ -29,6 +29,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.principal import Role
 from bqgate.domain.tier import Directory
 from bqgate.domain.units import MS_PER_S
+from bqgate.ledger.sqlite_files import sqlite_file
 from bqgate.observe.redact import redact_text
 from bqgate.policies.compose import compose
 from bqgate.policies.faults import PolicyFaults
@@ -232,7 +233,7 @@ async def check_super_admin(settings: Settings, now: datetime, *, has_ledger: bo
 @asynccontextmanager
 async def _registry(settings: Settings) -> AsyncIterator[ledger.SqlRegistry]:
     url, timeout_s = settings.ledger.url, settings.ledger.timeout_ms / MS_PER_S
-    registry = await ledger.SqlRegistry.open(url.reveal(), timeout_s=timeout_s)
+    registry = await ledger.SqlRegistry.open_existing(url.reveal(), timeout_s=timeout_s)
     try:
         yield registry
     finally:
@@ -245,9 +246,9 @@ def _folder_of_absent_file(url: SecretUrl) -> Path | None:
     Raises:
         OSError: the path is relative, and the working directory is gone; or it may not be looked at.
     """
-    if url.scheme != "sqlite":
+    file = sqlite_file(make_url(url.reveal()))
+    if file is None:
         return None
-    file = Path(make_url(url.reveal()).database or "").absolute()
     return None if file.exists() else file.parent
 
 

@@ -19,6 +19,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     audit_chain.py      how the audit log grows, and where it was broken
 
     connections.py      SQLite's and PostgreSQL's settings, time limits
+    sqlite_files.py     where a SQLite ledger's file is
     causes.py           why a database cannot be used, and what to do
     migrate.py          versions of the tables, in migrations/
 """

@@ -10,6 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 
+from bqgate.ledger.sqlite_files import sqlite_file
+
+NO_FOLDER = "Its folder is not there: make it, or name another file in ledger.url."
 _CHARS_MAX = 300
 _SEE_POSTGRESQL = "See that the database runs and that ledger.url names its host, port, user, password and database."
 
@@ -30,9 +33,8 @@ def remedy_of(error: BaseException, url: sa.URL) -> str:
     original = getattr(error, "orig", None) or error
     if isinstance(original, ImportError):
         return "Install the driver: pip install 'bqgate[postgres]'."
-    if url.get_backend_name() != "sqlite":
-        return _SEE_POSTGRESQL
-    return _remedy_of_file(cause_of(error), Path(url.database or ""))
+    file = sqlite_file(url)
+    return _SEE_POSTGRESQL if file is None else _remedy_of_file(cause_of(error), file)
 
 
 def _is_of_connection(error: BaseException, original: BaseException) -> bool:
@@ -55,5 +57,5 @@ def _remedy_of_file(cause: str, file: Path) -> str:
     if file.is_dir():
         return "It is a folder: name a file in it."
     if not file.parent.is_dir():
-        return "Its folder is not there: make it, or name another file in ledger.url."
+        return NO_FOLDER
     return "Let this user read and write the file and its folder, or name another file in ledger.url."

@@ -15,9 +15,7 @@ up is given up there. They travel as startup options, which a pooler in transact
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -56,27 +54,6 @@ def read_url(url: str, *, is_async: bool) -> sa.URL:
             return parsed.set(drivername="postgresql+psycopg")
         case other:
             raise ValueError(f"the ledger keeps its entries in sqlite or postgresql, not in {other}")
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite ledger, whether it is there or not; None for another database.
-
-    Raises:
-        ValueError: as read_url.
-    """
-    parsed = read_url(url, is_async=False)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    database = str(parsed.database)
-    return Path(unquote(urlsplit(database).path) if database.startswith("file:") else database).absolute()
-
-
-def existing_sqlite(url: sa.URL) -> sa.URL:
-    """The URL of a SQLite file with which no file is made where there is none."""
-    database = str(url.database)
-    if not database.startswith("file:"):
-        database = Path(database).absolute().as_uri()
-    return url.set(database=database).update_query_dict({"uri": "true", "mode": str(url.query.get("mode", "rw"))})
 
 
 def connect_args(url: sa.URL, *, timeout_s: float) -> dict[str, Any]:

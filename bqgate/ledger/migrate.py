@@ -23,8 +23,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger.causes import cause_of, remedy_of
-from bqgate.ledger.connections import connect_args, existing_sqlite, prepare_sqlite, read_url, sqlite_file
+from bqgate.ledger.causes import NO_FOLDER, cause_of, remedy_of
+from bqgate.ledger.connections import connect_args, prepare_sqlite, read_url
+from bqgate.ledger.sqlite_files import existing_sqlite, sqlite_file
 
 VERSION_TABLE = "ledger_revision"
 
@@ -74,12 +75,11 @@ def _migrate(url: str) -> None:
 
 def _check_revision(url: str, timeout_s: float) -> None:
     scripts = ScriptDirectory.from_config(alembic_config())
-    file = sqlite_file(url)
+    file = sqlite_file(read_url(url, is_async=False))
     if file is not None and not file.exists():
-        raise LedgerUnavailable(
-            f"There is no ledger: {file} is not there.",
-            remedy="`bqgate serve` makes it, or `bqgate migrate`; is this the path that the gate uses?",
-        )
+        made = "`bqgate serve` makes it, or `bqgate migrate`; is this the path that the gate uses?"
+        remedy = made if file.parent.is_dir() else NO_FOLDER
+        raise LedgerUnavailable(f"There is no ledger: {file} is not there.", remedy=remedy)
     with _begin(url, timeout_s=timeout_s, may_write=False) as connection:
         found = _revision(connection)
     if found == scripts.get_current_head():
@@ -111,10 +111,10 @@ def _refuse_later(found: str | None, scripts: ScriptDirectory) -> None:
 def _begin(url: str, *, timeout_s: float, may_write: bool = True) -> Iterator[sa.Connection]:
     """One transaction on a connection of its own."""
     parsed = read_url(url, is_async=False)
-    if not may_write and parsed.get_backend_name() == "sqlite":
-        parsed = existing_sqlite(parsed)
+    is_kept = not may_write and parsed.get_backend_name() == "sqlite"
+    opened = existing_sqlite(parsed) if is_kept else parsed
     try:
-        with _engine(parsed, timeout_s, may_write=may_write) as engine, engine.begin() as connection:
+        with _engine(opened, timeout_s, may_write=may_write) as engine, engine.begin() as connection:
             yield connection
     except (SQLAlchemyError, OSError, ImportError) as error:
         said = f"The ledger's tables could not be read or changed: {cause_of(error)}."

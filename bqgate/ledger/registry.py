@@ -20,7 +20,7 @@ from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind
 from bqgate.ledger import audit_chain
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict, lock_registry
-from bqgate.ledger.connections import Connections, ResultT, sqlite_file
+from bqgate.ledger.connections import Connections, ResultT, read_url
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry_rows import key_of, key_row, policy_of, policy_row, record_of, storable_text
 from bqgate.ledger.registry_schema import audit, keys, policies, registry_revision
@@ -53,7 +53,7 @@ class SqlRegistry:
             LedgerUnavailable: no connection, or PostgreSQL's tables are of another version.
             ValueError: the URL is not one of SQLite or PostgreSQL.
         """
-        if sqlite_file(url) is None:
+        if read_url(url, is_async=False).get_backend_name() != "sqlite":
             return await cls.open_existing(url, timeout_s=timeout_s)
         await migrate(url)
         return cls(Connections(url, timeout_s=timeout_s))

@@ -242,7 +242,7 @@ CASES = (
     Case("folder gone: migrate", "mkdir x; cd x; rmdir ../x; $BQGATE migrate", 1, "No such file or directory"),
     Case("folder gone: doctor", "mkdir x; cd x; rmdir ../x; $BQGATE doctor", 1),
     Case("sandbox: port", "$BQGATE sandbox --port $TAKEN", 1, "Address already in use. Choose another port"),
-    Case("sandbox: port of six digits", "$BQGATE sandbox --port 123456", 2, "--port: 0 to 65535"),
+    Case("sandbox: port of six digits", "$BQGATE sandbox --port 123456", 2, "Invalid value for '--port'"),
     Case(
         "sandbox: data",
         "mkdir -p d/shop; echo nonsense > d/shop/a.parquet; $BQGATE sandbox --port 0 --data d",
