@@ -56,20 +56,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def install(wheel: Path, folder: Path, extras: str = "") -> Installed:
-    """A fresh environment of this Python with the wheel, and with what it says that it needs."""
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    python = folder / "venv" / "bin" / "python"
+def install(what: str, python: Path) -> None:
+    """Bring a wheel into an environment, with what it says that it needs."""
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), f"{wheel}{extras}"], check=True)
-    (folder / "empty").mkdir()
-    return Installed(python, folder / "empty")
+    subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), what], check=True)
 
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel without any extra."""
-    return install(wheel, tmp_path_factory.mktemp("bare"))
+    """The wheel without any extra, in a fresh environment of this Python."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    install(str(wheel), python)
+    (folder / "empty").mkdir()
+    return Installed(python, folder / "empty")
 
 
 def test_the_wheel_has_everything_that_the_package_has(wheel: Path) -> None:
@@ -121,8 +122,9 @@ def test_an_extra_that_is_missing_is_named(bare: Installed) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_demo_runs_with_its_extra_alone(wheel: Path, tmp_path: Path) -> None:
-    """With `sandbox` and nothing else, the demo shows its table on this Python."""
-    done = install(wheel, tmp_path, "[sandbox]").bqgate("demo", "--once", "--port", "0")
+def test_the_demo_runs_with_its_extra_alone(wheel: Path, bare: Installed) -> None:
+    """With `sandbox` and nothing else, the demo shows its table on this Python. The last test: it adds to what is bare."""
+    install(f"{wheel}[sandbox]", bare.python)
+    done = bare.bqgate("demo", "--once", "--port", "0")
     assert done.returncode == 0, done.stderr
     assert decisions_in(done.stdout) == EXPECTED
