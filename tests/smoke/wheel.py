@@ -123,7 +123,8 @@ def test_an_extra_that_is_missing_is_named(bare: Installed) -> None:
 
 
 def test_the_demo_runs_with_its_extra_alone(wheel: Path, bare: Installed) -> None:
-    """With `sandbox` and nothing else, the demo shows its table on this Python. The last test: it adds to what is bare."""
+    """With `sandbox` and nothing else, the demo shows its table on this Python."""
+    # The last test of this file, because it adds to what is bare; a second environment would take a minute more.
     install(f"{wheel}[sandbox]", bare.python)
     done = bare.bqgate("demo", "--once", "--port", "0")
     assert done.returncode == 0, done.stderr
