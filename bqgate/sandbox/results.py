@@ -88,10 +88,10 @@ def page_of(
         wish.start, count, bytes_max=settings.page_bytes, columns=columns, use_int64_timestamp=wish.int64
     )
     shown: dict[str, Any] = {"totalRows": str(total)}
-    if page.count:
+    if page.rows:
         shown["rows"] = RowsText(*page)
-    if wish.start + page.count < total:
-        shown["pageToken"] = token_of(wish.start + page.count)
+    if wish.start + page.rows < total:
+        shown["pageToken"] = token_of(wish.start + page.rows)
     return shown
 
 

@@ -7,10 +7,14 @@ the product.
     plan   = warehouse.plan(sql, ctx)                        a dry run; free, nothing runs
     result = warehouse.execute(sql, ctx, maximum_bytes_billed=cap, interrupt=handle)
     result.rows.page(0, 1000, use_int64_timestamp=True)      [{"f": [{"v": "1"}]}, …]
+    result.rows.page_text(0, 100_000, bytes_max=10_000_000)  the same as JSON text, as much as fits
 
 All methods block and may be called from any thread; `Interrupt.interrupt()` stops an `execute` from another one, which
 then raises Stopped. Every refusal is a WarehouseError with `reason`, `http_status`, `message`, `location`, and, for a
 script that broke half-way, `children`: the statements that had run, which stay billed.
+
+Types: all of BigQuery's, but of GEOGRAPHY points only, BIGNUMERIC to ten digits after the point, and no parameters such
+as NUMERIC(10, 2) in queries. What is not compared with BigQuery's reference is NotSupported.
 
 Tables and datasets:
 

@@ -14,6 +14,8 @@ from sqlglot import exp
 
 from bqgate.sandbox.warehouse.errors import NotSupported
 from bqgate.sandbox.warehouse.functions import DECIMALS, FLOATS, INTEGERS, Kind, Rewrite, call, kind_of
+from bqgate.sandbox.warehouse.points import point_literal
+from bqgate.sandbox.warehouse.spans import interval_literal, range_cast
 
 _TEXTS = {Kind.TEXT, Kind.VARCHAR}
 _BLOBS = {Kind.BINARY, Kind.VARBINARY}
@@ -27,6 +29,7 @@ _TABLE: tuple[tuple[set[exp.DType], set[exp.DType], str, str | None], ...] = (
     (FLOATS, _TEXTS, "bq_float_to_string", None),
     (DECIMALS, _TEXTS, "bq_decimal_to_string", None),
     (_TIMES, _TEXTS, "bq_time_to_string", None),
+    ({Kind.INTERVAL}, _TEXTS, "bq_interval_to_string", None),
     (_TEXTS, _BLOBS, "encode", None),
     (_BLOBS, _TEXTS, "decode", None),
 )
@@ -45,11 +48,27 @@ _MACROS = dict(_by_kinds())
 def _cast(node: exp.Expr) -> exp.Expr:
     if node.args.get("format") is not None:
         raise NotSupported("CAST with FORMAT.")
+    to = node.type or node.args["to"]  # the type as GoogleSQL says it; the other is DuckDB's by now
+    target = to.this
+    if target == Kind.RANGE:
+        return range_cast(node.this, to)
+    if target in {Kind.INTERVAL, Kind.GEOGRAPHY} and not isinstance(node.this, exp.Null):
+        return _of_text(node, target)
     source = kind_of(node.this)
-    macros = None if source is None else _MACROS.get((source, node.args["to"].this))
+    macros = None if source is None else _MACROS.get((source, target))
     if macros is None:
         return node
     return call(macros[1] if isinstance(node, exp.TryCast) else macros[0], node.this)
+
+
+def _of_text(node: exp.Expr, target: exp.DType) -> exp.Expr:
+    """Read a literal; what DuckDB would make of the texts of a column is not what BigQuery does."""
+    value: exp.Expr = node.this
+    if kind_of(value) == target:
+        return value.copy()
+    if not isinstance(value, exp.Literal):
+        raise NotSupported(f"CAST to {target.value} of other than a literal.")
+    return interval_literal(value.name) if target == Kind.INTERVAL else point_literal(value.name)
 
 
 CASTS: dict[type[exp.Expr], Rewrite] = {exp.Cast: _cast, exp.TryCast: _cast}

@@ -16,7 +16,8 @@ import duckdb
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.catalog import Found
-from bqgate.sandbox.warehouse.compiling import ROWID, Compiled, translate_error
+from bqgate.sandbox.warehouse.compiling import ROWID, Compiled
+from bqgate.sandbox.warehouse.complaints import translate_error
 from bqgate.sandbox.warehouse.constructors import typed
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, quote, standard_type
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
@@ -53,6 +54,8 @@ def field_of(found: Found, name: exp.Expr) -> Field:
     for field in found.info.schema:
         if field.name.lower() == name.name.lower():
             return field
+        if isinstance(name, exp.Column) and field.name.lower() == name.table.lower():
+            raise NotSupported("changing a part of a STRUCT.")
     raise QueryInvalid(f"Column {name.name} is not present in table {found.info.ref}{position(name)}")
 
 
@@ -228,6 +231,8 @@ def row_id(alias: str) -> exp.Expr:
 
 
 def prepare_delete(session: Session, tree: exp.Delete) -> Prepared:
+    if not tree.this:  # DELETE without FROM, which says the same
+        tree.set("this", tree.args["tables"][0])
     found, alias = target_of(session, tree.this)
     where = tree.args.get("where")
     if where is None:

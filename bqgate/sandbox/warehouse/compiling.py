@@ -20,9 +20,10 @@ from sqlglot.optimizer.qualify_tables import qualify_tables
 from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
+from bqgate.sandbox.warehouse.complaints import not_followed, translate_error
 from bqgate.sandbox.warehouse.constructors import SPELLED, fold_value_tables, write_out
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, field_from_duckdb, is_null_type, quote, standard_type
-from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid, Stopped, WarehouseError
+from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid, WarehouseError
 from bqgate.sandbox.warehouse.lowering import lower
 from bqgate.sandbox.warehouse.names import Sources
 from bqgate.sandbox.warehouse.parsing import DIALECT, position
@@ -71,11 +72,13 @@ def qualify(tree: exp.Expr, sources: Sources, *, with_rowid: bool = False) -> tu
         tree = qualify_columns(tree, schema, dialect=DIALECT)
         _check_columns(tree, sources)
         as_value = fold_value_tables(tree, _spellings(sources))
-        return annotate_types(tree, schema, dialect=DIALECT), as_value
+        tree = annotate_types(tree, schema, dialect=DIALECT)
     except OptimizeError as error:
-        raise QueryInvalid(_wording(str(error))) from error
+        raise _refusal(str(error)) from error
     except SqlglotError as error:
-        raise NotSupported(str(error).split("\n")[0]) from error
+        raise not_followed() from error
+    _type_rows(tree, sources)
+    return tree, as_value
 
 
 def compile_query(
@@ -89,8 +92,10 @@ def compile_query(
     """Resolve, lower and bind a query whose tables are already named as stored."""
     if tree.find(exp.Pivot) is not None:
         raise NotSupported("PIVOT and UNPIVOT.")
+    if any(not select.expressions for select in tree.find_all(exp.Select)):
+        raise QueryInvalid("Syntax error: SELECT list must not be empty")
     names = _output_names(tree)
-    qualified, as_value = qualify(write_out(tree), sources, with_rowid=with_rowid)
+    qualified, as_value = qualify(write_out(tree, _scalar_arrays(sources)), sources, with_rowid=with_rowid)
     assert isinstance(qualified, exp.Query)
     original = _spellings(sources)
     shown = [names.get(i) or original.get(n.lower(), n) for i, n in enumerate(qualified.named_selects)]
@@ -124,7 +129,29 @@ def _duckdb_sql(qualified: exp.Expr, *, with_rowid: bool) -> str:
     try:
         return lower(lowered).sql(dialect="duckdb", identify=True)
     except SqlglotError as error:
-        raise NotSupported(str(error).split("\n")[0]) from error
+        raise not_followed() from error
+
+
+def _type_rows(tree: exp.Expr, sources: Sources) -> None:
+    """Give a table's alias that stands for its rows the names of its columns as they are spelled."""
+    for row in tree.find_all(exp.TableColumn):
+        select = row.find_ancestor(exp.Select)
+        for table in [] if select is None else select.find_all(exp.Table):
+            known = sources.by_key.get((table.db if table.db != "main" else "", table.name))
+            if known is not None and table.alias_or_name == row.name:
+                columns = [
+                    exp.ColumnDef(
+                        this=exp.to_identifier(field.name),
+                        kind=exp.DataType.build(standard_type(field), dialect=DIALECT),
+                    )
+                    for field in known.schema
+                ]
+                row.type = exp.DataType(this=exp.DType.STRUCT, expressions=columns, nested=True)
+
+
+def _scalar_arrays(sources: Sources) -> set[str]:
+    repeated = [f for source in sources.by_key.values() for f in source.schema if f.mode == "REPEATED"]
+    return {f.name.lower() for f in repeated} - {f.name.lower() for f in repeated if f.type == "RECORD"}
 
 
 def _spellings(sources: Sources) -> dict[str, str]:
@@ -137,35 +164,6 @@ def bind(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation
         return cursor.sql(sql)
     except duckdb.Error as error:
         raise translate_error(error) from error
-
-
-_WORDINGS = (
-    (
-        r'column "([^"]+)" must appear in the GROUP BY',
-        "SELECT list expression references column {} which is neither grouped nor aggregated",
-    ),
-    (r'Referenced column "([^"]+)" (?:was )?not found', "Unrecognized name: {}"),
-    (r"aggregate function calls cannot be nested", "Aggregations of aggregations are not allowed"),
-    (r"WHERE clause cannot contain aggregates", "Aggregate function not allowed in WHERE clause"),
-    (r"No function matches the given name and argument types '([^']+)'", "No matching signature for {}"),
-)
-
-
-def translate_error(error: duckdb.Error) -> WarehouseError:
-    """Return the refusal that one of DuckDB's errors amounts to."""
-    text = str(error)
-    if isinstance(error, duckdb.InterruptException):
-        return Stopped("Job execution was cancelled: User requested cancellation")
-    for pattern, wording in _WORDINGS:
-        if (found := re.search(pattern, text)) is not None:
-            return QueryInvalid(wording.format(*found.groups()))
-    first = text.split("\n", maxsplit=1)[0]
-    if isinstance(error, (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)):
-        reason = first.partition("Error: ")[2]
-        if reason.startswith("not supported:"):
-            return NotSupported(reason.removeprefix("not supported:").strip())
-        return QueryInvalid("division by zero" if reason.startswith("Division by zero") else reason)
-    return NotSupported(first)
 
 
 def _output_names(tree: exp.Expr) -> dict[int, str]:
@@ -257,12 +255,10 @@ def _is_output_name(column: exp.Column, query: exp.Expr) -> bool:
     return node.arg_key in {"order", "group", "having", "qualify"}
 
 
-def _wording(message: str) -> str:
+def _refusal(message: str) -> WarehouseError:
     first = message.split("\n", maxsplit=1)[0].strip().rstrip(".")
-    if (found := re.search(r"Unknown column: (\S+)", first)) is not None:
-        return f"Unrecognized name: {found.group(1)}"
-    if (found := re.search(r"Unknown table: (\S+)", first)) is not None:
-        return f"Unrecognized name: {found.group(1)}"
+    if (found := re.search(r"Unknown (?:column|table): (\S+)", first)) is not None:
+        return QueryInvalid(f"Unrecognized name: {found.group(1)}")
     if (found := re.search(r"Ambiguous column '?(\w+)'?|Column '\"?(\w+)\"?' .*ambiguous", first)) is not None:
-        return f"Column name {found.group(1) or found.group(2)} is ambiguous"
-    return first
+        return QueryInvalid(f"Column name {found.group(1) or found.group(2)} is ambiguous")
+    return not_followed()

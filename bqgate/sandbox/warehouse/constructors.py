@@ -11,7 +11,7 @@ Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -23,14 +23,19 @@ _STRUCTS = (exp.Struct, exp.Tuple)
 _VALUE_PLACES = (exp.Select, exp.Alias, exp.Array, exp.Struct, exp.PropertyEQ, exp.Coalesce, exp.If, exp.Case)
 
 
-def write_out(tree: exp.Expr) -> exp.Expr:
-    """Return the tree with its constructors written out; the argument is used up."""
-    for node in [node for node in tree.walk() if isinstance(node, (exp.Cast, exp.TryCast))]:
-        if node.to.this in {exp.DType.STRUCT, exp.DType.ARRAY}:
-            fresh = typed(node.this, _named(node.to))
-            if node is tree:
+def write_out(tree: exp.Expr, scalar_arrays: Collection[str] = ()) -> exp.Expr:
+    """Return the tree with its constructors written out; the argument is used up.
+
+    Args:
+        tree: A query or an expression.
+        scalar_arrays: Lower-case names of columns that are arrays of other things than structs.
+    """
+    for cast in list(tree.find_all(exp.Cast, exp.TryCast)):
+        if cast.to.this in {exp.DType.STRUCT, exp.DType.ARRAY}:
+            fresh = typed(cast.this, _named(cast.to))
+            if cast is tree:
                 return fresh
-            node.replace(fresh)
+            cast.replace(fresh)
     for array in list(tree.find_all(exp.Array)):
         _name_alike(array)
     for node in list(tree.find_all(exp.Tuple)):
@@ -38,7 +43,7 @@ def write_out(tree: exp.Expr) -> exp.Expr:
             node.replace(_struct(_values(node), [""] * len(node.expressions)))
     for unnest in list(tree.find_all(exp.Unnest)):
         if isinstance(unnest.parent, (exp.From, exp.Join)):
-            _name_columns(unnest)
+            _name_columns(unnest, scalar_arrays)
     return tree
 
 
@@ -112,7 +117,7 @@ def _name_alike(array: exp.Array) -> None:
         item.replace(_struct(_values(item), names))
 
 
-def _name_columns(unnest: exp.Unnest) -> None:
+def _name_columns(unnest: exp.Unnest, scalar_arrays: Collection[str]) -> None:
     """Say which columns an UNNEST of literals has: the fields of its structs, or f0_ when nobody named it."""
     source = unnest.expressions[0] if unnest.expressions else None
     while isinstance(source, exp.Paren):
@@ -120,7 +125,7 @@ def _name_columns(unnest: exp.Unnest) -> None:
     fields = _fields_of(source)
     if fields and source is not None and source.find(exp.Column) is None:
         unnest.replace(_as_table(unnest, fields))
-    elif unnest.args.get("alias") is None and _is_plain(source):
+    elif unnest.args.get("alias") is None and _is_plain(source, scalar_arrays):
         unnest.set("alias", exp.TableAlias(columns=[exp.to_identifier("f0_", quoted=True)]))
 
 
@@ -135,8 +140,10 @@ def _fields_of(source: exp.Expr | None) -> list[str]:
     return [own_name(part) for part in items[0].expressions] if all(map(own_name, items[0].expressions)) else []
 
 
-def _is_plain(source: exp.Expr | None) -> bool:
+def _is_plain(source: exp.Expr | None, scalar_arrays: Collection[str]) -> bool:
     """Tell whether the elements of an array are no structs."""
+    if isinstance(source, exp.Column):
+        return source.name.lower() in scalar_arrays
     if isinstance(source, exp.Cast):
         return source.to.this == exp.DType.ARRAY and not _fields_of(source)
     if isinstance(source, exp.Array):

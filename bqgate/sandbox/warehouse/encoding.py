@@ -51,9 +51,11 @@ def _cell_texts(field: Field, column: pa.Array, *, use_int64_timestamp: bool) ->
     if field.mode != "REPEATED":
         if field.type in {"INTEGER", "BOOLEAN", "DATE"}:
             return _quoted(pc.cast(column, pa.string()))
-        if field.type == "TIMESTAMP" and use_int64_timestamp:
+        if field.type == "TIMESTAMP":
             micros = pc.cast(pc.cast(column, pa.timestamp("us", tz="UTC")), pa.int64())
-            return _quoted(pc.cast(micros, pa.string()))
+            if use_int64_timestamp:
+                return _quoted(pc.cast(micros, pa.string()))
+            return _quoted(pa.array([None if n is None else _seconds(n) for n in micros.to_pylist()], pa.string()))
         if field.type == "STRING" and not pc.any(pc.match_substring_regex(column, _ESCAPED)).as_py():
             return _quoted(column)
     values = [encode(field, value, use_int64_timestamp=use_int64_timestamp) for value in column.to_pylist()]
@@ -91,8 +93,10 @@ def _range(field: Field, value: dict[str, Any], *, use_int64_timestamp: bool) ->
 
 def _timestamp(value: dt.datetime, *, use_int64_timestamp: bool) -> str:
     micros = (value - _EPOCH) // _MICROSECOND
-    if use_int64_timestamp:
-        return str(micros)
+    return str(micros) if use_int64_timestamp else _seconds(micros)
+
+
+def _seconds(micros: int) -> str:
     sign = "-" if micros < 0 else ""
     seconds, rest = divmod(abs(micros), 1_000_000)
     return f"{sign}{seconds}.{rest:06d}"

@@ -84,10 +84,18 @@ def _of_float(name: str) -> Rewrite:
 def _average(node: exp.Expr) -> exp.Expr:
     if kind_of(node.this) in DECIMALS:
         raise NotSupported("AVG of NUMERIC.")
+    if kind_of(node.this) == Kind.INTERVAL:
+        raise NotSupported("AVG of INTERVAL.")
     return node
 
 
+def _sum(node: exp.Expr) -> exp.Expr:
+    return call("bq_sum_interval", node.this) if kind_of(node.this) == Kind.INTERVAL else node
+
+
 def _divide(node: exp.Expr) -> exp.Expr:
+    if kind_of(node.this) == Kind.INTERVAL:
+        return node
     if DECIMALS & {kind_of(node.this), kind_of(node.expression)}:
         raise NotSupported("division of NUMERIC.")
     return call("bq_safe_divide" if isinstance(node, exp.SafeDivide) else "bq_divide", node.this, node.expression)
@@ -101,10 +109,29 @@ def _times(node: exp.Expr) -> exp.Expr:
 
 def _like(node: exp.Expr) -> exp.Expr:
     if isinstance(node.expression, (exp.Any, exp.All)):
-        raise NotSupported("LIKE ANY and LIKE ALL.")
+        return _like_each(node)
     plain = exp.Like(this=node.this.copy(), expression=node.expression.copy())
     escaped = exp.Escape(this=plain, expression=exp.Literal.string("\\"))
     return exp.Not(this=exp.Paren(this=escaped)) if node.args.get("negate") else exp.Paren(this=escaped)
+
+
+def _like_each(node: exp.Expr) -> exp.Expr:
+    patterns = node.expression.this
+    if not isinstance(patterns, (exp.Tuple, exp.Paren)) or node.args.get("negate"):
+        raise NotSupported("LIKE ANY and LIKE ALL of other than a list.")
+    values = patterns.expressions if isinstance(patterns, exp.Tuple) else [patterns.this]
+    tests = [_like(exp.Like(this=node.this.copy(), expression=value.copy())) for value in values]
+    join = exp.or_ if isinstance(node.expression, exp.Any) else exp.and_
+    return exp.Paren(this=join(*tests, copy=False))
+
+
+def _hex_number(node: exp.Expr) -> exp.Expr:
+    return exp.Literal.number(int(node.name.lower().removeprefix("0x"), 16))
+
+
+def _tried(operator: type[exp.Expr]) -> Rewrite:
+    """SAFE_ADD and its like: NULL where the operator overflows."""
+    return lambda n: call("try", operator(this=exp.Paren(this=n.this.copy()), expression=n.expression.copy()))
 
 
 def _concat(node: exp.Expr) -> exp.Expr:
@@ -186,6 +213,7 @@ def _aggregate_distinct(node: exp.Expr) -> exp.Expr:
 
 REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.Avg: _average,
+    exp.Sum: _sum,
     exp.Div: _divide,
     exp.SafeDivide: _divide,
     exp.Mul: _times,
@@ -237,5 +265,17 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.LogicalOr: _named("bool_or"),
     exp.Sign: _sign,
     exp.Uuid: lambda _: to_type(call("uuid"), "VARCHAR"),
+    exp.Pi: lambda _: call("pi"),
+    exp.HexString: _hex_number,
+    exp.SafeAdd: _tried(exp.Add),
+    exp.SafeSubtract: _tried(exp.Sub),
+    exp.SafeMultiply: _tried(exp.Mul),
+    exp.SafeNegate: lambda n: call("try", exp.Neg(this=exp.Paren(this=n.this.copy()))),
+    exp.SHA1Digest: lambda n: call("unhex", call("sha1", n.this)),
+    exp.BitwiseAndAgg: _named("bit_and"),
+    exp.BitwiseOrAgg: _named("bit_or"),
+    exp.BitwiseXorAgg: _named("bit_xor"),
+    exp.Cbrt: _only_float("cbrt"),
+    exp.SafeFunc: lambda n: call("try", n.this),
     exp.Rand: lambda _: call("random"),
 }

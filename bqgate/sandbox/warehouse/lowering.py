@@ -1,8 +1,8 @@
 """Lower a resolved GoogleSQL tree to one that DuckDB runs with the same meaning, or refuse it.
 
 The compiler calls `lower` after names and types are known. It works by an allow-list: nodes that mean the same in both
-dialects (KEPT), nodes that have a rewriting (`functions`, `structures`, `temporal`, `casting`), and NotSupported for
-all the rest, because an expression nobody compared could answer wrongly. Types that do not fit are refused by
+dialects (KEPT), nodes that have a rewriting (the tables that make up _REWRITES and _BY_NAME), and NotSupported for all
+the rest, because an expression nobody compared could answer wrongly. Types that do not fit are refused by
 `signatures`.
 """
 
@@ -10,36 +10,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.casting import CASTS
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
-from bqgate.sandbox.warehouse.functions import DECIMALS, REWRITES, Kind, kind_of, to_type
+from bqgate.sandbox.warehouse.functions import DECIMALS, REWRITES, Kind, Rewrite, call, kind_of, to_type
+from bqgate.sandbox.warehouse.json_values import JSON_VALUES
 from bqgate.sandbox.warehouse.parsing import position
+from bqgate.sandbox.warehouse.points import POINTS, POINTS_BY_NAME, point_struct
 from bqgate.sandbox.warehouse.signatures import check_types
+from bqgate.sandbox.warehouse.spans import INTERVALS, RANGES, point_type, range_type
 from bqgate.sandbox.warehouse.structures import STRUCTURES
 from bqgate.sandbox.warehouse.temporal import TEMPORAL
 
 _SHAPE = (
     "Select From Join Where Group Having Qualify Order Ordered Limit Offset With CTE Subquery Table TableAlias Alias "
     "Column Identifier Star Literal Boolean Null Paren Tuple Union Except Intersect Distinct Window WindowSpec Values "
-    "Unnest Dot Var DataType DataTypeParam ColumnDef Interval TableColumn PropertyEQ Rollup Cube GroupingSets "
+    "Unnest Var DataType DataTypeParam ColumnDef IntervalSpan TableColumn PropertyEQ Rollup Cube GroupingSets "
     "HavingMax IgnoreNulls RespectNulls WeekStart JSONPath JSONPathRoot JSONPathKey JSONPathSubscript AtTimeZone "
-    "TsOrDsToDate TsOrDsToTimestamp Any Identity"
+    "TsOrDsToDate TsOrDsToTimestamp TsOrDsToTime Any All Identity JSONKeyValue Kwarg"
 )
 _OPERATORS = (
     "And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ Between In Exists Neg BitwiseAnd BitwiseOr BitwiseNot "
     "Case If Coalesce Nullif Greatest Least"
 )
 _FUNCTIONS = (
-    "Count Sum Min Max Stddev StddevPop StddevSamp Variance VariancePop Corr CovarPop CovarSamp ArrayAgg GroupConcat "
+    "Count Min Max Stddev StddevPop StddevSamp Variance VariancePop Corr CovarPop CovarSamp ArrayAgg GroupConcat "
     "RowNumber Rank DenseRank PercentRank CumeDist Ntile Lag Lead FirstValue LastValue NthValue Grouping "
     "Upper Lower Replace Reverse StartsWith EndsWith Abs Sin Cos Tan Asin Acos Atan Array "
     "SHA2Digest"
 )
 KEPT = {getattr(exp, name) for name in f"{_SHAPE} {_OPERATORS} {_FUNCTIONS}".split() if hasattr(exp, name)}
-_REWRITES = {**REWRITES, **STRUCTURES, **TEMPORAL, **CASTS}
+_REWRITES = {**REWRITES, **STRUCTURES, **JSON_VALUES, **TEMPORAL, **INTERVALS, **POINTS, **CASTS}
+_BY_NAME: dict[str, Rewrite] = {**RANGES, **POINTS_BY_NAME, "ERROR": lambda node: call("error", *node.expressions)}
 _SET_PLACES = {"this", "expression", "distinct", "order", "limit", "offset", "with_"}
 _PLACES: dict[type[exp.Expr], set[str]] = {
     exp.Select: {
@@ -57,15 +62,24 @@ _PLACES: dict[type[exp.Expr], set[str]] = {
 def fix_time(tree: exp.Expr, now: datetime, user_email: str) -> tuple[exp.Expr, bool]:
     """Put constants for the functions whose value the job fixes; tell whether the tree was deterministic."""
     deterministic = True
-    for node in list(tree.find_all(exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime, exp.SessionUser)):
+    kinds = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime, exp.CurrentTime, exp.SessionUser)
+    for node in list(tree.find_all(*kinds)):
         deterministic = False
-        if node.args.get("this") is not None:
-            raise NotSupported("CURRENT_DATE in a time zone.")
-        constant = _constant(node, now, user_email)
+        constant = _constant(node, _in_zone(node, now), user_email)
         if node is tree:
             return constant, False
         node.replace(constant)
     return tree, deterministic and tree.find(exp.Rand, exp.Uuid) is None
+
+
+def _in_zone(node: exp.Expr, now: datetime) -> datetime:
+    zone = node.args.get("this")
+    if zone is None:
+        return now
+    try:
+        return now.astimezone(ZoneInfo(zone.name))
+    except (ValueError, ZoneInfoNotFoundError):
+        raise QueryInvalid(f"Invalid time zone: {zone.name}{position(node)}") from None
 
 
 def _constant(node: exp.Expr, now: datetime, user_email: str) -> exp.Expr:
@@ -73,6 +87,8 @@ def _constant(node: exp.Expr, now: datetime, user_email: str) -> exp.Expr:
         return exp.Literal.string(user_email)
     if isinstance(node, exp.CurrentDate):
         return exp.cast(exp.Literal.string(now.date().isoformat()), Kind.DATE)
+    if isinstance(node, exp.CurrentTime):
+        return exp.cast(exp.Literal.string(now.time().isoformat()), Kind.TIME)
     if isinstance(node, exp.CurrentDatetime):
         return exp.cast(exp.Literal.string(now.replace(tzinfo=None).isoformat(sep=" ")), Kind.DATETIME)
     return exp.cast(exp.Literal.string(now.isoformat(sep=" ")), Kind.TIMESTAMPTZ)
@@ -111,13 +127,22 @@ def _rewritten(node: exp.Expr) -> exp.Expr:
     if kind in KEPT:
         return node
     if isinstance(node, exp.Anonymous):
+        by_name = _BY_NAME.get(node.name.upper())
+        if by_name is not None:
+            return by_name(node)
         raise _unknown_function(node)
-    raise NotSupported(f"{node.key.upper()}{position(node)}.")
+    what = f"the function {_sql_name(node)}" if isinstance(node, exp.Func) else node.key.upper()
+    raise NotSupported(f"{what}{position(node)}.")
+
+
+def _sql_name(function: exp.Func) -> str:
+    names: list[str] = function.sql_names()
+    return names[0]
 
 
 def _unknown_function(node: exp.Anonymous) -> Exception:
     name = node.name
-    known = {"IEEE_DIVIDE", "ERROR", "IFERROR", "NULLIFERROR", "ISERROR", "DATE_BUCKET", "TIMESTAMP_BUCKET"}
+    known = {"IEEE_DIVIDE", "IFERROR", "NULLIFERROR", "ISERROR", "DATE_BUCKET", "TIMESTAMP_BUCKET"}
     prefixes = (
         "ST_",
         "S2_",
@@ -161,6 +186,10 @@ def _literal(node: exp.Literal) -> exp.Expr:
 
 
 def _data_type(node: exp.DataType) -> exp.Expr:
+    if node.this == Kind.RANGE:
+        return range_type(point_type(node))
+    if node.this == Kind.GEOGRAPHY:
+        return point_struct()
     exact = {Kind.DECIMAL: "DECIMAL(38,9)", Kind.BIGDECIMAL: "DECIMAL(38,10)"}.get(node.this)
     if exact is None:
         return node

@@ -102,6 +102,8 @@ class Resolver:
         ref = self.ref(table)
         if "*" in ref.table:
             raise NotSupported("wildcard tables.")
+        if ref.table.upper() == "__TABLES__":
+            raise NotSupported("__TABLES__; use INFORMATION_SCHEMA.TABLES.")
         alias = exp.TableAlias(this=exp.to_identifier((table.alias or ref.table.split(".")[-1]).lower(), quoted=True))
         if ref.table.startswith(_INFORMATION_SCHEMA):
             source = Source(("", f"virtual_{len(sources.by_key)}"), ref, self.describe(ref))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlglot import exp
 
-from bqgate.sandbox.warehouse.datatypes import rest_type, standard_type
+from bqgate.sandbox.warehouse.datatypes import range_element, rest_type, standard_type
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse.incoming import range_ends
 from bqgate.sandbox.warehouse.tables import Field
 
 
@@ -56,10 +57,12 @@ def parameter_field(name: str, kind: Any) -> Field:
     word = str(kind["type"]).upper()
     if word == "ARRAY":
         item = parameter_field(name, kind.get("arrayType"))
-        return Field(name, item.type, "REPEATED", item.fields)
+        return replace(item, mode="REPEATED")
     if word == "STRUCT":
         parts = (parameter_field(str(s.get("name") or ""), s.get("type")) for s in kind.get("structTypes") or ())
         return Field(name, "RECORD", fields=tuple(parts))
+    if word == "RANGE":
+        return Field(name, "RANGE", element=range_element(str((kind.get("rangeElementType") or {}).get("type"))))
     return Field(name, rest_type(word))
 
 
@@ -78,15 +81,24 @@ def _literal(kind: Field, value: Mapping[str, Any]) -> exp.Expr:
             for f in kind.fields
         ]
         return exp.Struct(expressions=parts)
+    if kind.type == "RANGE" and value.get("rangeValue") is not None:
+        value = {"value": _range_text(value["rangeValue"])}
     text = value.get("value")
     if text is None:
         return exp.cast(exp.null(), to)
     return _scalar(kind, str(text), to)
 
 
+def _range_text(ends: Mapping[str, Any]) -> str:
+    start, end = ((ends.get(name) or {}).get("value") or "UNBOUNDED" for name in ("start", "end"))
+    return f"[{start}, {end})"
+
+
 def _scalar(kind: Field, text: str, to: exp.DataType) -> exp.Expr:
     if kind.type == "STRING":
         return exp.Literal.string(text)
+    if kind.type == "JSON":
+        return exp.ParseJSON(this=exp.Literal.string(text))
     if kind.type == "BYTES":
         return exp.func("FROM_BASE64", exp.Literal.string(text), dialect="bigquery")
     if kind.type == "INTEGER":
@@ -113,9 +125,16 @@ def _value_from_cell(kind: Field, cell: Any) -> dict[str, Any]:
         pairs = zip(kind.fields, cell["f"], strict=True)
         return {"structValues": {f.name: _value_from_cell(f, c["v"]) for f, c in pairs}}
     if kind.type == "TIMESTAMP" and cell is not None:
-        at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=int(cell))
-        return {"value": at.isoformat(sep=" ")}
+        return {"value": _moment(cell)}
+    if kind.type == "RANGE" and kind.element == "TIMESTAMP" and cell is not None:
+        start, end = ("UNBOUNDED" if each is None else _moment(each) for each in range_ends(cell))
+        return {"value": f"[{start}, {end})"}
     return {"value": cell}
+
+
+def _moment(microseconds: str) -> str:
+    at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=int(microseconds))
+    return at.isoformat(sep=" ")
 
 
 def bind(tree: exp.Expr, binding: Binding, column_types: Mapping[str, str]) -> exp.Expr:

@@ -25,7 +25,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what is refu
 _BLOCK_WORDS = frozenset(
     {
         *("IF", "WHILE", "LOOP", "FOR", "REPEAT", "CALL", "EXECUTE", "COMMIT", "ROLLBACK", "RAISE", "RETURN"),
-        *("LEAVE", "ITERATE", "BREAK", "CONTINUE", "EXCEPTION"),
+        *("LEAVE", "ITERATE", "BREAK", "CONTINUE", "EXCEPTION", "ASSERT"),
     }
 )
 
@@ -98,7 +98,7 @@ def _is_block_end(part: Sequence[Token]) -> bool:
 _STATEMENT_WORDS = frozenset(
     {
         *("SELECT", "WITH", "(", "FROM", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "DROP", "ALTER"),
-        *("DECLARE", "SET", "EXPORT", "LOAD", "GRANT", "REVOKE", "ASSERT"),
+        *("DECLARE", "SET", "EXPORT", "LOAD", "GRANT", "REVOKE"),
     }
 )
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from bqgate.sandbox.warehouse.rows import PageText
 from bqgate.sandbox.warehouse.tables import Field, TableRef
 
 Accuracy = Literal["PRECISE", "UPPER_BOUND", "LOWER_BOUND"]
@@ -77,6 +76,13 @@ class Plan:
     target: TableRef | None = None
     target_dataset: tuple[str, str] | None = None
     ddl_operation: str = ""
+
+
+class PageText(NamedTuple):
+    """The JSON array of a page's rows, and how many they are."""
+
+    text: str
+    rows: int
 
 
 class RowSource(Protocol):

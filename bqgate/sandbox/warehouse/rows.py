@@ -12,24 +12,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
 from bqgate.sandbox.warehouse.encoding import row_texts
 from bqgate.sandbox.warehouse.errors import QueryInvalid
+from bqgate.sandbox.warehouse.plan import PageText
 from bqgate.sandbox.warehouse.storage import Storage, table_sql
 from bqgate.sandbox.warehouse.tables import Field, TableRef
 
 ROWS_AT_ONCE = 10_000
 MEMORY_BYTES_MAX = 8 * 2**20
-
-
-class PageText(NamedTuple):
-    """The JSON array of a page's rows, and how many they are."""
-
-    text: str
-    count: int
 
 
 class Rows:

@@ -15,7 +15,8 @@ import duckdb
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse import billing, pruning
-from bqgate.sandbox.warehouse.compiling import Compiled, bind, translate_error
+from bqgate.sandbox.warehouse.compiling import Compiled, bind
+from bqgate.sandbox.warehouse.complaints import translate_error
 from bqgate.sandbox.warehouse.lowering import lower
 from bqgate.sandbox.warehouse.names import Source
 from bqgate.sandbox.warehouse.plan import Accuracy

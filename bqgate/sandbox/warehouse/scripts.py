@@ -129,6 +129,8 @@ def _set(session: Session, tree: exp.Set, prepare: Prepare, run: Run) -> Result 
     if len(tree.expressions) != 1 or not isinstance(tree.expressions[0].this, exp.EQ):
         raise NotSupported("SET of several variables.")
     assignment = tree.expressions[0].this
+    if isinstance(assignment.this, exp.Tuple):
+        raise NotSupported("SET of several variables.")
     name = assignment.this.name.lower()
     if name not in session.variables:
         raise QueryInvalid(f"Undeclared variable: {assignment.this.name}")

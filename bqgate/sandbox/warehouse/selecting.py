@@ -12,7 +12,8 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from bqgate.sandbox.warehouse.compiling import Compiled, translate_error
+from bqgate.sandbox.warehouse.compiling import Compiled
+from bqgate.sandbox.warehouse.complaints import translate_error
 from bqgate.sandbox.warehouse.errors import Duplicate, Invalid, NotFound, QueryInvalid
 from bqgate.sandbox.warehouse.prepared import Outcome, Prepared
 from bqgate.sandbox.warehouse.rows import ArrowRows, kept, refuse_null_elements
@@ -45,6 +46,10 @@ def fetch(cursor: duckdb.DuckDBPyConnection, compiled: Compiled) -> pa.Table:
     except duckdb.CatalogException as error:
         raise NotFound("Not found: a table of the query is gone") from error
     except duckdb.Error as error:
+        raise translate_error(error) from error
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the query's
         raise translate_error(error) from error
 
 

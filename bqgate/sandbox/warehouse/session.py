@@ -15,8 +15,8 @@ from sqlglot.errors import SqlglotError
 
 from bqgate.sandbox.warehouse.catalog import Catalog, Found
 from bqgate.sandbox.warehouse.compiling import Compiled, compile_query
+from bqgate.sandbox.warehouse.complaints import not_followed
 from bqgate.sandbox.warehouse.datatypes import standard_type
-from bqgate.sandbox.warehouse.errors import NotSupported
 from bqgate.sandbox.warehouse.information_schema import InformationSchema
 from bqgate.sandbox.warehouse.lowering import fix_time
 from bqgate.sandbox.warehouse.names import Resolver, Source, Sources
@@ -75,9 +75,11 @@ class Session:
         for column in list(tree.find_all(exp.Column)):
             value = self.variables.get(column.name.lower())
             if value is not None and not column.table and column.name.lower() not in types:
-                fresh = exp.Paren(this=value.copy())
+                fresh: exp.Expr = exp.Paren(this=value.copy())
                 if column is tree:
                     return fresh
+                if isinstance(column.parent, exp.Select):
+                    fresh = exp.alias_(fresh, column.name, quoted=True)
                 column.replace(fresh)
         return tree
 
@@ -86,7 +88,7 @@ class Session:
         try:
             return scan(self.cursor, compiled, self.sizes_of)
         except SqlglotError as error:
-            raise NotSupported(str(error).split("\n")[0]) from error
+            raise not_followed() from error
 
     def sizes_of(self, source: Source) -> TableSizes:
         assert source.found is not None

@@ -1,24 +1,24 @@
-"""Say how arrays, structs, JSON and bytes of GoogleSQL are written in DuckDB.
+"""Say how arrays, structs and bytes of GoogleSQL are written in DuckDB.
 
-One more table of rewritings beside `functions`; `lowering` applies them. Sources: the array, JSON and lexical pages of
+One more table of rewritings beside `functions`; `lowering` applies them. Sources: the array and lexical pages of
 https://cloud.google.com/bigquery/docs/reference/standard-sql. A subscript beyond the end is an error, or NULL with
-SAFE_; JSON_VALUE of an object is NULL; NULL in ARRAY_CONCAT makes the whole NULL.
+SAFE_; NULL in ARRAY_CONCAT makes the whole NULL.
 """
 
 from __future__ import annotations
-
-import re
 
 from sqlglot import exp
 
 from bqgate.sandbox.warehouse.constructors import own_name
 from bqgate.sandbox.warehouse.errors import NotSupported
-from bqgate.sandbox.warehouse.functions import Kind, Rewrite, call, kind_of, to_type
+from bqgate.sandbox.warehouse.functions import Kind, Rewrite, call, kind_of
+from bqgate.sandbox.warehouse.json_values import member_of_json
 
 
 def _bracket(node: exp.Expr) -> exp.Expr:
-    if kind_of(node.this) not in {None, Kind.ARRAY}:
-        raise NotSupported("subscripts of JSON.")
+    if kind_of(node.this) == Kind.JSON:
+        node.type = exp.DataType(this=Kind.JSON)
+        return member_of_json(node.this, node.expressions[0])
     index = node.expressions[0]
     if node.args.get("offset") == 1:
         index = exp.Paren(this=exp.Sub(this=index.copy(), expression=exp.Literal.number(1)))
@@ -40,28 +40,10 @@ def _array_agg(node: exp.Expr) -> exp.Expr:
     return call("list_slice", whole, exp.Literal.number(1), limit.expression)
 
 
-def _json(name: str) -> Rewrite:
-    def rewrite(node: exp.Expr) -> exp.Expr:
-        path = node.args.get("expression")
-        text = "$" if path is None else path.sql(dialect="bigquery").strip("'")
-        if not re.fullmatch(r"\$(\.\w+|\[\d+\])*", text):
-            raise NotSupported(f"the JSON path {text}.")
-        found = call(name, node.this, exp.Literal.string(text))
-        return found if name != "json_extract" or kind_of(node.this) == Kind.JSON else to_type(found, "VARCHAR")
-
-    return rewrite
-
-
 def _byte_string(node: exp.Expr) -> exp.Expr:
     if not node.name.isascii():
         raise NotSupported("bytes literals beyond ASCII; use FROM_BASE64.")
     return call("unhex", exp.Literal.string(node.name.encode().hex()))
-
-
-def _parse_json(node: exp.Expr) -> exp.Expr:
-    if len(list(node.iter_expressions())) > 1:
-        raise NotSupported("PARSE_JSON with wide_number_mode.")
-    return call("json", node.this)
 
 
 def _struct(node: exp.Expr) -> exp.Expr:
@@ -76,7 +58,6 @@ def _struct(node: exp.Expr) -> exp.Expr:
 
 STRUCTURES: dict[type[exp.Expr], Rewrite] = {
     exp.ByteString: _byte_string,
-    exp.ParseJSON: _parse_json,
     exp.Bracket: _bracket,
     exp.ArraySize: lambda n: call("len", n.this),
     exp.ArrayConcat: _array_concat,
@@ -84,7 +65,5 @@ STRUCTURES: dict[type[exp.Expr], Rewrite] = {
     exp.ArrayToString: lambda n: call("array_to_string", *n.iter_expressions()),
     exp.GenerateSeries: lambda n: call("generate_series", *n.iter_expressions()),
     exp.ArrayAgg: _array_agg,
-    exp.JSONExtractScalar: _json("bq_json_value"),
-    exp.JSONExtract: _json("json_extract"),
     exp.Struct: _struct,
 }

@@ -16,11 +16,12 @@ from sqlglot import exp
 from bqgate.sandbox.warehouse.errors import NotSupported, QueryInvalid
 from bqgate.sandbox.warehouse.functions import INTEGERS, Kind, Rewrite, call, kind_of, to_type
 from bqgate.sandbox.warehouse.parsing import position
+from bqgate.sandbox.warehouse.spans import MAKERS
 
 _WEEKDAYS = {"SUNDAY": -1, "MONDAY": 0, "TUESDAY": 1, "WEDNESDAY": 2, "THURSDAY": 3, "FRIDAY": 4, "SATURDAY": 5}
 _PARTS = {"YEAR", "QUARTER", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"}
 _CLOCK = {"DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"}
-_DIRECTIVES = re.compile(r"(?:[^%]|%[YmdHMSjyAaBbFTIp%])*")
+_DIRECTIVES = re.compile(r"(?:[^%]|%[YmdHMSjyAaBbFTIpGVuDR%])*")
 
 
 def _unit(node: exp.Expr | None) -> str:
@@ -38,7 +39,9 @@ def _only_dates(*values: exp.Expr) -> None:
 
 
 def _date_trunc(node: exp.Expr) -> exp.Expr:
-    _only_dates(node.this)
+    point = {Kind.TIMESTAMPTZ: "TIMESTAMPTZ", Kind.DATETIME: "TIMESTAMP", Kind.TIMESTAMP: "TIMESTAMP"}
+    if (kind := kind_of(node.this)) in point:
+        return _trunc_to(point[kind])(node)
     unit = node.args.get("unit")
     if isinstance(unit, exp.WeekStart):
         shift = exp.Literal.number(_WEEKDAYS[unit.this.name.upper()])
@@ -55,32 +58,34 @@ def _trunc_to(result: str) -> Rewrite:
     def rewrite(node: exp.Expr) -> exp.Expr:
         if kind_of(node.this) == Kind.DATE and result == "TIMESTAMP":
             return _date_trunc(node)
-        name = {"ISOWEEK": "WEEK"}.get(_unit(node.args.get("unit")), _unit(node.args.get("unit")))
-        if node.args.get("zone") or name not in {*_PARTS, "WEEK"} or _unit(node.args.get("unit")) == "WEEK":
-            raise NotSupported("truncation to that unit, or in a time zone.")
-        return to_type(call("date_trunc", _text(name), to_type(node.this, result)), result)
+        unit, zone = node.args.get("unit"), node.args.get("zone")
+        value = to_type(node.this, result)
+        if zone is not None:
+            value = call("timezone", zone, value)
+        if isinstance(unit, exp.WeekStart) or _unit(unit) == "WEEK":
+            day = unit.this.name.upper() if isinstance(unit, exp.WeekStart) else "SUNDAY"
+            found = call("bq_week_trunc", value, exp.Paren(this=exp.Literal.number(_WEEKDAYS[day])))
+        else:
+            name = {"ISOWEEK": "WEEK"}.get(_unit(unit), _unit(unit))
+            if name not in {*_PARTS, "WEEK"}:
+                raise NotSupported(f"truncation to {name}.")
+            found = call("date_trunc", _text(name), value)
+        if zone is not None:
+            return call("timezone", zone, to_type(found, "TIMESTAMP"))
+        return to_type(found, result)
 
     return rewrite
 
 
 def _shift(sign: str, result: str, units: set[str]) -> Rewrite:
-    functions = {
-        "YEAR": "to_years",
-        "QUARTER": "to_quarters",
-        "MONTH": "to_months",
-        "WEEK": "to_weeks",
-        "DAY": "to_days",
-    }
-    functions |= {unit: f"to_{unit.lower()}s" for unit in ("HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND")}
-
     def rewrite(node: exp.Expr) -> exp.Expr:
         unit = _unit(node.args.get("unit"))
         if result == "DATE":
             _only_dates(node.this)
         if unit not in units:
             raise QueryInvalid(f"A valid date part is required; found {unit}{position(node)}")
-        whole = "BIGINT" if unit in {"HOUR", "MINUTE", "SECOND", "MICROSECOND"} else "INTEGER"
-        step = call(functions[unit], to_type(node.expression, "DOUBLE" if unit == "MILLISECOND" else whole))
+        maker, kind = MAKERS[unit]
+        step = call(maker, to_type(node.expression, kind))
         operator = exp.Add if sign == "+" else exp.Sub
         return to_type(exp.Paren(this=operator(this=to_type(node.this, result), expression=step)), result)
 
@@ -122,6 +127,8 @@ def _extract(node: exp.Expr) -> exp.Expr:
     if isinstance(value, exp.AtTimeZone):
         value = call("timezone", value.args["zone"], to_type(value.this, "TIMESTAMPTZ"))
     name = part.name.upper()
+    if kind_of(value) == Kind.INTERVAL and name not in _PARTS - {"QUARTER"}:
+        raise QueryInvalid(f"EXTRACT of {name} from INTERVAL is not supported{position(node)}")
     if isinstance(part, exp.WeekStart) and name == "SUNDAY":
         name = "WEEK"
     if name in {"DATE", "TIME"}:
@@ -140,12 +147,16 @@ def _extract(node: exp.Expr) -> exp.Expr:
 
 
 def _format(node: exp.Expr) -> exp.Expr:
-    if node.args.get("zone") is not None or node.args.get("culture") is not None:
-        raise NotSupported("FORMAT_TIMESTAMP in a time zone.")
-    value = node.this
+    if node.args.get("culture") is not None:
+        raise NotSupported("FORMAT_DATE and its like in a language.")
+    value, zone = node.this, node.args.get("zone")
     target = "DATE" if isinstance(value, exp.TsOrDsToDate) else "TIMESTAMP"
+    if isinstance(value, exp.TsOrDsToTime):
+        value = exp.Paren(this=exp.Add(this=to_type(_text("1970-01-01"), "DATE"), expression=value.this.copy()))
     if isinstance(value, (exp.TsOrDsToDate, exp.TsOrDsToTimestamp, exp.TsOrDsToDatetime)):
         value = value.this
+    if zone is not None:
+        value = call("timezone", zone, to_type(value, "TIMESTAMPTZ"))
     return call("strftime", to_type(value, target), _directives(node.args["format"]))
 
 
@@ -161,8 +172,11 @@ def _parse(result: str) -> Rewrite:
 
 def _directives(form: exp.Expr) -> exp.Expr:
     if not isinstance(form, exp.Literal) or not _DIRECTIVES.fullmatch(form.name):
-        raise NotSupported("that format of dates; known are %Y %m %d %H %M %S %j %y %A %a %B %b %F %T %I %p.")
-    return exp.Literal.string(form.name.replace("%F", "%Y-%m-%d").replace("%T", "%H:%M:%S"))
+        raise NotSupported(
+            "that format of dates; known are %Y %m %d %H %M %S %j %y %A %a %B %b %F %T %I %p %G %V %u %D %R."
+        )
+    whole = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%D": "%m/%d/%y", "%R": "%H:%M"}
+    return exp.Literal.string(re.sub("%.", lambda found: whole.get(found[0], found[0]), form.name))
 
 
 def _to(result: str) -> Rewrite:
@@ -197,8 +211,22 @@ def _last_day(node: exp.Expr) -> exp.Expr:
 
 
 def _date_array(node: exp.Expr) -> exp.Expr:
-    series = call("generate_series", node.args["start"], node.args["end"], node.args["step"])
+    ends = [to_type(node.args[name], "DATE") for name in ("start", "end")]
+    series = call("generate_series", *ends, node.args["step"])
     return to_type(series, "DATE[]")
+
+
+def _timestamp_array(node: exp.Expr) -> exp.Expr:
+    ends = [to_type(node.args[name], "TIMESTAMPTZ") for name in ("start", "end")]
+    return call("generate_series", *ends, node.args["step"])
+
+
+def _time_trunc(node: exp.Expr) -> exp.Expr:
+    name = _unit(node.args.get("unit"))
+    if name not in _CLOCK - {"DAY"}:
+        raise QueryInvalid(f"A valid time part is required; found {name}{position(node)}")
+    since = exp.Add(this=to_type(_text("1970-01-01"), "DATE"), expression=to_type(node.this, "TIME"))
+    return to_type(call("date_trunc", _text(name), exp.Paren(this=since)), "TIME")
 
 
 def _timestamp_from_parts(node: exp.Expr) -> exp.Expr:
@@ -206,14 +234,21 @@ def _timestamp_from_parts(node: exp.Expr) -> exp.Expr:
 
 
 def rewrite_add(node: exp.Expr) -> exp.Expr:
-    """DATE + INT64 is days in BigQuery; DuckDB wants a 32-bit number there."""
+    """DATE + INT64 is days in BigQuery; the difference of two points is an INTERVAL of days, or of time."""
     left, right = kind_of(node.this), kind_of(node.expression)
-    if left == Kind.DATE and right == Kind.DATE:
-        raise NotSupported("the difference of two DATEs as an INTERVAL; use DATE_DIFF.")
     if left == Kind.DATE and right in INTEGERS:
         return type(node)(this=node.this.copy(), expression=to_type(node.expression, "INTEGER"))
-    if (left == Kind.TIMESTAMPTZ and right == Kind.TIMESTAMPTZ) or (left == right == Kind.DATETIME):
-        raise NotSupported("the difference of two points in time as an INTERVAL.")
+    if left == Kind.TIMESTAMPTZ and right == Kind.INTERVAL:
+        step = exp.Neg(this=node.expression.copy()) if isinstance(node, exp.Sub) else node.expression
+        return call("bq_timestamp_plus", node.this, step)
+    points = {Kind.DATE, Kind.DATETIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ}
+    if isinstance(node, exp.Sub) and left in points and left == right:
+        node.type = exp.DataType(this=Kind.INTERVAL)
+        if left == Kind.DATE:
+            days = exp.Sub(this=node.this.copy(), expression=node.expression.copy())
+            return call("to_days", to_type(exp.Paren(this=days), "INTEGER"))
+        ends = [call("epoch_us", part) for part in (node.this, node.expression)]
+        return call("to_microseconds", exp.Paren(this=exp.Sub(this=ends[0], expression=ends[1])))
     return node
 
 
@@ -248,6 +283,16 @@ TEMPORAL: dict[type[exp.Expr], Rewrite] = {
     exp.UnixDate: lambda n: call("date_diff", _text("day"), to_type(exp.Literal.string("1970-01-01"), "DATE"), n.this),
     exp.LastDay: _last_day,
     exp.GenerateDateArray: _date_array,
+    exp.DateFromUnixDate: lambda n: to_type(
+        exp.Paren(this=exp.Add(this=to_type(_text("1970-01-01"), "DATE"), expression=to_type(n.this, "INTEGER"))),
+        "DATE",
+    ),
+    exp.GenerateTimestampArray: _timestamp_array,
+    exp.TimeFromParts: lambda n: call("make_time", n.args["hour"], n.args["min"], n.args["sec"]),
+    exp.TimeAdd: _shift("+", "TIME", _CLOCK - {"DAY"}),
+    exp.TimeSub: _shift("-", "TIME", _CLOCK - {"DAY"}),
+    exp.TimeDiff: _boundaries("TIME"),
+    exp.TimeTrunc: _time_trunc,
     exp.Add: rewrite_add,
     exp.Sub: rewrite_add,
 }

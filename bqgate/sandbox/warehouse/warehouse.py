@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from bqgate.sandbox.warehouse import altering, billing, changing, defining, merging, scripts, selecting
 from bqgate.sandbox.warehouse.catalog import Catalog
+from bqgate.sandbox.warehouse.complaints import complaints_translated
 from bqgate.sandbox.warehouse.errors import BytesBilledLimitExceeded, NotSupported, QueryInvalid, Stopped
 from bqgate.sandbox.warehouse.information_schema import InformationSchema, JobRows
 from bqgate.sandbox.warehouse.library import Library
@@ -141,7 +142,7 @@ class Warehouse:
             return Plan("SCRIPT", accuracy="LOWER_BOUND")
         statements = self._parse(sql, ctx)
         session = self._open(ctx, dry_run=True)
-        with closing(session.cursor):
+        with closing(session.cursor), complaints_translated():
             if scripts.is_script(statements):
                 return scripts.plan_script(session, statements, _prepare)
             return _prepare(session, statements[0].tree).plan
@@ -165,9 +166,8 @@ class Warehouse:
         with closing(session.cursor), self._lock_for(statements, ctx):
             handle.watch(session.cursor)
             try:
-                return self._run(session, statements, maximum_bytes_billed)
-            except duckdb.InterruptException as error:
-                raise Stopped("Job execution was cancelled: User requested cancellation") from error
+                with complaints_translated():
+                    return self._run(session, statements, maximum_bytes_billed)
             finally:
                 handle.watch(None)
 

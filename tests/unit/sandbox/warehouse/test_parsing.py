@@ -107,7 +107,9 @@ def test_constructs_of_googlesql(sql: str, cells: list[str], run: Run) -> None:
     [
         "SELECT * FROM t TABLESAMPLE SYSTEM (10 PERCENT)",
         "SELECT * FROM t FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()",
-        "SELECT AS STRUCT a FROM t",
+        "SELECT * FROM (SELECT AS VALUE s FROM t)",
+        "SELECT * FROM d.__TABLES__",
+        "ASSERT TRUE",
         "SELECT * FROM (SELECT a, s FROM t) PIVOT (SUM(a) FOR s IN ('x'))",
         "SELECT * FROM `d.t_*`",
         "SELECT * FROM d.INFORMATION_SCHEMA.PARTITIONS",

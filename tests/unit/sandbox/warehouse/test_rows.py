@@ -75,3 +75,28 @@ def test_star_keeps_the_names_of_the_table(run: Run) -> None:
     """Columns of `*` are spelt as the table spells them."""
     run("CREATE TABLE t (MixedCase INT64, other STRING)")
     assert [field.name for field in run("SELECT * FROM t").schema] == ["MixedCase", "other"]
+
+
+MANY = "UNNEST(GENERATE_ARRAY(1, 400000)) AS n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("1 / (n - 399999)", "division by zero"),
+        ("CAST(IF(n = 399999, 'x', '1') AS INT64)", "Bad int64 value: x"),
+        ("IF(n = 399999, ERROR('late'), n)", "late"),
+    ],
+)
+def test_a_failure_far_down_a_large_result_is_an_invalid_query(expression: str, message: str, run: Run) -> None:
+    """A row that fails after the first ones were read refuses the whole query in BigQuery's words."""
+    with pytest.raises(QueryInvalid, match=message):
+        run(f"SELECT {expression} AS x FROM {MANY}")
+
+
+def test_a_large_result_lies_in_a_file_and_reads_the_same(run: Run) -> None:
+    """Past 8 MiB rows are kept on disk; pages from its end and across its batches are right."""
+    rows = run(f"SELECT n, REPEAT('x', 40) AS s FROM {MANY}").rows
+    assert len(rows) == 400_000
+    assert [row["f"][0]["v"] for row in rows.page(122_870, 20)] == [str(n) for n in range(122_871, 122_891)]
+    assert rows.page(399_999, 5) == [{"f": [{"v": "400000"}, {"v": "x" * 40}]}]
