@@ -167,7 +167,7 @@ async def test_the_refusals_say_why_until_when_and_who_can_help(scene: Scene) ->
     await scene.ask_often(15)
     _, _, message = await scene.ask()
     assert message.startswith("Custom quota exceeded: customer acme has used 1.50 of 1.50 USD today, 2026-11-25")
-    assert "its emergency limit" in message
+    assert "all that it may spend in an emergency" in message
     scene.clock.advance(60)
     _, _, message = await scene.ask()
     assert "the cost breaker of customer acme is open since 2026-11-25T12:00Z" in message
