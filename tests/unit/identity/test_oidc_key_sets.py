@@ -145,7 +145,7 @@ async def test_a_closed_port_is_an_outage(stand: KeySetStand) -> None:
     """Nobody listens: an outage like any other."""
     with pytest.raises(UpstreamUnavailable):
         await stand.key_sets.find("http://127.0.0.1:1", None, "rsa-1")
-    assert stand.journal.notes[0][1]["error"] == "ClientConnectorError"
+    assert stand.journal.notes[0][1]["error"] == "connection refused"
 
 
 async def test_a_slow_issuer_is_not_waited_for(stand: KeySetStand) -> None:
@@ -154,7 +154,7 @@ async def test_a_slow_issuer_is_not_waited_for(stand: KeySetStand) -> None:
     stand.issuer.may_answer.clear()
     with pytest.raises(UpstreamUnavailable):
         await key_sets.find(stand.issuer.url, None, None)
-    assert stand.errors == ["TimeoutError"]
+    assert stand.errors == ["no answer in time"]
     await key_sets.close()
 
 
