@@ -115,7 +115,7 @@ class LedgerUnavailable(BqgateError):
     `remedy` is what whoever runs the gate can do about it, where that is known; callers never see either.
     """
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str = "", *, remedy: str = "") -> None:
         super().__init__(message)
         self.remedy = remedy
 
