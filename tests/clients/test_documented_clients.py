@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bqgate.sandbox import SandboxSettings
 from tests.clients.conftest import NODE_FOLDER
 from tests.support.absent_tools import require_tool
 from tests.support.client_scene import wait_until
@@ -89,7 +90,10 @@ class Bench:
 @pytest.fixture(scope="module")
 def gate_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The stand-in and a gate with its own defaults: ten dollars a day pay for all that the documents ask."""
-    with running_stack(tmp_path_factory.mktemp("documented"), {"upstream": {"credentials": "anonymous"}}) as stack:
+    document = {"upstream": {"credentials": "anonymous"}}
+    # Pages far smaller than the results: a client that has most of a result with its first page looks nowhere else.
+    sandbox = SandboxSettings(page_rows=20_000)
+    with running_stack(tmp_path_factory.mktemp("documented"), document, sandbox=sandbox) as stack:
         yield stack.url
 
 

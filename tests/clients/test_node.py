@@ -129,6 +129,7 @@ def test_a_bigquery_that_does_not_answer_is_asked_again(node: str, scene: Scene,
     scene.stack.sandbox.faults.add(Fault(status=503, path=f"/projects/{project}/"))
     error = query_once_more(node, scene.url, project, "SELECT 1")
     assert (503, "backendError") == (error["code"], error["reason"])
-    log = [json.loads(line) for line in scene.stack.log.getvalue().splitlines()]
-    assert [503, 503] == [line["status"] for line in log if f"/projects/{project}/" in line.get("path", "")]
+    log = (json.loads(line) for line in scene.stack.log.getvalue().splitlines())
+    requests = [line for line in log if line["event"] == "request"]
+    assert [503, 503] == [line["status"] for line in requests if f"/projects/{project}/" in line["path"]]
     scene.assert_nothing_booked(project)
