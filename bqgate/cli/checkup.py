@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from cryptography import x509
@@ -35,7 +36,7 @@ from bqgate.policies.compose import compose
 from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import Clock
 from bqgate.settings import Settings
-from bqgate.settings.fields import SecretUrl
+from bqgate.settings.fields import SecretUrl, is_loopback
 from bqgate.settings.sections import IdentityMode
 
 REDIS_MAJOR_MIN = 7
@@ -177,6 +178,8 @@ async def check_bigquery(settings: Settings, clock: Clock) -> tuple[Finding, Fin
             content = await answer.json(content_type=None)
     except (aiohttp.ClientError, OSError) as error:
         remedy = "see that name resolution, firewall and certificates let this machine reach upstream.url"
+        if is_loopback(urlsplit(upstream.url).hostname or ""):
+            remedy = "start what listens there: `bqgate sandbox` is the stand-in; or write another upstream.url"
         return Finding("bigquery", False, f"{upstream.url}: no answer ({type(error).__name__})", remedy), unknown
     except ValueError:
         content = None

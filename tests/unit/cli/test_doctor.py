@@ -206,6 +206,16 @@ def test_an_upstream_that_is_away_leaves_the_clock_unjudged(patient: Patient) ->
     assert (result.exit_code, marks["bigquery"], marks["clock"]) == (1, "✗", "-")
 
 
+@pytest.mark.parametrize(
+    ("url", "remedy"), [("http://127.0.0.1:1", "bqgate sandbox"), ("https://0.0.0.0:1", "name resolution")]
+)
+def test_an_upstream_that_is_away_is_told_its_likely_remedy(patient: Patient, url: str, remedy: str) -> None:
+    """On this machine it is the sandbox that nobody started; elsewhere the way there is looked at."""
+    patient.document["upstream"]["url"] = url
+    result, _ = patient.examine()
+    assert remedy in result.stdout
+
+
 def test_an_upstream_that_is_no_bigquery_is_said(patient: Patient) -> None:
     """Any web server answers; BigQuery's discovery says that it is BigQuery."""
     with serving({"hello": "there"}) as url:
