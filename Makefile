@@ -101,6 +101,7 @@ $(SETUP): pyproject.toml constraints.txt | $(BIN)/python
 
 # A newcomer waits for this one. Compiling all of it takes a third of the time; what the demo imports is compiled then.
 $(SETUP_DEMO): pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing bqgate and the stand-in into $(VENV); this is done once, and takes a minute or two.'
 	$(BIN)/python $(PIP_INSTALL) --no-compile --constraint constraints.txt --editable '.[sandbox]'
 	@touch $@
 
