@@ -21,6 +21,12 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,100}){1,10}/?")
 _PORT = re.compile(r"(?<=[0-9\]]):[0-9]{1,5}")
 _SCHEMES = frozenset({"http", "https"})
+# The whole of a Forwarded line (RFC 7239 section 4), with ports that many proxies leave out of quotes.
+# Nothing is tried twice (possessive quantifiers), so that no line takes longer than its length.
+_BLANKS = r"[ \t]*+"
+_TOKEN = r"[0-9A-Za-z!#$%&'*+.^_`|~-]++"
+_PAIR = rf'(?:{_TOKEN}=(?:{_TOKEN}|"(?:\\[\t -~]|[\t !#-\[\]-~])*+")(?::[0-9]{{1,4}})?+)?+'
+_FORWARDED = re.compile(rf"{_BLANKS}{_PAIR}(?:{_BLANKS}[;,]{_BLANKS}{_PAIR})*+{_BLANKS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,10 @@ def read_forwarded(
     """
     if not is_among(peer, proxies):
         return AsCalled(peer)
-    said = [reading for reading in (_by_x(headers, peer, proxies), _by_elements(elements, peer, proxies)) if reading]
+    # A quote that a caller left open swallows what the proxy adds: of a line that is not whole nothing is believed.
+    is_whole = all(_FORWARDED.fullmatch(value) for key, value in headers if key.lower() == "forwarded")
+    readings = (_by_x(headers, peer, proxies), _by_elements(elements if is_whole else (), peer, proxies))
+    said = [reading for reading in readings if reading]
     return AsCalled(
         address=_agreed([reading.address for reading in said if reading.address]) or peer,
         scheme=_agreed([reading.scheme for reading in said if reading.scheme]),

@@ -98,3 +98,18 @@ async def test_a_body_streams_through_a_trusted_proxy() -> None:
         async with gate.session.post(url, data=data, headers=SAID) as answer:
             assert answer.status == 200
         assert gate.upstream.last.body == data
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'for=192.0.2.9;host=evil.example;x=", for="198.51.100.7:4711";proto="https"',
+        'host=evil.example;x=", for="[2001:db8::7]"',
+        "for=198.51.100.7;host=gate.example:30080",
+        "host=evil.example;proto https",
+    ],
+)
+async def test_a_caller_cannot_swallow_what_the_proxy_adds(line: str) -> None:
+    """A quote that a caller left open makes the proxy's own element a text of the caller's, so none is believed."""
+    async with gate_stand(trusted=HERE) as gate:
+        assert await location(gate, {"Forwarded": line, "Host": "gate.example"}) == f"http://gate.example{CHUNKS}"

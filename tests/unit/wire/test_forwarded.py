@@ -166,3 +166,9 @@ def test_what_is_no_address_is_in_no_network() -> None:
     """A peer without an address is nobody's proxy."""
     assert not is_among("somewhere", PROXIES)
     assert is_among("10.255.0.1", PROXIES)
+
+
+def test_a_hostile_line_is_read_in_no_time() -> None:
+    """A line of 32 KiB that is no Forwarded at its very end is not tried in many ways."""
+    for text in (" ;" * 15_000 + "(", 'a="' * 10_000, "a=1:1" * 6_000, "a=b; " * 6_000 + '"'):
+        assert read((("Forwarded", text),), [{"host": "evil.example"}]).host is None
