@@ -221,8 +221,8 @@ def _read_script_options(query: dict[str, Any], path: str) -> None:
 def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, Any]:
     """The caller's script options with a byte budget per statement that is never wider than the cap."""
     options = query.get("scriptOptions") or {}
-    own = integer_at(options, "statementByteBudget")
-    budget = min(own, budget_bytes) if own else budget_bytes
+    own = integer_at(options, "statementByteBudget") or 0
+    budget = min(own, budget_bytes) if own > 0 else budget_bytes
     return {**options, "statementByteBudget": str(budget)}
 
 

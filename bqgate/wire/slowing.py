@@ -27,5 +27,7 @@ def _bounds(holder: Mapping[str, Any], slowdown: Slowdown) -> dict[str, str]:
     """MaxSlots and jobTimeoutMs where the tier bounds them, never wider than the caller's own."""
     wanted = {"maxSlots": slowdown.max_slots, "jobTimeoutMs": slowdown.job_timeout_ms}
     return {
-        name: str(min(bound, integer_at(holder, name) or bound)) for name, bound in wanted.items() if bound is not None
+        name: str(min(bound, own if (own := integer_at(holder, name) or 0) > 0 else bound))
+        for name, bound in wanted.items()
+        if bound is not None
     }

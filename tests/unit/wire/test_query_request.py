@@ -121,7 +121,7 @@ def test_notes_of_another_job_are_not_copied_with_its_labels() -> None:
     assert body["configuration"]["labels"] == {"team": "a", "bqgate_hold": "1"}
 
 
-@pytest.mark.parametrize(("own", "sent"), [(None, "9"), ("4", "4"), ("50", "9")])
+@pytest.mark.parametrize(("own", "sent"), [(None, "9"), ("4", "4"), ("50", "9"), ("0", "9"), ("-1", "9")])
 def test_a_script_is_capped_a_statement_too(own: str | None, sent: str) -> None:
     """Each statement of a script may bill at most the cap, or the caller's own budget when that is less."""
     options = {} if own is None else {"scriptOptions": {"statementByteBudget": own, "keyResultStatement": "LAST"}}

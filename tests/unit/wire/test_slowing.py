@@ -41,3 +41,10 @@ def test_a_tier_that_slows_nothing_changes_nothing(method: Method) -> None:
     """The wait alone is the throttle."""
     body = INSERT if method is Method.INSERT else {"query": "SELECT 1"}
     assert slowed(body, method, Slowdown()) == body
+
+
+@pytest.mark.parametrize("own", [-1, "-5", 0, "0"])
+def test_a_bound_that_bounds_nothing_is_none(own: Any) -> None:
+    """What is zero or less is no tighter bound of the caller's: the tier's holds."""
+    body = slowed({"query": "SELECT 1", "maxSlots": own, "jobTimeoutMs": own}, Method.QUERY, ALL)
+    assert (body["maxSlots"], body["jobTimeoutMs"]) == ("100", "60000")
