@@ -13,6 +13,8 @@ from bqgate.settings.sections import NAMED_SECTIONS, SECTIONS
 PREFIX = "BQGATE_"
 
 _SUFFIX = "_file"
+# Far more than any key or URL is long.
+_BYTES_MAX = 64 * 1024
 
 
 def names_a_file(section: str, key: str) -> bool:
@@ -34,11 +36,18 @@ def read_value(file: Path) -> str:
         ValueError: it cannot be read, or there is nothing in it; the message never quotes what it holds.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig").rstrip("\r\n")
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            # Opening a pipe waits for its writer, and what is read is gone at the next look; a device never ends.
+            raise ValueError(f"{file} is no plain file; write the value into one")
+        with file.open("rb") as opened:
+            content = opened.read(_BYTES_MAX + 1)
+        text = content[:_BYTES_MAX].decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not text in UTF-8") from None
+    if len(content) > _BYTES_MAX:
+        raise ValueError(f"{file} is longer than {_BYTES_MAX} bytes; it cannot be a value")
     if not text:
         raise ValueError(f"{file} is empty; write the value into it")
     return text

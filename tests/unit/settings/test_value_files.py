@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,23 @@ def test_an_unknown_key_stays_unknown_with_the_suffix(tmp_path: Path) -> None:
     """A misspelt variable is a fault, whatever it ends in."""
     [fault] = faults_of({"BQGATE_SERVER__PROT_FILE": str(tmp_path)})
     assert fault.startswith("server.prot_file: ")
+
+
+def test_what_is_no_plain_file_is_refused_unread(tmp_path: Path) -> None:
+    """Of a pipe nobody knows when its text comes, a device never ends; a second look would find another text."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        assert faults_of({"BQGATE_IDENTITY__TOKEN_SECRET_FILE": str(path)}) == [
+            f"BQGATE_IDENTITY__TOKEN_SECRET_FILE: {path} is no plain file; write the value into one"
+        ]
+
+
+def test_a_file_too_long_for_a_value_is_refused_unread(tmp_path: Path) -> None:
+    """A database named by mistake is not read into memory at each look."""
+    file = tmp_path / "dump"
+    with file.open("wb") as dump:
+        dump.truncate(1 << 40)
+    assert faults_of({"BQGATE_LEDGER__URL_FILE": str(file)}) == [
+        f"BQGATE_LEDGER__URL_FILE: {file} is longer than 65536 bytes; it cannot be a value"
+    ]
