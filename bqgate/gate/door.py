@@ -161,14 +161,21 @@ def _preflight(request: web.Request, call: Call) -> Answer:
         UnsupportedRequest: the page wants to call what the data plane does not have.
     """
     resolve(request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD, hdrs.METH_OPTIONS), call.path)
+    wanted = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "authorization")
+    names = [name.strip() for name in wanted.split(",")]
     headers: Headers = (
         ("Access-Control-Allow-Origin", request.headers.get(hdrs.ORIGIN, "*")),
         ("Access-Control-Allow-Methods", _VERBS),
-        ("Access-Control-Allow-Headers", request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "authorization")),
+        ("Access-Control-Allow-Headers", ", ".join(name for name in names if not _is_of_proxies(name))),
         ("Access-Control-Max-Age", "3600"),
         ("Vary", "Origin"),
     )
     return Answer(204, headers)
+
+
+def _is_of_proxies(name: str) -> bool:
+    """Whether a header says how a call reached the gate: by one that a proxy hands on, any page would be the gate's."""
+    return name.lower() == "forwarded" or name.lower().startswith("x-forwarded-")
 
 
 def _is_from_foreign_page(request: web.Request) -> bool:

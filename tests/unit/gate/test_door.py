@@ -236,10 +236,21 @@ async def test_a_browser_may_ask_before_it_calls(gate: GateStand) -> None:
     async with gate.session.options(f"{gate.url}/bigquery/v2/projects/p/queries", headers=headers) as answer:
         assert answer.status == 204
         assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
-        assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+        assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type"
     async with gate.session.options(f"{gate.url}/admin/v1/keys", headers=headers) as answer:
         assert answer.status == 501
     assert gate.upstream.received == []
+
+
+async def test_no_page_may_say_how_it_reached_the_gate(gate: GateStand) -> None:
+    """A page that could set a proxy's headers would be taken for the gate's own where a proxy hands them on."""
+    headers = {
+        "Origin": "https://evil.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, X-Forwarded-Host,forwarded ,content-type",
+    }
+    async with gate.session.options(f"{gate.url}/bigquery/v2/projects/p/queries", headers=headers) as answer:
+        assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type"
 
 
 async def test_a_foreign_page_needs_a_token(gate: GateStand) -> None:
