@@ -9,8 +9,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn
 
+# What is read must be written again, from deeper within the program and inside other objects, where Python would give
+# up. BigQuery's rows and parameters, of 15 levels of STRUCT at most, stay below 100.
+DEPTH_MAX = 200
 # Stands before a number in what the encoder writes. No document holds it: read_json refuses lone surrogates.
 _MARK = "\udc00"
 _MARKED = re.compile(rf'"{_MARK}(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"')
@@ -27,10 +31,12 @@ def read_json(text: str) -> Any:
     """The value of a JSON text. Of a name that comes twice the last value counts, as in json.loads.
 
     Raises:
-        ValueError: it is no JSON, has a lone surrogate, or an integer of more digits than Python reads (4,300).
-        RecursionError: it is nested too deeply.
+        ValueError: it is no JSON, has a lone surrogate, is nested deeper than DEPTH_MAX, or has an integer of more
+            digits than Python reads (4,300).
+        RecursionError: it is nested too deeply to be read at all.
     """
     value = _DECODER.decode(text)
+    _check_depth([value], brackets=text.count("[") + text.count("{"))
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False, default=_nothing).encode()
     return value
@@ -45,6 +51,18 @@ def write_json(value: Any, *, sort_keys: bool = False) -> str:
 def json_bytes(document: Mapping[str, Any]) -> bytes:
     """The JSON text of a document, as it goes over the wire."""
     return write_json(document).encode()
+
+
+def _check_depth(value: Any, *, brackets: int) -> None:
+    if brackets <= DEPTH_MAX:
+        return
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        items = chain.from_iterable(each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for each in items if isinstance(each, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {DEPTH_MAX} levels")
 
 
 def _integer(text: str) -> int | JsonNumber:

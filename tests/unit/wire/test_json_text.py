@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqgate.wire.json_text import JsonNumber, read_json, write_json
+from bqgate.wire.json_text import DEPTH_MAX, JsonNumber, read_json, write_json
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,10})?", fullmatch=True)
 
@@ -59,3 +59,14 @@ def test_sorted_keys_make_one_text_of_equal_documents() -> None:
     one, other = read_json('{"a": 1.10, "b": 2}'), read_json('{"b": 2, "a": 1.10}')
     assert write_json(one, sort_keys=True) == write_json(other, sort_keys=True)
     assert write_json(one) != write_json(read_json('{"a": 1.1, "b": 2}'))
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_read_can_be_written_inside_others(opening: str, closing: str) -> None:
+    """A text as deep as Python can just read could not be written again, after its cost was held."""
+    for depth in (DEPTH_MAX + 1, 900):
+        with pytest.raises(ValueError, match="nested deeper"):
+            read_json(opening * depth + "1" + closing * depth)
+    text = opening * DEPTH_MAX + "1" + closing * DEPTH_MAX
+    assert write_json(read_json(text)) == text
+    assert read_json(write_json(["[{" * 500, *[[1]] * 500])) == ["[{" * 500, *[[1]] * 500]
