@@ -21,6 +21,9 @@ def unknown_key(known: Collection[str], key: str) -> str:
 # What quotes the input in a message: before it, or as an example behind it.
 _QUOTE = re.compile(r'\{input!r:\.80\} |; quote it, like "\{input!s:\.80\}"')
 
+# What is shorter is no secret, but may be a word of the message.
+_SECRET_LENGTH_MIN = 8
+
 _MESSAGES: Mapping[str, str] = {
     "missing": "is missing; it has no default",
     "enum": "{input!r:.80} is not one of {choices}",
@@ -63,4 +66,14 @@ def message_of(error: ErrorDetails, known: Collection[str], *, may_quote: bool =
     template = _MESSAGES.get(error["type"])
     if template is not None and not may_quote:
         template = _QUOTE.sub("", template)
-    return error["msg"] if template is None else template.format(input=error["input"], choices=choices, **context)
+    given = error["input"]
+    message = error["msg"] if template is None else template.format(input=given, choices=choices, **context)
+    return message if may_quote or not isinstance(given, str) else _unquoted(message, given)
+
+
+def _unquoted(message: str, given: str) -> str:
+    """The same without what was given, however a rule of ours quoted it."""
+    for quoted in (f"{given!r} ", f"{given!r:.80} "):
+        message = message.replace(quoted, "")
+    bare = given.strip()
+    return "is not what this key takes" if len(bare) >= _SECRET_LENGTH_MIN and bare in message else message

@@ -140,7 +140,9 @@ def _validate(
 def _fault(error: ErrorDetails, model: type[BaseModel], path: str, document: Document) -> Fault:
     known = keys_around(model, error["loc"])
     where = ".".join([path, *(str(part) for part in error["loc"])])
-    return _with_source(Fault(where, message_of(error, known)), document)
+    # What stands in a file may be another key's secret, mounted where it does not belong.
+    is_from_file = document.sources.get(where, "").endswith("_FILE")
+    return _with_source(Fault(where, message_of(error, known, may_quote=not is_from_file)), document)
 
 
 def _with_source(fault: Fault, document: Document) -> Fault:

@@ -122,3 +122,15 @@ def test_a_file_too_long_for_a_value_is_refused_unread(tmp_path: Path) -> None:
     assert faults_of({"BQGATE_LEDGER__URL_FILE": str(file)}) == [
         f"BQGATE_LEDGER__URL_FILE: {file} is longer than 65536 bytes; it cannot be a value"
     ]
+
+
+@pytest.mark.parametrize(
+    "key", ["UPSTREAM__CREDENTIALS", "SERVER__PORT", "OBSERVE__LOG_LEVEL", "SERVER__TRUSTED_PROXIES"]
+)
+def test_what_a_file_holds_is_never_repeated(tmp_path: Path, key: str) -> None:
+    """Where the wrong file is mounted, its text is a secret that must not come into a log."""
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    faults = faults_of({f"BQGATE_{key}_FILE": str(file)})
+    assert faults
+    assert not [fault for fault in faults if SECRET[:8] in fault]
