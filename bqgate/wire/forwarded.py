@@ -24,8 +24,8 @@ _SCHEMES = frozenset({"http", "https"})
 # The whole of a Forwarded line (RFC 7239 section 4), with ports that many proxies leave out of quotes.
 # Nothing is tried twice (possessive quantifiers), so that no line takes longer than its length.
 _BLANKS = r"[ \t]*+"
-_TOKEN = r"[0-9A-Za-z!#$%&'*+.^_`|~-]++"
-_PAIR = rf'(?:{_TOKEN}=(?:{_TOKEN}|"(?:\\[\t -~]|[\t !#-\[\]-~])*+")(?::[0-9]{{1,4}})?+)?+'
+_WORD = r"[0-9A-Za-z!#$%&'*+.^_`|~-]++"
+_PAIR = rf'(?:{_WORD}=(?:{_WORD}|"(?:\\[\t -~]|[\t !#-\[\]-~])*+")(?::[0-9]{{1,4}})?+)?+'
 _FORWARDED = re.compile(rf"{_BLANKS}{_PAIR}(?:{_BLANKS}[;,]{_BLANKS}{_PAIR})*+{_BLANKS}")
 
 

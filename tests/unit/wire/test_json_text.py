@@ -63,7 +63,7 @@ def test_sorted_keys_make_one_text_of_equal_documents() -> None:
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_what_is_read_can_be_written_inside_others(opening: str, closing: str) -> None:
-    """A text as deep as Python can just read could not be written again, after its cost was held."""
+    """A text as deep as Python can just read could not be written again: an internal error."""
     for depth in (DEPTH_MAX + 1, 900):
         with pytest.raises(ValueError, match="nested deeper"):
             read_json(opening * depth + "1" + closing * depth)
