@@ -117,7 +117,9 @@ def _usual_since(period: SpendPeriod, last: date) -> date:
         case SpendPeriod.WEEK:
             back = timedelta(days=last.weekday() + 11 * 7)
         case SpendPeriod.MONTH:
-            return date(last.year - 1, last.month + 1, 1) if last.month < 12 else date(last.year, 1, 1)
+            # Counted in months from the year 0, of which no calendar has a day.
+            first = max(last.year * 12 + last.month - 1 - 11, 12)
+            return date(first // 12, first % 12 + 1, 1)
     return max(last, date.min + back) - back
 
 

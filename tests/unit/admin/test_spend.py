@@ -96,6 +96,7 @@ async def test_both_days_count(control: ControlStand) -> None:
     assert await rows(control, "until=2026-08-31") == [("2026-08-31", "acme", None, "0.03")]
     assert await rows(control, "since=0001-01-01&until=0001-01-01&period=week") == []
     assert await rows(control, "until=0001-01-01&period=week") == []
+    assert await rows(control, "until=0001-05-01&period=month") == []
 
 
 @pytest.mark.parametrize(
