@@ -35,6 +35,8 @@ _RAISE_COLUMNS = ("id", "budget", "customer", "daily_usd", "monthly_usd", "until
 _UNLISTED = (
     "No customer {name!r} is in the settings or made by an admin: what asks as it has the default tier's limits."
 )
+# The gate keeps no account of it.
+_OFF = "Budget {name} is off, by its own mode or by what it is part of: no query counts in it, and it refuses none."
 
 Name = Annotated[str, typer.Argument(help="The budget's name, or a customer's.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)]
@@ -65,6 +67,9 @@ def _show(kind: Kind, name: str, caller: Caller, *, as_json: bool) -> None:
     if document is not None:
         print_one(document, as_json=False)
         typer.echo()
+    if not budgets:
+        typer.echo(_OFF.format(name=name), err=True)
+        return
     print_one(
         _row_of(budgets[0]) | {"query_limit": shown_usd(budgets[0]["query_limit_usd"], rounds_up=False)}, as_json=False
     )

@@ -95,6 +95,16 @@ async def test_a_budget_without_a_document_is_shown_as_it_stands(desk: Desk) -> 
     assert "all customers together" in (await desk.run("show", "everybody")).stdout
 
 
+async def test_a_budget_that_is_off_is_shown_and_said_to_be_off(desk: Desk) -> None:
+    """Its document is there, but nothing counts in it, so it has no state; raised or not, of a part or of all."""
+    for words in (("nightly", "customer=acme", "workload=nightly"), ("everybody", "deployment=true")):
+        assert (await desk.run("set", *words, "daily_usd=5", "mode=off")).exit_code == 0
+        assert (await desk.run("raise", words[0], "--daily-usd", "1", *WHY)).exit_code == 0
+        shown = await desk.run("show", words[0])
+        assert (shown.exit_code, "mode        off" in shown.stdout, "day_spent" in shown.stdout) == (0, True, False)
+        assert f"Budget {words[0]} is off" in shown.stderr
+
+
 async def test_raises_are_listed_and_ended(desk: Desk) -> None:
     """By the id that raising one told; posting one again adds nothing and says so."""
     words = ("raise", "acme", "--daily-usd", "30", *WHY)
