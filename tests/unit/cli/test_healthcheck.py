@@ -2,8 +2,9 @@ import asyncio
 import io
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,36 @@ async def test_a_server_that_says_nothing_is_unhealthy_in_time() -> None:
         )
     assert result.exit_code == 1
     assert "timed out" in result.stderr
+
+
+async def test_a_server_that_dribbles_is_unhealthy_in_time() -> None:
+    """The time is for the whole answer: a byte now and then does not keep the check waiting."""
+    given = threading.Event()
+
+    def dribble(listener: socket.socket) -> None:
+        with listener.accept()[0] as caller, suppress(OSError):
+            caller.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not given.wait(0.05):
+                caller.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dribbling = threading.Thread(target=dribble, args=(listener,))
+        dribbling.start()
+        environ = {"BQGATE_SERVER__PORT": str(listener.getsockname()[1])}
+        asking = asyncio.to_thread(CliRunner().invoke, app, ["healthcheck", "--timeout-s", "0.5"], env=environ)
+        try:
+            result = await asyncio.wait_for(asking, 10)
+        finally:
+            given.set()
+            await asyncio.to_thread(dribbling.join)
+    assert (result.exit_code, "timed out" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e300", "0"])
+async def test_a_time_that_no_clock_counts_is_refused(seconds: str) -> None:
+    """As a mistake of the caller, by name."""
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["healthcheck", "--timeout-s", seconds])
+    assert (result.exit_code, "--timeout-s" in result.stderr) == (2, True)
 
 
 async def test_settings_that_do_not_say_where_are_a_mistake_of_the_caller() -> None:
