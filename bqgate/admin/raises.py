@@ -28,11 +28,11 @@ from bqgate.domain.errors import VersionConflict
 from bqgate.domain.limits import Raise
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.principal import Identity
-from bqgate.policies.budget_models import BudgetPolicy, RaisePolicy, Raising
+from bqgate.policies.budget_models import RAISES_MAX, BudgetPolicy, RaisePolicy, Raising
 from bqgate.policies.budgets import raises_of
 from bqgate.policies.editor import EventOf, PolicyEditor, PolicyView
 from bqgate.policies.faults import PolicyFaults
-from bqgate.policies.raises import end_of, find_repeated, raise_ids, running
+from bqgate.policies.raises import end_of, find_repeated, raise_ids, remembered, running
 from bqgate.policies.values import Line, Moment
 from bqgate.ports import Clock, PolicySource
 
@@ -238,8 +238,11 @@ class RaiseViews:
         if view is None and name not in self.policies.directory.customers:
             raise Problem(404, f"There is neither a budget nor a customer {name[:128]!r}.", field="name")
         before = {} if view is None else view.document.model_dump()
-        still = () if view is None else running(_policy_of(view).raises, now)
-        raises = (*(each.model_dump() for each in still), raised.model_dump())
+        bears = () if view is None else _policy_of(view).raises
+        still, kept = running(bears, now), remembered(bears, now)
+        # What is over makes room for what is not.
+        kept = kept if len(kept) < RAISES_MAX else still
+        raises = (*(each.model_dump() for each in kept), raised.model_dump())
         try:
             return BudgetPolicy.model_validate({**before, "raises": raises})
         except ValidationError:

@@ -14,7 +14,7 @@ from bqgate.domain.tier import Mode, ThresholdAction
 from bqgate.policies.values import Clock24, Label, Line, Moment, Name, Ratio, TimeOfDay, Usd, Whose
 
 SCHEDULES_MAX = 20
-_RAISES_MAX = 100
+RAISES_MAX = 100
 _LIMIT_KEYS = ("daily_usd", "monthly_usd", "query_usd")
 
 
@@ -138,7 +138,7 @@ class BudgetPolicy(Policy):
         default=None, description="How much of a month's unused limit the next month takes over at most."
     )
     raises: tuple[RaisePolicy, ...] = Field(
-        default=(), max_length=_RAISES_MAX, description="Amounts on top of the limits for a while."
+        default=(), max_length=RAISES_MAX, description="Amounts on top of the limits for a while."
     )
 
     @property

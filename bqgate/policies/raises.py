@@ -2,7 +2,9 @@
 
 Used by the control plane's views of raises and by budgets.py. A raise's id follows from what it says, so that raises of
 the settings file have one, too, and nobody has to keep it. What is posted again while it runs, after a timeout or by a
-second click, is the same raise: where the caller gave it a request_id, that decides, else all that it says.
+second click, is the same raise: where the caller gave it a request_id, that decides, else all that it says. A raise
+with a request_id that an admin ended is remembered until it would have been over: a script that repeats must not bring
+it back.
 """
 
 import json
@@ -27,6 +29,11 @@ def running(raises: Iterable[RaisePolicy], now: datetime) -> tuple[RaisePolicy, 
     return tuple(each for each in raises if now < end_of(each))
 
 
+def remembered(raises: Iterable[RaisePolicy], now: datetime) -> tuple[RaisePolicy, ...]:
+    """Those that are not over, and those that an admin ended and a script may still repeat."""
+    return tuple(each for each in raises if now < (each.until if each.request_id is not None else end_of(each)))
+
+
 def raise_ids(raises: Sequence[RaisePolicy]) -> tuple[str, ...]:
     """An id for each, also where several say the same; it stays when one is ended."""
     seen: Counter[str] = Counter()
@@ -43,13 +50,16 @@ def find_repeated(raised: RaisePolicy, raises: Sequence[RaisePolicy], now: datet
     """The raise that runs and that this one repeats; None: it is a new one.
 
     Raises:
-        ValueError: its request_id was given to a raise by another amount.
+        ValueError: its request_id was given to a raise by another amount, or to one that an admin ended.
     """
-    for each in running(raises, now):
-        if raised.request_id is None and each == raised:
-            return each
-        if raised.request_id is not None and (each.request_id, each.by) == (raised.request_id, raised.by):
-            if (each.daily_usd, each.monthly_usd) != (raised.daily_usd, raised.monthly_usd):
-                raise ValueError("was given to a raise by another amount; give each raise one of its own")
-            return each
+    if raised.request_id is None:
+        return next((each for each in running(raises, now) if each == raised), None)
+    for each in remembered(raises, now):
+        if (each.request_id, each.by) != (raised.request_id, raised.by):
+            continue
+        if (each.daily_usd, each.monthly_usd) != (raised.daily_usd, raised.monthly_usd):
+            raise ValueError("was given to a raise by another amount; give each raise one of its own")
+        if end_of(each) <= now:
+            raise ValueError(f"was given to a raise that {each.ended_by} ended; to raise again give another one")
+        return each
     return None

@@ -162,6 +162,29 @@ async def test_a_request_id_says_which_raises_are_one(control: ControlStand) -> 
     assert await day_limit(control) == ("70.00", "110.00")
 
 
+async def test_a_script_does_not_bring_back_what_an_admin_ended(control: ControlStand) -> None:
+    """Its request_id is remembered until the raise would have been over, other raises in between or not."""
+    raise_id = (await lift(control, request_id="run-7")).json["raised"]["id"]
+    assert (await end(control, raise_id, caller="super_admin")).status == 200
+    for _ in range(2):
+        refused = await lift(control, request_id="run-7")
+        assert (refused.status, refused.json["field"]) == (409, "request_id")
+        assert "a raise that super_admin ended" in refused.json["detail"]
+        assert (await lift(control, daily_usd="1")).status in {200, 201}
+    assert await day_limit(control) == ("11.00", "51.00")
+    assert (await lift(control, request_id="run-8")).status == 201
+    control.stand.clock.advance(2 * 3600)
+    assert (await lift(control, request_id="run-7", until=LATER)).status == 201
+
+
+async def test_raises_that_were_ended_make_room_for_others(control: ControlStand) -> None:
+    """What is remembered for scripts alone does not count among the hundred."""
+    over = {"daily_usd": "0.01", "until": LATER, "reason": "x", "ended_at": write_moment(START), "ended_by": "ann"}
+    raises = [over | {"request_id": f"run-{number}"} for number in range(100)]
+    assert (await control.call("POST", "/admin/v1/budgets", json=NIGHTLY | {"raises": raises})).status == 201
+    assert len((await lift(control, "nightly")).json["raises"]) == 1
+
+
 async def end(control: ControlStand, raise_id: str, name: str = "acme", caller: str = "admin") -> Answer:
     path = f"/admin/v1/budgets/{name}/raises/{raise_id}:end"
     return await control.call("POST", path, caller, json={"reason": "was a mistake"})
