@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bqgate.admin.body import read_body
 from bqgate.admin.documents import answer_document, write_balance, write_moment
+from bqgate.admin.guard import OWN_PRINCIPAL, challenge
 from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted_customer
 from bqgate.admin.permissions import Reach, reach_of
@@ -27,6 +28,7 @@ from bqgate.admin.standing import (
     DEPLOYMENT,
     BudgetDocument,
     PartDocument,
+    is_for,
     write_breaker,
     write_emergency,
     write_grace,
@@ -135,7 +137,11 @@ class BudgetViews:
         now = self._clock.now()
         # One of each is shown as the asked one's where it is counted for that one: a budget of its name stands over it.
         counted_for = {budget.name: budget for budget in customer.budgets_over(_spender_of(parameters))[1:]}
-        parts = [counted_for.get(budget.name, budget) for budget in customer.budgets]
+        parts = [
+            counted_for.get(budget.name, budget)
+            for budget in customer.budgets
+            if is_for(request.get(OWN_PRINCIPAL), budget)
+        ]
         counted = [budget for budget in parts if budget.scope.value != EACH]
         windows = (*customer.windows(now), *windows_of(counted, now))
         standing, tier = await self._budgets.fetch_standing(windows), customer.tier
@@ -179,7 +185,12 @@ class BudgetViews:
         asked = await read_body(request, BudgetCheck)
         cost_nanos = parse_usd(asked.cost_usd)
         now = self._clock.now()
-        spender = Spender(asked.principal, asked.project_id, asked.workload, asked.labels)
+        own = request.get(OWN_PRINCIPAL)
+        if own is not None and asked.principal not in {"", own}:
+            # By asking often, it would learn what a colleague spends.
+            headers = challenge("insufficient_scope")
+            raise Problem(403, f"You may ask for yourself only, as {own}.", headers=headers, field="principal")
+        spender = Spender(asked.principal or own or "", asked.project_id, asked.workload, asked.labels)
         budgets = customer.budgets_over(spender)
         if reach_of(_DEPLOYMENT, identity.role) is Reach.ALL:
             budgets = self._policies.directory.budgets_over(customer, spender)
@@ -235,7 +246,7 @@ def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: da
 
 def _spender_of(parameters: Parameters) -> Spender:
     return Spender(
-        principal=parameters.printable("principal", chars_max=_NAME_CHARS_MAX) or "",
+        principal=parameters.principal() or "",
         project_id=parameters.printable("project_id", chars_max=_NAME_CHARS_MAX) or "",
         workload=parameters.printable("workload", chars_max=_NAME_CHARS_MAX),
     )

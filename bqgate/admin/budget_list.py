@@ -11,11 +11,12 @@ from aiohttp import web
 from pydantic import Field
 
 from bqgate.admin.documents import answer_document, write_moment
+from bqgate.admin.guard import OWN_PRINCIPAL
 from bqgate.admin.operation import Answered, Operation, Parameter
 from bqgate.admin.parameters import CUSTOMER_IN_QUERY, Parameters, check_unlisted_customer
 from bqgate.admin.permissions import Reach, reach_of
 from bqgate.admin.schemas import Document, MomentText, UsdText
-from bqgate.admin.standing import PartDocument, write_part
+from bqgate.admin.standing import PartDocument, is_for, write_part
 from bqgate.domain.budget import Balance, Period
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Identity
@@ -87,7 +88,12 @@ class BudgetListViews:
         names = [name for name in names if after is None or name > after]
         found: list[StandingBudget] = []
         for name in names[:size]:
-            found += await self._standing(directory.customer(name), now, is_listed=name in directory.customers)
+            found += await self._standing(
+                directory.customer(name),
+                now,
+                is_listed=name in directory.customers,
+                principal=request.get(OWN_PRINCIPAL),
+            )
         is_last = len(names) <= size
         deployment = directory.deployment
         if is_last and asked is None and deployment is not None and _may_see_deployment(identity):
@@ -96,8 +102,10 @@ class BudgetListViews:
         token = None if is_last else names[size - 1]
         return answer_document(StandingBudgets(budgets=tuple(found), next_page_token=token, as_of=write_moment(now)))
 
-    async def _standing(self, customer: Customer, now: datetime, *, is_listed: bool) -> list[StandingBudget]:
-        budgets = (customer.own_budget, *customer.budgets)
+    async def _standing(
+        self, customer: Customer, now: datetime, *, is_listed: bool, principal: str | None
+    ) -> list[StandingBudget]:
+        budgets = [budget for budget in (customer.own_budget, *customer.budgets) if is_for(principal, budget)]
         counted = [budget for budget in budgets if budget.scope.value != EACH]
         balances = (await self._budgets.fetch_standing(windows_of(counted, now))).balances
         return [

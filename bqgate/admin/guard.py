@@ -61,11 +61,11 @@ class Guard:
         except Unauthenticated as refused:
             self._tell_refused_login(request, refused.fault, refused.claimed)
             # RFC 6750 section 3.1: who brought nothing is told no error code.
-            challenge = _challenge() if refused.fault is LoginFault.MISSING else _challenge("invalid_token")
-            raise Problem(401, refused.message, headers=challenge) from None
+            challenged = challenge() if refused.fault is LoginFault.MISSING else challenge("invalid_token")
+            raise Problem(401, refused.message, headers=challenged) from None
         except UpstreamRefused:
             self._tell_refused_login(request, LoginFault.BAD_SIGNATURE, "google")
-            raise Problem(401, "Google does not accept this token.", headers=_challenge("invalid_token")) from None
+            raise Problem(401, "Google does not accept this token.", headers=challenge("invalid_token")) from None
         except TooManyRequests as refused:
             raise Problem(429, refused.message, headers={"Retry-After": str(refused.retry_after_s)}) from None
         except UpstreamUnavailable as error:
@@ -119,7 +119,7 @@ class Guard:
             request, identity, "access.refused", _target(request), customer=identity.customer, detail=said
         )
         self._trail.tell(event)
-        raise Problem(403, detail, headers=_challenge("insufficient_scope"))
+        raise Problem(403, detail, headers=challenge("insufficient_scope"))
 
 
 def credential_of(request: web.Request) -> Credential:
@@ -142,5 +142,6 @@ def _target(request: web.Request) -> str:
     return f"{request.method[:20]} {request.path[:200]}"
 
 
-def _challenge(error: str | None = None) -> dict[str, str]:
+def challenge(error: str | None = None) -> dict[str, str]:
+    """What a refused caller is told in the header (RFC 6750 section 3)."""
     return {"WWW-Authenticate": _REALM if error is None else f'{_REALM}, error="{error}"'}

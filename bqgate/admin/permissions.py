@@ -2,7 +2,8 @@
 
 Read by guard before every view. An operation without a row is denied to everybody, so is a role that its row does not
 name. Reach.OWN binds a role to its own customer: asked for another's it is refused, asked for none it gets its own.
-Reach.SELF binds it, beside that, to what it spends itself: asked for another principal it is refused.
+Reach.SELF binds it, beside that, to what it spends itself: asked for another principal it is refused, and of its
+customer's budgets it sees none that is another principal's.
 Role.OPEN (identity.mode: open) is in no row that changes anything.
 
 What a row cannot say is said by the view: an admin may not touch keys of admins (keys.py).
@@ -27,8 +28,7 @@ Row = Mapping[Role, Reach]
 _ADMINS: Row = {Role.ADMIN: Reach.ALL, Role.SUPER_ADMIN: Reach.ALL}
 _READERS: Row = {Role.OPEN: Reach.ALL, **_ADMINS}
 _ANALYSTS: Row = {Role.ANALYST: Reach.OWN, **_READERS}
-_USERS: Row = {Role.USER: Reach.OWN, **_ANALYSTS}
-_SPENDERS: Row = {Role.USER: Reach.SELF, **_ANALYSTS}
+_USERS: Row = {Role.USER: Reach.SELF, **_ANALYSTS}
 
 # Answered without asking who calls.
 PUBLIC = frozenset(
@@ -47,9 +47,9 @@ PERMISSIONS: Mapping[str, Row] = {
     "budget.check": _USERS,
     "deployment.show": _READERS,
     "budgets.standing": _USERS,
-    "jobs.list": _SPENDERS,
-    "jobs.show": _SPENDERS,
-    "spend.show": _SPENDERS,
+    "jobs.list": _USERS,
+    "jobs.show": _USERS,
+    "spend.show": _USERS,
     "holds.list": _ANALYSTS,
     "holds.void": _ADMINS,
     "costs.show": _ANALYSTS,

@@ -16,7 +16,7 @@ from bqgate.domain.budget import Balance, Period
 from bqgate.domain.cost_breaker import Breaker, Standing, Terms, day_of
 from bqgate.domain.limits import Raise
 from bqgate.domain.money import format_usd
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, EACH, ScopeKind
 from bqgate.domain.tier import Budget, Mode, Tier
 
 # What the budget over all customers is about.
@@ -106,6 +106,12 @@ class BudgetDocument(Document):
     raises: tuple[RaiseDocument, ...] = Field(description="What is on top of the limits for a while.")
     budgets: tuple[PartDocument, ...] = Field(description="Those of parts of the customer's queries.")
     as_of: MomentText
+
+
+def is_for(principal: str | None, budget: Budget) -> bool:
+    """Whether who is bound to a principal may see a budget: not a colleague's, which says what that one spends."""
+    kind, value = budget.scope.kind, budget.scope.value
+    return principal is None or kind is not ScopeKind.PRINCIPAL or value in {EACH, principal}
 
 
 def write_emergency(standing: Standing, terms: Terms) -> EmergencyDocument:

@@ -72,6 +72,24 @@ async def test_customers_see_their_own(control: ControlStand, caller: str) -> No
     assert (await control.call("GET", "/v1/budgets?customer=globex", caller)).status == 403
 
 
+async def test_a_user_does_not_learn_from_budgets_what_a_colleague_spends(control: ControlStand) -> None:
+    """By a colleague's own budget, by the one that each has, or by asking what a query would be answered."""
+    for name in ("ann", "user"):
+        budget = {"name": f"of-{name}", "customer": "acme", "principal": name, "daily_usd": "4"}
+        assert (await control.call("POST", "/admin/v1/budgets", json=budget)).status == 201
+    names = {budget["name"] for budget in await listed(control, caller="user")}
+    assert names == {"acme", "each", "nightly", "of-user"}
+    assert "of-ann" in {budget["name"] for budget in await listed(control, caller="analyst")}
+    path = "/v1/customers/acme/budget"
+    assert (await control.call("GET", f"{path}?principal=ann", "user")).status == 403
+    assert (await control.call("GET", f"{path}?principal=ann", "analyst")).status == 200
+    shown = (await control.call("GET", path, "user")).json["budgets"]
+    assert {part["name"] for part in shown} == {"each", "nightly", "of-user"}
+    for principal, status in (("ann", 403), ("user", 200)):
+        asked = {"cost_usd": "1", "principal": principal}
+        assert (await control.call("POST", f"{path}:check", "user", json=asked)).status == status
+
+
 async def test_an_unknown_customer_says_that_nobody_listed_it(control: ControlStand) -> None:
     """In the list and by itself: it has the default tier's limits, which a misspelt name would else hide."""
     (budget,) = await listed(control, "?customer=acme-typo")
