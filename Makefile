@@ -65,7 +65,7 @@ smoke: ## the same on another Python, in short, and its wheel and demo: make smo
 
 .PHONY: smoke-in-venv
 smoke-in-venv: $(SETUP)
-	$(BIN)/pytest -q -n 2 tests/house tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest -q -n 2 -m 'not slow' tests/house tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest -q tests/smoke/wheel.py
 
 .PHONY: demo
