@@ -38,6 +38,7 @@ class Gate:
         made = (await self.stand.call("root", "POST", "/admin/v1/keys", body)).json
         self.stand.tokens[f"{customer}-analyst"] = made["token"]
         names = {"customer": customer, "name": customer, "key_id": made["id"], "hold_id": entry["hold_id"]}
+        names |= {"job_id": entry["hold_id"], "raise_id": "0123456789abcdef"}
         self.belongings[customer] = Belongings(names, [job, f"{customer}-report", f"{customer}-tool"])
 
     async def read(self, path: str) -> dict[str, Any]:
@@ -83,10 +84,11 @@ def urls_of(path: str, operation: Mapping[str, Any], names: Mapping[str, str]) -
     for name, value in names.items():
         url = url.replace(f"{{{name}}}", value)
     assert "{" not in url, f"the test has no name for {path}"
-    if any(each["name"] == "customer" and each["in"] == "query" for each in operation["parameters"]):
+    asks = any(each["name"] == "customer" and each["in"] == "query" for each in operation["parameters"])
+    if asks:
         customer = names["customer"]
         yield from (f"{url}?customer={customer}", f"{url}?customer={OTHER[customer]}&customer={customer}")
-    else:
+    if "{" in path or not asks:
         yield url
 
 
