@@ -19,7 +19,11 @@ from tests.support.free_ports import free_port
 pytestmark = pytest.mark.timeout(1_800)
 
 COMMANDS = [
+    (("--version",), "bqgate "),
     (("--help",), "check-config"),
+    (("init", "first.yaml"), "Wrote first.yaml"),
+    (("check-config", "first.yaml"), "http://127.0.0.1:9050"),
+    (("init", "--all-keys", "-"), "headroom_ratio"),
     (("serve", "--help"), "--config"),
     (("check-config",), "usd_per_tib"),
     (("migrate",), "sqlite:///bqgate.db"),
