@@ -66,13 +66,11 @@ def message_of(error: ErrorDetails, known: Collection[str], *, may_quote: bool =
     template = _MESSAGES.get(error["type"])
     if template is not None and not may_quote:
         template = _QUOTE.sub("", template)
-    given = error["input"]
-    message = error["msg"] if template is None else template.format(input=given, choices=choices, **context)
-    return message if may_quote or not isinstance(given, str) else _unquoted(message, given)
+    return error["msg"] if template is None else template.format(input=error["input"], choices=choices, **context)
 
 
-def _unquoted(message: str, given: str) -> str:
-    """The same without what was given, however a rule of ours quoted it."""
+def unquoted(message: str, given: str) -> str:
+    """The same without what was given, however a rule of ours quoted it: for text that may be another key's secret."""
     for quoted in (f"{given!r} ", f"{given!r:.80} "):
         message = message.replace(quoted, "")
     bare = given.strip()

@@ -19,7 +19,7 @@ from bqgate.domain.pricing import PriceList, SlotPrior
 from bqgate.domain.tier import Directory
 from bqgate.domain.units import GIB
 from bqgate.policies.compose import SettingsPolicies, compose
-from bqgate.policies.messages import message_of, unknown_key
+from bqgate.policies.messages import message_of, unknown_key, unquoted
 from bqgate.policies.models import keys_around
 from bqgate.policies.values import NAME_PATTERN
 from bqgate.settings.breakers_section import BreakersSection
@@ -142,7 +142,10 @@ def _fault(error: ErrorDetails, model: type[BaseModel], path: str, document: Doc
     where = ".".join([path, *(str(part) for part in error["loc"])])
     # What stands in a file may be another key's secret, mounted where it does not belong.
     is_from_file = document.sources.get(where, "").endswith("_FILE")
-    return _with_source(Fault(where, message_of(error, known, may_quote=not is_from_file)), document)
+    message, given = message_of(error, known, may_quote=not is_from_file), error["input"]
+    if is_from_file and isinstance(given, str):
+        message = unquoted(message, given)
+    return _with_source(Fault(where, message), document)
 
 
 def _with_source(fault: Fault, document: Document) -> Fault:

@@ -149,7 +149,7 @@ async def test_a_throttled_query_with_a_bound_that_is_none_holds_nothing(tmp_pat
         body = wrong if path == "queries" else {"configuration": {"query": QUERY, "maxSlots": "many"}}
         async with session.post(f"{stack.url}/bigquery/v2/projects/acme/{path}", json=body) as answer:
             assert answer.status == 400
-            assert "maxSlots" in (await answer.json())["error"]["message"]
+            assert "max_slots" in (await answer.json())["error"]["message"]
         assert not any(balance.held_nanos for balance in await stack.fetch_balances("acme"))
 
 

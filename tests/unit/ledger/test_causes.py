@@ -41,7 +41,7 @@ async def test_an_option_that_postgresql_does_not_know_is_told(postgres_server: 
     [
         (lambda file: file.mkdir(), "unable to open database file", "It is a folder"),
         (lambda file: file.write_bytes(b"hello" * 1000), "file is not a database", "backup"),
-        (lambda file: file.parent.rmdir(), "unable to open database file", "Its folder is not there"),
+        (lambda file: file.parent.rmdir(), "ledger.db is not there", "Its folder is not there"),
     ],
 )
 async def test_what_sqlite_says_of_a_file_is_told(
