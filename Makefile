@@ -1,5 +1,5 @@
-# bqgate's commands. `make help` lists them; continuous integration (.ci/run) runs `make test` on the oldest Python that
-# it finds, and `make smoke` on every newer one.
+# bqgate's commands. `make help` lists them; continuous integration (.ci/run) runs `make test` and `make test-long` on the
+# oldest Python that it finds, and `make smoke` on every newer one.
 
 # The Python that virtual environments are made with; 3.11 or newer.
 PYTHON ?= python3
@@ -53,11 +53,15 @@ lint: $(SETUP)
 
 .PHONY: check
 check: lint ## what to run before every commit: lint, types, walls, house rules, unit and contract tests
-	$(BIN)/pytest -q -n 2 tests/house tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest -q -n 2 -m 'not long' tests/house tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: lint setup-dbt setup-ibis setup-node ## everything
-	$(BIN)/pytest -q -n 2 $(ARGS)
+test: lint setup-dbt setup-node ## everything but what takes long
+	$(BIN)/pytest -q -n 2 -m 'not long' $(ARGS)
+
+.PHONY: test-long
+test-long: $(SETUP) setup-dbt setup-ibis setup-node ## what takes long: the examples of the docs in all clients, a fuzzed API
+	$(BIN)/pytest -q -n 2 -m long $(ARGS)
 
 .PHONY: smoke
 smoke: ## the same on another Python, in short, and its wheel and demo: make smoke PYTHON=python3.12
@@ -65,7 +69,7 @@ smoke: ## the same on another Python, in short, and its wheel and demo: make smo
 
 .PHONY: smoke-in-venv
 smoke-in-venv: $(SETUP)
-	$(BIN)/pytest -q -n 2 -m 'not slow' tests/house tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest -q -n 2 -m 'not slow and not long' tests/house tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest -q tests/smoke/wheel.py
 
 .PHONY: demo

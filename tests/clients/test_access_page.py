@@ -23,6 +23,8 @@ from tests.support.doc_blocks import ROOT, block, blocks
 from tests.support.login_scene import LoginScene, credentials_of
 from tests.support.python_client import python_client
 
+pytestmark = pytest.mark.long
+
 BEGIN = [f"docs/access.md#begin.{number}" for number in (1, 2, 3, 4)]
 ADMINS = [
     BEGIN[3],

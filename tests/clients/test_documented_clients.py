@@ -49,7 +49,7 @@ for name in sys.argv[1:]:
 """
 
 # A fixture may have to install a client first.
-pytestmark = pytest.mark.timeout(700)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(700)]
 
 
 @dataclass

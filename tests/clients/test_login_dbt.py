@@ -12,7 +12,7 @@ from tests.support.login_scene import PROJECTS, HandedOut, LoginScene
 PROJECT = Path(__file__).parent / "dbt"
 
 # Where `make setup-dbt` has not run, the fixture installs dbt, or waits until another process has.
-pytestmark = pytest.mark.timeout(700)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(700)]
 
 
 def run_dbt(dbt: str, scene: LoginScene, key: HandedOut, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

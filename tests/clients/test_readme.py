@@ -22,6 +22,8 @@ from bqgate.settings import load_settings
 from tests.support.client_scene import wait_until
 from tests.support.doc_blocks import ROOT, block, blocks
 
+pytestmark = pytest.mark.long
+
 AIRLINE = "9E Endeavor Air Inc."
 OWN_QUERY = "README.md#run-your-own-query.1"
 SPENT = "README.md#see-what-is-spent.1"

@@ -83,6 +83,7 @@ def test_the_suite_runs_on_the_oldest_and_the_smoke_test_on_every_newer(machine:
     assert machine.made() == [
         f"smoke PYTHON={at}/python3.12",
         f"smoke PYTHON={at}/python3.18",
+        f"test-long PYTHON={at}/python3.11",
         f"test PYTHON={at}/python3.11",
     ]
 
@@ -91,10 +92,11 @@ def test_a_failing_smoke_test_fails_the_run_after_everything_ran(machine: Machin
     """One Python's fault hides none of another's, and is named at the end."""
     done = machine.run("run", breaks="python3.12")
     assert done.returncode == 1
-    assert len(machine.made()) == 3
+    assert len(machine.made()) == 4
     assert done.stderr.endswith("== the smoke test on Python 3.12.0 FAILED, see above\n")
 
 
 def test_a_failing_suite_fails_the_run(machine: Machine) -> None:
     """With the status of make."""
     assert machine.run("run", breaks="test PYTHON").returncode == 3
+    assert machine.run("run", breaks="test-long").returncode == 1

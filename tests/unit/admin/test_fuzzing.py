@@ -25,7 +25,7 @@ BUDGETS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("caller", "phases"), [("admin", "coverage,fuzzing"), ("analyst", "fuzzing")])
 async def test_no_request_breaks_it_or_gets_an_undocumented_answer(tmp_path: Path, caller: str, phases: str) -> None:
