@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
+from bqgate.cli.connecting import Caller, KeyFile, Reason, TokenStdin, Url, connected
 from bqgate.cli.tables import AsJson, print_list
 
 _PATH = "/admin/v1/breakers"
@@ -31,7 +31,7 @@ def list_open(
 def reset(
     customer: Annotated[str, typer.Argument(help="Whose breaker.", show_default=False)],
     *,
-    reason: Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)],
+    reason: Reason,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
+from bqgate.cli.connecting import Caller, KeyFile, Reason, TokenStdin, Url, connected
 from bqgate.cli.documents import Kind
 from bqgate.cli.policy_commands import policy_commands
 from bqgate.cli.tables import AsJson, print_json, print_list, print_one, shown_usd
@@ -39,7 +39,6 @@ _UNLISTED = (
 _OFF = "Budget {name} is off, by its own mode or by what it is part of: no query counts in it, and it refuses none."
 
 Name = Annotated[str, typer.Argument(help="The budget's name, or a customer's.", show_default=False)]
-Reason = Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)]
 
 
 def _list_standing(kind: Kind, caller: Caller, *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
-"""Take from the command line and the environment where the control plane is and who asks, and connect to it.
+"""Take from command line and environment where the control plane is, who asks and about whom, and connect to it.
 
-Used by the commands keys, tiers and customers. A secret comes from a file, the environment or standard input, never as
+Used by the commands that ask a running gate. A secret comes from a file, the environment or standard input, never as
 an argument: arguments stand in the shell's history and in everybody's list of processes. A refusal of the gate ends the
 command with its sentence and status 1, a wrong argument with 2.
 """
@@ -45,6 +45,14 @@ KeyFile = Annotated[
     ),
 ]
 TokenStdin = Annotated[bool, typer.Option("--token-stdin", help="Read a token from standard input instead.")]
+
+OfCustomer = Annotated[
+    str | None, typer.Option(help="Of this customer; without it, of all that you may see.", show_default=False)
+]
+OfPrincipal = Annotated[
+    str | None, typer.Option(help="Of this principal; without it, of all that you may see.", show_default=False)
+]
+Reason = Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
+from bqgate.cli.connecting import Caller, KeyFile, OfCustomer, Reason, TokenStdin, Url, connected
 from bqgate.cli.job_names import name_of
 from bqgate.cli.tables import AsJson, print_list, shown_usd
 
@@ -18,9 +18,7 @@ holds = typer.Typer(name="holds", help="Holds: money set aside for queries that 
 @holds.command("list")
 def list_open(
     *,
-    customer: Annotated[
-        str | None, typer.Option(help="Of this customer; without it, of all that you may see.", show_default=False)
-    ] = None,
+    customer: OfCustomer = None,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,
@@ -37,7 +35,7 @@ def list_open(
 def void(
     hold_id: Annotated[str, typer.Argument(help="The hold's id, as `bqgate holds list` shows it.", show_default=False)],
     *,
-    reason: Annotated[str, typer.Option(help="Why; the audit log keeps it.", show_default=False)],
+    reason: Reason,
     url: Url = None,
     key_file: KeyFile = None,
     token_stdin: TokenStdin = False,

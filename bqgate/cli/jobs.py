@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
+from bqgate.cli.connecting import Caller, KeyFile, OfCustomer, OfPrincipal, TokenStdin, Url, connected
 from bqgate.cli.job_names import name_of
 from bqgate.cli.tables import AsJson, print_json, print_list, print_one, shown_usd
 
@@ -35,12 +35,8 @@ jobs = typer.Typer(name="jobs", help="Jobs and refusals: what each cost, and why
 def list_jobs(  # noqa: PLR0913 - the options of a command
     context: typer.Context,
     *,
-    customer: Annotated[
-        str | None, typer.Option(help="Of this customer; without it, of all that you may see.", show_default=False)
-    ] = None,
-    principal: Annotated[
-        str | None, typer.Option(help="Of this principal; without it, of all that you may see.", show_default=False)
-    ] = None,
+    customer: OfCustomer = None,
+    principal: OfPrincipal = None,
     project: Annotated[
         str | None, typer.Option(help="In this project; without it, in all.", show_default=False)
     ] = None,

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
+from bqgate.cli.connecting import Caller, KeyFile, OfCustomer, OfPrincipal, TokenStdin, Url, connected
 from bqgate.cli.tables import AsCsv, AsJson, print_csv, print_json, print_list, shown_usd
 
 _PATH = "/v1/spend"
@@ -20,12 +20,8 @@ def spend(
             help="Whose a row is, beside its customer's: customer, principal, project, workload, or label:KEY."
         ),
     ] = "customer",
-    customer: Annotated[
-        str | None, typer.Option(help="Of this customer; without it, of all that you may see.", show_default=False)
-    ] = None,
-    principal: Annotated[
-        str | None, typer.Option(help="Of this principal; without it, of all that you may see.", show_default=False)
-    ] = None,
+    customer: OfCustomer = None,
+    principal: OfPrincipal = None,
     since: Annotated[
         str | None,
         typer.Option(help="The first day, like 2026-11-24; else 30 days, 12 weeks or 12 months.", show_default=False),

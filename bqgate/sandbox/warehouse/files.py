@@ -18,9 +18,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from bqgate.sandbox.json_text import Literal
 from bqgate.sandbox.warehouse.arrow_types import arrow_table
 from bqgate.sandbox.warehouse.errors import Invalid, NotSupported
-from bqgate.sandbox.warehouse.incoming import WrittenFloat, read_row
+from bqgate.sandbox.warehouse.incoming import read_row
 from bqgate.sandbox.warehouse.tables import Field, TimePartitioning
 
 _ROWS_AT_ONCE = 10_000
@@ -94,7 +95,7 @@ def _rows_of_json(path: Path, schema: Sequence[Field], options: LoadOptions) -> 
 def _row_of_json(line: bytes, start: int, schema: Sequence[Field], options: LoadOptions) -> dict[str, Any]:
     where = f"Error while reading data, error message: JSON parsing error in row starting at position {start}"
     try:
-        row = json.loads(line, parse_float=WrittenFloat)
+        row = json.loads(line, parse_float=Literal)
     except (ValueError, RecursionError):
         raise Invalid(f"{where}: Parser terminated before end of string") from None
     if not isinstance(row, dict):

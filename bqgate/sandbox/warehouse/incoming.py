@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
-from typing import Any, Self
+from typing import Any
 
 from bqgate.sandbox.warehouse.datatypes import GEOGRAPHY_TEXT, RANGE_END, RANGE_START
 from bqgate.sandbox.warehouse.errors import Invalid
@@ -25,20 +25,6 @@ from bqgate.sandbox.warehouse.tables import Field
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _ALL_DIGITS = Context(prec=100)
-
-
-class WrittenFloat(float):
-    """A number of a JSON text that has a point or an exponent, with its digits, which a NUMERIC keeps."""
-
-    digits: str
-
-    def __new__(cls, digits: str) -> Self:
-        made = super().__new__(cls, digits)
-        made.digits = digits
-        return made
-
-    def __str__(self) -> str:
-        return self.digits
 
 
 def read_row(

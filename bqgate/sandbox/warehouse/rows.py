@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +27,7 @@ ROWS_AT_ONCE = 10_000
 MEMORY_BYTES_MAX = 8 * 2**20
 
 
-class Rows:
+class Rows(ABC):
     """Rows that can be paged through, again and again; what they are read from is the subclass's business."""
 
     def __init__(self, schema: tuple[Field, ...], count: int) -> None:
@@ -40,8 +41,9 @@ class Rows:
     def __len__(self) -> int:
         return self._count
 
+    @abstractmethod
     def _part(self, start: int, count: int) -> pa.Table:
-        raise NotImplementedError
+        """Read some rows, all of their columns."""
 
     def page_text(
         self,
