@@ -56,11 +56,11 @@ check: lint ## what to run before every commit: lint, types, walls, house rules,
 	$(BIN)/pytest -q -n 2 -m 'not long' tests/house tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: lint setup-dbt setup-node ## everything but what takes long
+test: lint setup-node ## everything but what takes long
 	$(BIN)/pytest -q -n 2 -m 'not long' $(ARGS)
 
 .PHONY: test-long
-test-long: $(SETUP) setup-dbt setup-ibis setup-node ## what takes long: the examples of the docs in all clients, a fuzzed API
+test-long: $(SETUP) setup-dbt setup-ibis setup-node ## what takes long: dbt, bq, the docs in all clients, faults at every moment, a fuzzed API
 	$(BIN)/pytest -q -n 2 -m long $(ARGS)
 
 .PHONY: smoke

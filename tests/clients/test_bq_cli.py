@@ -11,6 +11,9 @@ import pytest
 from tests.support.absent_tools import require_tool
 from tests.support.client_scene import GIB, Scene
 
+pytestmark = pytest.mark.long
+
+
 Bq = Callable[..., subprocess.CompletedProcess[str]]
 STANDARD = ("query", "--use_legacy_sql=false", "--nouse_cache")
 

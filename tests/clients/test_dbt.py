@@ -15,7 +15,7 @@ from tests.support.client_scene import Scene
 PROJECT = Path(__file__).parent / "dbt"
 
 # Where `make setup-dbt` has not run, the fixture installs dbt, or waits until another process has.
-pytestmark = pytest.mark.timeout(700)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(700)]
 
 
 def build(dbt: str, scene: Scene, project: str, folder: Path) -> dict[str, Any]:

@@ -4,8 +4,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support.absent_tools import require_tool
 from tests.support.login_scene import PROJECTS, LoginScene
+
+pytestmark = pytest.mark.long
+
 
 QUERY = ("query", "--use_legacy_sql=false", "--nouse_cache", "SELECT COUNT(*) AS n FROM nycflights13.airlines")
 

@@ -14,6 +14,9 @@ import pytest
 from bqgate.sandbox import Fault
 from tests.support.fault_stand import CENTS_10, SLOW_S, Moment, Stand, fault_stand, until
 
+pytestmark = pytest.mark.long
+
+
 UNAVAILABLE = (503, "backendError")
 FINE = (200, "")
 CUT = (0, "cut")

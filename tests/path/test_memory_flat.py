@@ -5,7 +5,12 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.support.crowded_gate import LEAVING, REFUSED, ROUND, THROTTLED, TOO_BIG, crowded_gate
+
+pytestmark = pytest.mark.long
+
 
 # Fifty bytes a query: one small object that is kept for each, with its place in a dictionary, takes twice that. What
 # else a worker's process does meanwhile was seen to take up to 46,000.
