@@ -75,10 +75,14 @@ def prepare_sqlite(engine: sa.Engine, *, begin: str) -> None:
 
     def set_pragmas(connection: DBAPIConnection, _record: object) -> None:
         connection.isolation_level = None  # sqlite3 shall not begin transactions by itself
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.close()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.close()
+        except Exception:  # of a file that is no database; the pool never hears of this connection
+            connection.close()
+            raise
 
     def begin_transaction(connection: sa.Connection) -> None:
         connection.exec_driver_sql(begin)
