@@ -1,6 +1,6 @@
 """End a hold by hand: its query never ran, or nobody will ever learn how it ended.
 
-Asks the Ledger for the open hold, has the Registry write down who ends it and why, then has the bookkeeper end it:
+Asks the Ledger for the open hold, has the Registry write down who ends it and why, then has the settlement end it:
 closed in the ledger, void in the budgets. The record comes first, so that no money is let go without one; a hold that
 could not be ended after it (503) is ended by asking again, with a record more.
 
@@ -31,13 +31,13 @@ VOID_AGE_S = 120
 
 
 class HoldVoiding(Protocol):
-    """Who ends holds that cost nothing. settlement's Bookkeeper is one."""
+    """Who ends holds that cost nothing: the settlement."""
 
-    async def void(self, hold: Hold) -> None:
-        """End a hold whose query never ran. Again: nothing changes.
+    async def void(self, hold: Hold, *, attempts: int | None) -> bool:
+        """End a hold whose query never ran, whatever attempts there were (None). Again: nothing changes.
 
         Raises:
-            LedgerUnavailable: not closed, or unknown; call again.
+            BudgetStoreUnavailable, LedgerUnavailable: not ended, or unknown; call again.
         """
 
 
@@ -45,11 +45,11 @@ class HoldVoidViews:
     """The view that ends a hold."""
 
     def __init__(
-        self, *, ledger: Ledger, registry: Registry, bookkeeper: HoldVoiding, events: EventMaker, clock: Clock
+        self, *, ledger: Ledger, registry: Registry, settlement: HoldVoiding, events: EventMaker, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._registry = registry
-        self._bookkeeper = bookkeeper
+        self._settlement = settlement
         self._events = events
         self._clock = clock
 
@@ -97,7 +97,7 @@ class HoldVoidViews:
             before=write_hold(hold, now).model_dump(mode="json"),
         )
         await self._registry.append_audit((event,))
-        await self._bookkeeper.void(hold)
+        await self._settlement.void(hold, attempts=None)
         voided = HoldVoided(
             id=hold.id,
             customer=hold.customer,

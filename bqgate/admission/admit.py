@@ -15,8 +15,8 @@ from datetime import datetime
 from bqgate.admission.breaker_log import remember
 from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
 from bqgate.admission.hold_making import make_hold
+from bqgate.admission.hold_service import HoldService
 from bqgate.admission.observing import as_observed, foresee_query, rules_for
-from bqgate.admission.placing import Placed, Placing
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.threshold_log import tell_thresholds
@@ -36,8 +36,14 @@ from bqgate.domain.decision import (
 )
 from bqgate.domain.degradation import System
 from bqgate.domain.entry import Entry, EntryKind
-from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.domain.errors import (
+    AttemptEnded,
+    BudgetStoreUnavailable,
+    LedgerUnavailable,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, Method, Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import SlotHistory
@@ -54,14 +60,12 @@ _FOR_WANT_OF_ROOM = frozenset({RejectReason.BUDGET_USED_UP, RejectReason.GRACE_O
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """It may run: now (Forward) or after a wait (Throttle). `is_replay`: an earlier attempt's hold covers it."""
+    """It may run: now (Forward) or after a wait (Throttle). `is_repeat`: an earlier attempt's hold covers it."""
 
     decision: Forward | Throttle
     hold: Hold
-    size: HoldSize
-    estimate: Estimate
     balances: tuple[Balance, ...]
-    is_replay: bool
+    is_repeat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Admission:
         self,
         *,
         estimator: Estimator,
-        placing: Placing,
+        holds: HoldService,
         ledger: Ledger,
         clock: Clock,
         journal: Journal,
@@ -101,7 +105,7 @@ class Admission:
         on_trip: Callable[[Customer], None] | None = None,
     ) -> None:
         self._estimator = estimator
-        self._placing = placing
+        self._holds = holds
         self._ledger = ledger
         self._clock = clock
         self._journal = journal
@@ -132,9 +136,13 @@ class Admission:
             return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_REFUSED)
         except UpstreamUnavailable:
             nanos = unknown_hold_nanos(request, self._rules, self._policies.prices)
-            if not self._placing.may_go_on(System.DRY_RUN, customer, nanos):
+            if not self._holds.may_go_on(System.DRY_RUN, customer, nanos):
                 raise
             return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_AWAY)
+
+    def forget_estimate(self, request: QueryRequest, principal: Principal) -> None:
+        """Ask BigQuery anew the next time."""
+        self._estimator.forget(request, principal.credential)
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
@@ -198,28 +206,51 @@ class Admission:
         hold = make_hold(
             request, principal, estimate, size, budgets, windows, hold_id=hold_id, now=now, ttl_s=self._hold_ttl_s
         )
-        placed = await self._placing.place(hold, windows, customer)
-        placement = placed.placement
+        placement = await self._holds.place(hold, windows, customer)
+        is_admitted = False
+        try:
+            admitted = await self._decide(hold, placement, customer, estimate, size, budgets, is_slowed=is_slowed)
+            is_admitted = isinstance(admitted, Admitted)
+        finally:
+            if not is_admitted:
+                await self._holds.give_back(hold, placement)
+        return admitted
+
+    async def _decide(
+        self,
+        hold: Hold,
+        placement: Placement,
+        customer: Customer,
+        estimate: Estimate,
+        size: HoldSize,
+        budgets: tuple[Budget, ...],
+        *,
+        is_slowed: bool,
+    ) -> Admitted | Refused:
+        """Judge by what became of the hold, and write it down where the query may run."""
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await remember(placement, hold, ledger=self._ledger, journal=self._journal)
         tell_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, journal=self._journal)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
-        terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms
+        terms, wait_ms = customer.terms_at(hold.placed_at), customer.tier.throttle_wait_ms
         decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, terms=terms, wait_ms=wait_ms)
         if is_slowed and isinstance(decision, Forward):
             decision = Throttle(wait_ms=wait_ms)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
-        would_have = foresee_query(placed, decision, estimate, hold, budgets, customer=customer, rules=self._rules)
+        would_have = foresee_query(placement, decision, estimate, hold, budgets, customer=customer, rules=self._rules)
         if isinstance(decision, Forward):
             decision = as_observed(would_have)
-        word = DEGRADED if placed.is_degraded else name_of(decision, placement)
-        hold = await self._record(replace(hold, decision=word, would_have=would_have), placed, customer)
-        return Admitted(
-            decision, hold, size, estimate, placement.balances, is_replay=placement.outcome is PlacementOutcome.REPLAYED
-        )
+        is_repeat = placement.outcome is PlacementOutcome.REPLAYED
+        if is_repeat and hold.job is None:
+            # BigQuery runs a repeated SELECT a second time, and one hold covers one run.
+            raise AttemptEnded("An earlier attempt of this request is still running. Send it again when it has ended.")
+        word = DEGRADED if placement.is_degraded else name_of(decision, placement)
+        hold = await self._holds.record(replace(hold, decision=word, would_have=would_have), placement, customer)
+        self._journal.count("holds_total", event="replayed" if is_repeat else "placed")
+        return Admitted(decision, hold, placement.balances, is_repeat)
 
     def _too_big(
         self, request: QueryRequest, estimate: Estimate, size: HoldSize, budgets: tuple[Budget, ...], now: datetime
@@ -237,17 +268,6 @@ class Admission:
         )
         cap_bytes = self._policies.prices.bytes_affordable(bound[1], location=estimate.location or request.location)
         return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
-
-    async def _record(self, hold: Hold, placed: Placed, customer: Customer) -> Hold:
-        """Write the hold down before anything is forwarded: after this line a crash loses no money."""
-        placement = placed.placement
-        assert placement.hold_id is not None, "a placed or replayed hold has an id"
-        if placement.outcome is PlacementOutcome.REPLAYED:
-            self._journal.count("holds_total", event="replayed")
-            return replace(hold, id=placement.hold_id)
-        await self._placing.record(hold, customer, is_degraded=placed.is_degraded)
-        self._journal.count("holds_total", event="placed")
-        return hold
 
     async def _book_refusal(
         self, refused: Refused, request: QueryRequest, principal: Principal, customer: Customer

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bqgate.admission.estimate import DRY_RUN_REFUSED
-from bqgate.admission.placing import Placed
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.domain.decision import Forward, RejectReason, Throttle
 from bqgate.domain.foresight import QUERY_BOUND, foresee
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, Placement
 from bqgate.domain.job import Estimate
 from bqgate.domain.tier import Budget, Customer, Mode
 from bqgate.domain.would_have import WouldHave
@@ -26,7 +25,7 @@ def rules_for(customer: Customer, estimate: Estimate, rules: HoldRules) -> HoldR
 
 
 def foresee_query(
-    placed: Placed,
+    placement: Placement,
     actual: Forward | Throttle,
     estimate: Estimate,
     hold: Hold,
@@ -38,7 +37,7 @@ def foresee_query(
     """What enforcing would have done to it; None: the same, or none of its budgets is observed.
 
     Args:
-        placed: what became of its hold.
+        placement: what became of its hold.
         actual: the decision about it.
         estimate: its dry run's.
         hold: its hold.
@@ -51,7 +50,7 @@ def foresee_query(
     if customer.mode is Mode.OBSERVE and _would_refuse(rules, estimate):
         return WouldHave(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)
     return foresee(
-        placed.placement,
+        placement,
         actual,
         amount_nanos=hold.amount_nanos,
         terms=customer.terms_at(hold.placed_at),

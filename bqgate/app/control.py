@@ -23,12 +23,12 @@ from bqgate.admin.raises import RaiseViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.app.callers import Identities
 from bqgate.app.outside import Outside
-from bqgate.app.path import Settlement
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.units import MS_PER_S
 from bqgate.gate.door import REQUEST_ID
 from bqgate.policies.editor import PolicyEditor
 from bqgate.settings import Settings
+from bqgate.settlement.settlement import Settlement
 
 
 def wire_control_plane(
@@ -119,7 +119,7 @@ def _views(outside: Outside, settlement: Settlement, events: EventMaker) -> tupl
         HoldVoidViews(
             ledger=outside.ledger,
             registry=outside.registry,
-            bookkeeper=settlement.bookkeeper,
+            settlement=settlement,
             events=events,
             clock=clock,
         ),

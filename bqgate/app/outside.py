@@ -18,6 +18,7 @@ from bqgate.bigquery.retrying import Retries
 from bqgate.breakers.breaker import Breaker
 from bqgate.breakers.guarded import guarded
 from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.identity.trail import BufferedAuditTrail
 from bqgate.ledger import SqlLedger
@@ -33,7 +34,10 @@ from bqgate.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Everything that is not the gate itself, opened. `followers`: whoever takes its part of settings read anew."""
+    """Everything that is not the gate itself, opened. `followers`: whoever takes its part of settings read anew.
+
+    `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
+    """
 
     settings: Settings
     clock: Clock
@@ -50,6 +54,7 @@ class Outside:
     bigquery: GoogleBigQuery
     logger: LeveledLogger
     drain: Drain
+    holds_under_way: dict[str, Hold]
     followers: list[Callable[[Settings], None]] = field(default_factory=list)
 
 
@@ -75,6 +80,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     stack.push_async_callback(feed.close)
     book = PolicyBook(settings.policy_base, registry, feed, clock, journal)
     await book.load()
+    holds_under_way: dict[str, Hold] = {}
     budgets = open_budgets(settings, ledger, book, clock, breakers.budgets)
     stack.push_async_callback(budgets.close)
     retries = Retries(clock, journal)
@@ -110,6 +116,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
         bigquery,
         logger,
         Drain(journal),
+        holds_under_way,
     )
 
 

@@ -1,48 +1,53 @@
 """Wire the request path and the settlement behind it, over the outside systems.
 
-Called by root. Nothing is opened and nothing runs here; root starts what runs beside the requests.
+Called by root. Nothing is opened here; what runs beside the requests is started with what it belongs to.
 """
 
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from bqgate.admission.admit import Admission
 from bqgate.admission.allowance import Allowance
 from bqgate.admission.estimate import Estimator
-from bqgate.admission.placing import Placing
+from bqgate.admission.hold_service import HoldService
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting.room import WaitingRoom
+from bqgate.app.advising import wire_advisor
+from bqgate.app.isolating import wire_isolation
 from bqgate.app.outside import Outside
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Customer
-from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
+from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation
-from bqgate.gate.settling import Settling
-from bqgate.ports import Advisor
 from bqgate.settings import Settings
-from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
-from bqgate.settlement.settle import Settler
+from bqgate.settlement.settlement import Settlement
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What learns and books the cost of jobs, and the room in which queries wait until others have ended."""
+class QueryPath:
+    """What a query meets between the dispatch step and the end of its hold."""
 
-    bookkeeper: Bookkeeper
+    handler: QueryHandler
+    isolation: Isolation
+    holds: Holds
+    waiting_room: WaitingRoom
+    settlement: Settlement
     poller: Poller
     reconciler: Reconciler
-    settling: Settling
-    waiting_room: WaitingRoom
 
 
-def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
+def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
+    """Put the path together and start what runs beside it."""
     settings, clock, journal = outside.settings, outside.clock, outside.journal
+    slots = SlotBook(outside.ledger)
+    service = _hold_service(outside)
     room = WaitingRoom(
         clock,
         journal,
@@ -50,16 +55,18 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
         deadline_s=settings.admission.waiting_deadline_s,
         running_max=settings.admission.running_max,
     )
-    bookkeeper = Bookkeeper(
+    settlement = Settlement(
         ledger=outside.ledger,
         budgets=outside.budgets,
         policies=outside.policies,
         clock=clock,
         journal=journal,
         on_usage=slots.learn,
+        on_end=service.forget,
     )
     poller = Poller(
-        bookkeeper=bookkeeper,
+        settlement=settlement,
+        budgets=outside.budgets,
         bigquery=outside.bigquery,
         ledger=outside.ledger,
         clock=clock,
@@ -68,6 +75,15 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
         workers=settings.settlement.polls_max,
         on_end=room.release,
     )
+    admission = _admission(outside, service, slots, poller)
+    holds = Holds(
+        admission=admission,
+        service=service,
+        settlement=settlement,
+        poller=poller,
+        release=room.release,
+        journal=journal,
+    )
     reconciler = Reconciler(
         ledger=outside.ledger,
         budgets=outside.budgets,
@@ -75,48 +91,27 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
         policies=outside.policies,
         clock=clock,
         journal=journal,
+        under_way=holds.under_way,
         interval_s=settings.settlement.reconcile_interval_s,
+        grace_s=settings.settlement.orphan_age_s,
     )
-    outside.metrics.read_gauge_from("poller_queue_depth", lambda: poller.depth)
-    outside.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: reconciler.oldest_open_hold_age_s)
-    outside.metrics.read_gauge_from("waiting_depth", lambda: room.depth)
-    settling = Settling(Settler(bookkeeper, poller, journal), poller, room.release)
-    return Settlement(bookkeeper, poller, reconciler, settling, room)
-
-
-def wire_path(
-    outside: Outside, slots: SlotBook, settlement: Settlement, isolation: Isolation, advisor: Advisor | None
-) -> QueryHandler:
-    settings, clock, journal = outside.settings, outside.clock, outside.journal
-    admission = Admission(
-        estimator=Estimator(outside.bigquery, clock, journal, settings.estimate_caching),
-        placing=_placing(outside),
-        ledger=outside.ledger,
-        clock=clock,
-        journal=journal,
+    isolation = wire_isolation(
+        settings,
         policies=outside.policies,
-        rules=settings.hold_rules,
-        hold_ttl_s=settings.admission.hold_ttl_s,
-        new_id=lambda: uuid.uuid4().hex,
-        slots=slots,
-        on_trip=_emergency_stop(outside, settlement),
+        bigquery=outside.bigquery,
+        upstream=outside.upstream,
+        trail=outside.trail,
+        clock=clock,
     )
-
-    def follow_rules(new: Settings) -> None:
-        admission.take_over(new.hold_rules, hold_ttl_s=new.admission.hold_ttl_s)
-
-    outside.followers.append(follow_rules)
     handler = QueryHandler(
         admission=admission,
-        isolation=isolation,
-        waiting_room=settlement.waiting_room,
+        holds=holds,
+        waiting_room=room,
         policies=outside.policies,
+        isolation=isolation,
         upstream=outside.upstream,
-        forwarder=Forwarder(outside.upstream, settlement.settling.begin, outside.policies),
-        settle=settlement.settling.begin,
-        clock=clock,
         journal=journal,
-        advisor=advisor,
+        advisor=wire_advisor(outside, stack),
         contact=settings.refusals.contact,
     )
 
@@ -124,29 +119,65 @@ def wire_path(
         handler.contact = new.refusals.contact
 
     outside.followers.append(follow_contact)
-    return handler
+    path = QueryPath(handler, isolation, holds, room, settlement, poller, reconciler)
+    _run(outside, path)
+    return path
 
 
-def _placing(outside: Outside) -> Placing:
-    """The stores that a hold goes to, and what to do without one; what the ledger misses is written down later."""
-    placing = Placing(
+def _run(outside: Outside, path: QueryPath) -> None:
+    """Start the loops of the path, and show what they hold."""
+    outside.background.start("poller", path.poller.run)
+    outside.background.start("reconciler", path.reconciler.run)
+    outside.background.start("waiting_room", path.waiting_room.run)
+    outside.metrics.read_gauge_from("poller_queue_depth", lambda: path.poller.depth)
+    outside.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: path.reconciler.oldest_open_hold_age_s)
+    outside.metrics.read_gauge_from("waiting_depth", lambda: path.waiting_room.depth)
+
+
+def _admission(outside: Outside, service: HoldService, slots: SlotBook, poller: Poller) -> Admission:
+    settings = outside.settings
+    admission = Admission(
+        estimator=Estimator(outside.bigquery, outside.clock, outside.journal, settings.estimate_caching),
+        holds=service,
+        ledger=outside.ledger,
+        clock=outside.clock,
+        journal=outside.journal,
+        policies=outside.policies,
+        rules=settings.hold_rules,
+        hold_ttl_s=settings.admission.hold_ttl_s,
+        new_id=lambda: uuid.uuid4().hex,
+        slots=slots,
+        on_trip=_emergency_stop(outside, poller),
+    )
+
+    def follow_rules(new: Settings) -> None:
+        admission.take_over(new.hold_rules, hold_ttl_s=new.admission.hold_ttl_s)
+
+    outside.followers.append(follow_rules)
+    return admission
+
+
+def _hold_service(outside: Outside) -> HoldService:
+    """The stores that a hold goes to, and what to do without one; what is under way is kept alive."""
+    service = HoldService(
         budgets=outside.budgets,
         ledger=outside.ledger,
+        under_way=outside.holds_under_way,
         degradation=outside.settings.degraded.degradation,
         allowance=Allowance(outside.clock),
         clock=outside.clock,
         journal=outside.journal,
     )
-    outside.background.start("missed records", placing.keep_recording)
-    return placing
+    outside.background.start("holds", service.run)
+    return service
 
 
-def _emergency_stop(outside: Outside, settlement: Settlement) -> Callable[[Customer], None]:
+def _emergency_stop(outside: Outside, poller: Poller) -> Callable[[Customer], None]:
     """What happens when a customer's cost breaker opens: where its tier says so, its jobs are cancelled."""
 
     def credential_of(hold: Hold) -> Credential | None:
         account = outside.policies.directory.customer(hold.customer).account
-        known = settlement.poller.credential_of(hold.id)
+        known = poller.credential_of(hold.id)
         return known if known is not None or account is None else Credential(account=account)
 
     stop = EmergencyStop(

@@ -19,24 +19,21 @@ from aiohttp import web
 from bqgate.admin import add_control_plane
 from bqgate.admin.landing_page import add_landing_page
 from bqgate.admin.logins import add_token_endpoint
-from bqgate.admission.slots import SlotBook
-from bqgate.app.advising import wire_advisor
 from bqgate.app.callers import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.drain import Drain
-from bqgate.app.isolating import wire_isolation
 from bqgate.app.listening import open_port
 from bqgate.app.outside import Outside, open_outside
-from bqgate.app.path import Settlement, wire_path, wire_settlement
+from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.clock import SystemClock
 from bqgate.gate import middleware, proxies, request_line
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import Door, add_data_plane
+from bqgate.gate.holds import Holds
 from bqgate.gate.identify import Identification
 from bqgate.gate.passthrough import Passthrough
-from bqgate.gate.settling import Settling
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.metrics import Metrics
@@ -64,7 +61,7 @@ class Gate:
     budgets: BudgetStore
     poller: Poller
     reconciler: Reconciler
-    settling: Settling
+    holds: Holds
     metrics: Metrics
     reloader: Reloader | None
     drain: Drain
@@ -98,14 +95,10 @@ async def open_gate(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         outside = await open_outside(settings, clock, log_stream or sys.stderr, stack)
-        slots = SlotBook(outside.ledger)
-        settlement = wire_settlement(outside, slots)
-        outside.background.start("poller", settlement.poller.run)
-        outside.background.start("reconciler", settlement.reconciler.run)
-        outside.background.start("waiting_room", settlement.waiting_room.run)
-        stack.push_async_callback(settlement.settling.drain, limit_s=SHUTDOWN_S)
-        url, control_url = await _listen(outside, settlement, slots, stack, reuse_port=reuse_port)
-        stack.callback(settlement.waiting_room.close)  # who waits is answered now, not cut off at the end of the stop
+        path = wire_path(outside, stack)
+        stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
+        url, control_url = await _listen(outside, path, stack, reuse_port=reuse_port)
+        stack.callback(path.waiting_room.close)  # who waits is answered now, not cut off at the end of the stop
         reloader = None if source is None else _follow(source, outside)
         outside.journal.note("listening", url=url, control_url=control_url)
         yield Gate(
@@ -115,9 +108,9 @@ async def open_gate(
             registry=outside.registry,
             policies=outside.policies,
             budgets=outside.budgets,
-            poller=settlement.poller,
-            reconciler=settlement.reconciler,
-            settling=settlement.settling,
+            poller=path.poller,
+            reconciler=path.reconciler,
+            holds=path.holds,
             metrics=outside.metrics,
             reloader=reloader,
             drain=outside.drain,
@@ -182,9 +175,7 @@ def _follow(source: SettingsSource, outside: Outside) -> Reloader:
     return reloader
 
 
-async def _listen(
-    outside: Outside, settlement: Settlement, slots: SlotBook, stack: AsyncExitStack, *, reuse_port: bool
-) -> tuple[str, str]:
+async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, reuse_port: bool) -> tuple[str, str]:
     """Open the ports of the data plane and the control plane, which share one unless told otherwise."""
     server = outside.settings.server
     identities = wire_identities(outside, stack)
@@ -195,24 +186,16 @@ async def _listen(
         add_token_endpoint(data_plane, logins)
         if control_plane is not data_plane:
             add_token_endpoint(control_plane, logins)
-    plane = wire_control_plane(outside, identities, settlement, logins, stack)
+    plane = wire_control_plane(outside, identities, path.settlement, logins, stack)
     operations = add_control_plane(control_plane, plane)
     is_required = outside.settings.identity.mode is IdentityMode.REQUIRED
     add_landing_page(control_plane, operations, requires_identity=is_required)
     if control_plane is not data_plane:
         add_landing_page(data_plane, (), requires_identity=is_required)
-    isolation = wire_isolation(
-        outside.settings,
-        policies=outside.policies,
-        bigquery=outside.bigquery,
-        upstream=outside.upstream,
-        trail=outside.trail,
-        clock=outside.clock,
-    )
     dispatcher = Dispatcher(
         identification=_identification(outside, identities),
-        isolation=isolation,
-        handler=wire_path(outside, slots, settlement, isolation, wire_advisor(outside, stack)),
+        isolation=path.isolation,
+        handler=path.handler,
         passthrough=Passthrough(outside.upstream),
         clock=outside.clock,
         journal=outside.journal,

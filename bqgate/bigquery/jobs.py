@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from bqgate.bigquery.retrying import Retries
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.job import Estimate, Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
@@ -72,13 +72,14 @@ class GoogleBigQuery:
         sql = query.get("query") if isinstance(query, dict) else None
         return estimate_from(job, sql=sql if isinstance(sql, str) else "")
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
-        """What a job used, None while it runs; see ports.BigQuery."""
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
+        """A job as it stands; see ports.BigQuery."""
         path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         with _not_found(job):
             document = await self._ask(Call("GET", path, urlencode(params)), credential)
-        return usage_from(document)
+        ref = job_ref_from(document.get("jobReference") or {}) or job
+        return Job(ref, usage_from(document), _hold_label(document))
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
         """Ask that a job be cancelled; see ports.JobCanceller. Asking twice changes nothing."""
@@ -186,10 +187,15 @@ def _labelled(page: Mapping[str, Any], label: str) -> JobRef | None:
     """The job of a page that bears the label. Children of scripts are not listed, so it is the parent."""
     jobs = page.get("jobs")
     for job in jobs if isinstance(jobs, list) else ():
-        labels = (job.get("configuration") or {}).get("labels") or {}
-        if labels.get(HOLD_LABEL) == label:
+        if _hold_label(job) == label:
             return job_ref_from(job.get("jobReference") or {})
     return None
+
+
+def _hold_label(job: Mapping[str, Any]) -> str | None:
+    labels = (job.get("configuration") or {}).get("labels") or {}
+    label = labels.get(HOLD_LABEL)
+    return label if isinstance(label, str) else None
 
 
 def _segment(text: str) -> str:

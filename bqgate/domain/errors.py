@@ -8,6 +8,7 @@
     ├── AccessDenied              the caller is known and may not have this (403)
     ├── TooManyRequests           the caller asks more often than it may (429)
     ├── VersionConflict           what was to be changed is not what it was when it was read (412)
+    ├── AttemptEnded              the request repeats one that is just ending (503: send it again)
     ├── BudgetStoreUnavailable    Redis did not answer
     ├── LedgerUnavailable         the SQL database did not answer
     ├── UpstreamUnavailable       BigQuery did not answer, or answered 5xx
@@ -103,6 +104,10 @@ class TooManyRequests(BqgateError):
 
 class VersionConflict(BqgateError):
     """What was to be changed is not there, or is not what it was when it was read."""
+
+
+class AttemptEnded(BqgateError):
+    """The request repeats another, whose hold is ending or under which nothing may be sent twice."""
 
 
 class BudgetStoreUnavailable(BqgateError):

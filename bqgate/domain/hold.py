@@ -61,6 +61,12 @@ class Hold:
     scopes: tuple[Scope, ...] = ()
 
     @property
+    def request_prefix(self) -> str | None:
+        """What the idempotency keys of one requestId and query begin with; None: it has no requestId."""
+        key = self.idempotency_key
+        return key.rsplit(":", 2)[0] + ":" if key is not None and key.startswith("request:") else None
+
+    @property
     def spender(self) -> Spender:
         """Whose query it is, by all that a budget can be about."""
         return Spender(self.principal, self.project_id, self.workload, self.labels)
@@ -83,6 +89,23 @@ class PlacementOutcome(StrEnum):
     REFUSED = "refused"  # at least one budget has no room; none was touched
 
 
+class VoidOutcome(StrEnum):
+    """What became of the wish to give a hold back."""
+
+    VOIDED = "voided"
+    ENDED = "ended"  # it had ended before
+    JOINED = "joined"  # there were more attempts at it than whoever asks can answer for: it stands
+    UNKNOWN = "unknown"  # the store has neither the hold nor a mark that it ended
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How many attempts at a hold the budget store counts, and until when one may be under way."""
+
+    count: int
+    leased_until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """A BudgetStore's answer to place_hold.
@@ -102,6 +125,8 @@ class Placement:
     has_tripped: bool = False
     grace_ends_at: datetime | None = None
     grace_started_in: tuple[Window, ...] = ()
+    attempts: int = 1
+    is_degraded: bool = False
 
     @property
     def is_trial(self) -> bool:

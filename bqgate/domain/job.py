@@ -126,3 +126,16 @@ class Usage:
         return self.outcome in {Outcome.DONE, Outcome.STOPPED} or (
             self.outcome is Outcome.FAILED and self.statement_type == "SCRIPT"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A query's job as BigQuery shows it. `usage` None: it is pending or running.
+
+    `hold_id` is the hold that the gate's label names, in the label's small letters; None: it bears none. Callers cannot
+    set that label through the gate.
+    """
+
+    ref: JobRef
+    usage: Usage | None = None
+    hold_id: str | None = None

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Protocol
 
 from bqgate.domain.errors import UnsupportedRequest
-from bqgate.gate.arrival import Arrival
 from bqgate.gate.batch import answer_batch
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.override import real_verb, with_real_verb
 from bqgate.gate.part_line import note_part
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
+from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route, resolve
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission, check_chunk, read_submission, read_upload
@@ -32,7 +32,7 @@ _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
 class SubmissionHandler(Protocol):
     """Who judges jobs: gate.handler."""
 
-    async def handle_query(self, arrival: Arrival, submission: Submission, /) -> Answer:
+    async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> Answer:
         """Answer a submitted job. `submission.forward` may be used once."""
 
 
@@ -67,14 +67,12 @@ class Dispatcher:
         root = gate_root(origin, route)
         if route.kind is Kind.DISCOVERY:  # public: clients read it before they log in
             return await self._passthrough.send_discovery(await self._upstream_call(call, route), root=root)
-        arrival = await self._received(call, route)
+        ctx = await self._received(call, route)
         if route.kind is Kind.BATCH:
             part = partial(self._dispatch_part, batch=call, workload=route.workload)
             tell = partial(note_part, self._journal, call.request_id)
-            return await answer_batch(
-                arrival.call, dispatch=part, tell=tell, new_boundary=partial(secrets.token_hex, 12)
-            )
-        return await self._answer(arrival, root=root)
+            return await answer_batch(ctx.call, dispatch=part, tell=tell, new_boundary=partial(secrets.token_hex, 12))
+        return await self._answer(ctx, root=root)
 
     async def _dispatch_part(self, call: Call, *, batch: Call, workload: str | None) -> Answer:
         """Answer a call inside a batch. It inherits the workload of the batch's path, and may have its own caller."""
@@ -86,31 +84,31 @@ class Dispatcher:
         route = replace(route, workload=route.workload or workload)
         return await self._answer(await self._received(call, route), root="")
 
-    async def _received(self, call: Call, route: Route) -> Arrival:
+    async def _received(self, call: Call, route: Route) -> RequestContext:
         """Find out who asks, then take off any override, which may read a form."""
         watch = Stopwatch(self._clock, self._journal)
         with watch.step("identify"):
             principal = await self._identification.identify(call, route)
         note_caller(principal.customer, principal.name)
-        return Arrival(await self._upstream_call(call, route), route, principal, watch)
+        return RequestContext(await self._upstream_call(call, route), route, principal, watch)
 
     async def _upstream_call(self, call: Call, route: Route) -> Call:
         return replace(await with_real_verb(call), path=route.upstream_path)
 
-    async def _answer(self, arrival: Arrival, *, root: str) -> Answer:
-        call = arrival.call
-        match arrival.route.kind:
+    async def _answer(self, ctx: RequestContext, *, root: str) -> Answer:
+        call = ctx.call
+        match ctx.route.kind:
             case Kind.SUBMIT:
-                return await self._handler.handle_query(arrival, await read_submission(call))
+                return await self._handler.handle_query(ctx, await read_submission(call))
             case Kind.UPLOAD:
-                answer = await self._handler.handle_query(arrival, await read_upload(call))
+                answer = await self._handler.handle_query(ctx, await read_upload(call))
                 return with_gate_location(answer, root=root)
             case Kind.CHUNK:
                 check_chunk(call)
-                return with_gate_location(await self._pass(arrival), root=root)
+                return with_gate_location(await self._pass(ctx), root=root)
             case _:
-                return await self._pass(arrival)
+                return await self._pass(ctx)
 
-    async def _pass(self, arrival: Arrival) -> Answer:
-        send = partial(self._passthrough.send, credential=arrival.principal.credential)
-        return await self._isolation.answer(arrival, send)
+    async def _pass(self, ctx: RequestContext) -> Answer:
+        send = partial(self._passthrough.send, credential=ctx.principal.credential)
+        return await self._isolation.answer(ctx, send)

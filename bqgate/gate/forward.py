@@ -1,72 +1,58 @@
 """Send an admitted query to BigQuery and stream the answer to the caller, watching it pass (step 9).
 
 Called by the handler; calls the Upstream port. The answer's bytes are never changed; a copy of its first MiB is kept,
-because the job reference stands at its beginning and a small answer bears the whole cost. When the answer has ended,
-or the caller has left, or BigQuery broke off, settlement is told what was seen. What leaves: an Answer with the gate's
-headers; UpstreamUnavailable after the hold was handed to settlement.
+because the job reference stands at its beginning and a small answer bears the whole cost. The attempt is told when
+sending begins, and ends with what the answer proved: when all of it has passed, the caller has left, or BigQuery broke
+off. What leaves: an Answer, or UpstreamUnavailable.
 """
 
-import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
-from bqgate.admission.admit import Admitted
 from bqgate.admission.estimate import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
-from bqgate.domain.job import Method
-from bqgate.domain.principal import Principal
-from bqgate.gate.outcome import AskLater, NothingRan, Seen, Verdict, judge
-from bqgate.ports import PolicySource, Upstream
+from bqgate.domain.pricing import PricingModel
+from bqgate.gate.holds import Attempt
+from bqgate.gate.outcome import Seen, judge
+from bqgate.gate.request_context import RequestContext
+from bqgate.ports import Upstream
+from bqgate.settlement.evidence import NotSent
 from bqgate.wire.accept_encoding import accepts_gzip
 from bqgate.wire.exchange import Answer, Call, Headers, without
 
 # Large enough for any job and for the totals of a usual result; past it the job is asked after.
 COPY_BYTES = 2**20
 
-# Begins the end of a hold, and returns what ends it, if that can be waited for (`Settling.begin`).
-Settle = Callable[[Admitted, Verdict, Principal], asyncio.Task[Any] | None]
 
+async def forward(
+    upstream: Upstream, call: Call, ctx: RequestContext, attempt: Attempt, *, model: PricingModel
+) -> Answer:
+    """Send the call of an attempt.
 
-class Forwarder:
-    """Sends queries upstream and tells settlement what came back."""
+    Raises:
+        UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
+    """
+    call = Call(call.method, call.path, call.query, _readable(call.headers), call.body)
+    attempt.begin_to_send()
+    try:
+        answer = await upstream.exchange(call, credential=ctx.principal.credential)
+    except UpstreamUnavailable as failure:
+        if not failure.may_have_worked:
+            attempt.end(NotSent())
+        raise
 
-    def __init__(self, upstream: Upstream, settle: Settle, policies: PolicySource) -> None:
-        self._upstream = upstream
-        self._settle = settle
-        self._policies = policies
+    def tell(seen: Seen) -> None:
+        evidence = judge(
+            seen,
+            method=ctx.query.method,
+            job=attempt.hold.job,
+            is_script=ctx.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
+            model=model,
+        )
+        attempt.end(evidence)
 
-    async def forward(self, call: Call, admitted: Admitted, method: Method, principal: Principal) -> Answer:
-        """Send the call. Its hold is ended by settlement, whatever happens here.
-
-        Raises:
-            UpstreamUnavailable: no answer; settlement asks after the job unless nothing was sent.
-        """
-        call = Call(call.method, call.path, call.query, _readable(call.headers), call.body)
-        try:
-            answer = await self._upstream.exchange(call, credential=principal.credential)
-        except UpstreamUnavailable as failure:
-            is_unsent = not failure.may_have_worked and not admitted.is_replay
-            self._settle(admitted, NothingRan() if is_unsent else AskLater(admitted.hold.job), principal)
-            raise
-        except BaseException:  # cancelled while sending: BigQuery may have the query
-            self._settle(admitted, AskLater(admitted.hold.job), principal)
-            raise
-        return Answer(answer.status, answer.headers, WatchedBody(answer, self._judge_for(admitted, method, principal)))
-
-    def _judge_for(self, admitted: Admitted, method: Method, principal: Principal) -> Callable[[Seen], None]:
-        def tell(seen: Seen) -> None:
-            verdict = judge(
-                seen,
-                method=method,
-                hold=admitted.hold,
-                is_script=admitted.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
-                is_replay=admitted.is_replay,
-                model=self._policies.prices.model,
-            )
-            self._settle(admitted, verdict, principal)
-
-        return tell
+    attempt.is_answering = True
+    return Answer(answer.status, answer.headers, WatchedBody(answer, tell))
 
 
 class WatchedBody:
@@ -110,7 +96,7 @@ class WatchedBody:
         if self._is_told:
             return
         self._is_told = True
-        text, is_decoded = _decode(bytes(self._copy), self._answer.header("content-encoding"))
+        text, is_decoded = decoded(bytes(self._copy), self._answer.header("content-encoding"))
         self._tell(Seen(self._answer.status, text, is_whole and is_decoded))
 
 
@@ -128,7 +114,7 @@ def _readable(headers: Headers) -> Headers:
     return (*without(headers, ("accept-encoding",)), ("Accept-Encoding", encoding))
 
 
-def _decode(copy: bytes, encoding: str | None) -> tuple[str, bool]:
+def decoded(copy: bytes, encoding: str | None) -> tuple[str, bool]:
     """The text of an answer's beginning, and whether all of the copy could be read."""
     if encoding is not None and "gzip" in encoding.lower():
         inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)

@@ -1,42 +1,37 @@
-"""Tell the story of a query: admit, wait, forward (the map is in this package's docstring).
+"""Tell the story of a query: read, estimate, hold, wait, forward (the map is in this package's docstring).
 
 Called by the dispatch step, which knows who asks, for every jobs.insert and jobs.query, be it alone, in a batch or on
 the upload path. What leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of
 outside systems leave as the ports' exceptions, for the middleware to answer.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
-from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused, booked_name
-from bqgate.admission.waiting.fair_queue import Visit
+from bqgate.admission.admit import Admission, CachedOnly, Refused, booked_name
 from bqgate.admission.waiting.room import Shed, WaitingRoom
 from bqgate.admission.waiting.visits import visit_of
 from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
-from bqgate.domain.job import Estimate, Method, QueryRequest
-from bqgate.domain.money import format_usd
-from bqgate.domain.principal import Principal
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
-from bqgate.domain.tier import Customer, Mode
-from bqgate.gate.arrival import Arrival
-from bqgate.gate.forward import Forwarder, Settle
+from bqgate.domain.job import Estimate, QueryRequest
+from bqgate.domain.tier import Mode
+from bqgate.gate.forward import forward
+from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
-from bqgate.gate.outcome import AskLater, NothingRan
-from bqgate.gate.reply import answer_for_reject, answer_for_shed, error_answer
-from bqgate.gate.routes import Route
+from bqgate.gate.outgrown import has_outgrown
+from bqgate.gate.reply import answer_for_reject, answer_for_shed
+from bqgate.gate.request_context import RequestContext
+from bqgate.gate.routes import Kind, Route
+from bqgate.gate.shown import shown, shown_as_run
 from bqgate.gate.slow_note import notes_of
-from bqgate.gate.stopwatch import Stopwatch
-from bqgate.gate.submission import Forward, Submission
+from bqgate.gate.submission import Submission
 from bqgate.observe.request_fields import note_caller
-from bqgate.ports import Advisor, Clock, Journal, PolicySource, Upstream
+from bqgate.ports import Advisor, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_request import (
     HOLD_LABEL,
-    REASON_LABEL,
     WORKLOAD_LABEL,
     cached_only_body,
     forward_body,
@@ -54,178 +49,145 @@ class QueryHandler:
         self,
         *,
         admission: Admission,
+        holds: Holds,
         waiting_room: WaitingRoom,
         policies: PolicySource,
         isolation: Isolation,
         upstream: Upstream,
-        forwarder: Forwarder,
-        settle: Settle,
-        clock: Clock,
         journal: Journal,
         advisor: Advisor | None = None,
         contact: str = "",
     ) -> None:
         """Take the ports. `contact` is whom a refused caller is told to ask; it may be set at any time."""
         self._admission = admission
+        self._holds = holds
         self._waiting_room = waiting_room
         self._policies = policies
         self._isolation = isolation
         self._upstream = upstream
-        self._forwarder = forwarder
-        self._settle = settle
-        self._clock = clock
         self._journal = journal
         self._advisor = advisor
         self.contact = contact
 
-    async def handle_query(self, arrival: Arrival, submission: Submission) -> Answer:
+    async def handle_query(self, ctx: RequestContext, submission: Submission) -> Answer:
         """Take one submitted job through the path.
 
         Args:
-            arrival: the request as it came, and who asks.
+            ctx: the request, and who asks.
             submission: its parsed JSON, and what makes the call that goes upstream from a body.
         """
-        submission = self._isolation.judged_submission(arrival, submission)
-        answer = await self._answer(arrival, submission)
-        return self._isolation.noted(arrival, answer)
+        submission = self._isolation.judged_submission(ctx, submission)
+        answer = await self._answer(ctx, submission)
+        return self._isolation.noted(ctx, answer)
 
-    async def _answer(self, arrival: Arrival, submission: Submission) -> Answer:
-        principal, watch, write_call = arrival.principal, arrival.watch, submission.forward
-        customer = self._policies.directory.customer(principal.customer)
-        request = _read(arrival.route, submission.document)
-        if request is None:
-            return await self._pass(write_call(submission.document), principal, "load")
-        _refuse_delayed_start(arrival.call)
-        if request.dry_run or customer.mode is Mode.OFF:
-            if self._isolation.watches(principal):  # what is free may still tell of others
-                await self._estimate(arrival, request, customer)
-            return await self._pass(write_call(request.body), principal, "dry_run" if request.dry_run else "off")
-        estimate = await self._estimate(arrival, request, customer)
-        note_caller(customer.id, booked_name(principal, estimate))
-        with watch.step("hold"):
-            outcome = await self._admit(request, principal, customer, estimate)
-        match outcome:
-            case Refused():
-                advised = await self._advised(outcome, request, principal, estimate, watch)
-                return self._refused(advised, customer, watch)
-            case CachedOnly():
-                self._count("cached", "", customer)
-                answer = await self._pass(write_call(cached_only_body(request)), principal, "cached")
-                return _shown(answer, "cached", outcome.decision_id, 0, watch)
-            case Admitted():
-                return await self._admitted(outcome, request, principal, customer, write_call, watch)
-            case _:
-                assert_never(outcome)
+    async def _answer(self, ctx: RequestContext, submission: Submission) -> Answer:
+        ctx.customer = self._policies.directory.customer(ctx.principal.customer)
+        query = _read(ctx.route, submission.document)
+        if query is None:
+            return await self._pass(ctx, submission.forward(submission.document), "load")
+        ctx.query = query
+        _refuse_delayed_start(ctx.call)
+        if query.dry_run or ctx.customer.mode is Mode.OFF:
+            if self._isolation.watches(ctx.principal):  # what is free may still tell of others
+                await self._estimate(ctx)
+            return await self._pass(ctx, submission.forward(query.body), "dry_run" if query.dry_run else "off")
+        ctx.estimate = await self._estimate(ctx)
+        note_caller(ctx.customer.id, booked_name(ctx.principal, ctx.estimate))
+        answer = await self._hold_and_run(ctx, submission)
+        if answer is None:  # its tables have grown since its estimate was kept: a fresh one, and once more
+            self._admission.forget_estimate(ctx.query, ctx.principal)
+            ctx.estimate = await self._estimate(ctx)
+            answer = await self._hold_and_run(ctx, submission, is_last=True)
+        assert answer is not None, "the second answer stands, whatever it is"
+        return answer
 
-    async def _estimate(self, arrival: Arrival, request: QueryRequest, customer: Customer) -> Estimate:
+    async def _hold_and_run(
+        self, ctx: RequestContext, submission: Submission, *, is_last: bool = False
+    ) -> Answer | None:
+        """Hold what it may cost, let it wait its turn, and forward it. None: its estimate was too small, try again."""
+        async with self._holds.open(ctx) as opened:
+            match opened:
+                case Refused() as refused:
+                    return await self._refuse(ctx, refused)
+                case CachedOnly(decision_id=decision_id):
+                    self._count(ctx, "cached")
+                    answer = await self._pass(ctx, submission.forward(cached_only_body(ctx.query)), "cached")
+                    return shown(answer, "cached", decision_id, 0, ctx.watch)
+                case Attempt() as attempt:
+                    self._count(ctx, attempt.hold.decision)
+                    try:
+                        await self._take_turn(ctx, attempt)
+                    except Shed as shed:
+                        await attempt.ended()  # or a client that repeats at once would meet its own attempt
+                        return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
+                    answer = await self._forward(ctx, attempt, submission)
+                    if not is_last and ctx.route.kind is not Kind.UPLOAD:  # an upload's media can be sent once
+                        answer, has_outgrown_cap = await has_outgrown(answer, ctx.query, attempt.hold)
+                        if has_outgrown_cap:
+                            await attempt.ended()
+                            return None
+                    return answer
+
+    async def _estimate(self, ctx: RequestContext) -> Estimate:
         """The dry run, and whether all that it names is the customer's to touch."""
-        ask = partial(self._admission.estimate, request, arrival.principal, customer)
-        with arrival.watch.step("dryrun"):
-            return await self._isolation.judged_estimate(arrival, request, ask)
+        ask = partial(self._admission.estimate, ctx.query, ctx.principal, ctx.customer)
+        with ctx.watch.step("dryrun"):
+            return await self._isolation.judged_estimate(ctx, ctx.query, ask)
 
-    async def _admit(
-        self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
-    ) -> Admitted | Refused | CachedOnly:
-        """Admit to the end even when the caller leaves meanwhile, so that no hold is left half placed."""
-        admitting = asyncio.ensure_future(self._admission.admit(request, principal, customer, estimate))
-        try:
-            return await asyncio.shield(admitting)
-        except asyncio.CancelledError:
-            admitting.add_done_callback(lambda done: self._abandon(done, principal))
-            raise
-
-    def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], principal: Principal) -> None:
-        if not admitting.cancelled() and admitting.exception() is None:
-            outcome = admitting.result()
-            if isinstance(outcome, Admitted):
-                self._leave(outcome, principal)
-
-    async def _admitted(
-        self,
-        admitted: Admitted,
-        request: QueryRequest,
-        principal: Principal,
-        customer: Customer,
-        write_call: Forward,
-        watch: Stopwatch,
-    ) -> Answer:
-        is_waiting = admitted.is_replay and self._waiting_room.is_waiting(admitted.hold.id)
-        if is_waiting or (admitted.is_replay and request.method is Method.QUERY):
-            # BigQuery would run a repeated SELECT a second time under one hold; the client is asked to wait instead.
-            # So it is where the first attempt still waits here: it may yet be sent away, and its hold voided.
-            return error_answer(503, "backendError", "bqgate: an earlier attempt of this request is still running.")
-        self._count(admitted.hold.decision, "", customer)
-        try:
-            await self._take_turn(visit_of(admitted, customer), watch)
-        except Shed as shed:
-            ending = self._leave(admitted, principal)
-            if ending is not None:  # first the hold, or a client that repeats at once would meet its own attempt
-                await asyncio.shield(ending)
-            return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
-        except BaseException:
-            self._leave(admitted, principal)
-            raise
-        labels = {HOLD_LABEL: admitted.hold.id}
-        if principal.workload is not None:
-            labels[WORKLOAD_LABEL] = principal.workload
-        notes = notes_of(admitted, waited_ms=watch.span_ms("wait"))
-        body = forward_body(
-            request,
-            job_id=admitted.hold.job.job_id if admitted.hold.job else "",
-            maximum_bytes_billed=admitted.size.maximum_bytes_billed,
-            labels=labels,
-            notes=notes,
-            is_script=admitted.estimate.unknown_because is not None,
-        )
-        if isinstance(admitted.decision, Throttle):
-            body = slowed(body, request.method, customer.tier.throttling.slowdown)
-        with watch.step("upstream"):
-            answer = await self._forwarder.forward(write_call(body), admitted, request.method, principal)
-        answer = _with_header(answer, "X-Bqgate-Balance-Usd", _balance(admitted))
-        if notes:
-            answer = _with_header(answer, "X-Bqgate-Reason", notes[REASON_LABEL])
-        return _shown(answer, admitted.hold.decision, admitted.hold.id, admitted.hold.amount_nanos, watch)
-
-    async def _take_turn(self, visit: Visit, watch: Stopwatch) -> None:
+    async def _take_turn(self, ctx: RequestContext, attempt: Attempt) -> None:
+        visit = visit_of(attempt.admitted, ctx.customer)
         if not self._waiting_room.lets_through(visit):
-            with watch.step("wait"):
+            with ctx.watch.step("wait"):
                 await self._waiting_room.wait(visit)
 
-    def _leave(self, admitted: Admitted, principal: Principal) -> asyncio.Task[Any] | None:
-        """Give up before anything was sent; an earlier attempt's hold is not ours to void."""
-        verdict = AskLater(admitted.hold.job) if admitted.is_replay else NothingRan()
-        return self._settle(admitted, verdict, principal)
+    async def _forward(self, ctx: RequestContext, attempt: Attempt, submission: Submission) -> Answer:
+        """The query as it goes to BigQuery: under its hold's cap and label, slower where little is left."""
+        hold = attempt.hold
+        labels = {HOLD_LABEL: hold.id}
+        if ctx.principal.workload is not None:
+            labels[WORKLOAD_LABEL] = ctx.principal.workload
+        notes = notes_of(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
+        body = forward_body(
+            ctx.query,
+            job_id=hold.job.job_id if hold.job else "",
+            maximum_bytes_billed=hold.maximum_bytes_billed,
+            labels=labels,
+            notes=notes,
+            is_script=ctx.estimate.unknown_because is not None,
+        )
+        if isinstance(attempt.admitted.decision, Throttle):
+            body = slowed(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
+        with ctx.watch.step("upstream"):
+            answer = await forward(
+                self._upstream, submission.forward(body), ctx, attempt, model=self._policies.prices.model
+            )
+        return shown_as_run(answer, attempt.admitted, notes, ctx.watch)
 
-    async def _advised(
-        self, refused: Refused, request: QueryRequest, principal: Principal, estimate: Estimate, watch: Stopwatch
-    ) -> Refused:
-        """The refusal with what would help this query, where a cheaper one would pass. It is booked already."""
-        if self._advisor is None or refused.reject.suggestion != MAKE_IT_CHEAPER:
-            return refused
-        with watch.step("advice"):
-            advice = await self._advisor.advise(request, estimate, principal.credential)
-        return replace(refused, reject=replace(refused.reject, suggestion=advice or MAKE_IT_CHEAPER))
-
-    def _refused(self, refused: Refused, customer: Customer, watch: Stopwatch) -> Answer:
-        self._count("reject", refused.reject.reason.value, customer)
+    async def _refuse(self, ctx: RequestContext, refused: Refused) -> Answer:
+        """The refusal, with what would help this query where a cheaper one would pass. It is booked already."""
+        reject = refused.reject
+        if self._advisor is not None and reject.suggestion == MAKE_IT_CHEAPER:
+            with ctx.watch.step("advice"):
+                advice = await self._advisor.advise(ctx.query, ctx.estimate, ctx.principal.credential)
+            reject = replace(reject, suggestion=advice or MAKE_IT_CHEAPER)
+        self._count(ctx, "reject", reject.reason.value)
         answer = answer_for_reject(
-            refused.reject,
-            customer=customer.id,
+            reject,
+            customer=ctx.customer.id,
             decision_id=refused.decision_id,
             estimate_bytes=refused.bytes_at_most,
             cap_bytes=refused.cap_bytes,
             contact=self.contact,
         )
-        answer = _with_header(answer, "X-Bqgate-Reason", refused.reject.reason.value)
-        return _shown(answer, "reject", refused.decision_id, refused.reject.amount_nanos, watch)
+        return shown(answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value)
 
-    async def _pass(self, call: Call, principal: Principal, kind: str) -> Answer:
+    async def _pass(self, ctx: RequestContext, call: Call, kind: str) -> Answer:
         """What costs nothing: load, copy and extract jobs, the caller's own dry runs, customers that are off."""
         self._journal.count("passed_total", kind=kind)
-        return await self._upstream.exchange(call, credential=principal.credential)
+        return await self._upstream.exchange(call, credential=ctx.principal.credential)
 
-    def _count(self, decision: str, reason: str, customer: Customer) -> None:
-        self._journal.count("decisions_total", decision=decision, reason=reason, mode=customer.mode.value)
+    def _count(self, ctx: RequestContext, decision: str, reason: str = "") -> None:
+        self._journal.count("decisions_total", decision=decision, reason=reason, mode=ctx.customer.mode.value)
 
 
 def _read(route: Route, document: Mapping[str, Any]) -> QueryRequest | None:
@@ -242,28 +204,3 @@ def _refuse_delayed_start(call: Call) -> None:
     """
     if values_of(call.query, "uploadType") == ("resumable",):
         raise UnsupportedRequest("bqgate takes queries by jobs.insert and jobs.query, not by resumable upload.")
-
-
-def _with_header(answer: Answer, name: str, value: str) -> Answer:
-    return replace(answer, headers=(*answer.headers, (name, value)))
-
-
-def _shown(answer: Answer, decision: str, decision_id: str, cost_nanos: int, watch: Stopwatch) -> Answer:
-    """The answer with what the gate tells of itself."""
-    told = (
-        ("X-Bqgate-Decision", decision),
-        ("X-Bqgate-Request-Id", decision_id),
-        ("X-Bqgate-Cost-Usd", format_usd(cost_nanos)),
-        ("Server-Timing", watch.server_timing()),
-    )
-    return replace(answer, headers=(*answer.headers, *told))
-
-
-def _balance(admitted: Admitted) -> str:
-    """What is left in the customer's tightest budget; 0 under a limit that observing let pass.
-
-    The deployment's is nobody's to see but an admin's.
-    """
-    seen = [balance for balance in admitted.balances if balance.window.customer != DEPLOYMENT_ACCOUNT]
-    left = [balance.balance_nanos for balance in seen if balance.balance_nanos is not None]
-    return format_usd(max(min(left), 0)) if left else "unlimited"

@@ -1,53 +1,33 @@
-"""Judge BigQuery's answer to a submitted query: is its cost known, must somebody ask, or did nothing run? Pure.
+"""Read what BigQuery's answer to one attempt proves of the job's cost. Pure.
 
-Called by forward when an answer has passed (or broken off). The rules, with their reasons:
+Called by forward when an answer has passed or broken off; settlement.evidence puts the attempts of a hold together.
 
-    jobs.insert  2xx        DONE: its statistics are the usage; else the job is asked after
-                 4xx        this request made no job; 409 neither: the job of that id is another request's, under that
-                            one's hold. Where the hold is an earlier attempt's (a replay), its job is asked after
-    jobs.query   2xx        complete with its bytes and slots: that is the usage; else the job is asked after
-                 4xx        the query failed, which is free, unless it was a script (earlier statements stay billed) or
-                            was stopped (a cancelled job may be billed): then the job is asked after
-    either       501        BigQuery cannot do that, and did not: as 4xx
-                 5xx, cut   whether a job exists is unknown: the job is asked after
+    jobs.insert  2xx            DONE: its statistics are the usage; else there is a job
+                 409            proves nothing: a job of that id is there, of another attempt's or of another hold's
+                 other 4xx, 501 denied: no job was made by this request, which asking confirms
+    jobs.query   2xx            complete with all that its price needs: that is the usage; else there is a job
+                 4xx, 501       denied; a failed query is free, unless it was a script (earlier statements stay billed)
+                                or was stopped (a cancelled job may be billed)
+                 the cap's 400  BigQuery refused the query before it ran, for what it would bill: free
+    either       5xx, cut       proves nothing
 
-Source: https://cloud.google.com/bigquery/docs/error-messages (look a job up before retrying a 5xx).
+Sources: https://cloud.google.com/bigquery/docs/error-messages (look a job up before retrying a 5xx);
+https://cloud.google.com/bigquery/docs/best-practices-costs#restrict-bytes-billed (over the cap nothing is charged).
 """
 
 from dataclasses import dataclass
 
-from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome, Usage
 from bqgate.domain.pricing import PricingModel
+from bqgate.settlement.evidence import Denied, Evidence, JobMade, Told, Unknown
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.job_resource import usage_from
 from bqgate.wire.query_response import job_ref_in, read_members, usage_in_query_answer
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The answer told what the job used."""
-
-    usage: Usage
-
-
-@dataclass(frozen=True, slots=True)
-class AskLater:
-    """The job must be asked after; `job` is None where not even its id is known.
-
-    `is_made`: BigQuery said that there is such a job, so one that is gone when asked after was deleted, not refused.
-    """
-
-    job: JobRef | None
-    is_made: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NothingRan:
-    """BigQuery made no job: the hold is void."""
-
-
-Verdict = Known | AskLater | NothingRan
+_NOT_IMPLEMENTED = 501
+# Answers of 4xx that a server gives for reasons of its own, after it may have begun: conflict, timeouts, its own load.
+_PROVES_NOTHING = frozenset({408, 409, 425, 499})
+OVER_THE_CAP = "bytesBilledLimitExceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +39,38 @@ class Seen:
     is_whole: bool
 
 
-def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay: bool, model: PricingModel) -> Verdict:
-    """What an answer says of the job's cost.
+def judge(seen: Seen, *, method: Method, job: JobRef | None, is_script: bool, model: PricingModel) -> Evidence:
+    """What an answer proves.
 
     Args:
         seen: the answer.
         method: how the query was submitted.
-        hold: its hold, whose job is known beforehand for jobs.insert.
+        job: what is known of the job beforehand, for jobs.insert.
         is_script: whether earlier statements may be billed although the query failed.
-        is_replay: whether an earlier attempt may have made the job that this answer denies.
         model: prices by reservation or edition need more than a jobs.query answer states.
     """
     if 200 <= seen.status < 300:
-        return _judge_success(seen, method=method, hold=hold, model=model)
-    is_refusal = 400 <= seen.status < 500 or seen.status == 501
-    if not is_refusal or is_replay:
-        return AskLater(hold.job)
+        return _judge_success(seen, method=method, job=job, model=model)
+    is_refusal = 400 <= seen.status < 500 or seen.status == _NOT_IMPLEMENTED
+    if not is_refusal or seen.status in _PROVES_NOTHING:
+        return Unknown()
     if method is Method.INSERT:
-        # 409 too: the job of that id is another request's, under another hold, and perhaps another customer's.
-        return NothingRan()
-    is_stopped = reason_of(seen.text.encode()) == "stopped"
-    if is_script or is_stopped or not seen.is_whole:
-        return AskLater(None)
-    return Known(Usage(job=None, outcome=Outcome.FAILED))
+        return Denied()
+    reason = reason_of(seen.text.encode())
+    if reason == OVER_THE_CAP and not is_script:
+        return Told(Usage(job=None, outcome=Outcome.FAILED))
+    return Denied(may_bill=is_script or reason in {None, "stopped"})
 
 
-def _judge_success(seen: Seen, *, method: Method, hold: Hold, model: PricingModel) -> Verdict:
+def _judge_success(seen: Seen, *, method: Method, job: JobRef | None, model: PricingModel) -> Evidence:
     members = read_members(seen.text)
-    job = job_ref_in(members) or hold.job
+    job = job_ref_in(members) or job
     if not seen.is_whole:
-        return AskLater(job, is_made=True)
+        return JobMade(job)
     if method is Method.INSERT:
         usage = usage_from(members)
     else:
         usage = usage_in_query_answer(members)
         if usage is not None and not usage.cache_hit and model in {PricingModel.AUTO, PricingModel.CAPACITY}:
             usage = None
-    return AskLater(job, is_made=True) if usage is None else Known(usage)
+    return JobMade(job) if usage is None else Told(usage)

@@ -28,6 +28,7 @@ from bqgate.domain.budget import Period, Window
 from bqgate.domain.decision import Reject, RejectReason
 from bqgate.domain.errors import (
     AccessDenied,
+    AttemptEnded,
     BodyTooLarge,
     BqgateError,
     BudgetStoreUnavailable,
@@ -80,18 +81,20 @@ def answer_for_error(error: BqgateError) -> Answer:
         case UpstreamUnavailable():
             return _answer_without_bigquery(error)
         case _:
-            return error_answer(503, "backendError", f"bqgate: {_own_system(error)} does not answer; retry later.")
+            return error_answer(503, "backendError", f"bqgate: {_own_cause(error)}")
 
 
-def _own_system(error: BqgateError) -> str:
-    """Which of the gate's own systems failed."""
+def _own_cause(error: BqgateError) -> str:
+    """Why the gate itself cannot answer now."""
     match error:
+        case AttemptEnded():
+            return str(error)
         case BudgetStoreUnavailable():
-            return "its store of budgets"
+            return "its store of budgets does not answer; retry later."
         case LedgerUnavailable():
-            return "its ledger"
+            return "its ledger does not answer; retry later."
         case _:
-            return "a system behind the gate"
+            return "a system behind the gate does not answer; retry later."
 
 
 def _answer_without_bigquery(error: UpstreamUnavailable) -> Answer:

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from bqgate.domain.budget import Period, Window, start_of_key
 from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import JobRef
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
@@ -87,6 +89,34 @@ def breaker_events_of(windows: Sequence[Window]) -> sa.Select[Any]:
 def open_holds(customer: str | None) -> sa.Select[Any]:
     wanted = sa.select(holds).where(IS_OPEN).order_by(holds.c.placed_at, holds.c.id)
     return wanted if customer is None else wanted.where(holds.c.customer == customer)
+
+
+def open_hold(hold_id: str) -> sa.Select[Any]:
+    return sa.select(holds).where(IS_OPEN, holds.c.id == hold_id)
+
+
+def open_holds_of_job(job: JobRef) -> sa.Select[Any]:
+    """Open holds that name the job; of several the youngest first."""
+    named = sa.select(holds).where(IS_OPEN, holds.c.job_project_id == job.project_id, holds.c.job_id == job.job_id)
+    if job.location is not None:
+        named = named.where(sa.or_(holds.c.job_location.is_(None), holds.c.job_location == job.location))
+    return named.order_by(holds.c.placed_at.desc()).limit(1)
+
+
+def charges_of_repeats(hold: Hold, key_prefix: str, since: datetime) -> sa.Select[Any]:
+    """Charges of other holds of the same query, found by the index of a customer's entries."""
+    return (
+        sa.select(entries.c.id)
+        .join(holds, holds.c.id == entries.c.hold_id)
+        .where(
+            entries.c.customer == hold.customer,
+            entries.c.booked_at >= to_micros(since),
+            entries.c.fingerprint == hold.fingerprint,
+            entries.c.hold_id != hold.id,
+            holds.c.idempotency_key.startswith(key_prefix, autoescape=True),
+        )
+        .limit(1)
+    )
 
 
 def entry_of_hold(hold_id: str) -> sa.Select[Any]:

@@ -114,6 +114,32 @@ class SqlLedger:
         """
         await self._writer.submit(RecordBreakerEvent(event))
 
+    async def fetch_open_hold(self, hold_id: str) -> Hold | None:
+        """A hold that is open; None: unknown, or ended.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        rows = await self._rows(queries.open_hold(hold_id))
+        return hold_of(rows[0]) if rows else None
+
+    async def find_open_hold(self, job: JobRef) -> Hold | None:
+        """The open hold that names a job.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        rows = await self._rows(queries.open_holds_of_job(job))
+        return hold_of(rows[0]) if rows else None
+
+    async def is_booked_already(self, hold: Hold, *, key_prefix: str, since: datetime) -> bool:
+        """Whether another hold of the same request was booked; see ports.Ledger.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        return bool(await self._rows(queries.charges_of_repeats(hold, key_prefix, since)))
+
     async def fetch_entry(self, hold_id: str) -> Entry | None:
         """The entry that ended a hold, None where there is none.
 

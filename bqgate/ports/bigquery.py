@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Protocol
 
-from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.job import Estimate, Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Answer, Call
 
@@ -19,8 +19,8 @@ class BigQuery(Protocol):
             UpstreamUnavailable: no answer, or 5xx.
         """
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
-        """What a job used (jobs.get), None while it is pending or running.
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
+        """A job as it stands (jobs.get).
 
         Raises:
             JobNotFound: there is no such job.

@@ -176,6 +176,27 @@ class Ledger(SpendSource, Protocol):
             LedgerUnavailable: not recorded, or unknown; record it again.
         """
 
+    async def fetch_open_hold(self, hold_id: str) -> Hold | None:
+        """A hold that is recorded open; None: it is not known, or has ended.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def find_open_hold(self, job: JobRef) -> Hold | None:
+        """The open hold under which a job is known to run; a location that either does not say fits any.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def is_booked_already(self, hold: Hold, *, key_prefix: str, since: datetime) -> bool:
+        """Whether another hold of the same customer and query, whose idempotency key begins so, was booked since.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
     async def fetch_entry(self, hold_id: str) -> Entry | None:
         """The entry that ended a hold, None where there is none.
 

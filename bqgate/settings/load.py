@@ -186,7 +186,11 @@ def _settings(parsed: Parsed) -> Settings:
             max_entries=admission.estimate_cache_entries,
             max_dry_runs=admission.dry_runs_max,
         ),
-        patience=Patience(first_delay_ms=settlement.poll_first_ms, longest_delay_ms=settlement.poll_longest_ms),
+        patience=Patience(
+            first_delay_ms=settlement.poll_first_ms,
+            longest_delay_ms=settlement.poll_longest_ms,
+            absent_for_s=settlement.absent_for_s,
+        ),
         warnings=tuple(warnings_of(parsed)),
         effective=_effective(parsed),
     )

@@ -220,6 +220,15 @@ class SettlementSection(Section):
 
     poll_first_ms: Whole = Field(250, ge=10, le=60_000, description="When a job is first asked after.")
     poll_longest_ms: Whole = Field(30_000, ge=10, le=300_000, description="The longest wait between two questions.")
+    absent_for_s: Whole = Field(
+        30, ge=1, le=3600, description="How long BigQuery must know no job of a query whose sending nobody saw end."
+    )
+    lease_s: Whole = Field(
+        15, ge=3, le=600, description="How long a query counts as under way after its gate was last heard of."
+    )
+    orphan_age_s: Whole = Field(
+        60, ge=1, le=3600, description="The least age at which a hold that nobody answers for is looked into."
+    )
     polls_max: Whole = Field(8, ge=1, le=200, description="Questions that are under way at once.")
     reconcile_interval_s: Whole = Field(
         60, ge=1, le=3600, description="How often budgets, holds and ledger are compared and mended."

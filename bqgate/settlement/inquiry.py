@@ -6,13 +6,13 @@ news too. A 404 alone proves little, because jobs.get finds a job outside the US
 as absent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.job import JobRef, Usage
+from bqgate.domain.job import Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery
 from bqgate.wire.error_reply import reason_of
@@ -30,6 +30,7 @@ class News(StrEnum):
     ENDED = "ended"
     RUNNING = "running"
     ABSENT = "absent"  # neither by its id nor by its label
+    FOREIGN = "foreign"  # its id is another query's, so this one made no job
     REFUSED = "refused"  # no credential at hand may see it
     SILENT = "silent"  # no answer, or too busy to give one
 
@@ -50,28 +51,38 @@ async def inquire(bigquery: BigQuery, hold: Hold, credential: Credential | None)
     if finding.news is not News.REFUSED or credential is None:
         return finding
     own = await _inquire_as(bigquery, hold, None)
-    is_spent = own.news in {News.ENDED, News.RUNNING, News.ABSENT}
+    is_spent = own.news in {News.ENDED, News.RUNNING, News.ABSENT, News.FOREIGN}
     return Finding(own.news, own.job, own.usage, is_credential_spent=is_spent)
 
 
 async def _inquire_as(bigquery: BigQuery, hold: Hold, credential: Credential | None) -> Finding:
-    job = hold.job
     try:
-        if job is not None:
+        if hold.job is not None:
             try:
-                return _found(job, await bigquery.fetch_job(job, credential=credential))
+                job = await bigquery.fetch_job(hold.job, credential=credential)
+                return _found(job) if _is_of(job, hold) else replace(_found(job), news=News.FOREIGN)
             except JobNotFound:
                 pass  # the label decides
-        job = await _find(bigquery, hold, credential)
-        if job is None:
+        ref = await _find(bigquery, hold, credential)
+        if ref is None:
             return Finding(News.ABSENT, hold.job)
-        return _found(job, await bigquery.fetch_job(job, credential=credential))
+        return _found(await bigquery.fetch_job(ref, credential=credential))
     except JobNotFound:  # listed, and deleted since
-        return Finding(News.ABSENT, job)
+        return Finding(News.ABSENT, hold.job)
     except UpstreamRefused as refused:
         return Finding(News.SILENT if _is_busy(refused) else News.REFUSED, hold.job)
     except UpstreamUnavailable:
         return Finding(News.SILENT, hold.job)
+
+
+def _is_of(job: Job, hold: Hold) -> bool:
+    """Whether a job that was found by its id is this hold's: by the gate's label, or by an id that the gate chose.
+
+    A repeat of the same jobs.insert with other SQL has a hold of its own and the same id; only one of them is the job.
+    """
+    if hold.job is not None and hold.job.job_id.endswith(hold.id):
+        return True
+    return job.hold_id == hold.id.lower()
 
 
 async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None) -> JobRef | None:
@@ -86,10 +97,10 @@ async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None) -
         return None
 
 
-def _found(job: JobRef, usage: Usage | None) -> Finding:
-    if usage is None:
-        return Finding(News.RUNNING, job)
-    return Finding(News.ENDED, usage.job or job, usage)
+def _found(job: Job) -> Finding:
+    if job.usage is None:
+        return Finding(News.RUNNING, job.ref)
+    return Finding(News.ENDED, job.usage.job or job.ref, job.usage)
 
 
 def _is_busy(refused: UpstreamRefused) -> bool:

@@ -1,9 +1,9 @@
 """Ask after jobs until their end is known, then have it booked. It outlives the caller, never the process.
 
-Told by the gate (watch) when an answer did not tell the cost, and by reconcile after a restart; calls inquiry, the
-bookkeeper and the Ledger. Nothing leaves it but booked entries. Never forgets: whatever does not answer is asked again.
-Bounded: at most `workers` questions at once, at most `capacity` holds in memory; one that finds no room stays open in
-the ledger, from where reconcile brings it when there is room.
+Told by the gate (watch) when an answer did not tell the cost, and by reconcile after a restart; calls inquiry,
+settlement, the BudgetStore and the Ledger. Nothing leaves it but booked entries. Never forgets: whatever does not
+answer is asked again. Bounded: at most `workers` questions at once, at most `capacity` holds in memory; one that finds
+no room stays open in the ledger, from where reconcile brings it when there is room.
 """
 
 import asyncio
@@ -11,17 +11,20 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.job import JobRef, Usage
+from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MS_PER_S
-from bqgate.ports import BigQuery, Clock, Journal, Ledger
-from bqgate.settlement.bookkeeper import Bookkeeper
-from bqgate.settlement.inquiry import inquire
+from bqgate.ports import BigQuery, BudgetStore, Clock, Journal, Ledger
+from bqgate.settlement.evidence import Inquiry
+from bqgate.settlement.inquiry import LOOK_BACK, News, inquire
+from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience, Watched
 
 DEFAULT_PATIENCE = Patience()
+# A hold of which only the ledger tells.
+ANY_HOLD = Inquiry()
 
 # What is due within a millisecond is due: clocks do not sleep shorter.
 _DUE_WITHIN_S = 0.001
@@ -33,7 +36,8 @@ class Poller:
     def __init__(
         self,
         *,
-        bookkeeper: Bookkeeper,
+        settlement: Settlement,
+        budgets: BudgetStore,
         bigquery: BigQuery,
         ledger: Ledger,
         clock: Clock,
@@ -46,7 +50,8 @@ class Poller:
         """Watch nothing yet.
 
         Args:
-            bookkeeper: books what is learnt.
+            settlement: books what is learnt.
+            budgets: knows who else makes attempts at a hold.
             bigquery: is asked.
             ledger: where a job that is learnt on the way is noted.
             clock: the time.
@@ -57,7 +62,8 @@ class Poller:
             on_end: hears of each hold, by its id, whose job has ended or about which nobody here can ask any more;
                 perhaps more than once.
         """
-        self._bookkeeper = bookkeeper
+        self._settlement = settlement
+        self._budgets = budgets
         self._bigquery = bigquery
         self._ledger = ledger
         self._clock = clock
@@ -77,31 +83,40 @@ class Poller:
         hold: Hold,
         credential: Credential | None,
         *,
-        job: JobRef | None = None,
+        inquiry: Inquiry = ANY_HOLD,
+        attempts: int | None = None,
         usage: Usage | None = None,
-        is_made: bool = False,
     ) -> None:
         """Ask after a hold's job until it is booked. Again for the same hold: what is new is added.
 
         Args:
             hold: open in the ledger.
             credential: the caller's, kept in memory only; None: the gate's own.
-            job: the job as BigQuery's answer named it, where it did.
-            usage: what it used, where that is known and only the booking failed.
-            is_made: BigQuery has said that there is a job; gone, it was deleted, and its cost is assumed.
+            inquiry: what its attempts have shown.
+            attempts: how many of them this gate made; None: it cannot answer for all of them.
+            usage: what the job used, where that is known and only the booking failed.
         """
         watched = self._watched.get(hold.id)
-        if watched is None:
-            if len(self._watched) >= self._capacity:
-                self._journal.count("shed_total", where="poller")
-                self._tell_end(hold.id)
-                return
-            watched = self._watched[hold.id] = Watched(hold)
-            self._look_after(watched, watched.delay_ms(self._patience))
+        if watched is not None:
+            watched.add(inquiry, attempts)
+        elif len(self._watched) >= self._capacity:
+            self._journal.count("shed_total", where="poller")
+            self._tell_end(hold.id)
+            return
+        else:
+            watched = self._watched[hold.id] = Watched(
+                hold,
+                attempts=attempts,
+                is_made=inquiry.is_made,
+                is_answered=inquiry.is_answered,
+                is_free=inquiry.is_free,
+            )
+            watched.learn_job(inquiry.job)
         watched.credential = credential or watched.credential
         watched.usage = usage or watched.usage
-        watched.is_seen = is_made or watched.is_seen
-        watched.learn_job(job)
+        # Where every attempt was answered without a job, asking once ends it.
+        is_ended = inquiry.is_answered and not inquiry.is_made
+        self._look_after(watched, 0 if is_ended else watched.delay_ms(self._patience))
 
     def credential_of(self, hold_id: str) -> Credential | None:
         """As whom a hold's job is asked after; None: as the gate, or nobody here asks."""
@@ -172,16 +187,55 @@ class Poller:
         Raises:
             LedgerUnavailable: it has not, or that is unknown.
         """
-        usage = watched.usage
+        usage, is_absent = watched.usage, False
         if usage is None:
+            if watched.attempts is None:
+                watched.count_attempts(await self._count_attempts(watched.hold))  # before BigQuery is asked
             finding = await inquire(self._bigquery, watched.hold, watched.credential)
             # An answer that passed meanwhile told the usage: it knows better than this question.
             usage = watched.usage or watched.conclude(finding, self._clock.now(), self._patience)
+            is_absent = finding.news is News.ABSENT
         if usage is None:
             await self._record_job(watched)
             return False
-        await self._bookkeeper.settle(watched.hold, usage)
+        if usage.outcome is Outcome.NEVER_RAN or (is_absent and await self._is_repeat(watched.hold)):
+            return await self._void(watched)
+        await self._settlement.settle(watched.hold, usage)
         return True
+
+    async def _count_attempts(self, hold: Hold) -> int | None:
+        """How many attempts there were at a hold, when none is under way anywhere; None: one is, or may be."""
+        try:
+            attempts = await self._budgets.fetch_attempts(hold)
+            if attempts is None:  # the store lost it: whoever makes an attempt has its lease from now on
+                await self._budgets.keep_holds((hold,))
+        except BudgetStoreUnavailable:
+            return None
+        if attempts is None or attempts.leased_until > self._clock.now():
+            return None
+        return attempts.count
+
+    async def _void(self, watched: Watched) -> bool:
+        """Give a hold back. False: others made an attempt at it meanwhile, or nobody can say."""
+        known = watched.attempts if watched.attempts is not None else watched.counted
+        try:
+            is_void = known is not None and await self._settlement.void(watched.hold, attempts=known)
+        except BudgetStoreUnavailable:
+            return False
+        if not is_void:
+            watched.attempts = None
+            watched.count_attempts(None)
+        return is_void
+
+    async def _is_repeat(self, hold: Hold) -> bool:
+        """Whether BigQuery answered a repeated requestId with the job of an earlier hold, which is booked there.
+
+        The answer broke off before it named the job, and no job bears this hold's label.
+        """
+        if hold.job is not None or hold.request_prefix is None:
+            return False
+        since = hold.placed_at - LOOK_BACK
+        return await self._ledger.is_booked_already(hold, key_prefix=hold.request_prefix, since=since)
 
     async def _record_job(self, watched: Watched) -> None:
         """Write down a job that was learned on the way, so that a restart need not look for it."""

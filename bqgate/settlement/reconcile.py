@@ -3,38 +3,39 @@
 Run by app at the start and every minute, in every replica; nobody is leader. Calls the Ledger, the BudgetStore and the
 poller. What leaves: mended holds, counters, log lines; an outside failure ends the round, the next one goes on. Steps:
 
-    1  ledger: open, nobody here asks after it      watch it, as its customer's account or the gate's
+    1  ledger: open, nobody here asks after it,     watch it, as its customer's account or the gate's
+       no attempt under way here
     2  here asked after, ledger: has an entry       another replica booked it: forget it
     3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace, unless
-                                                    it is asked after here: then what is learnt ends it
-    4  ledger: open, budgets: not held              put it back, after a grace
+                                                    an attempt at it may be under way anywhere, or it is asked after
+                                                    here: then what is learnt ends it
+    4  ledger: open, budgets: not held              put it back
     5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
                                                     account's windows forgotten: their next use fills them from the
                                                     ledger
 
 Races, and why they are harmless:
 
-    - Between place_hold and open_hold a hold looks like an orphan (3). The grace is far longer than that takes, clock
-      differences between replicas included. A hold voided all the same was not forwarded, or is booked when its job
-      has ended.
+    - Between place_hold and open_hold a hold looks like an orphan (3). Whoever placed it keeps its lease until it is
+      recorded, and the grace is far longer than both take, clock differences between replicas included.
     - Two replicas capture or void one hold (3), or one of them and the path that ended it: the store ends it once.
     - A hold that ends between the look and restore_hold (4): the store remembers for minutes what it ended, and
       refuses.
     - Several replicas ask after one job (1): the ledger books it once, the others hear so.
-    - The budgets are read before the ledger: a hold that is missing in what was read first, but older than the grace,
-      was missing then; one that the ledger has ended since is ended by (3) of the next round at the latest.
+    - The budgets are read before the ledger (4): a hold that was placed and recorded in between looks lost. Putting
+      back what is there changes nothing; one that the ledger has ended since is ended by (3) of the next round.
     - Between book and capture (5) the sums differ for a moment: hence the two rounds. Two replicas forget one window:
       what fills it sets it, and adds nothing. A hold that is booked, and captured only after the filling, counts twice
       in it: refused too early, never too late, and mended by the next rounds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Window, WindowId, with_carries
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.principal import Credential
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.tier import windows_of
@@ -57,15 +58,18 @@ class Reconciler:
         policies: PolicySource,
         clock: Clock,
         journal: Journal,
+        under_way: Callable[[], Collection[str]] = frozenset,
         interval_s: int = 60,
         grace_s: int = 60,
     ) -> None:
+        """Take the ports. `under_way` tells the ids of holds at which this gate is making an attempt."""
         self._ledger = ledger
         self._budgets = budgets
         self._poller = poller
         self._policies = policies
         self._clock = clock
         self._journal = journal
+        self._under_way = under_way
         self._interval_s = interval_s
         self._grace = timedelta(seconds=grace_s)
         self._is_first = True
@@ -107,11 +111,13 @@ class Reconciler:
 
     async def _reconcile_jobs(self) -> None:
         """Steps 1 and 2. Young holds are left to whoever placed them, except at the start: nobody else may be there."""
-        watched = self._poller.watched_ids  # before the ledger is read: what is watched later may be younger than that
+        # Before the ledger is read: what is known later may be younger than that.
+        watched, under_way = self._poller.watched_ids, self._under_way()
         open_holds = await self._ledger.fetch_open_holds()
         self._oldest_placed_at = min((hold.placed_at for hold in open_holds), default=None)
         for hold in open_holds:
-            if hold.id not in watched and (self._is_first or self._is_past_grace(hold.placed_at)):
+            is_known = hold.id in watched or hold.id in under_way
+            if not is_known and (self._is_first or self._is_past_grace(hold.placed_at)):
                 self._poller.watch(hold, self._credential_for(hold))
         self._is_first = False
         # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
@@ -132,7 +138,7 @@ class Reconciler:
                     await self._end_orphan(_bare_hold(hold_id, customer, placed_at))
         for hold in open_holds:
             is_missing = any(hold.id not in held.get(account, {}) for account in self._accounts_of(hold))
-            if is_missing and self._is_past_grace(hold.placed_at) and await self._restore(hold):
+            if is_missing and await self._restore(hold):
                 self._journal.count("holds_total", event="restored")
 
     def _accounts_of(self, hold: Hold) -> tuple[str, ...]:
@@ -148,15 +154,23 @@ class Reconciler:
     async def _end_orphan(self, hold: Hold) -> None:
         """Step 3 for one hold."""
         entry = await self._ledger.fetch_entry(hold.id)
-        if entry is not None and entry.cost_nanos:
-            is_ended, event = await self._budgets.capture(hold, entry.cost_nanos), "captured"
-        elif entry is not None or (self._is_past_grace(hold.placed_at) and hold.id not in self._poller.watched_ids):
-            is_ended, event = await self._budgets.void(hold), "voided"
+        if entry is not None:
+            is_ended = await self._budgets.capture(hold, entry.cost_nanos)
+            event = "captured" if entry.cost_nanos else "voided"
         else:
-            return
+            is_ended, event = await self._void_orphan(hold), "voided"
         if is_ended:
             self._journal.count("holds_total", event=event)
             self._journal.note("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
+
+    async def _void_orphan(self, hold: Hold) -> bool:
+        """Give back a hold that no ledger knows. False: it may be about to be recorded, or is asked after."""
+        if not self._is_past_grace(hold.placed_at) or hold.id in self._poller.watched_ids:
+            return False
+        attempts = await self._budgets.fetch_attempts(hold)
+        if attempts is None or attempts.leased_until > self._clock.now():
+            return False
+        return await self._budgets.void(hold, attempts=attempts.count) is VoidOutcome.VOIDED
 
     async def _compare_spend(self) -> None:
         """Step 5, for configured customers, those with open holds, and the deployment."""

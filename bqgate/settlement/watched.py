@@ -2,12 +2,15 @@
 
 Used by the poller alone. The conclusions:
 
-    ended                          book what it used
-    running                        ask again, past the deadline too: BigQuery itself ends every job within a day
-    absent, never seen             after some looks, over a minute at least, of a hold old enough that no replica can
-                                   still be about to send it: it never ran.
-    absent, seen before            somebody deleted a finished job: the same patience, then its cost is assumed
-    refused or silent              keep asking; at the deadline its cost is assumed to be the hold
+    ended                   book what it used
+    running                 ask again, past the deadline too: BigQuery itself ends every job within a day
+    another's               the job's id was taken by another query: this one never ran
+    absent                  it never ran, where nothing can be on its way: every attempt had its answer before BigQuery
+                            was asked, or enough time has passed since the last of them
+    absent, made before     somebody deleted a finished job: its cost is assumed, after the same time
+    refused                 nobody may ask: at the deadline its cost is assumed to be the hold, unless BigQuery refused
+                            the query itself, which is free
+    silent                  keep asking; at the deadline as refused
 
 The credential lives here, in memory only, and shows in no repr (invariant 10).
 """
@@ -19,6 +22,7 @@ from datetime import datetime, timedelta
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.principal import Credential
+from bqgate.settlement.evidence import Inquiry
 from bqgate.settlement.inquiry import Finding, News
 
 # 2**20 times the first delay passes any longest delay.
@@ -27,20 +31,20 @@ _DOUBLINGS_MAX = 20
 # One that no credential may see waits longer: only an operator changes that.
 _REFUSED_FACTOR = 10
 
+# An absence is confirmed once more before it counts, unless BigQuery had answered every attempt.
+_ABSENCES_MIN = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How often to ask, and how long a job must be absent before it counts as never run.
 
-    `void_age_s` is the least age of a hold that is voided for absence: longer than a throttled query waits and a
-    connection takes to be made, because another replica may be about to forward it.
+    `absent_for_s` is for attempts whose end nobody saw: longer than a request takes that was sent and not answered.
     """
 
     first_delay_ms: int = 250
     longest_delay_ms: int = 30_000
-    absent_looks: int = 3
-    absent_for_s: int = 60
-    void_age_s: int = 120
+    absent_for_s: int = 30
 
     def delay_ms(self, hold_id: str, looks: int) -> int:
         """How long to wait after so many looks: doubling, a quarter more or less, always the same for one hold."""
@@ -51,12 +55,20 @@ class Patience:
 
 @dataclass(slots=True)
 class Watched:
-    """One hold whose end is not booked. `usage` is known when only the booking is left."""
+    """One hold whose end is not booked. `usage` is known when only the booking is left.
+
+    `attempts` is how many this gate made at it, all of which have ended; None: others made attempts too, or may have,
+    and `counted` is what the budget store then said of them.
+    """
 
     hold: Hold
     credential: Credential | None = field(default=None, repr=False)
     usage: Usage | None = None
-    is_seen: bool = False
+    attempts: int | None = None
+    counted: int | None = None
+    is_made: bool = False
+    is_answered: bool = False
+    is_free: bool = False
     is_job_unrecorded: bool = False
     is_under_way: bool = False
     is_refused: bool = False
@@ -65,12 +77,31 @@ class Watched:
     absences: int = 0
     absent_since: datetime | None = None
 
+    def add(self, inquiry: Inquiry, attempts: int | None) -> None:
+        """Add what further attempts at the hold have shown."""
+        self.attempts = None if self.attempts is None or attempts is None else self.attempts + attempts
+        self.is_made = self.is_made or inquiry.is_made
+        self.is_answered = self.is_answered and inquiry.is_answered
+        self.is_free = self.is_free and inquiry.is_free
+        self.forget_absence()
+        self.learn_job(inquiry.job)
+
+    def count_attempts(self, count: int | None) -> None:
+        """Note how many attempts the budget store counts; None: one is under way, or may be."""
+        if count is None or count != self.counted:
+            self.forget_absence()
+        self.counted = count
+
     def learn_job(self, job: JobRef | None) -> None:
         """Note a job id or location that BigQuery told; it is the proof that the job is there."""
         if job is not None and job != self.hold.job:
             self.hold = replace(self.hold, job=job)
-            self.is_seen = True
+            self.is_made = True
             self.is_job_unrecorded = True
+
+    def forget_absence(self) -> None:
+        """Begin to count anew: an attempt has been made meanwhile, or may be under way."""
+        self.absences, self.absent_since = 0, None
 
     def delay_ms(self, patience: Patience) -> int:
         """How long until the next look."""
@@ -82,34 +113,36 @@ class Watched:
         if finding.is_credential_spent:
             self.credential = None
         self.is_refused = finding.news is News.REFUSED
-        self.learn_job(finding.job)
         match finding.news:
-            case News.ENDED:
+            case News.FOREIGN if not self.is_made:
+                return self._never_ran()
+            case News.ENDED | News.RUNNING | News.FOREIGN:
+                self.learn_job(finding.job)
+                self.is_made = True
+                self.forget_absence()
                 self.usage = finding.usage
                 return finding.usage
-            case News.RUNNING:
-                self.is_seen = True
-                self.absences, self.absent_since = 0, None
-                return None
             case News.ABSENT:
                 return self._conclude_absence(now, patience)
+            case News.REFUSED if self.is_free:
+                return self._never_ran()
             case News.REFUSED | News.SILENT:
                 return self._assumed() if now >= self.hold.deadline_at else None
 
     def _conclude_absence(self, now: datetime, patience: Patience) -> Usage | None:
         self.absences += 1
         self.absent_since = self.absent_since or now
-        if self.absences < patience.absent_looks or now - self.absent_since < timedelta(seconds=patience.absent_for_s):
+        if self.is_answered and self.attempts is not None and not self.is_made:
+            return self._never_ran()
+        is_long = now - self.absent_since >= timedelta(seconds=patience.absent_for_s)
+        if self.absences < _ABSENCES_MIN or not is_long:
             return None
-        if self.is_seen:
-            return self._assumed()
-        if now - self.hold.placed_at < timedelta(seconds=patience.void_age_s):
-            return None
-        return _never_ran()
+        return self._assumed() if self.is_made else self._never_ran()
 
     def _assumed(self) -> Usage:
         return Usage(job=self.hold.job, outcome=Outcome.ASSUMED)
 
-
-def _never_ran() -> Usage:
-    return Usage(job=None, outcome=Outcome.NEVER_RAN)
+    def _never_ran(self) -> Usage | None:
+        """It made no job; which nobody can say while an attempt may be under way."""
+        is_quiet = self.attempts is not None or self.counted is not None
+        return Usage(job=None, outcome=Outcome.NEVER_RAN) if is_quiet else None

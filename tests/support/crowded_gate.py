@@ -32,7 +32,7 @@ from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
 from bqgate.domain.tier import Customer, Directory, Tier
 from bqgate.domain.units import GIB
-from bqgate.gate.arrival import Arrival
+from bqgate.gate.request_context import RequestContext
 from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.isolation import Extent, Isolation
@@ -133,10 +133,10 @@ class Crowd:
 
     async def _ask(self, principal: Principal, sql: str) -> int:
         call = Call("POST", "/bigquery/v2/projects/p/queries")
-        arrival = Arrival(
+        ctx = RequestContext(
             call, Route(Kind.SUBMIT, "jobs.query", call.path, "p"), principal, Stopwatch(self.clock, self.journal)
         )
-        answer = await self.handler.handle_query(arrival, Submission({"query": sql}, lambda _: call))
+        answer = await self.handler.handle_query(ctx, Submission({"query": sql}, lambda _: call))
         if not isinstance(answer.body, bytes):
             async for _ in answer.body:
                 pass

@@ -20,7 +20,7 @@ from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Directory, Tier
 from bqgate.gate import proxies
-from bqgate.gate.arrival import Arrival
+from bqgate.gate.request_context import RequestContext
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.identify import Identification
@@ -71,8 +71,8 @@ class RecordingHandler:
     answer: Answer | None = None
     failure: Exception | None = None
 
-    async def handle_query(self, arrival: Arrival, submission: Submission, /) -> Answer:
-        self.judged.append(Judged(arrival.call, arrival.route, submission.document))
+    async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> Answer:
+        self.judged.append(Judged(ctx.call, ctx.route, submission.document))
         if self.failure is not None:
             raise self.failure
         if self.answer is not None:

@@ -10,6 +10,7 @@ looked.
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from bqgate.admission.waiting.fair_queue import Visit
 from bqgate.admission.waiting.turnstile import Turn, Turnstile
@@ -28,6 +29,18 @@ class Shed(Exception):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+@dataclass(slots=True)
+class _Wait:
+    """The attempts at one hold that wait for its turn, and whether one of them has gone.
+
+    `granted` is resolved with None when the turn comes, else with why it does not.
+    """
+
+    granted: asyncio.Future[str | None]
+    attempts: int = 0
+    has_gone: bool = False
 
 
 class WaitingRoom:
@@ -49,8 +62,7 @@ class WaitingRoom:
         self._journal = journal
         self._deadline_s = deadline_s
         self._turnstile = Turnstile(places=places, deadline_s=deadline_s, running_max=running_max)
-        # Resolved with None when granted, else with why not.
-        self._waits: dict[str, asyncio.Future[str | None]] = {}
+        self._waits: dict[str, _Wait] = {}
         # The moment for which `run` sleeps, and what tells it of an earlier one.
         self._planned_s: float | None = None
         self._woken = asyncio.Event()
@@ -66,10 +78,6 @@ class WaitingRoom:
         """How many run that a limit counts."""
         return self._turnstile.running_count
 
-    def is_waiting(self, hold_id: str) -> bool:
-        """Whether an attempt with this hold waits here."""
-        return self._turnstile.is_waiting(hold_id)
-
     def lets_through(self, visit: Visit) -> bool:
         """Whether a query goes at once. It then has its place; else let it `wait`."""
         if self._turnstile.depth:
@@ -77,26 +85,32 @@ class WaitingRoom:
         return self._turnstile.lets_through(visit)
 
     async def wait(self, visit: Visit) -> None:
-        """Return when it is this query's turn. A caller that leaves gives its place back at once.
+        """Return when it is this query's turn. Attempts at one hold wait together; when all have left, so has it.
 
         Raises:
             Shed: there is no place, somebody with fewer waiting needs it, or its turn did not come in time.
         """
         began_s = self._clock.monotonic_s()
-        granted = self._waits[visit.hold_id] = asyncio.get_running_loop().create_future()
-        outcome = "left"
-        try:
+        wait = self._waits.get(visit.hold_id)
+        if wait is None:
+            wait = self._waits[visit.hold_id] = _Wait(asyncio.get_running_loop().create_future())
             if self._is_closed:
                 self._refuse(visit.hold_id, "stopping", _STOPPING)
             else:
                 self._tell(self._turnstile.arrive(visit, began_s))
-            refusal = await granted
+        wait.attempts += 1
+        outcome = "left"
+        try:
+            refusal = await asyncio.shield(wait.granted)
             outcome = "granted" if refusal is None else "shed"
         finally:
-            del self._waits[visit.hold_id]
+            wait.attempts -= 1
             self._journal.observe("waits_seconds", self._clock.monotonic_s() - began_s, outcome=outcome)
-            if outcome == "left":
-                self.release(visit.hold_id)
+            wait.has_gone = wait.has_gone or outcome == "granted"
+            if not wait.attempts:
+                del self._waits[visit.hold_id]
+                if outcome == "left" and not wait.has_gone:
+                    self.release(visit.hold_id)
         if refusal is not None:
             raise Shed(refusal, retry_after_s=max(_COME_BACK_S, -(-visit.interval_ms // MS_PER_S)))
 
@@ -107,7 +121,7 @@ class WaitingRoom:
     def close(self) -> None:
         """Send everybody away that waits, and let nobody wait any more: the gate stops."""
         self._is_closed = True
-        waiting = [hold_id for hold_id, wait in self._waits.items() if not wait.done()]
+        waiting = [hold_id for hold_id, wait in self._waits.items() if not wait.granted.done()]
         for hold_id in waiting:
             self._refuse(hold_id, "stopping", _STOPPING)
         for hold_id in waiting:
@@ -154,5 +168,5 @@ class WaitingRoom:
 
     def _resolve(self, hold_id: str, refusal: str | None) -> None:
         wait = self._waits.get(hold_id)
-        if wait is not None and not wait.done():
-            wait.set_result(refusal)
+        if wait is not None and not wait.granted.done():
+            wait.granted.set_result(refusal)

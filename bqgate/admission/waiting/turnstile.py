@@ -62,14 +62,11 @@ class Turnstile:
         """How many run that some limit counts."""
         return len(self._running)
 
-    def is_waiting(self, hold_id: str) -> bool:
-        return hold_id in self._queue
-
     def lets_through(self, visit: Visit) -> bool:
-        """Whether it goes at once; its place is then taken. A repeat of what runs goes with the place that it has."""
+        """Whether it goes at once; its place is then taken. A repeat goes with the place that it has, or waits too."""
         if visit.hold_id in self._running:
             return True
-        if visit.interval_ms or not self._has_room_for(visit):
+        if visit.interval_ms or visit.hold_id in self._queue or not self._has_room_for(visit):
             return False
         self._take(visit)
         return True

@@ -19,7 +19,6 @@ from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import AccessDenied, JobNotFound, MalformedRequest
 from bqgate.domain.job import Estimate, JobRef, QueryRequest
 from bqgate.domain.principal import Principal, Role
-from bqgate.gate.arrival import Arrival
 from bqgate.gate.forward import WatchedBody
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
 from bqgate.gate.isolation.job_bodies import JobBody
@@ -29,6 +28,7 @@ from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of
 from bqgate.gate.isolation.resources import ResourceBodies
 from bqgate.gate.isolation.rules import RULES, Rule
 from bqgate.gate.outcome import Seen
+from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind
 from bqgate.gate.submission import Submission
 from bqgate.ports import AuditTrail, BigQuery, Clock, PolicySource, Upstream
@@ -79,28 +79,28 @@ class Isolation:
         """Whether the caller's queries are judged, so that even its dry runs need one of the gate's."""
         return self._scope_of(principal) is not None
 
-    def judged_submission(self, arrival: Arrival, submission: Submission) -> Submission:
+    def judged_submission(self, ctx: RequestContext, submission: Submission) -> Submission:
         """A submitted job that names only what is its customer's, marked as the customer's.
 
         Raises:
             AccessDenied: it names something else.
             MalformedRequest: it is not a job.
         """
-        scope = self._scope_of(arrival.principal)
+        scope = self._scope_of(ctx.principal)
         if scope is None:
             return submission
-        project_id = arrival.route.project_id or ""
-        with self._told(arrival):
+        project_id = ctx.route.project_id or ""
+        with self._told(ctx):
             owner = None
             if self._extent is Extent.ALL:
-                owner = _label_for(arrival.principal)
+                owner = _label_for(ctx.principal)
                 if not scope.may_run_jobs_in(project_id):
                     raise project_denied(project_id, "bigquery.jobs.create")
             body = JobBody(scope, project_id, owner)
-            return replace(submission, document=body.judged(arrival.route.method_id, submission.document))
+            return replace(submission, document=body.judged(ctx.route.method_id, submission.document))
 
     async def judged_estimate(
-        self, arrival: Arrival, request: QueryRequest, ask: Callable[[], Awaitable[Estimate]]
+        self, ctx: RequestContext, request: QueryRequest, ask: Callable[[], Awaitable[Estimate]]
     ) -> Estimate:
         """The estimate that `ask` brings, where the query stays within its customer's scope.
 
@@ -109,19 +109,19 @@ class Isolation:
             UpstreamRefused: BigQuery refuses the query.
             UpstreamUnavailable: BigQuery does not answer.
         """
-        scope = self._scope_of(arrival.principal)
+        scope = self._scope_of(ctx.principal)
         if scope is None:
             return await ask()
         is_alone = self._extent is Extent.ALL
         bounds = bounds_of(request, scope, is_alone=is_alone, allows_unknown=self._allows_unknown)
-        with self._told(arrival):
-            return await self._judge.judge_request(request, bounds, arrival.principal.credential, ask)
+        with self._told(ctx):
+            return await self._judge.judge_request(request, bounds, ctx.principal.credential, ask)
 
-    def noted(self, arrival: Arrival, answer: Answer) -> Answer:
+    def noted(self, ctx: RequestContext, answer: Answer) -> Answer:
         """BigQuery's answer to a job that was submitted: it tells where the job is, whose owner is known."""
-        if self._extent is not Extent.ALL or arrival.route.method_id != "jobs.insert" or answer.status != 200:
+        if self._extent is not Extent.ALL or ctx.route.method_id != "jobs.insert" or answer.status != 200:
             return answer
-        owner = _label_for(arrival.principal)
+        owner = _label_for(ctx.principal)
 
         def note(seen: Seen) -> None:
             job = job_ref_in(read_members(seen.text))
@@ -130,11 +130,11 @@ class Isolation:
 
         return replace(answer, body=WatchedBody(answer, note))
 
-    async def answer(self, arrival: Arrival, send: Send) -> Answer:
+    async def answer(self, ctx: RequestContext, send: Send) -> Answer:
         """The answer to a call that submits no job.
 
         Args:
-            arrival: the call and who asks.
+            ctx: the call and who asks.
             send: the way to BigQuery.
 
         Raises:
@@ -142,29 +142,29 @@ class Isolation:
             JobNotFound: the job is not there, or another's.
             MalformedRequest, BodyTooLarge: the call cannot be judged.
         """
-        scope = self._scope_of(arrival.principal) if self._extent is Extent.ALL else None
+        scope = self._scope_of(ctx.principal) if self._extent is Extent.ALL else None
         if scope is None:
-            return await send(arrival.call)
-        with self._told(arrival):
-            return await self._answer(arrival, scope, send)
+            return await send(ctx.call)
+        with self._told(ctx):
+            return await self._answer(ctx, scope, send)
 
-    async def _answer(self, arrival: Arrival, scope: DataScope, send: Send) -> Answer:
-        route = arrival.route
+    async def _answer(self, ctx: RequestContext, scope: DataScope, send: Send) -> Answer:
+        route = ctx.route
         project_id, dataset_id = route.project_id or "", route.params.get("datasetId", "")
         rule = RULES.get(route.method_id, Rule.REFUSED)
         if rule is Rule.SUBMITS and route.kind is Kind.CHUNK:
             rule = Rule.PROJECT
         match rule:
             case Rule.OWN_JOB:
-                return await self._own_job(arrival, scope, send)
+                return await self._own_job(ctx, scope, send)
             case Rule.JOB_LIST | Rule.PROJECT_LIST | Rule.DATASET_LIST:
-                return await self._list(arrival, rule, scope, send)
+                return await self._list(ctx, rule, scope, send)
             case Rule.PROJECT:
                 if not scope.may_run_jobs_in(project_id):
                     raise project_denied(project_id, "bigquery.jobs.create")
-                return await send(arrival.call)
+                return await send(ctx.call)
             case Rule.TABLE_READ if scope.allows_result(project_id, dataset_id, route.params.get("tableId", "")):
-                return await send(arrival.call)
+                return await send(ctx.call)
             case (
                 Rule.DATASET
                 | Rule.TABLE_READ
@@ -176,15 +176,15 @@ class Isolation:
                 if route.method_id != "datasets.insert" and not scope.allows_dataset(project_id, dataset_id):
                     raise dataset_denied(project_id, dataset_id, f"bigquery.{route.method_id}")
                 if rule in {Rule.DATASET, Rule.TABLE_READ}:
-                    return await send(arrival.call)
+                    return await send(ctx.call)
                 bounds = Bounds(scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
-                credential = arrival.principal.credential
-                return await send(await self._bodies.judged(arrival.call, route, rule, bounds, credential))
+                credential = ctx.principal.credential
+                return await send(await self._bodies.judged(ctx.call, route, rule, bounds, credential))
             case _:
                 raise use_denied(f"The method {route.method_id}")
 
-    async def _own_job(self, arrival: Arrival, scope: DataScope, send: Send) -> Answer:
-        call, route = arrival.call, arrival.route
+    async def _own_job(self, ctx: RequestContext, scope: DataScope, send: Send) -> Answer:
+        call, route = ctx.call, ctx.route
         locations = values_of(call.query, "location")
         if len(locations) > 1:
             raise MalformedRequest("location is given twice.", field="location")
@@ -192,9 +192,9 @@ class Isolation:
         job = JobRef(route.project_id or "", route.params["jobId"], location)
         if not scope.may_run_jobs_in(job.project_id):
             raise absent(job)
-        owner, found_at = await self._owners.find(job, arrival.principal.credential)
-        if owner != _label_for(arrival.principal):
-            self._tell(arrival, f"job {job.project_id}:{job.job_id}")
+        owner, found_at = await self._owners.find(job, ctx.principal.credential)
+        if owner != _label_for(ctx.principal):
+            self._tell(ctx, f"job {job.project_id}:{job.job_id}")
             raise absent(job)
         if location is None and found_at:
             # What was judged is what is asked: another job of this id may be made elsewhere meanwhile.
@@ -203,8 +203,8 @@ class Isolation:
             self._owners.forget(replace(job, location=location or found_at))
         return await send(call)
 
-    async def _list(self, arrival: Arrival, rule: Rule, scope: DataScope, send: Send) -> Answer:
-        call, project_id = arrival.call, arrival.route.project_id or ""
+    async def _list(self, ctx: RequestContext, rule: Rule, scope: DataScope, send: Send) -> Answer:
+        call, project_id = ctx.call, ctx.route.project_id or ""
         if rule is Rule.PROJECT_LIST:
             return await filtered_list(call, send, name="projects", keep=partial(_keeps_project, scope))
         if rule is Rule.DATASET_LIST:
@@ -214,7 +214,7 @@ class Isolation:
         if not scope.may_run_jobs_in(project_id):
             raise project_denied(project_id, "bigquery.jobs.list")
         wants_all = [value.lower() for value in values_of(call.query, "projection")][-1:] == ["full"]
-        keep = partial(self._keeps_job, arrival.principal, wants_all=wants_all)
+        keep = partial(self._keeps_job, ctx.principal, wants_all=wants_all)
         return await filtered_list(call, send, name="jobs", keep=keep, extra="projection=full")
 
     async def _keeps_job(self, principal: Principal, job: Mapping[str, Any], *, wants_all: bool) -> bool:
@@ -238,16 +238,16 @@ class Isolation:
         return DataScope.of(customer, directory.shared_projects)
 
     @contextmanager
-    def _told(self, arrival: Arrival) -> Iterator[None]:
+    def _told(self, ctx: RequestContext) -> Iterator[None]:
         """Tell the audit log of a refusal that leaves."""
         try:
             yield
         except AccessDenied as denied:
-            self._tell(arrival, denied.target)
+            self._tell(ctx, denied.target)
             raise
 
-    def _tell(self, arrival: Arrival, target: str) -> None:
-        principal = arrival.principal
+    def _tell(self, ctx: RequestContext, target: str) -> None:
+        principal = ctx.principal
         self._trail.tell(
             AuditEvent(
                 at=self._clock.now(),
@@ -257,9 +257,9 @@ class Isolation:
                 role=principal.role.value,
                 subject=principal.credential.subject or "",
                 customer=principal.customer,
-                source=arrival.call.peer,
-                request_id=arrival.call.request_id,
-                detail=arrival.route.method_id,
+                source=ctx.call.peer,
+                request_id=ctx.call.request_id,
+                detail=ctx.route.method_id,
             )
         )
 

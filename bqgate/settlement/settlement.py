@@ -1,9 +1,10 @@
 """Book what a hold's job cost, then end the hold in the budgets: one attempt, safe to repeat.
 
-Called by settle and poller; calls the Ledger, then the BudgetStore. The ledger decides who was first (invariant 4), so
-several replicas may do this for one hold at once. What leaves: the entry that stands for the hold, or
-LedgerUnavailable with nothing changed in the budgets: try again. A budget store that is away is no error here: the
-entry is written, and reconcile captures the hold later. Amounts are nano-dollars.
+Called by the gate's holds, by the poller and by an admin's void; calls the Ledger and the BudgetStore. The ledger
+decides who was first (invariant 4), so several replicas may do this for one hold at once. A cost is booked before it is
+captured: a crash in between leaves the hold standing, never money missing. A hold that cost nothing is given back by
+the budget store first, because only that knows whether a repeat has joined it; a crash then leaves it open in the
+ledger, and whoever finds it there asks BigQuery. Amounts are nano-dollars.
 """
 
 import uuid
@@ -15,13 +16,17 @@ from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.decision import TRIAL
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 
 
-class Bookkeeper:
-    """Prices usage and books it. `on_usage` hears of each job booked for the first time: customer and usage."""
+class Settlement:
+    """Prices usage, books it, ends holds.
+
+    `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold that has ended, by
+    its id.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class Bookkeeper:
         clock: Clock,
         journal: Journal,
         on_usage: Callable[[str, Usage], None] | None = None,
+        on_end: Callable[[str], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
@@ -39,62 +45,75 @@ class Bookkeeper:
         self._clock = clock
         self._journal = journal
         self._on_usage = on_usage
+        self._on_end = on_end
 
     async def settle(self, hold: Hold, usage: Usage) -> Entry | None:
         """Book the job and capture its cost. None: nothing stands for this hold, it cost nothing.
 
+        A budget store that is away is no error: the entry is written, and reconcile captures the hold later.
+
         Raises:
             LedgerUnavailable: not booked, or unknown; call again.
         """
-        if usage.outcome is Outcome.NEVER_RAN:
-            await self.void(hold)
-            return None
         if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
             return await self._end_as_booked(hold)  # somebody ended it meanwhile, and knew more than an assumption
         entry = self._entry_for(hold, usage)
         match await self._ledger.book(entry):
             case Booking.BOOKED:
                 self._tell(hold, entry, usage)
-                await self._end(hold, entry.cost_nanos)
+                await self._capture(hold, entry.cost_nanos)
                 return entry
             case Booking.HOLD_ALREADY_BOOKED:
                 # Whoever booked it may have crashed before the capture, and may have booked another cost (assumed).
                 return await self._end_as_booked(hold)
             case Booking.JOB_ALREADY_BOOKED:
-                await self._end(hold, 0)
+                await self._capture(hold, 0)
                 return None
 
-    async def void(self, hold: Hold) -> None:
-        """End a hold whose query never ran.
+    async def void(self, hold: Hold, *, attempts: int | None) -> bool:
+        """End a hold whose query never ran. False: it stands, because more attempts at it are known to the store.
+
+        Args:
+            hold: the hold.
+            attempts: how many there were, as far as the caller can answer for all of them; None: an admin says so.
 
         Raises:
+            BudgetStoreUnavailable: nobody can say whether others have joined; call again.
             LedgerUnavailable: not closed, or unknown; call again.
         """
+        outcome = await self._budgets.void(hold, attempts=attempts)
+        if outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None):
+            return False
         await self._ledger.close_hold(hold.id)
-        await self._end(hold, 0)
+        if outcome is VoidOutcome.VOIDED:
+            await self._note_end(hold, "voided")
+        return True
 
     async def _is_open(self, hold: Hold) -> bool:
-        return any(each.id == hold.id for each in await self._ledger.fetch_open_holds(hold.customer))
+        return await self._ledger.fetch_open_hold(hold.id) is not None
 
     async def _end_as_booked(self, hold: Hold) -> Entry | None:
         """End a hold in the budgets with what the ledger says of it; without an entry it cost nothing."""
         booked = await self._ledger.fetch_entry(hold.id)
-        await self._end(hold, 0 if booked is None else booked.cost_nanos)
+        await self._capture(hold, 0 if booked is None else booked.cost_nanos)
         return booked
 
-    async def _end(self, hold: Hold, cost_nanos: int) -> None:
+    async def _capture(self, hold: Hold, cost_nanos: int) -> None:
+        """End a hold in the budgets that has ended in the ledger."""
         try:
-            if cost_nanos:
-                is_ended, event = await self._budgets.capture(hold, cost_nanos), "captured"
-            else:
-                is_ended, event = await self._budgets.void(hold), "voided"
+            is_ended = await self._budgets.capture(hold, cost_nanos)
         except BudgetStoreUnavailable:
             self._journal.count("failures_total", system="budgets", step="settle")
             return
         if is_ended:
-            self._journal.count("holds_total", event=event)
-            if hold.decision == TRIAL:
-                await self._remember_trial(hold)
+            await self._note_end(hold, "captured" if cost_nanos else "voided")
+
+    async def _note_end(self, hold: Hold, event: str) -> None:
+        if self._on_end is not None:
+            self._on_end(hold.id)
+        self._journal.count("holds_total", event=event)
+        if hold.decision == TRIAL:
+            await self._remember_trial(hold)
 
     async def _remember_trial(self, hold: Hold) -> None:
         """Record what the end of a trial did to the customer's cost breaker, for a store that loses it."""

@@ -1,0 +1,183 @@
+"""Place holds on the budgets, record them in the ledger, and keep them alive while their queries are under way.
+
+Called by admit; the gate says when a query is no longer under way. While both stores answer a hold takes two calls.
+While one is away domain.degradation says what happens for the customer's mode: refuse (the port's error leaves, with
+nothing held), or go on, bounded by the allowance where the table says so. What leaves: a Placement whose hold is
+covered by a record, by the budgets, or by both.
+
+From when a hold is placed until its query has left this gate, `run` extends its lease every second, by which other
+gates see that it may yet be sent, and puts it back where the store has lost it. Holds that the ledger does not know are
+written down as soon as it answers; that list is bounded, and full it is closed.
+"""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from bqgate.admission.allowance import Allowance
+from bqgate.domain.budget import Window
+from bqgate.domain.degradation import Degradation, System
+from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.tier import Customer
+from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+
+UNRECORDED_MAX = 1_000
+# How often leases are extended: a fraction of what a lease lasts (ports.BudgetStore), and what a store that was wiped
+# may lack a hold for.
+KEEP_EVERY_S = 1.0
+# A hold whose query has just been answered is kept a little longer: a store that fails over may lose its last second.
+_LINGER_S = 10.0
+_KEPT_AT_ONCE = 500
+
+
+class HoldService:
+    """The two stores, what to do without one, and the holds whose queries are under way here."""
+
+    def __init__(
+        self,
+        *,
+        budgets: BudgetStore,
+        ledger: Ledger,
+        under_way: dict[str, Hold],
+        degradation: Degradation,
+        allowance: Allowance,
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        """Take the ports. `under_way` is filled with the holds that are under way here, for whoever counts them too."""
+        self._budgets = budgets
+        self._ledger = ledger
+        self._degradation = degradation
+        self._allowance = allowance
+        self._clock = clock
+        self._journal = journal
+        self._unrecorded: OrderedDict[str, Hold] = OrderedDict()
+        self._under_way = under_way
+        self._lingering: dict[str, float] = {}  # until when a hold is kept whose query has left
+
+    async def place(self, hold: Hold, windows: tuple[Window, ...], customer: Customer) -> Placement:
+        """Place a hold on every budget, or on none; or join the attempts at the one that it repeats.
+
+        Raises:
+            BudgetStoreUnavailable: the budgets cannot be asked, and the table says closed.
+            LedgerUnavailable: a window had to be filled and the ledger did not answer.
+        """
+        try:
+            placement = await self._budgets.place_hold(hold, windows, customer.terms_at(hold.placed_at))
+        except BudgetStoreUnavailable:
+            if not self.may_go_on(System.BUDGETS, customer, hold.amount_nanos):
+                raise
+            placement = Placement(PlacementOutcome.PLACED, hold.id, balances=(), is_degraded=True)
+        if placement.outcome is PlacementOutcome.PLACED:
+            self._keep(hold)
+        return placement
+
+    async def record(self, hold: Hold, placement: Placement, customer: Customer) -> Hold:
+        """Write a placed hold down before anything is forwarded: after this a crash loses no money.
+
+        Returns:
+            the hold as it stands; of a repeat, the one that it repeats.
+
+        Raises:
+            LedgerUnavailable: it cannot be, and the table says closed.
+            AttemptEnded: what it repeats has just ended.
+        """
+        hold = replace(hold, id=placement.hold_id or hold.id)
+        try:
+            if placement.outcome is PlacementOutcome.REPLAYED:
+                hold = await self._record_again(hold)
+            else:
+                await self._ledger.open_hold(hold)
+        except LedgerUnavailable:
+            # The record may or may not be there; nothing was forwarded, so that giving the hold back is right in both
+            # cases. Without both stores nothing would know of it.
+            if placement.is_degraded or len(self._unrecorded) >= UNRECORDED_MAX:
+                raise
+            if not self.may_go_on(System.LEDGER, customer, hold.amount_nanos):
+                raise
+            self._unrecorded[hold.id] = hold
+        self._keep(hold)
+        return hold
+
+    async def give_back(self, hold: Hold, placement: Placement) -> None:
+        """Undo a placement of which no query came. Where others have joined it they need it: it stands.
+
+        Raises:
+            BudgetStoreUnavailable: whether it was given back is unknown; reconcile does it, no ledger knows the hold.
+        """
+        if placement.outcome is not PlacementOutcome.PLACED:
+            return
+        self.forget(hold.id)
+        if not placement.is_degraded:
+            await self._budgets.void(hold, attempts=1)
+
+    def leave(self, hold_id: str) -> None:
+        """A hold's last query here has been answered: it is kept a little longer."""
+        if hold_id in self._under_way:
+            self._lingering[hold_id] = self._clock.monotonic_s() + _LINGER_S
+
+    def forget(self, hold_id: str) -> None:
+        """A hold has ended."""
+        self._lingering.pop(hold_id, None)
+        self._under_way.pop(hold_id, None)
+
+    def may_go_on(self, system: System, customer: Customer, amount_nanos: int) -> bool:
+        """Whether a query of this cost runs although a system is away; takes the allowance where one is meant."""
+        row = self._degradation.row(system, customer.mode)
+        goes_on = row.goes_on
+        if goes_on and row.takes_allowance:
+            limit_nanos = self._degradation.allowance_nanos
+            goes_on = self._allowance.take(customer.id, amount_nanos, limit_nanos=limit_nanos)
+        conduct = self._degradation.conduct(system, customer.mode).value
+        self._journal.count(
+            "degraded_total", system=system.value, conduct=conduct, outcome="went_on" if goes_on else "refused"
+        )
+        return goes_on
+
+    async def run(self) -> None:
+        """Keep what is under way and write down what the ledger missed, for ever."""
+        while True:
+            await self.keep_alive()
+            await self.record_missed()
+            await self._clock.sleep(KEEP_EVERY_S)
+
+    async def keep_alive(self) -> None:
+        """Extend the lease of every hold that is kept, and put back what the store has lost."""
+        now_s = self._clock.monotonic_s()
+        for hold_id in [each for each, until_s in self._lingering.items() if until_s <= now_s]:
+            del self._lingering[hold_id]
+            if hold_id not in self._unrecorded:
+                self._under_way.pop(hold_id, None)
+        kept = tuple(self._under_way.values())
+        for start in range(0, len(kept), _KEPT_AT_ONCE):
+            try:
+                restored = await self._budgets.keep_holds(kept[start : start + _KEPT_AT_ONCE])
+            except BudgetStoreUnavailable:
+                self._journal.count("failures_total", system="budgets", step="keep")
+                return
+            if restored:
+                self._journal.count("holds_total", len(restored), event="restored")
+
+    async def record_missed(self) -> None:
+        """Write down what the ledger missed, oldest first, until it fails again. Twice changes nothing."""
+        for hold_id, hold in list(self._unrecorded.items()):
+            try:
+                if await self._ledger.fetch_entry(hold_id) is None:  # its job may have ended and been booked first
+                    await self._ledger.open_hold(hold)
+            except LedgerUnavailable:
+                return
+            del self._unrecorded[hold_id]
+
+    def _keep(self, hold: Hold) -> None:
+        self._lingering.pop(hold.id, None)
+        self._under_way[hold.id] = hold
+
+    async def _record_again(self, hold: Hold) -> Hold:
+        """A repeat's hold, which its first attempt may not have recorded yet, and may fail to."""
+        recorded = await self._ledger.fetch_open_hold(hold.id)
+        if recorded is None:
+            await self._ledger.open_hold(hold)
+            recorded = await self._ledger.fetch_open_hold(hold.id)
+        if recorded is None:
+            raise AttemptEnded("The attempt that this request repeats has just ended. Send it again.")
+        return recorded

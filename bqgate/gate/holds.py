@@ -1,0 +1,215 @@
+"""Open a hold for a query, and end it: captured, void, or handed to the poller. The only place where holds end.
+
+The handler opens a hold by ``async with``; each request under it is an Attempt. A repeat of a jobs.insert joins the
+hold of the request that it repeats, at this gate or another. An attempt says when it begins to send and how it ended;
+when the last one here has ended, settlement.evidence says what all of them prove, and the hold ends here, off the
+caller's path. What a crash loses is an open hold in the ledger, which reconcile hands to the poller.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
+from bqgate.admission.hold_service import HoldService
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import Usage
+from bqgate.domain.principal import Credential
+from bqgate.gate.request_context import RequestContext
+from bqgate.ports import Journal
+from bqgate.settlement.evidence import Evidence, Inquiry, NothingSent, NotSent, Told, Unknown, conclude
+from bqgate.settlement.poller import Poller
+from bqgate.settlement.settlement import Settlement
+
+
+@dataclass(slots=True)
+class OpenHold:
+    """A hold with queries under way at this gate. `is_repeat`: its first attempt was made elsewhere, or earlier."""
+
+    hold: Hold
+    credential: Credential
+    is_repeat: bool
+    under_way: int = 0
+    evidence: list[Evidence] = field(default_factory=list)
+
+
+class Attempt:
+    """One request under a hold: it has sent nothing until `begin_to_send`, and ends once."""
+
+    def __init__(self, admitted: Admitted, end: Callable[[Evidence], asyncio.Task[None] | None]) -> None:
+        self.admitted = admitted
+        self._end = end
+        self._evidence: Evidence = NotSent()
+        self._is_ended = False
+        self._ending: asyncio.Task[None] | None = None
+        self.is_answering = False
+
+    @property
+    def hold(self) -> Hold:
+        """The hold that covers it."""
+        return self.admitted.hold
+
+    def begin_to_send(self) -> None:
+        """From here on BigQuery may have the query."""
+        self._evidence = Unknown()
+
+    def end(self, evidence: Evidence | None = None) -> None:
+        """End the attempt with what is known of it; again: nothing happens."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._ending = self._end(self._evidence if evidence is None else evidence)
+
+    async def ended(self) -> None:
+        """End the attempt, and return when its hold has ended too, where that needs nobody else."""
+        self.end()
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+
+class Holds:
+    """The holds with queries under way here. `release` gives back a query's place among those that run, by its hold."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        service: HoldService,
+        settlement: Settlement,
+        poller: Poller,
+        release: Callable[[str], None],
+        journal: Journal,
+    ) -> None:
+        self._admission = admission
+        self._service = service
+        self._settlement = settlement
+        self._poller = poller
+        self._release = release
+        self._journal = journal
+        self._open: dict[str, OpenHold] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self, ctx: RequestContext) -> AsyncIterator[Attempt | Refused | CachedOnly]:
+        """Hold what the context's query may cost, on all budgets or on none; or join the hold that it repeats.
+
+        The attempt ends with the block, unless BigQuery's answer is on its way to the caller: then with that.
+
+        Raises:
+            AttemptEnded: it repeats a request that cannot be joined.
+            BudgetStoreUnavailable, LedgerUnavailable: nothing was held.
+        """
+        outcome = await self._admit(ctx)
+        if not isinstance(outcome, Admitted):
+            yield outcome
+            return
+        attempt = self._join(outcome, ctx.principal.credential)
+        try:
+            yield attempt
+        finally:
+            if not attempt.is_answering:
+                attempt.end()
+
+    def under_way(self) -> frozenset[str]:
+        """The ids of holds with queries under way here."""
+        return frozenset(self._open)
+
+    async def drain(self, *, limit_s: float | None = None) -> None:
+        """Return when no hold is being ended, or after `limit_s` seconds."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=limit_s)
+
+    async def _admit(self, ctx: RequestContext) -> Admitted | Refused | CachedOnly:
+        """Admit to the end even when the caller leaves meanwhile, so that no hold is left half placed."""
+        admitting = asyncio.ensure_future(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
+        try:
+            with ctx.watch.step("hold"):
+                return await asyncio.shield(admitting)
+        except asyncio.CancelledError:
+            admitting.add_done_callback(lambda done: self._abandon(done, ctx.principal.credential))
+            raise
+
+    def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], credential: Credential) -> None:
+        if not admitting.cancelled() and admitting.exception() is None:
+            outcome = admitting.result()
+            if isinstance(outcome, Admitted):
+                self._join(outcome, credential).end()
+
+    def _join(self, admitted: Admitted, credential: Credential) -> Attempt:
+        hold_id = admitted.hold.id
+        open_hold = self._open.get(hold_id)
+        if open_hold is None:
+            open_hold = self._open[hold_id] = OpenHold(admitted.hold, credential, admitted.is_repeat)
+        open_hold.is_repeat = open_hold.is_repeat and admitted.is_repeat
+        open_hold.under_way += 1
+
+        def end(evidence: Evidence) -> asyncio.Task[None] | None:
+            open_hold.evidence.append(evidence)
+            open_hold.under_way -= 1
+            if open_hold.under_way:
+                return None
+            del self._open[hold_id]
+            return self._end(open_hold)
+
+        return Attempt(admitted, end)
+
+    def _end(self, open_hold: OpenHold) -> asyncio.Task[None] | None:
+        """End a hold by what its attempts here prove, or have the poller find out."""
+        hold = open_hold.hold
+        self._service.leave(hold.id)
+        match conclude(open_hold.evidence):
+            case Told(usage=usage):
+                self._release(hold.id)
+                return self._start(self._settle(hold, usage))
+            case NothingSent() if open_hold.is_repeat:
+                # Whoever made the first attempt sees that there was another, and asks.
+                self._release(hold.id)
+                return None
+            case NothingSent():
+                self._release(hold.id)
+                return self._start(self._void(open_hold))
+            case Inquiry() as inquiry:
+                attempts = None if open_hold.is_repeat else len(open_hold.evidence)
+                self._poller.watch(hold, open_hold.credential, inquiry=inquiry, attempts=attempts)
+                return None
+            case conclusion:
+                assert_never(conclusion)
+
+    async def _settle(self, hold: Hold, usage: Usage) -> None:
+        try:
+            await self._settlement.settle(hold, usage)
+        except LedgerUnavailable as error:
+            self._tell_deferred(hold, "ledger", error)
+            self._poller.watch(hold, None, usage=usage)
+        else:
+            self._poller.forget(hold.id)
+
+    async def _void(self, open_hold: OpenHold) -> None:
+        """Give a hold back under which nothing was sent from here; where others have joined it, BigQuery is asked."""
+        hold, attempts = open_hold.hold, len(open_hold.evidence)
+        try:
+            if await self._settlement.void(hold, attempts=attempts):
+                self._poller.forget(hold.id)
+                return
+        except BudgetStoreUnavailable as error:
+            self._tell_deferred(hold, "budgets", error)
+        except LedgerUnavailable as error:
+            self._tell_deferred(hold, "ledger", error)
+        else:
+            self._poller.watch(hold, open_hold.credential)
+            return
+        self._poller.watch(
+            hold, open_hold.credential, inquiry=Inquiry(is_answered=True, is_free=True), attempts=attempts
+        )
+
+    def _tell_deferred(self, hold: Hold, system: str, error: Exception) -> None:
+        self._journal.count("failures_total", system=system, step="settle")
+        self._journal.note("settle_deferred", hold_id=hold.id, error=str(error))
+
+    def _start(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
