@@ -79,10 +79,8 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
     holds = Holds(
         admission=admission,
         service=service,
-        settlement=settlement,
         poller=poller,
         release=room.release,
-        journal=journal,
     )
     reconciler = Reconciler(
         ledger=outside.ledger,

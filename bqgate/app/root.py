@@ -41,6 +41,7 @@ from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, Clock
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode
+from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 
@@ -195,6 +196,7 @@ async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, r
     dispatcher = Dispatcher(
         identification=_identification(outside, identities),
         isolation=path.isolation,
+        deletions=Deletions(ledger=outside.ledger, bigquery=outside.bigquery, settlement=path.settlement),
         handler=path.handler,
         passthrough=Passthrough(outside.upstream),
         clock=outside.clock,

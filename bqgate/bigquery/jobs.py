@@ -79,7 +79,8 @@ class GoogleBigQuery:
         with _not_found(job):
             document = await self._ask(Call("GET", path, urlencode(params)), credential)
         ref = job_ref_from(document.get("jobReference") or {}) or job
-        return Job(ref, usage_from(document), _hold_label(document))
+        parent_id = (document.get("statistics") or {}).get("parentJobId")
+        return Job(ref, usage_from(document), _hold_label(document), parent_id if isinstance(parent_id, str) else None)
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
         """Ask that a job be cancelled; see ports.JobCanceller. Asking twice changes nothing."""

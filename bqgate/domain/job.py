@@ -133,9 +133,10 @@ class Job:
     """A query's job as BigQuery shows it. `usage` None: it is pending or running.
 
     `hold_id` is the hold that the gate's label names, in the label's small letters; None: it bears none. Callers cannot
-    set that label through the gate.
+    set that label through the gate. `parent_id` is the script whose statement it is.
     """
 
     ref: JobRef
     usage: Usage | None = None
     hold_id: str | None = None
+    parent_id: str | None = None

@@ -1,20 +1,28 @@
 """HTTP in, HTTP out: the map of the request path.
 
-A query takes these steps; ``handler.QueryHandler.handle_query`` tells them in one screen:
+A query passes these files, in this order; ``handler.QueryHandler.handle_query`` tells the story in one screen, and
+everything that is learnt on the way stands in one RequestContext (request_context.py):
 
-    1  identify   gate/identify.py            who asks, who pays
-    2  intake     gate/body.py, wire/         what is it
-    3  estimate   admission/estimate.py       what would it process
-    4  price      admission/sizing.py         how much to hold, what to tell BigQuery it may bill
-    5  hold       budgets/ (BudgetStore)      all budgets or none
-    6  decide     domain/decision.py          forward, throttle or reject
-    7  record     ledger/ (Ledger)            from here on a crash loses no money
-    8  wait       admission/waiting/          only when throttled, or when enough run already
-    9  forward    gate/forward.py             streamed, unchanged but for the fields the gate sets
-    10 settle     settlement/                 book what it cost, then capture or void the hold
+    door.py            aiohttp's request becomes a Call
+    dispatch.py        which way: a job to the handler, a batch apart, everything else through passthrough.py
+    identify.py        who asks, who pays
+    submission.py      the job out of the body, however it is packed
+    isolation/         where all customers are one to BigQuery: what this one may touch
+    handler.py         wire/query_request.py reads the query; then
+      admission/estimate.py        what it would process: a dry run, or one that is remembered
+      holds.py                     opens its hold, and is the only place where a hold ends
+        admission/admit.py         sizes it (sizing.py), has it placed, decides (domain/decision.py)
+        admission/hold_service.py  places it on all budgets or none, and records it: from here a crash loses no money
+          budgets/redis_store.py   one script, place_hold.lua; or memory_store.py
+          ledger/sql_ledger.py     one row, written in groups
+      admission/waiting/           its turn: when little is left, or when enough run already
+      forward.py                   to BigQuery and back, streamed, watched as it passes
+        bigquery/upstream.py       time limits, retry, breaker, credentials, the socket
+      outcome.py                   what the answer proves of the cost
+    holds.py           the attempt has ended; with the last one settlement/evidence.py says what all of them prove
+      settlement/poller.py         books the cost, gives the hold back, or asks BigQuery until it is known
+      settlement/settlement.py     ledger and budgets, in the order that a crash cannot hurt
 
-Where all customers are one to BigQuery, the package ``isolation`` stands before the intake, behind the estimate, and
-around everything that is no query. That takes ``passthrough.py``; ``routes.py`` says which is which, ``door.py`` turns
-aiohttp's requests into wire values and back, ``reply.py`` knows the status codes, ``middleware.py`` answers for
-failures. A refusal may be told what would make its query cheaper (``advice/``); a forwarded query never asks.
+``reply.py`` knows the status codes, ``shown.py`` the gate's headers, ``middleware.py`` answers for failures. A refusal
+may be told what would make its query cheaper (``advice/``); a forwarded query never asks.
 """

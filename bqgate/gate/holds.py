@@ -14,15 +14,11 @@ from typing import Any, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
 from bqgate.admission.hold_service import HoldService
-from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.job import Usage
 from bqgate.domain.principal import Credential
 from bqgate.gate.request_context import RequestContext
-from bqgate.ports import Journal
 from bqgate.settlement.evidence import Evidence, Inquiry, NothingSent, NotSent, Told, Unknown, conclude
 from bqgate.settlement.poller import Poller
-from bqgate.settlement.settlement import Settlement
 
 
 @dataclass(slots=True)
@@ -77,17 +73,13 @@ class Holds:
         *,
         admission: Admission,
         service: HoldService,
-        settlement: Settlement,
         poller: Poller,
         release: Callable[[str], None],
-        journal: Journal,
     ) -> None:
         self._admission = admission
         self._service = service
-        self._settlement = settlement
         self._poller = poller
         self._release = release
-        self._journal = journal
         self._open: dict[str, OpenHold] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -162,51 +154,22 @@ class Holds:
         match conclude(open_hold.evidence):
             case Told(usage=usage):
                 self._release(hold.id)
-                return self._start(self._settle(hold, usage))
+                return self._start(self._poller.settle(hold, usage))
             case NothingSent() if open_hold.is_repeat:
                 # Whoever made the first attempt sees that there was another, and asks.
-                self._release(hold.id)
+                if not self._poller.watches(hold.id):
+                    self._release(hold.id)
                 return None
             case NothingSent():
                 self._release(hold.id)
-                return self._start(self._void(open_hold))
+                attempts = len(open_hold.evidence)
+                return self._start(self._poller.give_back(hold, open_hold.credential, attempts=attempts))
             case Inquiry() as inquiry:
-                attempts = None if open_hold.is_repeat else len(open_hold.evidence)
-                self._poller.watch(hold, open_hold.credential, inquiry=inquiry, attempts=attempts)
+                known = None if open_hold.is_repeat else len(open_hold.evidence)
+                self._poller.watch(hold, open_hold.credential, inquiry=inquiry, attempts=known)
                 return None
             case conclusion:
                 assert_never(conclusion)
-
-    async def _settle(self, hold: Hold, usage: Usage) -> None:
-        try:
-            await self._settlement.settle(hold, usage)
-        except LedgerUnavailable as error:
-            self._tell_deferred(hold, "ledger", error)
-            self._poller.watch(hold, None, usage=usage)
-        else:
-            self._poller.forget(hold.id)
-
-    async def _void(self, open_hold: OpenHold) -> None:
-        """Give a hold back under which nothing was sent from here; where others have joined it, BigQuery is asked."""
-        hold, attempts = open_hold.hold, len(open_hold.evidence)
-        try:
-            if await self._settlement.void(hold, attempts=attempts):
-                self._poller.forget(hold.id)
-                return
-        except BudgetStoreUnavailable as error:
-            self._tell_deferred(hold, "budgets", error)
-        except LedgerUnavailable as error:
-            self._tell_deferred(hold, "ledger", error)
-        else:
-            self._poller.watch(hold, open_hold.credential)
-            return
-        self._poller.watch(
-            hold, open_hold.credential, inquiry=Inquiry(is_answered=True, is_free=True), attempts=attempts
-        )
-
-    def _tell_deferred(self, hold: Hold, system: str, error: Exception) -> None:
-        self._journal.count("failures_total", system=system, step="settle")
-        self._journal.note("settle_deferred", hold_id=hold.id, error=str(error))
 
     def _start(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(ending)

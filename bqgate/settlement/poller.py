@@ -1,14 +1,12 @@
 """Ask after jobs until their end is known, then have it booked. It outlives the caller, never the process.
 
-Told by the gate (watch) when an answer did not tell the cost, and by reconcile after a restart; calls inquiry,
-settlement, the BudgetStore and the Ledger. Nothing leaves it but booked entries. Never forgets: whatever does not
-answer is asked again. Bounded: at most `workers` questions at once, at most `capacity` holds in memory; one that finds
-no room stays open in the ledger, from where reconcile brings it when there is room.
+Told by the gate's holds (settle, give_back, watch) how the attempts at a hold ended, and by reconcile what a crash
+left open; calls inquiry, settlement, the BudgetStore and the Ledger. Nothing leaves it but booked entries. Never
+forgets: whatever does not answer is asked again. Bounded: at most `workers` questions at once, at most `capacity` holds
+in memory; one that finds no room stays open in the ledger, from where reconcile brings it when there is room.
 """
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import Callable
 
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
@@ -19,15 +17,13 @@ from bqgate.domain.units import MS_PER_S
 from bqgate.ports import BigQuery, BudgetStore, Clock, Journal, Ledger
 from bqgate.settlement.evidence import Inquiry
 from bqgate.settlement.inquiry import LOOK_BACK, News, inquire
+from bqgate.settlement.schedule import Schedule
 from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience, Watched
 
 DEFAULT_PATIENCE = Patience()
 # A hold of which only the ledger tells.
 ANY_HOLD = Inquiry()
-
-# What is due within a millisecond is due: clocks do not sleep shorter.
-_DUE_WITHIN_S = 0.001
 
 
 class Poller:
@@ -73,10 +69,33 @@ class Poller:
         self._capacity = capacity
         self._on_end = on_end
         self._watched: dict[str, Watched] = {}
-        # (due, tie-breaker, hold id). Entries outlive a new due moment or a forgotten hold, and are dropped when met.
-        self._schedule: list[tuple[float, int, str]] = []
-        self._numbers = itertools.count()
-        self._woken = asyncio.Event()
+        self._schedule = Schedule(clock)
+
+    async def settle(self, hold: Hold, usage: Usage) -> None:
+        """Book what a job used, now or as soon as the ledger answers."""
+        try:
+            await self._settlement.settle(hold, usage)
+        except LedgerUnavailable as error:
+            self._tell_deferred(hold, "ledger", error)
+            self.watch(hold, None, usage=usage)
+        else:
+            self.forget(hold.id)
+
+    async def give_back(self, hold: Hold, credential: Credential, *, attempts: int) -> None:
+        """End a hold at which so many attempts were made here that sent nothing. Where others have joined, ask."""
+        inquiry: Inquiry = Inquiry(is_answered=True, is_free=True)
+        known: int | None = attempts
+        try:
+            if await self._settlement.void(hold, attempts=attempts):
+                self.forget(hold.id)
+                return
+        except BudgetStoreUnavailable as error:
+            self._tell_deferred(hold, "budgets", error)
+        except LedgerUnavailable as error:
+            self._tell_deferred(hold, "ledger", error)
+        else:
+            inquiry, known = ANY_HOLD, None
+        self.watch(hold, credential, inquiry=inquiry, attempts=known)
 
     def watch(
         self,
@@ -116,7 +135,7 @@ class Poller:
         watched.usage = usage or watched.usage
         # Where every attempt was answered without a job, asking once ends it.
         is_ended = inquiry.is_answered and not inquiry.is_made
-        self._look_after(watched, 0 if is_ended else watched.delay_ms(self._patience))
+        self._look_after(hold.id, 0 if is_ended else watched.delay_ms(self._patience))
 
     def credential_of(self, hold_id: str) -> Credential | None:
         """As whom a hold's job is asked after; None: as the gate, or nobody here asks."""
@@ -126,7 +145,12 @@ class Poller:
     def forget(self, hold_id: str) -> None:
         """Stop asking: the hold has ended by another path."""
         self._watched.pop(hold_id, None)
+        self._schedule.drop(hold_id)
         self._tell_end(hold_id)
+
+    def watches(self, hold_id: str) -> bool:
+        """Whether a hold is asked after."""
+        return hold_id in self._watched
 
     @property
     def depth(self) -> int:
@@ -151,7 +175,10 @@ class Poller:
         async with asyncio.TaskGroup() as looks:
             while True:
                 await turns.acquire()
-                looks.create_task(take_turn(await self._next_due()))
+                hold_id = await self._schedule.next_due()
+                # Due again after the longest delay, whatever happens to this look: a bug in one does not lose it.
+                self._look_after(hold_id, self._patience.longest_delay_ms)
+                looks.create_task(take_turn(hold_id))
 
     async def look(self, hold_id: str) -> None:
         """Ask after one hold now, and book it if its end is known."""
@@ -175,7 +202,11 @@ class Poller:
         if watched.is_refused or watched.usage is not None:
             # Nobody may ask, or only the books are late: in both cases it is no reason to hold up other queries.
             self._tell_end(hold_id)
-        self._look_after(watched, watched.delay_ms(self._patience))
+        self._look_after(hold_id, watched.delay_ms(self._patience))
+
+    def _tell_deferred(self, hold: Hold, system: str, error: Exception) -> None:
+        self._journal.count("failures_total", system=system, step="settle")
+        self._journal.note("settle_deferred", hold_id=hold.id, error=str(error))
 
     def _tell_end(self, hold_id: str) -> None:
         if self._on_end is not None:
@@ -243,40 +274,5 @@ class Poller:
             await self._ledger.attach_job(watched.hold.id, watched.hold.job)
             watched.is_job_unrecorded = False
 
-    def _look_after(self, watched: Watched, delay_ms: int) -> None:
-        watched.due_s = self._clock.monotonic_s() + delay_ms / MS_PER_S
-        entry = (watched.due_s, next(self._numbers), watched.hold.id)
-        heapq.heappush(self._schedule, entry)
-        if self._schedule[0] is entry:
-            self._woken.set()
-
-    async def _next_due(self) -> str:
-        """The next hold to look at, as soon as it is due."""
-        while True:
-            self._woken.clear()
-            delay_s = None
-            if self._schedule:
-                due_s, _, hold_id = self._schedule[0]
-                watched = self._watched.get(hold_id)
-                if watched is None or watched.due_s != due_s:
-                    heapq.heappop(self._schedule)
-                    continue
-                delay_s = due_s - self._clock.monotonic_s()
-                if delay_s < _DUE_WITHIN_S:
-                    heapq.heappop(self._schedule)
-                    # Due again after the longest delay, whatever happens to this look: a bug in one does not lose it.
-                    self._look_after(watched, self._patience.longest_delay_ms)
-                    return hold_id
-            await self._rest(delay_s)
-
-    async def _rest(self, delay_s: float | None) -> None:
-        """Wait until a hold is due, or one is that was not thought of. None: nothing is scheduled."""
-        if delay_s is None:
-            await self._woken.wait()
-            return
-        waits = {asyncio.ensure_future(self._clock.sleep(delay_s)), asyncio.ensure_future(self._woken.wait())}
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    def _look_after(self, hold_id: str, delay_ms: int) -> None:
+        self._schedule.plan(hold_id, after_s=delay_ms / MS_PER_S)

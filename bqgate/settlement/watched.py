@@ -72,7 +72,6 @@ class Watched:
     is_job_unrecorded: bool = False
     is_under_way: bool = False
     is_refused: bool = False
-    due_s: float = 0.0
     looks: int = 0
     absences: int = 0
     absent_since: datetime | None = None

@@ -178,7 +178,7 @@ class SettlementMachine(RuleBasedStateMachine):
         query, gate = self._pick(data, is_ready)
         if self._age_s(query) > FORWARD_WITHIN_S:
             query.is_over = True
-            self._run(gate.settler.void(query.hold))
+            self._run(gate.settlement.void(query.hold, attempts=1))
             return
         location = "asia-northeast1" if is_in_region else "US"
         job_id = query.hold.job.job_id if query.hold.job else f"made_for_{query.hold.id}"
@@ -202,9 +202,9 @@ class SettlementMachine(RuleBasedStateMachine):
             gate.poller.watch(query.hold, None, job=query.job)
         elif is_ledger_away:
             with self.stand.ledger_away():
-                self._run(gate.settler.settle(query.hold, query.usage))
+                self._run(gate.settlement.settle(query.hold, query.usage))
         else:
-            self._run(gate.settler.settle(query.hold, query.usage))
+            self._run(gate.settlement.settle(query.hold, query.usage))
 
     @when(lambda query: is_ready(query) or is_unanswered(query))
     @rule(data=st.data())
@@ -220,7 +220,7 @@ class SettlementMachine(RuleBasedStateMachine):
         """The entry is written, the budgets never hear of it."""
         query, gate = self._pick(data, is_unbooked)
         assert query.usage is not None
-        self._run(self.stand.ledger.book(gate.bookkeeper._entry_for(query.hold, query.usage)))
+        self._run(self.stand.ledger.book(gate.settlement._entry_for(query.hold, query.usage)))
         self._crash(self.gates.index(gate))
 
     @when(is_ready)

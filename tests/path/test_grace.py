@@ -73,7 +73,7 @@ class Scene:
 
     async def settle(self) -> None:
         for gate in self.gates:
-            await gate.settling.drain()
+            await gate.holds.drain()
 
     async def standing(self) -> Standing:
         windows = self.settings.directory.customer("acme").windows(self.clock.now())

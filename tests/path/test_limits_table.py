@@ -34,8 +34,8 @@ from bqgate.gate.reply import answer_for_reject
 from bqgate.ledger import SqlLedger
 from bqgate.ports import BudgetStore
 from bqgate.wire.query_request import parse_query
+from tests.support.hold_services import CountingJournal, hold_service_over
 from tests.support.manual_clock import START, ManualClock
-from tests.support.placing import CountingJournal, placing_over
 from tests.support.scripted_bigquery import ScriptedBigQuery
 
 GRACE_S, COOLDOWN_S = 900, 1_800
@@ -123,7 +123,7 @@ class Stand:
         journal, numbers = CountingJournal(), itertools.count(1)
         self.admission = Admission(
             estimator=Estimator(ScriptedBigQuery(), self.clock, journal, EstimateCaching()),
-            placing=placing_over(self.store, self.ledger, self.clock),
+            placing=hold_service_over(self.store, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
             journal=journal,

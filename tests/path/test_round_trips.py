@@ -44,11 +44,11 @@ async def test_a_query_costs_one_round_trip_to_hold_and_one_to_capture(stack: St
     try:
         async with aiohttp.ClientSession() as session:
             await run_query(session, stack, 0)  # fills the windows and loads the scripts
-            await stack.gate.settling.drain()
+            await stack.gate.holds.drain()
             before = await calls_of(client)
             for number in (1, 1, 2):
                 timing = await run_query(session, stack, number)
-                await stack.gate.settling.drain()
+                await stack.gate.holds.drain()
             assert await calls_of(client) - before == 3 * 2
     finally:
         await client.aclose()

@@ -163,7 +163,7 @@ def _views(
             budgets=gate.budgets, ledger=stand.ledger, registry=registry, policies=book, events=events, clock=clock
         ),
         LoginViews(logins=logins, failures=failures, trail=trail, events=events, journal=stand.journal),
-        HoldVoidViews(ledger=stand.ledger, registry=registry, bookkeeper=gate.bookkeeper, events=events, clock=clock),
+        HoldVoidViews(ledger=stand.ledger, registry=registry, settlement=gate.settlement, events=events, clock=clock),
     )
 
 

@@ -25,32 +25,30 @@ from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Period
 from bqgate.domain.entry import Entry, EntryKind
-from bqgate.domain.job import Estimate, JobRef, Outcome, Usage
+from bqgate.domain.job import Estimate, Job, JobRef, Outcome
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
 from bqgate.domain.tier import Customer, Directory, Tier
 from bqgate.domain.units import GIB
-from bqgate.gate.request_context import RequestContext
-from bqgate.gate.forward import Forwarder
 from bqgate.gate.handler import QueryHandler
+from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Extent, Isolation
+from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
-from bqgate.gate.settling import Settling
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission
 from bqgate.ledger import SqlLedger
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
-from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.poller import Poller
-from bqgate.settlement.settle import Settler
+from bqgate.settlement.settlement import Settlement
 from bqgate.wire.exchange import Answer, Call
+from tests.support.hold_services import hold_service_over
 from tests.support.list_trail import ListTrail
 from tests.support.manual_clock import START, ManualClock
-from tests.support.placing import placing_over
 
 # A GiB is a dollar. Of ten dollars a month, one customer has spent all, the other all but thirty cents.
 TIER = Tier("standard", daily_nanos=10 * NANOS_PER_USD, monthly_nanos=10 * NANOS_PER_USD, emergency_nanos=0)
@@ -83,7 +81,7 @@ class QuietBigQuery:
         is_big = "big" in body["configuration"]["query"]["query"]
         return Estimate(100 * GIB if is_big else 2**20, "SELECT", 1)
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError("every answer tells what its job used")
 
     async def find_job(
@@ -103,7 +101,7 @@ class Crowd:
     """A gate and whoever asks it. `answered` counts answers by status, 0 for who left."""
 
     handler: QueryHandler
-    settling: Settling
+    holds: Holds
     room: WaitingRoom
     clock: ManualClock
     journal: PrometheusJournal
@@ -123,7 +121,7 @@ class Crowd:
         await asyncio.wait(waiting[:LEAVING])
         self.clock.advance(31)
         await asyncio.wait(throttled)
-        await self.settling.drain()
+        await self.holds.drain()
         for each in (*refused, *throttled):
             self.answered[0 if each.cancelled() else each.result()] += 1
 
@@ -156,24 +154,26 @@ async def crowded_gate(folder: Path, *, estimates_kept: int) -> AsyncIterator[Cr
         room = WaitingRoom(clock, journal, places=PLACES)
         running = asyncio.ensure_future(room.run())
         stack.push_async_callback(_end, running)
-        handler, settling = _wire(ledger, clock, journal, room, estimates_kept)
-        yield Crowd(handler, settling, room, clock, journal)
+        handler, holds = _wire(ledger, clock, journal, room, estimates_kept)
+        yield Crowd(handler, holds, room, clock, journal)
 
 
 def _wire(
     ledger: SqlLedger, clock: ManualClock, journal: PrometheusJournal, room: WaitingRoom, estimates_kept: int
-) -> tuple[QueryHandler, Settling]:
+) -> tuple[QueryHandler, Holds]:
     bigquery, budgets = QuietBigQuery(), MemoryBudgetStore(ledger, clock)
     slots = SlotBook(ledger)
-    bookkeeper = Bookkeeper(
+    settlement = Settlement(
         ledger=ledger, budgets=budgets, policies=POLICIES, clock=clock, journal=journal, on_usage=slots.learn
     )
-    poller = Poller(bookkeeper=bookkeeper, bigquery=bigquery, ledger=ledger, clock=clock, journal=journal)
-    settling = Settling(Settler(bookkeeper, poller, journal), poller, room.release)
+    poller = Poller(
+        settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, journal=journal
+    )
+    service = hold_service_over(budgets, ledger, clock)
     numbers = itertools.count()
     admission = Admission(
         estimator=Estimator(bigquery, clock, journal, EstimateCaching(max_entries=estimates_kept)),
-        placing=placing_over(budgets, ledger, clock),
+        holds=service,
         ledger=ledger,
         clock=clock,
         journal=journal,
@@ -192,18 +192,17 @@ def _wire(
         trail=ListTrail(),
         clock=clock,
     )
+    holds = Holds(admission=admission, service=service, poller=poller, release=room.release)
     handler = QueryHandler(
         admission=admission,
+        holds=holds,
         waiting_room=room,
         policies=POLICIES,
         isolation=isolation,
         upstream=bigquery,
-        forwarder=Forwarder(bigquery, settling.begin, POLICIES),
-        settle=settling.begin,
-        clock=clock,
         journal=journal,
     )
-    return handler, settling
+    return handler, holds
 
 
 def _spent_before(customer: str, nanos: int) -> Entry:

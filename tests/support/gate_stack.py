@@ -62,7 +62,7 @@ class Stack:
         async with asyncio.timeout(timeout_s):
             while True:
                 for gate in self.gates:
-                    await gate.settling.drain()
+                    await gate.holds.drain()
                 balances = await self.fetch_balances(customer)
                 if not any(balance.held_nanos for balance in balances):
                     return balances

@@ -20,13 +20,13 @@ from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Directory, Tier
 from bqgate.gate import proxies
-from bqgate.gate.request_context import RequestContext
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Extent, Isolation
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
+from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Route
 from bqgate.gate.submission import Submission
 from bqgate.identity.open_door import EverybodyIn

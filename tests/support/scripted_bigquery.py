@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bqgate.domain.errors import BqgateError, JobNotFound, UpstreamRefused
-from bqgate.domain.job import Estimate, JobRef, Outcome, Usage
+from bqgate.domain.job import Estimate, Job, JobRef, Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
 from bqgate.wire.error_reply import error_body
@@ -69,13 +69,13 @@ class ScriptedBigQuery:
         """Refuse: settlement estimates nothing."""
         raise AssertionError((project_id, body, credential))
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """jobs.get."""
         self._admit("get", credential)
         found = self.jobs.get((job.project_id, job.job_id))
         if found is None or (found.ref.location not in {None, "US"} and found.ref.location != job.location):
             raise JobNotFound(job.job_id)
-        return replace(found.usage) if found.usage else None
+        return Job(found.ref, replace(found.usage) if found.usage else None, found.hold_id.lower())
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None

@@ -27,10 +27,9 @@ from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.ports import BudgetStore, PolicySource, SpendSource
-from bqgate.settlement.bookkeeper import Bookkeeper
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
-from bqgate.settlement.settle import Settler
+from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_bigquery import ScriptedBigQuery
@@ -64,7 +63,7 @@ class Gate:
     ) -> None:
         self.budgets = budgets
         self.learned: list[tuple[str, Usage]] = []
-        self.bookkeeper = Bookkeeper(
+        self.settlement = Settlement(
             ledger=stand.ledger,
             budgets=budgets,
             policies=policies,
@@ -73,7 +72,8 @@ class Gate:
             on_usage=lambda customer, usage: self.learned.append((customer, usage)),
         )
         self.poller = Poller(
-            bookkeeper=self.bookkeeper,
+            settlement=self.settlement,
+            budgets=budgets,
             bigquery=stand.bigquery,
             ledger=stand.ledger,
             clock=stand.clock,
@@ -81,7 +81,6 @@ class Gate:
             patience=patience,
             capacity=capacity,
         )
-        self.settler = Settler(self.bookkeeper, self.poller, stand.journal)
         self.reconciler = Reconciler(
             ledger=stand.ledger,
             budgets=budgets,

@@ -1,6 +1,6 @@
 """Let an admitted query wait for its turn, and know what runs (step 8): the turnstile with a clock and coroutines.
 
-Called by the handler for every admitted query; told by the gate's settling and by the poller when a query has ended
+Called by the handler for every admitted query; told by the gate's holds and by the poller when a query has ended
 (release). A waiting query keeps its hold; who is shed or leaves has it voided by the handler. What leaves: nothing when
 the query may run, Shed when it may not.
 

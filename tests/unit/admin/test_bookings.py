@@ -11,7 +11,7 @@ async def book(plane: Plane, mib: int) -> str:
     """Run a job of acme's that costs so many dollars; its hold's id."""
     hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=mib + 1))
     usage = Usage(job=hold.job, outcome=Outcome.DONE, bytes_processed=mib * MIB, bytes_billed=mib * MIB, slot_ms=100)
-    await plane.gate.settler.settle(hold, usage)
+    await plane.gate.settlement.settle(hold, usage)
     return hold.id
 
 

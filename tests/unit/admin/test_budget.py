@@ -16,7 +16,7 @@ async def spend(plane: Plane, *, booked: int = 0, held: int = 0) -> None:
     """Book and hold some dollars of acme's."""
     if booked:
         hold = await plane.stand.place(plane.gate, plane.stand.make_hold(usd=booked))
-        await plane.gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=booked * MIB))
+        await plane.gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=booked * MIB))
     if held:
         await plane.stand.place(plane.gate, plane.stand.make_hold(usd=held))
 

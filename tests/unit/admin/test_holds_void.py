@@ -72,7 +72,7 @@ async def voiding(tmp_path: Path) -> AsyncIterator[Voiding]:
         registry = await SqlRegistry.open(f"sqlite:///{stand.path}")
         events = EventMaker(stand.clock, lambda _request: "request-1")
         views = HoldVoidViews(
-            ledger=stand.ledger, registry=registry, bookkeeper=gate.bookkeeper, events=events, clock=stand.clock
+            ledger=stand.ledger, registry=registry, settlement=gate.settlement, events=events, clock=stand.clock
         )
         app = web.Application()
         guard = Guard(authenticator=Known(), trail=ListTrail(), events=events, public=PUBLIC)
@@ -112,7 +112,7 @@ async def test_voiding_again_finds_nothing_to_void(voiding: Voiding) -> None:
     """404, as for a hold that was booked or never was; nothing is written."""
     hold = await voiding.held()
     booked = await voiding.held()
-    await voiding.gate.bookkeeper.settle(booked, Usage(booked.job, Outcome.DONE, bytes_billed=MIB))
+    await voiding.gate.settlement.settle(booked, Usage(booked.job, Outcome.DONE, bytes_billed=MIB))
     await voiding.void(hold.id)
     for hold_id in (hold.id, booked.id, "nobody", "%00"):
         assert (await voiding.void(hold_id, status=404))["field"] == "hold_id"

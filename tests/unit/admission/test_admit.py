@@ -24,8 +24,8 @@ from bqgate.domain.tier import Customer, Directory, Mode, Tier
 from bqgate.domain.units import GIB, TIB
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_insert, parse_query
+from tests.support.hold_services import hold_service_over
 from tests.support.manual_clock import ManualClock
-from tests.support.placing import placing_over
 
 USD = 10**9
 # 10 GiB cost exactly ten cents.
@@ -85,7 +85,7 @@ class Scene:
         numbers = itertools.count(1)
         return Admission(
             estimator=Estimator(self.bigquery, self.clock, Silence(), EstimateCaching(ttl_s=60, max_entries=2)),
-            placing=placing_over(self.budgets, self.ledger, self.clock),
+            placing=hold_service_over(self.budgets, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
             journal=Silence(),

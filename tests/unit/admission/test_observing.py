@@ -20,8 +20,8 @@ from bqgate.domain.units import GIB
 from bqgate.domain.would_have import WouldHave
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_query
+from tests.support.hold_services import hold_service_over
 from tests.support.manual_clock import ManualClock
-from tests.support.placing import placing_over
 from tests.support.scripted_bigquery import ScriptedBigQuery
 
 CENT = 10**7
@@ -57,7 +57,7 @@ def admission_over(ledger: SqlLedger, **rules: Any) -> Admission:
     clock, numbers = ManualClock(), itertools.count(1)
     return Admission(
         estimator=Estimator(ScriptedBigQuery(), clock, Silence(), EstimateCaching()),
-        placing=placing_over(MemoryBudgetStore(ledger, clock), ledger, clock),
+        placing=hold_service_over(MemoryBudgetStore(ledger, clock), ledger, clock),
         ledger=ledger,
         clock=clock,
         journal=Silence(),

@@ -1,39 +1,28 @@
+"""What BigQuery's answer to one attempt proves of the job's cost."""
+
 import json
-from datetime import UTC, datetime
 
 import pytest
 
-from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome
 from bqgate.domain.pricing import PricingModel
-from bqgate.gate.outcome import AskLater, Known, NothingRan, Seen, Verdict, judge
+from bqgate.gate.outcome import OVER_THE_CAP, Seen, judge
+from bqgate.settlement.evidence import Denied, Evidence, JobMade, Told, Unknown
 
 JOB = JobRef("p", "j", "US")
-NOW = datetime(2026, 11, 24, tzinfo=UTC)
 REFERENCE = {"projectId": "p", "jobId": "j", "location": "US"}
 QUERY_DONE = {"jobComplete": True, "jobReference": REFERENCE, "totalBytesBilled": "5", "totalSlotMs": "1"}
 
 
-def verdict(
+def proof(
     seen: Seen,
     *,
     method: Method = Method.INSERT,
     is_script: bool = False,
-    is_replay: bool = False,
     model: PricingModel = PricingModel.BLENDED,
-) -> Verdict:
-    hold = Hold(
-        id="h",
-        customer="c",
-        principal="a",
-        project_id="p",
-        amount_nanos=1,
-        window_keys={},
-        placed_at=NOW,
-        deadline_at=NOW,
-        job=JOB if method is Method.INSERT else None,
-    )
-    return judge(seen, method=method, hold=hold, is_script=is_script, is_replay=is_replay, model=model)
+) -> Evidence:
+    job = JOB if method is Method.INSERT else None
+    return judge(seen, method=method, job=job, is_script=is_script, model=model)
 
 
 def error(reason: str) -> str:
@@ -42,59 +31,67 @@ def error(reason: str) -> str:
 
 def test_a_complete_query_answer_settles_at_once() -> None:
     """The cost stands in the answer."""
-    known = verdict(Seen(200, json.dumps(QUERY_DONE), is_whole=True), method=Method.QUERY)
-    assert isinstance(known, Known)
+    known = proof(Seen(200, json.dumps(QUERY_DONE), is_whole=True), method=Method.QUERY)
+    assert isinstance(known, Told)
     assert known.usage.bytes_billed == 5
 
 
 def test_prices_by_reservation_need_the_job() -> None:
     """A jobs.query answer names no reservation, so capacity and auto ask for the job."""
     seen = Seen(200, json.dumps(QUERY_DONE), is_whole=True)
-    assert verdict(seen, method=Method.QUERY, model=PricingModel.AUTO) == AskLater(JOB, is_made=True)
+    assert proof(seen, method=Method.QUERY, model=PricingModel.AUTO) == JobMade(JOB)
 
 
 def test_a_cut_answer_still_tells_which_job_it_was() -> None:
     """The job reference stands at the beginning."""
     text = json.dumps({"jobReference": REFERENCE, "rows": []})[:-4]
-    assert verdict(Seen(200, text, is_whole=False), method=Method.QUERY) == AskLater(JOB, is_made=True)
+    assert proof(Seen(200, text, is_whole=False), method=Method.QUERY) == JobMade(JOB)
 
 
 def test_an_inserted_job_is_asked_after_until_it_is_done() -> None:
     """RUNNING is no end; DONE is, failed or not."""
     running = json.dumps({"jobReference": REFERENCE, "status": {"state": "RUNNING"}})
-    assert verdict(Seen(200, running, is_whole=True)) == AskLater(JOB, is_made=True)
+    assert proof(Seen(200, running, is_whole=True)) == JobMade(JOB)
     failed = json.dumps({"jobReference": REFERENCE, "status": {"state": "DONE", "errorResult": {"reason": "invalid"}}})
-    known = verdict(Seen(200, failed, is_whole=True))
-    assert isinstance(known, Known)
+    known = proof(Seen(200, failed, is_whole=True))
+    assert isinstance(known, Told)
     assert known.usage.outcome is Outcome.FAILED
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_after_a_server_error_the_job_may_exist(status: int) -> None:
-    """Nobody voids a hold on a 5xx."""
-    assert verdict(Seen(status, "", is_whole=True)) == AskLater(JOB)
+@pytest.mark.parametrize("status", [408, 409, 425, 499, 500, 502, 503, 504])
+@pytest.mark.parametrize("method", list(Method))
+def test_what_proves_nothing(status: int, method: Method) -> None:
+    """After a server's own trouble the job may exist, and behind a conflict there is one: whose, only asking tells."""
+    assert proof(Seen(status, "", is_whole=True), method=method) == Unknown()
 
 
-def test_a_refused_insert_made_no_job() -> None:
-    """Whatever the refusal; the job behind a 409 is another request's, and this hold pays for nobody else's job."""
-    assert verdict(Seen(409, error("duplicate"), is_whole=True)) == NothingRan()
-    assert verdict(Seen(403, error("accessDenied"), is_whole=True)) == NothingRan()
-    assert verdict(Seen(501, error("notImplemented"), is_whole=True)) == NothingRan()
-
-
-def test_a_repeat_never_voids_the_first_attempts_hold() -> None:
-    """Another attempt may have made the job that this answer denies."""
-    assert verdict(Seen(400, error("invalid"), is_whole=True), is_replay=True) == AskLater(JOB)
-    assert verdict(Seen(409, error("duplicate"), is_whole=True), is_replay=True) == AskLater(JOB)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 412, 413, 429, 501])
+def test_a_refused_insert_is_denied(status: int) -> None:
+    """It made no job, which asking confirms."""
+    assert proof(Seen(status, error("whatever"), is_whole=True)) == Denied()
 
 
 @pytest.mark.parametrize(
-    ("reason", "is_script", "expected"),
-    [("invalidQuery", False, Known), ("stopped", False, AskLater), ("invalidQuery", True, AskLater)],
+    ("reason", "is_script", "may_bill"),
+    [("invalidQuery", False, False), ("stopped", False, True), ("invalidQuery", True, True)],
 )
 def test_a_failed_query_is_free_unless_it_was_a_script_or_stopped(
-    reason: str, is_script: bool, expected: type[Verdict]
+    reason: str, *, is_script: bool, may_bill: bool
 ) -> None:
     """Earlier statements of a script and cancelled jobs may be billed."""
     seen = Seen(400, error(reason), is_whole=True)
-    assert isinstance(verdict(seen, method=Method.QUERY, is_script=is_script), expected)
+    assert proof(seen, method=Method.QUERY, is_script=is_script) == Denied(may_bill=may_bill)
+
+
+def test_a_refusal_that_cannot_be_read_may_bill() -> None:
+    """An answer of 400 without BigQuery's error says nothing of what ran before it."""
+    assert proof(Seen(400, "<html>", is_whole=True), method=Method.QUERY) == Denied(may_bill=True)
+
+
+def test_what_passes_its_cap_did_not_run() -> None:
+    """BigQuery refuses it before it runs; a script's statements are refused one by one."""
+    seen = Seen(400, error(OVER_THE_CAP), is_whole=True)
+    told = proof(seen, method=Method.QUERY)
+    assert isinstance(told, Told)
+    assert (told.usage.outcome, told.usage.bytes_billed) == (Outcome.FAILED, 0)
+    assert proof(seen, method=Method.QUERY, is_script=True) == Denied(may_bill=True)

@@ -56,7 +56,7 @@ async def start_trial(stand: Stand, gate: Gate) -> Hold:
     await stand.ledger.record_breaker_event(
         BreakerEvent("acme", Period.DAY, day, at, BreakerEventKind.TRIPPED, over.principal)
     )
-    await gate.bookkeeper.void(filler)
+    await gate.settlement.void(filler, attempts=1)
     stand.clock.advance(600)
     trial = await place(stand, gate, stand.make_hold())
     assert trial.decision == TRIAL
@@ -71,7 +71,7 @@ async def test_a_trial_that_closed_the_breaker_is_remembered(stand: Stand) -> No
     """A store that loses everything after it finds no open breaker in the ledger."""
     gate = stand.gate()
     trial = await start_trial(stand, gate)
-    assert await gate.bookkeeper.settle(trial, usage_of(trial, 7)) is not None
+    assert await gate.settlement.settle(trial, usage_of(trial, 7)) is not None
     assert await tripped_at(stand) == set()
     assert '"cost_breaker_closed"' in stand.log.getvalue()
 
@@ -81,7 +81,7 @@ async def test_a_trial_that_opened_it_anew_is_remembered(stand: Stand) -> None:
     gate = stand.gate()
     trial = await start_trial(stand, gate)
     stand.clock.advance(5)
-    await gate.bookkeeper.settle(trial, usage_of(trial, 1_101))
+    await gate.settlement.settle(trial, usage_of(trial, 1_101))
     spend = await stand.ledger.fetch_spend(ACME.windows(stand.clock.now()))
     assert spend.tripped_at == {today(stand): stand.clock.now()}
     assert spend.captured_nanos[own_id(Period.DAY, today(stand))] == 1_101 * USD
@@ -92,7 +92,7 @@ async def test_a_trial_that_was_voided_is_no_news(stand: Stand) -> None:
     """The breaker is as it was, and nothing is recorded."""
     gate = stand.gate()
     trial = await start_trial(stand, gate)
-    await gate.bookkeeper.void(trial)
+    await gate.settlement.void(trial, attempts=1)
     assert (await gate.budgets.fetch_standing(ACME.windows(stand.clock.now()))).breaker is not None
     assert await tripped_at(stand) == {today(stand)}
     assert "cost_breaker" not in stand.log.getvalue()

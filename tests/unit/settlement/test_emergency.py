@@ -12,9 +12,9 @@ from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.ledger import SqlLedger
 from bqgate.settlement.emergency import CUSTOMERS_MAX, EmergencyStop
+from tests.support.hold_services import CountingJournal
 from tests.support.ledgers import make_hold
 from tests.support.manual_clock import ManualClock
-from tests.support.placing import CountingJournal
 
 ADA = Credential("Bearer ada")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
+from bqgate.settlement.evidence import Denied, Inquiry, conclude
 from bqgate.settlement.watched import Patience, Watched
 from tests.support.settlement_stand import Gate, Stand, usd
 
@@ -95,22 +97,48 @@ async def test_many_holds_are_asked_after_a_few_at_a_time(stand: Stand, gate: Ga
 
 
 async def test_an_absent_job_is_void_only_after_a_while(stand: Stand, gate: Gate) -> None:
-    """BigQuery may still make it after a 5xx: several looks, a minute, and an age that no waiting query reaches."""
+    """BigQuery may still make it after a 5xx: it is looked for until nothing can be on its way."""
     hold = await stand.place(gate, stand.make_hold())
     async with running(gate):
-        gate.poller.watch(hold, None)
+        gate.poller.watch(hold, None, attempts=1)
         seconds = await until_drained(stand, gate)
-    assert 120 <= seconds <= 160
+    assert 30 <= seconds <= 60
     assert await stand.entries() == ()
     assert await stand.ledger.fetch_open_holds() == ()
     assert usd(await stand.balance(gate)) == (0, 0)
 
 
-@pytest.mark.parametrize(("looks", "between_s", "is_void"), [(10, 1, False), (2, 90, False), (3, 30, True)])
+async def test_what_was_answered_without_a_job_is_void_at_once(stand: Stand, gate: Gate) -> None:
+    """BigQuery refused every attempt, and knows no such job when it is asked afterwards."""
+    hold = await stand.place(gate, stand.make_hold())
+    async with running(gate):
+        gate.poller.watch(hold, None, inquiry=Inquiry(is_answered=True), attempts=1)
+        assert await until_drained(stand, gate, step_s=0.1) <= 1
+    assert usd(await stand.balance(gate)) == (0, 0)
+
+
+async def test_a_hold_of_unknown_attempts_is_not_void_while_one_may_be_under_way(stand: Stand, gate: Gate) -> None:
+    """As long as somebody keeps its lease it is asked after, however long that takes; then the patience begins."""
+    hold = await stand.place(gate, stand.make_hold())
+    gate.poller.watch(hold, None)
+    for _ in range(40):
+        stand.clock.advance(10)
+        await gate.budgets.keep_holds((hold,))
+        await gate.look_at_all()
+    for _ in range(2):
+        stand.clock.advance(16)
+        await gate.look_at_all()
+        assert usd(await stand.balance(gate)) == (0, 20)
+    stand.clock.advance(16)
+    await gate.look_at_all()
+    assert usd(await stand.balance(gate)) == (0, 0)
+
+
+@pytest.mark.parametrize(("looks", "between_s", "is_void"), [(1, 3600, False), (10, 1, False), (3, 16, True)])
 async def test_an_old_hold_is_void_only_after_looks_over_a_while(
     stand: Stand, gate: Gate, looks: int, between_s: int, *, is_void: bool
 ) -> None:
-    """After a restart a hold may be old at the first look: neither many looks at once nor few over long will do."""
+    """After a restart a hold may be old at the first look: neither one look nor many at once will do."""
     hold = await stand.place(gate, stand.make_hold())
     stand.clock.advance(3600)
     gate.poller.watch(hold, None)
@@ -118,6 +146,33 @@ async def test_an_old_hold_is_void_only_after_looks_over_a_while(
     for _ in range(looks - 1):
         stand.clock.advance(between_s)
         await gate.look_at_all()
+    assert (await stand.ledger.fetch_open_holds() == ()) is is_void
+
+
+async def test_a_job_id_that_is_another_querys_frees_the_hold(stand: Stand, gate: Gate) -> None:
+    """The same job id with other SQL: the job bears the label of the hold that it runs under, and is paid for there."""
+    hold = await stand.place(gate, stand.make_hold())
+    other = await stand.place(gate, replace(stand.make_hold(), job=hold.job))
+    stand.bigquery.end(stand.run_job(other), bytes_billed=7 * MIB)
+    gate.poller.watch(hold, None, attempts=1)
+    gate.poller.watch(other, None, attempts=1)
+    await gate.look_at_all()
+    (entry,) = await stand.entries()
+    assert entry.hold_id == other.id
+    assert usd(await stand.balance(gate)) == (7, 0)
+
+
+@pytest.mark.parametrize(("may_bill", "is_void"), [(False, True), (True, False)])
+async def test_a_refused_query_is_free_where_nobody_may_ask(
+    stand: Stand, gate: Gate, *, may_bill: bool, is_void: bool
+) -> None:
+    """A caller who may run queries and see no jobs: BigQuery's no is the last word, unless something ran before it."""
+    hold = await stand.place(gate, stand.make_hold())
+    stand.bigquery.accepted.clear()
+    inquiry = conclude((Denied(may_bill=may_bill),))
+    assert isinstance(inquiry, Inquiry)
+    gate.poller.watch(hold, ADA, inquiry=inquiry, attempts=1)
+    await gate.look_at_all()
     assert (await stand.ledger.fetch_open_holds() == ()) is is_void
 
 
@@ -152,7 +207,7 @@ async def test_a_deleted_job_is_not_free(stand: Stand, gate: Gate) -> None:
 async def test_a_job_deleted_before_anyone_asked_is_not_free(stand: Stand, gate: Gate) -> None:
     """BigQuery said that it made the job; deleting it at once is no way round the budget."""
     hold = await stand.place(gate, stand.make_hold(usd=8))
-    gate.poller.watch(hold, None, is_made=True)
+    gate.poller.watch(hold, None, inquiry=Inquiry(is_made=True), attempts=1)
     for _ in range(6):
         stand.clock.advance(60)
         await gate.look_at_all()
@@ -195,7 +250,7 @@ async def test_a_job_learned_from_the_answer_survives_a_crash(stand: Stand, gate
     """The id that jobs.query told is written to the ledger while the job runs."""
     hold = await stand.place(gate, stand.make_hold(job=False))
     job = stand.run_job(hold, job=JobRef("acme-prod", "made_by_bigquery", "US"))
-    gate.poller.watch(hold, None, job=job)
+    gate.poller.watch(hold, None, inquiry=Inquiry(job), attempts=1)
     await gate.look_at_all()
     (recorded,) = await stand.ledger.fetch_open_holds()
     assert recorded.job == job

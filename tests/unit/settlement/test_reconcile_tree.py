@@ -76,7 +76,7 @@ async def test_a_job_is_booked_once_and_captured_in_every_budget(tree: Tree) -> 
     """The entry bears what its windows are summed from, so a store that forgets finds the same."""
     hold = await tree.place(tree.make_hold())
     assert await tree.days() == [(0, 20)] * 3
-    await tree.gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
+    await tree.gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
     assert await tree.days() == [(7, 0)] * 3
     for account in ("acme", DEPLOYMENT_ACCOUNT):
         await tree.gate.budgets.forget_windows(account)
@@ -100,7 +100,7 @@ async def test_a_hold_that_was_booked_and_captured_below_alone_is_captured_above
     hold = await tree.place(tree.make_hold())
     without = DeploymentBudgetStore(tree.below, lambda: False)
     gate = Gate(tree.stand, without, patience=tree.gate.poller._patience, policies=POLICIES)
-    await gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
+    await gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
     assert await tree.days() == [(7, 0), (7, 0), (0, 20)]
     await tree.round()
     assert await tree.days() == [(7, 0)] * 3
@@ -121,7 +121,7 @@ async def test_a_hold_that_is_missing_above_is_put_back_with_its_parts(tree: Tre
 async def test_a_lasting_drift_of_a_part_is_mended_for_the_whole_account(tree: Tree) -> None:
     """A store that lost the last second lost it for every budget: two rounds see it, then all is filled anew."""
     hold = await tree.place(tree.make_hold())
-    await tree.gate.settler.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
+    await tree.gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
     phantom = tree.make_hold(usd=5)
     await tree.gate.budgets.place_hold(phantom, tree.windows)
     await tree.gate.budgets.capture(phantom, 5 * NANOS_PER_USD)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bqgate.admission.allowance import Allowance
-from bqgate.admission.placing import Placing
+from bqgate.admission.hold_service import HoldService
 from bqgate.domain.degradation import Conduct, Degradation, System
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.ports import BudgetStore, Clock, Ledger
@@ -25,7 +25,7 @@ class CountingJournal:
         pass
 
 
-def placing_over(
+def hold_service_over(
     budgets: BudgetStore,
     ledger: Ledger,
     clock: Clock,
@@ -33,11 +33,12 @@ def placing_over(
     chosen: Mapping[System, Conduct] | None = None,
     allowance_nanos: int = NANOS_PER_USD,
     journal: CountingJournal | None = None,
-) -> Placing:
-    """A Placing over two stores."""
-    return Placing(
+) -> HoldService:
+    """A HoldService over two stores."""
+    return HoldService(
         budgets=budgets,
         ledger=ledger,
+        under_way={},
         degradation=Degradation(chosen or {}, allowance_nanos),
         allowance=Allowance(clock),
         clock=clock,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bqgate.admission.placing import UNRECORDED_MAX, Placing
+from bqgate.admission.hold_service import UNRECORDED_MAX, HoldService
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.degradation import Conduct, System
@@ -15,9 +15,9 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.tier import Customer, Mode, Tier
 from bqgate.ledger import SqlLedger
+from tests.support.hold_services import CountingJournal, hold_service_over
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
-from tests.support.placing import CountingJournal, placing_over
 
 TIER = Tier("standard", daily_nanos=5 * NANOS_PER_USD, monthly_nanos=50 * NANOS_PER_USD, emergency_nanos=5 * 10**10)
 ACME = Customer("acme", TIER)
@@ -35,7 +35,7 @@ class Scene:
     journal: CountingJournal
     opened: list[MemoryBudgetStore | RedisBudgetStore] = field(default_factory=list)
 
-    def placing(self, *, budgets_url: str | None = None, **chosen: Conduct) -> Placing:
+    def service(self, *, budgets_url: str | None = None, **chosen: Conduct) -> HoldService:
         store = (
             MemoryBudgetStore(self.ledger, self.clock)
             if budgets_url is None
@@ -43,7 +43,7 @@ class Scene:
         )
         self.opened.append(store)
         conducts = {System(name): conduct for name, conduct in chosen.items()}
-        return placing_over(store, self.ledger, self.clock, chosen=conducts, journal=self.journal)
+        return hold_service_over(store, self.ledger, self.clock, chosen=conducts, journal=self.journal)
 
     def hold(self, hold_id: str) -> Hold:
         windows = ACME.windows(self.clock.now())
@@ -65,17 +65,21 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     await ledger.close()
 
 
-async def place(placing: Placing, scene: Scene, hold_id: str, customer: Customer = ACME) -> None:
+async def place(service: HoldService, scene: Scene, hold_id: str, customer: Customer = ACME) -> None:
     hold = scene.hold(hold_id)
-    placed = await placing.place(hold, customer.windows(scene.clock.now()), customer)
-    await placing.record(hold, customer, is_degraded=placed.is_degraded)
+    placement = await service.place(hold, customer.windows(scene.clock.now()), customer)
+    try:
+        await service.record(hold, placement, customer)
+    except LedgerUnavailable:
+        await service.give_back(hold, placement)
+        raise
 
 
 async def test_closed_refuses_without_budgets(scene: Scene) -> None:
     """Nothing is held and nothing recorded; it is counted."""
-    placing = scene.placing(budgets_url=NOWHERE)
+    service = scene.service(budgets_url=NOWHERE)
     with pytest.raises(BudgetStoreUnavailable):
-        await place(placing, scene, "h1")
+        await place(service, scene, "h1")
     assert await scene.ledger.fetch_open_holds() == ()
     assert scene.journal.counted == [
         ("degraded_total", {"system": "budgets", "conduct": "closed", "outcome": "refused"})
@@ -84,27 +88,27 @@ async def test_closed_refuses_without_budgets(scene: Scene) -> None:
 
 async def test_an_allowance_ends(scene: Scene) -> None:
     """A dollar covers one query of sixty cents a day and not a second; the first is in the ledger."""
-    placing = scene.placing(budgets_url=NOWHERE, budgets=Conduct.ALLOWANCE)
-    await place(placing, scene, "h1")
+    service = scene.service(budgets_url=NOWHERE, budgets=Conduct.ALLOWANCE)
+    await place(service, scene, "h1")
     with pytest.raises(BudgetStoreUnavailable):
-        await place(placing, scene, "h2")
+        await place(service, scene, "h2")
     assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
     scene.clock.advance(86_400)
-    await place(placing, scene, "h3")
+    await place(service, scene, "h3")
     assert [labels["outcome"] for _, labels in scene.journal.counted] == ["went_on", "refused", "went_on"]
 
 
 async def test_allowances_are_a_customers_own(scene: Scene) -> None:
     """One that has used its own takes nobody else's."""
-    placing = scene.placing(budgets_url=NOWHERE, budgets=Conduct.ALLOWANCE)
-    await place(placing, scene, "h1")
-    assert placing.may_go_on(System.BUDGETS, Customer("globex", TIER), CENTS_60)
-    assert not placing.may_go_on(System.BUDGETS, ACME, CENTS_60)
+    service = scene.service(budgets_url=NOWHERE, budgets=Conduct.ALLOWANCE)
+    await place(service, scene, "h1")
+    assert service.may_go_on(System.BUDGETS, Customer("globex", TIER), CENTS_60)
+    assert not service.may_go_on(System.BUDGETS, ACME, CENTS_60)
 
 
 async def test_what_was_spent_meanwhile_counts_once_the_budgets_are_back(scene: Scene) -> None:
     """A store that begins anew fills its windows from the ledger, the holds of the outage among them, once."""
-    away = scene.placing(budgets_url=NOWHERE, budgets=Conduct.OPEN)
+    away = scene.service(budgets_url=NOWHERE, budgets=Conduct.OPEN)
     await place(away, scene, "h1")
     back = MemoryBudgetStore(scene.ledger, scene.clock)
     for _ in range(2):
@@ -114,19 +118,19 @@ async def test_what_was_spent_meanwhile_counts_once_the_budgets_are_back(scene: 
 
 async def test_observing_goes_on_without_budgets(scene: Scene) -> None:
     """Whoever only looks is no reason to stop queries."""
-    placing = scene.placing(budgets_url=NOWHERE)
-    await place(placing, scene, "h1", Customer("acme", TIER, Mode.OBSERVE))
+    service = scene.service(budgets_url=NOWHERE)
+    await place(service, scene, "h1", Customer("acme", TIER, Mode.OBSERVE))
     assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
 
 
 async def test_closed_gives_the_hold_back_without_a_ledger(scene: Scene) -> None:
     """What cannot be recorded is not forwarded, and stands against no budget."""
     store = MemoryBudgetStore(scene.ledger, scene.clock)
-    placing = placing_over(store, scene.ledger, scene.clock, journal=scene.journal)
+    service = hold_service_over(store, scene.ledger, scene.clock, journal=scene.journal)
     await store.fetch_balances(ACME.windows(scene.clock.now()))
     await scene.take_ledger_away()
     with pytest.raises(LedgerUnavailable):
-        await place(placing, scene, "h1")
+        await place(service, scene, "h1")
     day, _ = await store.fetch_balances(ACME.windows(scene.clock.now()))
     assert day.held_nanos == 0
 
@@ -137,26 +141,28 @@ async def test_what_the_ledger_missed_is_written_down_when_it_is_back(scene: Sce
     await store.fetch_balances(ACME.windows(scene.clock.now()))
     replaced = await SqlLedger.open(f"sqlite:///{scene.path}/other.db", scene.clock, timeout_s=1)
     await replaced.close()
-    placing = placing_over(store, replaced, scene.clock, chosen={System.LEDGER: Conduct.OPEN}, journal=scene.journal)
+    service = hold_service_over(
+        store, replaced, scene.clock, chosen={System.LEDGER: Conduct.OPEN}, journal=scene.journal
+    )
     for hold_id in ("h1", "h2"):
-        await place(placing, scene, hold_id)
+        await place(service, scene, hold_id)
     day, _ = await store.fetch_balances(ACME.windows(scene.clock.now()))
     assert day.held_nanos == 2 * CENTS_60
-    await placing.record_missed()  # still away: nothing is lost by trying
+    await service.record_missed()  # still away: nothing is lost by trying
     await replaced.close()  # reading has opened it again
-    placing._ledger = scene.ledger
+    service._ledger = scene.ledger
     await scene.ledger.book(make_entry("h2"))
-    await placing.record_missed()
-    await placing.record_missed()
+    await service.record_missed()
+    await service.record_missed()
     assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
 
 
 async def test_without_both_nothing_goes_on(scene: Scene) -> None:
     """A hold that neither store knows would be nobody's."""
-    placing = scene.placing(budgets_url=NOWHERE, budgets=Conduct.OPEN, ledger=Conduct.OPEN)
+    service = scene.service(budgets_url=NOWHERE, budgets=Conduct.OPEN, ledger=Conduct.OPEN)
     await scene.take_ledger_away()
     with pytest.raises(LedgerUnavailable):
-        await place(placing, scene, "h1")
+        await place(service, scene, "h1")
 
 
 async def test_the_list_of_missed_records_is_bounded(scene: Scene) -> None:
@@ -164,9 +170,9 @@ async def test_the_list_of_missed_records_is_bounded(scene: Scene) -> None:
     store = MemoryBudgetStore(scene.ledger, scene.clock)
     huge = Customer("acme", TIER, Mode.OBSERVE)
     await store.fetch_balances(huge.windows(scene.clock.now()))
-    placing = placing_over(store, scene.ledger, scene.clock, chosen={System.LEDGER: Conduct.OPEN})
+    service = hold_service_over(store, scene.ledger, scene.clock, chosen={System.LEDGER: Conduct.OPEN})
     await scene.take_ledger_away()
     for number in range(UNRECORDED_MAX):
-        await place(placing, scene, f"h{number}", huge)
+        await place(service, scene, f"h{number}", huge)
     with pytest.raises(LedgerUnavailable):
-        await place(placing, scene, "one too many", huge)
+        await place(service, scene, "one too many", huge)

@@ -1,0 +1,56 @@
+"""Book a job before it is deleted: what BigQuery has forgotten, nobody can price any more.
+
+Called by the gate before a caller's jobs.delete goes to BigQuery
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/delete); asks jobs.get and the Ledger. A job without an
+open hold is nobody's concern here, and so is one that BigQuery does not know. What leaves: nothing, once the deletion
+may pass; MalformedRequest while the job runs; or the ports' errors, and then the deletion does not pass.
+"""
+
+from bqgate.domain.errors import JobNotFound, MalformedRequest, UpstreamRefused
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import Job, JobRef
+from bqgate.domain.principal import Credential
+from bqgate.ports import BigQuery, Ledger
+from bqgate.settlement.settlement import Settlement
+
+
+class Deletions:
+    """What has to be done before a job is deleted."""
+
+    def __init__(self, *, ledger: Ledger, bigquery: BigQuery, settlement: Settlement) -> None:
+        self._ledger = ledger
+        self._bigquery = bigquery
+        self._settlement = settlement
+
+    async def prepare(self, ref: JobRef, credential: Credential) -> None:
+        """Settle the hold of a job that is about to be deleted.
+
+        Raises:
+            MalformedRequest: the job runs; its cost is not known yet.
+            UpstreamRefused: neither the caller nor the gate may see the job.
+            UpstreamUnavailable: BigQuery did not answer.
+            LedgerUnavailable: the cost could not be booked.
+        """
+        try:
+            job = await self._fetch(ref, credential)
+            if job.parent_id is not None:  # a statement of a script is paid for with the script
+                job = await self._fetch(JobRef(ref.project_id, job.parent_id, job.ref.location), credential)
+        except JobNotFound:
+            return
+        hold = await self._hold_of(job)
+        if hold is None:
+            return
+        if job.usage is None:
+            name = f"{ref.project_id}:{ref.job_id}"
+            raise MalformedRequest(f"Job {name} is still running. Cancel it, or delete it when it has ended.")
+        await self._settlement.settle(hold, job.usage)
+
+    async def _fetch(self, ref: JobRef, credential: Credential) -> Job:
+        try:
+            return await self._bigquery.fetch_job(ref, credential=credential)
+        except UpstreamRefused:
+            return await self._bigquery.fetch_job(ref, credential=None)
+
+    async def _hold_of(self, job: Job) -> Hold | None:
+        labelled = None if job.hold_id is None else await self._ledger.fetch_open_hold(job.hold_id)
+        return labelled or await self._ledger.find_open_hold(job.ref)
