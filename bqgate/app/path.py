@@ -25,6 +25,7 @@ from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation
 from bqgate.settings import Settings
 from bqgate.settlement.emergency import EmergencyStop
+from bqgate.settlement.late_jobs import LateJobs
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settlement import Settlement
@@ -64,6 +65,8 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         on_usage=slots.learn,
         on_end=service.forget,
     )
+    late_jobs = LateJobs(settlement=settlement, bigquery=outside.bigquery, clock=clock, journal=journal)
+    outside.background.start("late jobs", late_jobs.run)
     poller = Poller(
         settlement=settlement,
         budgets=outside.budgets,
@@ -74,6 +77,7 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         patience=settings.patience,
         workers=settings.settlement.polls_max,
         on_end=room.release,
+        late_jobs=late_jobs,
     )
     admission = _admission(outside, service, slots, poller)
     holds = Holds(

@@ -69,6 +69,7 @@ COUNTERS = (
         "Running jobs of customers whose cost breaker opened: asked, absent, refused, unavailable, unknown_job.",
         ("result",),
     ),
+    Declaration("late_jobs_total", "Jobs booked that turned up after their hold was given back.", ("customer",)),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),

@@ -6,6 +6,7 @@
     watched.py     what the poller knows of one hold, and when it may conclude        pure
     schedule.py    which hold is asked after when
     inquiry.py     one question to BigQuery: ended, running, absent, another's, refused or silent
+    late_jobs.py   jobs that turn up after their hold was given back
     deletion.py    before a caller deletes a job: book it first
     reconcile.py   every minute: what crashes left behind
     emergency.py   cancel what runs, when a customer's cost breaker opens

@@ -17,6 +17,7 @@ from bqgate.domain.units import MS_PER_S
 from bqgate.ports import BigQuery, BudgetStore, Clock, Journal, Ledger
 from bqgate.settlement.evidence import Inquiry
 from bqgate.settlement.inquiry import LOOK_BACK, News, inquire
+from bqgate.settlement.late_jobs import LateJobs
 from bqgate.settlement.schedule import Schedule
 from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience, Watched
@@ -42,6 +43,7 @@ class Poller:
         workers: int = 8,
         capacity: int = 100_000,
         on_end: Callable[[str], None] | None = None,
+        late_jobs: LateJobs | None = None,
     ) -> None:
         """Watch nothing yet.
 
@@ -57,6 +59,7 @@ class Poller:
             capacity: how many holds may be watched.
             on_end: hears of each hold, by its id, whose job has ended or about which nobody here can ask any more;
                 perhaps more than once.
+            late_jobs: hears of holds that were given back although not every attempt had an answer.
         """
         self._settlement = settlement
         self._budgets = budgets
@@ -68,6 +71,7 @@ class Poller:
         self._workers = workers
         self._capacity = capacity
         self._on_end = on_end
+        self._late_jobs = late_jobs
         self._watched: dict[str, Watched] = {}
         self._schedule = Schedule(clock)
 
@@ -256,6 +260,8 @@ class Poller:
         if not is_void:
             watched.attempts = None
             watched.count_attempts(None)
+        elif self._late_jobs is not None and not watched.is_answered:
+            self._late_jobs.expect(watched.hold, watched.credential)
         return is_void
 
     async def _is_repeat(self, hold: Hold) -> bool:
