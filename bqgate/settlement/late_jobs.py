@@ -2,8 +2,8 @@
 
 A request that was cut off may lie in some queue and make its job after nobody expected it any more. Told by the poller
 of each hold that it gave back without an answer from BigQuery to every attempt; asks after a minute, and after five.
-What turns up is booked, late rather than never; its hold is gone, so that the budgets learn of it by reconcile. Bounded:
-the holds longest given back are forgotten first, and a restart forgets all.
+What turns up is booked, late rather than never; its hold is gone, so that the budgets learn of it by reconcile.
+Bounded: the holds longest given back are forgotten first, and a restart forgets all.
 """
 
 from collections import OrderedDict
