@@ -15,7 +15,7 @@ from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.decision import TRIAL
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 
@@ -87,7 +87,7 @@ class Bookkeeper:
             if cost_nanos:
                 is_ended, event = await self._budgets.capture(hold, cost_nanos), "captured"
             else:
-                is_ended, event = await self._budgets.void(hold), "voided"
+                is_ended, event = await self._budgets.void(hold) is VoidOutcome.VOIDED, "voided"
         except BudgetStoreUnavailable:
             self._journal.count("failures_total", system="budgets", step="settle")
             return

@@ -34,7 +34,7 @@ from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Window, WindowId, with_carries
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.principal import Credential
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.tier import windows_of
@@ -151,7 +151,7 @@ class Reconciler:
         if entry is not None and entry.cost_nanos:
             is_ended, event = await self._budgets.capture(hold, entry.cost_nanos), "captured"
         elif entry is not None or (self._is_past_grace(hold.placed_at) and hold.id not in self._poller.watched_ids):
-            is_ended, event = await self._budgets.void(hold), "voided"
+            is_ended, event = await self._budgets.void(hold) is VoidOutcome.VOIDED, "voided"
         else:
             return
         if is_ended:
