@@ -117,9 +117,12 @@ class HoldService:
             self._lingering[hold_id] = self._clock.monotonic_s() + _LINGER_S
 
     def forget(self, hold_id: str) -> None:
-        """A hold has ended."""
+        """A hold is about to end. One that the ledger does not know is kept until it does."""
         self._lingering.pop(hold_id, None)
-        self._under_way.pop(hold_id, None)
+        if hold_id in self._unrecorded:
+            self._lingering[hold_id] = self._clock.monotonic_s()
+        else:
+            self._under_way.pop(hold_id, None)
 
     def may_go_on(self, system: System, customer: Customer, amount_nanos: int) -> bool:
         """Whether a query of this cost runs although a system is away; takes the allowance where one is meant."""
@@ -145,9 +148,7 @@ class HoldService:
         """Extend the lease of every hold that is kept, and put back what the store has lost."""
         now_s = self._clock.monotonic_s()
         for hold_id in [each for each, until_s in self._lingering.items() if until_s <= now_s]:
-            del self._lingering[hold_id]
-            if hold_id not in self._unrecorded:
-                self._under_way.pop(hold_id, None)
+            self.forget(hold_id)
         kept = tuple(self._under_way.values())
         for start in range(0, len(kept), _KEPT_AT_ONCE):
             try:

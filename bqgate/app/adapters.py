@@ -3,6 +3,8 @@
 Called by root. Nothing else knows which store or which credential a gate runs on.
 """
 
+from collections.abc import Callable, Sequence
+
 from bqgate.app.background import Background
 from bqgate.app.guarding import timeouts_of
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, UpstreamCredentials
@@ -13,41 +15,48 @@ from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import load_token_source
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.breakers.breaker import Breaker
-from bqgate.breakers.guarded import guarded
 from bqgate.budgets.accounts import AccountSource
 from bqgate.budgets.change_feed import LocalChangeFeed
-from bqgate.budgets.deployment_store import DeploymentBudgetStore
 from bqgate.budgets.memory_store import MemoryBudgetStore
-from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger
-from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal, PolicySource, SpendSource
+from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal, PolicySource
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 
 
 def open_budgets(
-    settings: Settings, ledger: SqlLedger, policies: PolicySource, clock: Clock, breaker: Breaker
+    settings: Settings,
+    ledger: SqlLedger,
+    policies: PolicySource,
+    clock: Clock,
+    breaker: Breaker,
+    kept: Callable[[], Sequence[Hold]],
 ) -> BudgetStore:
-    """Budgets in memory, or in Redis behind its breaker, filled from the ledger; the deployment's above them."""
-    store = _account_store(settings, AccountSource(ledger, policies), clock, breaker)
-    return DeploymentBudgetStore(store, lambda: policies.directory.deployment is not None)
-
-
-def _account_store(settings: Settings, source: SpendSource, clock: Clock, breaker: Breaker) -> BudgetStore:
+    """Budgets in memory, or in Redis behind its breaker, filled from the ledger and what this gate keeps."""
+    source = AccountSource(ledger, policies, kept)
+    lease_s = settings.settlement.lease_s
     url = settings.budgets.url
     if url.scheme == "memory":
-        return MemoryBudgetStore(source, clock)
+        return MemoryBudgetStore(
+            source,
+            clock,
+            has_deployment_budget=lambda: policies.directory.deployment is not None,
+            lease_s=lease_s,
+        )
     from bqgate.budgets.redis_store import RedisBudgetStore  # noqa: PLC0415 - redis is an extra
 
-    store = RedisBudgetStore.open(
+    return RedisBudgetStore.open(
         url.reveal(),
         source,
         clock,
         timeout_s=settings.budgets.timeout_ms / MS_PER_S,
         connections_max=settings.budgets.connections_max,
+        has_deployment_budget=lambda: policies.directory.deployment is not None,
+        breaker=breaker,
+        lease_s=lease_s,
     )
-    return guarded(store, breaker, BudgetStoreUnavailable)
 
 
 def open_feed(settings: Settings, clock: Clock, journal: Journal) -> ChangeFeed:

@@ -81,7 +81,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     book = PolicyBook(settings.policy_base, registry, feed, clock, journal)
     await book.load()
     holds_under_way: dict[str, Hold] = {}
-    budgets = open_budgets(settings, ledger, book, clock, breakers.budgets)
+    budgets = open_budgets(settings, ledger, book, clock, breakers.budgets, lambda: tuple(holds_under_way.values()))
     stack.push_async_callback(budgets.close)
     retries = Retries(clock, journal)
     callers, own = await open_upstreams(settings, clock, journal, background, breakers.upstream, retries)

@@ -19,6 +19,7 @@ from typing import Self
 
 import pybreaker
 
+from bqgate.domain.errors import BqgateError
 from bqgate.ports import Clock, Journal
 
 # A gate whose own trial has just shown that others are wrong does not believe them again for so long.
@@ -101,6 +102,17 @@ class Breaker:
                 return None
             self._trial = turn
             self._trial_until_s = now_s + self._rules.cooldown_s
+        return turn
+
+    def ask(self, unavailable: type[BqgateError]) -> "Turn":
+        """Take a Turn, or raise the system's own error.
+
+        Raises:
+            unavailable: it is left alone.
+        """
+        turn = self.take()
+        if turn is None:
+            raise unavailable(f"{self.system} is left alone for a moment: {self._why or 'it did not answer lately'}")
         return turn
 
     def hear_open(self, for_s: float) -> None:

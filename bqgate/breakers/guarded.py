@@ -1,8 +1,9 @@
 """Put any port behind a breaker: its calls fail at once while the system is left alone.
 
-Used by app for the budget store in Redis, the ledger and the registry. A port is taken as it is, whatever methods it
-has: each coroutine of it asks the breaker first, everything else (properties, plain methods, and `close`, which must
-work always) passes. What leaves: what the port itself raises, or its own "unavailable" error without a call.
+Used by app for the ledger and the registry; the budget store in Redis asks its breaker itself. A port is taken as it
+is, whatever methods it has: each coroutine of it asks the breaker first, everything else (properties, plain methods,
+and `close`, which must work always) passes. What leaves: what the port itself raises, or its own "unavailable" error
+without a call.
 """
 
 import inspect
@@ -49,11 +50,7 @@ class _Guarded:
     def _guarded(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         @wraps(method)
         async def ask(*args: Any, **kwargs: Any) -> Any:
-            turn = self._breaker.take()
-            if turn is None:
-                why = self._breaker.why or "it did not answer lately"
-                raise self._unavailable(f"{self._breaker.system} is left alone for a moment: {why}")
-            with turn.failing_on(self._unavailable):
+            with self._breaker.ask(self._unavailable).failing_on(self._unavailable):
                 return await method(*args, **kwargs)
 
         return ask

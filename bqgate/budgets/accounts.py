@@ -2,26 +2,33 @@
 
 Put by app between the stores and the ledger: what a store fills its windows from. The ledger writes down what a query
 is (customer, principal, project, workload, labels); which budgets it falls under is a matter of the rules that hold,
-and they may have changed since. The deployment's account is about all customers' holds, in days and months of UTC.
+and they may have changed since. The deployment's account is about all customers' holds, in days and months of UTC. What
+this gate has placed and the ledger has not heard of counts too: a store may be lost just in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC
+from itertools import groupby
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.hold import Hold
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.ports import PolicySource, SpendSource
 
 
 class AccountSource:
-    """Implements SpendSource over the ledger's."""
+    """Implements SpendSource over the ledger's.
 
-    def __init__(self, source: SpendSource, policies: PolicySource) -> None:
+    `kept` are the holds that this gate has placed, as it placed them. One is there once it is placed, not before, else
+    it is found as its own repeat; it leaves before its cost is booked, else that may count twice.
+    """
+
+    def __init__(self, source: SpendSource, policies: PolicySource, kept: Callable[[], Sequence[Hold]] = tuple) -> None:
         self._source = source
         self._policies = policies
+        self._kept = kept
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
         """Booked spend of each window; the ledger knows what each is about.
@@ -37,9 +44,11 @@ class AccountSource:
         Raises:
             LedgerUnavailable: the source did not answer.
         """
-        if customer == DEPLOYMENT_ACCOUNT:
-            return tuple(deployment_hold(hold) for hold in await self._source.fetch_open_holds())
-        return tuple(self._with_scopes(hold) for hold in await self._source.fetch_open_holds(customer))
+        is_above = customer == DEPLOYMENT_ACCOUNT
+        wanted = None if is_above else customer
+        holds = {hold.id: hold for hold in self._kept() if wanted in {None, hold.customer}}
+        holds |= {hold.id: hold for hold in await self._source.fetch_open_holds(wanted)}
+        return tuple(deployment_hold(hold) if is_above else self._with_scopes(hold) for hold in holds.values())
 
     def _with_scopes(self, hold: Hold) -> Hold:
         customer = self._policies.directory.customer(hold.customer)
@@ -56,3 +65,33 @@ def deployment_hold(hold: Hold) -> Hold:
         idempotency_key=None,
         scopes=(),
     )
+
+
+def split_windows(hold: Hold, windows: tuple[Window, ...]) -> tuple[tuple[Window, ...], tuple[Window, ...]]:
+    """The windows of a hold's account, and the deployment's above it, which come last.
+
+    Asserts what both stores are promised: the hold names just the windows of its account, the customer's own first.
+    """
+    own_count = sum(window.customer == hold.customer for window in windows)
+    own, above = windows[:own_count], windows[own_count:]
+    assert all(window.customer == hold.customer for window in own), (hold, windows)
+    assert all(window.customer == DEPLOYMENT_ACCOUNT for window in above), (hold, windows)
+    assert set(hold.window_ids) == {window.id for window in own}, (hold, windows)
+    is_own = [window.scope == CUSTOMER_SCOPE for window in own]
+    assert is_own == sorted(is_own, reverse=True), windows
+    return own, above
+
+
+def by_account(windows: tuple[Window, ...]) -> tuple[tuple[Window, ...], ...]:
+    """Windows that are asked for together, each account's apart: one customer's, and the deployment's after them."""
+    parts = tuple(tuple(part) for _, part in groupby(windows, key=lambda window: window.customer))
+    assert all(part[0].customer == DEPLOYMENT_ACCOUNT for part in parts[1:]), windows
+    return parts
+
+
+def holds_by_account(holds: Iterable[Hold]) -> list[list[Hold]]:
+    """Holds, each account's apart."""
+    found: dict[str, list[Hold]] = {}
+    for hold in holds:
+        found.setdefault(hold.customer, []).append(hold)
+    return list(found.values())

@@ -1,29 +1,47 @@
--- End an open hold: capture its cost (0: void it) in the windows in which it was placed.
+-- End an open hold: capture its cost (0: void it) in the windows in which it was placed. Or only where nobody has
+-- joined it of whom the caller does not know.
 --
 -- KEYS[1]   holds of the customer (hash)
 -- KEYS[2]   idempotency of the customer (hash)
 -- KEYS[3]   ended mark of this hold (string)
 -- KEYS[4]   cost breaker of the customer (hash)
--- KEYS[5..] windows of the hold (hash)
+-- KEYS[5]   attempts of the customer (hash)
+-- KEYS[6..] windows of the hold (hash)
 -- ARGV[1]   hold id, escaped
 -- ARGV[2]   cost, nano-dollars, whole, 0 <= n < 2^53
 -- ARGV[3]   names of the windows in KEYS, as in the hold's record
--- ARGV[4]   seconds that the ended mark lives
+-- ARGV[4]   seconds that the ended mark lives; 0 for no mark: what was placed a moment ago is taken back as if it never
+--           had been
 -- ARGV[5]   now, microseconds since 1970
+-- ARGV[6]   attempts that the caller knows of; "" to end it whoever has joined
+-- ARGV[7]   attempts that a hold without a record has (one that an older revision placed)
 --
--- Returns, all text: {"ended"}; {"not_open"}: no window was touched; {"elsewhere", names}: nothing was touched, the
---   hold was placed in these windows, call again with them.
--- Cost: 4 commands, 3 a window; 2 more for the trial of a breaker. O(windows).
+-- Returns, all text: {"voided", cost}: it is ended now; {"ended", cost}: it was, at that cost; {"unknown", cost} and
+--   {"joined", cost}: no window was touched; {"elsewhere", names}: nothing was touched, the hold was placed in these
+--   windows, call again with them.
+-- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 2 for the trial of a breaker. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
--- reads it there, or finds it in the ended mark. The mark is written for an unknown hold too: it may have been lost,
--- and a filling under way may be about to put it back. What the end of a trial does to the breaker: after_trial in
--- domain/cost_breaker.py.
+-- reads it there, or finds it in the ended mark. The mark is written for an unknown hold too where it is to be ended
+-- whoever joined: it may have been lost, and a filling under way may be about to put it back. What the end of a trial
+-- does to the breaker: after_trial in domain/cost_breaker.py.
 
 local record = redis.call("HGET", KEYS[1], ARGV[1])
 if not record then
-  redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[4], "NX")
-  return { "not_open" }
+  local ended_at_cost = redis.call("GET", KEYS[3])
+  if ended_at_cost then
+    return { "ended", ended_at_cost }
+  end
+  if ARGV[6] == "" and ARGV[4] ~= "0" then
+    redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[4])
+  end
+  return { "unknown", ARGV[2] }
+end
+if ARGV[6] ~= "" then
+  local attempts = string.match(redis.call("HGET", KEYS[5], ARGV[1]) or ARGV[7], "^%d+")
+  if attempts ~= ARGV[6] then
+    return { "joined", ARGV[2] }
+  end
 end
 
 local amount, idempotency_key, names = string.match(record, "^(%d+) %-?%d+ (%S*) (.*)$")
@@ -31,7 +49,7 @@ if names ~= ARGV[3] then
   return { "elsewhere", names }
 end
 
-for i = 5, #KEYS do
+for i = 6, #KEYS do
   if redis.call("EXISTS", KEYS[i]) == 1 then
     redis.call("HINCRBY", KEYS[i], "captured_nanos", ARGV[2])
     if amount ~= "0" then -- HINCRBY refuses "-0"
@@ -40,14 +58,17 @@ for i = 5, #KEYS do
   end
 end
 redis.call("HDEL", KEYS[1], ARGV[1])
+redis.call("HDEL", KEYS[5], ARGV[1])
 if idempotency_key ~= "" and redis.call("HGET", KEYS[2], idempotency_key) == ARGV[1] then
   redis.call("HDEL", KEYS[2], idempotency_key)
 end
-redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[4], "NX")
+if ARGV[4] ~= "0" then
+  redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[4], "NX")
+end
 
 if redis.call("HGET", KEYS[4], "trial") == ARGV[1] then
   local used
-  for i = 5, #KEYS do
+  for i = 6, #KEYS do
     if string.find(KEYS[i], ":window:day:", 1, true) then
       local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos")
       used = stands[1] and tonumber(stands[1]) + tonumber(stands[2])
@@ -64,4 +85,4 @@ if redis.call("HGET", KEYS[4], "trial") == ARGV[1] then
     end
   end
 end
-return { "ended" }
+return { "voided", ARGV[2] }

@@ -3,11 +3,13 @@
 -- KEYS[1]    holds of the customer (hash)
 -- KEYS[2]    idempotency of the customer (hash)
 -- KEYS[3]    cost breaker of the customer (hash)
--- KEYS[4..]  W windows (hash): first the F to fill, then the others that the ledger's open holds name
+-- KEYS[4]    attempts of the customer (hash)
+-- KEYS[5..]  W windows (hash): first the F to fill, then the others that the ledger's open holds name
 --   then     H ended marks (string), one for each open hold of the ledger
 -- ARGV[1..3] F, W, H
 -- ARGV[4..7] the breaker that is open: name of its day among the F ("" for none), opened_at_us, until_us, seconds that
 --            its key lives
+-- ARGV[8]    the record of attempts of a hold that is put back
 --   then     W names, as in holds' records
 --   then     F triples: captured (nano-dollars, whole, >= 0), grace_started_us or "", seconds that the window's key
 --            lives
@@ -15,16 +17,16 @@
 --            0 <= n < 2^53), record of the hold (keys.hold_record)
 --
 -- Returns, text: {number of windows filled}.
--- Cost: 1 command a window, 3 for a breaker, up to 3 and 1 a window for each hold of the ledger, HVALS and 1 for each hold in the store
+-- Cost: 1 command a window, 3 for a breaker, up to 4 and 1 a window for each hold of the ledger, HVALS and 1 for each hold in the store
 -- that names a filled window. O(holds of the customer); only when a window is seen for the first time.
 
 local fill_count, window_count, hold_count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local NAMES, FILLS, HOLDS = 7, 7 + window_count, 7 + window_count + 3 * fill_count
+local NAMES, FILLS, HOLDS = 8, 8 + window_count, 8 + window_count + 3 * fill_count
 
 local filled, known = {}, {} -- name of a window to its key
 local filled_count = 0
 for i = 1, window_count do
-  local key, name = KEYS[3 + i], ARGV[NAMES + i]
+  local key, name = KEYS[4 + i], ARGV[NAMES + i]
   if redis.call("EXISTS", key) == 1 then
     known[name] = key
   elseif i <= fill_count then
@@ -89,11 +91,12 @@ for i = 1, hold_count do
   if known_record then
     widen(hold_id, known_record, record, amount)
   else
-    local cost = redis.call("GET", KEYS[3 + window_count + i])
+    local cost = redis.call("GET", KEYS[4 + window_count + i])
     if cost then
       add(filled, record, "captured_nanos", cost)
     else
       redis.call("HSET", KEYS[1], hold_id, record)
+      redis.call("HSET", KEYS[4], hold_id, ARGV[8])
       if idempotency_key ~= "" then
         redis.call("HSETNX", KEYS[2], idempotency_key, hold_id)
       end

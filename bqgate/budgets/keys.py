@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from bqgate.budgets.refill import ENDED_TTL_S
 from bqgate.domain.budget import Period, Window, WindowId
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Attempts, Hold
 from bqgate.domain.money import check_nanos
 from bqgate.domain.scope import CUSTOMER_SCOPE
 
@@ -79,6 +79,14 @@ ROWS = (
         type="hash",
         fields="<hold id>: '<amount_nanos> <placed_at_us> <idempotency key or nothing> <window> <window>…'",
         unit="nano-dollars, microseconds",
+        ttl=None,
+        deleted_by="end_hold.lua, field by field",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:attempts",
+        type="hash",
+        fields="<hold id>: '<how many have joined> <leased_until_us>'; from 1,000,000 on it was lost and put back",
+        unit="microseconds",
         ttl=None,
         deleted_by="end_hold.lua, field by field",
     ),
@@ -162,6 +170,7 @@ class CustomerKeys:
         self._prefix = f"bqgate:{{{escape(customer)}}}"
         self.holds = f"{self._prefix}:holds"
         self.windows_pattern = f"{self._prefix}:window:*"
+        self.attempts = f"{self._prefix}:attempts"
         self.idempotency = f"{self._prefix}:idempotency"
         self.breaker = f"{self._prefix}:breaker"
 
@@ -190,3 +199,14 @@ def hold_record(hold: Hold) -> str:
 def placed_at_of(record: str) -> datetime:
     """When the hold of a record was placed."""
     return from_micros(record.split(" ", 2)[1])
+
+
+def attempts_record(attempts: Attempts) -> str:
+    """What the customer's `attempts` says of a hold."""
+    return f"{attempts.count} {to_micros(attempts.leased_until)}"
+
+
+def attempts_of(record: str) -> Attempts:
+    """Undo attempts_record."""
+    count, leased_until_us = record.split(" ")
+    return Attempts(int(count), from_micros(leased_until_us))

@@ -1,10 +1,11 @@
--- Place a hold on every window, or on none, by the rules of domain/cost_breaker.py.
+-- Place a hold on every window, or on none, by the rules of domain/cost_breaker.py; or join the one that it repeats.
 --
 -- KEYS[1]   holds of the customer (hash)
 -- KEYS[2]   idempotency of the customer (hash)
 -- KEYS[3]   ended mark of this hold (string)
 -- KEYS[4]   cost breaker of the customer (hash)
--- KEYS[5..] windows (hash): first the customer's own, then strict ones, in the order in which balances are wanted; behind
+-- KEYS[5]   attempts of the customer (hash)
+-- KEYS[6..] windows (hash): first the customer's own, then strict ones, in the order in which balances are wanted; behind
 --           them those that are only taken over from
 -- ARGV[1]   hold id, escaped
 -- ARGV[2]   idempotency key, escaped; "" for none
@@ -20,21 +21,25 @@
 -- ARGV[12]  seconds that the breaker's key lives when it trips
 -- ARGV[13] how many windows are the customer's own
 -- ARGV[14] how many windows there are, without those that are only taken over from
--- ARGV[15..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
+-- ARGV[15]  until when this attempt leases the hold, microseconds since 1970
+-- ARGV[16]  attempts that a hold without a record has (one that an older revision placed)
+-- ARGV[17]  "1" where a hold is only joined and none is placed, because the deployment has no room; else ""
+-- ARGV[18]  "1" where a repeat is one more attempt at the hold, "" where it is only found
+-- ARGV[19..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
 --           over from, 0 for none; the limit of that one, as above; the most that is taken over, as above
 --
 -- Returns, all text: {"unknown", number of a window from 1, ...}: nothing was touched; or
 --   {"placed" | "replayed" | "refused", id of the open hold or "", refusal (Refusal) or "", "1" when it tripped or "",
---    numbers of the windows whose grace began with it, by blanks,
+--    numbers of the windows whose grace began with it, by blanks, attempts that have joined it,
 --    the breaker after it: opened_at_us, until_us, trial, emergency_nanos (each "" for none),
 --    captured, held, grace_started_us or "", captured, held, ...} of all windows
--- Cost: 1 HMGET a window, 4 commands; when placed 2 a window and 2 more; 3 when it trips. O(windows).
+-- Cost: 1 HMGET a window, 4 commands; when placed 2 a window and 3 more; 2 when joined, 3 when it trips. O(windows).
 --
 -- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
 -- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
 -- came in; what is returned is the stored text.
 
-local FIRST_WINDOW, LIMITS, PER_WINDOW = 5, 15, 4
+local FIRST_WINDOW, LIMITS, PER_WINDOW = 6, 19, 4
 local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now_us, grace_us, cooldown_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
 local emergency, is_observed, day = ARGV[7], ARGV[9] == "1", tonumber(ARGV[10])
@@ -58,8 +63,8 @@ if not breaker[1] or now_us >= tonumber(breaker[2]) then
   breaker = nil
 end
 
-local function answer(outcome, open_id, refusal, tripped, grace_starts)
-  local reply = { outcome, open_id, refusal, tripped, grace_starts }
+local function answer(outcome, open_id, refusal, tripped, grace_starts, attempts)
+  local reply = { outcome, open_id, refusal, tripped, grace_starts, attempts }
   for i = 1, 4 do
     reply[#reply + 1] = breaker and breaker[i] or ""
   end
@@ -71,19 +76,37 @@ local function answer(outcome, open_id, refusal, tripped, grace_starts)
   return reply
 end
 
+-- One more attempt at an open hold, where it is one. A lease is never made shorter.
+local function join(open_id)
+  local record = redis.call("HGET", KEYS[5], open_id) or ARGV[16] .. " 0"
+  local count, leased_until_us = string.match(record, "^(%d+) (%-?%d+)$")
+  if ARGV[18] == "" then
+    return answer("replayed", open_id, "", "", "", count)
+  end
+  if tonumber(leased_until_us) < tonumber(ARGV[15]) then
+    leased_until_us = ARGV[15]
+  end
+  count = string.format("%d", count + 1)
+  redis.call("HSET", KEYS[5], open_id, count .. " " .. leased_until_us)
+  return answer("replayed", open_id, "", "", "", count)
+end
+
 if redis.call("HEXISTS", KEYS[1], hold_id) == 1 then
-  return answer("replayed", hold_id, "", "", "")
+  return join(hold_id)
 end
 if idempotency_key ~= "" then
   local earlier_id = redis.call("HGET", KEYS[2], idempotency_key)
   if earlier_id and redis.call("HEXISTS", KEYS[1], earlier_id) == 1 then
-    return answer("replayed", earlier_id, "", "", "")
+    return join(earlier_id)
   end
+end
+if ARGV[17] == "1" then
+  return answer("refused", "", "budget", "", "", "0")
 end
 
 -- A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
 if redis.call("EXISTS", KEYS[3]) == 1 then
-  return answer("refused", "", "ended", "", "")
+  return answer("refused", "", "ended", "", "", "0")
 end
 
 local function used_with(i)
@@ -136,7 +159,7 @@ end
 
 for i = LAST_OWN + 1, LAST_WINDOW do
   if is_short(i) then
-    return answer("refused", "", "budget", "", "")
+    return answer("refused", "", "budget", "", "", "0")
   end
 end
 
@@ -163,13 +186,14 @@ if refusal ~= "" and not is_observed then
     redis.call("EXPIRE", KEYS[4], ARGV[12])
     tripped = "1"
   end
-  return answer("refused", "", refusal, tripped, "")
+  return answer("refused", "", refusal, tripped, "", "0")
 end
 if is_trial and not is_observed then
   write_breaker(breaker[1], breaker[2], hold_id, emergency)
 end
 
 redis.call("HSET", KEYS[1], hold_id, ARGV[4])
+redis.call("HSET", KEYS[5], hold_id, "1 " .. ARGV[15])
 if idempotency_key ~= "" then
   redis.call("HSET", KEYS[2], idempotency_key, hold_id)
 end
@@ -183,4 +207,4 @@ for i = FIRST_WINDOW, LAST_WINDOW do
   redis.call("HINCRBY", KEYS[i], "held_nanos", ARGV[3])
   stands[i][2] = redis.call("HGET", KEYS[i], "held_nanos")
 end
-return answer("placed", hold_id, refusal, "", table.concat(begun, " "))
+return answer("placed", hold_id, refusal, "", table.concat(begun, " "), "1")

@@ -3,18 +3,26 @@
 Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts, and the SpendSource
 when a window is unknown. Every socket has a timeout, no call is repeated on its own, at most `connections_max` calls
 are under way: without an answer a call ends within `timeout_s` for its turn, again to connect and again for each reply.
-BudgetStoreUnavailable leaves it for whatever Redis or the network does; LedgerUnavailable when a filling fails.
+While its breaker is open a call ends at once. BudgetStoreUnavailable leaves it for whatever Redis or the network does;
+LedgerUnavailable when a filling fails.
+
+A cluster keeps a customer and the deployment on different machines. So a hold is placed with the deployment first and
+with the customer after it, and what the customer refuses, or what turns out a repeat, is voided above. A crash in
+between leaves a hold above that no ledger knows: reconcile voids it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Self
 
 from redis.exceptions import RedisClusterException, RedisError
 
+from bqgate.breakers.breaker import Breaker as SystemBreaker
 from bqgate.budgets import scripts
+from bqgate.budgets.accounts import by_account, deployment_hold, holds_by_account, split_windows
 from bqgate.budgets.keys import (
     BREAKERS_PATTERN,
     CHECK_KEY,
@@ -26,32 +34,63 @@ from bqgate.budgets.keys import (
     unescape,
 )
 from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
-from bqgate.budgets.refill import Refill, Snapshot, assert_placeable
+from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
-from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import Hold, Placement
+from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.hold import LEASE_S, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
+from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.ports import Clock, SpendSource
+
+_LOSES_WINDOWS = "the budget store loses windows as fast as they are filled"
 
 # Keys looked at in one SCAN step; a step stays well under a millisecond.
 _SCAN_COUNT = 1000
 
 
+# Holds that one script keeps: it then takes a few milliseconds.
+_KEPT_AT_ONCE = 500
+
+
 class RedisBudgetStore:
-    """BudgetStore in Redis. `client` decodes answers; it is closed with the store."""
+    """BudgetStore in Redis. `client` decodes answers; it is closed with the store.
+
+    `has_deployment_budget` says whether the deployment has a budget now: then a hold ends, and is kept, above too.
+    """
 
     def __init__(
-        self, client: RedisClient, source: SpendSource, clock: Clock, *, timeout_s: float, connections_max: int
+        self,
+        client: RedisClient,
+        source: SpendSource,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        connections_max: int,
+        has_deployment_budget: Callable[[], bool] = lambda: False,
+        breaker: SystemBreaker | None = None,
+        lease_s: float = LEASE_S,
     ) -> None:
         self._client = client
         self._clock = clock
         self._timeout_s = timeout_s
         self._turns = asyncio.Semaphore(connections_max)
         self._refill = Refill(source, self._fill)
+        self._has_deployment_budget = has_deployment_budget
+        self._breaker = breaker
+        self._lease = timedelta(seconds=lease_s)
 
     @classmethod
     def open(
-        cls, url: str, source: SpendSource, clock: Clock, *, timeout_s: float = 1.0, connections_max: int = 50
+        cls,
+        url: str,
+        source: SpendSource,
+        clock: Clock,
+        *,
+        timeout_s: float = 1.0,
+        connections_max: int = 50,
+        has_deployment_budget: Callable[[], bool] = lambda: False,
+        breaker: SystemBreaker | None = None,
+        lease_s: float = LEASE_S,
     ) -> Self:
         """Make a store by URL: redis://, rediss:// (TLS), unix://, redis+cluster://, rediss+cluster://.
 
@@ -60,51 +99,72 @@ class RedisBudgetStore:
         Raises:
             ValueError: the URL is of no such kind.
         """
-        client = open_client(url, timeout_s=timeout_s, connections_max=connections_max)
-        return cls(client, source, clock, timeout_s=timeout_s, connections_max=connections_max)
+        return cls(
+            open_client(url, timeout_s=timeout_s, connections_max=connections_max),
+            source,
+            clock,
+            timeout_s=timeout_s,
+            connections_max=connections_max,
+            has_deployment_budget=has_deployment_budget,
+            breaker=breaker,
+            lease_s=lease_s,
+        )
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
         """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
-        assert_placeable(hold, windows)
-
-        async def step() -> Placement:
-            async with self._turn():
-                return await scripts.place_hold(self._client, hold, windows, terms)
-
-        return await self._refill.take(step)
+        own, above = split_windows(hold, windows)
+        if not above:
+            return await self._place(hold, own, terms)
+        hold_above = deployment_hold(hold)
+        first = await self._place(hold_above, above)
+        if first.outcome is PlacementOutcome.REFUSED:
+            found = await self._place(hold, own, terms, joins_only=True)
+            refusal = None if found.outcome is PlacementOutcome.REPLAYED else first.refusal
+            return replace(found, refusal=refusal, balances=(*found.balances, *first.balances))
+        try:
+            second = await self._place(hold, own, terms)
+        except (BudgetStoreUnavailable, LedgerUnavailable):
+            await self._give_back(hold_above)
+            raise
+        balances_above = first.balances
+        if second.hold_id != hold.id:  # refused, or a repeat of another hold
+            await self._give_back(hold_above)
+            balances_above = tuple(replace(b, held_nanos=b.held_nanos - hold.amount_nanos) for b in first.balances)
+        return replace(second, balances=(*second.balances, *balances_above))
 
     async def capture(self, hold: Hold, cost_nanos: int) -> bool:
         """End a hold with its cost: one round trip. False also when Redis lost the hold; reconcile mends that."""
-        async with self._turn():
-            return await scripts.end_hold(self._client, hold, cost_nanos, self._clock.now())
+        return VoidOutcome.VOIDED in await self._end(hold, cost_nanos)
 
-    async def void(self, hold: Hold) -> bool:
+    async def void(self, hold: Hold, *, attempts: int | None = None) -> VoidOutcome:
         """End a hold that cost nothing: one round trip."""
+        return (await self._end(hold, 0, attempts))[0]
+
+    async def fetch_attempts(self, hold: Hold) -> Attempts | None:
+        """How many have joined a hold, and until when it is leased: two round trips."""
         async with self._turn():
-            return await scripts.end_hold(self._client, hold, 0, self._clock.now())
+            return await scripts.fetch_attempts(self._client, hold)
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> tuple[str, ...]:
+        """Lease holds from now on, and put back what was lost: one round trip for each account and 500 holds."""
+        return await self._keep(holds)
 
     async def restore_hold(self, hold: Hold) -> bool:
         """Put a lost hold back: one round trip. False also for one that was ended in the last minutes."""
-        async with self._turn():
-            return await scripts.restore_hold(self._client, hold)
+        return bool(await self._keep([hold], restores_only=True))
 
     async def fetch_balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
-        """What stands against each window, all at one moment: one round trip."""
+        """What stands against each window, all of an account at one moment: one round trip for each account."""
         if not windows:
             return ()
         return (await self.fetch_standing(windows)).balances
 
     async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
-        """What stands against each window, and the breaker, all at one moment: one round trip."""
-        _assert_one_customer(windows)
-
-        async def step() -> Standing:
-            async with self._turn():
-                return await scripts.fetch_standing(self._client, windows)
-
-        standing = await self._refill.take(step)
-        is_open = standing.breaker is not None and standing.breaker.is_open(self._clock.now())
-        return standing if is_open else Standing(standing.balances, None)
+        """What stands against each window, and the breaker: one round trip for each account."""
+        standings = [await self._stand(part) for part in by_account(windows)]
+        balances = tuple(balance for standing in standings for balance in standing.balances)
+        breaker = standings[0].breaker
+        return Standing(balances, breaker if breaker is not None and breaker.is_open(self._clock.now()) else None)
 
     async def fetch_breakers(self) -> dict[str, Breaker]:
         """Breakers that are open, by customer. Walks all keys: for an admin, not for a request."""
@@ -150,27 +210,89 @@ class RedisBudgetStore:
         await self._refill.close()
         await close_client(self._client)
 
-    async def _fill(self, snapshot: Snapshot) -> None:
+    async def _place(
+        self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE, *, joins_only: bool = False
+    ) -> Placement:
+        """Place a hold in one account; windows that are unknown there are filled first."""
+        leased_until = hold.placed_at + self._lease
+        for _ in range(TRIES_MAX):
+            try:
+                async with self._turn():
+                    return await scripts.place_hold(
+                        self._client, hold, windows, terms, leased_until=leased_until, joins_only=joins_only
+                    )
+            except UnknownWindows as unknown:
+                await self._refill.fill(unknown.windows)
+        raise BudgetStoreUnavailable(_LOSES_WINDOWS)
+
+    async def _stand(self, windows: tuple[Window, ...]) -> Standing:
+        """What stands against windows of one account; those that are unknown there are filled first."""
+        for _ in range(TRIES_MAX):
+            try:
+                async with self._turn():
+                    return await scripts.fetch_standing(self._client, windows)
+            except UnknownWindows as unknown:
+                await self._refill.fill(unknown.windows)
+        raise BudgetStoreUnavailable(_LOSES_WINDOWS)
+
+    async def _end(self, hold: Hold, cost_nanos: int, attempts: int | None = None) -> tuple[VoidOutcome, ...]:
+        """End a hold in its account, and above at the same cost; what became of it in each."""
         async with self._turn():
-            await scripts.fill_windows(self._client, snapshot, self._clock.now())
+            outcome, cost_nanos = await scripts.end_hold(
+                self._client, hold, cost_nanos, self._clock.now(), attempts=attempts
+            )
+        is_left = outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None)
+        if is_left or not self._is_counted_above(hold):
+            return (outcome,)
+        async with self._turn():
+            above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, self._clock.now())
+        return outcome, above
+
+    async def _give_back(self, hold: Hold) -> None:
+        """Give back what was placed above. What cannot be given back now, reconcile does: no ledger knows it."""
+        with suppress(BudgetStoreUnavailable):
+            async with self._turn():
+                await scripts.end_hold(self._client, hold, 0, self._clock.now(), mark_ttl_s=0)
+
+    async def _keep(self, holds: Sequence[Hold], *, restores_only: bool = False) -> tuple[str, ...]:
+        restored: set[str] = set()
+        above = [deployment_hold(hold) for hold in holds if self._is_counted_above(hold)]
+        for account in holds_by_account([*holds, *above]):
+            for start in range(0, len(account), _KEPT_AT_ONCE):
+                leased_until = self._clock.now() + self._lease
+                async with self._turn():
+                    restored |= await scripts.keep_holds(
+                        self._client, account[start : start + _KEPT_AT_ONCE], leased_until, restores_only=restores_only
+                    )
+        return tuple(hold.id for hold in holds if hold.id in restored)
+
+    def _is_counted_above(self, hold: Hold) -> bool:
+        return hold.customer != DEPLOYMENT_ACCOUNT and self._has_deployment_budget()
+
+    async def _fill(self, snapshot: Snapshot) -> None:
+        now = self._clock.now()
+        async with self._turn():
+            await scripts.fill_windows(self._client, snapshot, now, now + self._lease)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, and let only the port's error out."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
-        try:
-            with keeping_cancellation():
-                yield
-        # A cluster's errors have a root of their own; OSError stands for TimeoutError and what sockets raise.
-        except (RedisError, RedisClusterException, OSError) as error:
-            raise BudgetStoreUnavailable(f"Redis: {error}") from error
-        finally:
-            self._turns.release()
-
-
-def _assert_one_customer(windows: tuple[Window, ...]) -> None:
-    assert len({window.customer for window in windows}) == 1, windows
+        """One call to Redis: not while its breaker is open, so many at a time, and only the port's errors come out."""
+        leave = None if self._breaker is None else self._breaker.ask(BudgetStoreUnavailable)
+        with nullcontext() if leave is None else leave.failing_on(BudgetStoreUnavailable):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._turns.acquire()
+            except TimeoutError:
+                raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
+            try:
+                with keeping_cancellation():
+                    yield
+            except UnknownWindows:
+                if leave is not None:
+                    leave.succeed()  # Redis answered
+                raise
+            # A cluster's errors have a root of their own; OSError stands for TimeoutError and what sockets raise.
+            except (RedisError, RedisClusterException, OSError) as error:
+                raise BudgetStoreUnavailable(f"Redis: {error}") from error
+            finally:
+                self._turns.release()

@@ -1,12 +1,13 @@
 """Fill windows that a store does not know with what the ledger knows of them, once, however many ask.
 
-Used by both stores: a step (place a hold, read balances) raises UnknownWindows, Refill reads the ledger, has the
-store apply what it read, and takes the step again. A store applies a Snapshot by these rules, in one atomic step:
+Used by both stores: a step (place a hold, read balances) that meets UnknownWindows has them filled, and is tried
+again. A store applies a Snapshot by these rules, in one atomic step:
 
 1. A window that is known by now is left alone: set, never added (two replicas that fill at once fill once).
 2. captured = the ledger's booked spend. held = the amounts of all holds in the store that name the window.
-3. A hold that the ledger says is open and the store lacks is put back first, with its idempotency key, and counts in
-   the windows that it names, those just filled and those that were known; so each hold counts once in each window.
+3. A hold that the ledger says is open and the store lacks is put back first, with its idempotency key, a lease and
+   RESTORED_ATTEMPTS. It counts in the windows that it names, those just filled and those that were known; so each hold
+   counts once in each window.
    One that the store has, and that falls under a budget that is younger than it, names that budget's windows from now
    on.
 4. ... unless the store ended it in the last ENDED_TTL_S seconds. The ledger ends a hold before the store does, so a
@@ -17,44 +18,33 @@ store apply what it read, and takes the step again. A store applies a Snapshot b
 6. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
    yet captured looks the same, and is then counted with its cost until refilled: refused too early, never too late.)
 
-What this cannot see: a hold placed just before a wipe and recorded in the ledger just after the refill. Until
-reconcile puts it back (restore_hold) the store lacks its amount; ended before that, it lacks its cost. And a breaker
+What this cannot see: a hold placed by another gate just before a wipe and recorded in the ledger just after the refill
+(its own a gate adds, see accounts.py). Until that gate keeps it (keep_holds), within a second, the store lacks its
+amount; ended before that, it lacks its cost. And a breaker
 that an admin resets while a wiped store is being filled: it may be open again, and is reset again.
-LedgerUnavailable leaves it, and BudgetStoreUnavailable when windows vanish as fast as they are filled.
+LedgerUnavailable leaves it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.cost_breaker import Breaker
 from bqgate.domain.entry import CustomerSpend
-from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.scope import CUSTOMER_SCOPE
 from bqgate.ports import SpendSource
 
 # How long a store remembers that it ended a hold: longer than a ledger takes to answer plus a delayed call.
 ENDED_TTL_S = 300
 
-# A window can vanish again between its filling and the next try only when the store is wiped right then.
-_FILLS_MAX = 3
+# How often a step is tried. It fills what it found unknown, which may be the customer's and then the deployment's
+# windows; one can vanish again before the next try only when the store is wiped right then.
+TRIES_MAX = 5
 
 # The ledger is read again while holds end under the reading; a read takes milliseconds.
 _READS_MAX = 5
-
-T = TypeVar("T")
-
-
-def assert_placeable(hold: Hold, windows: tuple[Window, ...]) -> None:
-    """What both stores are promised: the hold names just these windows, all of its account, its own first."""
-    assert all(window.customer == hold.customer for window in windows), (hold, windows)
-    assert set(hold.window_ids) == {window.id for window in windows}, (hold, windows)
-    own = [window.scope == CUSTOMER_SCOPE for window in windows]
-    assert own == sorted(own, reverse=True), windows
 
 
 class UnknownWindows(Exception):
@@ -118,29 +108,28 @@ async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Sn
 
 
 class Refill:
-    """Takes steps of a store, filling windows when a step says that they are unknown. `apply` is the store's."""
+    """Fills windows once, however many ask at a time. `apply` is the store's."""
 
     def __init__(self, source: SpendSource, apply: Callable[[Snapshot], Awaitable[None]]) -> None:
         self._source = source
         self._apply = apply
         self._running: dict[tuple[Window, ...], asyncio.Task[None]] = {}
 
-    async def take(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Take the step; where it raises UnknownWindows, fill them and take it again.
+    async def fill(self, windows: tuple[Window, ...]) -> None:
+        """Fill windows of one account, or wait for whoever is filling the same.
+
+        A caller that leaves does not stop the others' filling.
 
         Raises:
             LedgerUnavailable: the source did not answer.
-            BudgetStoreUnavailable: the store did not, or loses windows as fast as they are filled.
+            BudgetStoreUnavailable: the store did not.
         """
-        for _ in range(_FILLS_MAX):
-            try:
-                return await step()
-            except UnknownWindows as unknown:
-                await self._fill_once(unknown.windows)
-        try:
-            return await step()
-        except UnknownWindows:
-            raise BudgetStoreUnavailable("the budget store loses windows as fast as they are filled") from None
+        task = self._running.get(windows)
+        if task is None:
+            task = asyncio.create_task(self._fill(windows))
+            self._running[windows] = task
+            task.add_done_callback(lambda done: self._forget(windows, done))
+        await asyncio.shield(task)
 
     async def close(self) -> None:
         """Stop what is being filled."""
@@ -148,15 +137,6 @@ class Refill:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _fill_once(self, windows: tuple[Window, ...]) -> None:
-        """Fill, or wait for whoever is filling the same. A caller that leaves does not stop the others' filling."""
-        task = self._running.get(windows)
-        if task is None:
-            task = asyncio.create_task(self._fill(windows))
-            self._running[windows] = task
-            task.add_done_callback(lambda done: self._forget(windows, done))
-        await asyncio.shield(task)
 
     async def _fill(self, windows: tuple[Window, ...]) -> None:
         await self._apply(await fetch_snapshot(self._source, windows))

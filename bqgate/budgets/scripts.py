@@ -7,17 +7,14 @@ comes out is decimal text, read exactly and asserted to be no less than zero (su
 UnknownWindows and redis' errors leave it.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from importlib import resources
-from typing import Any
-
-from redis.exceptions import NoScriptError
 
 from bqgate.budgets.keys import (
     CustomerKeys,
+    attempts_of,
+    attempts_record,
     breaker_ttl_s,
     escape,
     from_micros,
@@ -28,43 +25,31 @@ from bqgate.budgets.keys import (
     window_names,
     window_ttl_s,
 )
+from bqgate.budgets.lua_script import LuaScript
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_carries
 from bqgate.domain.cost_breaker import Breaker, Refusal, Standing, Terms
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import check_nanos
 
-
-class _Script:
-    """One .lua file of this package."""
-
-    def __init__(self, file_name: str) -> None:
-        self._text = resources.files("bqgate.budgets").joinpath(file_name).read_text("utf-8")
-        # EVALSHA names scripts by SHA-1: https://redis.io/docs/latest/commands/evalsha/
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, client: RedisClient, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
-        """Run it; the answer is a list of texts, the first of which says how it went."""
-        reply: Any
-        try:
-            reply = await client.evalsha(self._sha, len(keys), *keys, *args)
-        except NoScriptError:
-            reply = await client.eval(self._text, len(keys), *keys, *args)
-        assert isinstance(reply, list), reply
-        assert all(isinstance(word, str) for word in reply), reply
-        return reply
+_PLACE_HOLD = LuaScript("place_hold.lua")
+_END_HOLD = LuaScript("end_hold.lua")
+_KEEP_HOLDS = LuaScript("keep_holds.lua")
+_FETCH_BALANCES = LuaScript("fetch_balances.lua")
+_FILL_WINDOWS = LuaScript("fill_windows.lua")
 
 
-_PLACE_HOLD = _Script("place_hold.lua")
-_END_HOLD = _Script("end_hold.lua")
-_RESTORE_HOLD = _Script("restore_hold.lua")
-_FETCH_BALANCES = _Script("fetch_balances.lua")
-_FILL_WINDOWS = _Script("fill_windows.lua")
-
-
-async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...], terms: Terms) -> Placement:
-    """Run place_hold.lua.
+async def place_hold(
+    client: RedisClient,
+    hold: Hold,
+    windows: tuple[Window, ...],
+    terms: Terms,
+    *,
+    leased_until: datetime,
+    joins_only: bool = False,
+) -> Placement:
+    """Run place_hold.lua. `joins_only`: the hold that it repeats is joined, and nothing is placed.
 
     Raises:
         UnknownWindows: nothing was touched.
@@ -79,11 +64,17 @@ async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...
             check_nanos(hold.amount_nanos),
             hold_record(hold),
             *_judging_args(hold.placed_at, windows, terms),
+            sum(window.is_own for window in windows),
+            len(windows),
+            to_micros(leased_until),
+            RESTORED_ATTEMPTS,
+            "1" if joins_only else "",
+            "1" if hold.is_joined_by_repeats else "",
             *_limit_args(windows, asked),
         ],
     )
     _expect_known(word, rest, asked)
-    open_id, refusal, tripped, grace_starts, *standing = rest
+    open_id, refusal, tripped, grace_starts, attempts, *standing = rest
     breaker, balances = _breaker(standing[:4]), _balances(windows, asked, standing[4:])
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
@@ -94,6 +85,7 @@ async def place_hold(client: RedisClient, hold: Hold, windows: tuple[Window, ...
         breaker,
         has_tripped=tripped == "1",
         grace_started_in=started_in,
+        attempts=int(attempts),
     )
     if placement.outcome is not PlacementOutcome.PLACED or placement.refusal is not None:
         return placement
@@ -122,9 +114,9 @@ def _judging_args(now: datetime, windows: tuple[Window, ...], terms: Terms) -> l
 
 
 def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[str | int]:
-    """ARGV[13] and what follows it of place_hold.lua. What is only observed bears no limit there, but for the own."""
+    """ARGV[18] and what follows it of place_hold.lua. What is only observed bears no limit there, but for the own."""
     numbers = {window.id: number for number, window in enumerate(asked, 1)}
-    args: list[str | int] = [sum(window.is_own for window in windows), len(windows)]
+    args: list[str | int] = []
     for window in windows:
         is_limited = window.is_own or window.is_strict
         args.append(check_nanos(window.limit_nanos) if is_limited and window.limit_nanos is not None else "")
@@ -136,31 +128,56 @@ def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[
     return args
 
 
-async def end_hold(client: RedisClient, hold: Hold, cost_nanos: int, now: datetime) -> bool:
-    """Run end_hold.lua; a second time where the hold was placed in other windows than `hold` says."""
+async def end_hold(
+    client: RedisClient,
+    hold: Hold,
+    cost_nanos: int,
+    now: datetime,
+    *,
+    attempts: int | None = None,
+    mark_ttl_s: int = ENDED_TTL_S,
+) -> tuple[VoidOutcome, int]:
+    """Run end_hold.lua; a second time where the hold was placed in other windows than `hold` says.
+
+    Returns what became of it (VOIDED: it ended now, whatever its cost), and at which cost it ended, now or before.
+    """
     names = " ".join(window_names(hold.window_ids))
+    known = "" if attempts is None else attempts
     while True:
-        reply = await _END_HOLD.run(
+        word, detail = await _END_HOLD.run(
             client,
             _hold_keys(hold, names.split()),
-            [escape(hold.id), check_nanos(cost_nanos), names, ENDED_TTL_S, to_micros(now)],
+            [escape(hold.id), check_nanos(cost_nanos), names, mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS],
         )
-        if reply[0] != "elsewhere":
-            return reply[0] == "ended"
-        assert reply[1] != names, reply
-        names = reply[1]
+        if word != "elsewhere":
+            return VoidOutcome(word), int(detail)
+        assert detail != names, detail
+        names = detail
 
 
-async def restore_hold(client: RedisClient, hold: Hold) -> bool:
-    """Run restore_hold.lua."""
-    keys = CustomerKeys(hold.customer)
-    windows = [keys.window(name) for name in window_names(hold.window_ids)]
-    reply = await _RESTORE_HOLD.run(
+async def keep_holds(
+    client: RedisClient, holds: Sequence[Hold], leased_until: datetime, *, restores_only: bool = False
+) -> set[str]:
+    """Run keep_holds.lua on holds of one customer; the ids of those that were put back."""
+    keys = CustomerKeys(holds[0].customer)
+    names = sorted({name for hold in holds for name in window_names(hold.window_ids)})
+    windows, marks = [keys.window(name) for name in names], [keys.ended(hold.id) for hold in holds]
+    kept = "" if restores_only else "1"
+    numbers = await _KEEP_HOLDS.run(
         client,
-        [keys.holds, keys.idempotency, keys.ended(hold.id), *windows],
-        [escape(hold.id), escape(hold.idempotency_key or ""), check_nanos(hold.amount_nanos), hold_record(hold)],
+        [keys.holds, keys.idempotency, keys.attempts, *windows, *marks],
+        [len(names), to_micros(leased_until), RESTORED_ATTEMPTS, kept, *names, *_records(holds)],
     )
-    return reply[0] == "restored"
+    return {holds[int(number) - 1].id for number in numbers}
+
+
+async def fetch_attempts(client: RedisClient, hold: Hold) -> Attempts | None:
+    """The record of an open hold; an older revision leaves none when it places, and leaves it when it ends a hold."""
+    keys, hold_id = CustomerKeys(hold.customer), escape(hold.id)
+    record = await client.hget(keys.attempts, hold_id)
+    if not await client.hexists(keys.holds, hold_id):
+        return None
+    return Attempts(RESTORED_ATTEMPTS, from_micros("0")) if record is None else attempts_of(str(record))
 
 
 async def fetch_standing(client: RedisClient, windows: tuple[Window, ...]) -> Standing:
@@ -183,7 +200,7 @@ async def fetch_breaker(client: RedisClient, key: str) -> Breaker | None:
     return _breaker([str(field or "") for field in fields])
 
 
-async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime) -> None:
+async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
     """Run fill_windows.lua."""
     keys = CustomerKeys(snapshot.customer)
     holds = snapshot.open_holds
@@ -195,25 +212,35 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime) -
         started_at = snapshot.grace_started_at(window)
         started_us = "" if started_at is None else to_micros(started_at)
         fills += [snapshot.captured_in(window), started_us, window_ttl_s(window, now)]
-    records: list[str | int] = []
-    for hold in holds:
-        records += [
-            escape(hold.id),
-            escape(hold.idempotency_key or ""),
-            check_nanos(hold.amount_nanos),
-            hold_record(hold),
-        ]
     await _FILL_WINDOWS.run(
         client,
         [
             keys.holds,
             keys.idempotency,
             keys.breaker,
+            keys.attempts,
             *(keys.window(name) for name in names),
             *(keys.ended(hold.id) for hold in holds),
         ],
-        [len(to_fill), len(names), len(holds), *_breaker_args(snapshot, now), *names, *fills, *records],
+        [
+            len(to_fill),
+            len(names),
+            len(holds),
+            *_breaker_args(snapshot, now),
+            attempts_record(Attempts(RESTORED_ATTEMPTS, leased_until)),
+            *names,
+            *fills,
+            *_records(holds),
+        ],
     )
+
+
+def _records(holds: Iterable[Hold]) -> list[str | int]:
+    """The last of ARGV of keep_holds.lua and fill_windows.lua."""
+    args: list[str | int] = []
+    for hold in holds:
+        args += [escape(hold.id), escape(hold.idempotency_key or ""), check_nanos(hold.amount_nanos), hold_record(hold)]
+    return args
 
 
 def _breaker_args(snapshot: Snapshot, now: datetime) -> list[str | int]:
@@ -227,7 +254,8 @@ def _breaker_args(snapshot: Snapshot, now: datetime) -> list[str | int]:
 
 def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
     keys = CustomerKeys(hold.customer)
-    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, *(keys.window(name) for name in names)]
+    windows = (keys.window(name) for name in names)
+    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, *windows]
 
 
 def _expect_known(word: str, rest: list[str], windows: tuple[Window, ...]) -> None:

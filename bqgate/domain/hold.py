@@ -6,6 +6,9 @@ once by settlement (invariant 3):
     held ──capture(cost)──> captured
       └────void───────────> voided
 
+A caller that repeats a query joins its hold. So a hold counts its attempts, and each attempt and each gate that works
+on it leases it for a while: a hold whose lease has run out is nobody's.
+
 Amounts are nano-dollars, `maximum_bytes_billed` is bytes, moments are aware UTC datetimes.
 """
 
@@ -19,6 +22,12 @@ from bqgate.domain.cost_breaker import Breaker, Refusal
 from bqgate.domain.job import JobRef
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, Spender
 from bqgate.domain.would_have import WouldHave
+
+# How long an attempt, or a gate that keeps a hold, leases it: many times the second in which gates keep their holds.
+LEASE_S = 15
+
+# Where the count of a hold that was put back begins. How many had joined is not known, and no gate counts so far.
+RESTORED_ATTEMPTS = 1_000_000
 
 
 class HoldState(StrEnum):
@@ -67,6 +76,14 @@ class Hold:
         return key.rsplit(":", 2)[0] + ":" if key is not None and key.startswith("request:") else None
 
     @property
+    def is_joined_by_repeats(self) -> bool:
+        """Whether a repeat is one more attempt at this hold: of a job id, which BigQuery runs once.
+
+        A repeated requestId is not: BigQuery may run it again, so that it is sent away until this hold has ended.
+        """
+        return self.request_prefix is None
+
+    @property
     def spender(self) -> Spender:
         """Whose query it is, by all that a budget can be about."""
         return Spender(self.principal, self.project_id, self.workload, self.labels)
@@ -81,29 +98,40 @@ class Hold:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How many attempts have joined an open hold, and until when somebody answers for it.
+
+    `count` is 1 when it is placed; from RESTORED_ATTEMPTS on, the store lost it and it was put back.
+    """
+
+    count: int
+    leased_until: datetime
+
+    def kept(self, leased_until: datetime) -> "Attempts":
+        """The same with a lease that is no shorter."""
+        return Attempts(self.count, max(self.leased_until, leased_until))
+
+    def joined(self, leased_until: datetime) -> "Attempts":
+        """One more."""
+        return Attempts(self.count + 1, max(self.leased_until, leased_until))
+
+
+class VoidOutcome(StrEnum):
+    """What became of an attempt to void a hold."""
+
+    VOIDED = "voided"
+    ENDED = "ended"  # captured or voided in the last minutes; nothing changed
+    JOINED = "joined"  # others have joined it than the caller knows of; nothing changed
+    UNKNOWN = "unknown"  # the store has neither the hold nor a mark that it has ended
+
+
 class PlacementOutcome(StrEnum):
     """What became of an attempt to place a hold."""
 
     PLACED = "placed"
     REPLAYED = "replayed"  # an open hold with the same idempotency key is there already
     REFUSED = "refused"  # at least one budget has no room; none was touched
-
-
-class VoidOutcome(StrEnum):
-    """What became of the wish to give a hold back."""
-
-    VOIDED = "voided"
-    ENDED = "ended"  # it had ended before
-    JOINED = "joined"  # there were more attempts at it than whoever asks can answer for: it stands
-    UNKNOWN = "unknown"  # the store has neither the hold nor a mark that it ended
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How many attempts at a hold the budget store counts, and until when one may be under way."""
-
-    count: int
-    leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +142,8 @@ class Placement:
     window, in the order asked: after placing, or as they stand when refused or replayed. `refusal` says why it was
     refused, or, where the terms say observed and it was placed, would have been. `breaker` is the customer's cost
     breaker after it, None when closed; `has_tripped`: this attempt opened it. In grace `grace_ends_at` says until
-    when, and `grace_started_in` has the windows whose grace began with this hold.
+    when, and `grace_started_in` has the windows whose grace began with this hold. `attempts` counts those that have
+    joined the hold, this one among them; 0 when refused. `is_degraded`: the budgets were away and not asked.
     """
 
     outcome: PlacementOutcome
@@ -125,7 +154,7 @@ class Placement:
     has_tripped: bool = False
     grace_ends_at: datetime | None = None
     grace_started_in: tuple[Window, ...] = ()
-    attempts: int = 1
+    attempts: int = 0
     is_degraded: bool = False
 
     @property

@@ -7,7 +7,7 @@ from typing import Protocol
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, BreakerEvent, Standing, Terms
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
-from bqgate.domain.hold import Hold, Placement
+from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.spend import SpendQuery, SpendTable
@@ -39,6 +39,13 @@ class BudgetStore(Protocol):
     A window that the store does not know is first filled from its SpendSource (captured, open holds, grace, breaker):
     set, never added, so that a wiped store is whole again before it decides, and two replicas that fill it at once
     fill it once.
+
+    The deployment's budget is an account of its own (DEPLOYMENT_ACCOUNT). Where a store keeps accounts on several
+    machines a hold is placed there first and given back when the customer's budgets refuse: it may refuse too early for
+    a moment, never too late. A hold ends, and is put back, in both; what the customer's account says is the answer.
+
+    An open hold has attempts and a lease. Placed, put back, joined or kept it is leased for some seconds from then; a
+    lease never gets shorter. A hold that was put back counts from RESTORED_ATTEMPTS.
     """
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
@@ -46,7 +53,8 @@ class BudgetStore(Protocol):
 
         The customer's own windows come first, those of its other budgets after them, the deployment's last.
 
-        An open hold with the same idempotency key, or the same id, is found instead (REPLAYED) and nothing changes.
+        An open hold of the customer's with the same idempotency key, or the same id, is joined instead (REPLAYED): it
+        counts one attempt more, where repeats join it, and no balance changes.
 
         Raises:
             BudgetStoreUnavailable: no answer; whether it was placed is unknown.
@@ -56,17 +64,40 @@ class BudgetStore(Protocol):
     async def capture(self, hold: Hold, cost_nanos: int) -> bool:
         """End a hold with what the job cost, in the windows in which it was placed. False: it is not open.
 
-        The cost may pass the hold's amount; it is then captured whole.
+        The cost may pass the hold's amount; it is then captured whole. Whoever has joined it, it ends.
 
         Raises:
             BudgetStoreUnavailable: no answer; call again, doing it twice changes nothing.
         """
 
-    async def void(self, hold: Hold) -> bool:
-        """End a hold that cost nothing. False: it is not open.
+    async def void(self, hold: Hold, *, attempts: int | None = None) -> VoidOutcome:
+        """End a hold that cost nothing.
+
+        Args:
+            hold: its id, its customer, and where it has them its windows.
+            attempts: how many have joined it as far as the caller knows; where that is not so (JOINED) it stands.
+                None: end it whoever has joined; and where it is not known, see to it that it cannot be placed later.
 
         Raises:
             BudgetStoreUnavailable: no answer; call again.
+        """
+
+    async def fetch_attempts(self, hold: Hold) -> Attempts | None:
+        """How many have joined a hold, and until when it is leased. None: it is not open.
+
+        A hold that a gate of an older revision placed has RESTORED_ATTEMPTS, and its lease is over.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
+        """
+
+    async def keep_holds(self, holds: Sequence[Hold]) -> tuple[str, ...]:
+        """Lease open holds from now on, of whichever customers; put back those that the store lost.
+
+        One that ended in the last minutes stays ended. Returns the ids of those that were put back, in the order asked.
+
+        Raises:
+            BudgetStoreUnavailable: no answer; some may be kept, call again.
         """
 
     async def restore_hold(self, hold: Hold) -> bool:
@@ -85,7 +116,9 @@ class BudgetStore(Protocol):
         """
 
     async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
-        """What stands against each window, in the order asked, and the cost breaker. At least one window.
+        """What stands against each window, in the order asked, and the cost breaker of the first one's account.
+
+        At least one window.
 
         Raises:
             BudgetStoreUnavailable: no answer.

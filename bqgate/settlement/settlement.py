@@ -24,8 +24,8 @@ from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 class Settlement:
     """Prices usage, books it, ends holds.
 
-    `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold that has ended, by
-    its id.
+    `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold, by its id, before
+    it ends.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Settlement:
         """
         if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
             return await self._end_as_booked(hold)  # somebody ended it meanwhile, and knew more than an assumption
+        self._tell_end(hold)
         entry = self._entry_for(hold, usage)
         match await self._ledger.book(entry):
             case Booking.BOOKED:
@@ -84,10 +85,15 @@ class Settlement:
         outcome = await self._budgets.void(hold, attempts=attempts)
         if outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None):
             return False
+        self._tell_end(hold)
         await self._ledger.close_hold(hold.id)
         if outcome is VoidOutcome.VOIDED:
             await self._note_end(hold, "voided")
         return True
+
+    def _tell_end(self, hold: Hold) -> None:
+        if self._on_end is not None:
+            self._on_end(hold.id)
 
     async def _is_open(self, hold: Hold) -> bool:
         return await self._ledger.fetch_open_hold(hold.id) is not None
@@ -109,8 +115,6 @@ class Settlement:
             await self._note_end(hold, "captured" if cost_nanos else "voided")
 
     async def _note_end(self, hold: Hold, event: str) -> None:
-        if self._on_end is not None:
-            self._on_end(hold.id)
         self._journal.count("holds_total", event=event)
         if hold.decision == TRIAL:
             await self._remember_trial(hold)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from bqgate.domain.hold import PlacementOutcome
+from bqgate.domain.hold import PlacementOutcome, VoidOutcome
 from bqgate.domain.money import MAX_NANOS, parse_usd
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
@@ -63,7 +63,7 @@ async def test_no_windows_is_a_hold_without_budgets(scene: Scene) -> None:
     assert (await scene.store.place_hold(hold, ())).outcome is PlacementOutcome.PLACED
     assert list(await scene.store.fetch_hold_ids("acme")) == [hold.id]
     assert await scene.store.fetch_balances(()) == ()
-    assert await scene.store.void(hold)
+    assert await scene.store.void(hold) is VoidOutcome.VOIDED
 
 
 async def test_the_same_id_is_found_and_held_once(scene: Scene) -> None:
@@ -85,7 +85,7 @@ async def test_the_same_idempotency_key_finds_the_earlier_hold(scene: Scene) -> 
     again = await scene.store.place_hold(repeat, windows)
     assert (again.outcome, again.hold_id) == (PlacementOutcome.REPLAYED, first.id)
     assert stands(again.balances) == [usd("0", "4")] * 2
-    assert await scene.store.void(first)
+    assert await scene.store.void(first) is VoidOutcome.VOIDED
     assert (await scene.store.place_hold(repeat, windows)).outcome is PlacementOutcome.PLACED
 
 
@@ -114,18 +114,18 @@ async def test_void_frees_the_hold(scene: Scene, amount: str) -> None:
     windows = windows_of()
     hold = hold_on(windows, amount)
     await scene.run(hold, windows)
-    assert await scene.store.void(hold)
+    assert await scene.store.void(hold) is VoidOutcome.VOIDED
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "0")] * 2
 
 
 async def test_a_hold_ends_once(scene: Scene) -> None:
-    """Invariant 3: each further capture or void says False and changes nothing."""
+    """Invariant 3: each further capture or void says so and changes nothing."""
     windows = windows_of()
     hold = hold_on(windows)
     await scene.run(hold, windows)
     assert await scene.store.capture(hold, parse_usd("0.5"))
     assert not await scene.store.capture(hold, parse_usd("0.5"))
-    assert not await scene.store.void(hold)
+    assert await scene.store.void(hold) is VoidOutcome.ENDED
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0.5", "0")] * 2
 
 
@@ -135,7 +135,7 @@ async def test_ending_a_hold_that_nobody_placed_changes_nothing(scene: Scene) ->
     assert not await scene.store.capture(hold_on(windows), parse_usd("1"))
     await scene.run(hold_on(windows, "3"), windows)
     assert not await scene.store.capture(hold_on(windows), parse_usd("1"))
-    assert not await scene.store.void(hold_on(windows))
+    assert await scene.store.void(hold_on(windows)) is VoidOutcome.UNKNOWN
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "3")] * 2
 
 
@@ -143,7 +143,7 @@ async def test_a_hold_that_was_voided_cannot_be_placed_by_a_call_that_comes_late
     """Invariant 3: void after an unanswered place_hold is final, in whichever order the two arrive."""
     windows = windows_of()
     hold = hold_on(windows)
-    assert not await scene.store.void(hold)
+    assert await scene.store.void(hold) is VoidOutcome.UNKNOWN
     assert (await scene.store.place_hold(hold, windows)).outcome is PlacementOutcome.REFUSED
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "0")] * 2
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, BreakerEvent, BreakerEventKind, Refusal, Terms
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
 from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
@@ -219,7 +219,7 @@ async def test_a_trial_that_overruns_the_emergency_limit_opens_it_anew(scene: Sc
 async def test_a_trial_that_is_voided_lets_the_next_one_try(scene: Scene) -> None:
     """It proved nothing: the breaker is open as before, and the next attempt is the trial."""
     trial = await start_trial(scene)
-    assert await scene.store.void(trial)
+    assert await scene.store.void(trial) is VoidOutcome.VOIDED
     assert (await scene.store.fetch_standing(windows_of())).breaker == Breaker(START, MIDNIGHT)
     assert (await attempt(scene, "1", HALF_OPEN)).is_trial
 

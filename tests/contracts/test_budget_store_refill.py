@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
@@ -141,7 +141,7 @@ async def test_a_hold_restored_before_its_windows_are_filled_counts_once(scene: 
     scene.book.open_hold(hold)
     assert await scene.store.restore_hold(hold)
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "3")] * 2
-    assert await scene.store.void(hold)
+    assert await scene.store.void(hold) is VoidOutcome.VOIDED
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "0")] * 2
 
 
@@ -189,7 +189,7 @@ async def test_without_the_ledger_an_unknown_window_decides_nothing(scene: Scene
     scene.book.is_down = False
     assert (await scene.store.place_hold(hold, windows)).outcome is PlacementOutcome.PLACED
     scene.book.is_down = True
-    assert await scene.store.void(hold)
+    assert await scene.store.void(hold) is VoidOutcome.VOIDED
     assert (await scene.store.place_hold(hold_on(windows), windows)).outcome is PlacementOutcome.PLACED
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.cost_breaker import Refusal, Terms
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import parse_usd
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
@@ -88,7 +88,7 @@ async def test_a_budget_that_is_younger_than_a_hold_counts_it(scene: Scene) -> N
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "5")] * 4
     assert await scene.store.capture(running, parse_usd("2"))
     assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "1")] * 4
-    assert await scene.store.void(recorded_only)
+    assert await scene.store.void(recorded_only) is VoidOutcome.VOIDED
     assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "0")] * 4
 
 
@@ -103,7 +103,7 @@ async def test_a_hold_that_was_not_recorded_when_its_budget_came_counts_with_the
     tomorrow = LimitPlan(Limits()).windows_at(START + timedelta(days=1), customer="acme", zone=UTC_ZONE, scope=NIGHTLY)
     assert stands(await scene.store.fetch_balances(tomorrow)) == [usd("0", "0"), usd("0", "4")]
     assert stands(await scene.store.fetch_balances(nightly)) == [usd("0", "4")] * 2
-    assert await scene.store.void(late)
+    assert await scene.store.void(late) is VoidOutcome.VOIDED
     assert stands(await scene.store.fetch_balances((*own, *nightly))) == [usd("0", "0")] * 4
 
 

@@ -4,26 +4,31 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import cast
 
 import pytest
 
 from bqgate.budgets.accounts import AccountSource, deployment_hold
-from bqgate.budgets.deployment_store import DeploymentBudgetStore
-from bqgate.domain.budget import Window
 from bqgate.domain.cost_breaker import Refusal
-from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.hold import (
+    LEASE_S,
+    RESTORED_ATTEMPTS,
+    Attempts,
+    Hold,
+    Placement,
+    PlacementOutcome,
+    VoidOutcome,
+)
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.domain.tier import Budget, Directory, Tier
+from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
 from tests.support.manual_clock import START
-from tests.support.spend_book import SpendBook
 
 EVERYBODY = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, LimitPlan(Limits(daily_nanos=parse_usd("10"))))
 ABOVE = EVERYBODY.windows(START)
@@ -33,10 +38,11 @@ POLICIES = PolicySnapshot(Directory({}, {}, TIER, deployment=EVERYBODY), PriceLi
 
 @dataclass
 class Tree:
-    """A store of two levels over a scene's."""
+    """A scene's store, in which the deployment has a budget too."""
 
     scene: Scene
-    store: DeploymentBudgetStore
+    store: BudgetStore
+    has_deployment_budget: bool = True
 
     async def place(self, customer: str, amount: str, *, hold: Hold | None = None) -> tuple[Hold, Placement]:
         windows = windows_of(customer, day_usd="8")
@@ -59,10 +65,11 @@ class Tree:
 @pytest.fixture
 async def tree(scene: Scene) -> AsyncIterator[Tree]:
     """Empty; its ledger is the scene's, seen by accounts."""
-    source = cast("SpendBook", AccountSource(scene.book, POLICIES))
-    store = DeploymentBudgetStore(scene.make(source, scene.clock), lambda: True)
-    yield Tree(scene, store)
-    await store.close()
+    source = AccountSource(scene.book, POLICIES)
+    opened: Tree
+    opened = Tree(scene, scene.make(source, scene.clock, has_deployment_budget=lambda: opened.has_deployment_budget))
+    yield opened
+    await opened.store.close()
 
 
 async def test_all_customers_together_have_one_limit(tree: Tree) -> None:
@@ -91,7 +98,7 @@ async def test_a_hold_ends_in_both(tree: Tree, cost: str) -> None:
     hold = await tree.run("acme", "6")
     for is_first in (True, False):
         ended = tree.store.capture(hold, parse_usd(cost)) if cost != "0" else tree.store.void(hold)
-        assert await ended is is_first
+        assert await ended is {"0": (VoidOutcome.ENDED, VoidOutcome.VOIDED)}.get(cost, (False, True))[is_first]
         assert await tree.above() == usd(cost, "0")
         assert stands(await tree.store.fetch_balances(windows_of("acme"))) == [usd(cost, "0")] * 2
 
@@ -158,8 +165,7 @@ async def test_a_hold_that_is_missing_above_is_put_back(tree: Tree) -> None:
     """As reconcile does for one that was placed before the deployment had a budget."""
     windows = windows_of("acme")
     hold = hold_on(windows, "4")
-    without = DeploymentBudgetStore(tree.store._store, lambda: False)
-    await without.place_hold(hold, windows)
+    await tree.store.place_hold(hold, windows)
     assert await tree.above() == usd("0", "0")
     assert await tree.store.restore_hold(hold)
     assert not await tree.store.restore_hold(hold)
@@ -169,35 +175,73 @@ async def test_a_hold_that_is_missing_above_is_put_back(tree: Tree) -> None:
 
 async def test_without_a_deployments_budget_nothing_is_kept_above(tree: Tree) -> None:
     """Calls go straight through."""
-    without = DeploymentBudgetStore(tree.store._store, lambda: False)
+    tree.has_deployment_budget = False
     windows = windows_of("acme")
     hold = hold_on(windows, "4")
-    await without.place_hold(hold, windows)
-    await without.capture(hold, parse_usd("1"))
-    standing = await without.fetch_standing(windows)
+    await tree.store.place_hold(hold, windows)
+    await tree.store.capture(hold, parse_usd("1"))
+    standing = await tree.store.fetch_standing(windows)
     assert (stands(standing.balances), standing.breaker) == ([usd("1", "0")] * 2, None)
-    assert await without.fetch_customers() == ()
+    assert await tree.store.fetch_customers() == ()
 
 
-async def test_a_store_that_fails_below_leaves_nothing_above(tree: Tree) -> None:
-    """The error is the caller's, and the hold above is given back."""
-
-    class Failing:
-        """The other store, of which one customer's part is away."""
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(tree.store._store, name)
-
-        async def place_hold(self, hold: Hold, windows: tuple[Window, ...], *terms: object) -> Placement:
-            if hold.customer != DEPLOYMENT_ACCOUNT:
-                raise BudgetStoreUnavailable("this slot has no master")
-            return await tree.store._store.place_hold(hold, windows)
-
-    store = DeploymentBudgetStore(cast("DeploymentBudgetStore", Failing()), lambda: True)
-    windows = windows_of("acme")
-    with pytest.raises(BudgetStoreUnavailable):
-        await store.place_hold(hold_on(windows, "4"), (*windows, *ABOVE))
+async def test_a_customer_that_cannot_be_asked_leaves_nothing_above(tree: Tree) -> None:
+    """The ledger is away when the customer's windows are to be filled: its error, and the hold above is given back."""
+    await tree.store.fetch_balances(ABOVE)
+    tree.scene.book.is_down = True
+    with pytest.raises(LedgerUnavailable):
+        await tree.place("acme", "4")
     assert await tree.above() == usd("0", "0")
+    assert await tree.store.fetch_customers() == ()
+
+
+async def test_what_was_refused_below_can_be_placed_later(tree: Tree) -> None:
+    """What is given back above leaves no mark there: when the customer has room again the same hold is placed."""
+    other = await tree.run("acme", "6")
+    hold, refused = await tree.place("acme", "3")
+    assert refused.outcome is PlacementOutcome.REFUSED
+    await tree.store.void(other)
+    _, placed = await tree.place("acme", "3", hold=hold)
+    assert placed.outcome is PlacementOutcome.PLACED
+    assert await tree.above() == usd("0", "3")
+
+
+async def test_a_hold_that_others_have_joined_stands_in_both(tree: Tree) -> None:
+    """The customer's account knows who has joined; above nothing ends before it has ended there."""
+    windows = windows_of("acme")
+    first = hold_on(windows, "4", idempotency_key="job:p:a")
+    await tree.place("acme", "4", hold=first)
+    _, joined = await tree.place("acme", "4", hold=hold_on(windows, "4", idempotency_key="job:p:a"))
+    assert joined.attempts == 2
+    assert await tree.store.void(first, attempts=1) is VoidOutcome.JOINED
+    assert await tree.above() == usd("0", "4")
+    assert await tree.store.void(first, attempts=2) is VoidOutcome.VOIDED
+    assert await tree.above() == usd("0", "0")
+
+
+async def test_an_end_that_was_cut_in_between_is_mended_above_at_the_same_cost(tree: Tree) -> None:
+    """Captured below, and then the gate was gone: whoever ends it again, at any cost, ends it above at that one."""
+    hold = await tree.run("acme", "4")
+    tree.has_deployment_budget = False
+    await tree.store.capture(hold, parse_usd("3"))
+    tree.has_deployment_budget = True
+    assert await tree.above() == usd("0", "4")
+    assert await tree.store.void(hold) is VoidOutcome.ENDED
+    assert await tree.above() == usd("3", "0")
+
+
+async def test_keeping_a_hold_puts_it_back_above_too(tree: Tree) -> None:
+    """It was placed before the deployment had a budget: its id is told, and it has a lease there."""
+    windows = windows_of("acme")
+    hold = hold_on(windows, "4")
+    await tree.store.fetch_balances(ABOVE)
+    await tree.store.place_hold(hold, windows)
+    assert await tree.store.keep_holds([hold]) == (hold.id,)
+    assert await tree.store.keep_holds([hold]) == ()
+    assert await tree.above() == usd("0", "4")
+    assert await tree.store.fetch_attempts(deployment_hold(hold)) == Attempts(
+        RESTORED_ATTEMPTS, tree.scene.clock.now() + timedelta(seconds=LEASE_S)
+    )
 
 
 def test_a_hold_above_is_of_its_utc_day() -> None:

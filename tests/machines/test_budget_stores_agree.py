@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from operator import methodcaller
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -23,7 +24,7 @@ from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, Standing, Terms
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.limits import LimitPlan, Limits, Raise
 from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind, Spender
 from bqgate.ports import BudgetStore
@@ -259,10 +260,14 @@ class StoresAgree(RuleBasedStateMachine):
         self.may_exceed |= cost_nanos > hold.amount_nanos
         self.end(hold, cost_nanos)
 
-    def end(self, hold: Hold, cost_nanos: int) -> None:
+    def end(self, hold: Hold, cost_nanos: int, attempts: int | None = None) -> None:
         before = self.model.breaker_shown(self.clock.now())
-        is_ended = self.both(lambda store: store.capture(hold, cost_nanos) if cost_nanos else store.void(hold))
-        assert is_ended == self.model.end(hold, cost_nanos, self.clock.now())
+        if cost_nanos:
+            is_captured = self.both(lambda store: store.capture(hold, cost_nanos))
+            assert is_captured is (self.model.end(hold, cost_nanos, self.clock.now()) is VoidOutcome.VOIDED)
+        else:
+            outcome = self.both(lambda store: store.void(hold, attempts=attempts))
+            assert outcome is self.model.end(hold, 0, self.clock.now(), attempts)
         after = self.model.breaker_shown(self.clock.now())
         if before is not None and after is None:
             self.remember(BreakerEventKind.CLOSED, Period.DAY, self.today)
@@ -285,13 +290,15 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(data=st.data(), cost=AMOUNTS)
     def end_twice(self, data: st.DataObject, cost: int) -> None:
         hold = data.draw(st.sampled_from(self.over))
+        outcome = self.model.end(hold, cost, self.clock.now())
+        assert outcome is not VoidOutcome.VOIDED
         assert self.both(lambda store: store.capture(hold, cost)) is False
-        assert self.both(lambda store: store.void(hold)) is False
-        self.model.ended.add(hold.id)
+        assert self.both(lambda store: store.void(hold)) is VoidOutcome.ENDED
 
     @rule(cost=AMOUNTS)
     def end_unknown(self, cost: int) -> None:
         stranger = hold_on(self.windows())
+        assert self.both(lambda store: store.void(stranger, attempts=1)) is VoidOutcome.UNKNOWN
         assert self.both(lambda store: store.capture(stranger, cost)) is False
         self.model.ended.add(stranger.id)
 
@@ -302,7 +309,32 @@ class StoresAgree(RuleBasedStateMachine):
         hold = replace(hold, scopes=self.scopes_over(hold.spender))  # as reconcile does
         is_restored = self.both(lambda store: store.restore_hold(hold))
         self.may_exceed |= is_restored
-        assert is_restored == self.model.restore(hold)
+        assert is_restored == self.model.restore(hold, self.clock.now())
+
+    @precondition(lambda self: self.waiting or self.running)
+    @rule(data=st.data())
+    def keep_some(self, data: st.DataObject) -> None:
+        """A gate keeps holds, which the stores may have lost; or have ended, unless minutes have passed since."""
+        holds = [*self.waiting.values(), *self.running.values()]
+        kept = data.draw(st.lists(st.sampled_from(holds), unique_by=lambda hold: hold.id))
+        kept = [replace(hold, scopes=self.scopes_over(hold.spender)) for hold in kept]
+        restored = self.both(lambda store: store.keep_holds(kept))
+        self.may_exceed |= bool(restored)
+        assert restored == self.model.keep(kept, self.clock.now())
+
+    @precondition(lambda self: self.waiting or self.running)
+    @rule(data=st.data(), off_by=st.sampled_from([0, 0, 0, 1, -1]))
+    def void_where_nobody_joined(self, data: st.DataObject, off_by: int) -> None:
+        """A gate gives up a hold as far as it knows its attempts; it stands where others have joined."""
+        hold = data.draw(st.sampled_from([*self.waiting.values(), *self.running.values()]))
+        known = self.model.attempts.get(hold.id, Attempts(1, self.clock.now())).count + off_by
+        is_ended = hold.id in self.model.holds and off_by == 0
+        if is_ended:
+            self.running.pop(hold.id, None)
+            self.waiting.pop(hold.id, None)
+            self.over.append(hold)
+            self.book.close_hold(hold)
+        self.end(hold, 0, known)
 
     @rule(minutes=st.one_of(st.sampled_from([1, 29, 30, 60, 120]), st.integers(60, 1_800)))
     def let_time_pass(self, minutes: int) -> None:
@@ -319,7 +351,7 @@ class StoresAgree(RuleBasedStateMachine):
     def look(self, only: Period | None, spender: Spender) -> None:
         windows = tuple(window for window in self.windows(spender) if only in {None, window.period})
         balances: tuple[Balance, ...] = self.both(lambda store: store.fetch_balances(windows))
-        assert balances == self.model.balances(windows)
+        assert balances == self.model.balances(windows, self.clock.now())
         standing: Standing = self.both(lambda store: store.fetch_standing(windows))
         assert standing == Standing(balances, self.model.breaker_shown(self.clock.now()))
         # Invariant 2.
@@ -330,6 +362,8 @@ class StoresAgree(RuleBasedStateMachine):
     def the_same_holds_are_open(self) -> None:
         listed = self.both(lambda store: store.fetch_hold_ids(CUSTOMER))
         assert listed == {hold.id: hold.placed_at for hold in self.model.holds.values()}
+        for hold in (*self.model.holds.values(), *self.over[-1:]):
+            assert self.both(methodcaller("fetch_attempts", hold)) == self.model.attempts.get(hold.id)
         breaker = self.model.breaker_shown(self.clock.now())
         assert self.both(lambda store: store.fetch_breakers()) == ({CUSTOMER: breaker} if breaker else {})
         assert self.both(lambda store: store.fetch_customers()) == ((CUSTOMER,) if self.model.holds else ())
@@ -340,7 +374,7 @@ class StoresAgree(RuleBasedStateMachine):
         for key in self.raw.scan_iter(match="*"):
             assert key.startswith(prefix)
             ttl_s = self.raw.ttl(key)
-            if key in {f"{prefix}holds", f"{prefix}idempotency"}:
+            if key in {f"{prefix}holds", f"{prefix}attempts", f"{prefix}idempotency"}:
                 assert ttl_s == -1
                 assert self.model.holds, "nothing is open, and the key is still there"
                 continue

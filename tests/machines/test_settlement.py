@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bqgate.budgets.accounts import AccountSource, deployment_hold
-from bqgate.budgets.deployment_store import DeploymentBudgetStore
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Window
 from bqgate.domain.entry import Entry
@@ -30,6 +29,7 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.domain.tier import Budget, Directory, windows_of
 from bqgate.domain.units import MIB
+from bqgate.settlement.evidence import Inquiry
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
 
 UNLIMITED = LimitPlan(Limits())
@@ -109,11 +109,11 @@ class SettlementMachine(RuleBasedStateMachine):
     @initialize()
     def open_all(self) -> None:
         """Start BigQuery, the ledger, the store and both gates."""
-        stores: list[DeploymentBudgetStore] = []
+        stores: list[MemoryBudgetStore] = []
         opening = settlement_stand(Path(self._folder.name), lambda _source, _clock: stores[0])
         self.stand: Stand = self._run(self._opened.enter_async_context(opening))
-        self.below = MemoryBudgetStore(AccountSource(self.stand.ledger, POLICIES), self.stand.clock)
-        self.store = DeploymentBudgetStore(self.below, lambda: True)
+        source = AccountSource(self.stand.ledger, POLICIES)
+        self.store = MemoryBudgetStore(source, self.stand.clock, has_deployment_budget=lambda: True)
         stores.append(self.store)
         self.gates = [self.stand.gate(policies=POLICIES), self.stand.gate(policies=POLICIES)]
 
@@ -156,7 +156,7 @@ class SettlementMachine(RuleBasedStateMachine):
     def crash_between_the_deployment_and_the_customer(self, which: int, dollars: int) -> None:
         """It is held above, and the customer's budgets never hear of it."""
         hold = self.make_hold(dollars, has_job_id=True, is_nightly=True)
-        self._run(self.below.place_hold(deployment_hold(hold), EVERYBODY.windows(self.stand.clock.now())))
+        self._run(self.store.place_hold(deployment_hold(hold), EVERYBODY.windows(self.stand.clock.now())))
         self._crash(which)
 
     @when(is_placed)
@@ -199,7 +199,7 @@ class SettlementMachine(RuleBasedStateMachine):
         query, gate = self._pick(data, is_unanswered)
         query.is_over = True
         if query.usage is None:
-            gate.poller.watch(query.hold, None, job=query.job)
+            gate.poller.watch(query.hold, None, inquiry=Inquiry(query.job, is_made=True), attempts=1)
         elif is_ledger_away:
             with self.stand.ledger_away():
                 self._run(gate.settlement.settle(query.hold, query.usage))
@@ -239,7 +239,7 @@ class SettlementMachine(RuleBasedStateMachine):
     @rule()
     def wipe_the_store(self) -> None:
         """Redis loses everything."""
-        self.below._accounts.clear()
+        self.store._accounts.clear()
 
     @rule(which=st.integers(0, 1), is_ledger_away=st.booleans())
     def reconcile(self, which: int, *, is_ledger_away: bool) -> None:

@@ -123,7 +123,7 @@ class Stand:
         journal, numbers = CountingJournal(), itertools.count(1)
         self.admission = Admission(
             estimator=Estimator(ScriptedBigQuery(), self.clock, journal, EstimateCaching()),
-            placing=hold_service_over(self.store, self.ledger, self.clock),
+            holds=hold_service_over(self.store, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
             journal=journal,

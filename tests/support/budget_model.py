@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Refusal, Terms
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import LEASE_S, RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from tests.support.budget_scene import own_id
 from tests.support.spend_book import SpendBook
 
@@ -35,18 +35,20 @@ class BudgetModel:
     book: SpendBook
     captured: dict[WindowId, int] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    attempts: dict[str, Attempts] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     grace: dict[WindowId, datetime] = field(default_factory=dict)
     breaker: BreakerModel | None = None
 
     def wipe(self) -> None:
-        self.captured, self.holds, self.keys, self.ended, self.grace, self.breaker = {}, {}, {}, set(), {}, None
+        self.captured, self.holds, self.attempts, self.keys, self.ended = {}, {}, {}, {}, set()
+        self.grace, self.breaker = {}, None
 
     def forget(self) -> None:
         self.captured, self.grace = {}, {}
 
-    def fill(self, windows: tuple[Window, ...]) -> None:
+    def fill(self, windows: tuple[Window, ...], now: datetime) -> None:
         before = [window.carry.window for window in windows if window.carry is not None]
         unknown = [window for window in (*windows, *before) if window.id not in self.captured]
         if not unknown:
@@ -66,23 +68,24 @@ class BudgetModel:
                 scopes = (*known.scopes, *(scope for scope in self.book.scopes_of(hold) if scope not in known.scopes))
                 self.holds[hold.id] = replace(known, scopes=scopes)
             elif hold.id not in self.ended:
-                self.put(replace(hold, scopes=self.book.scopes_of(hold)))
+                self.put(replace(hold, scopes=self.book.scopes_of(hold)), RESTORED_ATTEMPTS, now)
 
     def fill_breaker(self, day: Window) -> None:
         since = self.book.tripped_at.get((self.customer, day.key))
         if since is not None and (self.breaker is None or self.breaker.until < day.resets_at):
             self.breaker = BreakerModel(since, day.resets_at)
 
-    def put(self, hold: Hold) -> bool:
+    def put(self, hold: Hold, attempts: int, now: datetime) -> bool:
         if hold.id in self.holds:
             return False
         self.holds[hold.id] = hold
+        self.attempts[hold.id] = Attempts(attempts, now + timedelta(seconds=LEASE_S))
         if hold.idempotency_key is not None:
             self.keys.setdefault(hold.idempotency_key, hold.id)
         return True
 
-    def balances(self, windows: tuple[Window, ...]) -> tuple[Balance, ...]:
-        self.fill(windows)
+    def balances(self, windows: tuple[Window, ...], now: datetime) -> tuple[Balance, ...]:
+        self.fill(windows, now)
         return tuple(
             Balance(
                 window,
@@ -113,12 +116,17 @@ class BudgetModel:
         return self.breaker.shown()
 
     def place(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
-        now, balances = hold.placed_at, self.balances(windows)
+        now, balances = hold.placed_at, self.balances(windows, hold.placed_at)
         if self.breaker is not None and now >= self.breaker.until:
             self.breaker = None
         found = hold.id if hold.id in self.holds else self.keys.get(hold.idempotency_key or "")
         if found is not None:
-            return Placement(PlacementOutcome.REPLAYED, found, balances, breaker=self.breaker_shown(now))
+            self.lease(found, now)
+            count = self.attempts[found].count + 1
+            self.attempts[found] = replace(self.attempts[found], count=count)
+            return Placement(
+                PlacementOutcome.REPLAYED, found, balances, breaker=self.breaker_shown(now), attempts=count
+            )
         if hold.id in self.ended:
             return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, self.breaker_shown(now))
         if any(window.is_strict and self.is_short(window, hold.amount_nanos) for window in windows):
@@ -139,15 +147,16 @@ class BudgetModel:
             for window in begun:
                 self.grace[window.id] = now
             ends_at = min(self.grace[window.id] for window in short) + self.lasts(terms)
-        self.put(hold)
+        self.put(hold, 1, now)
         return Placement(
             PlacementOutcome.PLACED,
             hold.id,
-            self.balances(windows),
+            self.balances(windows, now),
             refusal,
             self.breaker_shown(now),
             grace_ends_at=ends_at,
             grace_started_in=tuple(begun),
+            attempts=1,
         )
 
     def is_short(self, window: Window, amount_nanos: int) -> bool:
@@ -191,18 +200,24 @@ class BudgetModel:
         self.breaker = BreakerModel(now, day.resets_at)
         return True
 
-    def end(self, hold: Hold, cost_nanos: int, now: datetime) -> bool:
+    def end(self, hold: Hold, cost_nanos: int, now: datetime, attempts: int | None = None) -> VoidOutcome:
+        if hold.id not in self.holds:
+            is_known = hold.id in self.ended
+            if attempts is None:
+                self.ended.add(hold.id)
+            return VoidOutcome.ENDED if is_known else VoidOutcome.UNKNOWN
+        if attempts not in {None, self.attempts[hold.id].count}:
+            return VoidOutcome.JOINED
         self.ended.add(hold.id)
-        placed = self.holds.pop(hold.id, None)
-        if placed is None:
-            return False
+        placed = self.holds.pop(hold.id)
+        del self.attempts[hold.id]
         self.keys = {key: hold_id for key, hold_id in self.keys.items() if hold_id != placed.id}
         for window_id in placed.window_ids:
             if window_id in self.captured:
                 self.captured[window_id] += cost_nanos
         if self.breaker is not None and self.breaker.trial_id == hold.id:
             self.end_trial(placed, cost_nanos, now)
-        return True
+        return VoidOutcome.VOIDED
 
     def end_trial(self, hold: Hold, cost_nanos: int, now: datetime) -> None:
         assert self.breaker is not None
@@ -215,5 +230,17 @@ class BudgetModel:
         else:
             self.breaker = None
 
-    def restore(self, hold: Hold) -> bool:
-        return hold.id not in self.ended and self.put(hold)
+    def restore(self, hold: Hold, now: datetime) -> bool:
+        return hold.id not in self.ended and self.put(hold, RESTORED_ATTEMPTS, now)
+
+    def keep(self, holds: list[Hold], now: datetime) -> tuple[str, ...]:
+        restored = tuple(hold.id for hold in holds if self.restore(hold, now))
+        for hold in holds:
+            if hold.id in self.holds:
+                self.lease(hold.id, now)
+        return restored
+
+    def lease(self, hold_id: str, now: datetime) -> None:
+        until = now + timedelta(seconds=LEASE_S)
+        if self.attempts[hold_id].leased_until < until:
+            self.attempts[hold_id] = replace(self.attempts[hold_id], leased_until=until)

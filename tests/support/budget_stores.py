@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import pytest
 
@@ -10,11 +11,22 @@ from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Window
 from bqgate.domain.hold import Hold, PlacementOutcome
-from bqgate.ports import BudgetStore
+from bqgate.ports import BudgetStore, SpendSource
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
 
-Factory = Callable[[SpendBook, ManualClock], BudgetStore]
+
+class Factory(Protocol):
+    """Makes a store over a ledger."""
+
+    def __call__(
+        self,
+        source: SpendSource,
+        clock: ManualClock,
+        *,
+        has_deployment_budget: Callable[[], bool] = ...,
+        lease_s: float = ...,
+    ) -> BudgetStore: ...
 
 
 def _memory(_request: pytest.FixtureRequest) -> Factory:
@@ -23,12 +35,12 @@ def _memory(_request: pytest.FixtureRequest) -> Factory:
 
 def _redis(request: pytest.FixtureRequest) -> Factory:
     url: str = request.getfixturevalue("redis_url")
-    return lambda book, clock: RedisBudgetStore.open(url, book, clock, timeout_s=5)
+    return partial(RedisBudgetStore.open, url, timeout_s=5)
 
 
 def _redis_cluster(request: pytest.FixtureRequest) -> Factory:
     url: str = request.getfixturevalue("redis_cluster_url")
-    return lambda book, clock: RedisBudgetStore.open(url, book, clock, timeout_s=5)
+    return partial(RedisBudgetStore.open, url, timeout_s=5)
 
 
 STORES = {"memory": _memory, "redis": _redis, "redis cluster": _redis_cluster}

@@ -30,7 +30,7 @@ from bqgate.admin.policies import PolicyViews
 from bqgate.admin.raises import RaiseViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.budgets.change_feed import LocalChangeFeed
-from bqgate.budgets.deployment_store import DeploymentBudgetStore
+from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyKind
 from bqgate.identity.access_tokens import AccessTokens
@@ -44,8 +44,10 @@ from bqgate.policies.compose import SettingsPolicies
 from bqgate.policies.editor import PolicyEditor
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.prices import PriceTables
+from bqgate.ports import BudgetStore, SpendSource
 from tests.support.conformance import Conformance
 from tests.support.list_trail import ListTrail
+from tests.support.manual_clock import ManualClock
 from tests.support.named_callers import NamedCallers, bearing
 from tests.support.settlement_stand import Gate, Stand, settlement_stand
 
@@ -109,8 +111,12 @@ async def control_stand(
 
     `budgets` are those of the settings file.
     """
+
+    def make_store(source: SpendSource, clock: ManualClock) -> BudgetStore:
+        return MemoryBudgetStore(source, clock, has_deployment_budget=lambda: book.directory.deployment is not None)
+
     async with AsyncExitStack() as stack:
-        stand = await stack.enter_async_context(settlement_stand(folder))
+        stand = await stack.enter_async_context(settlement_stand(folder, make_store))
         registry = await SqlRegistry.open(f"sqlite:///{stand.path}", timeout_s=30)
         stack.push_async_callback(registry.close)
         gate, trail, app = stand.gate(), ListTrail(), web.Application()
@@ -119,7 +125,7 @@ async def control_stand(
         await book.load()
         plane = ControlPlane(
             ledger=stand.ledger,
-            budgets=DeploymentBudgetStore(gate.budgets, lambda: book.directory.deployment is not None),
+            budgets=gate.budgets,
             policies=book,
             clock=stand.clock,
             metrics=stand.metrics,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, JobRef, Usage
+from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.wire.error_reply import error_body
 
@@ -47,7 +47,7 @@ class ScriptedGoogle:
             raise UpstreamRefused(403, error_body(403, "accessDenied", "Access Denied"))
         return Estimate(0, "SELECT", 0, user_email=self.emails[token])
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """Nobody asks for jobs here."""
         raise AssertionError(job)
 

@@ -16,7 +16,7 @@ from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.decision import Forward, RejectReason, Throttle
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, JobRef, QueryRequest, Usage
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
@@ -65,7 +65,7 @@ class DryRuns:
             raise self.says
         return self.says
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError("admission asks after no job")
 
     async def find_job(
@@ -85,7 +85,7 @@ class Scene:
         numbers = itertools.count(1)
         return Admission(
             estimator=Estimator(self.bigquery, self.clock, Silence(), EstimateCaching(ttl_s=60, max_entries=2)),
-            placing=hold_service_over(self.budgets, self.ledger, self.clock),
+            holds=hold_service_over(self.budgets, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
             journal=Silence(),
@@ -129,7 +129,7 @@ async def test_an_admitted_query_is_held_and_recorded_before_anyone_forwards_it(
     assert isinstance(admitted, Admitted)
     assert (Forward(), 10 * GIB, 100_000_000) == (
         admitted.decision,
-        admitted.size.maximum_bytes_billed,
+        admitted.hold.maximum_bytes_billed,
         admitted.hold.amount_nanos,
     )
     assert await scene.held_nanos() == 100_000_000
@@ -172,7 +172,7 @@ async def test_the_callers_own_cap_is_never_widened(scene: Scene) -> None:
     """The smaller of the caller's cap and the hold goes to BigQuery, and the hold shrinks with it."""
     admitted = await scene.submit(scene.admission(), insert(maximumBytesBilled=str(GIB)))
     assert isinstance(admitted, Admitted)
-    assert (GIB, 10_000_000) == (admitted.size.maximum_bytes_billed, admitted.hold.amount_nanos)
+    assert (GIB, 10_000_000) == (admitted.hold.maximum_bytes_billed, admitted.hold.amount_nanos)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_an_unknown_estimate_follows_the_policy(
         assert cap_bytes == "refused"
         assert outcome.reject.reason is RejectReason.UNKNOWN_ESTIMATE
     else:
-        assert (cap_bytes, USD) == (outcome.size.maximum_bytes_billed, outcome.hold.amount_nanos)
+        assert (cap_bytes, USD) == (outcome.hold.maximum_bytes_billed, outcome.hold.amount_nanos)
 
 
 async def test_a_repeat_finds_the_first_attempts_hold(scene: Scene) -> None:
@@ -200,7 +200,7 @@ async def test_a_repeat_finds_the_first_attempts_hold(scene: Scene) -> None:
     again = await scene.submit(admission, insert(job_id="mine"))
     assert isinstance(first, Admitted)
     assert isinstance(again, Admitted)
-    assert (False, True, first.hold.id) == (first.is_replay, again.is_replay, again.hold.id)
+    assert (False, True, first.hold.id) == (first.is_repeat, again.is_repeat, again.hold.id)
     assert await scene.held_nanos() == 100_000_000
 
 
@@ -211,7 +211,7 @@ async def test_a_job_id_used_again_for_more_is_held_anew(scene: Scene) -> None:
     large = await scene.submit(admission, insert(job_id="mine"))
     assert isinstance(small, Admitted)
     assert isinstance(large, Admitted)
-    assert (False, False) == (small.is_replay, large.is_replay)
+    assert (False, False) == (small.is_repeat, large.is_repeat)
     assert await scene.held_nanos() == 110_000_000
 
 
@@ -237,7 +237,7 @@ async def test_an_invalid_query_is_refused_or_left_to_fail_as_at_google(scene: S
         await scene.submit(admission, parse_query("p", {"query": "SELECT nonsense"}))
     admitted = await scene.submit(admission, insert())
     assert isinstance(admitted, Admitted)
-    assert admitted.estimate.unknown_because == "dry_run_refused"
+    assert admitted.hold.estimate_bytes is None
 
 
 async def test_a_bad_token_is_told_to_both_methods(scene: Scene) -> None:

@@ -57,7 +57,7 @@ def admission_over(ledger: SqlLedger, **rules: Any) -> Admission:
     clock, numbers = ManualClock(), itertools.count(1)
     return Admission(
         estimator=Estimator(ScriptedBigQuery(), clock, Silence(), EstimateCaching()),
-        placing=hold_service_over(MemoryBudgetStore(ledger, clock), ledger, clock),
+        holds=hold_service_over(MemoryBudgetStore(ledger, clock), ledger, clock),
         ledger=ledger,
         clock=clock,
         journal=Silence(),
@@ -108,7 +108,7 @@ async def test_what_cannot_be_estimated_runs_uncapped(ledger: SqlLedger) -> None
     unknown = Estimate(0, "SCRIPT", 0, unknown_because="script")
     admitted = await submit(admission, unknown)
     assert isinstance(admitted, Admitted)
-    assert (admitted.size.maximum_bytes_billed, admitted.hold.amount_nanos) == (None, 10 * CENT)
+    assert (admitted.hold.maximum_bytes_billed, admitted.hold.amount_nanos) == (None, 10 * CENT)
     assert admitted.hold.would_have == WouldHave("unknown_estimate", 0, "query")
     enforced = await submit(admission, unknown, replace(WATCHED, mode=Mode.ENFORCE))
     assert isinstance(enforced, Refused)

@@ -11,7 +11,7 @@ import pytest
 from bqgate.advice import mender as room
 from bqgate.advice.mender import UNDER_WAY_MAX, Asking, Mender
 from bqgate.domain.errors import BqgateError, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, JobRef, QueryRequest, Usage
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.domain.units import GIB
@@ -68,7 +68,7 @@ class Google:
             raise self.dry_run_failure
         return self.mended
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError(job, credential)
 
     async def find_job(self, **wanted: Any) -> JobRef | None:

@@ -190,7 +190,7 @@ async def test_the_gates_own_reads_are_made_again(scene: Scene, recorder: Record
 
     recorder.reply = reply
     bigquery = GoogleBigQuery(scene.upstream, retries=scene.retries)
-    assert await bigquery.fetch_job(JobRef("p", "j", "US"), credential=None) is None
+    assert (await bigquery.fetch_job(JobRef("p", "j", "US"), credential=None)).usage is None
     assert len(recorder.received) == 2
 
 

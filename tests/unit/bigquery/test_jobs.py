@@ -94,7 +94,8 @@ async def test_a_finished_job_tells_what_it_used(bigquery: GoogleBigQuery, recor
             "statistics": {"totalSlotMs": "7", "query": {"totalBytesBilled": "10485760", "cacheHit": False}},
         }
     )
-    usage = await bigquery.fetch_job(JobRef("p", "j", "asia-east1"), credential=CALLER)
+    job = await bigquery.fetch_job(JobRef("p", "j", "asia-east1"), credential=CALLER)
+    usage = job.usage
     assert usage is not None
     assert (usage.outcome, usage.bytes_billed, usage.slot_ms) == (Outcome.DONE, 10_485_760, 7)
     assert recorder.last.target == "/bigquery/v2/projects/p/jobs/j?prettyPrint=false&location=asia-east1"
@@ -106,7 +107,7 @@ async def test_a_running_job_has_no_usage_yet(
 ) -> None:
     """None says: ask again."""
     recorder.reply = _json({"status": {"state": state}})
-    assert await bigquery.fetch_job(JobRef("p", "j"), credential=None) is None
+    assert (await bigquery.fetch_job(JobRef("p", "j"), credential=None)).usage is None
     assert recorder.last.header("authorization") is None
 
 

@@ -9,7 +9,6 @@ from bqgate.breakers.guarded import guarded
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, MalformedRequest
 from bqgate.ledger import SqlLedger
-from bqgate.ports import BudgetStore
 from tests.support.gate_stand import ListJournal
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
@@ -98,8 +97,8 @@ async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(r
     clock = ManualClock()
     breaker = Breaker("budgets", RULES, clock, ListJournal())
     async with TcpFaultProxy("127.0.0.1", port) as proxy:
-        inner = RedisBudgetStore.open(f"redis://127.0.0.1:{proxy.port}/0", SpendBook(), clock, timeout_s=1)
-        store: BudgetStore = guarded(inner, breaker, BudgetStoreUnavailable)
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        store = RedisBudgetStore.open(url, SpendBook(), clock, timeout_s=1, breaker=breaker)
         await store.check()
         proxy.requests.stall()
         for _ in range(2):

@@ -16,7 +16,7 @@ from bqgate.budgets.keys import ROWS
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.cost_breaker import Terms
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
 from bqgate.domain.scope import Scope, ScopeKind
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
@@ -146,7 +146,7 @@ async def test_a_placement_that_nobody_heard_of_is_found_and_can_be_voided(
     await proxy.heal()
     again = await store.place_hold(hold, windows)
     assert (again.outcome, again.hold_id) == (PlacementOutcome.REPLAYED, hold.id)
-    assert await store.void(hold)
+    assert await store.void(hold) is VoidOutcome.VOIDED
 
 
 async def test_a_call_is_not_repeated_on_its_own(store: RedisBudgetStore, proxy: TcpFaultProxy) -> None:

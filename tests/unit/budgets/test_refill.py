@@ -1,9 +1,6 @@
-"""The reading of a ledger that moves while it is read, and steps that never find what they need."""
+"""The reading of a ledger that moves while it is read."""
 
-import pytest
-
-from bqgate.budgets.refill import Refill, Snapshot, UnknownWindows, fetch_snapshot
-from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.budgets.refill import fetch_snapshot
 from bqgate.domain.money import parse_usd
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.spend_book import SpendBook
@@ -47,21 +44,3 @@ async def test_a_ledger_that_never_rests_is_counted_too_high_rather_than_too_low
     snapshot = await fetch_snapshot(book, windows)
     assert snapshot.captured_in(windows[0]) == parse_usd("5")
     assert snapshot.open_holds == tuple(holds[4:])
-
-
-async def test_windows_that_vanish_as_fast_as_they_are_filled_are_given_up() -> None:
-    """A bounded number of tries, then BudgetStoreUnavailable."""
-    book, windows = SpendBook(), windows_of()
-    applied: list[Snapshot] = []
-
-    async def apply(snapshot: Snapshot) -> None:
-        applied.append(snapshot)
-
-    async def step() -> None:
-        raise UnknownWindows(windows)
-
-    refill = Refill(book, apply)
-    with pytest.raises(BudgetStoreUnavailable):
-        await refill.take(step)
-    assert len(applied) == 3
-    await refill.close()

@@ -9,14 +9,14 @@ import redis as blocking_redis
 
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import PlacementOutcome
+from bqgate.domain.hold import PlacementOutcome, VoidOutcome
 from bqgate.domain.money import MAX_NANOS
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
 
 # What the scripts call inside; INFO counts these too.
-_INSIDE = {"hmget", "hexists", "hget", "exists", "hset", "hincrby", "hdel", "set"}
+_INSIDE = {"hmget", "hexists", "hget", "exists", "get", "hset", "hincrby", "hdel", "set"}
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def test_forgotten_scripts_are_sent_again(store: RedisBudgetStore, raw: bl
     again = await store.place_hold(hold, windows)
     assert again.outcome is PlacementOutcome.REPLAYED
     raw.script_flush()
-    assert await store.void(hold)
+    assert await store.void(hold) is VoidOutcome.VOIDED
     raw.config_resetstat()
     await store.void(hold)
     assert _calls(raw) == {"evalsha": 1}

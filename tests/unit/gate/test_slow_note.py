@@ -19,7 +19,7 @@ MONTH = Window("acme", Period.MONTH, "2026-11", 1_000, NOW, throttle_ppm=500_000
 
 def admitted(decision: Forward | Throttle, word: str, *balances: Balance) -> Admitted:
     hold = Hold("h", "acme", "ann", "acme", 1, {}, NOW, NOW, decision=word)
-    return Admitted(decision, hold, HoldSize(1, 1, None), Estimate(0, "", 0), balances, is_replay=False)
+    return Admitted(decision, hold, balances, is_repeat=False)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.hold import VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.tier import Directory
@@ -182,7 +183,7 @@ async def test_a_lasting_drift_is_told_and_mended(shared: Stand) -> None:
     for _ in range(3):
         await gate.reconciler.reconcile()
     assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 1
-    assert await gate.budgets.void(running)
+    assert await gate.budgets.void(running) is VoidOutcome.VOIDED
     assert usd(await shared.balance(gate)) == (20, 0)
 
 

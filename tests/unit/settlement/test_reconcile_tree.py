@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bqgate.budgets.accounts import AccountSource, deployment_hold
-from bqgate.budgets.deployment_store import DeploymentBudgetStore
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Window
@@ -19,6 +18,8 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.domain.tier import Budget, Directory
 from bqgate.domain.units import MIB
+from bqgate.ports import BudgetStore, SpendSource
+from tests.support.manual_clock import ManualClock
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
 
 PLAN = LimitPlan(Limits(daily_nanos=100 * NANOS_PER_USD))
@@ -34,7 +35,7 @@ class Tree:
 
     stand: Stand
     gate: Gate
-    below: MemoryBudgetStore | RedisBudgetStore
+    has_deployment_budget: bool = True
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -61,15 +62,20 @@ class Tree:
 @pytest.fixture(params=["memory", "redis"])
 async def tree(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Tree]:
     """Over both stores."""
-    stores: list[DeploymentBudgetStore] = []
-    async with settlement_stand(tmp_path, lambda _source, _clock: stores[0]) as stand:
-        source = AccountSource(stand.ledger, POLICIES)
-        below: MemoryBudgetStore | RedisBudgetStore = MemoryBudgetStore(source, stand.clock)
-        if request.param == "redis":
-            below = RedisBudgetStore.open(request.getfixturevalue("redis_url"), source, stand.clock, timeout_s=5)
-        stores.append(DeploymentBudgetStore(below, lambda: True))
-        yield Tree(stand, stand.gate(policies=POLICIES), below)
-        await stores[0].close()
+
+    def make_store(ledger: SpendSource, clock: ManualClock) -> BudgetStore:
+        source = AccountSource(ledger, POLICIES)
+        if request.param == "memory":
+            return MemoryBudgetStore(source, clock, has_deployment_budget=lambda: opened.has_deployment_budget)
+        url = request.getfixturevalue("redis_url")
+        return RedisBudgetStore.open(
+            url, source, clock, timeout_s=5, has_deployment_budget=lambda: opened.has_deployment_budget
+        )
+
+    async with settlement_stand(tmp_path, make_store) as stand:
+        opened = Tree(stand, stand.gate(policies=POLICIES))
+        yield opened
+        await opened.gate.budgets.close()
 
 
 async def test_a_job_is_booked_once_and_captured_in_every_budget(tree: Tree) -> None:
@@ -86,7 +92,7 @@ async def test_a_job_is_booked_once_and_captured_in_every_budget(tree: Tree) -> 
 async def test_what_a_crash_left_above_is_void_after_a_grace(tree: Tree) -> None:
     """Held with the deployment, and the gate was gone before the customer's budgets were asked."""
     orphan = tree.make_hold()
-    await tree.below.place_hold(deployment_hold(orphan), EVERYBODY.windows(tree.stand.clock.now()))
+    await tree.gate.budgets.place_hold(deployment_hold(orphan), EVERYBODY.windows(tree.stand.clock.now()))
     await tree.round()
     assert (await tree.days())[2] == (0, 20)
     tree.stand.clock.advance(60)
@@ -98,9 +104,9 @@ async def test_what_a_crash_left_above_is_void_after_a_grace(tree: Tree) -> None
 async def test_a_hold_that_was_booked_and_captured_below_alone_is_captured_above(tree: Tree) -> None:
     """A crash between the two captures: the next round ends the other at the entry's cost."""
     hold = await tree.place(tree.make_hold())
-    without = DeploymentBudgetStore(tree.below, lambda: False)
-    gate = Gate(tree.stand, without, patience=tree.gate.poller._patience, policies=POLICIES)
-    await gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
+    tree.has_deployment_budget = False
+    await tree.gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=7 * MIB))
+    tree.has_deployment_budget = True
     assert await tree.days() == [(7, 0), (7, 0), (0, 20)]
     await tree.round()
     assert await tree.days() == [(7, 0)] * 3
@@ -110,7 +116,7 @@ async def test_a_hold_that_is_missing_above_is_put_back_with_its_parts(tree: Tre
     """It was placed before these budgets came, and their windows were known already."""
     assert await tree.days() == [(0, 0)] * 3
     bare = replace(tree.stand.make_hold(), workload="nightly")
-    await tree.below.place_hold(bare, TREE.windows(tree.stand.clock.now()))
+    await tree.gate.budgets.place_hold(bare, TREE.windows(tree.stand.clock.now()))
     await tree.stand.ledger.open_hold(bare)
     tree.stand.clock.advance(60)
     await tree.round()

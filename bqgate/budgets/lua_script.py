@@ -1,0 +1,34 @@
+"""Run a Lua script of this package inside Redis, in one round trip.
+
+Used by scripts, which knows what each of them takes and answers. Nothing is tried again: whether a call without an
+answer did its work is for the caller to say. redis' errors leave it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from bqgate.budgets.redis_client import RedisClient
+
+
+class LuaScript:
+    """One .lua file of this package."""
+
+    def __init__(self, file_name: str) -> None:
+        self._text = resources.files("bqgate.budgets").joinpath(file_name).read_text("utf-8")
+        # EVALSHA names scripts by SHA-1: https://redis.io/docs/latest/commands/evalsha/
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, client: RedisClient, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+        """Run it, by its name where Redis knows it, else by its text; the answer is a list of texts."""
+        reply: Any
+        try:
+            reply = await client.evalsha(self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            reply = await client.eval(self._text, len(keys), *keys, *args)
+        assert isinstance(reply, list), reply
+        assert all(isinstance(word, str) for word in reply), reply
+        return reply
