@@ -11,6 +11,7 @@ from bqgate.admission.admit import Admission
 from bqgate.admission.allowance import Allowance
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.placing import Placing
+from bqgate.admission.refusals import Refusals
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.app.outside import Outside
@@ -85,11 +86,16 @@ def wire_settlement(outside: Outside, slots: SlotBook) -> Settlement:
 
 
 def wire_path(
-    outside: Outside, slots: SlotBook, settlement: Settlement, isolation: Isolation, advisor: Advisor | None
+    outside: Outside,
+    slots: SlotBook,
+    settlement: Settlement,
+    estimator: Estimator,
+    isolation: Isolation,
+    advisor: Advisor | None,
 ) -> QueryHandler:
     settings, clock, journal = outside.settings, outside.clock, outside.journal
     admission = Admission(
-        estimator=Estimator(outside.bigquery, clock, journal, settings.estimate_caching),
+        estimator=estimator,
         placing=_placing(outside),
         ledger=outside.ledger,
         clock=clock,
@@ -97,9 +103,10 @@ def wire_path(
         policies=outside.policies,
         rules=settings.hold_rules,
         hold_ttl_s=settings.admission.hold_ttl_s,
-        new_id=lambda: uuid.uuid4().hex,
+        new_id=_new_id,
         slots=slots,
         on_trip=_emergency_stop(outside, settlement),
+        refusals=_refusals(outside),
     )
 
     def follow_rules(new: Settings) -> None:
@@ -125,6 +132,23 @@ def wire_path(
 
     outside.followers.append(follow_contact)
     return handler
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _refusals(outside: Outside) -> Refusals:
+    """What was refused lately; repeats are booked in the background, and at the end."""
+    refusals = Refusals(
+        outside.ledger,
+        outside.clock,
+        outside.journal,
+        new_id=_new_id,
+        ttl_s=outside.settings.admission.refusal_ttl_s,
+    )
+    outside.background.start("refusals", refusals.run)
+    return refusals
 
 
 def _placing(outside: Outside) -> Placing:

@@ -19,11 +19,13 @@ from aiohttp import web
 from bqgate.admin import add_control_plane
 from bqgate.admin.landing_page import add_landing_page
 from bqgate.admin.logins import add_token_endpoint
+from bqgate.admission.dry_run_places import FairDryRuns
 from bqgate.admission.slots import SlotBook
 from bqgate.app.advising import wire_advisor
 from bqgate.app.callers import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.drain import Drain
+from bqgate.app.estimating import wire_estimator
 from bqgate.app.isolating import wire_isolation
 from bqgate.app.listening import open_port
 from bqgate.app.outside import Outside, open_outside
@@ -201,10 +203,12 @@ async def _listen(
     add_landing_page(control_plane, operations, requires_identity=is_required)
     if control_plane is not data_plane:
         add_landing_page(data_plane, (), requires_identity=is_required)
+    estimator = wire_estimator(outside)
+    dry_runs = FairDryRuns(outside.bigquery, estimator.places)
     isolation = wire_isolation(
         outside.settings,
         policies=outside.policies,
-        bigquery=outside.bigquery,
+        bigquery=dry_runs,
         upstream=outside.upstream,
         trail=outside.trail,
         clock=outside.clock,
@@ -212,7 +216,7 @@ async def _listen(
     dispatcher = Dispatcher(
         identification=_identification(outside, identities),
         isolation=isolation,
-        handler=wire_path(outside, slots, settlement, isolation, wire_advisor(outside, stack)),
+        handler=wire_path(outside, slots, settlement, estimator, isolation, wire_advisor(outside, stack, dry_runs)),
         passthrough=Passthrough(outside.upstream),
         clock=outside.clock,
         journal=outside.journal,

@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
 
-from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused, booked_name
+from bqgate.admission.admit import Admission, Admitted, CachedOnly, booked_name
+from bqgate.admission.refusals import Refused
+from bqgate.admission.visits import visit_of
 from bqgate.admission.waiting.fair_queue import Visit
 from bqgate.admission.waiting.room import Shed, WaitingRoom
-from bqgate.admission.waiting.visits import visit_of
 from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
