@@ -17,6 +17,7 @@ from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
 from bqgate.admission.hold_making import make_hold
 from bqgate.admission.hold_service import HoldService
 from bqgate.admission.observing import as_observed, foresee_query, rules_for
+from bqgate.admission.refusals import Refusals, Refused
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.threshold_log import tell_thresholds
@@ -35,24 +36,22 @@ from bqgate.domain.decision import (
     tightest_bound,
 )
 from bqgate.domain.degradation import System
-from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.errors import (
     AttemptEnded,
     BudgetStoreUnavailable,
-    LedgerUnavailable,
+    TooManyRequests,
     UpstreamRefused,
     UpstreamUnavailable,
 )
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
-from bqgate.domain.job import Estimate, Method, Outcome, QueryRequest
-from bqgate.domain.money import MAX_NANOS
+from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
 from bqgate.domain.scope import Spender
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.ports import Clock, Journal, Ledger, PolicySource
 from bqgate.wire.error_reply import reason_of
-from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
+from bqgate.wire.query_request import may_be_served_from_cache
 
 # Why a query is refused that might have room when it is slowed down.
 _FOR_WANT_OF_ROOM = frozenset({RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER, RejectReason.QUERY_TOO_BIG})
@@ -66,17 +65,6 @@ class Admitted:
     hold: Hold
     balances: tuple[Balance, ...]
     is_repeat: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """It may not run. `cap_bytes` is what one query may bill under the bound that it passed."""
-
-    reject: Reject
-    decision_id: str
-    bytes_at_most: int | None
-    cap_bytes: int
-    balances: tuple[Balance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +91,9 @@ class Admission:
         new_id: Callable[[], str],
         slots: SlotBook,
         on_trip: Callable[[Customer], None] | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
+        """Take the ports. `refusals` None: each is booked by itself."""
         self._estimator = estimator
         self._holds = holds
         self._ledger = ledger
@@ -115,6 +105,7 @@ class Admission:
         self._new_id = new_id
         self._slots = slots
         self._on_trip = on_trip
+        self._refusals = refusals or Refusals(ledger, clock, journal, new_id=new_id, ttl_s=0)
 
     def take_over(self, rules: HoldRules, *, hold_ttl_s: int) -> None:
         """Size and date holds by these rules, from the next query on."""
@@ -127,9 +118,10 @@ class Admission:
         Raises:
             UpstreamRefused: BigQuery's answer is the caller's answer.
             UpstreamUnavailable: BigQuery does not answer.
+            TooManyRequests: too many dry runs are under way or wait.
         """
         try:
-            return await self._estimator.estimate(request, principal.credential)
+            return await self._estimator.estimate(request, principal.credential, customer.id)
         except UpstreamRefused as refused:
             if request.method is Method.QUERY or not _is_about_the_query(refused):
                 raise
@@ -142,7 +134,7 @@ class Admission:
 
     def forget_estimate(self, request: QueryRequest, principal: Principal) -> None:
         """Ask BigQuery anew the next time."""
-        self._estimator.forget(request, principal.credential)
+        self._estimator.forget(request, principal.credential, principal.customer)
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
@@ -168,18 +160,21 @@ class Admission:
             least = least_hold(request, estimate, prices=self._policies.prices)
             outcome = await self._attempt(request, principal, customer, estimate, least)
         if isinstance(outcome, Refused):
-            if await self._is_cached(request, principal):
+            again = self._refusals.recall(outcome, request, principal, customer)
+            if again is not None:
+                return again
+            if await self._is_cached(request, principal, customer):
                 return CachedOnly(outcome.decision_id)
-            await self._book_refusal(outcome, request, principal, customer)
+            return await self._refusals.book(outcome, request, principal, customer)
         return outcome
 
-    async def _is_cached(self, request: QueryRequest, principal: Principal) -> bool:
+    async def _is_cached(self, request: QueryRequest, principal: Principal, customer: Customer) -> bool:
         """Whether a refused query can be answered from BigQuery's cache. No answer is no."""
         if not may_be_served_from_cache(request):
             return False
         try:
-            return await self._estimator.is_cached(request, principal.credential)
-        except (UpstreamRefused, UpstreamUnavailable):
+            return await self._estimator.is_cached(request, principal.credential, customer.id)
+        except (UpstreamRefused, UpstreamUnavailable, TooManyRequests):
             return False
 
     async def _attempt(
@@ -268,35 +263,6 @@ class Admission:
         )
         cap_bytes = self._policies.prices.bytes_affordable(bound[1], location=estimate.location or request.location)
         return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
-
-    async def _book_refusal(
-        self, refused: Refused, request: QueryRequest, principal: Principal, customer: Customer
-    ) -> None:
-        """Book a refusal. No money depends on that line, so a ledger that is away does not change the answer."""
-        now = self._clock.now()
-        entry = Entry(
-            id=refused.decision_id,
-            kind=EntryKind.REFUSAL,
-            customer=customer.id,
-            principal=principal.name,
-            project_id=request.project_id,
-            booked_at=now,
-            window_keys={window.period: window.key for window in customer.windows(now)},
-            outcome=Outcome.REFUSED,
-            cost_nanos=0,
-            workload=principal.workload,
-            decision="reject",
-            reason=refused.reject.reason.value,
-            estimate_bytes=refused.bytes_at_most,
-            estimate_nanos=min(refused.reject.amount_nanos, MAX_NANOS),
-            fingerprint=fingerprint(request)[:16],
-            labels=request.labels,
-            placed_at=now,
-        )
-        try:
-            await self._ledger.book(entry)
-        except LedgerUnavailable:
-            self._journal.count("failures_total", system="ledger", step="refusal")
 
 
 def booked_name(principal: Principal, estimate: Estimate) -> str:

@@ -2,16 +2,20 @@
 
 Called by admit; asks BigQuery by a dry run, whichever method the query came by. Answers are kept for a short time,
 keyed by everything that decides them and by who asks (row-level security and authorized views differ by caller).
-Bounded in number; a failed dry run is never kept and never means "costs nothing". What leaves: an Estimate, or the
-port's errors (UpstreamRefused for a query that BigQuery calls invalid).
+Bounded in number; a failed dry run is never kept and never means "costs nothing". What is written meanwhile drops what
+was made of it (`wrote`), so that no query fails under a cap that was right a minute ago. What leaves: an Estimate, or
+the port's errors (UpstreamRefused for a query that BigQuery calls invalid).
 """
 
 import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from bqgate.admission.dry_run_places import DryRunPlaces
+from bqgate.admission.kept_estimates import KeptEstimates
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Credential
+from bqgate.domain.touched import Reads, Touched, reads_of
 from bqgate.ports import BigQuery, Clock, Journal
 from bqgate.wire.query_request import dry_run_body, fingerprint
 
@@ -20,10 +24,15 @@ DRY_RUN_REFUSED = "dry_run_refused"
 # And where nobody answered, and domain.degradation says to go on.
 DRY_RUN_AWAY = "dry_run_away"
 
+# How many names are remembered of what was written while a dry run was under way; more become their datasets.
+_NAMES_MAX = 1_000
+# How often a caller asks anew because of what was written while it waited for another's dry run.
+_ROUNDS_MAX = 3
+
 
 @dataclass(frozen=True, slots=True)
 class EstimateCaching:
-    """How long and how many estimates are kept, and how many dry runs may be under way at once.
+    """How long and how many estimates are kept, and how many dry runs may be under way, or wait for that.
 
     BigQuery allows 300 concurrent requests a user (https://cloud.google.com/bigquery/quotas): 100 leaves room.
     """
@@ -31,65 +40,163 @@ class EstimateCaching:
     ttl_s: int = 60
     max_entries: int = 10_000
     max_dry_runs: int = 100
+    max_waiting: int = 10_000
+    waiting_deadline_s: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Who asks about which query. `sees_cache`: with BigQuery's cache on."""
+
+    request: QueryRequest
+    credential: Credential
+    customer: str
+    sees_cache: bool = False
+
+    @property
+    def key(self) -> str:
+        """Equal for questions with one answer."""
+        kind = "cached" if self.sees_cache else "estimate"
+        return f"{kind}:{fingerprint(self.request)}:{self.credential.fingerprint}:{self.customer}"
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A dry run that several may wait for. `touched` is what was written since it was sent to BigQuery."""
+
+    landing: "asyncio.Task[tuple[Estimate, Reads]]" = field(init=False)
+    callers: int = 0
+    is_sent: bool = False
+    may_be_kept: bool = True
+    touched: Touched = field(default_factory=Touched)
 
 
 class Estimator:
     """Dry runs, cached and shared by identical concurrent requests."""
 
-    def __init__(self, bigquery: BigQuery, clock: Clock, journal: Journal, caching: EstimateCaching) -> None:
+    def __init__(
+        self,
+        bigquery: BigQuery,
+        clock: Clock,
+        journal: Journal,
+        caching: EstimateCaching,
+        *,
+        tell: Callable[[Touched], None] | None = None,
+    ) -> None:
+        """Begin with nothing kept. `tell` takes what is written here to other gates; it does not wait."""
         self._bigquery = bigquery
         self._clock = clock
         self._journal = journal
         self._caching = caching
-        self._kept: OrderedDict[str, tuple[float, Estimate]] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[Estimate]] = {}
-        self._places = asyncio.Semaphore(caching.max_dry_runs)
+        self._tell = tell
+        self._kept = KeptEstimates(max_entries=caching.max_entries)
+        self._flights: dict[str, _Flight] = {}
+        self.places = DryRunPlaces(
+            clock,
+            journal,
+            places=caching.max_dry_runs,
+            waiting_max=caching.max_waiting,
+            deadline_s=caching.waiting_deadline_s,
+        )
 
-    async def estimate(self, request: QueryRequest, credential: Credential) -> Estimate:
-        """The estimate of a query.
+    async def estimate(self, request: QueryRequest, credential: Credential, customer: str) -> Estimate:
+        """The estimate of a query of a customer's.
 
         Raises:
             UpstreamRefused: BigQuery refuses the query or the caller.
             UpstreamUnavailable: BigQuery does not answer.
+            TooManyRequests: too many dry runs wait, or its turn did not come in time.
         """
-        key = f"{fingerprint(request)}:{credential.fingerprint}"
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] > self._clock.monotonic_s():
+        question = _Question(request, credential, customer)
+        key = question.key
+        kept = self._kept.get(key, self._clock.monotonic_s())
+        if kept is not None:
             self._journal.count("estimate_cache_total", result="hit")
-            return kept[1]
-        flight = self._flights.get(key)
-        self._journal.count("estimate_cache_total", result="miss" if flight is None else "joined")
-        if flight is None:
-            # The flight is a task of its own, so a caller that leaves takes nobody with it.
-            flight = asyncio.ensure_future(self._ask(key, request, credential))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._land(key, done))
-        return await asyncio.shield(flight)
+            return kept
+        self._journal.count("estimate_cache_total", result="joined" if key in self._flights else "miss")
+        return await self._fly(key, question)
 
-    async def is_cached(self, request: QueryRequest, credential: Credential) -> bool:
+    async def is_cached(self, request: QueryRequest, credential: Credential, customer: str) -> bool:
         """A second look, with BigQuery's cache on: whether the result is there for nothing. Never kept.
 
         Raises:
-            UpstreamRefused: BigQuery refuses the query or the caller.
-            UpstreamUnavailable: BigQuery does not answer.
+            UpstreamRefused, UpstreamUnavailable, TooManyRequests: as estimate.
         """
-        async with self._places:
-            body = dry_run_body(request, use_query_cache=True)
-            estimate = await self._bigquery.dry_run(project_id=request.project_id, body=body, credential=credential)
-        return estimate.cache_hit
+        question = _Question(request, credential, customer, sees_cache=True)
+        return (await self._fly(question.key, question)).cache_hit
 
-    async def _ask(self, key: str, request: QueryRequest, credential: Credential) -> Estimate:
-        async with self._places:
-            estimate = await self._bigquery.dry_run(
-                project_id=request.project_id, body=dry_run_body(request), credential=credential
-            )
-        self._kept[key] = (self._clock.monotonic_s() + self._caching.ttl_s, estimate)
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._caching.max_entries:
-            self._kept.popitem(last=False)
+    def forget(self, request: QueryRequest, credential: Credential, customer: str) -> None:
+        """Let the next estimate of this query be a new one: what is known of it has proved wrong."""
+        key = _Question(request, credential, customer).key
+        self._kept.forget(key)
+        flight = self._flights.pop(key, None)
+        if flight is not None:  # who waits for it gets its answer
+            flight.may_be_kept = False
+
+    def wrote(self, touched: Touched | None) -> None:
+        """Drop what a write may have changed, here and on other gates. None: it writes nothing. Does not wait.
+
+        Called when a write is sent to BigQuery, and again when it is known to have ended.
+        """
+        if touched is None:
+            return
+        self.drop(touched)
+        if self._tell is not None:
+            self._tell(touched)
+
+    def drop(self, touched: Touched) -> None:
+        """Drop what a write may have changed, here. A dry run that is under way is not kept, if it was of that."""
+        dropped = self._kept.drop(touched)
+        if dropped:
+            self._journal.count("estimates_dropped_total", dropped)
+        for flight in self._flights.values():
+            if flight.is_sent:
+                flight.touched = (flight.touched | touched).within(_NAMES_MAX)
+
+    async def _fly(self, key: str, question: _Question) -> Estimate:
+        """Join a dry run or make one; again, where what was written before joining turns out to concern it."""
+        for _ in range(_ROUNDS_MAX):
+            flight = self._flights.get(key) or self._take_off(key, question)
+            written_before = flight.touched
+            flight.callers += 1
+            try:
+                # The flight is a task of its own, so a caller that leaves takes nobody with it.
+                estimate, reads = await asyncio.shield(flight.landing)
+            finally:
+                flight.callers -= 1
+                if not flight.callers and not flight.is_sent:
+                    self._leave(key, flight)
+                    flight.landing.cancel()  # nobody wants to know any more
+            if not reads.may_change_by(written_before):
+                break
         return estimate
 
-    def _land(self, key: str, flight: asyncio.Task[Estimate]) -> None:
-        del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()  # looked at even when every caller has left, or asyncio complains
+    def _take_off(self, key: str, question: _Question) -> _Flight:
+        flight = self._flights[key] = _Flight()
+        flight.landing = asyncio.ensure_future(self._ask(key, question, flight))
+        flight.landing.add_done_callback(lambda done: self._land(key, flight, done))
+        return flight
+
+    async def _ask(self, key: str, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
+        request, credential = question.request, question.credential
+        async with self.places.place(question.customer, credential.fingerprint):
+            flight.is_sent = True
+            estimate = await self._bigquery.dry_run(
+                project_id=request.project_id,
+                body=dry_run_body(request, use_query_cache=question.sees_cache),
+                credential=credential,
+            )
+        reads = reads_of(estimate, request.project_id)
+        if not question.sees_cache and flight.may_be_kept and not reads.may_change_by(flight.touched):
+            self._kept.keep(key, estimate, reads, expires_s=self._clock.monotonic_s() + self._caching.ttl_s)
+        return estimate, reads
+
+    def _land(self, key: str, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:
+        self._leave(key, flight)
+        if not done.cancelled():
+            done.exception()  # looked at even when every caller has left, or asyncio complains
+
+    def _leave(self, key: str, flight: _Flight) -> None:
+        """Let nobody join it any more; another may be under way by this key."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]

@@ -22,7 +22,7 @@ from bqgate.domain.errors import BqgateError
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
-from bqgate.ports import BigQuery, Clock, Journal, TableSource
+from bqgate.ports import Clock, DryRunner, Journal, TableSource
 from bqgate.wire.query_request import dry_run_body, fingerprint
 
 UNDER_WAY_MAX = 4
@@ -37,7 +37,7 @@ T = TypeVar("T")
 class Asking:
     """The ways to BigQuery."""
 
-    bigquery: BigQuery
+    bigquery: DryRunner
     tables: TableSource
 
 
@@ -106,7 +106,7 @@ class Mender:
         if mended is not None:
             search.advice = advice_for(shape, facts, mended)
 
-    async def _mend(self, bigquery: BigQuery, shape: QueryShape, facts: Facts, search: _Search) -> Mended | None:
+    async def _mend(self, bigquery: DryRunner, shape: QueryShape, facts: Facts, search: _Search) -> Mended | None:
         """What the query would process with the filters that it lacks; None where BigQuery does not say."""
         conditions = conditions_for(shape, facts, self._clock.now())
         if not conditions or not search.estimate.is_known:

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 
 from bqgate.app.outside import Outside
 from bqgate.domain.units import MS_PER_S
-from bqgate.ports import Advisor
+from bqgate.ports import Advisor, DryRunner
 from bqgate.settings.refusals_section import Advice
 
 
-def wire_advisor(outside: Outside, stack: AsyncExitStack) -> Advisor | None:
+def wire_advisor(outside: Outside, stack: AsyncExitStack, dry_runs: DryRunner) -> Advisor | None:
     """The advisor, closed by the stack; None: refusals say what they say without one."""
     section = outside.settings.refusals
     if section.advice is Advice.OFF:
@@ -23,7 +23,7 @@ def wire_advisor(outside: Outside, stack: AsyncExitStack) -> Advisor | None:
         clock=outside.clock,
         journal=outside.journal,
         deadline_s=section.deadline_ms / MS_PER_S,
-        asking=Asking(outside.bigquery, outside.bigquery) if asks else None,
+        asking=Asking(dry_runs, outside.bigquery) if asks else None,
     )
     stack.push_async_callback(mender.close)
     return mender

@@ -5,7 +5,7 @@ up with its own credentials BigQuery's IAM keeps them apart; where all go up wit
 """
 
 from bqgate.gate.isolation import Extent, Isolation
-from bqgate.ports import AuditTrail, BigQuery, Clock, PolicySource, Upstream
+from bqgate.ports import AuditTrail, Clock, DryRunner, PolicySource, Upstream
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode, UnknownTables
 
@@ -14,7 +14,7 @@ def wire_isolation(
     settings: Settings,
     *,
     policies: PolicySource,
-    bigquery: BigQuery,
+    bigquery: DryRunner,
     upstream: Upstream,
     trail: AuditTrail,
     clock: Clock,

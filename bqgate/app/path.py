@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from bqgate.admission.admit import Admission
 from bqgate.admission.allowance import Allowance
+from bqgate.admission.dry_run_places import FairDryRuns
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.hold_service import HoldService
+from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.refusals import Refusals
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.app.advising import wire_advisor
+from bqgate.app.estimating import wire_estimator
 from bqgate.app.isolating import wire_isolation
 from bqgate.app.outside import Outside
 from bqgate.domain.hold import Hold
@@ -23,7 +27,9 @@ from bqgate.domain.tier import Customer
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation
+from bqgate.gate.passthrough import Passthrough
 from bqgate.settings import Settings
+from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.late_jobs import LateJobs
 from bqgate.settlement.poller import Poller
@@ -36,6 +42,7 @@ class QueryPath:
     """What a query meets between the dispatch step and the end of its hold."""
 
     handler: QueryHandler
+    passthrough: Passthrough
     isolation: Isolation
     holds: Holds
     waiting_room: WaitingRoom
@@ -56,6 +63,13 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         deadline_s=settings.admission.waiting_deadline_s,
         running_max=settings.admission.running_max,
     )
+    estimator = wire_estimator(outside)
+    writes = JobWrites(estimator.wrote)
+
+    def on_end(hold: Hold) -> None:
+        service.forget(hold.id)
+        writes.end_of(hold)
+
     settlement = Settlement(
         ledger=outside.ledger,
         budgets=outside.budgets,
@@ -63,7 +77,7 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         clock=clock,
         journal=journal,
         on_usage=slots.learn,
-        on_end=service.forget,
+        on_end=on_end,
     )
     late_jobs = LateJobs(settlement=settlement, bigquery=outside.bigquery, clock=clock, journal=journal)
     outside.background.start("late jobs", late_jobs.run)
@@ -79,7 +93,7 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         on_end=room.release,
         late_jobs=late_jobs,
     )
-    admission = _admission(outside, service, slots, poller)
+    admission = _admission(outside, estimator, service, slots, poller)
     holds = Holds(
         admission=admission,
         service=service,
@@ -97,10 +111,11 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         interval_s=settings.settlement.reconcile_interval_s,
         grace_s=settings.settlement.orphan_age_s,
     )
+    dry_runs = FairDryRuns(outside.bigquery, estimator.places)
     isolation = wire_isolation(
         settings,
         policies=outside.policies,
-        bigquery=outside.bigquery,
+        bigquery=dry_runs,
         upstream=outside.upstream,
         trail=outside.trail,
         clock=clock,
@@ -108,12 +123,13 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
     handler = QueryHandler(
         admission=admission,
         holds=holds,
+        writes=writes,
         waiting_room=room,
         policies=outside.policies,
         isolation=isolation,
         upstream=outside.upstream,
         journal=journal,
-        advisor=wire_advisor(outside, stack),
+        advisor=wire_advisor(outside, stack, dry_runs),
         contact=settings.refusals.contact,
     )
 
@@ -121,7 +137,9 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         handler.contact = new.refusals.contact
 
     outside.followers.append(follow_contact)
-    path = QueryPath(handler, isolation, holds, room, settlement, poller, reconciler)
+    deletions = Deletions(ledger=outside.ledger, bigquery=outside.bigquery, settlement=settlement)
+    passthrough = Passthrough(outside.upstream, deletions.prepare, writes)
+    path = QueryPath(handler, passthrough, isolation, holds, room, settlement, poller, reconciler)
     _run(outside, path)
     return path
 
@@ -136,10 +154,12 @@ def _run(outside: Outside, path: QueryPath) -> None:
     outside.metrics.read_gauge_from("waiting_depth", lambda: path.waiting_room.depth)
 
 
-def _admission(outside: Outside, service: HoldService, slots: SlotBook, poller: Poller) -> Admission:
+def _admission(
+    outside: Outside, estimator: Estimator, service: HoldService, slots: SlotBook, poller: Poller
+) -> Admission:
     settings = outside.settings
     admission = Admission(
-        estimator=Estimator(outside.bigquery, outside.clock, outside.journal, settings.estimate_caching),
+        estimator=estimator,
         holds=service,
         ledger=outside.ledger,
         clock=outside.clock,
@@ -147,9 +167,10 @@ def _admission(outside: Outside, service: HoldService, slots: SlotBook, poller: 
         policies=outside.policies,
         rules=settings.hold_rules,
         hold_ttl_s=settings.admission.hold_ttl_s,
-        new_id=lambda: uuid.uuid4().hex,
+        new_id=_new_id,
         slots=slots,
         on_trip=_emergency_stop(outside, poller),
+        refusals=_refusals(outside),
     )
 
     def follow_rules(new: Settings) -> None:
@@ -157,6 +178,23 @@ def _admission(outside: Outside, service: HoldService, slots: SlotBook, poller: 
 
     outside.followers.append(follow_rules)
     return admission
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _refusals(outside: Outside) -> Refusals:
+    """What was refused lately; repeats are booked in the background, and at the end."""
+    refusals = Refusals(
+        outside.ledger,
+        outside.clock,
+        outside.journal,
+        new_id=_new_id,
+        ttl_s=outside.settings.admission.refusal_ttl_s,
+    )
+    outside.background.start("refusals", refusals.run)
+    return refusals
 
 
 def _hold_service(outside: Outside) -> HoldService:

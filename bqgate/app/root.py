@@ -33,7 +33,6 @@ from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.door import Door, add_data_plane
 from bqgate.gate.holds import Holds
 from bqgate.gate.identify import Identification
-from bqgate.gate.passthrough import Passthrough
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.metrics import Metrics
@@ -41,7 +40,6 @@ from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, Clock
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode
-from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 
@@ -196,9 +194,8 @@ async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, r
     dispatcher = Dispatcher(
         identification=_identification(outside, identities),
         isolation=path.isolation,
-        deletions=Deletions(ledger=outside.ledger, bigquery=outside.bigquery, settlement=path.settlement),
         handler=path.handler,
-        passthrough=Passthrough(outside.upstream),
+        passthrough=path.passthrough,
         clock=outside.clock,
         journal=outside.journal,
     )

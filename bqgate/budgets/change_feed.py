@@ -1,11 +1,12 @@
 """Tell the rest of a process that an admin changed a policy or a key: the ChangeFeed of a gate without Redis.
 
-Made by app, beside the budget store in memory; used by policies through ports.ChangeFeed. redis_change_feed is the one
-between gates.
+Made by app, beside the budget store in memory; used by policies and admission through ports.ChangeFeed. A gate
+without Redis has no other that could write. redis_change_feed is the one between gates.
 """
 
 import asyncio
 
+from bqgate.domain.touched import Touched
 from bqgate.ports import Clock
 
 
@@ -23,6 +24,14 @@ class LocalChangeFeed:
     async def wait(self, timeout_s: float) -> bool:
         """Return True when somebody announced a change since the last wait, False after `timeout_s`."""
         return await told_within(self._told, self._clock, timeout_s)
+
+    async def announce_writes(self, touched: Touched) -> None:
+        """Nobody else is there to be told."""
+
+    async def hear_writes(self) -> Touched:
+        """Wait for ever: nobody else writes."""
+        never: asyncio.Future[Touched] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -1,22 +1,27 @@
-"""Tell all gates of a Redis that an admin changed a policy or a key.
+"""Tell all gates of a Redis that an admin changed a policy or a key, or that a query wrote to tables.
 
-Made by app, beside the budget store and on the same Redis; used by policies through ports.ChangeFeed. Words go by
-PUBLISH (https://redis.io/docs/latest/develop/pubsub/), which keeps nothing: a gate that is not listening misses them,
-and finds out by looking. Nothing is raised when Redis is away; failures are counted, and noted once per outage.
+Made by app, beside the budget store and on the same Redis; used by policies and admission through ports.ChangeFeed.
+Words go by PUBLISH (https://redis.io/docs/latest/develop/pubsub/), which keeps nothing: a gate that is not listening
+misses them, and finds out by looking. Nothing is raised when Redis is away; failures are counted, and noted once per
+outage.
 """
 
 import asyncio
-from typing import Self
+import uuid
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bqgate.budgets.change_feed import told_within
 from bqgate.budgets.redis_client import close_client, keeping_cancellation, open_single_client
+from bqgate.budgets.write_message import decode_writes, encode_writes
+from bqgate.domain.touched import EVERYTHING, Touched
 from bqgate.ports import Clock, Journal
 
 # Channels know no database numbers: all gates of a Redis hear one another.
 CHANNEL = "bqgate:changes"
+WRITES_CHANNEL = "bqgate:writes"
 
 _RECONNECT_S = 1
 _CONNECTIONS_MAX = 10
@@ -24,12 +29,17 @@ _CONNECTIONS_MAX = 10
 # After so long without a word the listener says something itself, so that a connection which is gone shows.
 _QUIET_S = 15
 
+# How many names are kept of what other gates wrote until somebody takes them; more become their datasets.
+_NAMES_MAX = 1_000
+
 
 class RedisChangeFeed:
-    """ChangeFeed over Redis. One task waits. `client` decodes answers; it is closed with the feed.
+    """ChangeFeed over Redis. One task waits for changes, and one for writes.
+
+    `client` decodes answers; it is closed with the feed.
 
     Listens from the first wait on. Where listening was interrupted, a wait returns True once it works again, because
-    words may have been missed.
+    words may have been missed; for the same reason anything may have been written then.
     """
 
     def __init__(self, client: Redis, clock: Clock, journal: Journal) -> None:
@@ -39,6 +49,9 @@ class RedisChangeFeed:
         self._told = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
         self._is_interrupted = False
+        self._name = uuid.uuid4().hex
+        self._written = Touched()
+        self._someone_wrote = asyncio.Event()
 
     @classmethod
     def open(cls, url: str, clock: Clock, journal: Journal, *, timeout_s: float = 1.0) -> Self:
@@ -52,20 +65,24 @@ class RedisChangeFeed:
 
     async def announce(self) -> None:
         """Tell all gates that listen: one round trip. Nothing is raised."""
-        try:
-            with keeping_cancellation():
-                await self._client.publish(CHANNEL, "changed")
-        except (RedisError, OSError):
-            self._journal.count("failures_total", system="budgets", step="announce")
+        await self._publish(CHANNEL, "changed")
 
     async def wait(self, timeout_s: float) -> bool:
         """Return True when somebody announced a change since the last wait, False after `timeout_s`."""
-        if self._listener is None:
-            self._listener = asyncio.create_task(self._listen())
-        elif self._listener.done():  # a bug: say so to whoever waits, and begin anew with the next wait
-            ended, self._listener = self._listener, None
-            ended.result()
+        self._keep_listening()
         return await told_within(self._told, self._clock, timeout_s)
+
+    async def announce_writes(self, touched: Touched) -> None:
+        """Tell all other gates that listen: one round trip. Nothing is raised."""
+        await self._publish(WRITES_CHANNEL, encode_writes(self._name, touched))
+
+    async def hear_writes(self) -> Touched:
+        """Return what other gates wrote since the last call, as soon as there is something."""
+        self._keep_listening()
+        await self._someone_wrote.wait()
+        self._someone_wrote.clear()
+        written, self._written = self._written, Touched()
+        return written
 
     async def close(self) -> None:
         """Stop listening and close connections."""
@@ -73,6 +90,20 @@ class RedisChangeFeed:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
         await close_client(self._client)
+
+    async def _publish(self, channel: str, message: str) -> None:
+        try:
+            with keeping_cancellation():
+                await self._client.publish(channel, message)
+        except (RedisError, OSError):
+            self._journal.count("failures_total", system="budgets", step="announce")
+
+    def _keep_listening(self) -> None:
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._listen())
+        elif self._listener.done():  # a bug: say so to whoever waits, and begin anew with the next wait
+            ended, self._listener = self._listener, None
+            ended.result()
 
     async def _listen(self) -> None:
         while True:
@@ -89,16 +120,31 @@ class RedisChangeFeed:
         """Hear words until the connection breaks."""
         async with self._client.pubsub() as channel:
             with keeping_cancellation():
-                await channel.subscribe(CHANNEL)
+                await channel.subscribe(CHANNEL, WRITES_CHANNEL)
             while True:
                 with keeping_cancellation():
                     message = await channel.get_message(timeout=_QUIET_S)
                 if message is None:
                     with keeping_cancellation():
                         await channel.ping()
-                elif message["type"] == "message":
-                    self._told.set()
-                elif message["type"] == "subscribe" and self._is_interrupted:
-                    self._is_interrupted = False
-                    self._journal.note("change_feed_back")
-                    self._told.set()
+                else:
+                    self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        is_of_writes = message["channel"] == WRITES_CHANNEL
+        if message["type"] == "message" and is_of_writes:
+            sender, touched = decode_writes(message["data"])
+            if sender != self._name:
+                self._note_written(touched)
+        elif message["type"] == "message":
+            self._told.set()
+        elif message["type"] == "subscribe" and is_of_writes and self._is_interrupted:
+            # The second of the two channels: both are heard again.
+            self._is_interrupted = False
+            self._journal.note("change_feed_back")
+            self._told.set()
+            self._note_written(EVERYTHING)
+
+    def _note_written(self, touched: Touched) -> None:
+        self._written = (self._written | touched).within(_NAMES_MAX)
+        self._someone_wrote.set()

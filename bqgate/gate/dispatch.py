@@ -10,8 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
-from bqgate.domain.job import JobRef
+from bqgate.domain.errors import UnsupportedRequest
 from bqgate.gate.batch import answer_batch
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
@@ -24,9 +23,7 @@ from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission, check_chunk, read_submission, read_upload
 from bqgate.observe.request_fields import begin_request, note_caller
 from bqgate.ports import Clock, Journal
-from bqgate.settlement.deletion import Deletions
 from bqgate.wire.exchange import Answer, Call
-from bqgate.wire.query_string import values_of
 
 # Google takes neither in a batch (https://cloud.google.com/bigquery/docs/batch): "no media, no batch".
 _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
@@ -49,7 +46,6 @@ class Dispatcher:
         handler: SubmissionHandler,
         passthrough: Passthrough,
         isolation: Isolation,
-        deletions: Deletions,
         clock: Clock,
         journal: Journal,
     ) -> None:
@@ -57,7 +53,6 @@ class Dispatcher:
         self._handler = handler
         self._passthrough = passthrough
         self._isolation = isolation
-        self._deletions = deletions
         self._clock = clock
         self._journal = journal
 
@@ -115,18 +110,5 @@ class Dispatcher:
                 return await self._pass(ctx)
 
     async def _pass(self, ctx: RequestContext) -> Answer:
-        async def send(call: Call) -> Answer:
-            credential = ctx.principal.credential
-            if ctx.route.method_id == "jobs.delete":
-                await self._deletions.prepare(_job_of(call, ctx.route), credential)
-            return await self._passthrough.send(call, credential)
-
+        send = partial(self._passthrough.send, route=ctx.route, credential=ctx.principal.credential)
         return await self._isolation.answer(ctx, send)
-
-
-def _job_of(call: Call, route: Route) -> JobRef:
-    """The job that a path and its location name."""
-    locations = values_of(call.query, "location")
-    if len(locations) > 1:
-        raise MalformedRequest("location is given twice.", field="location")
-    return JobRef(route.project_id or "", route.params["jobId"], locations[0] or None if locations else None)

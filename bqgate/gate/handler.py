@@ -10,9 +10,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bqgate.admission.admit import Admission, CachedOnly, Refused, booked_name
+from bqgate.admission.admit import Admission, CachedOnly, booked_name
+from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.refusals import Refused
+from bqgate.admission.visits import visit_of
 from bqgate.admission.waiting.room import Shed, WaitingRoom
-from bqgate.admission.waiting.visits import visit_of
 from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, QueryRequest
@@ -40,6 +42,7 @@ from bqgate.wire.query_request import (
 )
 from bqgate.wire.query_string import values_of
 from bqgate.wire.slowing import slowed
+from bqgate.wire.writes import job_named, touched_by, touched_by_job
 
 
 class QueryHandler:
@@ -50,6 +53,7 @@ class QueryHandler:
         *,
         admission: Admission,
         holds: Holds,
+        writes: JobWrites,
         waiting_room: WaitingRoom,
         policies: PolicySource,
         isolation: Isolation,
@@ -61,6 +65,7 @@ class QueryHandler:
         """Take the ports. `contact` is whom a refused caller is told to ask; it may be set at any time."""
         self._admission = admission
         self._holds = holds
+        self._writes = writes
         self._waiting_room = waiting_room
         self._policies = policies
         self._isolation = isolation
@@ -84,7 +89,7 @@ class QueryHandler:
         ctx.customer = self._policies.directory.customer(ctx.principal.customer)
         query = _read(ctx.route, submission.document)
         if query is None:
-            return await self._pass(ctx, submission.forward(submission.document), "load")
+            return await self._load(ctx, submission)
         ctx.query = query
         _refuse_delayed_start(ctx.call)
         if query.dry_run or ctx.customer.mode is Mode.OFF:
@@ -157,6 +162,7 @@ class QueryHandler:
         )
         if isinstance(attempt.admitted.decision, Throttle):
             body = slowed(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
+        self._writes.begin_under(hold, touched_by(ctx.query, ctx.estimate))
         with ctx.watch.step("upstream"):
             answer = await forward(
                 self._upstream, submission.forward(body), ctx, attempt, model=self._policies.prices.model
@@ -180,6 +186,12 @@ class QueryHandler:
             contact=self.contact,
         )
         return shown(answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value)
+
+    async def _load(self, ctx: RequestContext, submission: Submission) -> Answer:
+        """A load, copy or extract job, which no budget covers: estimates of what it writes are outdated."""
+        project_id, document = ctx.route.project_id or "", submission.document
+        self._writes.begin(job_named(project_id, document), touched_by_job(project_id, document))
+        return await self._pass(ctx, submission.forward(document), "load")
 
     async def _pass(self, ctx: RequestContext, call: Call, kind: str) -> Answer:
         """What costs nothing: load, copy and extract jobs, the caller's own dry runs, customers that are off."""

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
+from bqgate.admission.admit import Admission, Admitted, CachedOnly
 from bqgate.admission.hold_service import HoldService
+from bqgate.admission.refusals import Refused
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.gate.request_context import RequestContext

@@ -6,10 +6,13 @@ would lead the caller past the gate, so they are rewritten: the Location of a re
 address is the one that the caller used, with its /w/{workload}. Errors are the port's.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from bqgate.domain.errors import BodyTooLarge, UpstreamUnavailable
+from bqgate.admission.job_writes import JobWrites
+from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
+from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
 from bqgate.gate.credential import credential_of
@@ -17,6 +20,10 @@ from bqgate.gate.routes import Route
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call, without
 from bqgate.wire.json_text import json_bytes, read_json
+from bqgate.wire.query_string import values_of
+from bqgate.wire.writes import touched_by_route
+
+PrepareDeletion = Callable[[JobRef, Credential], Awaitable[None]]
 
 _DISCOVERY_BYTES_MAX = 8 * 1024 * 1024  # the document has 0.4 MB in 2026
 _API = "bigquery/v2/"
@@ -26,19 +33,33 @@ _PARTIAL_HEADERS = frozenset({"accept-encoding", "if-none-match", "if-modified-s
 
 
 class Passthrough:
-    """The way to BigQuery for calls that are not metered."""
+    """The way to BigQuery for calls that are not metered. `prepare_deletion` books a job before it is deleted."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, prepare_deletion: PrepareDeletion, writes: JobWrites) -> None:
         self._upstream = upstream
+        self._prepare_deletion = prepare_deletion
+        self._writes = writes
 
-    async def send(self, call: Call, credential: Credential) -> Answer:
-        """Forward a call as it is."""
-        return await self._upstream.exchange(call, credential=credential)
+    async def send(self, call: Call, route: Route, credential: Credential) -> Answer:
+        """Forward a call as it is. A job is booked before it is deleted; a write drops estimates that it outdates.
+
+        Raises:
+            MalformedRequest, UpstreamRefused, UpstreamUnavailable, LedgerUnavailable: the job cannot be booked.
+        """
+        if route.method_id == "jobs.delete":
+            await self._prepare_deletion(_job_of(call, route), credential)
+        touched = touched_by_route(route.method_id, route.params)
+        self._writes.begin(None, touched)
+        answer = await self._upstream.exchange(call, credential=credential)
+        self._writes.begin(None, touched)  # what was estimated meanwhile may be of before or after it
+        if "jobId" in route.params:
+            self._writes.look(f"{route.project_id}:{route.params['jobId']}")
+        return answer
 
     async def send_discovery(self, call: Call, *, root: str) -> Answer:
         """Forward a request for the discovery document and put the gate's address into the answer."""
         call = replace(call, headers=without(call.headers, _PARTIAL_HEADERS))
-        answer = await self.send(call, credential_of(call))
+        answer = await self._upstream.exchange(call, credential=credential_of(call))
         if answer.status != 200 or call.method == "HEAD":
             return answer
         try:
@@ -58,6 +79,14 @@ class Passthrough:
         if "mtlsRootUrl" in document:
             document["mtlsRootUrl"] = f"{root}/"
         return Answer(200, without(answer.headers, _BODY_HEADERS), json_bytes(document))
+
+
+def _job_of(call: Call, route: Route) -> JobRef:
+    """The job that a path and its location name."""
+    locations = values_of(call.query, "location")
+    if len(locations) > 1:
+        raise MalformedRequest("location is given twice.", field="location")
+    return JobRef(route.project_id or "", route.params["jobId"], locations[0] or None if locations else None)
 
 
 def gate_root(origin: str, route: Route) -> str:

@@ -36,6 +36,7 @@ from bqgate.domain.errors import (
     LedgerUnavailable,
     LoginFault,
     MalformedRequest,
+    TooManyRequests,
     Unauthenticated,
     UnsupportedRequest,
     UpstreamNotTried,
@@ -78,6 +79,15 @@ def answer_for_error(error: BqgateError) -> Answer:
             return error_answer(404, "notFound", str(error))
         case Unauthenticated() | AccessDenied():
             return _answer_for_caller(error)
+        case _:
+            return _answer_for_want(error)
+
+
+def _answer_for_want(error: BqgateError) -> Answer:
+    """The answer where a system does not answer, or the gate has no room."""
+    match error:
+        case TooManyRequests():
+            return answer_for_shed(error.message, retry_after_s=error.retry_after_s)
         case UpstreamUnavailable():
             return _answer_without_bigquery(error)
         case _:

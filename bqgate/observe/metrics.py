@@ -56,6 +56,7 @@ COUNTERS = (
     Declaration("system_breaker_trips_total", "How often a system that failed was left alone.", ("system",)),
     Declaration("retries_total", "Calls to BigQuery that were made again: dry_run, read, jobs.insert.", ("operation",)),
     Declaration("estimate_cache_total", "Estimates wanted: hit, miss, joined (another asked the same).", ("result",)),
+    Declaration("estimates_dropped_total", "Kept estimates that a write may have made wrong."),
     Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
@@ -97,6 +98,7 @@ HISTOGRAMS = (
 GAUGES = (
     Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
     Declaration("waiting_depth", "Queries that wait for their turn."),
+    Declaration("dry_runs_waiting", "Dry runs that wait until fewer are under way."),
     Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),

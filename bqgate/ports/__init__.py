@@ -7,13 +7,13 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     money.py      SpendSource, BudgetStore, Ledger
     policy.py     PolicySource, Registry, ChangeFeed
     callers.py    Authenticator, AuditTrail
-    bigquery.py   BigQuery, JobCanceller, Upstream
+    bigquery.py   BigQuery, DryRunner, JobCanceller, Upstream
     advice.py     Advisor, TableSource
     foresight.py  ForesightSource
 """
 
 from bqgate.ports.advice import Advisor, TableSource
-from bqgate.ports.bigquery import BigQuery, JobCanceller, Upstream
+from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, Upstream
 from bqgate.ports.callers import AuditTrail, Authenticator
 from bqgate.ports.foresight import ForesightSource
 from bqgate.ports.money import BudgetStore, Ledger, SpendSource
@@ -28,6 +28,7 @@ __all__ = [
     "BudgetStore",
     "ChangeFeed",
     "Clock",
+    "DryRunner",
     "ForesightSource",
     "JobCanceller",
     "Journal",

@@ -8,8 +8,8 @@ from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Answer, Call
 
 
-class BigQuery(Protocol):
-    """The few of BigQuery's methods that the gate calls for itself."""
+class DryRunner(Protocol):
+    """Where dry runs are made."""
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
         """Ask by jobs.insert with dryRun what a query would process. Free.
@@ -17,7 +17,12 @@ class BigQuery(Protocol):
         Raises:
             UpstreamRefused: the query is invalid, or the caller may not run it; bears BigQuery's answer.
             UpstreamUnavailable: no answer, or 5xx.
+            TooManyRequests: the gate makes too many already.
         """
+
+
+class BigQuery(DryRunner, Protocol):
+    """The few of BigQuery's methods that the gate calls for itself."""
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """A job as it stands (jobs.get).

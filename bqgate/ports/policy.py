@@ -1,4 +1,4 @@
-"""Say where the rules come from, and how a change of them is kept, told and heard."""
+"""Say where the rules come from, and how a change of them, or of tables, is kept, told and heard."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,6 +9,7 @@ from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind
 from bqgate.domain.pricing import PriceList
 from bqgate.domain.tier import Directory
+from bqgate.domain.touched import Touched
 
 
 class PolicySource(Protocol):
@@ -104,13 +105,22 @@ class Registry(Protocol):
 
 
 class ChangeFeed(Protocol):
-    """How replicas tell one another that a policy or key changed. A lost word is no loss: everybody also looks."""
+    """How replicas tell one another that a policy or key changed, or what was written to BigQuery.
+
+    A lost word is no loss: everybody also looks for changes, and no estimate is kept for long.
+    """
 
     async def announce(self) -> None:
         """Tell all replicas. Nobody may hear it; nothing is raised."""
 
     async def wait(self, timeout_s: float) -> bool:
         """Return True when somebody announced a change since the last wait, False after `timeout_s`."""
+
+    async def announce_writes(self, touched: Touched) -> None:
+        """Tell all other replicas what was written. Nobody may hear it; nothing is raised."""
+
+    async def hear_writes(self) -> Touched:
+        """Return what others announced as written since the last call, or more, as soon as there is something."""
 
     async def close(self) -> None:
         """Give back connections."""

@@ -185,6 +185,8 @@ def _settings(parsed: Parsed) -> Settings:
             ttl_s=admission.estimate_ttl_s,
             max_entries=admission.estimate_cache_entries,
             max_dry_runs=admission.dry_runs_max,
+            max_waiting=admission.dry_runs_waiting_max,
+            waiting_deadline_s=admission.waiting_deadline_s,
         ),
         patience=Patience(
             first_delay_ms=settlement.poll_first_ms,

@@ -184,6 +184,9 @@ class AdmissionSection(Section):
     estimate_ttl_s: Whole = Field(60, ge=0, le=3600, description="How long an estimate is used again.")
     estimate_cache_entries: Whole = Field(10_000, ge=1, le=1_000_000, description="How many estimates are kept.")
     dry_runs_max: Whole = Field(100, ge=1, le=1_000, description="Dry runs that are under way at once.")
+    dry_runs_waiting_max: Whole = Field(
+        10_000, ge=0, le=100_000, description="Dry runs that wait for that; more are sent away with 429."
+    )
     unknown_estimate: UnknownEstimate = Field(
         UnknownEstimate.CAP,
         description="A query that no dry run bounds: cap holds and caps it at unknown_hold_gib, reject refuses it, "
@@ -209,6 +212,12 @@ class AdmissionSection(Section):
     )
     waiting_deadline_s: Whole = Field(
         30, ge=1, le=30, description="How long one may wait before it is sent away; clients give up at 60 s."
+    )
+    refusal_ttl_s: Whole = Field(
+        5,
+        ge=0,
+        le=60,
+        description="How long repeats of a refusal are booked as one; 0: each by itself.",
     )
     running_max: Whole | None = Field(
         None, ge=1, le=100_000, description="Queries that run at once, for each gate; without it, any number."

@@ -24,8 +24,8 @@ from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
 class Settlement:
     """Prices usage, books it, ends holds.
 
-    `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold, by its id, before
-    it ends.
+    `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold before it
+    ends.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Settlement:
         clock: Clock,
         journal: Journal,
         on_usage: Callable[[str, Usage], None] | None = None,
-        on_end: Callable[[str], None] | None = None,
+        on_end: Callable[[Hold], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
@@ -93,7 +93,7 @@ class Settlement:
 
     def _tell_end(self, hold: Hold) -> None:
         if self._on_end is not None:
-            self._on_end(hold.id)
+            self._on_end(hold)
 
     async def _is_open(self, hold: Hold) -> bool:
         return await self._ledger.fetch_open_hold(hold.id) is not None

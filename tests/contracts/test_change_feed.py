@@ -9,7 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from bqgate.budgets.change_feed import LocalChangeFeed
-from bqgate.budgets.redis_change_feed import CHANNEL, RedisChangeFeed
+from bqgate.budgets.redis_change_feed import CHANNEL, WRITES_CHANNEL, RedisChangeFeed
+from bqgate.domain.touched import EVERYTHING, touched_names
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
@@ -191,3 +192,56 @@ def test_a_feed_is_not_opened_on_something_else(clock: ManualClock) -> None:
     """memory:// has no feed between processes."""
     with pytest.raises(ValueError, match="redis"):
         redis_feed("memory://", clock)
+
+
+async def test_what_is_written_wakes_others_and_no_follower_of_policies(redis_url: str, clock: ManualClock) -> None:
+    """Words about writes and words about policies do not meet; what came meanwhile comes together."""
+    async with AsyncExitStack() as stack:
+        here, there = (redis_feed(redis_url, clock) for _ in range(2))
+        for each in (here, there):
+            stack.push_async_callback(each.close)
+            await listening(each, clock)
+        for each in (here, there):
+            await quiet(each, clock)
+        await here.announce_writes(touched_names(["p.d.t"]))
+        async with asyncio.timeout(LIMIT_S):
+            heard = await there.hear_writes()
+            assert heard == touched_names(["p.d.t"])
+            own = asyncio.create_task(here.hear_writes())
+            await there.announce_writes(touched_names(["p.d.u"]))
+            assert await own == touched_names(["p.d.u"]), "and not its own"
+        assert await quiet(there, clock) is False
+        async with Redis.from_url(redis_url) as stranger:
+            await stranger.publish(WRITES_CHANNEL, "not what a gate says")
+        async with asyncio.timeout(LIMIT_S):
+            assert await there.hear_writes() == EVERYTHING
+
+
+async def test_after_an_outage_anything_may_have_been_written(clock: ManualClock) -> None:
+    """Words that were missed are made up for; announcing into the outage raises nothing."""
+    metrics = Metrics()
+    with running_redis() as port:
+        async with TcpFaultProxy("127.0.0.1", port) as proxy:
+            opened = redis_feed(f"redis://127.0.0.1:{proxy.port}/0", clock, metrics)
+            await listening(opened, clock)
+            hearing = asyncio.create_task(opened.hear_writes())
+            proxy.refuse()
+            await clock.wait_for_sleepers()
+            await opened.announce_writes(touched_names(["p.d.t"]))
+            assert metrics.value("bqgate_failures_total", system="budgets", step="announce") == 1
+            await proxy.heal()
+            clock.advance(1)
+            async with asyncio.timeout(LIMIT_S):
+                assert await hearing == EVERYTHING
+            await opened.close()
+
+
+async def test_alone_nothing_is_ever_heard() -> None:
+    """A gate in memory has no other; its own writes are dropped where they are made."""
+    local = LocalChangeFeed(ManualClock())
+    hearing = asyncio.create_task(local.hear_writes())
+    await local.announce_writes(EVERYTHING)
+    await asyncio.wait({hearing}, timeout=0.01)
+    assert not hearing.done()
+    hearing.cancel()
+    await asyncio.wait({hearing})

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import pytest
 
-from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
+from bqgate.admission.admit import Admission, Admitted, CachedOnly
 from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.refusals import Refused
 from bqgate.admission.sizing import HoldRules
 from bqgate.admission.slots import SlotBook
-from bqgate.admission.waiting.visits import visit_of
+from bqgate.admission.visits import visit_of
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Period

@@ -19,6 +19,7 @@ from typing import Any
 
 from bqgate.admission.admit import Admission
 from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.job_writes import JobWrites
 from bqgate.admission.sizing import HoldRules
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.waiting.room import WaitingRoom
@@ -196,6 +197,7 @@ def _wire(
     handler = QueryHandler(
         admission=admission,
         holds=holds,
+        writes=JobWrites(lambda _: None),
         waiting_room=room,
         policies=POLICIES,
         isolation=isolation,

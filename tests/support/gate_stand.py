@@ -11,10 +11,12 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from bqgate.admission.job_writes import JobWrites
 from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.clock import SystemClock
+from bqgate.domain.job import JobRef
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
@@ -51,6 +53,10 @@ class ListJournal:
 
     def note(self, event: str, /, **fields: object) -> None:
         self.notes.append((event, fields))
+
+
+async def _nothing_to_book(job: JobRef, credential: Credential) -> None:
+    """No job here has a hold."""
 
 
 @dataclass
@@ -149,7 +155,7 @@ def data_plane(
     dispatcher = Dispatcher(
         identification=identification,
         handler=handler,
-        passthrough=Passthrough(upstream),
+        passthrough=Passthrough(upstream, _nothing_to_book, JobWrites(lambda _: None)),
         isolation=Isolation(
             extent=Extent.NOTHING,
             allows_unknown=False,

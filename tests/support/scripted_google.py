@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef, Usage
+from bqgate.domain.job import Estimate, Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.wire.error_reply import error_body
 

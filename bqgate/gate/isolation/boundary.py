@@ -31,7 +31,7 @@ from bqgate.gate.outcome import Seen
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind
 from bqgate.gate.submission import Submission
-from bqgate.ports import AuditTrail, BigQuery, Clock, PolicySource, Upstream
+from bqgate.ports import AuditTrail, Clock, DryRunner, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.query_response import job_ref_in, read_members
 from bqgate.wire.query_string import values_of, without_parameters
@@ -61,7 +61,7 @@ class Isolation:
         extent: Extent,
         allows_unknown: bool,
         policies: PolicySource,
-        bigquery: BigQuery,
+        bigquery: DryRunner,
         upstream: Upstream,
         trail: AuditTrail,
         clock: Clock,

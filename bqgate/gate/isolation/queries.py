@@ -27,7 +27,7 @@ from bqgate.gate.isolation.names import (
     written_name,
 )
 from bqgate.gate.isolation.sql_text import SqlText, read_sql
-from bqgate.ports import BigQuery
+from bqgate.ports import DryRunner
 from bqgate.wire.fields import object_at, text_at
 from bqgate.wire.query_request import dry_run_body
 
@@ -87,7 +87,7 @@ def _projects(request: QueryRequest) -> tuple[str, ...]:
 class QueryJudge:
     """Judges estimates as they are made."""
 
-    def __init__(self, bigquery: BigQuery) -> None:
+    def __init__(self, bigquery: DryRunner) -> None:
         self._bigquery = bigquery
 
     async def judge_request(

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused
+from bqgate.admission.admit import Admission, Admitted, CachedOnly
 from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.refusals import Refusals, Refused
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.admission.slots import SlotBook
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.decision import Forward, RejectReason, Throttle
 from bqgate.domain.entry import EntryFilter, EntryKind
-from bqgate.domain.errors import LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
+from bqgate.domain.errors import LedgerUnavailable, TooManyRequests, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
@@ -81,10 +82,20 @@ class Scene:
     budgets: MemoryBudgetStore
     bigquery: DryRuns
 
-    def admission(self, rules: HoldRules | None = None) -> Admission:
+    def admission(
+        self,
+        rules: HoldRules | None = None,
+        *,
+        caching: EstimateCaching = EstimateCaching(ttl_s=60, max_entries=2),  # noqa: B008 - frozen
+        refusal_ttl_s: int = 0,
+    ) -> Admission:
         numbers = itertools.count(1)
+
+        def new_id() -> str:
+            return f"hold{next(numbers)}"
+
         return Admission(
-            estimator=Estimator(self.bigquery, self.clock, Silence(), EstimateCaching(ttl_s=60, max_entries=2)),
+            estimator=Estimator(self.bigquery, self.clock, Silence(), caching),
             holds=hold_service_over(self.budgets, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
@@ -92,8 +103,9 @@ class Scene:
             policies=POLICIES,
             rules=rules or HoldRules(headroom_ppm=0),
             hold_ttl_s=86_400,
-            new_id=lambda: f"hold{next(numbers)}",
+            new_id=new_id,
             slots=SlotBook(self.ledger),
+            refusals=Refusals(self.ledger, self.clock, Silence(), new_id=new_id, ttl_s=refusal_ttl_s),
         )
 
     async def submit(
@@ -295,3 +307,35 @@ async def test_a_caller_that_leaves_does_not_take_the_others_estimate(scene: Sce
     leader.cancel()
     scene.bigquery.gate.set()
     assert await follower == TEN_GIB
+
+
+async def test_a_refused_query_in_a_loop_costs_one_look_and_one_entry(scene: Scene) -> None:
+    """BigQuery is asked for an estimate and a second look, once; the budgets every time; one entry is written."""
+    scene.bigquery.says = Estimate(TIB, "SELECT", 1)
+    admission = scene.admission(refusal_ttl_s=5)
+    refused = [await scene.submit(admission, insert()) for _ in range(20)]
+    assert {outcome.decision_id for outcome in refused if isinstance(outcome, Refused)} == {"hold1"}
+    assert scene.bigquery.asked == 2
+    assert len((await scene.ledger.fetch_entries(EntryFilter(kind=EntryKind.REFUSAL))).entries) == 1
+
+
+async def test_a_remembered_refusal_ends_with_its_cause(scene: Scene) -> None:
+    """A raised limit is seen by the next query, not when the moment is over."""
+    scene.bigquery.says = Estimate(600 * GIB, "SELECT", 1)
+    admission = scene.admission(refusal_ttl_s=5)
+    assert isinstance(await scene.submit(admission, insert()), Refused)
+    raised = replace(ACME, tier=replace(TIER, daily_nanos=8 * USD))
+    assert isinstance(await scene.submit(admission, insert(), raised), Admitted)
+
+
+async def test_too_many_dry_runs_are_no_estimate(scene: Scene) -> None:
+    """Whoever finds no place is told to come back: a query is not taken for invalid or free."""
+    admission = scene.admission(caching=EstimateCaching(max_dry_runs=1, max_waiting=0))
+    scene.bigquery.gate.clear()
+    first = asyncio.ensure_future(admission.estimate(insert("SELECT 1"), ANN, ACME))
+    while not scene.bigquery.asked:
+        await scene.clock.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await admission.estimate(insert("SELECT 2"), ANN, ACME)
+    scene.bigquery.gate.set()
+    assert await first == TEN_GIB

@@ -11,7 +11,7 @@ import pytest
 from bqgate.advice import mender as room
 from bqgate.advice.mender import UNDER_WAY_MAX, Asking, Mender
 from bqgate.domain.errors import BqgateError, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.domain.units import GIB

@@ -15,6 +15,7 @@ from bqgate.domain.errors import (
     BudgetStoreUnavailable,
     LedgerUnavailable,
     MalformedRequest,
+    TooManyRequests,
     UnsupportedRequest,
     UpstreamNotTried,
     UpstreamRefused,
@@ -281,3 +282,10 @@ def test_who_finds_bigquery_left_alone_is_told_for_how_long(retry_after_s: int |
     answer = answer_for_error(UpstreamNotTried("left alone", retry_after_s=retry_after_s))
     assert (answer.status, answer.header("retry-after")) == (503, header)
     assert read(answer)[1] == "backendError"
+
+
+def test_too_many_dry_runs_are_told_to_come_back() -> None:
+    """Every client repeats a 429, after the seconds that it says."""
+    answer = answer_for_error(TooManyRequests("no dry run within 30 s.", retry_after_s=5))
+    assert read(answer) == (429, "rateLimitExceeded", "Exceeded rate limits: no dry run within 30 s.")
+    assert answer.header("retry-after") == "5"

@@ -4,11 +4,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bqgate.admission.admit import Admitted
-from bqgate.admission.sizing import HoldSize
 from bqgate.domain.budget import Balance, Period, Window
 from bqgate.domain.decision import Forward, Throttle
 from bqgate.domain.hold import Hold
-from bqgate.domain.job import Estimate
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.gate.slow_note import notes_of
 

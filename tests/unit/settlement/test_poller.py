@@ -177,12 +177,12 @@ async def test_a_refused_query_is_free_where_nobody_may_ask(
 
 
 async def test_a_job_that_appears_late_is_booked(stand: Stand, gate: Gate) -> None:
-    """A minute of absence is forgotten when it is there."""
+    """Looks that found nothing are forgotten when it is there."""
     hold = await stand.place(gate, stand.make_hold())
-    gate.poller.watch(hold, None)
-    for _ in range(6):
+    gate.poller.watch(hold, None, attempts=1)
+    for _ in range(2):
         await gate.look_at_all()
-        stand.clock.advance(15)
+        stand.clock.advance(14)
     job = stand.run_job(hold)
     await gate.look_at_all()
     stand.bigquery.end(job, bytes_billed=3 * MIB)

@@ -1,0 +1,132 @@
+"""Let so many dry runs be under way at once, shared fairly between customers: FairPlaces with a clock and coroutines.
+
+Used by the estimator, and by whoever else dry-runs for a caller (FairDryRuns). A place lasts as long as its context;
+who leaves while waiting gives its place in the queue back at once. What leaves besides: TooManyRequests, where the
+queue is full or a turn did not come in time.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bqgate.admission.fair_places import FairPlaces, Moves
+from bqgate.admission.waiting.fair_queue import Visit
+from bqgate.domain.errors import TooManyRequests
+from bqgate.domain.job import Estimate
+from bqgate.domain.principal import Credential
+from bqgate.ports import BigQuery, Clock, Journal
+
+# What a caller that finds no place is told to wait, in seconds.
+_COME_BACK_S = 5
+
+
+class DryRunPlaces:
+    """The places of one gate."""
+
+    def __init__(
+        self, clock: Clock, journal: Journal, *, places: int, waiting_max: int = 10_000, deadline_s: int = 30
+    ) -> None:
+        """Open them.
+
+        Args:
+            clock: the time.
+            journal: where is counted who was sent away.
+            places: how many dry runs may be under way.
+            waiting_max: how many may wait for a place.
+            deadline_s: how long one may wait; clients give up at 60 s.
+        """
+        self._clock = clock
+        self._journal = journal
+        self._deadline_s = deadline_s
+        self._places = FairPlaces(places, waiting_max=waiting_max)
+        self._numbers = itertools.count()
+        # Resolved with None when granted, else with why not.
+        self._waits: dict[str, asyncio.Future[str | None]] = {}
+        self._timer: asyncio.Task[None] | None = None
+
+    @property
+    def waiting_count(self) -> int:
+        """How many wait."""
+        return self._places.waiting_count
+
+    @property
+    def taken_count(self) -> int:
+        """How many dry runs are under way."""
+        return self._places.taken_count
+
+    @asynccontextmanager
+    async def place(self, customer: str, caller: str) -> AsyncIterator[None]:
+        """Have a place for a dry run of a customer's, of which `caller` is one of several.
+
+        Raises:
+            TooManyRequests: there is none, or none in time.
+        """
+        ticket = str(next(self._numbers))
+        granted = self._waits[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self._tell(self._places.arrive(Visit(ticket, customer, caller), self._clock.monotonic_s()))
+            self._keep_time()
+            refusal = await granted
+            del self._waits[ticket]
+            if refusal is not None:
+                raise TooManyRequests(refusal, retry_after_s=_COME_BACK_S)
+            yield
+        finally:
+            self._waits.pop(ticket, None)
+            self._tell(self._places.leave(ticket))
+            self._keep_time()
+
+    def _keep_time(self) -> None:
+        """Let a task watch deadlines while somebody waits, and only then."""
+        if self._places.waiting_count == 0:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._timer = asyncio.create_task(self._send_away_late())
+
+    async def _send_away_late(self) -> None:
+        while (oldest := self._places.oldest) is not None:
+            left_s = oldest.arrived_s + self._deadline_s - self._clock.monotonic_s()
+            if left_s > 0:
+                await self._clock.sleep(left_s)
+                continue
+            self._tell(self._places.leave(oldest.visit.hold_id))
+            self._refuse(oldest.visit.hold_id, "dry_run_deadline", f"no dry run within {self._deadline_s} s.")
+        self._timer = None
+
+    def _tell(self, moves: Moves) -> None:
+        for ticket in moves.granted:
+            self._resolve(ticket, None)
+        for ticket in moves.refused:
+            self._refuse(ticket, "dry_run_places", "too many queries are waiting for their dry runs already.")
+
+    def _refuse(self, ticket: str, where: str, message: str) -> None:
+        self._journal.count("shed_total", where=where)
+        self._resolve(ticket, message)
+
+    def _resolve(self, ticket: str, refusal: str | None) -> None:
+        wait = self._waits.get(ticket)
+        if wait is not None and not wait.done():
+            wait.set_result(refusal)
+
+
+class FairDryRuns:
+    """A DryRunner whose dry runs take places like everybody's, each caller for itself."""
+
+    def __init__(self, bigquery: BigQuery, places: DryRunPlaces) -> None:
+        self._bigquery = bigquery
+        self._places = places
+
+    async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
+        """Ask what a query would process; see ports.BigQuery.
+
+        Raises:
+            TooManyRequests: there was no place in time.
+            UpstreamRefused, UpstreamUnavailable: as ports.BigQuery.
+        """
+        caller = credential.fingerprint
+        async with self._places.place(f"caller {caller}", caller):
+            return await self._bigquery.dry_run(project_id=project_id, body=body, credential=credential)

@@ -1,0 +1,97 @@
+"""Share a number of places fairly between customers: who has one, and who is next. Pure and bounded.
+
+Used by the dry runs' places. Who waits stands in the waiting room's FairQueue, where customers take turns and in each
+its callers. A customer may have at most SHARE times as many places as are free: one alone fills most of them, so that
+another that comes finds one at once; the more customers there are, the less each may have.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from bqgate.admission.waiting.fair_queue import FairQueue, Visit, Waiting
+
+# Of 100 places one customer alone may have 75, each of two 42, each of three 30.
+SHARE = 3
+
+Key = TypeVar("Key")
+
+
+@dataclass(slots=True)
+class Moves:
+    """Whose waiting a step ended, by ticket: who has a place now, and who will get none."""
+
+    granted: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class FairPlaces:
+    """Places, and the queue before them. A ticket (`Visit.hold_id`) is unique while it waits or has a place."""
+
+    def __init__(self, places: int, *, waiting_max: int) -> None:
+        self._places = places
+        self._taken: dict[str, Visit] = {}
+        self._by_customer: Counter[str] = Counter()
+        self._by_caller: Counter[tuple[str, str]] = Counter()
+        self._queue = FairQueue(waiting_max, self._runs)
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self._queue)
+
+    @property
+    def taken_count(self) -> int:
+        return len(self._taken)
+
+    @property
+    def oldest(self) -> Waiting | None:
+        """Who has waited longest."""
+        return self._queue.oldest
+
+    def arrive(self, visit: Visit, now_s: float) -> Moves:
+        """Let one in, or let it wait; in a full queue who has most waiting makes room."""
+        moves = Moves()
+        # Whoever could go has gone, so who may take a place passes only those of customers that have their share.
+        if self._may_take(visit.customer) and not self._queue.waits_for(visit.customer):
+            self._take(visit)
+            moves.granted.append(visit.hold_id)
+            return moves
+        loser = self._queue.add(Waiting(visit, now_s))
+        if loser is not None:
+            moves.refused.append(loser.visit.hold_id)
+        return moves
+
+    def leave(self, ticket: str) -> Moves:
+        """Give a place back, or a place in the queue. Again, or unknown: nothing changes."""
+        moves = Moves()
+        visit = self._taken.pop(ticket, None)
+        if visit is None:
+            self._queue.remove(ticket)
+            return moves
+        _less(self._by_customer, visit.customer)
+        _less(self._by_caller, (visit.customer, visit.principal))
+        while (waiting := self._queue.take_next(lambda each: self._may_take(each.visit.customer))) is not None:
+            self._take(waiting.visit)
+            moves.granted.append(waiting.visit.hold_id)
+        return moves
+
+    def _may_take(self, customer: str) -> bool:
+        free = self._places - len(self._taken)
+        return self._by_customer[customer] < SHARE * free
+
+    def _take(self, visit: Visit) -> None:
+        self._taken[visit.hold_id] = visit
+        self._by_customer[visit.customer] += 1
+        self._by_caller[visit.customer, visit.principal] += 1
+
+    def _runs(self, customer: str, caller: str | None) -> bool:
+        if caller is None:
+            return self._by_customer[customer] > 0
+        return self._by_caller[customer, caller] > 0
+
+
+def _less(counter: Counter[Key], key: Key) -> None:
+    """One less; who has none is forgotten."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
