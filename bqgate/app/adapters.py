@@ -6,14 +6,11 @@ Called by root. Nothing else knows which store or which credential a gate runs o
 from collections.abc import Callable, Sequence
 
 from bqgate.app.background import Background
-from bqgate.app.guarding import timeouts_of
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, UpstreamCredentials
-from bqgate.bigquery.guarded_upstream import GuardedUpstream
 from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
-from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import load_token_source
-from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.bigquery.upstream import Guards, HttpUpstream
 from bqgate.breakers.breaker import Breaker
 from bqgate.budgets.accounts import AccountSource
 from bqgate.budgets.change_feed import LocalChangeFeed
@@ -70,23 +67,20 @@ def open_feed(settings: Settings, clock: Clock, journal: Journal) -> ChangeFeed:
 
 
 async def open_upstreams(
-    settings: Settings, clock: Clock, journal: Journal, background: Background, breaker: Breaker, retries: Retries
-) -> tuple[GuardedUpstream, GuardedUpstream | None]:
+    settings: Settings, guards: Guards, clock: Clock, journal: Journal, background: Background
+) -> tuple[HttpUpstream, HttpUpstream | None]:
     """The callers' way to BigQuery, and the gate's own where it has credentials beside theirs."""
-
-    def opened(credentials: UpstreamCredentials) -> GuardedUpstream:
-        return GuardedUpstream(upstream_to(settings, credentials), breaker, timeouts_of(settings), retries)
-
     match settings.upstream.credentials:
         case Credentials.CALLER:
             own = None
             if settings.upstream.service_account_file is not None:
-                own = opened(await _own_credentials(settings, clock, journal, background))
-            return opened(CallerCredentials()), own
+                own = upstream_to(settings, await _own_credentials(settings, clock, journal, background), guards)
+            return upstream_to(settings, CallerCredentials(), guards), own
         case Credentials.ANONYMOUS:
-            return opened(AnonymousCredentials()), None
+            return upstream_to(settings, AnonymousCredentials(), guards), None
         case Credentials.SERVICE_ACCOUNT:
-            return opened(await _own_credentials(settings, clock, journal, background)), None
+            own_credentials = await _own_credentials(settings, clock, journal, background)
+            return upstream_to(settings, own_credentials, guards), None
 
 
 async def _own_credentials(
@@ -103,11 +97,12 @@ async def _own_credentials(
     return accounts
 
 
-def upstream_to(settings: Settings, credentials: UpstreamCredentials) -> HttpUpstream:
-    """BigQuery, or what stands in for it, called with these credentials."""
+def upstream_to(settings: Settings, credentials: UpstreamCredentials, guards: Guards | None = None) -> HttpUpstream:
+    """BigQuery, or what stands in for it, called with these credentials; without guards as a tool calls it."""
     return HttpUpstream(
         settings.upstream.url,
         credentials,
+        guards,
         connect_timeout_s=settings.upstream.connect_timeout_s,
         read_timeout_s=settings.upstream.read_timeout_s,
     )

@@ -1,6 +1,6 @@
-"""Make the breakers of a gate, and tell other gates of BigQuery's where they share a Redis.
+"""Make the breakers of a gate and what else stands around its calls, and tell other gates of BigQuery's breaker.
 
-Called by outside and adapters. One breaker per outside system and process; all that runs over a system shares it.
+Called by outside. One breaker per outside system and process; all that runs over a system shares it.
 """
 
 from contextlib import AsyncExitStack
@@ -9,7 +9,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from bqgate.app.background import Background
+from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.timeouts import Timeouts
+from bqgate.bigquery.upstream import Guards
 from bqgate.breakers.breaker import Breaker, BreakerRules
 from bqgate.breakers.exchange import BreakerExchange
 from bqgate.domain.units import MS_PER_S
@@ -42,15 +44,16 @@ def make_breakers(settings: Settings, clock: Clock, journal: Journal, metrics: M
     return made
 
 
-def timeouts_of(settings: Settings) -> Timeouts:
-    """How long callers' calls may take."""
+def guards_of(settings: Settings, breaker: Breaker, clock: Clock, journal: Journal) -> Guards:
+    """What stands around every call to BigQuery."""
     section = settings.upstream
-    return Timeouts(
+    timeouts = Timeouts(
         longest_s=section.read_timeout_s,
         slack_s=section.poll_slack_s,
         upload_s=section.upload_timeout_s,
         control_s=section.control_timeout_s,
     )
+    return Guards(timeouts, journal, Retries(clock, journal), breaker)
 
 
 def exchange_breaker(

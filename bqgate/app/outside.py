@@ -12,9 +12,9 @@ from typing import TextIO
 from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
 from bqgate.app.background import Background
 from bqgate.app.drain import Drain
-from bqgate.app.guarding import exchange_breaker, make_breakers
+from bqgate.app.guarding import exchange_breaker, guards_of, make_breakers
 from bqgate.bigquery.jobs import GoogleBigQuery
-from bqgate.bigquery.retrying import Retries
+from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.breakers.breaker import Breaker
 from bqgate.breakers.guarded import guarded
 from bqgate.domain.errors import LedgerUnavailable
@@ -26,7 +26,6 @@ from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
-from bqgate.observe.upstream import CountedUpstream
 from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal
 from bqgate.settings import Settings
@@ -50,7 +49,7 @@ class Outside:
     feed: ChangeFeed
     policies: PolicyBook
     budgets: BudgetStore
-    upstream: CountedUpstream
+    upstream: HttpUpstream
     bigquery: GoogleBigQuery
     logger: LeveledLogger
     drain: Drain
@@ -83,9 +82,9 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     holds_under_way: dict[str, Hold] = {}
     budgets = open_budgets(settings, ledger, book, clock, breakers.budgets, lambda: tuple(holds_under_way.values()))
     stack.push_async_callback(budgets.close)
-    retries = Retries(clock, journal)
-    callers, own = await open_upstreams(settings, clock, journal, background, breakers.upstream, retries)
-    stack.push_async_callback(callers.close)
+    guards = guards_of(settings, breakers.upstream, clock, journal)
+    upstream, own = await open_upstreams(settings, guards, clock, journal, background)
+    stack.push_async_callback(upstream.close)
     if own is not None:
         stack.push_async_callback(own.close)
     exchange_breaker(settings, breakers.upstream, clock, journal, background, stack)
@@ -93,13 +92,7 @@ async def open_outside(settings: Settings, clock: Clock, log_stream: TextIO, sta
     stack.push_async_callback(background.stop)
     background.start("audit trail", trail.run)
     background.start("policies", book.run)
-    upstream = CountedUpstream(callers, journal)
-    bigquery = GoogleBigQuery(
-        upstream,
-        own=None if own is None else CountedUpstream(own, journal),
-        timeout_s=settings.upstream.call_timeout_s,
-        retries=retries,
-    )
+    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
     return Outside(
         settings,
         clock,

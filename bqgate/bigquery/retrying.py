@@ -1,10 +1,10 @@
 """Ask BigQuery again where that is safe, seldom enough not to add to its trouble.
 
-Used by jobs.py for the gate's own calls, which change nothing (dry runs, jobs.get, jobs.list), and by
-guarded_upstream for a jobs.insert that names its job and of which nothing was sent. Everything else is the caller's to
-repeat: it alone knows whether a second time is a second query. All retries towards one BigQuery share one budget: one
-for ten calls, and one more; without it every layer's retries multiply just when BigQuery can bear it least. Pauses are
-drawn from zero to a bound that doubles (full jitter), so that callers that failed together do not return together.
+Used by jobs.py for the gate's own calls, which change nothing (dry runs, jobs.get, jobs.list), and by upstream.py for
+a jobs.insert that names its job and of which nothing was sent. Everything else is the caller's to repeat: it alone
+knows whether a second time is a second query. All retries towards one BigQuery share one budget: one for ten calls, and
+one more; without it every layer's retries multiply just when BigQuery can bear it least. Pauses are drawn from zero to
+a bound that doubles (full jitter), so that callers that failed together do not return together.
 What leaves: the answer, or the error of the last attempt.
 """
 

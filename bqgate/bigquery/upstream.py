@@ -1,20 +1,17 @@
 """Carry calls to BigQuery and stream its answers back: the Upstream port over aiohttp.
 
-Called by the gate's passthrough and forward steps and by jobs.py. What goes out is what came in, but for: Host, the
-headers that belong to one connection (RFC 9110 section 7.6.1), Expect (the gate has answered it), and the credential
+Called by the gate's passthrough and forward steps and by jobs.py; HttpUpstream.exchange lists what happens to a call.
+What goes out is what came in, but for the headers of one connection (end_to_end.py) and the credential
 (credentials.py). Compression is not touched, redirects (among them 308, by which BigQuery asks for the next chunk of an
 upload) are not followed, cookies are not kept, and the path keeps its percent-encoding.
 
-Time limits, in seconds: 10 to be connected, 240 for the first byte and between bytes, because jobs.query and
-getQueryResults wait up to about 200 (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults);
-guarded_upstream.py, which app puts around this, has a shorter one for most calls.
 What leaves: an Answer whose body is read as the caller takes it, or UpstreamUnavailable: UpstreamTimeout, and
-UpstreamNotTried where there is no token or all connections are in use; a caller's body that breaks off ends the call
-with the error of that body.
+UpstreamNotTried where there is no token, all connections are in use, or BigQuery is left alone; a caller's body that
+breaks off ends the call with the error of that body.
 """
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -22,33 +19,39 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from bqgate.bigquery.bodies import AnswerBody, WatchedBody
 from bqgate.bigquery.credentials import UpstreamCredentials
-from bqgate.domain.errors import BqgateError, UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
+from bqgate.bigquery.end_to_end import headers_answered, headers_sent
+from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
+from bqgate.bigquery.retrying import Retries
+from bqgate.bigquery.timeouts import Timeouts, is_named_insert, operation_of
+from bqgate.breakers.breaker import Breaker
+from bqgate.domain.errors import UpstreamNotTried, UpstreamUnavailable
 from bqgate.domain.principal import Credential
-from bqgate.observe.causes import cause_of
-from bqgate.wire.exchange import Answer, Body, Call, Headers, without
+from bqgate.observe.upstream import tell_answer, tell_failure
+from bqgate.ports import Journal
+from bqgate.wire.exchange import Answer, Call
 
 CONNECT_TIMEOUT_S = 10.0
+# jobs.query and getQueryResults wait up to about 200
+# (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults).
 READ_TIMEOUT_S = 240.0
 # Long polls hold a connection each; beyond this number calls wait for one until the connect timeout.
 CONNECTIONS_MAX = 1_000
+# A connection that is refused is refused at once; after half of this nobody tries again.
+_INSERT_AGAIN_WITHIN_S = 4.0
 _LINE_BYTES_MAX = 32 * 1024
-_PIECE_BYTES = 256 * 1024
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-_NOT_SENT = frozenset({"expect", "host"})
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What stands around the calls to one BigQuery, whatever credentials they bear: all ways to it share them."""
+
+    timeouts: Timeouts
+    journal: Journal
+    retries: Retries
+    breaker: Breaker
 
 
 class HttpUpstream:
@@ -58,13 +61,25 @@ class HttpUpstream:
         self,
         base_url: str,
         credentials: UpstreamCredentials,
+        guards: Guards | None = None,
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
+        """Open no connection yet.
+
+        Args:
+            base_url: where BigQuery is; may have a path.
+            credentials: in whose name calls go out.
+            guards: None: each call is sent once, counted nowhere, as for a tool that tries whether BigQuery answers.
+            connect_timeout_s: how long a connection may take, and a call may wait for a free one.
+            read_timeout_s: without guards, for the first byte of an answer and between bytes.
+            connections_max: how many calls may be under way at once.
+        """
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
+        self._guards = guards
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._session = aiohttp.ClientSession(
@@ -78,21 +93,63 @@ class HttpUpstream:
         )
 
     async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
-        """Send a call and return when its answer's headers are there; see ports.Upstream."""
-        call = await self._credentials.applied_to(call, credential)
-        body = _WatchedBody(call.body)
+        """Send a call and return when its answer's headers are there; see ports.Upstream.
+
+        What happens to it, outermost first:
+
+            time limit    that of its operation; the gate's own calls bring theirs
+            metrics       one count, and a line where it failed
+            retry         of an insert that names its job, while nothing was sent; the gate's own calls are asked again
+                          by whoever asked
+            breaker       counts each attempt, for the customer who pays
+            credentials   the caller's, the gate's own, or none
+            aiohttp       the wire
+        """
+        if (guards := self._guards) is None:
+            sent = await self._credentials.applied_to(call, credential)
+            return await self._send(sent, self._read_timeout_s if read_timeout_s is None else read_timeout_s)
+        limit_s = guards.timeouts.read_timeout_s(call) if read_timeout_s is None else read_timeout_s
+        attempt = partial(self._attempt, guards, call, credential, limit_s)
+        try:
+            if read_timeout_s is None and is_named_insert(call):
+                answer = await guards.retries.ask(
+                    "jobs.insert", lambda _left_s: attempt(), within_s=_INSERT_AGAIN_WITHIN_S, is_unsent_only=True
+                )
+            else:
+                answer = await attempt()
+        except UpstreamUnavailable as error:
+            tell_failure(guards.journal, call, error)
+            raise
+        tell_answer(guards.journal, call, answer.status, fault_in(answer.status))
+        return answer
+
+    async def _attempt(self, guards: Guards, call: Call, credential: Credential, limit_s: float) -> Answer:
+        turn = guards.breaker.take(credential.customer)
+        if turn is None:
+            raise left_alone(guards.breaker)
+        try:
+            sent = await self._credentials.applied_to(call, credential)
+            answer = await self._send(sent, limit_s)
+        except UpstreamUnavailable as error:
+            end_by_error(turn, error, is_wait=operation_of(call).is_wait)
+            raise
+        else:
+            end_by_status(turn, answer.status)
+            return answer
+        finally:
+            turn.leave()  # where nothing was said above: the caller left, or its body broke off
+
+    async def _send(self, call: Call, limit_s: float) -> Answer:
+        body = WatchedBody(call.body)
         queue = _Queue()
         timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=self._connect_timeout_s,
-            sock_connect=self._connect_timeout_s,
-            sock_read=self._read_timeout_s if read_timeout_s is None else read_timeout_s,
+            total=None, connect=self._connect_timeout_s, sock_connect=self._connect_timeout_s, sock_read=limit_s
         )
         try:
             response = await self._session.request(
                 call.method,
                 URL(self._base_url + call.target, encoded=True),
-                headers=CIMultiDict(_end_to_end(call)),
+                headers=CIMultiDict(headers_sent(call)),
                 data=body.data,
                 skip_auto_headers=_NOT_ADDED,
                 timeout=timeout,
@@ -104,65 +161,12 @@ class HttpUpstream:
                 raise body.failure from None
             if queue.is_waiting:
                 raise UpstreamNotTried("All connections to BigQuery are in use.") from error
-            raise _unavailable(error) from error
-        return _answer(response)
+            raise unavailable(error) from error
+        return Answer(response.status, headers_answered(tuple(response.headers.items())), AnswerBody(response))
 
     async def close(self) -> None:
         """Give back connections."""
         await self._session.close()
-
-
-class AnswerBody:
-    """The body of an answer, read from BigQuery as fast as it is asked for.
-
-    Not a generator, because closing a generator that was never started does nothing, and the connection would stay.
-    """
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk = await self._response.content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._response.close()
-            raise _unavailable(error) from error
-        if not chunk:
-            self._response.release()
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        """Give the connection back: for reuse when the body was read to its end, else closed."""
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
-
-
-class _WatchedBody:
-    """A request body that remembers why it broke off, which aiohttp would hide behind its own error."""
-
-    def __init__(self, body: Body) -> None:
-        self.failure: BqgateError | None = None
-        self.data: bytes | AsyncIterator[bytes] | None
-        if not isinstance(body, bytes):
-            self.data = self._chunks(body)
-        elif len(body) > _PIECE_BYTES:
-            self.data = _pieces(body)
-        else:
-            self.data = body or None
-
-    async def _chunks(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in body:
-                yield chunk
-        except BqgateError as error:
-            self.failure = error
-            raise
 
 
 @dataclass(slots=True)
@@ -185,41 +189,3 @@ def _trace_queue() -> aiohttp.TraceConfig:
     trace.on_connection_queued_start.append(note_start)
     trace.on_connection_queued_end.append(note_end)
     return trace
-
-
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    """A large body bit by bit, so that others run in between; its length is in the headers."""
-    for at in range(0, len(body), _PIECE_BYTES):
-        yield body[at : at + _PIECE_BYTES]
-
-
-def _answer(response: aiohttp.ClientResponse) -> Answer:
-    pairs = tuple(response.headers.items())
-    dropped = _HOP_BY_HOP | _named_by_connection(pairs)
-    headers = tuple((key, value) for key, value in pairs if key.lower() not in dropped)
-    return Answer(response.status, headers, AnswerBody(response))
-
-
-def _end_to_end(call: Call) -> Headers:
-    headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | _named_by_connection(call.headers))
-    if not isinstance(call.body, bytes):
-        return headers
-    # Bytes have a length of their own; the one that the caller gave may be that of another body.
-    length = (("Content-Length", str(len(call.body))),) if call.body else ()
-    return (*without(headers, {"content-length"}), *length)
-
-
-def _named_by_connection(headers: Headers) -> frozenset[str]:
-    """Headers that the sender declared to be for this connection only; never those that frame the body."""
-    lines = (value for key, value in headers if key.lower() == "connection")
-    names = {name.strip().lower() for line in lines for name in line.split(",")}
-    return frozenset(names - {"content-length", "authorization", "host"})
-
-
-def _unavailable(error: Exception) -> UpstreamUnavailable:
-    message = f"BigQuery is not answering ({cause_of(error)})."
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return UpstreamUnavailable(message, may_have_worked=False)
-    if isinstance(error, TimeoutError):
-        return UpstreamTimeout(message)
-    return UpstreamUnavailable(message)

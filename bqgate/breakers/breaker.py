@@ -1,14 +1,16 @@
-"""Say when a system is left alone: pybreaker's state machine, driven by the gate's clock and by tasks.
+"""Say when a system is left alone: pybreaker's states, driven by the gate's clock and by tasks.
 
-Used by guarded.py and bigquery.guarded_upstream, one Breaker per system (BigQuery: per host) and process. Closed: calls
-pass; after `failures_to_open` failures without a success in between it opens. Open: calls are refused without being
-tried, for `cooldown_s`. Then half-open: one call is the trial, the others are still refused; it closes the breaker or
-opens it again. A trial that takes longer than a cool-down lets another one go, so that a long poll keeps nobody out.
+Used by guarded.py and bigquery.upstream, one Breaker per system (BigQuery: per host) and process. Closed: calls pass;
+after `failures_to_open` failures without a success in between, of more than one customer (tally.py), it opens. Open:
+calls are refused without being tried, for `cooldown_s`. Then half-open: one call is the trial, the others are still
+refused; it closes the breaker or opens it again. A trial that takes longer than a cool-down lets another one go, so
+that a long poll keeps nobody out. While several customers are active, two of them must fail to open it again, and who
+has had a trial for nothing lets the others go first. How a call ended counts only where the breaker has not changed
+since the call began. Never blocks, raises nothing.
 
-pybreaker (https://github.com/danielfm/pybreaker) counts and changes states; it knows threads, not tasks: it lets
-everybody through while half-open, counts calls that began before the state changed, and reads the machine's clock. So
-this module tells it how calls ended, and decides itself who may go, by ports.Clock. How a call ended counts only where
-the breaker has not changed since the call began. Never blocks, raises nothing.
+pybreaker (https://github.com/danielfm/pybreaker) keeps the state; it knows threads, not tasks, and no customers: it
+lets everybody through while half-open, counts calls that began before the state changed, and reads the machine's clock.
+So who may go and what counts is decided here, by ports.Clock.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from typing import Self
 
 import pybreaker
 
+from bqgate.breakers.tally import FailureTally
 from bqgate.domain.errors import BqgateError
 from bqgate.ports import Clock, Journal
 
@@ -26,6 +29,7 @@ from bqgate.ports import Clock, Journal
 DISBELIEF_S = 300
 
 _TOLD = "another gate found that it does not answer"
+
 
 STATE_NUMBERS = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
 
@@ -46,16 +50,15 @@ class Breaker:
         self._rules = rules
         self._clock = clock
         self._journal = journal
-        self._machine = pybreaker.CircuitBreaker(
-            fail_max=rules.failures_to_open,
-            reset_timeout=rules.cooldown_s,
-            throw_new_error_on_trip=False,
-            name=system,
-        )
+        self._machine = pybreaker.CircuitBreaker(name=system)
+        self._tally = FailureTally(rules.failures_to_open)
         self._changes = 0
         self._open_until_s = 0.0
         self._trial: Turn | None = None
         self._trial_until_s = 0.0
+        self._kept_out: str | None = None
+        self._kept_out_until_s = 0.0
+        self._failed_trial_of = ""
         self._is_by_word = False
         self._why = ""
         self._disbelieves_until_s = -math.inf
@@ -63,12 +66,12 @@ class Breaker:
     @property
     def state_number(self) -> int:
         """0 closed, 1 half-open, 2 open."""
-        return STATE_NUMBERS[self._machine.current_state]
+        return STATE_NUMBERS[self._state]
 
     @property
     def open_for_s(self) -> float:
         """How long it will still be open, 0 where it is not: calls are refused at least as long."""
-        return max(self._open_until_s - self._clock.monotonic_s(), 0.0) if self._is_open else 0.0
+        return max(self._open_until_s - self._clock.monotonic_s(), 0.0) if self._state is pybreaker.STATE_OPEN else 0.0
 
     @property
     def is_by_word(self) -> bool:
@@ -85,23 +88,30 @@ class Breaker:
         """How often it has changed its state."""
         return self._changes
 
-    def take(self) -> "Turn | None":
+    def take(self, customer: str = "") -> "Turn | None":
         """Ask to call the system. None: it is left alone.
 
         A Turn must be ended: `succeed`, `fail` or `leave`, or its `with` block.
+
+        Args:
+            customer: who pays for the call; empty: nobody does, or the system knows no customers.
         """
         now_s = self._clock.monotonic_s()
-        if self._is_open:
+        self._tally.note_call(customer, now_s)
+        if self._state is pybreaker.STATE_OPEN:
             if now_s < self._open_until_s:
                 return None
             self._machine.half_open()
             self._changes += 1
-        turn = Turn(self, self._changes)
-        if self._machine.current_state == pybreaker.STATE_HALF_OPEN:
+        turn = Turn(self, self._changes, customer)
+        if self._state is pybreaker.STATE_HALF_OPEN:
             if self._trial is not None and now_s < self._trial_until_s:
+                return None
+            if self._is_kept_out(customer, now_s):
                 return None
             self._trial = turn
             self._trial_until_s = now_s + self._rules.cooldown_s
+            self._kept_out, self._kept_out_until_s = customer, now_s + 2 * self._rules.cooldown_s
         return turn
 
     def ask(self, unavailable: type[BqgateError]) -> "Turn":
@@ -121,9 +131,8 @@ class Breaker:
         Unless its own trial showed a moment ago that the system answers it, and that the fault is the other's.
         """
         now_s = self._clock.monotonic_s()
-        if self._machine.current_state != pybreaker.STATE_CLOSED or now_s < self._disbelieves_until_s or for_s <= 0:
+        if self._state is not pybreaker.STATE_CLOSED or now_s < self._disbelieves_until_s or for_s <= 0:
             return
-        self._machine.open()
         self._is_by_word = True
         self._begin_to_leave_alone(min(for_s, self._rules.cooldown_s), why="")
 
@@ -133,55 +142,80 @@ class Breaker:
         A breaker that opened by what it saw itself waits for a trial of its own.
         """
         if self._is_by_word:
-            self._machine.close()
-            self._note_closed()
+            self._close()
 
-    def end(self, turn: "Turn", *, is_success: bool | None, why: str = "") -> None:
+    def end(self, turn: "Turn", *, is_success: bool | None, why: str = "", is_everybodys: bool = False) -> None:
         """Count how a call ended, and of what it failed; None: it says nothing about the system. Called once a turn."""
-        if turn is self._trial:
+        is_trial = turn is self._trial
+        if is_trial:
             self._trial = None
-        if turn.changes != self._changes or is_success is None:
+        if turn.changes != self._changes:
             return
-        before = self._machine.current_state
-        try:
-            self._machine.call(_say, is_success=is_success)
-        except _CallFailed:
-            if self._is_open:
-                self._is_by_word = False
-                self._begin_to_leave_alone(self._rules.cooldown_s, why=why)
-        else:
-            if before != self._machine.current_state:
+        if is_success is None:
+            if is_trial:
+                self._kept_out = None  # its caller left, which is no trial
+        elif is_success:
+            self._tally.clear()
+            if self._state is pybreaker.STATE_HALF_OPEN:
                 if self._is_by_word:
                     self._disbelieves_until_s = self._clock.monotonic_s() + DISBELIEF_S
-                self._note_closed()
+                self._close()
+        elif self._is_away(turn.customer, is_everybodys=is_everybodys):
+            self._is_by_word = False
+            self._begin_to_leave_alone(self._rules.cooldown_s, why=why)
 
-    @property
-    def _is_open(self) -> bool:
-        return self._machine.current_state == pybreaker.STATE_OPEN
+    def _is_away(self, customer: str, *, is_everybodys: bool) -> bool:
+        """Whether this failure opens the breaker, or opens it again."""
+        now_s = self._clock.monotonic_s()
+        if self._state is pybreaker.STATE_CLOSED:
+            self._tally.fail(customer, is_everybodys=is_everybodys)
+            return self._tally.is_enough(now_s)
+        if is_everybodys or not self._tally.has_several(now_s):
+            return True
+        is_second = bool(customer) and self._failed_trial_of not in {"", customer}
+        self._failed_trial_of = customer
+        return is_second
+
+    def _is_kept_out(self, customer: str, now_s: float) -> bool:
+        """Whether others may try first: this customer's own trial failed a moment ago, or has not ended."""
+        return customer == self._kept_out and now_s < self._kept_out_until_s and self._tally.has_several(now_s)
 
     def _begin_to_leave_alone(self, for_s: float, *, why: str) -> None:
-        self._changes += 1
-        self._trial = None
+        self._machine.open()
+        self._begin_anew()
         self._open_until_s = self._clock.monotonic_s() + for_s
         self._why = why
         self._journal.count("system_breaker_trips_total", system=self.system)
         self._journal.note("system_breaker_open", system=self.system, for_s=for_s, error=why or _TOLD)
 
-    def _note_closed(self) -> None:
-        self._changes += 1
-        self._trial = None
+    def _close(self) -> None:
+        self._machine.close()
+        self._begin_anew()
         self._is_by_word = False
         self._journal.note("system_breaker_closed", system=self.system)
+
+    @property
+    def _state(self) -> str:
+        return self._machine.current_state
+
+    def _begin_anew(self) -> None:
+        """Forget what belongs to the state before."""
+        self._changes += 1
+        self._trial = None
+        self._kept_out = None
+        self._failed_trial_of = ""
+        self._tally.clear()
 
 
 class Turn:
     """The leave to call a system once. Ends once; as a context manager by how its block ends (see `failing_on`)."""
 
-    def __init__(self, breaker: Breaker, changes: int) -> None:
+    def __init__(self, breaker: Breaker, changes: int, customer: str) -> None:
         self._breaker = breaker
         self._faults: tuple[type[BaseException], ...] = ()
         self._is_ended = False
         self.changes = changes
+        self.customer = customer
 
     def failing_on(self, *faults: type[BaseException]) -> Self:
         """As a context manager: a block that ends by itself is a success, by one of `faults` a failure.
@@ -195,9 +229,9 @@ class Turn:
         """The system answered."""
         self._end(is_success=True)
 
-    def fail(self, why: str = "it does not answer") -> None:
-        """It did not; `why` is for the log."""
-        self._end(is_success=False, why=why)
+    def fail(self, why: str = "it does not answer", *, is_everybodys: bool = False) -> None:
+        """It did not; `why` is for the log. `is_everybodys`: of something that no caller can bring about."""
+        self._end(is_success=False, why=why, is_everybodys=is_everybodys)
 
     def leave(self) -> None:
         """Nobody knows: it was not asked, or nobody waited for the answer."""
@@ -216,16 +250,7 @@ class Turn:
         else:
             self.leave()
 
-    def _end(self, *, is_success: bool | None, why: str = "") -> None:
+    def _end(self, *, is_success: bool | None, why: str = "", is_everybodys: bool = False) -> None:
         if not self._is_ended:
             self._is_ended = True
-            self._breaker.end(self, is_success=is_success, why=why)
-
-
-class _CallFailed(Exception):
-    """Tells pybreaker that a call failed."""
-
-
-def _say(*, is_success: bool) -> None:
-    if not is_success:
-        raise _CallFailed
+            self._breaker.end(self, is_success=is_success, why=why, is_everybodys=is_everybodys)

@@ -2,8 +2,8 @@
 
 Made by app, beside the budget store and on the same Redis. One string key for each name, `bqgate:system:<name>`, with
 the word "open" or "closed" and an expiry, so that a gate that dies leaves no word behind; it is no customer's and no
-part of a budget (those keys are in keys.py). pybreaker's own storage in Redis would block the event loop. Nothing is
-repeated. BudgetStoreUnavailable leaves it for whatever Redis or the network does.
+part of a budget (those keys are in keys.py). Nothing is repeated. BudgetStoreUnavailable leaves it for whatever Redis
+or the network does.
 """
 
 from typing import Self

@@ -28,13 +28,15 @@ class Credential:
 
     `authorization` is the whole header value ("Bearer ya29…") under `credentials: caller`, None where the gate's own
     are used; `user_project` is x-goog-user-project. `subject` is whom the gate has authenticated (Identity.subject),
-    `account` the service account that the gate impersonates for the caller's customer.
+    `account` the service account that the gate impersonates for the caller's customer. `customer` is who pays; it goes
+    nowhere, and makes no credential another one.
     """
 
     authorization: str | None = field(default=None, repr=False)
     user_project: str | None = field(default=None, repr=False)
     subject: str | None = None
     account: str | None = None
+    customer: str = field(default="", compare=False)
 
     @property
     def fingerprint(self) -> str:

@@ -9,6 +9,8 @@ Where callers' own credentials go to BigQuery (`submissions_only`), BigQuery its
 asks who it is only where somebody has to pay.
 """
 
+from dataclasses import replace
+
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Credential, Identity, Principal, Role
@@ -90,6 +92,7 @@ class Identification:
         if not self._passes_credentials:
             account = directory.customer(customer_id).account
             credential = Credential(subject=identity.subject, account=account)
+        credential = replace(credential, customer=customer_id)
         return Principal(customer_id, identity.name, route.workload, credential, identity.role)
 
     def _refused_login(self, refused: Unauthenticated, call: Call) -> AuditEvent:

@@ -1,44 +1,30 @@
-"""Count BigQuery's answers on their way, and write a line for each failure: a ports.Upstream around another one.
+"""Count BigQuery's answers by class, and write a line for each failure.
 
-Made by app around the real client, so that the data plane and the gate's own calls are counted in one place. A line
-says what was asked and why there was no answer; calls that were not sent have none, the breaker's own line has told of
-them. Changes nothing: answers and errors pass as they are.
+Called by bigquery.upstream once for each call, so that the data plane's and the gate's own are counted in one place. A
+line says what was asked and why there was no answer; calls that were not sent have none, the breaker's own line has
+told of them.
 """
 
 from bqgate.domain.errors import UpstreamNotTried, UpstreamUnavailable
-from bqgate.domain.principal import Credential
-from bqgate.ports import Journal, Upstream
-from bqgate.wire.exchange import Answer, Call
-
-_NOT_IMPLEMENTED = 501  # an answer, not an outage
+from bqgate.ports import Journal
+from bqgate.wire.exchange import Call
 
 
-class CountedUpstream:
-    """Another upstream, with its answers counted by class."""
+def tell_answer(journal: Journal, call: Call, status: int, fault: str) -> None:
+    """There was an answer; `fault` is what is wrong with it, empty where nothing is."""
+    journal.count("upstream_answers_total", status=f"{status // 100}xx")
+    if fault:
+        _note(journal, call, fault)
 
-    def __init__(self, upstream: Upstream, journal: Journal) -> None:
-        self._upstream = upstream
-        self._journal = journal
 
-    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
-        """See ports.Upstream."""
-        try:
-            answer = await self._upstream.exchange(call, credential=credential, read_timeout_s=read_timeout_s)
-        except UpstreamUnavailable as error:
-            self._journal.count("upstream_answers_total", status="none")
-            if not isinstance(error, UpstreamNotTried):
-                self._note(call, str(error))
-            raise
-        self._journal.count("upstream_answers_total", status=f"{answer.status // 100}xx")
-        if answer.status >= 500 and answer.status != _NOT_IMPLEMENTED:
-            self._note(call, f"BigQuery is not answering (status {answer.status}).")
-        return answer
+def tell_failure(journal: Journal, call: Call, error: UpstreamUnavailable) -> None:
+    """There was none."""
+    journal.count("upstream_answers_total", status="none")
+    if not isinstance(error, UpstreamNotTried):
+        _note(journal, call, str(error))
 
-    def _note(self, call: Call, why: str) -> None:
-        # The path alone: the query may bear a token. The gate's own calls have no request id.
-        request = {"request_id": call.request_id} if call.request_id else {}
-        self._journal.note("upstream_failed", method=call.method, path=call.path, error=why, **request)
 
-    async def close(self) -> None:
-        """Give back the other one's connections."""
-        await self._upstream.close()
+def _note(journal: Journal, call: Call, why: str) -> None:
+    # The path alone: the query may bear a token. The gate's own calls have no request id.
+    request = {"request_id": call.request_id} if call.request_id else {}
+    journal.note("upstream_failed", method=call.method, path=call.path, error=why, **request)

@@ -7,15 +7,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bqgate.app import open_gate
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.sandbox import Fault
 from bqgate.sandbox.warehouse import Field, TableRef
-from tests.support.gate_stack import Stack, open_stack
+from tests.support.gate_stack import Stack, open_stack, settings_for
 from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 QUERY = {"query": "SELECT a FROM `acme.money.t`", "useLegacySql": False}
-PATH = "/bigquery/v2/projects/acme"
 FAILURES = 3
 
 
@@ -29,10 +29,12 @@ def declare_table(stack: Stack) -> None:
     stack.sandbox.warehouse.create_table(TableRef("acme", "money", "t"), (Field("a", "INTEGER"),), declared_bytes=2**30)
 
 
-async def ask(url: str, path: str = "/datasets", body: dict[str, Any] | None = None) -> tuple[int, str | None, Any]:
+async def ask(
+    url: str, path: str = "/datasets", body: dict[str, Any] | None = None, *, project: str = "acme"
+) -> tuple[int, str | None, Any]:
     """Status, Retry-After and JSON."""
-    method = "GET" if body is None else "POST"
-    async with aiohttp.ClientSession() as session, session.request(method, f"{url}{PATH}{path}", json=body) as answer:
+    method, target = "GET" if body is None else "POST", f"{url}/bigquery/v2/projects/{project}{path}"
+    async with aiohttp.ClientSession() as session, session.request(method, target, json=body) as answer:
         return answer.status, answer.headers.get("Retry-After"), await answer.json()
 
 
@@ -76,6 +78,47 @@ async def test_a_users_errors_never_shut_bigquery_for_others(tmp_path: Path) -> 
             assert (await ask(stack.url, "/queries", wrong))[0] in {400, 404}
             assert (await ask(stack.url, "/datasets/d/tables"))[0] == 403
         assert state(stack) == 0
+
+
+async def test_what_one_customer_provokes_stops_nobody_else(tmp_path: Path) -> None:
+    """Its calls fail time and again, of every kind, and another's queries run; when both fail, it is left alone."""
+    customers = {name: {"projects": [name]} for name in ("acme", "globex")}
+    async with open_stack(tmp_path, settings(customers=customers)) as stack:
+        declare_table(stack)
+        assert (await ask(stack.url, "/queries", QUERY, project="globex"))[0] == 200
+        provoked = stack.sandbox.faults.add(Fault(kind="error", status=500, path="projects/acme/"))
+        lost = stack.sandbox.faults.add(Fault(kind="lost", path="projects/acme/datasets"))
+        for _ in range(FAILURES):
+            for path, body in (
+                ("/queries", QUERY),
+                ("/jobs", {"configuration": {"query": QUERY}}),
+                ("/datasets", None),
+            ):
+                assert (await ask(stack.url, path, body))[0] in {500, 503}
+        assert provoked.hits + lost.hits >= 3 * FAILURES
+        assert state(stack) == 0
+        assert (await ask(stack.url, "/queries", QUERY, project="globex"))[0] == 200
+        stack.sandbox.faults.add(Fault(kind="error", status=500))
+        for project in ("acme", "acme", "globex"):
+            assert (await ask(stack.url, project=project))[0] == 500
+        assert state(stack) == 2
+
+
+async def test_where_nobody_listens_the_first_customer_finds_it_out(tmp_path: Path) -> None:
+    """Refused connections shut BigQuery for all after as many of them as ever, whoever made the calls."""
+    async with open_stack(tmp_path) as stack:
+        port = int(stack.sandbox.url.rsplit(":", 1)[1])
+        async with TcpFaultProxy("127.0.0.1", port) as proxy:
+            upstream = {"url": f"http://127.0.0.1:{proxy.port}", "credentials": "anonymous"}
+            folder = tmp_path / "behind"
+            folder.mkdir()
+            async with open_gate(settings_for(folder, "", settings(upstream=upstream))) as gate:
+                for project in ("acme", "globex"):
+                    assert (await ask(gate.url, project=project))[0] == 200
+                proxy.refuse()
+                for _ in range(FAILURES):
+                    assert (await ask(gate.url))[0] == 503
+                assert gate.metrics.value("bqgate_system_breaker_state", system="upstream") == 2
 
 
 async def test_broken_connections_open_it(tmp_path: Path) -> None:

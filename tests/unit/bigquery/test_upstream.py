@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from bqgate.bigquery.bodies import AnswerBody
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials
-from bqgate.bigquery.upstream import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, AnswerBody, HttpUpstream
+from bqgate.bigquery.upstream import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HttpUpstream
 from bqgate.domain.errors import MalformedRequest, UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded

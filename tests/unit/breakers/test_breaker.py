@@ -24,8 +24,8 @@ class Scene:
         logger = make_logger(io.StringIO(), self.clock, level=20, log_format=LogFormat.JSON)
         self.breaker = Breaker("upstream", RULES, self.clock, PrometheusJournal(self.metrics, logger))
 
-    def turn(self) -> Turn:
-        turn = self.breaker.take()
+    def turn(self, customer: str = "") -> Turn:
+        turn = self.breaker.take(customer)
         assert turn is not None
         return turn
 
@@ -183,6 +183,71 @@ def test_who_has_just_tried_itself_does_not_believe_others(scene: Scene) -> None
     scene.clock.advance(DISBELIEF_S)
     scene.breaker.hear_open(10)
     assert scene.breaker.state_number == OPEN
+
+
+def opened_by_two(scene: Scene) -> None:
+    """Two customers' failures, and the cool-down after them."""
+    for customer in ("acme", "globex", "acme"):
+        scene.turn(customer).fail()
+    assert scene.breaker.state_number == OPEN
+    scene.clock.advance(10)
+
+
+def test_one_customers_failures_open_it_for_nobody_else(scene: Scene) -> None:
+    """While another customer is active; connections that cannot be made are no customer's."""
+    scene.turn("globex").succeed()
+    for _ in range(20):
+        scene.turn("acme").fail()
+    assert scene.breaker.state_number == CLOSED
+    scene.turn("globex").succeed()
+    for _ in range(3):
+        scene.turn("acme").fail(is_everybodys=True)
+    assert scene.breaker.state_number == OPEN
+
+
+def test_one_customers_failed_trial_keeps_nobody_else_out(scene: Scene) -> None:
+    """The next to try is another customer; who failed waits, and does not open it again alone."""
+    opened_by_two(scene)
+    scene.turn("acme").fail()
+    assert scene.breaker.state_number == HALF_OPEN
+    assert scene.breaker.take("acme") is None
+    scene.turn("globex").succeed()
+    assert scene.breaker.state_number == CLOSED
+    scene.turn("acme").fail()
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_two_customers_failed_trials_open_it_again(scene: Scene) -> None:
+    """So does one trial that could not be connected."""
+    opened_by_two(scene)
+    scene.turn("acme").fail()
+    scene.turn("globex").fail()
+    assert (scene.breaker.state_number, scene.trips) == (OPEN, 2)
+    scene.clock.advance(10)
+    scene.turn("acme").fail(is_everybodys=True)
+    assert (scene.breaker.state_number, scene.trips) == (OPEN, 3)
+
+
+def test_who_hogs_the_trial_lets_others_go_first(scene: Scene) -> None:
+    """A trial that has not ended after a cool-down is followed by another customer's, then by anybody's."""
+    opened_by_two(scene)
+    scene.turn("acme")
+    scene.clock.advance(10)
+    assert scene.breaker.take("acme") is None
+    scene.turn("globex").leave()
+    scene.turn("acme").succeed()
+    assert scene.breaker.state_number == CLOSED
+
+
+def test_who_fails_alone_may_try_again_later(scene: Scene) -> None:
+    """Nobody else has called: after two cool-downs the same customer has a trial again."""
+    opened_by_two(scene)
+    scene.turn("acme").fail()
+    scene.clock.advance(19)
+    assert scene.breaker.take("acme") is None
+    scene.clock.advance(1)
+    scene.turn("acme").succeed()
+    assert scene.breaker.state_number == CLOSED
 
 
 @given(st.lists(st.sampled_from(["take", "succeed", "fail", "leave", "advance", "open", "closed"]), max_size=60))

@@ -1,31 +1,36 @@
-"""BigQuery behind its breaker: a real client before a real server that fails as told."""
+"""BigQuery behind its guards, time limit, metrics, retry and breaker: a real client, a server that fails as told."""
 
 import asyncio
+import io
+import json
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
-from bqgate.bigquery.guarded_upstream import GuardedUpstream
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.timeouts import Timeouts
-from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.bigquery.upstream import Guards, HttpUpstream
 from bqgate.breakers.breaker import Breaker, BreakerRules
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
+from bqgate.observe.journal import PrometheusJournal
+from bqgate.observe.logs import LogFormat, make_logger
+from bqgate.observe.metrics import Metrics
 from bqgate.wire.exchange import Answer, Call
 from tests.support.gate_stand import ListJournal
 from tests.support.manual_clock import ManualClock
 from tests.support.recording_upstream import RecordingUpstream, replying
 from tests.support.tcp_fault_proxy import TcpFaultProxy
 
-NOBODY = Credential()
 RULES = BreakerRules(failures_to_open=3, cooldown_s=7.5)
 TIMEOUTS = Timeouts(longest_s=5, slack_s=0.05, upload_s=5, control_s=5)
 API = "/bigquery/v2/projects/p"
@@ -39,16 +44,34 @@ class Scene:
 
     def __init__(self, url: str, credentials: UpstreamCredentials | None = None, *, pause: float = 0.0) -> None:
         self.clock = ManualClock()
-        self.breaker = Breaker("upstream", RULES, self.clock, ListJournal())
+        self.metrics = Metrics()
+        self.log = io.StringIO()
+        journal = PrometheusJournal(
+            self.metrics, make_logger(self.log, self.clock, level=logging.INFO, log_format=LogFormat.JSON)
+        )
+        self.breaker = Breaker("upstream", RULES, self.clock, journal)
         # Pauses of no length pass by themselves.
-        self.retries = Retries(self.clock, ListJournal(), draw=lambda: pause)
-        inner = HttpUpstream(url, credentials or CallerCredentials())
-        self.upstream = GuardedUpstream(inner, self.breaker, TIMEOUTS, self.retries)
+        self.retries = Retries(self.clock, journal, draw=lambda: pause)
+        guards = Guards(TIMEOUTS, journal, self.retries, self.breaker)
+        self.upstream = HttpUpstream(url, credentials or CallerCredentials(), guards)
 
-    async def ask(self, call: Call = READ, *, read_timeout_s: float | None = None) -> int:
-        answer = await self.upstream.exchange(call, credential=NOBODY, read_timeout_s=read_timeout_s)
+    async def ask(self, call: Call = READ, *, read_timeout_s: float | None = None, customer: str = "") -> int:
+        credential = Credential(customer=customer)
+        answer = await self.upstream.exchange(call, credential=credential, read_timeout_s=read_timeout_s)
         await _close(answer)
         return answer.status
+
+    def answers(self, status: str) -> float:
+        return self.metrics.value("bqgate_upstream_answers_total", status=status)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What was noted of an event, but for its moment and level."""
+        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [
+            {name: value for name, value in line.items() if name not in {"at", "level", "event"}}
+            for line in lines
+            if line["event"] == event
+        ]
 
 
 async def _close(answer: Answer) -> None:
@@ -111,6 +134,95 @@ async def test_a_poll_that_runs_out_proves_nothing(scene: Scene, recorder: Recor
         with pytest.raises(UpstreamTimeout):
             await scene.ask(POLL)
     assert scene.breaker.state_number == 0
+
+
+async def test_one_customers_failures_are_its_own(scene: Scene, recorder: RecordingUpstream) -> None:
+    """While another customer is active, the 500s that one provokes shut BigQuery for nobody; those of two do."""
+    assert await scene.ask(customer="globex") == 200
+    recorder.reply = replying(500)
+    for _ in range(10):
+        assert await scene.ask(customer="acme") == 500
+    assert scene.breaker.state_number == 0
+    recorder.reply = replying(200)
+    assert await scene.ask(customer="globex") == 200
+    recorder.reply = replying(500)
+    for customer in ("acme", "acme", "globex"):
+        assert await scene.ask(customer=customer) == 500
+    assert scene.breaker.state_number == 2
+
+
+async def test_a_customers_own_time_limits_are_its_own(scene: Scene, recorder: RecordingUpstream) -> None:
+    """So are the answers that do not come to one."""
+    assert await scene.ask(customer="globex") == 200
+    recorder.reply = _silence
+    for _ in range(5):
+        with pytest.raises(UpstreamTimeout):
+            await scene.ask(read_timeout_s=0.02, customer="acme")
+    assert scene.breaker.state_number == 0
+
+
+async def test_refused_connections_are_nobodys_doing(recorder: RecordingUpstream) -> None:
+    """One customer's three are enough, however many others are active: BigQuery is not there."""
+    async with TcpFaultProxy("127.0.0.1", int(recorder.url.rsplit(":", 1)[1])) as proxy:
+        scene = Scene(f"http://127.0.0.1:{proxy.port}")
+        for customer in ("acme", "globex"):
+            assert await scene.ask(customer=customer) == 200
+        proxy.refuse()
+        for _ in range(3):
+            with pytest.raises(UpstreamUnavailable):
+                await scene.ask(customer="acme")
+        assert scene.breaker.state_number == 2
+        await scene.upstream.close()
+
+
+async def test_answers_are_counted_by_class(scene: Scene, recorder: RecordingUpstream) -> None:
+    """Each is in its class; of those that are BigQuery's fault there is a line."""
+    for status in (200, 308, 404, 501, 503):
+        recorder.reply = replying(status)
+        assert await scene.ask() == status
+    assert {name: scene.answers(name) for name in ("2xx", "3xx", "4xx", "5xx", "none")} == {
+        "2xx": 1,
+        "3xx": 1,
+        "4xx": 1,
+        "5xx": 2,
+        "none": 0,
+    }
+    told = {"method": "GET", "path": READ.path, "error": "BigQuery is not answering (status 503)."}
+    assert scene.lines("upstream_failed") == [told]
+
+
+async def test_no_answer_is_counted_once_and_told(scene: Scene, recorder: RecordingUpstream) -> None:
+    """As none; the line names the request and not its query string, which may bear a token."""
+    recorder.reply = _silence
+    with pytest.raises(UpstreamTimeout):
+        await scene.ask(Call("GET", "/jobs", "key=secret", request_id="r1"), read_timeout_s=0.02)
+    assert scene.answers("none") == 1
+    told = {"method": "GET", "path": "/jobs", "error": "BigQuery is not answering (no answer in time)."}
+    assert scene.lines("upstream_failed") == [told | {"request_id": "r1"}]
+
+
+async def test_a_call_that_was_not_sent_has_no_line(scene: Scene, recorder: RecordingUpstream) -> None:
+    """While BigQuery is left alone, the breaker has told so once, and thousands of calls are not told again."""
+    recorder.reply = replying(503)
+    for _ in range(3):
+        await scene.ask()
+    for _ in range(5):
+        with pytest.raises(UpstreamNotTried):
+            await scene.ask()
+    assert (scene.answers("none"), len(scene.lines("upstream_failed"))) == (5, 3)
+    assert len(scene.lines("system_breaker_open")) == 1
+
+
+async def test_an_insert_that_is_tried_again_is_counted_once(recorder: RecordingUpstream) -> None:
+    """Attempts are the breaker's business; whoever reads the metrics asks how many calls were answered."""
+    async with TcpFaultProxy("127.0.0.1", int(recorder.url.rsplit(":", 1)[1])) as proxy:
+        scene = Scene(f"http://127.0.0.1:{proxy.port}")
+        proxy.refuse()
+        with pytest.raises(UpstreamUnavailable):
+            await scene.ask(INSERT)
+        assert (scene.answers("none"), len(scene.lines("upstream_failed"))) == (1, 1)
+        assert scene.metrics.value("bqgate_retries_total", operation="jobs.insert") == 1
+        await scene.upstream.close()
 
 
 async def test_callers_that_leave_prove_nothing(scene: Scene, recorder: RecordingUpstream) -> None:

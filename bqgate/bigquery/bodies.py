@@ -1,0 +1,75 @@
+"""Stream bodies between aiohttp and the gate: a caller's on its way to BigQuery, and an answer's on its way back.
+
+Used by upstream.py. Nothing is kept: a chunk is read when somebody asks for the next one. A body that breaks off is an
+error and never an end: of a caller's body its own, of an answer's UpstreamUnavailable.
+"""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from bqgate.bigquery.failures import unavailable
+from bqgate.domain.errors import BqgateError
+from bqgate.wire.exchange import Body
+
+_PIECE_BYTES = 256 * 1024
+
+
+class AnswerBody:
+    """The body of an answer, read from BigQuery as fast as it is asked for.
+
+    Not a generator, because closing a generator that was never started does nothing, and the connection would stay.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._response.content.readany()
+        except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
+            self._response.close()
+            raise unavailable(error) from error
+        if not chunk:
+            self._response.release()
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Give the connection back: for reuse when the body was read to its end, else closed."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class WatchedBody:
+    """A request body that remembers why it broke off, which aiohttp would hide behind its own error."""
+
+    def __init__(self, body: Body) -> None:
+        self.failure: BqgateError | None = None
+        self.data: bytes | AsyncIterator[bytes] | None
+        if not isinstance(body, bytes):
+            self.data = self._chunks(body)
+        elif len(body) > _PIECE_BYTES:
+            self.data = _pieces(body)
+        else:
+            self.data = body or None
+
+    async def _chunks(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in body:
+                yield chunk
+        except BqgateError as error:
+            self.failure = error
+            raise
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A large body bit by bit, so that others run in between; its length is in the headers."""
+    for at in range(0, len(body), _PIECE_BYTES):
+        yield body[at : at + _PIECE_BYTES]

@@ -1,0 +1,44 @@
+"""Choose the headers that pass from caller to BigQuery and back: all but those of one connection. Pure.
+
+Used by upstream.py. Which headers belong to one connection: RFC 9110 section 7.6.1, and those that Connection names.
+"""
+
+from bqgate.wire.exchange import Call, Headers, without
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The client writes its own Host; Expect was answered by the gate.
+_NOT_SENT = frozenset({"expect", "host"})
+
+
+def headers_sent(call: Call) -> Headers:
+    """The headers with which a call goes to BigQuery."""
+    headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | _named_by_connection(call.headers))
+    if not isinstance(call.body, bytes):
+        return headers
+    # Bytes have a length of their own; the one that the caller gave may be that of another body.
+    length = (("Content-Length", str(len(call.body))),) if call.body else ()
+    return (*without(headers, {"content-length"}), *length)
+
+
+def headers_answered(headers: Headers) -> Headers:
+    """The headers with which an answer comes back."""
+    return without(headers, _HOP_BY_HOP | _named_by_connection(headers))
+
+
+def _named_by_connection(headers: Headers) -> frozenset[str]:
+    """Headers that the sender declared to be for this connection only; never those that frame the body."""
+    lines = (value for key, value in headers if key.lower() == "connection")
+    names = {name.strip().lower() for line in lines for name in line.split(",")}
+    return frozenset(names - {"content-length", "authorization", "host"})
