@@ -34,15 +34,8 @@ from bqgate.gate.submission import Forward, Submission
 from bqgate.observe.request_fields import note_caller
 from bqgate.ports import Advisor, Clock, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
-from bqgate.wire.query_request import (
-    HOLD_LABEL,
-    REASON_LABEL,
-    WORKLOAD_LABEL,
-    cached_only_body,
-    forward_body,
-    parse_insert,
-    parse_query,
-)
+from bqgate.wire.job_labels import HOLD_LABEL, REASON_LABEL, WORKLOAD_LABEL, check_room
+from bqgate.wire.query_request import cached_only_body, forward_body, parse_insert, parse_query
 from bqgate.wire.query_string import values_of
 from bqgate.wire.slowing import slowed
 
@@ -100,6 +93,7 @@ class QueryHandler:
             if self._isolation.watches(principal):  # what is free may still tell of others
                 await self._estimate(arrival, request, customer)
             return await self._pass(write_call(request.body), principal, "dry_run" if request.dry_run else "off")
+        check_room(request, workload=principal.workload)
         estimate = await self._estimate(arrival, request, customer)
         note_caller(customer.id, booked_name(principal, estimate))
         with watch.step("hold"):

@@ -26,6 +26,7 @@ from bqgate.gate.body import (
 )
 from bqgate.gate.multipart import OpenedBody, boundary_of, open_first_part
 from bqgate.wire.exchange import Call, without
+from bqgate.wire.job_labels import with_callers_labels
 from bqgate.wire.json_text import json_bytes
 from bqgate.wire.query_string import PLAIN_JSON, is_json, values_of, without_parameters
 
@@ -46,7 +47,8 @@ class Submission:
 async def read_submission(call: Call) -> Submission:
     """The JSON body of jobs.insert or jobs.query."""
     call = asked_in_plain_json(call)
-    return Submission(await read_json_object(call), lambda document: with_json(call, document))
+    document = with_callers_labels(await read_json_object(call))
+    return Submission(document, lambda other: with_json(call, other))
 
 
 async def read_upload(call: Call) -> Submission:
@@ -103,7 +105,7 @@ def asked_in_plain_json(call: Call) -> Call:
 async def _read_resumable(call: Call) -> Submission:
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
     document = parse_json_object(data) if without_mark(data).strip() else {}
-    return Submission(document, lambda other: with_json(call, other))
+    return Submission(with_callers_labels(document), lambda other: with_json(call, other))
 
 
 async def _read_multipart(call: Call) -> Submission:
@@ -112,7 +114,7 @@ async def _read_multipart(call: Call) -> Submission:
     for name, value in opened.first.headers:
         if name.lower() == "content-transfer-encoding" and value.lower() not in _PLAIN_TRANSFER:
             raise MalformedRequest(f"Content-Transfer-Encoding {value[:32]} is not supported for the job's part.")
-    document = parse_json_object(opened.first.content)
+    document = with_callers_labels(parse_json_object(opened.first.content))
     return Submission(document, lambda other: _with_first_part(call, boundary, opened, other))
 
 
