@@ -15,6 +15,7 @@ from bqgate.gate.arrival import Arrival
 from bqgate.gate.batch import answer_batch
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
+from bqgate.gate.masked_answer import with_mask
 from bqgate.gate.override import real_verb, with_real_verb
 from bqgate.gate.part_line import note_part
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
@@ -101,15 +102,17 @@ class Dispatcher:
         call = arrival.call
         match arrival.route.kind:
             case Kind.SUBMIT:
-                return await self._handler.handle_query(arrival, await read_submission(call))
+                return await self._submitted(arrival, await read_submission(call))
             case Kind.UPLOAD:
-                answer = await self._handler.handle_query(arrival, await read_upload(call))
-                return with_gate_location(answer, root=root)
+                return with_gate_location(await self._submitted(arrival, await read_upload(call)), root=root)
             case Kind.CHUNK:
                 check_chunk(call)
                 return with_gate_location(await self._pass(arrival), root=root)
             case _:
                 return await self._pass(arrival)
+
+    async def _submitted(self, arrival: Arrival, submission: Submission) -> Answer:
+        return await with_mask(await self._handler.handle_query(arrival, submission), submission.mask)
 
     async def _pass(self, arrival: Arrival) -> Answer:
         send = partial(self._passthrough.send, credential=arrival.principal.credential)

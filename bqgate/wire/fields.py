@@ -26,11 +26,16 @@ def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
     """
     renamed: dict[str, Any] = {}
     for key, value in document.items():
-        name = _SNAKE.sub(lambda match: match.group(1).upper(), key)
+        name = camel_name(key)
         if name in renamed:
             raise MalformedRequest(f"Field {path}{name} is given twice.", field=f"{path}{name}")
         renamed[name] = value
     return renamed
+
+
+def camel_name(name: str) -> str:
+    """A name in camelCase."""
+    return _SNAKE.sub(lambda match: match.group(1).upper(), name)
 
 
 def object_at(document: Mapping[str, Any], name: str, *, path: str = "") -> dict[str, Any] | None:
