@@ -2,8 +2,8 @@
 
 Called by admit with an estimate. A known estimate is bounded by BigQuery's own rounding and minimums, plus headroom;
 an unknown one follows a policy. The cap that goes to BigQuery is what the hold covers, and never more than the caller's
-own. Slots are foreseen from what the customer's jobs used, and never more than the caller's own bounds let it use.
-Bytes are bytes, amounts nano-dollars, shares parts per million.
+own, which lowers a hold only where BigQuery enforces it. Slots are foreseen from what the customer's jobs used, and
+never more than the caller's own bounds let it use. Bytes are bytes, amounts nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field, replace
@@ -55,7 +55,8 @@ def size_hold(
         wanted = rules.unknown_hold_bytes
     # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing.
     wanted = max(wanted, MINIMUM_BILLED_BYTES)
-    covered = min(wanted, request.maximum_bytes_billed or wanted)
+    own_cap = request.maximum_bytes_billed or wanted
+    covered = min(wanted, own_cap) if _is_capped(estimate) else wanted
     processed = estimate.bytes_processed if estimate.is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
     slot_ms = min(slot_ms, request.slot_ms_at_most or slot_ms)
@@ -68,7 +69,17 @@ def size_hold(
     # A dry run that was not answered says nothing of the query: what nobody foresaw is capped whatever the policy.
     may_be_uncapped = not estimate.is_known and estimate.unknown_because != DRY_RUN_AWAY
     is_uncapped = may_be_uncapped and rules.unknown is UnknownEstimate.ALLOW
-    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=None if is_uncapped else covered)
+    cap = None if is_uncapped else min(covered, own_cap)
+    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=cap)
+
+
+def _is_capped(estimate: Estimate) -> bool:
+    """Whether BigQuery holds the query to a cap.
+
+    It does not where another system is asked, and not to the sum of a script's statements; of what no dry run was
+    answered for nobody knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
+    """
+    return estimate.is_known or estimate.unknown_because == "row_level_security"
 
 
 def slowed(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
@@ -79,13 +90,13 @@ def slowed(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
 
 def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:
     """What the bytes of a query that no dry run bounds are held at."""
-    covered = min(rules.unknown_hold_bytes, request.maximum_bytes_billed or rules.unknown_hold_bytes)
-    return prices.hold_cost(bytes_billed=covered, slot_ms=0, location=request.location)
+    return prices.hold_cost(bytes_billed=rules.unknown_hold_bytes, slot_ms=0, location=request.location)
 
 
 def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize:
     """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing."""
-    covered = min(MINIMUM_BILLED_BYTES, request.maximum_bytes_billed or MINIMUM_BILLED_BYTES)
+    covered = MINIMUM_BILLED_BYTES
     location = estimate.location or request.location
     amount = prices.hold_cost(bytes_billed=covered, slot_ms=0, location=location)
-    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=covered)
+    cap = min(covered, request.maximum_bytes_billed or covered)
+    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=cap)

@@ -10,7 +10,7 @@ UpstreamUnavailable, after other attempts where retrying.py allows them. Answers
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,9 +21,9 @@ from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call
-from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
+from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
+from bqgate.wire.job_resource import estimate_from, job_ref_from
 from bqgate.wire.json_text import json_bytes
-from bqgate.wire.query_request import HOLD_LABEL
 from bqgate.wire.table_resource import table_facts_from
 
 # A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
@@ -32,9 +32,6 @@ _ANSWER_BYTES_MAX = 32 * 1024 * 1024
 _REFUSAL_BYTES_MAX = 256 * 1024
 _PAGE_JOBS = 200
 _PAGES_MAX = 100
-# BigQuery's clock and ours differ; a job may seem older than its hold.
-_CLOCK_SKEW = timedelta(minutes=2)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class GoogleBigQuery:
@@ -78,9 +75,7 @@ class GoogleBigQuery:
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         with _not_found(job):
             document = await self._ask(Call("GET", path, urlencode(params)), credential)
-        ref = job_ref_from(document.get("jobReference") or {}) or job
-        parent_id = (document.get("statistics") or {}).get("parentJobId")
-        return Job(ref, usage_from(document), _hold_label(document), parent_id if isinstance(parent_id, str) else None)
+        return job_from(document, asked=job)
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
         """Ask that a job be cancelled; see ports.JobCanceller. Asking twice changes nothing."""
@@ -94,20 +89,21 @@ class GoogleBigQuery:
     ) -> JobRef | None:
         """The job that bears a hold's label; see ports.BigQuery.
 
+        Of several the earliest is the hold's: the label went out with it, and can only be read and copied afterwards.
         Looks among everybody's jobs; a caller who may not list those is asked for its own, where its job must be.
         """
         params = {
             "projection": "full",
-            "minCreationTime": str((since - _CLOCK_SKEW - _EPOCH) // timedelta(milliseconds=1)),
+            "minCreationTime": str(earliest_ms(since)),
             "maxResults": str(_PAGE_JOBS),
             "prettyPrint": "false",
         }
         try:
-            return await self._find(project_id, hold_id, params | {"allUsers": "true"}, credential)
+            return await self._find(project_id, hold_id, since, params | {"allUsers": "true"}, credential)
         except UpstreamRefused as refusal:
             if refusal.status != 403 or credential is None:
                 raise
-        return await self._find(project_id, hold_id, params, credential)
+        return await self._find(project_id, hold_id, since, params, credential)
 
     async def fetch_table(
         self, *, project_id: str, dataset_id: str, table_id: str, credential: Credential
@@ -120,20 +116,25 @@ class GoogleBigQuery:
         return table_facts_from(document, project_id=project_id, dataset_id=dataset_id, table_id=table_id)
 
     async def _find(
-        self, project_id: str, hold_id: str, params: dict[str, str], credential: Credential | None
+        self, project_id: str, hold_id: str, since: datetime, params: dict[str, str], credential: Credential | None
     ) -> JobRef | None:
         path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
+        found: list[Mapping[str, Any]] = []
         for _ in range(_PAGES_MAX):
             page = await self._ask(Call("GET", path, urlencode(params)), credential)
-            found = _labelled(page, hold_id.lower())
-            if found is not None:
-                return found
+            found += [
+                job
+                for job in _jobs_of(page)
+                if claim_of(job, hold_id=hold_id, project_id=project_id, since=since) is Claim.LABELLED
+            ]
             if page.get("unreachable"):
                 raise UpstreamUnavailable("A region did not list its jobs.")
             token = page.get("nextPageToken")
             if not isinstance(token, str) or not token:
-                return None
+                return _earliest(found)
             params = params | {"pageToken": token}
+        if found:
+            return _earliest(found)
         raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
 
     async def _ask(self, call: Call, credential: Credential | None, *, operation: str = "read") -> Mapping[str, Any]:
@@ -184,19 +185,15 @@ async def _read(answer: Answer, bytes_max: int) -> bytes:
     return b"".join(chunks)
 
 
-def _labelled(page: Mapping[str, Any], label: str) -> JobRef | None:
-    """The job of a page that bears the label. Children of scripts are not listed, so it is the parent."""
+def _jobs_of(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The jobs of a page. Children of scripts are not listed, so a script's is the parent."""
     jobs = page.get("jobs")
-    for job in jobs if isinstance(jobs, list) else ():
-        if _hold_label(job) == label:
-            return job_ref_from(job.get("jobReference") or {})
-    return None
+    return [job for job in jobs if isinstance(job, dict)] if isinstance(jobs, list) else []
 
 
-def _hold_label(job: Mapping[str, Any]) -> str | None:
-    labels = (job.get("configuration") or {}).get("labels") or {}
-    label = labels.get(HOLD_LABEL)
-    return label if isinstance(label, str) else None
+def _earliest(jobs: list[Mapping[str, Any]]) -> JobRef | None:
+    first = min(jobs, key=lambda job: created_at_ms(job) or 0, default=None)
+    return None if first is None else job_ref_from(first["jobReference"])
 
 
 def _segment(text: str) -> str:

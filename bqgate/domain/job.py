@@ -7,6 +7,7 @@ answer; Usage from a finished job or from a jobs.query answer. Words are those o
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -130,7 +131,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A query's job as BigQuery shows it. `usage` None: it is pending or running.
+    """A job as BigQuery shows it. `usage` None: it is pending or running.
 
     `hold_id` is the hold that the gate's label names, in the label's small letters; None: it bears none. Callers cannot
     set that label through the gate. `parent_id` is the script whose statement it is.
@@ -140,3 +141,5 @@ class Job:
     usage: Usage | None = None
     hold_id: str | None = None
     parent_id: str | None = None
+    created_at: datetime | None = None
+    is_query: bool = True

@@ -25,6 +25,7 @@ from bqgate.wire.exchange import Answer, Call, Headers, header_of, without
 PARTS_MAX = 1_000
 PARTS_AT_ONCE = 8
 BATCH_BYTES_MAX = 32 * 1024 * 1024
+_LINE_BYTES_MAX = 32 * 1024  # as of a call that comes alone
 _ANSWER_BYTES_MAX = 24 * 1024 * 1024  # jobs.query answers with up to 20 MB
 # What belongs to the connection or to the outer body, and what would make an inner answer unreadable in text.
 _NOT_INHERITED = frozenset({"accept-encoding", "connection", "expect", "host", "keep-alive", "te", "transfer-encoding"})
@@ -138,6 +139,8 @@ def parse_call(part: Part, outer: Headers = ()) -> Call:
 
 def _request_line(text: bytes) -> tuple[str, str, str]:
     """Verb, path and query string. The URL may be whole; its host is not looked at."""
+    if len(text) > _LINE_BYTES_MAX:
+        raise MalformedRequest("A part of the batch has too long a request line.", reason="badRequest")
     words = text.decode("ascii", "replace").split()
     if len(words) not in {2, 3} or not words[0].isalpha() or not words[1].isascii():
         raise MalformedRequest("A part of the batch does not begin with a request line.", reason="badRequest")

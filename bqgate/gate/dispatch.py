@@ -14,6 +14,7 @@ from bqgate.domain.errors import UnsupportedRequest
 from bqgate.gate.batch import answer_batch
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
+from bqgate.gate.masked_answer import with_mask
 from bqgate.gate.override import real_verb, with_real_verb
 from bqgate.gate.part_line import note_part
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
@@ -99,15 +100,17 @@ class Dispatcher:
         call = ctx.call
         match ctx.route.kind:
             case Kind.SUBMIT:
-                return await self._handler.handle_query(ctx, await read_submission(call))
+                return await self._submitted(ctx, await read_submission(call))
             case Kind.UPLOAD:
-                answer = await self._handler.handle_query(ctx, await read_upload(call))
-                return with_gate_location(answer, root=root)
+                return with_gate_location(await self._submitted(ctx, await read_upload(call)), root=root)
             case Kind.CHUNK:
                 check_chunk(call)
                 return with_gate_location(await self._pass(ctx), root=root)
             case _:
                 return await self._pass(ctx)
+
+    async def _submitted(self, ctx: RequestContext, submission: Submission) -> Answer:
+        return await with_mask(await self._handler.handle_query(ctx, submission), submission.mask)
 
     async def _pass(self, ctx: RequestContext) -> Answer:
         send = partial(self._passthrough.send, route=ctx.route, credential=ctx.principal.credential)

@@ -32,14 +32,8 @@ from bqgate.gate.submission import Submission
 from bqgate.observe.request_fields import note_caller
 from bqgate.ports import Advisor, Journal, PolicySource, Upstream
 from bqgate.wire.exchange import Answer, Call
-from bqgate.wire.query_request import (
-    HOLD_LABEL,
-    WORKLOAD_LABEL,
-    cached_only_body,
-    forward_body,
-    parse_insert,
-    parse_query,
-)
+from bqgate.wire.job_labels import HOLD_LABEL, WORKLOAD_LABEL, check_room
+from bqgate.wire.query_request import cached_only_body, forward_body, parse_insert, parse_query
 from bqgate.wire.query_string import values_of
 from bqgate.wire.slowing import slowed
 from bqgate.wire.writes import job_named, touched_by, touched_by_job
@@ -96,6 +90,7 @@ class QueryHandler:
             if self._isolation.watches(ctx.principal):  # what is free may still tell of others
                 await self._estimate(ctx)
             return await self._pass(ctx, submission.forward(query.body), "dry_run" if query.dry_run else "off")
+        check_room(query, workload=ctx.principal.workload)
         ctx.estimate = await self._estimate(ctx)
         note_caller(ctx.customer.id, booked_name(ctx.principal, ctx.estimate))
         answer = await self._hold_and_run(ctx, submission)

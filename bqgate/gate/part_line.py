@@ -17,6 +17,13 @@ TOLD_HEADERS = (
     ("balance_usd", "X-Bqgate-Balance-Usd"),
     ("steps", "Server-Timing"),
 )
+METHOD_CHARS_MAX = 16
+_PATH_CHARS_MAX = 2_048
+
+
+def shown_path(path: str) -> str:
+    """A path for the log: those of BigQuery's methods are shorter, and callers may write longer ones."""
+    return path if len(path) <= _PATH_CHARS_MAX else f"{path[:_PATH_CHARS_MAX]}…"
 
 
 def note_part(
@@ -26,5 +33,5 @@ def note_part(
     told = {field: value for field, header in TOLD_HEADERS if (value := answer.header(header))}
     if error is not None:
         told["reason"] = type(error).__name__
-    asked = {} if call is None else {"method": call.method, "path": call.path}
+    asked = {} if call is None else {"method": call.method[:METHOD_CHARS_MAX], "path": shown_path(call.path)}
     journal.note("batch_part", batch=batch_request_id, **asked, status=answer.status, **noted_fields(), **told)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bqgate.gate.door import FAILURE
-from bqgate.gate.part_line import TOLD_HEADERS
+from bqgate.gate.part_line import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
 from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Journal
 
@@ -41,8 +41,8 @@ def install(app: web.Application, journal: Journal, clock: Clock) -> None:
                 told["reason"] = request[FAILURE]
             journal.note(
                 "request",
-                method=request.method,
-                path=request.rel_url.raw_path,
+                method=request.method[:METHOD_CHARS_MAX],
+                path=shown_path(request.rel_url.raw_path),
                 status=response.status if response is not None else "caller_gone",
                 duration_ms=round((clock.monotonic_s() - started_s) * 1000),
                 **noted_fields(),

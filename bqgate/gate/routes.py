@@ -8,7 +8,7 @@ builds its uploads (/bigquery/v2/upload/bigquery/v2/…).
 
 Segments are compared percent-decoded and go upstream as they came. A segment that decodes to a slash, a backslash or
 to dots, or that holds a character which nobody sees, is refused: the gate and BigQuery could read it differently. So is
-a space in any name but a table's.
+a space in any name but a table's, and a project whose id is none.
 """
 
 import re
@@ -85,6 +85,8 @@ _BATCHES = (("batch", "bigquery", "v2"), ("batch",))
 _DISCOVERIES = (("$discovery", "rest"), ("discovery", "v1", "apis", "bigquery", "v2", "rest"))
 # Control and formatting characters, private ones, half characters, ends of lines and paragraphs.
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+# Wider than Google's rule, which BigQuery applies itself; what counts here is that it is short and plain.
+_PROJECT = re.compile(r"(?:[A-Za-z0-9.-]{1,253}:)?[A-Za-z0-9._-]{1,63}")
 _WORKLOAD = re.compile(r"[a-z0-9_-]{1,63}")  # the form of a label's value, which a workload becomes
 
 
@@ -144,6 +146,7 @@ def resolve(verb: str, path: str) -> Route:
     if upload and method_id != "jobs.insert":
         _refuse(verb, path)
     _refuse_spaces(params)
+    _check_project(params)
     upstream_path = "/" + "/".join((*upload, *_API, *raw[start:]))
     kind = _kind(method_id, verb, is_upload=bool(upload))
     return Route(kind, method_id, upstream_path, params.get("projectId"), workload, params)
@@ -203,6 +206,21 @@ def _refuse_spaces(params: Mapping[str, str]) -> None:
     for name, value in params.items():
         if name != "tableId" and any(category(each) == "Zs" for each in value):
             raise MalformedRequest(f"Invalid {name} {value[:64]!r}: it must not have spaces.", field=name)
+
+
+def _check_project(params: Mapping[str, str]) -> None:
+    """Return when the project is an id or a number, with the domain in front that old ones have.
+
+    It becomes a customer's name, and goes into the ledger's and the budgets' keys.
+    """
+    project_id = params.get("projectId")
+    if project_id is not None and _PROJECT.fullmatch(project_id) is None:
+        raise MalformedRequest(
+            f"Invalid project ID '{project_id[:64]}'. Project IDs must contain 6-63 lowercase letters, digits, or "
+            "dashes. Some project IDs also include domain name separated by a colon. IDs must start with a letter and "
+            "may not end with a dash.",
+            field="projectId",
+        )
 
 
 def _workload(name: str) -> str:

@@ -12,7 +12,7 @@ from bqgate.domain.money import format_usd
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.wire.exchange import Answer
-from bqgate.wire.query_request import REASON_LABEL
+from bqgate.wire.job_labels import REASON_LABEL
 
 
 def shown(

@@ -25,33 +25,43 @@ from bqgate.gate.body import (
     without_mark,
 )
 from bqgate.gate.multipart import OpenedBody, boundary_of, open_first_part
+from bqgate.wire.accept_encoding import accepts_gzip
 from bqgate.wire.exchange import Call, without
+from bqgate.wire.field_mask import FieldMask, parse_mask
+from bqgate.wire.job_labels import with_callers_labels
 from bqgate.wire.json_text import json_bytes
-from bqgate.wire.query_string import PLAIN_JSON, is_json, values_of, without_parameters
+from bqgate.wire.query_string import PLAIN_JSON, is_json, split_query, values_of, without_parameters
 
 Forward = Callable[[Mapping[str, Any]], Call]
 
 _LENGTH_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
+_MASK_PARAMETERS = frozenset({"fields", "$fields"})
+_MASK_HEADERS = frozenset({"x-goog-fieldmask", "x-goog-field-mask"})
 _PLAIN_TRANSFER = frozenset({"7bit", "8bit", "binary"})
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as it was submitted. `forward` builds the call that submits another document in its place, once."""
+    """A job as it was submitted. `forward` builds the call that submits another document in its place, once.
+
+    `mask` is what the caller wants to see of the answer; the call that goes on asks for all of it.
+    """
 
     document: Mapping[str, Any]
     forward: Forward
+    mask: FieldMask | None = None
 
 
 async def read_submission(call: Call) -> Submission:
     """The JSON body of jobs.insert or jobs.query."""
-    call = asked_in_plain_json(call)
-    return Submission(await read_json_object(call), lambda document: with_json(call, document))
+    call, mask = without_mask_of_fields(asked_in_plain_json(call))
+    document = with_callers_labels(await read_json_object(call))
+    return Submission(document, lambda other: with_json(call, other), mask)
 
 
 async def read_upload(call: Call) -> Submission:
     """The job at the beginning of an upload."""
-    call = asked_in_plain_json(call)
+    call, mask = without_mask_of_fields(asked_in_plain_json(call))
     if values_of(call.query, "upload_protocol") or any(
         key.lower().startswith("x-goog-upload-") for key, _ in call.headers
     ):
@@ -60,9 +70,9 @@ async def read_upload(call: Call) -> Submission:
         raise MalformedRequest("upload_id belongs to the PUT requests of an upload.", field="upload_id")
     match values_of(call.query, "uploadType"):
         case ("resumable",):
-            return await _read_resumable(call)
+            return replace(await _read_resumable(call), mask=mask)
         case ("multipart",):
-            return await _read_multipart(call)
+            return replace(await _read_multipart(call), mask=mask)
         case ("media",):
             message = "Required parameter is missing: configuration (uploadType=media carries none)"
             raise MalformedRequest(message, reason="required", field="configuration")
@@ -100,10 +110,33 @@ def asked_in_plain_json(call: Call) -> Call:
     return replace(call, query="&".join(part for part in (rest, PLAIN_JSON) if part))
 
 
+def without_mask_of_fields(call: Call) -> tuple[Call, FieldMask | None]:
+    """The call without a mask of fields, and that mask; None where there is none, or an empty one.
+
+    It may be a parameter (fields, $fields) or a header (https://cloud.google.com/apis/docs/system-parameters). Where
+    there is one the answer must come in an encoding that the gate can unpack.
+
+    Raises:
+        MalformedRequest: there are two that differ, or it is no mask.
+    """
+    given = [value for name, value in split_query(call.query) if name.lower() in _MASK_PARAMETERS]
+    given += [value for name, value in call.headers if name.lower() in _MASK_HEADERS]
+    wanted = {value.strip() for value in given} - {""}
+    if len(wanted) > 1:
+        raise MalformedRequest("fields is given twice, with different values.", field="fields")
+    query = without_parameters(call.query, _MASK_PARAMETERS)
+    call = replace(call, query=query, headers=without(call.headers, _MASK_HEADERS))
+    if not wanted:
+        return call, None
+    encoding = "gzip" if accepts_gzip(call.headers) else "identity"
+    headers = (*without(call.headers, {"accept-encoding"}), ("Accept-Encoding", encoding))
+    return replace(call, headers=headers), parse_mask(wanted.pop())
+
+
 async def _read_resumable(call: Call) -> Submission:
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
     document = parse_json_object(data) if without_mark(data).strip() else {}
-    return Submission(document, lambda other: with_json(call, other))
+    return Submission(with_callers_labels(document), lambda other: with_json(call, other))
 
 
 async def _read_multipart(call: Call) -> Submission:
@@ -112,7 +145,7 @@ async def _read_multipart(call: Call) -> Submission:
     for name, value in opened.first.headers:
         if name.lower() == "content-transfer-encoding" and value.lower() not in _PLAIN_TRANSFER:
             raise MalformedRequest(f"Content-Transfer-Encoding {value[:32]} is not supported for the job's part.")
-    document = parse_json_object(opened.first.content)
+    document = with_callers_labels(parse_json_object(opened.first.content))
     return Submission(document, lambda other: _with_first_part(call, boundary, opened, other))
 
 

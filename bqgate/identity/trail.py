@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from bqgate.domain.audit import AuditEvent, AuditFilter
 from bqgate.domain.errors import LedgerUnavailable
@@ -25,6 +26,7 @@ PAUSE_S = 1
 WITNESSED_EVERY_S = 60
 GROUP_MAX = 100
 TEXT_CHARS_MAX = 500
+_TEXTS = ("actor", "target", "subject", "source", "request_id", "detail")
 
 _Key = tuple[str, ...]
 
@@ -165,7 +167,12 @@ def _key_of(event: AuditEvent) -> _Key:
 
 
 def _cut(event: AuditEvent) -> AuditEvent:
-    """The event with text of bounded length: callers choose some of it."""
-    texts = {name: getattr(event, name)[:TEXT_CHARS_MAX] for name in ("actor", "target", "subject", "source", "detail")}
-    customer = None if event.customer is None else event.customer[:TEXT_CHARS_MAX]
-    return replace(event, **texts, customer=customer, request_id=event.request_id[:TEXT_CHARS_MAX])
+    """The event with text of bounded length that every database keeps: callers choose some of it."""
+    texts: dict[str, Any] = {name: _plain(getattr(event, name)) for name in _TEXTS}
+    customer = None if event.customer is None else _plain(event.customer)
+    return replace(event, **texts, customer=customer)
+
+
+def _plain(text: str) -> str:
+    """No NUL, no half of a surrogate pair, nothing that would begin another line."""
+    return "".join(each if each.isprintable() else "?" for each in text[:TEXT_CHARS_MAX])

@@ -76,13 +76,17 @@ async def _inquire_as(bigquery: BigQuery, hold: Hold, credential: Credential | N
 
 
 def _is_of(job: Job, hold: Hold) -> bool:
-    """Whether a job that was found by its id is this hold's: by the gate's label, or by an id that the gate chose.
+    """Whether a job that was found by its id is this hold's.
 
-    A repeat of the same jobs.insert with other SQL has a hold of its own and the same id; only one of them is the job.
+    The gate chose the id; or the job bears the gate's label of this hold; or of none, which a session or script may
+    have brought about, and is a query of the hold's time. A repeat of the same jobs.insert with other SQL has a hold of
+    its own and the same id; only one of them is the job.
     """
     if hold.job is not None and hold.job.job_id.endswith(hold.id):
         return True
-    return job.hold_id == hold.id.lower()
+    if job.hold_id is not None:
+        return job.hold_id == hold.id.lower()
+    return job.is_query and (job.created_at is None or job.created_at >= hold.placed_at - LOOK_BACK)
 
 
 async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None) -> JobRef | None:

@@ -12,6 +12,10 @@ from bqgate.domain.errors import MalformedRequest
 from bqgate.wire.integers import integer_at
 
 _SNAKE = re.compile(r"_([a-z0-9])")
+_FLAGS = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
+}
 
 
 def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
@@ -22,11 +26,16 @@ def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
     """
     renamed: dict[str, Any] = {}
     for key, value in document.items():
-        name = _SNAKE.sub(lambda match: match.group(1).upper(), key)
+        name = camel_name(key)
         if name in renamed:
             raise MalformedRequest(f"Field {path}{name} is given twice.", field=f"{path}{name}")
         renamed[name] = value
     return renamed
+
+
+def camel_name(name: str) -> str:
+    """A name in camelCase."""
+    return _SNAKE.sub(lambda match: match.group(1).upper(), name)
 
 
 def object_at(document: Mapping[str, Any], name: str, *, path: str = "") -> dict[str, Any] | None:
@@ -50,13 +59,22 @@ def text_at(document: Mapping[str, Any], name: str, *, path: str = "") -> str | 
 
 
 def flag_at(document: Mapping[str, Any], name: str, *, path: str = "") -> bool | None:
-    """The boolean in a field; "true" and "false" count as booleans."""
+    """The boolean in a field; texts count in every spelling that protocol buffers' parser takes, numbers do not."""
     value = document.get(name)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str) and value in {"true", "false"}:
-        return value == "true"
-    raise wrong_type(f"{path}{name}", "a boolean")
+    flag = _FLAGS.get(value.lower()) if isinstance(value, str) else None
+    if flag is None:
+        raise wrong_type(f"{path}{name}", "a boolean")
+    return flag
+
+
+def settled_flag(holder: dict[str, Any], name: str, *, path: str = "") -> bool | None:
+    """The same, and from here on the field has true or false, so that what is judged is what is sent."""
+    flag = flag_at(holder, name, path=path)
+    if flag is not None:
+        holder[name] = flag
+    return flag
 
 
 def count_at(document: Mapping[str, Any], name: str) -> int | None:
@@ -66,18 +84,6 @@ def count_at(document: Mapping[str, Any], name: str) -> int | None:
     except MalformedRequest:
         return None
     return value if value is not None and value >= 0 else None
-
-
-def labels_at(document: Mapping[str, Any], *, path: str = "") -> dict[str, str]:
-    """The labels: a map of strings, all of whose characters a database keeps; BigQuery takes fewer."""
-    value = document.get("labels")
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise wrong_type(f"{path}labels", "a map of strings")
-    if not all(text.isprintable() for label in value.items() for text in label):
-        raise wrong_type(f"{path}labels", "a map of strings of printable characters")
-    return dict(value)
 
 
 def wrong_type(field: str, wanted: str) -> MalformedRequest:

@@ -69,7 +69,9 @@ def integer_at(document: Mapping[str, Any], name: str, kind: Integer = INT64, *,
     number = _number(value)
     if number is None or not kind.least <= number <= kind.most:
         field = f"{path}{name}"
-        raise MalformedRequest(f"Invalid value at '{_proto_path(field)}' ({kind.name}), {_shown(value)}", field=field)
+        raise MalformedRequest(
+            f"Invalid value at '{proto_path(field)}' ({kind.name}), {shown_value(value)}", field=field
+        )
     return number
 
 
@@ -99,11 +101,12 @@ def _exponent(text: str) -> int | None:
     return -size if text.startswith("-") else size
 
 
-def _proto_path(field: str) -> str:
+def proto_path(field: str) -> str:
     """A field as protocol buffers name it: maximum_bytes_billed."""
     return _CAPITAL.sub(lambda match: f"_{match.group().lower()}", field)
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
+    """A value as JSON, bounded, for an error."""
     text = write_json(value)
     return text if len(text) <= _TEXT_SHOWN_MAX else f"{text[:_TEXT_SHOWN_MAX]}…"

@@ -12,6 +12,7 @@ from typing import Any
 
 from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
 from bqgate.wire.fields import count_at
+from bqgate.wire.sql_calls import FEDERATED, unbounded_calls
 
 # Statements that read no data and are never charged (data definition without a query).
 _FREE_DDL = re.compile(r"(CREATE|ALTER|DROP|UNDROP|TRUNCATE|GRANT|REVOKE)_|(BEGIN|COMMIT|ROLLBACK)_TRANSACTION")
@@ -29,7 +30,6 @@ _TARGETS = (
     "dclTargetDataset",
 )
 _LEAVES = ("tableId", "routineId", "propertyGraphId")
-_FEDERATED = re.compile(r"\bEXTERNAL_QUERY\s*\(", re.IGNORECASE)
 
 
 def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
@@ -55,7 +55,9 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
         referenced_routines=_names(query, "referencedRoutines"),
         targets=_targets(job, query),
         cache_hit=query.get("cacheHit") is True,
-        unknown_because=_why_unknown(statistics, processed, statement_type, accuracy, has_tables=bool(tables), sql=sql),
+        unknown_because=_why_unknown(
+            statistics, processed, statement_type, accuracy, has_tables=bool(tables) or _has_hidden(query), sql=sql
+        ),
     )
 
 
@@ -108,10 +110,11 @@ def _why_unknown(
     """Name why the bytes of a dry run bound nothing; None where they do."""
     if statement_type in _MULTI_STATEMENT:
         return "script"
+    called = unbounded_calls(sql)
+    if called == FEDERATED:
+        return FEDERATED
     if _part(statistics, "rowLevelSecurityStatistics").get("rowLevelSecurityApplied") is True:
         return "row_level_security"
-    if _FEDERATED.search(sql):
-        return "federated"
     if accuracy is Accuracy.LOWER_BOUND:
         return "lower_bound"
     if processed is None:
@@ -121,7 +124,7 @@ def _why_unknown(
         return "zero_bytes"
     if processed == 0 and statement_type in _CHARGED_DDL - {"CREATE_TABLE_AS_SELECT"}:
         return "zero_bytes"
-    return None
+    return called
 
 
 def _outcome(status: Mapping[str, Any], *, cached: bool) -> Outcome:
@@ -142,6 +145,11 @@ def _names(query: Mapping[str, Any], field: str) -> tuple[str, ...]:
     """The references of a list, in its order."""
     references = query.get(field)
     return tuple(_name(each) for each in references or () if isinstance(each, dict))
+
+
+def _has_hidden(query: Mapping[str, Any]) -> bool:
+    """Whether a dry run names what may read or call more than it tells."""
+    return bool(query.get("referencedLogicalViews") or query.get("referencedRoutines"))
 
 
 def _targets(job: Mapping[str, Any], query: Mapping[str, Any]) -> tuple[str, ...]:

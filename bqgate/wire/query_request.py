@@ -7,30 +7,24 @@ Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job and .../
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.domain.job import Method, QueryRequest
-from bqgate.wire.fields import camel_keys, flag_at, labels_at, object_at, text_at
+from bqgate.wire.enumerations import OF_INSERT, OF_QUERY, Enumeration, settle_enumerations
+from bqgate.wire.fields import camel_keys, object_at, settled_flag, text_at, wrong_type
 from bqgate.wire.integers import INT32, UINT32, integer_at, settled_integer
+from bqgate.wire.job_labels import check_other_labels, labels_at, merged_labels
 from bqgate.wire.json_text import write_json
 
-# Labels that the gate sets on jobs; the first finds a job whose answer was lost.
-HOLD_LABEL = "bqgate_hold"
-WORKLOAD_LABEL = "bqgate_workload"
-# Whose job it is, where BigQuery takes all customers for one.
-CUSTOMER_LABEL = "bqgate_customer"
-# What became of a query that was slowed down or had to wait: for people, in the order in which they need it.
-DECISION_LABEL = "bqgate_decision"
-REASON_LABEL = "bqgate_reason"
-WAITED_LABEL = "bqgate_waited_ms"
-_NOTES = (DECISION_LABEL, REASON_LABEL, WAITED_LABEL)
-GATE_LABEL_PREFIX = "bqgate_"
-MAX_LABELS = 64
-
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
+# Regions of all clouds are shorter ("northamerica-northeast1", "aws-eu-west-1").
+_LOCATION = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
+_PROPERTY_KEY_CHARS_MAX = 128
+_PROPERTY_VALUE_CHARS_MAX = 16 * 1024
+_FLAGS = ("continuous", "createSession", "useLegacySql", "useQueryCache")
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,36}")
 _JOB_TYPES = ("query", "load", "copy", "extract")
 # Fields of QueryRequest that mean the same in configuration.query; the others that decide an estimate sit elsewhere.
@@ -68,20 +62,20 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
         return None
     query = object_at(configuration, "query", path="configuration.") or {}
     configuration["query"] = query
-    _refuse_unbounded(query)
     path = "configuration.query."
+    _settle(query, OF_INSERT, path)
     _read_script_options(query, path)
     return QueryRequest(
         method=Method.INSERT,
         project_id=_project(project_id, reference),
         body=body,
         sql=_sql(query, path),
-        dry_run=flag_at(configuration, "dryRun", path="configuration.") or False,
+        dry_run=settled_flag(configuration, "dryRun", path="configuration.") or False,
         job_id=_job_id(reference),
-        location=text_at(reference, "location", path="jobReference."),
+        location=_location(reference, "jobReference."),
         maximum_bytes_billed=_cap(query, path),
         slot_ms_at_most=_slot_bound(configuration, "configuration."),
-        use_query_cache=flag_at(query, "useQueryCache", path=path) is not False,
+        use_query_cache=query.get("useQueryCache") is not False,
         labels=labels_at(configuration, path="configuration."),
     )
 
@@ -94,7 +88,7 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
         UnsupportedRequest: a continuous query.
     """
     body = camel_keys(document, path="")
-    _refuse_unbounded(body)
+    _settle(body, OF_QUERY, "")
     request_id = text_at(body, "requestId")
     if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
         raise MalformedRequest("requestId must be at most 36 ASCII characters.", field="requestId")
@@ -107,12 +101,12 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
         project_id=project_id,
         body=body,
         sql=_sql(body, ""),
-        dry_run=flag_at(body, "dryRun") or False,
+        dry_run=settled_flag(body, "dryRun") or False,
         request_id=request_id,
-        location=text_at(body, "location"),
+        location=_location(body, ""),
         maximum_bytes_billed=_cap(body, ""),
         slot_ms_at_most=_slot_bound(body, ""),
-        use_query_cache=flag_at(body, "useQueryCache") is not False,
+        use_query_cache=body.get("useQueryCache") is not False,
         labels=labels_at(body),
     )
 
@@ -164,11 +158,10 @@ def forward_body(
     labels, and for jobs.query the job creation mode, because a query without a job cannot be found again. `notes` are
     labels for people, which take what room the others leave.
     """
-    merged = _labelled(request.labels, labels, notes or {})
+    merged = merged_labels(request.labels, labels, notes or {})
     body = dict(request.body)
     if request.method is Method.QUERY:
-        if body.get("jobCreationMode") is not None:  # a name in some spelling, or a number: Google takes either
-            body["jobCreationMode"] = "JOB_CREATION_REQUIRED"
+        body["jobCreationMode"] = "JOB_CREATION_REQUIRED"
         if maximum_bytes_billed is not None:
             body["maximumBytesBilled"] = str(maximum_bytes_billed)
         return body | {"labels": merged}
@@ -181,16 +174,6 @@ def forward_body(
     reference = dict(body.get("jobReference") or {})
     reference |= {"projectId": request.project_id, "jobId": request.job_id or job_id}
     return body | {"jobReference": reference, "configuration": configuration | {"query": query, "labels": merged}}
-
-
-def _labelled(own: Mapping[str, str], labels: Mapping[str, str], notes: Mapping[str, str]) -> dict[str, str]:
-    """The caller's labels and the gate's, at most MAX_LABELS. Notes that came with the job tell of another one's."""
-    own = {name: value for name, value in own.items() if name not in _NOTES}
-    merged = {**own, **labels}
-    if len(merged) > MAX_LABELS:
-        return own
-    room = MAX_LABELS - len(merged)
-    return merged | dict([(name, notes[name]) for name in _NOTES if name in notes][:room])
 
 
 def may_be_served_from_cache(request: QueryRequest) -> bool:
@@ -237,6 +220,7 @@ def _sql(query: Mapping[str, Any], path: str) -> str:
     sql = text_at(query, "query", path=path)
     if sql is None:
         raise MalformedRequest("Required parameter is missing: query", reason="required", field=f"{path}query")
+    check_other_labels(query, sql, path=path)
     return sql
 
 
@@ -271,6 +255,33 @@ def _project(project_id: str, reference: Mapping[str, Any]) -> str:
     return project_id
 
 
-def _refuse_unbounded(query: Mapping[str, Any]) -> None:
-    if flag_at(query, "continuous"):
+def _location(holder: Mapping[str, Any], path: str) -> str | None:
+    location = text_at(holder, "location", path=path)
+    if location is not None and _LOCATION.fullmatch(location) is None:
+        field = f"{path}location"
+        raise MalformedRequest(f"Invalid value for field {field}: it is no location of BigQuery's.", field=field)
+    return location
+
+
+def _settle(query: dict[str, Any], kinds: Sequence[Enumeration], path: str) -> None:
+    """Put into one spelling what is judged by name or as yes and no, and drop what only BigQuery may say."""
+    query.pop("systemVariables", None)  # an output; as an input it would set labels
+    for name in _FLAGS:
+        settled_flag(query, name, path=path)
+    if query.get("continuous") is True:
         raise UnsupportedRequest("Continuous queries never end, so no budget can cover them; bqgate refuses them.")
+    settle_enumerations(query, kinds, path=path)
+    items = query.get("connectionProperties")
+    if items is None:
+        return
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise wrong_type(f"{path}connectionProperties", "a list of objects")
+    query["connectionProperties"] = [_property(item, f"{path}connectionProperties.") for item in items]
+
+
+def _property(item: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A connection property of bounded size: 64 labels in one query_label are the longest there is."""
+    for name, chars_max in (("key", _PROPERTY_KEY_CHARS_MAX), ("value", _PROPERTY_VALUE_CHARS_MAX)):
+        if len(text_at(item, name, path=path) or "") > chars_max:
+            raise wrong_type(f"{path}{name}", f"at most {chars_max} characters long")
+    return dict(item)

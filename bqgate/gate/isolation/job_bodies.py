@@ -17,11 +17,9 @@ from typing import Any
 from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import MalformedRequest
 from bqgate.gate.isolation.denials import dataset_denied, table_denied, uri_denied, use_denied
-from bqgate.wire.fields import camel_keys, flag_at, labels_at, object_at, text_at, wrong_type
-from bqgate.wire.query_request import CUSTOMER_LABEL, GATE_LABEL_PREFIX, MAX_LABELS
+from bqgate.wire.fields import camel_keys, flag_at, object_at, text_at, wrong_type
+from bqgate.wire.job_labels import CUSTOMER_LABEL, GATE_LABEL_PREFIX, MAX_LABELS, is_gates, labels_at, too_many_labels
 
-# The gate's own label needs a place among BigQuery's 64, and so do those of the hold and the workload.
-_LABELS_MAX = MAX_LABELS - 3
 # Others decide in whose name, in whose session or by which default names are read.
 _CONNECTION_PROPERTIES = frozenset({"time_zone", "query_label"})
 _URI_FIELDS = ("referenceFileSchemaUri", "destinationUri")
@@ -183,10 +181,7 @@ class JobBody:
         if self.owner is None:
             return
         labels = labels_at(holder, path=path)
-        own = {key: value for key, value in labels.items() if not key.lower().startswith(GATE_LABEL_PREFIX)}
-        if len(own) > _LABELS_MAX:
-            raise MalformedRequest(
-                f"A job may have at most {_LABELS_MAX} labels of its own here; bqgate adds others.",
-                field=f"{path}labels",
-            )
+        own = {key: value for key, value in labels.items() if not is_gates(key)}
+        if len(own) >= MAX_LABELS:
+            raise too_many_labels(f"this job has {len(own)}, and bqgate adds 1 that says whose it is", path)
         holder["labels"] = {**own, CUSTOMER_LABEL: self.owner}

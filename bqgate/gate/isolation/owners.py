@@ -20,8 +20,8 @@ from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
 from bqgate.ports import Clock, Upstream
 from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.job_labels import CUSTOMER_LABEL
 from bqgate.wire.job_resource import job_ref_from
-from bqgate.wire.query_request import CUSTOMER_LABEL
 
 ENTRIES_MAX = 20_000
 KEPT_S = 60

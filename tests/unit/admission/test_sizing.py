@@ -1,9 +1,9 @@
 import pytest
 
-from bqgate.admission.sizing import HoldRules, size_hold
+from bqgate.admission.sizing import HoldRules, least_hold, size_hold
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory, SlotPrior
-from bqgate.domain.units import GIB, MS_PER_HOUR, TIB
+from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
 
 # A slot-hour is a dollar, a GiB a cent; a hundred GiB are believed to take ten slot-hours.
 USD, CENT = 10**9, 10**7
@@ -34,3 +34,38 @@ def test_slots_that_a_query_cannot_use_are_not_held(
     assert size is not None
     assert size.amount_nanos == held_nanos
     assert size.maximum_bytes_billed == 100 * GIB
+
+
+@pytest.mark.parametrize(
+    ("unknown_because", "held_bytes"),
+    [
+        (None, GIB),
+        ("row_level_security", GIB),
+        ("federated", 100 * GIB),
+        ("remote", 100 * GIB),
+        ("script", 100 * GIB),
+        ("zero_bytes", 100 * GIB),
+        ("dry_run_refused", 100 * GIB),
+        ("dry_run_away", 100 * GIB),
+    ],
+)
+def test_a_callers_cap_lowers_a_hold_only_where_bigquery_enforces_it(
+    unknown_because: str | None, held_bytes: int
+) -> None:
+    """EXTERNAL_QUERY bills what it returns under a cap of one byte; the cap goes out all the same."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", maximum_bytes_billed=GIB)
+    estimate = Estimate(100 * GIB, "SELECT", 1, unknown_because=unknown_because)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.amount_nanos, size.bytes_at_most) == (held_bytes // GIB * CENT, held_bytes)
+    assert size.maximum_bytes_billed == GIB
+
+
+def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
+    """A cap of one byte makes it no smaller: what ran all the same would be billed the minimum."""
+    request = QueryRequest(Method.INSERT, "p", {}, "SELECT 1", maximum_bytes_billed=1)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
+    assert size.amount_nanos > 0
+    assert (size.bytes_at_most, size.maximum_bytes_billed) == (MINIMUM_BILLED_BYTES, 1)

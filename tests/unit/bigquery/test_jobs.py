@@ -121,10 +121,16 @@ async def test_a_job_that_is_not_told(
         await bigquery.fetch_job(JobRef("p", "j"), credential=CALLER)
 
 
-def _job(job_id: str, label: str) -> dict[str, Any]:
+START_MS = int(START.timestamp()) * 1000
+
+
+def _job(
+    job_id: str, label: str, *, kind: str = "query", created_ms: int = START_MS, project_id: str = "p"
+) -> dict[str, Any]:
     return {
-        "jobReference": {"projectId": "p", "jobId": job_id, "location": "EU"},
-        "configuration": {"labels": {"bqgate_hold": label}},
+        "jobReference": {"projectId": project_id, "jobId": job_id, "location": "EU"},
+        "configuration": {kind: {}, "labels": {"bqgate_hold": label}},
+        "statistics": {"creationTime": str(created_ms)},
     }
 
 
@@ -145,6 +151,43 @@ async def test_a_job_is_found_by_its_label_on_any_page(bigquery: GoogleBigQuery,
     assert (query["allUsers"], query["projection"]) == (["true"], ["full"])
     before = START - timedelta(minutes=2)
     assert query["minCreationTime"] == [str(int(before.timestamp()) * 1000)]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        _job("forged", "h", kind="load"),
+        _job("forged", "h", kind="copy"),
+        _job("forged", "h", kind="extract"),
+        _job("forged", "h", project_id="another"),
+        _job("forged", "h", created_ms=START_MS - 121_000),
+        _job("forged", "h") | {"statistics": {}},
+        {**_job("forged", "h"), "configuration": {"labels": {"bqgate_hold": "h"}}},
+    ],
+)
+async def test_a_label_alone_proves_nothing(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream, forged: dict[str, Any]
+) -> None:
+    """A job of another kind or project, or one that is older than the hold, is not the hold's, whatever it bears."""
+    recorder.reply = _json({"jobs": [forged]})
+    assert await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER) is None
+
+
+async def test_of_two_jobs_with_one_label_the_earlier_is_the_holds(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream
+) -> None:
+    """The label is copied from the job that had it first, though jobs are listed from the last on."""
+    pages: dict[str | None, dict[str, Any]] = {
+        None: {"jobs": [_job("copied", "h", created_ms=START_MS + 2)], "nextPageToken": "two"},
+        "two": {"jobs": [_job("first", "h", created_ms=START_MS + 1)]},
+    }
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        return web.json_response(pages[request.query.get("pageToken")])
+
+    recorder.reply = reply
+    found = await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=CALLER)
+    assert found == JobRef("p", "first", "EU")
 
 
 async def test_no_job_bears_the_label(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:

@@ -46,6 +46,34 @@ def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
         pytest.param(
             {"totalBytesProcessed": "0"}, "SELECT * FROM external_query ('c', 'q')", "federated", id="federated"
         ),
+        pytest.param(
+            {"totalBytesProcessed": "9", "referencedTables": [TABLE]},
+            "SELECT * FROM d.t JOIN `EXTERNAL_QUERY`/* */('c', 'q') USING (a)",
+            "federated",
+            id="federated beside a table",
+        ),
+        pytest.param(
+            {"totalBytesProcessed": "9", "referencedTables": [TABLE]},
+            "SELECT AI.GENERATE(a) FROM d.t",
+            "remote",
+            id="a model elsewhere",
+        ),
+        pytest.param(
+            {"totalBytesProcessed": "9", "referencedTables": [TABLE]},
+            "SELECT 'EXTERNAL_QUERY(1)' FROM d.t -- ML.PREDICT(x)",
+            None,
+            id="words in a string and a comment",
+        ),
+        pytest.param({"totalBytesProcessed": "0", "referencedLogicalViews": [TABLE]}, "", "zero_bytes", id="a view"),
+        pytest.param(
+            {
+                "totalBytesProcessed": "0",
+                "referencedRoutines": [{"projectId": "p", "datasetId": "d", "routineId": "remote"}],
+            },
+            "SELECT d.remote(1)",
+            "zero_bytes",
+            id="a routine",
+        ),
         pytest.param({}, "", "no_statistics", id="nothing said"),
         pytest.param({"totalBytesProcessed": "-4"}, "", "no_statistics", id="a negative number says nothing"),
         pytest.param({"totalBytesProcessed": "0", "statementType": "CREATE_MODEL"}, "", "zero_bytes", id="model"),
@@ -68,6 +96,9 @@ def test_row_level_security_hides_the_estimate() -> None:
     job = dry_run(totalBytesProcessed="0")
     job["statistics"]["rowLevelSecurityStatistics"] = {"rowLevelSecurityApplied": True}
     assert estimate_from(job, sql="").unknown_because == "row_level_security"
+    assert estimate_from(job, sql="SELECT AI.IF(a) FROM d.t").unknown_because == "row_level_security"
+    # Of the two only this one is billed past every cap.
+    assert estimate_from(job, sql="SELECT * FROM EXTERNAL_QUERY('c', 'q')").unknown_because == "federated"
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])

@@ -1,0 +1,114 @@
+"""Read a mask of fields (Google's partial responses) and take out of a document what it names.
+
+Used where a job is submitted: the gate needs the whole answer, so it takes the mask off the call that goes to BigQuery
+and applies it to what goes back to the caller. Syntax: names joined by "/" or ".", lists in parentheses, "*" for every
+name (https://cloud.google.com/bigquery/docs/api-performance#partial-response). A name that no answer has selects
+nothing, where BigQuery would refuse it. Errors: MalformedRequest in Google's words, reason invalidParameter. Pure.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from bqgate.domain.errors import MalformedRequest
+from bqgate.wire.fields import camel_name
+
+_TOKEN = re.compile(r"\s*(?:(?P<name>\*|[A-Za-z_$][A-Za-z0-9_$-]*)|(?P<mark>[(),/.]))\s*")
+_SHOWN_CHARS_MAX = 64
+_ANY = "*"
+
+
+class _Expected(Enum):
+    """What may stand at a place of a mask."""
+
+    NAME = auto()
+    ANYTHING = auto()  # behind a name: more of the path, a list below it, or the end of either
+    END = auto()  # behind a list
+
+
+@dataclass(slots=True)
+class _Node:
+    """What is wanted below a name: all of it, or these names."""
+
+    is_whole: bool = False
+    below: dict[str, "_Node"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMask:
+    """A mask that was understood. `text` is how it was written."""
+
+    text: str
+    _root: _Node = field(repr=False, compare=False)
+
+    def applied_to(self, document: Any) -> Any:
+        """The part of a JSON value that the mask names. Lists are looked through; nothing is changed in place."""
+        return _selected(document, (self._root,))
+
+
+def parse_mask(text: str) -> FieldMask:
+    """The mask that a text writes.
+
+    Raises:
+        MalformedRequest: it writes none.
+    """
+    root = _Node()
+    lists, here = [root], root
+    expected = _Expected.NAME
+    for is_name, piece in _tokens(text):
+        if is_name is not (expected is _Expected.NAME):
+            raise _invalid(text)
+        if is_name:
+            here = here.below.setdefault(camel_name(piece), _Node())
+            expected = _Expected.ANYTHING
+        elif piece in {",", ")"}:
+            here.is_whole = here.is_whole or expected is _Expected.ANYTHING
+            if piece == ",":
+                here, expected = lists[-1], _Expected.NAME
+            elif len(lists) > 1:
+                lists.pop()
+                expected = _Expected.END
+            else:
+                raise _invalid(text)
+        elif expected is _Expected.ANYTHING:
+            if piece == "(":
+                lists.append(here)
+            expected = _Expected.NAME
+        else:
+            raise _invalid(text)
+    if expected is _Expected.NAME or len(lists) > 1:
+        raise _invalid(text)
+    here.is_whole = here.is_whole or expected is _Expected.ANYTHING
+    return FieldMask(text, root)
+
+
+def _tokens(text: str) -> Iterator[tuple[bool, str]]:
+    """Each token, and whether it is a name."""
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _invalid(text)
+        yield match["name"] is not None, match["name"] or match["mark"]
+        at = match.end()
+
+
+def _selected(value: Any, nodes: Sequence[_Node]) -> Any:
+    if any(node.is_whole for node in nodes):
+        return value
+    if isinstance(value, list):
+        return [_selected(each, nodes) for each in value]
+    kept = {}
+    for name, part in value.items() if isinstance(value, dict) else ():
+        keys = (camel_name(name), _ANY)
+        below = [node.below[key] for node in nodes for key in keys if key in node.below]
+        if below and (isinstance(part, (dict, list)) or any(node.is_whole for node in below)):
+            kept[name] = _selected(part, below)
+    return kept
+
+
+def _invalid(text: str) -> MalformedRequest:
+    shown = "".join(character if character.isprintable() else "?" for character in text[:_SHOWN_CHARS_MAX])
+    return MalformedRequest(f"Invalid field selection {shown}", reason="invalidParameter", field="fields")
