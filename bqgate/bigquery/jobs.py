@@ -1,6 +1,7 @@
 """Ask BigQuery for dry runs, jobs and tables: the BigQuery, TableSource and JobCanceller ports over an Upstream.
 
-Called by admission (dry_run), settlement (fetch_job, find_job, cancel_job) and advice (dry_run, fetch_table); calls
+Called by admission (dry_run), settlement (fetch_job, fetch_children, find_job,
+cancel_job) and advice (dry_run, fetch_table); calls
 jobs.insert, jobs.get, jobs.list, jobs.cancel and tables.get
 (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain values, or the port's errors: 4xx,
 also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer that is not JSON is
@@ -8,10 +9,10 @@ UpstreamUnavailable, after other attempts where retrying.py allows them. Answers
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from bqgate.bigquery.retrying import Retries
@@ -21,10 +22,12 @@ from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call
-from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
+from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from, usages_in
 from bqgate.wire.json_text import json_bytes
 from bqgate.wire.query_request import HOLD_LABEL
 from bqgate.wire.table_resource import table_facts_from
+
+ResultT = TypeVar("ResultT")
 
 # A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
 TIMEOUT_S = 30.0
@@ -90,22 +93,32 @@ class GoogleBigQuery:
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
     ) -> JobRef | None:
-        """The job that bears a hold's label; see ports.BigQuery.
-
-        Looks among everybody's jobs; a caller who may not list those is asked for its own, where its job must be.
-        """
+        """The job that bears a hold's label; see ports.BigQuery."""
         params = {
             "projection": "full",
             "minCreationTime": str((since - _CLOCK_SKEW - _EPOCH) // timedelta(milliseconds=1)),
             "maxResults": str(_PAGE_JOBS),
             "prettyPrint": "false",
         }
-        try:
-            return await self._find(project_id, hold_id, params | {"allUsers": "true"}, credential)
-        except UpstreamRefused as refusal:
-            if refusal.status != 403 or credential is None:
-                raise
-        return await self._find(project_id, hold_id, params, credential)
+        return await self._as_anybody(lambda own: self._find(project_id, hold_id, params | own, credential), credential)
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """What the jobs of a script's statements used; see ports.BigQuery."""
+        params = {
+            "parentJobId": job.job_id,
+            "projection": "full",
+            "maxResults": str(_PAGE_JOBS),
+            "prettyPrint": "false",
+        }
+
+        async def listed(own: dict[str, str]) -> tuple[Usage, ...]:
+            found: list[Usage] = []
+            async for page in self._pages(job.project_id, params | own, credential):
+                found += usages_in(page)
+                _refuse_unreachable(page)
+            return tuple(found)
+
+        return await self._as_anybody(listed, credential)
 
     async def fetch_table(
         self, *, project_id: str, dataset_id: str, table_id: str, credential: Credential
@@ -120,19 +133,43 @@ class GoogleBigQuery:
     async def _find(
         self, project_id: str, hold_id: str, params: dict[str, str], credential: Credential | None
     ) -> JobRef | None:
-        path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
-        for _ in range(_PAGES_MAX):
-            page = await self._ask(Call("GET", path, urlencode(params)), credential)
+        async for page in self._pages(project_id, params, credential):
             found = _labelled(page, hold_id.lower())
             if found is not None:
                 return found
-            if page.get("unreachable"):
-                raise UpstreamUnavailable("A region did not list its jobs.")
+            _refuse_unreachable(page)
+        return None
+
+    async def _as_anybody(
+        self, ask: Callable[[dict[str, str]], Awaitable[ResultT]], credential: Credential | None
+    ) -> ResultT:
+        """Look among everybody's jobs; a caller who may not list those is asked for its own, where its job must be."""
+        try:
+            return await ask({"allUsers": "true"})
+        except UpstreamRefused as refusal:
+            if refusal.status != 403 or credential is None:
+                raise
+        return await ask({})
+
+    async def _pages(
+        self, project_id: str, params: dict[str, str], credential: Credential | None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """The pages of jobs.list, to the last.
+
+        Raises:
+            UpstreamUnavailable: also where there are more than the gate reads.
+        """
+        path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
+        for _ in range(_PAGES_MAX):
+            page = await self._ask(Call("GET", path, urlencode(params)), credential)
+            yield page
             token = page.get("nextPageToken")
             if not isinstance(token, str) or not token:
-                return None
+                return
             params = params | {"pageToken": token}
-        raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
+        raise UpstreamUnavailable(
+            f"There are more than {_PAGES_MAX * _PAGE_JOBS} jobs in {project_id} to look through."
+        )
 
     async def _ask(self, call: Call, credential: Credential | None, *, operation: str = "read") -> Mapping[str, Any]:
         """The JSON of an answer. Each of the calls may be made again: done twice it changes nothing more."""
@@ -190,6 +227,11 @@ def _labelled(page: Mapping[str, Any], label: str) -> JobRef | None:
         if labels.get(HOLD_LABEL) == label:
             return job_ref_from(job.get("jobReference") or {})
     return None
+
+
+def _refuse_unreachable(page: Mapping[str, Any]) -> None:
+    if page.get("unreachable"):
+        raise UpstreamUnavailable("A region did not list its jobs.")
 
 
 def _segment(text: str) -> str:

@@ -62,7 +62,7 @@ class Forwarder:
                 hold=admitted.hold,
                 is_script=admitted.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
                 is_replay=admitted.is_replay,
-                model=self._policies.prices.model,
+                prices=self._policies.prices,
             )
             self._settle(admitted, verdict, principal)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly, Refused, booked_name
+from bqgate.admission.reservations import judge_reservations
 from bqgate.admission.waiting.fair_queue import Visit
 from bqgate.admission.waiting.room import Shed, WaitingRoom
 from bqgate.admission.waiting.visits import visit_of
@@ -100,6 +101,7 @@ class QueryHandler:
             if self._isolation.watches(principal):  # what is free may still tell of others
                 await self._estimate(arrival, request, customer)
             return await self._pass(write_call(request.body), principal, "dry_run" if request.dry_run else "off")
+        judge_reservations(request, customer, self._policies.prices)
         estimate = await self._estimate(arrival, request, customer)
         note_caller(customer.id, booked_name(principal, estimate))
         with watch.step("hold"):

@@ -2,10 +2,10 @@
 
 Called by forward when an answer has passed (or broken off). The rules, with their reasons:
 
-    jobs.insert  2xx        DONE: its statistics are the usage; else the job is asked after
+    jobs.insert  2xx        DONE with all that its price needs: that is the usage; else the job is asked after
                  4xx        this request made no job; 409 neither: the job of that id is another request's, under that
                             one's hold. Where the hold is an earlier attempt's (a replay), its job is asked after
-    jobs.query   2xx        complete with its bytes and slots: that is the usage; else the job is asked after
+    jobs.query   2xx        complete with all that its price needs: the same
                  4xx        the query failed, which is free, unless it was a script (earlier statements stay billed) or
                             was stopped (a cancelled job may be billed): then the job is asked after
     either       501        BigQuery cannot do that, and did not: as 4xx
@@ -14,11 +14,11 @@ Called by forward when an answer has passed (or broken off). The rules, with the
 Source: https://cloud.google.com/bigquery/docs/error-messages (look a job up before retrying a 5xx).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome, Usage
-from bqgate.domain.pricing import PricingModel
+from bqgate.domain.pricing import PriceList
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.job_resource import usage_from
 from bqgate.wire.query_response import job_ref_in, read_members, usage_in_query_answer
@@ -59,7 +59,7 @@ class Seen:
     is_whole: bool
 
 
-def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay: bool, model: PricingModel) -> Verdict:
+def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay: bool, prices: PriceList) -> Verdict:
     """What an answer says of the job's cost.
 
     Args:
@@ -68,10 +68,10 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay:
         hold: its hold, whose job is known beforehand for jobs.insert.
         is_script: whether earlier statements may be billed although the query failed.
         is_replay: whether an earlier attempt may have made the job that this answer denies.
-        model: prices by reservation or edition need more than a jobs.query answer states.
+        prices: say what must be known of the job; answers state it in part only, all the more under a field mask.
     """
     if 200 <= seen.status < 300:
-        return _judge_success(seen, method=method, hold=hold, model=model)
+        return _judge_success(seen, method=method, hold=hold, prices=prices)
     is_refusal = 400 <= seen.status < 500 or seen.status == 501
     if not is_refusal or is_replay:
         return AskLater(hold.job)
@@ -84,15 +84,22 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, is_replay:
     return Known(Usage(job=None, outcome=Outcome.FAILED))
 
 
-def _judge_success(seen: Seen, *, method: Method, hold: Hold, model: PricingModel) -> Verdict:
+def _judge_success(seen: Seen, *, method: Method, hold: Hold, prices: PriceList) -> Verdict:
     members = read_members(seen.text)
     job = job_ref_in(members) or hold.job
     if not seen.is_whole:
         return AskLater(job, is_made=True)
     if method is Method.INSERT:
-        usage = usage_from(members)
+        usage = _stated(usage_from(members), job, hold, prices)
     else:
-        usage = usage_in_query_answer(members)
-        if usage is not None and not usage.cache_hit and model in {PricingModel.AUTO, PricingModel.CAPACITY}:
-            usage = None
+        usage = usage_in_query_answer(members, prices=prices, priced_as=hold.priced_as)
     return AskLater(job, is_made=True) if usage is None else Known(usage)
+
+
+def _stated(usage: Usage | None, job: JobRef | None, hold: Hold, prices: PriceList) -> Usage | None:
+    """The usage in an answer of jobs.insert; None where the caller's field mask may have left out what it cost."""
+    if usage is None or (usage.outcome is Outcome.FAILED and usage.bytes_billed is None):
+        return None
+    location = job.location if job else None
+    seen = replace(usage, is_reservation_known=usage.reservation is not None)
+    return None if prices.lacks(seen, location=location, priced_as=hold.priced_as) else usage

@@ -16,7 +16,7 @@ from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
-from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds
+from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds, price_lists
 
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
@@ -87,6 +87,11 @@ def breaker_events_of(windows: Sequence[Window]) -> sa.Select[Any]:
 def open_holds(customer: str | None) -> sa.Select[Any]:
     wanted = sa.select(holds).where(IS_OPEN).order_by(holds.c.placed_at, holds.c.id)
     return wanted if customer is None else wanted.where(holds.c.customer == customer)
+
+
+def price_list(prices_id: str) -> sa.Select[Any]:
+    """The document of a price list."""
+    return sa.select(price_lists.c.document).where(price_lists.c.id == prices_id)
 
 
 def entry_of_hold(hold_id: str) -> sa.Select[Any]:

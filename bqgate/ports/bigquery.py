@@ -28,6 +28,14 @@ class BigQuery(Protocol):
             UpstreamUnavailable: no answer, or 5xx.
         """
 
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """What the jobs of a script's statements used (jobs.list by parentJobId), as many as are listed and finished.
+
+        Raises:
+            UpstreamRefused: the credential may not list jobs.
+            UpstreamUnavailable: no answer, 5xx, or a region did not answer.
+        """
+
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
     ) -> JobRef | None:

@@ -6,7 +6,7 @@ news too. A 404 alone proves little, because jobs.get finds a job outside the US
 as absent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailab
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Usage
 from bqgate.domain.principal import Credential
+from bqgate.domain.statements import is_multi_statement
 from bqgate.ports import BigQuery
 from bqgate.wire.error_reply import reason_of
 
@@ -59,13 +60,13 @@ async def _inquire_as(bigquery: BigQuery, hold: Hold, credential: Credential | N
     try:
         if job is not None:
             try:
-                return _found(job, await bigquery.fetch_job(job, credential=credential))
+                return await _ask(bigquery, job, credential)
             except JobNotFound:
                 pass  # the label decides
         job = await _find(bigquery, hold, credential)
         if job is None:
             return Finding(News.ABSENT, hold.job)
-        return _found(job, await bigquery.fetch_job(job, credential=credential))
+        return await _ask(bigquery, job, credential)
     except JobNotFound:  # listed, and deleted since
         return Finding(News.ABSENT, job)
     except UpstreamRefused as refused:
@@ -86,10 +87,23 @@ async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None) -
         return None
 
 
-def _found(job: JobRef, usage: Usage | None) -> Finding:
+async def _ask(bigquery: BigQuery, job: JobRef, credential: Credential | None) -> Finding:
+    usage = await bigquery.fetch_job(job, credential=credential)
     if usage is None:
         return Finding(News.RUNNING, job)
+    if is_multi_statement(usage.statement_type) and usage.is_billable:
+        usage = replace(usage, children=await _children(bigquery, usage.job or job, credential))
     return Finding(News.ENDED, usage.job or job, usage)
+
+
+async def _children(bigquery: BigQuery, job: JobRef, credential: Credential | None) -> tuple[Usage, ...]:
+    """What a script's statements used. Where nobody may list them none are known, and the script costs the most."""
+    try:
+        return await bigquery.fetch_children(job, credential=credential)
+    except UpstreamRefused as refused:
+        if _is_busy(refused):
+            raise
+        return ()
 
 
 def _is_busy(refused: UpstreamRefused) -> bool:

@@ -86,6 +86,9 @@ class QuietBigQuery:
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
         raise AssertionError("every answer tells what its job used")
 
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        raise AssertionError("nobody asks after statements of scripts")
+
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
     ) -> JobRef | None:

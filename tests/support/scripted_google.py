@@ -51,6 +51,10 @@ class ScriptedGoogle:
         """Nobody asks for jobs here."""
         raise AssertionError(job)
 
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """Nor for those of scripts' statements."""
+        raise AssertionError(job)
+
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
     ) -> JobRef | None:

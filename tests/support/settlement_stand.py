@@ -133,6 +133,7 @@ class Stand:
             placed_at=now,
             deadline_at=now + timedelta(hours=6),
             job=JobRef("acme-prod", f"job{number}", location) if job else None,
+            priced_as="SELECT",
         )
 
     async def place(self, gate: Gate, hold: Hold) -> Hold:

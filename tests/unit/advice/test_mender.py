@@ -71,6 +71,9 @@ class Google:
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Usage | None:
         raise AssertionError(job, credential)
 
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        raise AssertionError("nobody asks after statements of scripts")
+
     async def find_job(self, **wanted: Any) -> JobRef | None:
         raise AssertionError(wanted)
 

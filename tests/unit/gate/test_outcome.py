@@ -1,17 +1,24 @@
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome
-from bqgate.domain.pricing import PricingModel
+from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.gate.outcome import AskLater, Known, NothingRan, Seen, Verdict, judge
 
 JOB = JobRef("p", "j", "US")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 REFERENCE = {"projectId": "p", "jobId": "j", "location": "US"}
-QUERY_DONE = {"jobComplete": True, "jobReference": REFERENCE, "totalBytesBilled": "5", "totalSlotMs": "1"}
+QUERY_DONE = {
+    "jobComplete": True,
+    "jobReference": REFERENCE,
+    "totalBytesBilled": "5",
+    "totalSlotMs": "1",
+    "statementType": "SELECT",
+}
 
 
 def verdict(
@@ -33,7 +40,9 @@ def verdict(
         deadline_at=NOW,
         job=JOB if method is Method.INSERT else None,
     )
-    return judge(seen, method=method, hold=hold, is_script=is_script, is_replay=is_replay, model=model)
+    return judge(
+        seen, method=method, hold=hold, is_script=is_script, is_replay=is_replay, prices=PriceList(model, 1, 1)
+    )
 
 
 def error(reason: str) -> str:
@@ -59,14 +68,35 @@ def test_a_cut_answer_still_tells_which_job_it_was() -> None:
     assert verdict(Seen(200, text, is_whole=False), method=Method.QUERY) == AskLater(JOB, is_made=True)
 
 
+def inserted(error: dict[str, str] | None = None, **statistics: Any) -> Seen:
+    status = {"state": "DONE"} | ({"errorResult": error} if error else {})
+    return Seen(200, json.dumps({"jobReference": REFERENCE, "status": status, "statistics": statistics}), is_whole=True)
+
+
+QUERY = {"statementType": "SELECT", "totalBytesBilled": "10485760", "totalBytesProcessed": "5"}
+
+
 def test_an_inserted_job_is_asked_after_until_it_is_done() -> None:
     """RUNNING is no end; DONE is, failed or not."""
     running = json.dumps({"jobReference": REFERENCE, "status": {"state": "RUNNING"}})
     assert verdict(Seen(200, running, is_whole=True)) == AskLater(JOB, is_made=True)
-    failed = json.dumps({"jobReference": REFERENCE, "status": {"state": "DONE", "errorResult": {"reason": "invalid"}}})
-    known = verdict(Seen(200, failed, is_whole=True))
+    for error_result, outcome in ((None, Outcome.DONE), ({"reason": "invalid"}, Outcome.FAILED)):
+        known = verdict(inserted(error_result, query=QUERY, totalSlotMs="1"))
+        assert isinstance(known, Known)
+        assert (known.usage.outcome, known.usage.bytes_billed) == (outcome, 10_485_760)
+
+
+def test_what_a_field_mask_left_out_is_asked_for() -> None:
+    """A caller's mask may hide bytes, slots, the kind, the reservation, or all of a failure's statistics."""
+    asked = AskLater(JOB, is_made=True)
+    assert verdict(inserted()) == asked
+    assert verdict(inserted({"reason": "invalid"})) == asked
+    assert verdict(inserted(query=QUERY)) == asked
+    assert verdict(inserted(totalSlotMs="1", query=QUERY | {"totalBytesBilled": None})) == asked
+    assert verdict(inserted(totalSlotMs="1", query=QUERY | {"statementType": None})) == asked
+    assert verdict(inserted(totalSlotMs="1", query=QUERY), model=PricingModel.AUTO) == asked
+    known = verdict(inserted(totalSlotMs="1", reservation_id="p:US.r", query=QUERY), model=PricingModel.AUTO)
     assert isinstance(known, Known)
-    assert known.usage.outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
