@@ -8,26 +8,26 @@ or a comment is none; a text that it cannot cut to its end may contain anything.
 import re
 from dataclasses import dataclass
 
-_TOKEN = re.compile(
+_LITERAL = re.compile(
     r"""
-      (?P<blank>\s+|\#[^\n]*|--[^\n]*|/\*.*?\*/)
-    | (?P<text>(?:[rR][bB]?|[bB][rR]?)?
-        (?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\r\n])*'|"(?:\\.|[^"\\\r\n])*"))
+      (?P<comment>\#[^\r\n]*|--[^\r\n]*|/\*.*?\*/)
+    | (?P<text>'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\r\n])*'|"(?:\\.|[^"\\\r\n])*")
     | (?P<quoted>`(?:\\.|[^`\\\r\n])*`)
-    | (?P<word>[A-Za-z_]\w*)
-    | (?P<system>@@)
-    | (?P<open>/\*)
-    | (?P<number>[0-9]\w*)
-    | (?P<mark>.)
+    | (?P<odd>['"`]|/\*|\r(?!\n)|[^\t-\r -~])
     """,
-    re.VERBOSE | re.DOTALL | re.ASCII,
+    re.VERBOSE | re.DOTALL,
 )
+_OPTIONS = re.IGNORECASE | re.ASCII
 # None of what is looked for is there without one of these: keywords have no other spelling.
-_WORTH_A_LOOK = re.compile(r"MODEL|CALL|IMMEDIATE|@@", re.IGNORECASE | re.ASCII)
-# A line that ends in a bare carriage return may end a comment for some readers and not for others.
-_BARE_RETURN = re.compile(r"\r(?!\n)")
-_BETWEEN_CREATE_AND_MODEL = frozenset(
-    {"OR", "REPLACE", "TEMP", "TEMPORARY", "PUBLIC", "PRIVATE", "IF", "NOT", "EXISTS"}
+_WORTH_A_LOOK = re.compile(r"MODEL|CALL|IMMEDIATE|@@", _OPTIONS)
+_CREATE_MODEL = re.compile(
+    r"\bCREATE(?:\s+(?:OR|REPLACE|TEMP|TEMPORARY|PUBLIC|PRIVATE|IF|NOT|EXISTS))*\s+MODEL\b", _OPTIONS
+)
+_DYNAMIC = re.compile(r"\bCALL\b|\bEXECUTE\s+IMMEDIATE\b", _OPTIONS)
+# A system variable, and what is said of it where that is a plain assignment of a text, a statement of its own.
+_SYSTEM_VARIABLE = re.compile(
+    r"(?P<set>\bSET\s*)?@@\s*(?:(?P<name>\w+)|`(?P<quoted>\d+)`)(?:\s*=\s*['\"](?P<value>\d+)['\"]\s*(?=;|\Z))?",
+    _OPTIONS,
 )
 _PLAIN_TEXT = re.compile(r"'([\w/:.-]+)'|\"([\w/:.-]+)\"", re.ASCII)
 
@@ -54,50 +54,50 @@ def read_sql_words(sql: str) -> SqlWords:
     """What may occur when this text runs. Of one that cannot be read, all."""
     if _WORTH_A_LOOK.search(sql) is None:
         return NOTHING
-    tokens: list[tuple[str, str]] = []
-    for match in _TOKEN.finditer(sql):
-        kind, text = match.lastgroup or "", match.group()
-        if kind == "open" or (kind == "mark" and _is_odd(text)):
-            return ANYTHING  # at once: reading on would take long for a text that is made to take long
-        if kind != "blank":
-            tokens.append((kind, text))
-    if _BARE_RETURN.search(sql):
+    literals: list[str] = []
+    code = _code(sql, literals)
+    if code is None:
         return ANYTHING
-    words = [text.upper() if kind == "word" else "" for kind, text in tokens]
-    is_dynamic = any(word == "CALL" or words[at : at + 2] == ["EXECUTE", "IMMEDIATE"] for at, word in enumerate(words))
-    creates_model = any(_creates_model(words, at) for at, word in enumerate(words) if word == "CREATE")
+    is_dynamic = _DYNAMIC.search(code) is not None
+    uses = [use for use in _SYSTEM_VARIABLE.finditer(code) if _is_reservation(use, literals)]
     return SqlWords(
-        may_create_model=is_dynamic or creates_model,
+        may_create_model=is_dynamic or _CREATE_MODEL.search(code) is not None,
         is_dynamic=is_dynamic,
-        reservations=tuple(_value_at(tokens, at) for at in range(len(tokens)) if _is_reservation(tokens[at : at + 2])),
+        reservations=tuple(_value(use, literals) for use in uses),
     )
 
 
-def _is_odd(mark: str) -> bool:
-    """Whether a mark shows that the text was not understood: an end is missing, or it may be a blank to others."""
-    return mark in "'\"`" or not mark.isascii() or not mark.isprintable()
+def _code(sql: str, literals: list[str]) -> str | None:
+    """The text without comments, each string and quoted name moved to `literals` and its number in its place.
+
+    None: it was not understood. An end is missing, or a mark may be a blank or the end of a comment for some readers
+    and not for others.
+    """
+    pieces: list[str] = []
+    at = 0
+    for match in _LITERAL.finditer(sql):
+        pieces.append(sql[at : match.start()])
+        at = match.end()
+        if match.lastgroup == "odd":
+            return None
+        if match.lastgroup == "comment":
+            pieces.append(" ")
+        else:
+            quote = match.group()[0]
+            pieces.append(f"{quote}{len(literals)}{quote}")
+            literals.append(match.group())
+    return "".join((*pieces, sql[at:]))
 
 
-def _creates_model(words: list[str], at: int) -> bool:
-    """Whether the CREATE at a place goes on to MODEL."""
-    at += 1
-    while at < len(words) and words[at] in _BETWEEN_CREATE_AND_MODEL:
-        at += 1
-    return words[at : at + 1] == ["MODEL"]
+def _is_reservation(use: re.Match[str], literals: list[str]) -> bool:
+    """Whether a system variable is, or by its escapes may be, the reservation."""
+    name = use["name"] or literals[int(use["quoted"])]
+    return "\\" in name or name.strip("`").upper() == "RESERVATION"
 
 
-def _is_reservation(tokens: list[tuple[str, str]]) -> bool:
-    """Whether a system variable begins here that is, or by its escapes may be, the reservation."""
-    if len(tokens) < 2 or tokens[0][0] != "system":
-        return False
-    return "\\" in tokens[1][1] or tokens[1][1].strip("`").upper() == "RESERVATION"
-
-
-def _value_at(tokens: list[tuple[str, str]], at: int) -> str | None:
-    """The plain string in `SET @@reservation = '...'`, a statement of its own; None: it is used in another way."""
-    before, following = tokens[at - 1 : at], tokens[at + 2 : at + 5]
-    texts = [text.upper() for _, text in (*before, *following)]
-    if texts[:2] != ["SET", "="] or texts[3:] not in ([], [";"]):
+def _value(use: re.Match[str], literals: list[str]) -> str | None:
+    """The plain text that it is set to; None: it is used in another way."""
+    if not use["set"] or use["value"] is None:
         return None
-    literal = _PLAIN_TEXT.fullmatch(following[1][1]) if len(following) > 1 else None
+    literal = _PLAIN_TEXT.fullmatch(literals[int(use["value"])])
     return None if literal is None else literal[1] or literal[2]

@@ -168,6 +168,13 @@ class Stand:
         finally:
             self._rename_tables("{}_away", "{}")
 
+    def rename_price_lists(self, old: str, new: str) -> None:
+        """Take the price lists away, or bring them back."""
+        database = sqlite3.connect(self.path)
+        database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        database.commit()
+        database.close()
+
     def _rename_tables(self, old: str, new: str) -> None:
         database = sqlite3.connect(self.path)
         for table in ("entries", "holds", "breaker_events"):
