@@ -146,18 +146,20 @@ class Admission:
             LedgerUnavailable: the hold cannot be recorded; it was voided.
         """
         principal = replace(principal, name=booked_name(principal, estimate))
-        history = await self._slots.history_of(customer.id) if self._policies.prices.uses_slots else SlotHistory()
+        prices = self._policies.prices
+        self._ledger.register_prices(prices)
+        history = await self._slots.history_of(customer.id) if prices.uses_slots else SlotHistory()
         rules = rules_for(customer, estimate, self._rules)
-        size = size_hold(request, estimate, rules=rules, prices=self._policies.prices, history=history)
+        size = size_hold(request, estimate, rules=rules, prices=prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
         if isinstance(outcome, Refused) and outcome.reject.reason in _FOR_WANT_OF_ROOM and size is not None:
             slow = slowed(request, customer.tier.throttling.slowdown)
-            less = size_hold(slow, estimate, rules=rules, prices=self._policies.prices, history=history)
+            less = size_hold(slow, estimate, rules=rules, prices=prices, history=history)
             if less is not None and less.amount_nanos < size.amount_nanos:
                 outcome = await self._attempt(request, principal, customer, estimate, less, is_slowed=True)
         if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:
             # It will most likely fail, which is free and the caller's to see; should it run, it bills the least.
-            least = least_hold(request, estimate, prices=self._policies.prices)
+            least = least_hold(request, estimate, prices=prices)
             outcome = await self._attempt(request, principal, customer, estimate, least)
         if isinstance(outcome, Refused):
             again = self._refusals.recall(outcome, request, principal, customer)

@@ -69,6 +69,8 @@ def make_hold(
         fingerprint=digest,
         labels=request.labels,
         scopes=tuple(budget.scope for budget in budgets if budget.scope != CUSTOMER_SCOPE),
+        prices_id=size.prices_id,
+        priced_as=size.priced_as,
     )
 
 

@@ -3,7 +3,9 @@
 Called by admit with an estimate. A known estimate is bounded by BigQuery's own rounding and minimums, plus headroom;
 an unknown one follows a policy. The cap that goes to BigQuery is what the hold covers, and never more than the caller's
 own, which lowers a hold only where BigQuery enforces it. Slots are foreseen from what the customer's jobs used, and
-never more than the caller's own bounds let it use. Bytes are bytes, amounts nano-dollars, shares parts per million.
+never more than the caller's own bounds let it use. Bytes are priced as those of the most expensive kind of statement
+that may occur: that of the dry run, or, in a script or a query of which no dry run tells the kind, a CREATE MODEL where
+the text does not rule it out. Bytes are bytes, amounts nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,8 +14,14 @@ from enum import StrEnum
 from bqgate.admission.estimate import DRY_RUN_AWAY
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
+from bqgate.domain.statements import is_known, is_multi_statement
 from bqgate.domain.throttling import Slowdown
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
+from bqgate.wire.reservations import may_run_on_demand
+from bqgate.wire.sql_words import read_sql_words
+
+# Of a query that was not dry run.
+_UNKNOWN = Estimate(0, "", 0)
 
 
 class UnknownEstimate(StrEnum):
@@ -36,11 +44,16 @@ class HoldRules:
 
 @dataclass(frozen=True, slots=True)
 class HoldSize:
-    """How much to hold. `maximum_bytes_billed` None: the caller's own cap stands (policy allow)."""
+    """How much to hold. `maximum_bytes_billed` None: the caller's own cap stands (policy allow).
+
+    `prices_id` and `priced_as` say by which prices, and as which kind of statement: so its job is priced, too.
+    """
 
     amount_nanos: int
     bytes_at_most: int
     maximum_bytes_billed: int | None
+    prices_id: str | None = None
+    priced_as: str | None = None
 
 
 def size_hold(
@@ -60,17 +73,25 @@ def size_hold(
     processed = estimate.bytes_processed if estimate.is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
     slot_ms = min(slot_ms, request.slot_ms_at_most or slot_ms)
+    priced_as = most_expensive_kind(request, estimate)
     amount = prices.hold_cost(
         bytes_billed=covered,
         slot_ms=slot_ms,
         location=estimate.location or request.location,
-        statement_type=estimate.statement_type,
+        priced_as=priced_as,
+        may_run_on_demand=_may_run_on_demand(request, prices),
     )
     # A dry run that was not answered says nothing of the query: what nobody foresaw is capped whatever the policy.
     may_be_uncapped = not estimate.is_known and estimate.unknown_because != DRY_RUN_AWAY
     is_uncapped = may_be_uncapped and rules.unknown is UnknownEstimate.ALLOW
     cap = None if is_uncapped else min(covered, own_cap)
-    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=cap)
+    return HoldSize(
+        amount_nanos=amount,
+        bytes_at_most=covered,
+        maximum_bytes_billed=cap,
+        prices_id=prices.id,
+        priced_as=priced_as,
+    )
 
 
 def _is_capped(estimate: Estimate) -> bool:
@@ -82,6 +103,19 @@ def _is_capped(estimate: Estimate) -> bool:
     return estimate.is_known or estimate.unknown_because == "row_level_security"
 
 
+def most_expensive_kind(request: QueryRequest, estimate: Estimate) -> str:
+    """The kind of statement at whose price a query's bytes are held."""
+    kind = estimate.statement_type
+    if is_known(kind) and not is_multi_statement(kind):
+        return kind
+    return "CREATE_MODEL" if read_sql_words(request.sql).may_create_model else "SELECT"
+
+
+def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:
+    """Whether the query may leave the reservation that capacity prices count on."""
+    return prices.depends_on_reservation and may_run_on_demand(request)
+
+
 def slowed(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
     """The query with a throttled one's slots: the tighter of its own bound and its tier's."""
     bounds = [bound for bound in (request.slot_ms_at_most, slowdown.slot_ms_at_most) if bound is not None]
@@ -90,13 +124,26 @@ def slowed(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
 
 def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:
     """What the bytes of a query that no dry run bounds are held at."""
-    return prices.hold_cost(bytes_billed=rules.unknown_hold_bytes, slot_ms=0, location=request.location)
+    return _bytes_hold(request, _UNKNOWN, rules.unknown_hold_bytes, prices)
 
 
 def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize:
     """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing."""
     covered = MINIMUM_BILLED_BYTES
-    location = estimate.location or request.location
-    amount = prices.hold_cost(bytes_billed=covered, slot_ms=0, location=location)
-    cap = min(covered, request.maximum_bytes_billed or covered)
-    return HoldSize(amount_nanos=amount, bytes_at_most=covered, maximum_bytes_billed=cap)
+    return HoldSize(
+        amount_nanos=_bytes_hold(request, estimate, covered, prices),
+        bytes_at_most=covered,
+        maximum_bytes_billed=min(covered, request.maximum_bytes_billed or covered),
+        prices_id=prices.id,
+        priced_as=most_expensive_kind(request, estimate),
+    )
+
+
+def _bytes_hold(request: QueryRequest, estimate: Estimate, covered: int, prices: PriceList) -> int:
+    return prices.hold_cost(
+        bytes_billed=covered,
+        slot_ms=0,
+        location=estimate.location or request.location,
+        priced_as=most_expensive_kind(request, estimate),
+        may_run_on_demand=_may_run_on_demand(request, prices),
+    )

@@ -38,9 +38,9 @@ class SlotBook:
         return history
 
     def learn(self, customer: str, usage: Usage) -> None:
-        """Add a settled job. One that processed nothing teaches nothing about slots a byte."""
+        """Add a settled job. One that tells no slots or processed nothing teaches nothing about slots a byte."""
         known = self._known.get(customer)
-        if known is None or not usage.is_billable or usage.bytes_processed == 0:
+        if known is None or not usage.slot_ms or usage.bytes_processed == 0:
             return
         slot_ms, size_bytes = known.slot_ms + usage.slot_ms, known.bytes_processed + usage.bytes_processed
         while size_bytes > FADE_BYTES:

@@ -1,6 +1,7 @@
 """Ask BigQuery for dry runs, jobs and tables: the BigQuery, TableSource and JobCanceller ports over an Upstream.
 
-Called by admission (dry_run), settlement (fetch_job, find_job, cancel_job) and advice (dry_run, fetch_table); calls
+Called by admission (dry_run), settlement (fetch_job, fetch_children, find_job,
+cancel_job) and advice (dry_run, fetch_table); calls
 jobs.insert, jobs.get, jobs.list, jobs.cancel and tables.get
 (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain values, or the port's errors: 4xx,
 also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer that is not JSON is
@@ -8,23 +9,25 @@ UpstreamUnavailable, after other attempts where retrying.py allows them. Answers
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from bqgate.bigquery.retrying import Retries
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef
+from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
 from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
-from bqgate.wire.job_resource import estimate_from, job_ref_from
+from bqgate.wire.job_resource import estimate_from, job_ref_from, usages_in
 from bqgate.wire.json_text import json_bytes
 from bqgate.wire.table_resource import table_facts_from
+
+ResultT = TypeVar("ResultT")
 
 # A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
 TIMEOUT_S = 30.0
@@ -90,7 +93,6 @@ class GoogleBigQuery:
         """The job that bears a hold's label; see ports.BigQuery.
 
         Of several the earliest is the hold's: the label went out with it, and can only be read and copied afterwards.
-        Looks among everybody's jobs; a caller who may not list those is asked for its own, where its job must be.
         """
         params = {
             "projection": "full",
@@ -98,12 +100,27 @@ class GoogleBigQuery:
             "maxResults": str(_PAGE_JOBS),
             "prettyPrint": "false",
         }
-        try:
-            return await self._find(project_id, hold_id, since, params | {"allUsers": "true"}, credential)
-        except UpstreamRefused as refusal:
-            if refusal.status != 403 or credential is None:
-                raise
-        return await self._find(project_id, hold_id, since, params, credential)
+        return await self._as_anybody(
+            lambda own: self._find(project_id, hold_id, since, params | own, credential), credential
+        )
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """What the jobs of a script's statements used; see ports.BigQuery."""
+        params = {
+            "parentJobId": job.job_id,
+            "projection": "full",
+            "maxResults": str(_PAGE_JOBS),
+            "prettyPrint": "false",
+        }
+
+        async def listed(own: dict[str, str]) -> tuple[Usage, ...]:
+            found: list[Usage] = []
+            async for page in self._pages(job.project_id, params | own, credential):
+                found += usages_in(page)
+                _refuse_unreachable(page)
+            return tuple(found)
+
+        return await self._as_anybody(listed, credential)
 
     async def fetch_table(
         self, *, project_id: str, dataset_id: str, table_id: str, credential: Credential
@@ -118,24 +135,46 @@ class GoogleBigQuery:
     async def _find(
         self, project_id: str, hold_id: str, since: datetime, params: dict[str, str], credential: Credential | None
     ) -> JobRef | None:
-        path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
         found: list[Mapping[str, Any]] = []
-        for _ in range(_PAGES_MAX):
-            page = await self._ask(Call("GET", path, urlencode(params)), credential)
+        async for page in self._pages(project_id, params, credential):
             found += [
                 job
                 for job in _jobs_of(page)
                 if claim_of(job, hold_id=hold_id, project_id=project_id, since=since) is Claim.LABELLED
             ]
-            if page.get("unreachable"):
-                raise UpstreamUnavailable("A region did not list its jobs.")
+            _refuse_unreachable(page)
+        return _earliest(found)
+
+    async def _as_anybody(
+        self, ask: Callable[[dict[str, str]], Awaitable[ResultT]], credential: Credential | None
+    ) -> ResultT:
+        """Look among everybody's jobs; a caller who may not list those is asked for its own, where its job must be."""
+        try:
+            return await ask({"allUsers": "true"})
+        except UpstreamRefused as refusal:
+            if refusal.status != 403 or credential is None:
+                raise
+        return await ask({})
+
+    async def _pages(
+        self, project_id: str, params: dict[str, str], credential: Credential | None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """The pages of jobs.list, to the last.
+
+        Raises:
+            UpstreamUnavailable: also where there are more than the gate reads.
+        """
+        path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
+        for _ in range(_PAGES_MAX):
+            page = await self._ask(Call("GET", path, urlencode(params)), credential)
+            yield page
             token = page.get("nextPageToken")
             if not isinstance(token, str) or not token:
-                return _earliest(found)
+                return
             params = params | {"pageToken": token}
-        if found:
-            return _earliest(found)
-        raise UpstreamUnavailable(f"The job is not among the last {_PAGES_MAX * _PAGE_JOBS} jobs of {project_id}.")
+        raise UpstreamUnavailable(
+            f"There are more than {_PAGES_MAX * _PAGE_JOBS} jobs in {project_id} to look through."
+        )
 
     async def _ask(self, call: Call, credential: Credential | None, *, operation: str = "read") -> Mapping[str, Any]:
         """The JSON of an answer. Each of the calls may be made again: done twice it changes nothing more."""
@@ -194,6 +233,11 @@ def _jobs_of(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _earliest(jobs: list[Mapping[str, Any]]) -> JobRef | None:
     first = min(jobs, key=lambda job: created_at_ms(job) or 0, default=None)
     return None if first is None else job_ref_from(first["jobReference"])
+
+
+def _refuse_unreachable(page: Mapping[str, Any]) -> None:
+    if page.get("unreachable"):
+        raise UpstreamUnavailable("A region did not list its jobs.")
 
 
 def _segment(text: str) -> str:

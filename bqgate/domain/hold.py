@@ -46,7 +46,9 @@ class Hold:
     in which it was placed. `scopes` are the parts of the customer's queries that have budgets and that it falls under,
     by the rules that held when it was placed; `labels` are the caller's. `deadline_at` is when, with no news of the
     job, its cost is assumed to be the hold. `job` is None until BigQuery told the id (jobs.query); `idempotency_key`
-    makes a caller's repeat find this hold.
+    makes a caller's repeat find this hold. `prices_id` names the price list that it was sized by and its job is priced
+    by, whatever holds when the job ends; None, in holds of before: the prices of that moment. `priced_as` is the kind
+    of statement at whose price it was sized, the most expensive that may occur in the query; None: any kind.
     """
 
     id: str
@@ -68,6 +70,8 @@ class Hold:
     would_have: WouldHave | None = None  # where its budgets are only observed
     labels: Mapping[str, str] = field(default_factory=dict)
     scopes: tuple[Scope, ...] = ()
+    prices_id: str | None = None
+    priced_as: str | None = None
 
     @property
     def request_prefix(self) -> str | None:

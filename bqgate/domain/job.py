@@ -98,7 +98,7 @@ class Outcome(StrEnum):
 
     DONE = "done"
     CACHED = "cached"
-    FAILED = "failed"  # errors are free
+    FAILED = "failed"  # free, unless BigQuery reports what it billed
     STOPPED = "stopped"  # cancelled; billed at what BigQuery billed
     ASSUMED = "assumed"  # nobody could learn the end: booked at its hold
     REFUSED = "refused"  # the gate said no; nothing ran
@@ -107,25 +107,42 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a finished job used. `bytes_billed` None: BigQuery hides it (row-level security)."""
+    """What a finished job used. None in a field that a price needs: BigQuery did not say, which is not zero.
+
+    `bytes_billed` is hidden under row-level security. `reservation` None: the job ran on demand, if
+    `is_reservation_known`; jobs.query does not tell, nor does the parent of a script. `children` are the jobs of a
+    script's statements, as many as were listed; None: nobody asked.
+    """
 
     job: JobRef | None
     outcome: Outcome
     bytes_processed: int = 0
-    bytes_billed: int | None = 0
-    slot_ms: int = 0
-    statement_type: str = ""
+    bytes_billed: int | None = None
+    slot_ms: int | None = None
+    statement_type: str | None = None
     cache_hit: bool = False
     reservation: str | None = None
+    is_reservation_known: bool = True
     edition: str | None = None
     table_count: int = 0
     user_email: str | None = None
+    children: "tuple[Usage, ...] | None" = None
+
+    @property
+    def is_free_unless_reported(self) -> bool:
+        """Whether missing bytes and slots mean none: results from the cache, and errors.
+
+        Source: https://cloud.google.com/bigquery/docs/best-practices-costs.
+        """
+        return self.outcome in {Outcome.CACHED, Outcome.FAILED}
 
     @property
     def is_billable(self) -> bool:
-        """Errors are free, except that the statements of a script that ran before the failing one stay billed."""
-        return self.outcome in {Outcome.DONE, Outcome.STOPPED} or (
-            self.outcome is Outcome.FAILED and self.statement_type == "SCRIPT"
+        """Whether BigQuery may bill it: by what is reported, however the job ended."""
+        if self.outcome in {Outcome.REFUSED, Outcome.NEVER_RAN}:
+            return False
+        return bool(self.bytes_billed or self.slot_ms) or (
+            not self.is_free_unless_reported and (self.bytes_billed is None or self.slot_ms is None)
         )
 
 

@@ -131,7 +131,8 @@ class Customer:
     `projects` are those whose jobs it pays for, `data` the projects ("p"), datasets ("p.d") and buckets ("gs://b/x")
     that it may read and write beside its own projects; None: the gate leaves that to BigQuery's IAM. `account` is the
     service account that the gate impersonates for it; None: the gate's own. `raises` are on top of its own limits,
-    `budgets` those of parts of its queries.
+    `budgets` those of parts of its queries. `reservations` are those that its queries may name, "none" for on demand;
+    None: any where that changes no price, else none.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Customer:
     account: str | None = None
     raises: tuple[Raise, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    reservations: tuple[str, ...] | None = None
 
     @property
     def own_budget(self) -> Budget:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 
 from bqgate.admission.estimate import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
-from bqgate.domain.pricing import PricingModel
+from bqgate.domain.pricing import PriceList
 from bqgate.gate.holds import Attempt
 from bqgate.gate.outcome import Seen, judge
 from bqgate.gate.request_context import RequestContext
@@ -25,7 +25,7 @@ COPY_BYTES = 2**20
 
 
 async def forward(
-    upstream: Upstream, call: Call, ctx: RequestContext, attempt: Attempt, *, model: PricingModel
+    upstream: Upstream, call: Call, ctx: RequestContext, attempt: Attempt, *, prices: PriceList
 ) -> Answer:
     """Send the call of an attempt.
 
@@ -45,9 +45,9 @@ async def forward(
         evidence = judge(
             seen,
             method=ctx.query.method,
-            job=attempt.hold.job,
+            hold=attempt.hold,
             is_script=ctx.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
-            model=model,
+            prices=prices,
         )
         attempt.end(evidence)
 

@@ -13,6 +13,7 @@ from typing import Any
 from bqgate.admission.admit import Admission, CachedOnly, booked_name
 from bqgate.admission.job_writes import JobWrites
 from bqgate.admission.refusals import Refused
+from bqgate.admission.reservations import judge_reservations
 from bqgate.admission.visits import visit_of
 from bqgate.admission.waiting.room import Shed, WaitingRoom
 from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
@@ -91,6 +92,7 @@ class QueryHandler:
                 await self._estimate(ctx)
             return await self._pass(ctx, submission.forward(query.body), "dry_run" if query.dry_run else "off")
         check_room(query, workload=ctx.principal.workload)
+        judge_reservations(query, ctx.customer, self._policies.prices)
         ctx.estimate = await self._estimate(ctx)
         note_caller(ctx.customer.id, booked_name(ctx.principal, ctx.estimate))
         answer = await self._hold_and_run(ctx, submission)
@@ -159,9 +161,7 @@ class QueryHandler:
             body = slowed(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
         self._writes.begin_under(hold, touched_by(ctx.query, ctx.estimate))
         with ctx.watch.step("upstream"):
-            answer = await forward(
-                self._upstream, submission.forward(body), ctx, attempt, model=self._policies.prices.model
-            )
+            answer = await forward(self._upstream, submission.forward(body), ctx, attempt, prices=self._policies.prices)
         return shown_as_run(answer, attempt.admitted, notes, ctx.watch)
 
     async def _refuse(self, ctx: RequestContext, refused: Refused) -> Answer:

@@ -2,10 +2,10 @@
 
 Called by forward when an answer has passed or broken off; settlement.evidence puts the attempts of a hold together.
 
-    jobs.insert  2xx            DONE: its statistics are the usage; else there is a job
+    jobs.insert  2xx            DONE with all that its price needs: that is the usage; else there is a job
                  409            proves nothing: a job of that id is there, of another attempt's or of another hold's
                  other 4xx, 501 denied: no job was made by this request, which asking confirms
-    jobs.query   2xx            complete with all that its price needs: that is the usage; else there is a job
+    jobs.query   2xx            complete with all that its price needs: the same
                  4xx, 501       denied; a failed query is free, unless it was a script (earlier statements stay billed)
                                 or was stopped (a cancelled job may be billed)
                  the cap's 400  BigQuery refused the query before it ran, for what it would bill: free
@@ -15,11 +15,13 @@ Sources: https://cloud.google.com/bigquery/docs/error-messages (look a job up be
 https://cloud.google.com/bigquery/docs/best-practices-costs#restrict-bytes-billed (over the cap nothing is charged).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome, Usage
-from bqgate.domain.pricing import PricingModel
+from bqgate.domain.pricing import PriceList
 from bqgate.settlement.evidence import Denied, Evidence, JobMade, Told, Unknown
+from bqgate.wire.cap_refusal import is_refused_by_cap
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.job_resource import usage_from
 from bqgate.wire.query_response import job_ref_in, read_members, usage_in_query_answer
@@ -27,7 +29,6 @@ from bqgate.wire.query_response import job_ref_in, read_members, usage_in_query_
 _NOT_IMPLEMENTED = 501
 # Answers of 4xx that a server gives for reasons of its own, after it may have begun: conflict, timeouts, its own load.
 _PROVES_NOTHING = frozenset({408, 409, 425, 499})
-OVER_THE_CAP = "bytesBilledLimitExceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +40,44 @@ class Seen:
     is_whole: bool
 
 
-def judge(seen: Seen, *, method: Method, job: JobRef | None, is_script: bool, model: PricingModel) -> Evidence:
+def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: PriceList) -> Evidence:
     """What an answer proves.
 
     Args:
         seen: the answer.
         method: how the query was submitted.
-        job: what is known of the job beforehand, for jobs.insert.
+        hold: its hold, whose job is known beforehand for jobs.insert.
         is_script: whether earlier statements may be billed although the query failed.
-        model: prices by reservation or edition need more than a jobs.query answer states.
+        prices: say what must be known of the job; answers state it in part only.
     """
     if 200 <= seen.status < 300:
-        return _judge_success(seen, method=method, job=job, model=model)
+        return _judge_success(seen, method=method, hold=hold, prices=prices)
     is_refusal = 400 <= seen.status < 500 or seen.status == _NOT_IMPLEMENTED
     if not is_refusal or seen.status in _PROVES_NOTHING:
         return Unknown()
     if method is Method.INSERT:
         return Denied()
-    reason = reason_of(seen.text.encode())
-    if reason == OVER_THE_CAP and not is_script:
+    if seen.is_whole and not is_script and is_refused_by_cap(seen.status, seen.text):
         return Told(Usage(job=None, outcome=Outcome.FAILED))
-    return Denied(may_bill=is_script or reason in {None, "stopped"})
+    return Denied(may_bill=is_script or reason_of(seen.text.encode()) in {None, "stopped"})
 
 
-def _judge_success(seen: Seen, *, method: Method, job: JobRef | None, model: PricingModel) -> Evidence:
+def _judge_success(seen: Seen, *, method: Method, hold: Hold, prices: PriceList) -> Evidence:
     members = read_members(seen.text)
-    job = job_ref_in(members) or job
+    job = job_ref_in(members) or hold.job
     if not seen.is_whole:
         return JobMade(job)
     if method is Method.INSERT:
-        usage = usage_from(members)
+        usage = _stated(usage_from(members), job, hold, prices)
     else:
-        usage = usage_in_query_answer(members)
-        if usage is not None and not usage.cache_hit and model in {PricingModel.AUTO, PricingModel.CAPACITY}:
-            usage = None
+        usage = usage_in_query_answer(members, prices=prices, priced_as=hold.priced_as)
     return JobMade(job) if usage is None else Told(usage)
+
+
+def _stated(usage: Usage | None, job: JobRef | None, hold: Hold, prices: PriceList) -> Usage | None:
+    """The usage in an answer of jobs.insert; None where it does not say all that its price needs."""
+    if usage is None or (usage.outcome is Outcome.FAILED and usage.bytes_billed is None):
+        return None
+    location = job.location if job else None
+    seen = replace(usage, is_reservation_known=usage.reservation is not None)
+    return None if prices.lacks(seen, location=location, priced_as=hold.priced_as) else usage

@@ -18,7 +18,7 @@ from bqgate.domain.job import JobRef
 from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
-from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds
+from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds, price_lists
 
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
@@ -117,6 +117,11 @@ def charges_of_repeats(hold: Hold, key_prefix: str, since: datetime) -> sa.Selec
         )
         .limit(1)
     )
+
+
+def price_list(prices_id: str) -> sa.Select[Any]:
+    """The document of a price list."""
+    return sa.select(price_lists.c.document).where(price_lists.c.id == prices_id)
 
 
 def entry_of_hold(hold_id: str) -> sa.Select[Any]:

@@ -15,6 +15,7 @@ from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.pricing import PriceList
 from bqgate.domain.spend import SpendRow, SpendTable
 from bqgate.domain.would_have import ForeseenRow, WouldHave
 
@@ -51,9 +52,16 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "fingerprint": hold.fingerprint,
         **_would_have_columns(hold.would_have),
         "labels": dict(hold.labels),
+        "prices_id": hold.prices_id,
+        "priced_as": hold.priced_as,
         "state": HoldState.HELD.value,
         "ended_at": None,
     }
+
+
+def price_list_row(prices: PriceList, used_at: datetime) -> dict[str, Any]:
+    """A price list that is used for the first time as a row."""
+    return {"id": prices.id, "document": prices.document(), "first_used_at": to_micros(used_at)}
 
 
 def breaker_event_row(event: BreakerEvent) -> dict[str, Any]:
@@ -92,6 +100,8 @@ def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dic
         "fingerprint": entry.fingerprint,
         **_would_have_columns(entry.would_have),
         "labels": dict(entry.labels),
+        "prices_id": None,
+        "priced_as": None,
         "state": state.value,
         "ended_at": to_micros(ended_at),
     }
@@ -117,6 +127,8 @@ def hold_of(row: sa.Row[Any]) -> Hold:
         fingerprint=row.fingerprint,
         would_have=_would_have_of(row),
         labels=row.labels or {},
+        prices_id=row.prices_id,
+        priced_as=row.priced_as,
     )
 
 

@@ -1,10 +1,10 @@
-"""Declare the ledger's three tables, the same on SQLite and PostgreSQL.
+"""Declare the ledger's four tables, the same on SQLite and PostgreSQL.
 
-`holds` says which money is set aside and how each hold ended; `entries` and `breaker_events` are append-only (triggers
-of the migrations refuse UPDATE and DELETE). Read by queries, writes and rows; migrations/ hold the frozen history that
-leads here, and a test compares the two. Money is BIGINT nano-dollars. Moments are BIGINT microseconds since 1970 UTC:
-SQLite has no time zones, and one whole number sorts and compares alike in both. Windows are columns (day_key,
-month_key), NULL where a job counts against no window of that period.
+`holds` says which money is set aside and how each hold ended; `entries`, `breaker_events` and `price_lists` are
+append-only (triggers of the migrations refuse UPDATE and DELETE). Read by queries, writes and rows; migrations/ hold
+the frozen history that leads here, and a test compares the two. Money is BIGINT nano-dollars. Moments are BIGINT
+microseconds since 1970 UTC: SQLite has no time zones, and one whole number sorts and compares alike in both. Windows
+are columns (day_key, month_key), NULL where a job counts against no window of that period.
 
 When are two charges the same job? BigQuery's job ids are unique per project and location
 (https://cloud.google.com/bigquery/docs/reference/rest/v2/JobReference). A reference without a location means the US or
@@ -53,6 +53,8 @@ holds = sa.Table(
     sa.Column("would_wait_ms", sa.BigInteger),
     sa.Column("would_budget", sa.Text),
     sa.Column("labels", sa.JSON),  # the caller's; NULL in holds of before there were budgets of labels
+    sa.Column("prices_id", sa.Text),  # price_lists.id; NULL in holds of before there were such lists
+    sa.Column("priced_as", sa.Text),  # the most expensive kind of statement that may occur; NULL: any kind
     sa.CheckConstraint("(state = 'held') = (ended_at IS NULL)", name="ck_holds_ended"),
     sa.CheckConstraint("amount_nanos >= 0", name="ck_holds_amount"),
 )
@@ -151,3 +153,12 @@ breaker_events = sa.Table(
 )
 
 sa.Index("ix_breaker_events_window", breaker_events.c.customer, breaker_events.c.window_key)
+
+# The prices that holds were sized by, each once; a job is priced as it was held.
+price_lists = sa.Table(
+    "price_lists",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),  # domain.pricing.PriceList.id
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("first_used_at", sa.BigInteger, nullable=False),
+)

@@ -19,7 +19,7 @@ from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFil
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
-from bqgate.domain.pricing import SlotHistory
+from bqgate.domain.pricing import PriceList, SlotHistory
 from bqgate.domain.scope import CUSTOMER_SCOPE
 from bqgate.domain.spend import SpendQuery, SpendTable
 from bqgate.domain.would_have import ForeseenRow
@@ -29,7 +29,7 @@ from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
 from bqgate.ledger.rows import entry_of, foreseen_of, from_micros, hold_of, spend_table_of, to_micros
 from bqgate.ledger.writer import GroupCommit
-from bqgate.ledger.writes import AttachJob, Book, CloseHold, OpenHold, RecordBreakerEvent, Write, Writes
+from bqgate.ledger.writes import AttachJob, Book, CloseHold, KeepPrices, OpenHold, RecordBreakerEvent, Write, Writes
 from bqgate.ports import Clock
 
 # At a few thousand writes a second a full queue is about a second's work: whoever comes later would wait in vain.
@@ -52,6 +52,9 @@ class SqlLedger:
         self._connections = connections
         self._clock = clock
         self._writes = Writes(connections.dialect)
+        # Those that holds may name, and the ids of those that are written.
+        self._price_lists: dict[str, PriceList] = {}
+        self._written_prices: set[str] = set()
         self._writer = GroupCommit[Write, Booking | None](self._write_all, timeout_s=timeout_s, waiting_max=waiting_max)
 
     @classmethod
@@ -68,6 +71,20 @@ class SqlLedger:
         else:
             await check_revision(url, timeout_s=timeout_s)
         return cls(connections, clock, timeout_s=timeout_s, waiting_max=waiting_max)
+
+    def register_prices(self, prices: PriceList) -> None:
+        """Know a price list that holds will name: it is written with the first of them, in its transaction."""
+        if prices.id not in self._price_lists:
+            self._price_lists[prices.id] = prices
+
+    async def fetch_prices(self, prices_id: str) -> PriceList | None:
+        """A price list that a hold named; None: there is none of this id.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        rows = await self._rows(queries.price_list(prices_id))
+        return PriceList.from_document(rows[0].document) if rows else None
 
     async def open_hold(self, hold: Hold) -> None:
         """Record a hold as open, on disk, unless its id is known: one that ended is never opened again.
@@ -281,9 +298,14 @@ class SqlLedger:
 
     async def _write_all(self, writes: Sequence[Write]) -> list[Booking | None]:
         async def apply(connection: AsyncConnection) -> list[Booking | None]:
-            return await self._writes.apply(connection, writes)
+            return (await self._writes.apply(connection, [*new, *writes]))[len(new) :]
 
-        return await self._connections.write(apply)
+        named = {write.hold.prices_id for write in writes if isinstance(write, OpenHold)} - self._written_prices
+        wanted = [prices for each, prices in self._price_lists.items() if each in named]
+        new = [KeepPrices(prices, self._clock.now()) for prices in wanted]
+        results = await self._connections.write(apply)
+        self._written_prices.update(each.prices.id for each in new)
+        return results
 
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         async def fetch(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:

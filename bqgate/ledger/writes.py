@@ -1,4 +1,4 @@
-"""Say what one transaction of the ledger does: open, attach, book and close, many of them at once.
+"""Say what one transaction of the ledger does: open, attach, book and close, and what goes with it, at once.
 
 `Writes` is run by writer.GroupCommit through sql_ledger, inside one transaction of connections. Unique indexes decide
 every race, never a look before a write: an INSERT that meets a conflict does nothing, and only then is it asked which
@@ -23,8 +23,17 @@ from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef
-from bqgate.ledger.rows import breaker_event_row, ended_hold_row, entry_row, hold_row, job_columns, to_micros
-from bqgate.ledger.schema import breaker_events, entries, holds
+from bqgate.domain.pricing import PriceList
+from bqgate.ledger.rows import (
+    breaker_event_row,
+    ended_hold_row,
+    entry_row,
+    hold_row,
+    job_columns,
+    price_list_row,
+    to_micros,
+)
+from bqgate.ledger.schema import breaker_events, entries, holds, price_lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,18 @@ class RecordBreakerEvent:
     hold_id: None = None
 
 
-Write = OpenHold | AttachJob | CloseHold | Book | RecordBreakerEvent
-# Opened before attached before ended, so that a group of writes can be sorted and sent as five statements.
-_KINDS: tuple[type[Write], ...] = (OpenHold, AttachJob, CloseHold, Book, RecordBreakerEvent)
+@dataclass(frozen=True, slots=True)
+class KeepPrices:
+    """Keep a price list, unless its id is known: a hold that names it comes after."""
+
+    prices: PriceList
+    used_at: datetime
+    hold_id: None = None
+
+
+Write = KeepPrices | OpenHold | AttachJob | CloseHold | Book | RecordBreakerEvent
+# Opened before attached before ended, so that a group of writes can be sorted and sent as six statements.
+_KINDS: tuple[type[Write], ...] = (KeepPrices, OpenHold, AttachJob, CloseHold, Book, RecordBreakerEvent)
 
 
 class Writes:
@@ -84,6 +102,7 @@ class Writes:
 
     def __init__(self, dialect: str) -> None:
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        self._keep_prices = insert(price_lists).on_conflict_do_nothing()
         self._open = insert(holds).on_conflict_do_nothing()
         # An INSERT's count of rows is kept on request only; with psycopg it would read -1.
         self._book = insert(entries).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
@@ -118,6 +137,9 @@ class Writes:
     async def _send(self, connection: AsyncConnection, run: Sequence[Write]) -> None:
         """Writes of one kind as one statement with many rows."""
         match run[0]:
+            case KeepPrices():
+                lists = [price_list_row(each.prices, each.used_at) for each in run if isinstance(each, KeepPrices)]
+                await connection.execute(self._keep_prices, lists)
             case OpenHold():
                 rows = [hold_row(write.hold) for write in run if isinstance(write, OpenHold)]
                 await connection.execute(self._open, rows)

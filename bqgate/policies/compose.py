@@ -164,6 +164,7 @@ def _directory(
             projects=policy.projects,
             data=policy.data,
             account=policy.service_account,
+            reservations=policy.reservations,
             raises=raises_of(own[name]) if name in own else (),
             budgets=parts_of(name, mode, policy.time_zone, budgets, deployment_mode=defaults.deployment_mode),
         )

@@ -23,7 +23,7 @@ from bqgate.policies.budget_models import (
     SchedulePolicy,
     ThresholdPolicy,
 )
-from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Share, Usd, Whole, Zone
+from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Reservation, Share, Usd, Whole, Zone
 
 _LIST_MAX = 1_000
 
@@ -121,6 +121,12 @@ class CustomerPolicy(Policy):
     )
     service_account: Account | None = Field(
         default=None, description="Service account that the gate impersonates for it; without it, the gate's own."
+    )
+    reservations: tuple[Reservation, ...] | None = Field(
+        default=None,
+        max_length=_LIST_MAX,
+        description="Reservations that its queries may name: projects/P/locations/L/reservations/R, or none for on "
+        "demand; without it, any under blended and on_demand prices, none under capacity and auto.",
     )
     time_zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"), description="Where its days and months begin.")
     mode: Mode | None = Field(default=None, description="off, observe, or enforce; without it, defaults.mode.")

@@ -31,6 +31,7 @@ _DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61
 _EMAIL = rf"[^@\s\x00-\x1f\x7f]{{1,64}}@{_DOMAIN}"
 # A project may have a domain before a colon: example.com:reports.
 _PROJECT = r"(?:[a-z0-9.-]{1,100}:)?[A-Za-z0-9][A-Za-z0-9-]{0,99}"
+_RESERVATION = r"projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0-9-]+/reservations/[a-z0-9-]+"
 _DATASET = rf"{_PROJECT}\.[A-Za-z0-9_]{{1,1024}}"
 _BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/[^\s\x00-\x1f\x7f*?]{0,1024})?"
 
@@ -125,6 +126,14 @@ def read_account(value: str) -> str:
     if not re.fullmatch(_EMAIL, value.lower()):
         raise ValueError(f"{value!r:.80} is not a service account, like reports@acme-prod.iam.gserviceaccount.com")
     return value.lower()
+
+
+def read_reservation(value: str) -> str:
+    """A reservation by its full path, or none: on demand."""
+    if value.lower() != "none" and not re.fullmatch(_RESERVATION, value):
+        message = "is no reservation; write projects/<project>/locations/<location>/reservations/<name>, or none"
+        raise ValueError(f"{value!r:.80} {message}")
+    return value
 
 
 def read_data(value: str) -> str:
@@ -226,6 +235,7 @@ Zone = Annotated[
 ]
 EmailOrDomain = Annotated[str, Field(max_length=320), AfterValidator(read_email_or_domain)]
 Account = Annotated[str, Field(max_length=320), AfterValidator(read_account)]
+Reservation = Annotated[str, Field(max_length=500), AfterValidator(read_reservation)]
 Data = Annotated[str, Field(max_length=1300), AfterValidator(read_data)]
 Clock24 = Annotated[
     TimeOfDay,

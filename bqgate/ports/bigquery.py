@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Protocol
 
-from bqgate.domain.job import Estimate, Job, JobRef
+from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.wire.exchange import Answer, Call
 
@@ -31,6 +31,14 @@ class BigQuery(DryRunner, Protocol):
             JobNotFound: there is no such job.
             UpstreamRefused: the credential may not see it, or is no longer valid.
             UpstreamUnavailable: no answer, or 5xx.
+        """
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """What the jobs of a script's statements used (jobs.list by parentJobId), as many as are listed and finished.
+
+        Raises:
+            UpstreamRefused: the credential may not list jobs.
+            UpstreamUnavailable: no answer, 5xx, or a region did not answer.
         """
 
     async def find_job(

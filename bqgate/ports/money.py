@@ -9,7 +9,7 @@ from bqgate.domain.cost_breaker import NO_GRACE, Breaker, BreakerEvent, Standing
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
 from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.job import JobRef
-from bqgate.domain.pricing import SlotHistory
+from bqgate.domain.pricing import PriceList, SlotHistory
 from bqgate.domain.spend import SpendQuery, SpendTable
 
 
@@ -173,6 +173,16 @@ class BudgetStore(Protocol):
 
 class Ledger(SpendSource, Protocol):
     """The truth about money: open holds and booked entries. What it has answered for survives a crash."""
+
+    def register_prices(self, prices: PriceList) -> None:
+        """Know a price list before a hold names it. It is written with the first such hold: no step of its own."""
+
+    async def fetch_prices(self, prices_id: str) -> PriceList | None:
+        """A price list that a hold named, None where there is none of this id.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
 
     async def open_hold(self, hold: Hold) -> None:
         """Record a hold as open, before its query is forwarded. Again with the same id: nothing changes.

@@ -11,6 +11,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery, Ledger
+from bqgate.settlement.inquiry import fetch_whole_job
 from bqgate.settlement.settlement import Settlement
 
 
@@ -47,9 +48,9 @@ class Deletions:
 
     async def _fetch(self, ref: JobRef, credential: Credential) -> Job:
         try:
-            return await self._bigquery.fetch_job(ref, credential=credential)
+            return await fetch_whole_job(self._bigquery, ref, credential)
         except UpstreamRefused:
-            return await self._bigquery.fetch_job(ref, credential=None)
+            return await fetch_whole_job(self._bigquery, ref, None)
 
     async def _hold_of(self, job: Job) -> Hold | None:
         labelled = None if job.hold_id is None else await self._ledger.fetch_open_hold(job.hold_id)

@@ -14,6 +14,7 @@ from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailab
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Job, JobRef, Usage
 from bqgate.domain.principal import Credential
+from bqgate.domain.statements import is_multi_statement
 from bqgate.ports import BigQuery
 from bqgate.wire.error_reply import reason_of
 
@@ -59,14 +60,14 @@ async def _inquire_as(bigquery: BigQuery, hold: Hold, credential: Credential | N
     try:
         if hold.job is not None:
             try:
-                job = await bigquery.fetch_job(hold.job, credential=credential)
+                job = await fetch_whole_job(bigquery, hold.job, credential)
                 return _found(job) if _is_of(job, hold) else replace(_found(job), news=News.FOREIGN)
             except JobNotFound:
                 pass  # the label decides
         ref = await _find(bigquery, hold, credential)
         if ref is None:
             return Finding(News.ABSENT, hold.job)
-        return _found(await bigquery.fetch_job(ref, credential=credential))
+        return _found(await fetch_whole_job(bigquery, ref, credential))
     except JobNotFound:  # listed, and deleted since
         return Finding(News.ABSENT, hold.job)
     except UpstreamRefused as refused:
@@ -101,10 +102,33 @@ async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None) -
         return None
 
 
+async def fetch_whole_job(bigquery: BigQuery, ref: JobRef, credential: Credential | None) -> Job:
+    """A job as it stands, a script's with what its statements used.
+
+    Raises:
+        JobNotFound, UpstreamRefused, UpstreamUnavailable: as the port's fetch_job.
+    """
+    job = await bigquery.fetch_job(ref, credential=credential)
+    usage = job.usage
+    if usage is None or not is_multi_statement(usage.statement_type) or not usage.is_billable:
+        return job
+    return replace(job, usage=replace(usage, children=await _children(bigquery, usage.job or job.ref, credential)))
+
+
 def _found(job: Job) -> Finding:
     if job.usage is None:
         return Finding(News.RUNNING, job.ref)
     return Finding(News.ENDED, job.usage.job or job.ref, job.usage)
+
+
+async def _children(bigquery: BigQuery, job: JobRef, credential: Credential | None) -> tuple[Usage, ...]:
+    """What a script's statements used. Where nobody may list them none are known, and the script costs the most."""
+    try:
+        return await bigquery.fetch_children(job, credential=credential)
+    except UpstreamRefused as refused:
+        if _is_busy(refused):
+            raise
+        return ()
 
 
 def _is_busy(refused: UpstreamRefused) -> bool:

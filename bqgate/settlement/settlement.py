@@ -9,7 +9,6 @@ ledger, and whoever finds it there asks BigQuery. Amounts are nano-dollars.
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
@@ -18,7 +17,9 @@ from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.pricing import CostUnknown, PriceList
 from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
+from bqgate.settlement.held_prices import HeldPrices
 
 
 class Settlement:
@@ -42,6 +43,7 @@ class Settlement:
         self._ledger = ledger
         self._budgets = budgets
         self._policies = policies
+        self._held_prices = HeldPrices(ledger, policies)
         self._clock = clock
         self._journal = journal
         self._on_usage = on_usage
@@ -57,8 +59,8 @@ class Settlement:
         """
         if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
             return await self._end_as_booked(hold)  # somebody ended it meanwhile, and knew more than an assumption
+        entry = self._entry_for(hold, usage, await self._held_prices.prices_of(hold))
         self._tell_end(hold)
-        entry = self._entry_for(hold, usage)
         match await self._ledger.book(entry):
             case Booking.BOOKED:
                 self._tell(hold, entry, usage)
@@ -147,8 +149,8 @@ class Settlement:
             self._journal.count("breaker_trips_total", customer=hold.customer)
         self._journal.note(f"cost_breaker_{kind.value}", customer=hold.customer, hold_id=hold.id)
 
-    def _entry_for(self, hold: Hold, usage: Usage) -> Entry:
-        cost_nanos, outcome = self._cost(hold, usage)
+    def _entry_for(self, hold: Hold, usage: Usage, prices: PriceList) -> Entry:
+        cost_nanos, outcome = _cost(hold, usage, prices)
         return Entry(
             id=uuid.uuid4().hex,
             kind=EntryKind.CHARGE,
@@ -168,25 +170,14 @@ class Settlement:
             estimate_nanos=hold.estimate_nanos,
             bytes_processed=usage.bytes_processed,
             bytes_billed=usage.bytes_billed or 0,
-            slot_ms=usage.slot_ms,
-            statement_type=usage.statement_type,
+            slot_ms=usage.slot_ms or 0,
+            statement_type=usage.statement_type or "",
             cache_hit=usage.cache_hit,
             fingerprint=hold.fingerprint,
             labels=hold.labels,
             would_have=hold.would_have,
             placed_at=hold.placed_at,
         )
-
-    def _cost(self, hold: Hold, usage: Usage) -> tuple[int, Outcome]:
-        """The cost and the outcome to book. What cannot be known costs the hold, and is named so."""
-        if usage.outcome is Outcome.ASSUMED:
-            return hold.amount_nanos, Outcome.ASSUMED
-        job = usage.job or hold.job
-        try:
-            cost_nanos = self._policies.prices.cost_of(_as_billed(usage), location=job.location if job else None)
-        except ValueError:  # bytes are hidden by row-level security
-            return hold.amount_nanos, Outcome.ASSUMED
-        return cost_nanos, usage.outcome
 
     def _tell(self, hold: Hold, entry: Entry, usage: Usage) -> None:
         """Count and log what was booked, once a hold."""
@@ -207,11 +198,13 @@ class Settlement:
             self._on_usage(hold.customer, usage)
 
 
-def _as_billed(usage: Usage) -> Usage:
-    """A failed script is priced by what its parent sums up: statements that ran before the failing one stay billed.
-
-    Source: https://cloud.google.com/bigquery/docs/multi-statement-queries. A single failed statement bills nothing.
-    """
-    if usage.outcome is Outcome.FAILED and usage.statement_type == "SCRIPT":
-        return replace(usage, outcome=Outcome.STOPPED)
-    return usage
+def _cost(hold: Hold, usage: Usage, prices: PriceList) -> tuple[int, Outcome]:
+    """The cost and the outcome to book. One that is not told is the hold's, or what is known if more."""
+    if usage.outcome is Outcome.ASSUMED:
+        return hold.amount_nanos, Outcome.ASSUMED
+    location = (usage.job.location if usage.job else None) or (hold.job.location if hold.job else None)
+    try:
+        cost_nanos = prices.cost_of(usage, location=location, priced_as=hold.priced_as)
+    except CostUnknown as unknown:
+        return max(hold.amount_nanos, unknown.at_least_nanos), Outcome.ASSUMED
+    return cost_nanos, usage.outcome

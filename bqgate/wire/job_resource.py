@@ -6,18 +6,21 @@ and row-level security hides bytes (https://cloud.google.com/bigquery/docs/infor
 strings. A field that is missing is never read as zero cost.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
+from bqgate.domain.statements import is_known, is_multi_statement, reads_nothing
 from bqgate.wire.fields import count_at
 from bqgate.wire.sql_calls import FEDERATED, unbounded_calls
 
-# Statements that read no data and are never charged (data definition without a query).
-_FREE_DDL = re.compile(r"(CREATE|ALTER|DROP|UNDROP|TRUNCATE|GRANT|REVOKE)_|(BEGIN|COMMIT|ROLLBACK)_TRANSACTION")
-_CHARGED_DDL = frozenset({"CREATE_TABLE_AS_SELECT", "CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
-_MULTI_STATEMENT = frozenset({"SCRIPT", "CALL", "EXECUTE_IMMEDIATE"})
+# Definitions with a query that a dry run may size at nothing.
+_CHARGED_DDL = frozenset({"CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
+# A dry run lists at most so many of the tables that a query reads ...
+_TABLES_LISTED_MAX = 50
+# ... and a query may read at most so many (https://cloud.google.com/bigquery/quotas#query_jobs).
+_TABLES_PER_QUERY_MAX = 1_000
+_BOUNDS = frozenset({Accuracy.PRECISE, Accuracy.UPPER_BOUND})
 # Where a dry run names what a statement writes, makes, changes or drops.
 _TARGETS = (
     "ddlTargetTable",
@@ -46,7 +49,7 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
     return Estimate(
         bytes_processed=processed or 0,
         statement_type=statement_type,
-        table_count=len(tables),
+        table_count=len(tables) if len(tables) < _TABLES_LISTED_MAX else _TABLES_PER_QUERY_MAX,
         accuracy=accuracy,
         location=_part(job, "jobReference").get("location"),
         user_email=email if isinstance(email, str) else None,
@@ -62,7 +65,7 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
 
 
 def usage_from(job: Mapping[str, Any]) -> Usage | None:
-    """What a job used; None while it is pending or running."""
+    """What a job used; None while it is pending or running. What is not told is None, and not zero."""
     status = _part(job, "status")
     if status.get("state") != "DONE":
         return None
@@ -70,24 +73,32 @@ def usage_from(job: Mapping[str, Any]) -> Usage | None:
     query = _part(statistics, "query")
     outcome = _outcome(status, cached=query.get("cacheHit") is True)
     billed = count_at(query, "totalBytesBilled")
-    if billed is None and "query" not in statistics:
-        billed = 0  # load, copy and extract jobs process no query bytes; a failed query may have no statistics
-    edition = statistics.get("edition")
-    reservation = statistics.get("reservation_id")
-    email = job.get("user_email")
+    if billed is None and _is_no_query(job):
+        billed = 0
+    kind = _text(query.get("statementType"))
+    reservation = _text(statistics.get("reservation_id"))
     return Usage(
         job=job_ref_from(_part(job, "jobReference")),
         outcome=outcome,
         bytes_processed=count_at(query, "totalBytesProcessed") or count_at(statistics, "totalBytesProcessed") or 0,
-        bytes_billed=0 if outcome in {Outcome.CACHED, Outcome.FAILED} and billed is None else billed,
-        slot_ms=count_at(statistics, "totalSlotMs") or count_at(query, "totalSlotMs") or 0,
-        statement_type=str(query.get("statementType") or ""),
+        bytes_billed=billed,
+        slot_ms=_first(count_at(statistics, "totalSlotMs"), count_at(query, "totalSlotMs")),
+        statement_type=kind,
         cache_hit=outcome is Outcome.CACHED,
-        reservation=reservation if isinstance(reservation, str) else None,
-        edition=edition if isinstance(edition, str) else None,
+        reservation=reservation,
+        # Parents bear none, and an answer without statistics tells nothing at all.
+        is_reservation_known=reservation is not None or bool(query and not is_multi_statement(kind)),
+        edition=_text(statistics.get("edition")),
         table_count=len(query.get("referencedTables") or ()),
-        user_email=email if isinstance(email, str) else None,
+        user_email=_text(job.get("user_email")),
     )
+
+
+def usages_in(page: Mapping[str, Any]) -> tuple[Usage, ...]:
+    """The finished jobs of a page of jobs.list (projection=full)."""
+    jobs = page.get("jobs")
+    found = [usage_from(job) for job in (jobs if isinstance(jobs, list) else ()) if isinstance(job, dict)]
+    return tuple(usage for usage in found if usage is not None)
 
 
 def job_ref_from(reference: Mapping[str, Any]) -> JobRef | None:
@@ -108,23 +119,20 @@ def _why_unknown(
     sql: str,
 ) -> str | None:
     """Name why the bytes of a dry run bound nothing; None where they do."""
-    if statement_type in _MULTI_STATEMENT:
-        return "script"
+    may_read = not reads_nothing(statement_type)
+    is_row_secured = _part(statistics, "rowLevelSecurityStatistics").get("rowLevelSecurityApplied") is True
     called = unbounded_calls(sql)
-    if called == FEDERATED:
-        return FEDERATED
-    if _part(statistics, "rowLevelSecurityStatistics").get("rowLevelSecurityApplied") is True:
-        return "row_level_security"
-    if accuracy is Accuracy.LOWER_BOUND:
-        return "lower_bound"
-    if processed is None:
-        return "no_statistics"
-    is_free = _FREE_DDL.match(statement_type) is not None and statement_type not in _CHARGED_DDL
-    if processed == 0 and has_tables and not is_free:
-        return "zero_bytes"
-    if processed == 0 and statement_type in _CHARGED_DDL - {"CREATE_TABLE_AS_SELECT"}:
-        return "zero_bytes"
-    return called
+    reasons = {
+        "script": is_multi_statement(statement_type),
+        FEDERATED: called == FEDERATED,
+        "row_level_security": is_row_secured,
+        "lower_bound": accuracy is Accuracy.LOWER_BOUND,
+        "no_statistics": processed is None,
+        "statement_type": not is_known(statement_type),
+        "accuracy": may_read and accuracy not in _BOUNDS,
+        "zero_bytes": may_read and processed == 0 and (has_tables or statement_type in _CHARGED_DDL),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), called)
 
 
 def _outcome(status: Mapping[str, Any], *, cached: bool) -> Outcome:
@@ -139,6 +147,21 @@ def _accuracy(value: Any) -> Accuracy:
         return Accuracy(value)
     except ValueError:
         return Accuracy.UNKNOWN
+
+
+def _is_no_query(job: Mapping[str, Any]) -> bool:
+    """Whether it is surely a load, copy or extract job, which processes no query bytes."""
+    return any(
+        kind in _part(job, part) for kind in ("load", "copy", "extract") for part in ("configuration", "statistics")
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _names(query: Mapping[str, Any], field: str) -> tuple[str, ...]:

@@ -1,16 +1,18 @@
 """Read what the gate needs from the answers of jobs.query and jobs.insert, without touching a byte of them.
 
 Called by the forward step on a copy of the answer's beginning (or of all of it, when it is small). A finished
-jobs.query answer bears its own cost; it names no reservation and no edition, so a price that depends on those needs
-jobs.get. Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query.
+jobs.query answer bears its own cost; it names no reservation, no edition and no statements of a script, so a price that
+depends on those needs jobs.get, and so does one that needs a field which the caller's mask left out. Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.job import JobRef, Outcome, Usage
+from bqgate.domain.pricing import PriceList
 from bqgate.wire.fields import count_at
 from bqgate.wire.job_resource import job_ref_from
 
@@ -48,23 +50,32 @@ def job_ref_in(answer: Mapping[str, Any]) -> JobRef | None:
     return job_ref_from(reference) if isinstance(reference, dict) else None
 
 
-def usage_in_query_answer(answer: Mapping[str, Any]) -> Usage | None:
-    """The usage that a complete jobs.query answer states; None where it does not state all of it."""
+def usage_in_query_answer(
+    answer: Mapping[str, Any], *, prices: PriceList, priced_as: str | None = None
+) -> Usage | None:
+    """The usage that a complete jobs.query answer states; None where these prices need more than it states.
+
+    `priced_as` is the most expensive kind of statement that may occur in the query, as its hold has it.
+    """
     if answer.get("jobComplete") is not True:
         return None
     cached = answer.get("cacheHit") is True
-    billed, slot_ms = count_at(answer, "totalBytesBilled"), count_at(answer, "totalSlotMs")
-    if not cached and (billed is None or slot_ms is None):
-        return None
-    return Usage(
+    kind = answer.get("statementType")
+    usage = Usage(
         job=job_ref_in(answer),
         outcome=Outcome.CACHED if cached else Outcome.DONE,
         bytes_processed=count_at(answer, "totalBytesProcessed") or 0,
-        bytes_billed=billed or 0,
-        slot_ms=slot_ms or 0,
-        statement_type=str(answer.get("statementType") or ""),
+        bytes_billed=count_at(answer, "totalBytesBilled"),
+        slot_ms=count_at(answer, "totalSlotMs"),
+        statement_type=kind if isinstance(kind, str) and kind else None,
         cache_hit=cached,
+        is_reservation_known=False,
     )
+    location = answer.get("location") or (usage.job.location if usage.job else None)
+    place = location if isinstance(location, str) else None
+    if usage.job is not None:
+        usage = replace(usage, job=replace(usage.job, location=place))
+    return None if prices.lacks(usage, location=place, priced_as=priced_as) else usage
 
 
 def _skip(text: str, position: int) -> int:

@@ -31,6 +31,8 @@ async def test_an_open_hold_comes_back_whole(ledger: SqlLedger) -> None:
         deadline_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
         amount_nanos=MAX_NANOS,
         maximum_bytes_billed=2**63 - 1,
+        prices_id="of-no-list",
+        priced_as="CREATE_MODEL",
     )
     bare = make_hold("bare", window_keys={}, idempotency_key=None, workload=None, maximum_bytes_billed=None)
     bare = replace(bare, estimate_bytes=None, fingerprint=None, placed_at=START + timedelta(microseconds=1))

@@ -220,7 +220,7 @@ class SettlementMachine(RuleBasedStateMachine):
         """The entry is written, the budgets never hear of it."""
         query, gate = self._pick(data, is_unbooked)
         assert query.usage is not None
-        self._run(self.stand.ledger.book(gate.settlement._entry_for(query.hold, query.usage)))
+        self._run(self.stand.ledger.book(gate.settlement._entry_for(query.hold, query.usage, PRICES)))
         self._crash(self.gates.index(gate))
 
     @when(is_ready)

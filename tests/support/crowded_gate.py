@@ -26,7 +26,7 @@ from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Period
 from bqgate.domain.entry import Entry, EntryKind
-from bqgate.domain.job import Estimate, Job, JobRef, Outcome
+from bqgate.domain.job import Estimate, Job, JobRef, Outcome, Usage
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
@@ -84,6 +84,9 @@ class QuietBigQuery:
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError("every answer tells what its job used")
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        raise AssertionError("nobody asks after statements of scripts")
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None

@@ -25,6 +25,7 @@ class ScriptedJob:
     hold_id: str
     created_at: datetime
     usage: Usage | None = None
+    children: tuple[Usage, ...] = ()
 
 
 @dataclass
@@ -61,6 +62,10 @@ class ScriptedBigQuery:
         self.jobs[job.project_id, job.job_id].usage = usage
         return usage
 
+    def run_statements(self, job: JobRef, *children: Usage) -> None:
+        """Let a script have run these statements."""
+        self.jobs[job.project_id, job.job_id].children = children
+
     def delete(self, job: JobRef) -> None:
         """Forget a job, as jobs.delete does."""
         del self.jobs[job.project_id, job.job_id]
@@ -76,6 +81,13 @@ class ScriptedBigQuery:
         if found is None or (found.ref.location not in {None, "US"} and found.ref.location != job.location):
             raise JobNotFound(job.job_id)
         return Job(found.ref, replace(found.usage) if found.usage else None, found.hold_id.lower())
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """jobs.list, by parent."""
+        self._admit("list children", credential)
+        if not self.may_list:
+            raise UpstreamRefused(403, error_body(403, "accessDenied", "Access Denied"))
+        return self.jobs[job.project_id, job.job_id].children
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef
+from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.wire.error_reply import error_body
 
@@ -49,6 +49,10 @@ class ScriptedGoogle:
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """Nobody asks for jobs here."""
+        raise AssertionError(job)
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        """Nor for those of scripts' statements."""
         raise AssertionError(job)
 
     async def find_job(

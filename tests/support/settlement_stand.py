@@ -132,6 +132,7 @@ class Stand:
             placed_at=now,
             deadline_at=now + timedelta(hours=6),
             job=JobRef("acme-prod", f"job{number}", location) if job else None,
+            priced_as="SELECT",
         )
 
     async def place(self, gate: Gate, hold: Hold) -> Hold:
@@ -165,6 +166,13 @@ class Stand:
             yield
         finally:
             self._rename_tables("{}_away", "{}")
+
+    def rename_price_lists(self, old: str, new: str) -> None:
+        """Take the price lists away, or bring them back."""
+        database = sqlite3.connect(self.path)
+        database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        database.commit()
+        database.close()
 
     def _rename_tables(self, old: str, new: str) -> None:
         database = sqlite3.connect(self.path)

@@ -17,7 +17,7 @@ from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.decision import Forward, RejectReason, Throttle
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.errors import LedgerUnavailable, TooManyRequests, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
@@ -68,6 +68,9 @@ class DryRuns:
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError("admission asks after no job")
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        raise AssertionError("nobody asks after statements of scripts")
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None

@@ -10,7 +10,7 @@ import pytest
 from bqgate.admission.dry_run_places import FairDryRuns
 from bqgate.admission.estimate import EstimateCaching, Estimator
 from bqgate.domain.errors import TooManyRequests, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.touched import EVERYTHING, Touched, touched_names
 from bqgate.wire.query_request import parse_query
@@ -52,6 +52,9 @@ class SlowBigQuery:
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError("no job is asked after")
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        raise AssertionError("no statement is asked after")
 
     async def find_job(self, **_: Any) -> JobRef | None:
         raise AssertionError("no job is looked for")

@@ -1,9 +1,9 @@
 import pytest
 
-from bqgate.admission.sizing import HoldRules, least_hold, size_hold
+from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory, SlotPrior
-from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
+from bqgate.domain.units import GIB, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
 
 # A slot-hour is a dollar, a GiB a cent; a hundred GiB are believed to take ten slot-hours.
 USD, CENT = 10**9, 10**7
@@ -69,3 +69,65 @@ def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
     size = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
     assert size.amount_nanos > 0
     assert (size.bytes_at_most, size.maximum_bytes_billed) == (MINIMUM_BILLED_BYTES, 1)
+
+
+def sized(sql: str, estimate: Estimate) -> HoldSize:
+    request = QueryRequest(Method.QUERY, "p", {}, sql)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert size.prices_id == prices.id
+    return size
+
+
+@pytest.mark.parametrize(
+    ("kind", "sql", "priced_as", "held_nanos"),
+    [
+        ("SELECT", "SELECT 1", "SELECT", USD),
+        ("CREATE_MODEL", "CREATE MODEL d.m AS SELECT 1", "CREATE_MODEL", 50 * USD),
+        ("SCRIPT", "BEGIN SELECT 1; CREATE MODEL d.m AS SELECT 1; END", "CREATE_MODEL", 50 * USD),
+        ("SCRIPT", "BEGIN SELECT 'CREATE MODEL'; SELECT 1; END", "SELECT", USD),
+        ("CALL", "CALL d.p()", "CREATE_MODEL", 50 * USD),
+        ("", "CREATE MODEL d.m AS SELECT bad", "CREATE_MODEL", 50 * USD),
+        ("", "SELECT bad", "SELECT", USD),
+        ("CREATE_FOO", "CREATE FOO d.f AS SELECT 1", "SELECT", USD),
+    ],
+)
+def test_a_hold_covers_the_most_expensive_statement_that_may_occur(
+    kind: str, sql: str, priced_as: str, held_nanos: int
+) -> None:
+    """By the dry run's kind; where it tells none, or a script, by what the text does not rule out."""
+    is_known = kind in {"SELECT", "CREATE_MODEL"}
+    estimate = Estimate(100 * GIB, kind, 1, unknown_because=None if is_known else "script")
+    size = sized(sql, estimate)
+    assert (size.priced_as, size.amount_nanos, size.maximum_bytes_billed) == (priced_as, held_nanos, 100 * GIB)
+
+
+def test_the_least_hold_and_the_guess_are_for_that_statement_too() -> None:
+    """A refused dry run of a CREATE MODEL may be of one that runs."""
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    request = QueryRequest(Method.INSERT, "p", {}, "CREATE MODEL d.m AS SELECT bad")
+    least = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
+    assert (least.priced_as, least.amount_nanos) == ("CREATE_MODEL", prices.bytes_cost(500 * MIB, location=None))
+    assert unknown_hold_nanos(request, RULES, prices) == 50 * USD
+
+
+@pytest.mark.parametrize(
+    ("sql", "body"),
+    [
+        ("SELECT 1", {"reservation": "none"}),
+        ("SET @@reservation = 'none'; SELECT 1", {}),
+        ("SELECT 1", {"connectionProperties": [{"key": "session_id", "value": "s"}]}),
+    ],
+)
+def test_what_may_run_on_demand_is_held_at_its_bytes(sql: str, body: dict[str, object]) -> None:
+    """Capacity prices count on a reservation; a query that may leave it costs the more of its bytes and slots."""
+    estimate = Estimate(3_000 * GIB, "SELECT", 1)
+    prices = PriceList(PricingModel.CAPACITY, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD // 100)
+    leaving = QueryRequest(Method.QUERY, "p", body, sql)
+    staying = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    sizes = [
+        size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
+        for request in (leaving, staying)
+    ]
+    assert [size.amount_nanos for size in sizes if size is not None] == [30 * USD, 3 * USD]

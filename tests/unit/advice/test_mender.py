@@ -11,7 +11,7 @@ import pytest
 from bqgate.advice import mender as room
 from bqgate.advice.mender import UNDER_WAY_MAX, Asking, Mender
 from bqgate.domain.errors import BqgateError, UpstreamRefused, UpstreamUnavailable
-from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest
+from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.domain.units import GIB
@@ -70,6 +70,9 @@ class Google:
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         raise AssertionError(job, credential)
+
+    async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
+        raise AssertionError("nobody asks after statements of scripts")
 
     async def find_job(self, **wanted: Any) -> JobRef | None:
         raise AssertionError(wanted)

@@ -227,3 +227,38 @@ async def test_who_may_not_list_all_jobs_is_asked_for_its_own(
     assert found == JobRef("p", "own", "EU")
     with pytest.raises(UpstreamRefused):
         await bigquery.find_job(project_id="p", hold_id="h", since=START, credential=None)
+
+
+def _statement(kind: str, billed: int) -> dict[str, Any]:
+    query = {"statementType": kind, "totalBytesBilled": str(billed)}
+    return {"status": {"state": "DONE"}, "statistics": {"parentJobId": "j", "query": query}}
+
+
+async def test_the_statements_of_a_script_are_read_from_every_page(
+    bigquery: GoogleBigQuery, recorder: RecordingUpstream
+) -> None:
+    """With all of their statistics, among everybody's jobs, or among the caller's own where it sees no more."""
+    pages: dict[str | None, dict[str, Any]] = {
+        None: {"jobs": [_statement("CREATE_MODEL", 5), {"status": {"state": "RUNNING"}}], "nextPageToken": "two"},
+        "two": {"jobs": [_statement("SELECT", 3)]},
+    }
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if "allUsers" in request.query:
+            return web.json_response({"error": {}}, status=403)
+        return web.json_response(pages[request.query.get("pageToken")])
+
+    recorder.reply = reply
+    children = await bigquery.fetch_children(JobRef("p", "j", "EU"), credential=CALLER)
+    assert [(usage.statement_type, usage.bytes_billed) for usage in children] == [("CREATE_MODEL", 5), ("SELECT", 3)]
+    query = parse_qs(urlsplit(recorder.received[-1].target).query)
+    assert (query["parentJobId"], query["projection"]) == (["j"], ["full"])
+    with pytest.raises(UpstreamRefused):
+        await bigquery.fetch_children(JobRef("p", "j"), credential=None)
+
+
+async def test_a_silent_region_hides_no_statement(bigquery: GoogleBigQuery, recorder: RecordingUpstream) -> None:
+    """It is asked again, rather than taken for a script without statements."""
+    recorder.reply = _json({"jobs": [], "unreachable": ["asia-east1"]})
+    with pytest.raises(UpstreamUnavailable):
+        await bigquery.fetch_children(JobRef("p", "j"), credential=CALLER)

@@ -1,9 +1,14 @@
+import json
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bqgate.domain.job import Estimate, Outcome, Usage
 from bqgate.domain.pricing import (
+    CostUnknown,
     PriceList,
     PricingModel,
     SlotHistory,
@@ -20,8 +25,8 @@ def prices(model: PricingModel, **more: dict[str, int]) -> PriceList:
     return PriceList(model=model, nanos_per_tib=5 * USD, nanos_per_slot_hour=40_000_000, **more)
 
 
-def done(**fields: object) -> Usage:
-    return Usage(job=None, outcome=Outcome.DONE, **fields)  # type: ignore[arg-type]  # keywords of Usage
+def done(**fields: Any) -> Usage:
+    return replace(Usage(job=None, outcome=Outcome.DONE, statement_type="SELECT"), **fields)
 
 
 def test_blended_charges_bytes_and_slots() -> None:
@@ -31,38 +36,107 @@ def test_blended_charges_bytes_and_slots() -> None:
 
 
 def test_each_model_charges_its_own_measure() -> None:
-    """on_demand ignores slots, capacity ignores bytes, auto goes by the reservation."""
+    """on_demand ignores slots; capacity and auto go by the reservation, and charge bytes where there was none."""
     usage = done(bytes_billed=TIB, slot_ms=MS_PER_HOUR)
-    reserved = done(bytes_billed=TIB, slot_ms=MS_PER_HOUR, reservation="p:US.r")
+    reserved = replace(usage, reservation="p:US.r")
     assert prices(PricingModel.ON_DEMAND).cost_of(usage, location=None) == 5 * USD
-    assert prices(PricingModel.CAPACITY).cost_of(usage, location=None) == 40_000_000
-    assert prices(PricingModel.AUTO).cost_of(usage, location=None) == 5 * USD
-    assert prices(PricingModel.AUTO).cost_of(reserved, location=None) == 40_000_000
+    for model in (PricingModel.CAPACITY, PricingModel.AUTO):
+        assert prices(model).cost_of(usage, location=None) == 5 * USD
+        assert prices(model).cost_of(reserved, location=None) == 40_000_000
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CACHED, Outcome.FAILED, Outcome.REFUSED, Outcome.NEVER_RAN])
-def test_cache_hits_and_errors_are_free(outcome: Outcome) -> None:
-    """Whatever bytes they name, they cost nothing."""
-    usage = Usage(job=None, outcome=outcome, bytes_billed=TIB, slot_ms=MS_PER_HOUR)
-    assert prices(PricingModel.BLENDED).cost_of(usage, location=None) == 0
+def test_where_it_ran_is_unknown_the_more_expensive_counts() -> None:
+    """A job that names no reservation and may have had one costs the more of bytes and slots."""
+    usage = done(bytes_billed=TIB, slot_ms=200 * MS_PER_HOUR, is_reservation_known=False)
+    assert prices(PricingModel.AUTO).cost_of(usage, location=None) == 8 * USD
+    assert prices(PricingModel.CAPACITY).cost_of(replace(usage, slot_ms=0), location=None) == 5 * USD
 
 
-def test_stopped_jobs_and_failed_scripts_cost_what_was_billed() -> None:
-    """A cancelled job is billed, and so are the statements of a script before the failing one."""
-    stopped = Usage(job=None, outcome=Outcome.STOPPED, bytes_billed=TIB)
-    script = Usage(job=None, outcome=Outcome.FAILED, bytes_billed=TIB, statement_type="SCRIPT")
+@pytest.mark.parametrize("model", [PricingModel.ON_DEMAND, PricingModel.BLENDED])
+def test_a_reservation_makes_no_query_cheaper(model: PricingModel) -> None:
+    """Where bytes are charged, a reservation's job costs what it processed, though BigQuery billed no bytes for it."""
+    usage = done(bytes_processed=TIB, bytes_billed=0, slot_ms=0, reservation="other:US.r")
+    assert prices(model).cost_of(usage, location=None) == 5 * USD
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CACHED, Outcome.FAILED])
+def test_cache_hits_and_errors_are_free_unless_something_is_reported(outcome: Outcome) -> None:
+    """With nothing reported they cost nothing; what BigQuery reports as billed is the cost, however the job ended."""
+    usage = Usage(job=None, outcome=outcome, statement_type="SELECT")
+    blended = prices(PricingModel.BLENDED)
+    assert (blended.cost_of(usage, location=None), usage.is_billable) == (0, False)
+    reported = replace(usage, bytes_billed=TIB, slot_ms=MS_PER_HOUR)
+    assert (blended.cost_of(reported, location=None), reported.is_billable) == (5_040_000_000, True)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.NEVER_RAN])
+def test_what_never_ran_costs_nothing(outcome: Outcome) -> None:
+    """Whatever it names."""
+    usage = Usage(job=None, outcome=outcome)
+    assert (prices(PricingModel.BLENDED).cost_of(usage, location=None), usage.is_billable) == (0, False)
+
+
+@pytest.mark.parametrize("kind", ["SCRIPT", "CALL", "EXECUTE_IMMEDIATE", "SELECT", "INSERT"])
+def test_failed_and_stopped_jobs_cost_what_was_billed(kind: str) -> None:
+    """A cancelled job is billed, and so is all that BigQuery reports for a failed one, whatever it was."""
     on_demand = prices(PricingModel.ON_DEMAND)
-    assert [5 * USD, 5 * USD] == [on_demand.cost_of(usage, location=None) for usage in (stopped, script)]
+    for outcome in (Outcome.STOPPED, Outcome.FAILED):
+        usage = Usage(job=None, outcome=outcome, bytes_billed=TIB, statement_type=kind)
+        assert on_demand.cost_of(usage, location=None, priced_as="SELECT") == 5 * USD
 
 
-def test_hidden_bytes_are_never_zero_cost() -> None:
-    """Row-level security hides bytes; that is an unknown cost, and says so."""
-    with pytest.raises(ValueError, match="hidden"):
-        prices(PricingModel.ON_DEMAND).cost_of(done(bytes_billed=None), location=None)
+def test_what_is_not_told_is_never_zero_cost() -> None:
+    """Hidden bytes, or slots that are missing, make an unknown cost that says what it is at least."""
+    with pytest.raises(CostUnknown) as hidden:
+        prices(PricingModel.ON_DEMAND).cost_of(done(slot_ms=1), location=None)
+    assert (hidden.value.lacks, hidden.value.at_least_nanos) == (("bytes_billed",), 0)
+    with pytest.raises(CostUnknown) as slots:
+        prices(PricingModel.BLENDED).cost_of(done(bytes_billed=TIB), location=None)
+    assert (slots.value.lacks, slots.value.at_least_nanos) == (("slot_ms",), 5 * USD)
+    with pytest.raises(CostUnknown):
+        prices(PricingModel.CAPACITY).cost_of(done(bytes_billed=TIB, reservation="r"), location=None)
+
+
+@pytest.mark.parametrize("kind", [None, "", "SELECT_2", "CREATE_REMOTE_MODEL", "SCRIPT", "CALL"])
+def test_an_unknown_kind_of_statement_costs_the_most_that_it_may(kind: str | None) -> None:
+    """Missing, never heard of, or a script of which no statement is known: the hold says what may have run."""
+    usage, on_demand = done(bytes_billed=TIB, statement_type=kind), prices(PricingModel.ON_DEMAND)
+    assert on_demand.cost_of(usage, location=None, priced_as="SELECT") == 5 * USD
+    assert on_demand.cost_of(usage, location=None, priced_as="CREATE_MODEL") == 250 * USD
+    assert on_demand.cost_of(usage, location=None) == 250 * USD
+
+
+def test_what_a_price_needs_of_an_answer_is_named() -> None:
+    """An answer that lacks what this price needs is no end; what another price needs may be missing."""
+    whole = done(bytes_billed=TIB, slot_ms=1)
+    table = PriceList(PricingModel.ON_DEMAND, USD, 0, nanos_per_tib_by_location={"us": USD})
+    on_demand, blended = prices(PricingModel.ON_DEMAND), prices(PricingModel.BLENDED)
+    assert on_demand.lacks(whole, location=None) == ()
+    assert table.lacks(whole, location=None) == ("location",)
+    assert on_demand.lacks(replace(whole, statement_type=None), location="US") == ("statement_type",)
+    assert on_demand.lacks(replace(whole, statement_type=None), location="US", priced_as="SELECT") == ()
+    assert on_demand.lacks(replace(whole, statement_type="SCRIPT"), location="US") == ("children",)
+    assert on_demand.lacks(replace(whole, bytes_billed=None, slot_ms=None), location="US") == ("bytes_billed",)
+    assert blended.lacks(replace(whole, bytes_billed=None, slot_ms=None), location="US") == ("bytes_billed", "slot_ms")
+    unplaced = replace(whole, is_reservation_known=False)
+    assert prices(PricingModel.AUTO).lacks(unplaced, location="US") == ("reservation",)
+    assert on_demand.lacks(replace(unplaced, bytes_processed=2 * TIB), location="US") == ("reservation",)
+    assert on_demand.lacks(Usage(None, Outcome.CACHED), location=None) == ()
+
+
+def test_equal_prices_have_one_id_and_come_back_from_their_document() -> None:
+    """The id is a hash of the content, whatever the order of its rows, and the document is plain JSON."""
+    rows = {"us": 1, "eu": 2}
+    one = PriceList(PricingModel.AUTO, 3, 4, nanos_per_tib_by_location=rows)
+    two = PriceList(PricingModel.AUTO, 3, 4, nanos_per_tib_by_location=dict(reversed(rows.items())))
+    assert one.id == two.id != PriceList(PricingModel.AUTO, 3, 4).id
+    back = PriceList.from_document(json.loads(json.dumps(one.document())))
+    assert (back, back.id) == (one, one.id)
+    assert replace(one, bytes_factors={"CREATE_MODEL": 51}).id != one.id
 
 
 def test_price_follows_the_region_and_the_edition() -> None:
-    """A job costs what its own region and edition cost; an unknown region costs the dearest."""
+    """A job costs what its own region and edition cost; one that is not known costs the most."""
     table = PriceList(
         PricingModel.AUTO,
         6_250_000_000,
@@ -70,7 +144,7 @@ def test_price_follows_the_region_and_the_edition() -> None:
         nanos_per_tib_by_location={"europe-west3": 8_125_000_000, "us": 6_250_000_000},
         nanos_per_slot_hour_by_edition={"standard": 40_000_000},
     )
-    assert [8_125_000_000, 6_250_000_000, 6_250_000_000, 8_125_000_000] == [
+    assert [8_125_000_000, 6_250_000_000, 8_125_000_000, 8_125_000_000] == [
         table.tib_price(location) for location in ("europe-west3", "US", None, "mars-north1")
     ]
     assert [40_000_000, 60_000_000] == [table.slot_price(edition) for edition in ("STANDARD", None)]

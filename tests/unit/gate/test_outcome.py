@@ -1,17 +1,27 @@
 """What BigQuery's answer to one attempt proves of the job's cost."""
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome
-from bqgate.domain.pricing import PricingModel
-from bqgate.gate.outcome import OVER_THE_CAP, Seen, judge
+from bqgate.domain.pricing import PriceList, PricingModel
+from bqgate.gate.outcome import Seen, judge
 from bqgate.settlement.evidence import Denied, Evidence, JobMade, Told, Unknown
 
 JOB = JobRef("p", "j", "US")
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 REFERENCE = {"projectId": "p", "jobId": "j", "location": "US"}
-QUERY_DONE = {"jobComplete": True, "jobReference": REFERENCE, "totalBytesBilled": "5", "totalSlotMs": "1"}
+QUERY_DONE = {
+    "jobComplete": True,
+    "jobReference": REFERENCE,
+    "totalBytesBilled": "5",
+    "totalSlotMs": "1",
+    "statementType": "SELECT",
+}
 
 
 def proof(
@@ -21,8 +31,18 @@ def proof(
     is_script: bool = False,
     model: PricingModel = PricingModel.BLENDED,
 ) -> Evidence:
-    job = JOB if method is Method.INSERT else None
-    return judge(seen, method=method, job=job, is_script=is_script, model=model)
+    hold = Hold(
+        id="h",
+        customer="c",
+        principal="a",
+        project_id="p",
+        amount_nanos=1,
+        window_keys={},
+        placed_at=NOW,
+        deadline_at=NOW,
+        job=JOB if method is Method.INSERT else None,
+    )
+    return judge(seen, method=method, hold=hold, is_script=is_script, prices=PriceList(model, 1, 1))
 
 
 def error(reason: str) -> str:
@@ -48,14 +68,35 @@ def test_a_cut_answer_still_tells_which_job_it_was() -> None:
     assert proof(Seen(200, text, is_whole=False), method=Method.QUERY) == JobMade(JOB)
 
 
+def inserted(error: dict[str, str] | None = None, **statistics: Any) -> Seen:
+    status = {"state": "DONE"} | ({"errorResult": error} if error else {})
+    return Seen(200, json.dumps({"jobReference": REFERENCE, "status": status, "statistics": statistics}), is_whole=True)
+
+
+QUERY = {"statementType": "SELECT", "totalBytesBilled": "10485760", "totalBytesProcessed": "5"}
+
+
 def test_an_inserted_job_is_asked_after_until_it_is_done() -> None:
     """RUNNING is no end; DONE is, failed or not."""
     running = json.dumps({"jobReference": REFERENCE, "status": {"state": "RUNNING"}})
     assert proof(Seen(200, running, is_whole=True)) == JobMade(JOB)
-    failed = json.dumps({"jobReference": REFERENCE, "status": {"state": "DONE", "errorResult": {"reason": "invalid"}}})
-    known = proof(Seen(200, failed, is_whole=True))
+    for error_result, outcome in ((None, Outcome.DONE), ({"reason": "invalid"}, Outcome.FAILED)):
+        known = proof(inserted(error_result, query=QUERY, totalSlotMs="1"))
+        assert isinstance(known, Told)
+        assert (known.usage.outcome, known.usage.bytes_billed) == (outcome, 10_485_760)
+
+
+def test_what_a_field_mask_left_out_is_asked_for() -> None:
+    """A caller's mask may hide bytes, slots, the kind, the reservation, or all of a failure's statistics."""
+    asked = JobMade(JOB)
+    assert proof(inserted()) == asked
+    assert proof(inserted({"reason": "invalid"})) == asked
+    assert proof(inserted(query=QUERY)) == asked
+    assert proof(inserted(totalSlotMs="1", query=QUERY | {"totalBytesBilled": None})) == asked
+    assert proof(inserted(totalSlotMs="1", query=QUERY | {"statementType": None})) == asked
+    assert proof(inserted(totalSlotMs="1", query=QUERY), model=PricingModel.AUTO) == asked
+    known = proof(inserted(totalSlotMs="1", reservation_id="p:US.r", query=QUERY), model=PricingModel.AUTO)
     assert isinstance(known, Told)
-    assert known.usage.outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 499, 500, 502, 503, 504])
@@ -90,7 +131,7 @@ def test_a_refusal_that_cannot_be_read_may_bill() -> None:
 
 def test_what_passes_its_cap_did_not_run() -> None:
     """BigQuery refuses it before it runs; a script's statements are refused one by one."""
-    seen = Seen(400, error(OVER_THE_CAP), is_whole=True)
+    seen = Seen(400, error("bytesBilledLimitExceeded"), is_whole=True)
     told = proof(seen, method=Method.QUERY)
     assert isinstance(told, Told)
     assert (told.usage.outcome, told.usage.bytes_billed) == (Outcome.FAILED, 0)

@@ -75,7 +75,7 @@ async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine
     await migrate(empty_url)
     await migrate(empty_url)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0006",)]
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0007",)]
 
 
 async def test_starters_at_once_do_not_collide(empty_url: str) -> None:
@@ -136,6 +136,16 @@ async def test_a_breaker_event_is_neither_changed_nor_deleted(empty_url: str, en
             connection.exec_driver_sql(statement)
 
 
+async def test_a_price_list_is_neither_changed_nor_deleted(empty_url: str, engine: sa.Engine) -> None:
+    """The database itself keeps the prices that holds were sized by as they were."""
+    await migrate(empty_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO price_lists (id, document, first_used_at) VALUES ('p', '{}', 0)")
+    for statement in ("UPDATE price_lists SET document = '{}'", "DELETE FROM price_lists"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
 async def test_a_ledger_of_the_first_version_keeps_what_it_has(empty_url: str, engine: sa.Engine) -> None:
     """Holds and entries that were there before the registry's tables are there after them, and are still guarded."""
     with engine.begin() as connection:
@@ -143,8 +153,8 @@ async def test_a_ledger_of_the_first_version_keeps_what_it_has(empty_url: str, e
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         for table, row in (("holds", hold_row(make_hold("h"))), ("entries", entry_row(make_entry("e")))):
-            younger = {"holds": "labels", "entries": "placed_at"}[table]
-            known = {name: value for name, value in row.items() if not name.startswith("would_") and name != younger}
+            younger = {"holds": {"labels", "prices_id", "priced_as"}, "entries": {"placed_at"}}[table]
+            known = {name: row[name] for name in row.keys() - younger if not name.startswith("would_")}
             connection.execute(sa.insert(METADATA.tables[table]), known)
     await migrate(empty_url)
     ledger, registry = await SqlLedger.open(empty_url, ManualClock()), await SqlRegistry.open(empty_url)

@@ -12,6 +12,7 @@ from bqgate.policies.values import (
     read_account,
     read_data,
     read_email_or_domain,
+    read_reservation,
     read_share,
     read_usd,
     read_whole,
@@ -80,6 +81,15 @@ def test_what_is_neither_an_address_nor_a_domain_is_refused(value: str) -> None:
     """No wildcards, and no bare top-level domain that would let half the world in."""
     with pytest.raises(ValueError, match="neither an e-mail address nor a domain"):
         read_email_or_domain(value)
+
+
+@pytest.mark.parametrize("value", ["none", "projects/acme-prod/locations/europe-west3/reservations/batch-1"])
+def test_a_reservation_is_a_full_path_or_none(value: str) -> None:
+    """A name alone may be of any project."""
+    assert read_reservation(value) == value
+    for bad in ("batch-1", "US.batch-1", f"{value}/x", "projects/p/reservations/r", ""):
+        with pytest.raises(ValueError, match="is no reservation"):
+            read_reservation(bad)
 
 
 def test_a_service_account_is_an_address() -> None:

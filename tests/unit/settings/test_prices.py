@@ -17,7 +17,7 @@ def prices_of(**pricing: str) -> dict[str, str]:
 def test_the_blended_model_has_its_own_prices_everywhere() -> None:
     """$5.00 per TiB and $0.04 per slot-hour, wherever the job runs."""
     prices = load_settings(None, {}).prices
-    usage = Usage(None, Outcome.DONE, bytes_billed=TIB, slot_ms=MS_PER_HOUR)
+    usage = Usage(None, Outcome.DONE, statement_type="SELECT", bytes_billed=TIB, slot_ms=MS_PER_HOUR)
     for location in ("US", "southamerica-east1", None):
         assert prices.cost_of(usage, location=location) == parse_usd("5.04")
 
@@ -27,7 +27,7 @@ def test_the_blended_model_has_its_own_prices_everywhere() -> None:
     [
         ("US", "6.25"),
         ("EU", "6.25"),
-        (None, "6.25"),
+        (None, "11.25"),
         ("asia-south2", "7.50"),
         ("me-central1", "7.59375"),
         ("europe-west12", "8.0625"),
@@ -36,9 +36,9 @@ def test_the_blended_model_has_its_own_prices_everywhere() -> None:
     ],
 )
 def test_on_demand_is_charged_at_the_regions_list_price(location: str | None, usd: str) -> None:
-    """The table is data; capitals of a multi-region do not matter."""
+    """The table is data; capitals of a multi-region do not matter, an unknown place costs the most."""
     prices = load_settings(None, prices_of(model="on_demand")).prices
-    usage = Usage(None, Outcome.DONE, bytes_billed=TIB)
+    usage = Usage(None, Outcome.DONE, statement_type="SELECT", bytes_billed=TIB)
     assert prices.cost_of(usage, location=location) == parse_usd(usd)
 
 

@@ -135,7 +135,7 @@ async def test_a_booked_hold_is_captured_at_its_entrys_cost(shared: Stand, mib: 
     gate = shared.gate()
     hold = await shared.place(gate, shared.make_hold())
     usage = Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=mib * MIB)
-    await shared.ledger.book(gate.settlement._entry_for(hold, usage))
+    await shared.ledger.book(gate.settlement._entry_for(hold, usage, PRICES))
     await asyncio.gather(*(shared.gate().reconciler.reconcile() for _ in range(3)))
     assert usd(await shared.balance(gate)) == (captured, 0)
 
@@ -172,7 +172,7 @@ async def test_a_lasting_drift_is_told_and_mended(shared: Stand) -> None:
     gate = shared.gate()
     running = await shared.place(gate, shared.make_hold())
     stray = shared.make_hold()
-    await shared.ledger.book(gate.settlement._entry_for(stray, Usage(job=stray.job, outcome=Outcome.ASSUMED)))
+    await shared.ledger.book(gate.settlement._entry_for(stray, Usage(job=stray.job, outcome=Outcome.ASSUMED), PRICES))
     await gate.reconciler.reconcile()
     assert shared.metrics.value("bqgate_budget_drifts_total", period="day") == 0
     assert usd(await shared.balance(gate)) == (0, 20)
@@ -192,7 +192,7 @@ async def test_two_replicas_mend_a_drift_once(shared: Stand) -> None:
     gates = [shared.gate(), shared.gate()]
     hold = await shared.place(gates[0], shared.make_hold())
     usage = Usage(job=shared.run_job(hold), outcome=Outcome.DONE, bytes_billed=7 * MIB)
-    await shared.ledger.book(gates[0].settlement._entry_for(hold, usage))
+    await shared.ledger.book(gates[0].settlement._entry_for(hold, usage, PRICES))
     await gates[0].budgets.void(hold)  # the capture is lost, and the hold with it
     for _ in range(4):
         await asyncio.gather(*(gate.reconciler.reconcile() for gate in gates))

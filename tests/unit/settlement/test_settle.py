@@ -13,7 +13,7 @@ from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
-from tests.support.settlement_stand import ACME, Gate, Stand, settlement_stand, usd
+from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand, usd
 from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 
@@ -93,7 +93,7 @@ async def test_settling_twice_changes_nothing(stand: Stand, gate: Gate) -> None:
 async def test_a_later_path_captures_what_the_first_one_booked(stand: Stand, gate: Gate) -> None:
     """Booked as assumed by one, seen as done by another after a crash: the entry's cost counts."""
     hold = await stand.place(gate, stand.make_hold(usd=20))
-    await stand.ledger.book(gate.settlement._entry_for(hold, Usage(job=hold.job, outcome=Outcome.ASSUMED)))
+    await stand.ledger.book(gate.settlement._entry_for(hold, Usage(job=hold.job, outcome=Outcome.ASSUMED), PRICES))
     entry = await gate.settlement.settle(hold, done(hold.job, 12))
     assert entry is not None
     assert entry.outcome is Outcome.ASSUMED

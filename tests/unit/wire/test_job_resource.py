@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 
 from bqgate.domain.job import Accuracy, JobRef, Outcome
-from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from
+from bqgate.domain.pricing import bytes_billed_at_most
+from bqgate.domain.units import MIB
+from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from, usages_in
 
 TABLE = {"projectId": "p", "datasetId": "d", "tableId": "t"}
 
@@ -79,6 +81,27 @@ def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
         pytest.param({"totalBytesProcessed": "0", "statementType": "CREATE_MODEL"}, "", "zero_bytes", id="model"),
         pytest.param({"totalBytesProcessed": "0"}, "SELECT 1", None, id="no table at all"),
         pytest.param(
+            {"totalBytesProcessed": "9", "totalBytesProcessedAccuracy": "UNKNOWN"},
+            "",
+            "accuracy",
+            id="unknown accuracy",
+        ),
+        pytest.param(
+            {"totalBytesProcessed": "9", "totalBytesProcessedAccuracy": None}, "", "accuracy", id="missing accuracy"
+        ),
+        pytest.param({"totalBytesProcessed": "9", "totalBytesProcessedAccuracy": "EXACT"}, "", "accuracy", id="new"),
+        pytest.param(
+            {"totalBytesProcessed": "9", "totalBytesProcessedAccuracy": "UPPER_BOUND"}, "", None, id="upper bound"
+        ),
+        pytest.param({"totalBytesProcessed": "9", "statementType": None}, "", "statement_type", id="no kind"),
+        pytest.param({"totalBytesProcessed": "9", "statementType": "CREATE_FOO"}, "", "statement_type", id="new kind"),
+        pytest.param(
+            {"totalBytesProcessed": "0", "statementType": "DROP_TABLE", "totalBytesProcessedAccuracy": None},
+            "",
+            None,
+            id="what reads nothing needs no accuracy",
+        ),
+        pytest.param(
             {"totalBytesProcessed": "0", "statementType": "CREATE_VIEW", "referencedTables": [TABLE]},
             "",
             None,
@@ -112,13 +135,14 @@ def test_a_running_job_has_no_usage_yet(state: str | None) -> None:
     [
         (finished(totalBytesBilled="10485760"), Outcome.DONE, 10_485_760),
         (finished(cacheHit=True, totalBytesBilled="0"), Outcome.CACHED, 0),
-        (finished({"reason": "invalidQuery"}), Outcome.FAILED, 0),
+        (finished({"reason": "invalidQuery"}), Outcome.FAILED, None),
+        (finished({"reason": "invalidQuery"}, totalBytesBilled="9"), Outcome.FAILED, 9),
         (finished({"reason": "stopped"}, totalBytesBilled="7"), Outcome.STOPPED, 7),
         (finished(statementType="SELECT"), Outcome.DONE, None),
     ],
 )
 def test_the_end_of_a_job_says_what_was_billed(job: Any, outcome: Outcome, bytes_billed: int | None) -> None:
-    """Errors and cache hits are free, cancelled jobs are not, hidden bytes stay unknown."""
+    """What is reported is what was billed, however the job ended; what is not told stays unknown."""
     usage = usage_from(job)
     assert usage is not None
     assert (outcome, bytes_billed) == (usage.outcome, usage.bytes_billed)
@@ -137,3 +161,44 @@ def test_a_reference_without_an_id_is_no_job() -> None:
     """A dry run leaves no job behind."""
     assert job_ref_from({"projectId": "p", "location": "US"}) is None
     assert job_ref_from({"projectId": "p", "jobId": "j"}) == JobRef("p", "j")
+
+
+@pytest.mark.parametrize(("listed", "counted"), [(49, 49), (50, 1_000)])
+def test_a_full_list_of_tables_may_be_a_part_of_them(listed: int, counted: int) -> None:
+    """BigQuery lists fifty at most; a query may read a thousand, each with its minimum."""
+    tables = [TABLE | {"tableId": f"t{number}"} for number in range(listed)]
+    estimate = estimate_from(dry_run(totalBytesProcessed="5", referencedTables=tables), sql="")
+    assert (estimate.table_count, bytes_billed_at_most(estimate)) == (counted, counted * 10 * MIB)
+
+
+def test_what_a_finished_job_does_not_tell_is_unknown() -> None:
+    """Neither zero, nor on demand, nor a query."""
+    usage = usage_from({"status": {"state": "DONE"}})
+    assert usage is not None
+    assert (usage.bytes_billed, usage.slot_ms, usage.statement_type, usage.is_reservation_known) == (
+        None,
+        None,
+        None,
+        False,
+    )
+    script = usage_from(finished(statementType="SCRIPT", totalBytesBilled="1"))
+    assert script is not None
+    assert not script.is_reservation_known  # its children tell
+    query = usage_from(finished(statementType="SELECT", totalBytesBilled="1"))
+    assert query is not None
+    assert (query.reservation, query.is_reservation_known) == (None, True)
+
+
+@pytest.mark.parametrize("kind", ["load", "copy", "extract"])
+def test_other_jobs_process_no_query_bytes(kind: str) -> None:
+    """They are free on the shared pool, and say what they are."""
+    usage = usage_from({"status": {"state": "DONE"}, "configuration": {kind: {}}, "statistics": {}})
+    assert usage is not None
+    assert usage.bytes_billed == 0
+
+
+def test_the_finished_jobs_of_a_page_are_read() -> None:
+    """A statement that still runs has used nothing yet."""
+    page = {"jobs": [finished(statementType="INSERT", totalBytesBilled="3"), {"status": {"state": "RUNNING"}}, None]}
+    assert [(usage.statement_type, usage.bytes_billed) for usage in usages_in(page)] == [("INSERT", 3)]
+    assert usages_in({}) == ()

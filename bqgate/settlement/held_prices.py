@@ -1,0 +1,41 @@
+"""Find the prices by which a hold was sized, so that its job is priced by them, whatever holds when it ends.
+
+Asked by the bookkeeper; asks the ledger for price lists that this process has not seen: after a restart, or for another
+replica's holds. Holds of before there were such lists are priced as of now.
+"""
+
+from bqgate.domain.hold import Hold
+from bqgate.domain.pricing import PriceList
+from bqgate.ports import Ledger, PolicySource
+
+# Price lists change when somebody changes them: this many are never reached, and bound the memory.
+_REMEMBERED_MAX = 256
+
+
+class HeldPrices:
+    """Price lists by their ids."""
+
+    def __init__(self, ledger: Ledger, policies: PolicySource) -> None:
+        self._ledger = ledger
+        self._policies = policies
+        self._known: dict[str, PriceList] = {}
+
+    async def prices_of(self, hold: Hold) -> PriceList:
+        """The price list that a hold names.
+
+        Raises:
+            LedgerUnavailable: it is not known here, and the database did not answer.
+        """
+        present = self._policies.prices
+        if hold.prices_id is None or hold.prices_id == present.id:
+            return present
+        known = self._known.get(hold.prices_id)
+        if known is not None:
+            return known
+        found = await self._ledger.fetch_prices(hold.prices_id)
+        if found is None:  # of a hold that was recorded without its prices: none better are known
+            return present
+        if len(self._known) >= _REMEMBERED_MAX:
+            self._known.clear()
+        self._known[hold.prices_id] = found
+        return found
