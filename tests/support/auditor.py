@@ -1,7 +1,7 @@
 """Compare what an upstream billed with what the gate's ledger says, by SQL of its own.
 
-`audit` looks at the tables of the ledger as anybody with a database client would; it knows neither the gate's queries nor
-its types. What it finds is a list of differences, the worst kinds first, and the sums.
+`audit` looks at the tables of the ledger as anybody with a database client would; it knows neither the gate's queries
+nor its types. What it finds is a list of differences, the worst kinds first, and the sums.
 """
 
 import asyncio
