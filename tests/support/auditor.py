@@ -8,7 +8,6 @@ import asyncio
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +41,39 @@ class Audit:
         return "\n  ".join((sums, *self.differences[:_SHOWN]))
 
 
-def audit(keeper: Scorekeeper, ledger_url: str, prices: Prices, *, limit_nanos: int | None = None) -> Audit:
+class LedgerTables:
+    """The tables of a ledger, read as anybody may who has its address: one connection, kept open."""
+
+    def __init__(self, ledger_url: str) -> None:
+        self._session: sqlite3.Connection | psycopg.Connection[Any]
+        if ledger_url.startswith("sqlite:///"):
+            self._session = sqlite3.connect(
+                ledger_url.removeprefix("sqlite:///"), timeout=10, isolation_level=None, check_same_thread=False
+            )
+        else:
+            self._session = psycopg.connect(ledger_url, autocommit=True)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a statement selects."""
+        if isinstance(self._session, sqlite3.Connection):
+            return self._session.execute(statement).fetchall()
+        return self._session.execute(statement.encode()).fetchall()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def audit(keeper: Scorekeeper, tables: LedgerTables, prices: Prices, *, limit_nanos: int | None = None) -> Audit:
     """Compare job by job, hold by hold, and the sum of each project over time with its limit.
 
     Args:
         keeper: what ran; nothing may be running any more.
-        ledger_url: as in the gate's settings.
+        tables: the ledger's.
         prices: what a job costs.
         limit_nanos: what each project may be billed in all; None: any sum.
     """
-    entries = read_rows(ledger_url, "SELECT hold_id, job_project_id, job_id, cost_nanos, project_id, kind FROM entries")
-    holds = read_rows(ledger_url, "SELECT id, project_id, state, ended_at FROM holds")
+    entries = tables.rows("SELECT hold_id, job_project_id, job_id, cost_nanos, project_id, kind FROM entries")
+    holds = tables.rows("SELECT id, project_id, state, ended_at FROM holds")
     passed = tuple(_passings(keeper, prices, limit_nanos))
     left_open = [str(each[0]) for each in holds if each[3] is None]
     differences = (
@@ -65,20 +86,11 @@ def audit(keeper: Scorekeeper, ledger_url: str, prices: Prices, *, limit_nanos: 
     return Audit(len(keeper.books), keeper.billed_nanos(prices), booked, len(passed), len(left_open), differences)
 
 
-def read_rows(ledger_url: str, statement: str) -> list[tuple[Any, ...]]:
-    """The rows that a statement selects, from SQLite or PostgreSQL."""
-    if ledger_url.startswith("sqlite:///"):
-        with closing(sqlite3.connect(ledger_url.removeprefix("sqlite:///"), timeout=10)) as connection:
-            return connection.execute(statement).fetchall()
-    with psycopg.connect(ledger_url) as session:
-        return session.execute(statement.encode()).fetchall()
-
-
-async def without_open_holds(ledger_url: str, between: Callable[[], None], *, timeout_s: float) -> bool:
+async def without_open_holds(tables: LedgerTables, between: Callable[[], None], *, timeout_s: float) -> bool:
     """Whether the ledger has no open hold before the time is over; `between` two looks a test may move its clock."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + timeout_s
-    while read_rows(ledger_url, "SELECT id FROM holds WHERE ended_at IS NULL"):
+    while tables.rows("SELECT id FROM holds WHERE ended_at IS NULL"):
         if loop.time() > give_up_at:
             return False
         between()

@@ -22,7 +22,7 @@ from bqgate.app import open_gate
 from bqgate.clock import SystemClock
 from bqgate.ledger import check_books
 from bqgate.settings import load_settings
-from tests.support.auditor import Audit, audit, read_rows, without_open_holds
+from tests.support.auditor import Audit, LedgerTables, audit, without_open_holds
 from tests.support.scorekeeper import Scorekeeper
 from tests.support.scorekeeper_books import GIB, Prices
 from tests.support.skipping_clock import SkippingClock
@@ -152,28 +152,23 @@ class Caller:
         """A jobs.insert as a multipart upload."""
         path = f"{url}/upload/bigquery/v2/projects/{project}/jobs?uploadType=multipart"
         headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
-        return self._counted(await self._sent(path, self.session.post(path, data=body, headers=headers), _PATIENCE_S))
+        return await self._sent(path, self.session.post(path, data=body, headers=headers), None)
 
     async def _call(self, method: str, url: str, body: Any, leaves_after_ms: float | None) -> str:
-        patience_s = _PATIENCE_S if leaves_after_ms is None else leaves_after_ms / 1000
-        came = await self._sent(url, self.session.request(method, url, json=body), patience_s)
-        if came == "hung" and leaves_after_ms is not None:
-            came = "left"
-        if came == "hung":
-            self.hung.append(f"{method} {url}")
-        return self._counted(came)
+        return await self._sent(url, self.session.request(method, url, json=body), leaves_after_ms)
 
-    async def _sent(self, url: str, sending: Any, patience_s: float) -> str:
+    async def _sent(self, url: str, sending: Any, leaves_after_ms: float | None) -> str:
         try:
-            async with asyncio.timeout(patience_s), sending as answer:
-                await answer.read()
-                return str(answer.status)
+            async with asyncio.timeout(_PATIENCE_S if leaves_after_ms is None else leaves_after_ms / 1000):
+                async with sending as answer:
+                    await answer.read()
+                    came = str(answer.status)
         except TimeoutError:
-            return "hung"
+            came = "hung" if leaves_after_ms is None else "left"
         except aiohttp.ClientError:
-            return "cut"
-
-    def _counted(self, came: str) -> str:
+            came = "cut"
+        if came == "hung":
+            self.hung.append(url)
         self.told[came] += 1
         return came
 
@@ -201,6 +196,7 @@ class Scene:
     stores: Stores
     open_one: Callable[[], Awaitable[OpenedGate]]
     log: io.StringIO
+    tables: LedgerTables
 
     def url(self, number: int) -> str:
         """The address of a gate; numbers past the last begin anew."""
@@ -220,7 +216,7 @@ class Scene:
 
     def _holds(self, project: str) -> list[int | None]:
         """When each hold of a project ended."""
-        rows = read_rows(self.stores.ledger_url, f"SELECT ended_at FROM holds WHERE project_id = '{project}'")
+        rows = self.tables.rows(f"SELECT ended_at FROM holds WHERE project_id = '{project}'")
         return [row[0] for row in rows]
 
     async def race(
@@ -255,7 +251,7 @@ class Scene:
         """Wait until nothing runs and nothing is held, then compare; see race."""
         self.keeper.faults.clear()
         await self.settled()
-        found = await asyncio.to_thread(audit, self.keeper, self.stores.ledger_url, prices, limit_nanos=limit_nanos)
+        found = await asyncio.to_thread(audit, self.keeper, self.tables, prices, limit_nanos=limit_nanos)
         faults = await check_books(self.stores.ledger_url)
         callers = ", ".join(f"{count} x {came}" for came, count in sorted(self.caller.told.items()))
         line = f"{name}: {found}\n  callers: {callers}"
@@ -276,7 +272,7 @@ class Scene:
                 self.clock.skip(_SKIP_S)
                 skipped += _SKIP_S
 
-        await without_open_holds(self.stores.ledger_url, skip, timeout_s=_CALM_S)
+        await without_open_holds(self.tables, skip, timeout_s=_CALM_S)
 
 
 @asynccontextmanager
@@ -302,4 +298,6 @@ async def race_scene(
 
         gates = [await open_one() for _ in range(stores.gate_count)]
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        yield Scene(keeper, gates, Caller(session), clock, stores, open_one, log)
+        tables = LedgerTables(stores.ledger_url)
+        stack.callback(tables.close)
+        yield Scene(keeper, gates, Caller(session), clock, stores, open_one, log, tables)
