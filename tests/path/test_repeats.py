@@ -7,20 +7,33 @@ until its end is known. Each race is run many times, with an upstream that keeps
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import pytest
+import redis.asyncio
+import yaml
 
+from tests.support.auditor import LedgerTables, audit, without_open_holds
 from tests.support.race_scene import (
+    LIMIT_NANOS,
+    PRICES,
+    Caller,
     Scene,
     Stores,
+    document_for,
     pass_ms,
     query_of,
     race_scene,
     repetitions,
 )
+from tests.support.scorekeeper import Scorekeeper
 from tests.support.scorekeeper_books import GIB
 from tests.support.scorekeeper_faults import Fault, FaultKind
+from tests.support.served_gate import served_gate
+from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 # Two gates on one SQLite are for a trial on one machine; every day the other two pairs are enough.
 STORES = ["memory and SQLite", "Redis and PostgreSQL", pytest.param("Redis and SQLite", marks=pytest.mark.long)]
@@ -28,7 +41,7 @@ THROTTLED = {
     "tiers": {"standard": {"throttle_wait_ms": 30, "thresholds": [{"used_ratio": "0.01", "action": "throttle"}]}}
 }
 ONE_AT_A_TIME = {
-    "admission": {"waiting_deadline_s": 1},
+    "admission": {"waiting_deadline_s": 2},
     "tiers": {"standard": {"customer_concurrency_max": 1}},
 }
 
@@ -152,10 +165,9 @@ async def test_a_throttled_job_sent_twice_at_once(stores: Stores, tmp_path: Path
         await scene.race(repetitions(16), run, name="throttled twice")
 
 
-async def wait_behind_another(scene: Scene, project: str, number: int) -> "asyncio.Task[str]":
+async def wait_behind_another(scene: Scene, project: str, number: int, sql: str) -> "asyncio.Task[str]":
     """Have a job wait at the first gate behind a query of a cent that runs for longer than anybody waits."""
-    await scene.caller.insert(scene.gates[0].url, project, f"before-{number}", f"/*bytes={GIB} ms=1500*/")
-    sql = query_of(3, number)
+    await scene.caller.insert(scene.gates[0].url, project, f"before-{number}", f"/*bytes={GIB} ms=4000*/")
     first = asyncio.ensure_future(scene.caller.insert(scene.gates[0].url, project, f"job-{number}", sql))
     await scene.recorded(project, 2)
     await pass_ms(10)
@@ -168,26 +180,28 @@ async def test_the_first_attempt_is_sent_away_after_the_second_was_forwarded(
     """One gate has it wait until its deadline, the other has forwarded it: its hold stays."""
 
     async def run(scene: Scene, project: str, number: int) -> None:
-        first = await wait_behind_another(scene, project, number)
-        await scene.caller.insert(scene.url(1), project, f"job-{number}", query_of(3, number))
+        sql = f"/*bytes={3 * GIB} ms={(0, 250, 4000)[number % 3]}*/"
+        first = await wait_behind_another(scene, project, number, sql)
+        await scene.caller.insert(scene.url(1), project, f"job-{number}", sql)
         await first
 
     async with race_scene(shared_stores, tmp_path, more=ONE_AT_A_TIME) as scene:
-        await scene.race(repetitions(16), run, name="first sent away", at_once=16)
+        await scene.race(repetitions(6), run, name="first sent away", at_once=6)
 
 
 async def test_the_first_attempt_leaves_after_the_second_was_forwarded(shared_stores: Stores, tmp_path: Path) -> None:
     """The same where the caller of the first has gone meanwhile."""
 
     async def run(scene: Scene, project: str, number: int) -> None:
-        first = await wait_behind_another(scene, project, number)
-        await scene.caller.insert(scene.url(1), project, f"job-{number}", query_of(3, number))
+        sql = query_of(3, number)
+        first = await wait_behind_another(scene, project, number, sql)
+        await scene.caller.insert(scene.url(1), project, f"job-{number}", sql)
         first.cancel()
         await asyncio.wait([first])
         await pass_ms(5)
 
     async with race_scene(shared_stores, tmp_path, more=ONE_AT_A_TIME) as scene:
-        await scene.race(repetitions(16), run, name="first leaves", at_once=16)
+        await scene.race(repetitions(12), run, name="first leaves", at_once=6)
 
 
 async def test_the_gate_of_the_first_attempt_stops_after_the_second_was_forwarded(
@@ -196,8 +210,9 @@ async def test_the_gate_of_the_first_attempt_stops_after_the_second_was_forwarde
     """The same where the gate of the first is told to stop, and another one takes its place."""
 
     async def run(scene: Scene, project: str, number: int) -> None:
-        first = await wait_behind_another(scene, project, number)
-        await scene.caller.insert(scene.url(1), project, f"job-{number}", f"/*bytes={3 * GIB} ms=3000*/")
+        sql = f"/*bytes={3 * GIB} ms=3000*/"
+        first = await wait_behind_another(scene, project, number, sql)
+        await scene.caller.insert(scene.url(1), project, f"job-{number}", sql)
         stopping = asyncio.ensure_future(scene.gates[0].stop())
         await first
         await scene.caller.insert(scene.url(1), project, f"soon-{number}", query_of(3, 0))
@@ -205,19 +220,20 @@ async def test_the_gate_of_the_first_attempt_stops_after_the_second_was_forwarde
         scene.gates[0] = await scene.open_one()
 
     async with race_scene(shared_stores, tmp_path, more=ONE_AT_A_TIME) as scene:
-        await scene.race(repetitions(3, at_most=200), run, name="gate of the first stops", at_once=1)
+        await scene.race(repetitions(2, at_most=200), run, name="gate of the first stops", at_once=1)
 
 
 async def test_a_repeat_of_a_job_that_waits_at_the_same_gate(stores: Stores, tmp_path: Path) -> None:
     """Neither attempt hangs, whatever the second is told, and the job runs once or not at all."""
 
     async def run(scene: Scene, project: str, number: int) -> None:
-        first = await wait_behind_another(scene, project, number)
-        await scene.caller.insert(scene.gates[0].url, project, f"job-{number}", query_of(3, number))
+        sql = query_of(3, number)
+        first = await wait_behind_another(scene, project, number, sql)
+        await scene.caller.insert(scene.gates[0].url, project, f"job-{number}", sql)
         await first
 
     async with race_scene(stores, tmp_path, more=ONE_AT_A_TIME) as scene:
-        await scene.race(repetitions(16), run, name="repeat of what waits", at_once=16)
+        await scene.race(repetitions(6), run, name="repeat of what waits", at_once=6)
 
 
 @pytest.mark.parametrize("statement_type", ["SELECT", "INSERT"])
@@ -305,6 +321,53 @@ async def test_an_upload_that_trickles_keeps_its_hold(stores: Stores, tmp_path: 
 
     async with race_scene(stores, tmp_path) as scene:
         await scene.race(repetitions(4, at_most=100), run, name="trickling upload", at_once=4)
+
+
+async def test_a_gate_is_killed_that_ran_a_repeat_whose_hold_was_not_yet_written_down(
+    redis_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    """One gate holds and cannot record, another runs the repeat and is killed: what ran is booked all the same."""
+    async with AsyncExitStack() as stack:
+        keeper = await stack.enter_async_context(Scorekeeper.running())
+        socket_folder = parse_qs(urlsplit(postgres_url).query)["host"][0]
+        wire = await stack.enter_async_context(TcpFaultProxy.before_socket(Path(socket_folder, ".s.PGSQL.5432")))
+        database = urlsplit(postgres_url).path[1:]
+        by_wire = f"postgresql://postgres@127.0.0.1:{wire.port}/{database}"
+        gates = []
+        for name, ledger_url in (("first", by_wire), ("second", postgres_url), ("third", postgres_url)):
+            config = tmp_path / f"{name}.yaml"
+            document = document_for(Stores(redis_url, ledger_url, 1), keeper.url, {"ledger": {"timeout_ms": 2_000}})
+            config.write_text(yaml.safe_dump(document))
+            gates.append(await stack.enter_async_context(served_gate(config)))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        caller, tables = Caller(session), LedgerTables(postgres_url)
+        stack.callback(tables.close)
+        (_, first), (second_process, second), (_, third) = gates
+        await caller.insert(first, "race-0", "before", "SELECT 1")  # Redis then knows the windows of the customer
+        wire.requests.stall()
+        sql = f"/*bytes={3 * GIB} ms=500*/"
+        attempt = asyncio.ensure_future(caller.insert(first, "race-0", "job", sql))
+        await in_redis(redis_url, "race-0")
+        await caller.insert(second, "race-0", "job", sql)
+        second_process.kill()
+        await attempt
+        await wire.heal()
+        await keeper.quiet()
+        await without_open_holds(tables, lambda: None, timeout_s=20)
+        await caller.insert(third, "race-0", "next")
+        await keeper.quiet()
+        await pass_ms(1_000)
+        await without_open_holds(tables, lambda: None, timeout_s=20)
+        found = audit(keeper, tables, PRICES, limit_nanos=LIMIT_NANOS)
+        print(f"\nrecord fails, gate killed: {found}\n  callers: {dict(caller.told)}")  # noqa: T201 - shown by make races
+        assert not found.differences, str(found)
+
+
+async def in_redis(redis_url: str, project: str) -> None:
+    """Return when some key of a project's customer is in Redis that says of a hold; TimeoutError."""
+    async with asyncio.timeout(10), redis.asyncio.Redis.from_url(redis_url) as client:
+        while not [key async for key in client.scan_iter(match=f"*{project}*hold*")]:
+            await pass_ms(5)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
