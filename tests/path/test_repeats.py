@@ -323,6 +323,8 @@ async def test_an_upload_that_trickles_keeps_its_hold(stores: Stores, tmp_path: 
         await scene.race(repetitions(4, at_most=100), run, name="trickling upload", at_once=4)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(240)
 async def test_a_gate_is_killed_that_ran_a_repeat_whose_hold_was_not_yet_written_down(
     redis_url: str, postgres_url: str, tmp_path: Path
 ) -> None:
@@ -353,14 +355,12 @@ async def test_a_gate_is_killed_that_ran_a_repeat_whose_hold_was_not_yet_written
         await attempt
         await wire.heal()
         await keeper.quiet()
-        await without_open_holds(tables, lambda: None, timeout_s=20)
         await caller.insert(third, "race-0", "next")
         await keeper.quiet()
-        await pass_ms(1_000)
-        await without_open_holds(tables, lambda: None, timeout_s=20)
+        await without_open_holds(tables, lambda: None, timeout_s=90)  # nobody asks sooner than a minute after a placing
         found = audit(keeper, tables, PRICES, limit_nanos=LIMIT_NANOS)
         print(f"\nrecord fails, gate killed: {found}\n  callers: {dict(caller.told)}")  # noqa: T201 - shown by make races
-        assert not found.differences, str(found)
+        assert found.differences == (), str(found)
 
 
 async def in_redis(redis_url: str, project: str) -> None:

@@ -68,7 +68,10 @@ class Stores:
 
 
 def document_for(stores: Stores, upstream_url: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Settings as a user writes them: one price, the limit, no grace and no throttling, quick polls and reconciling."""
+    """Settings as a user writes them: one price, the limit, no grace and no throttling, quick polls and reconciling.
+
+    `more` is laid over them; None takes a key away.
+    """
     base: dict[str, Any] = {
         "server": {"port": 0},
         "upstream": {"url": upstream_url, "credentials": "anonymous"},
@@ -100,7 +103,7 @@ def _laid_over(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
     for name, value in more.items():
         below = merged.get(name)
         merged[name] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 @dataclass
