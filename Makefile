@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # Handed to `bqgate demo`, pytest and the benchmarks: make demo ARGS=--once
 ARGS ?=
+# How often `make races` runs each race.
+REPETITIONS ?= 2000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -87,6 +89,10 @@ bench: $(SETUP) ## measure; prints figures
 .PHONY: soak
 soak: $(SETUP) ## memory over 100,000 refused and throttled queries; takes minutes
 	$(BIN)/pytest -q -s tests/soak/refusals.py $(ARGS)
+
+.PHONY: races
+races: $(SETUP) ## repeated queries race, audited against what upstream billed: make races REPETITIONS=2000; takes hours
+	REPETITIONS=$(REPETITIONS) $(BIN)/pytest -q -s --tb=line --show-capture=no -o timeout=36000 tests/path/test_repeats.py $(ARGS)
 
 .PHONY: constraints
 constraints: $(SETUP) ## write constraints.txt from what is installed in .venv
