@@ -33,7 +33,7 @@ async def test_prices_raised_while_a_job_runs_do_not_raise_its_cost(stand: Stand
     before, after = await held(stand, POLICIES), await held(stand, RAISED)
     other = stand.gate(policies=RAISED)
     for hold in (before, after):
-        await other.settler.settle(hold, done(hold, 9))
+        await other.settlement.settle(hold, done(hold, 9))
     costs = {entry.hold_id: entry.cost_nanos // NANOS_PER_USD for entry in await stand.entries()}
     assert costs == {before.id: 9, after.id: 18}
 
@@ -43,7 +43,7 @@ async def test_prices_lowered_while_a_job_runs_do_not_lower_its_cost(stand: Stan
     hold = await held(stand, RAISED)
     (recorded,) = await stand.ledger.fetch_open_holds()
     assert recorded.prices_id == hold.prices_id
-    await stand.gate(policies=POLICIES).settler.settle(recorded, done(recorded, 9))
+    await stand.gate(policies=POLICIES).settlement.settle(recorded, done(recorded, 9))
     (entry,) = await stand.entries()
     assert entry.cost_nanos == 18 * NANOS_PER_USD
 
