@@ -62,13 +62,16 @@ class Scene(NamedTuple):
     @asynccontextmanager
     async def wiped(self) -> AsyncIterator[BudgetStore]:
         """The store after everything in it was lost."""
-        if isinstance(self.store, RedisBudgetStore):
-            await self.store._client.flushall()
-            yield self.store
-            return
-        fresh = self.make(self.book, self.clock)
-        yield fresh
-        await fresh.close()
+        await self.forget_everything(self.store)
+        yield self.store
+
+    async def forget_everything(self, store: BudgetStore) -> None:
+        """Lose what a store has: FLUSHALL, or a new process."""
+        if isinstance(store, RedisBudgetStore):
+            await store._client.flushall()
+        else:
+            assert isinstance(store, MemoryBudgetStore)
+            store._accounts.clear()
 
 
 @pytest.fixture(params=STORES.keys())

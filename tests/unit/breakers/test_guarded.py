@@ -6,13 +6,10 @@ import pytest
 
 from bqgate.breakers.breaker import Breaker, BreakerRules
 from bqgate.breakers.guarded import guarded
-from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, MalformedRequest
 from bqgate.ledger import SqlLedger
 from tests.support.gate_stand import ListJournal
 from tests.support.manual_clock import ManualClock
-from tests.support.spend_book import SpendBook
-from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 RULES = BreakerRules(failures_to_open=2, cooldown_s=5)
 
@@ -89,33 +86,6 @@ async def test_closing_is_never_refused(scene: Scene) -> None:
             await scene.port.fetch(1)
     await scene.port.close()
     assert scene.adapter.calls == 3
-
-
-async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(redis_url: str) -> None:
-    """Two calls wait for Redis, the next hundred are told at once, and when Redis is back one call finds out."""
-    port = int(redis_url.rsplit(":", 1)[1].partition("/")[0])
-    clock = ManualClock()
-    breaker = Breaker("budgets", RULES, clock, ListJournal())
-    async with TcpFaultProxy("127.0.0.1", port) as proxy:
-        url = f"redis://127.0.0.1:{proxy.port}/0"
-        store = RedisBudgetStore.open(url, SpendBook(), clock, timeout_s=1, breaker=breaker)
-        await store.check()
-        proxy.requests.stall()
-        for _ in range(2):
-            with pytest.raises(BudgetStoreUnavailable):
-                await store.check()
-        seen = proxy.connection_count, proxy.requests.chunk_count
-        for _ in range(100):
-            with pytest.raises(BudgetStoreUnavailable, match="left alone"):
-                await store.check()
-        assert (proxy.connection_count, proxy.requests.chunk_count) == seen
-        await proxy.heal()
-        with pytest.raises(BudgetStoreUnavailable, match="left alone"):
-            await store.check()
-        clock.advance(5)
-        await store.check()
-        assert breaker.state_number == 0
-        await store.close()
 
 
 async def test_a_database_that_does_not_answer_costs_as_little(tmp_path: Path) -> None:

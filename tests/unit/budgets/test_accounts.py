@@ -35,3 +35,22 @@ async def test_a_hold_falls_under_the_budgets_that_there_are_now() -> None:
     assert [(hold.id, hold.customer, hold.idempotency_key, hold.scopes) for hold in above] == [
         (hold.id, DEPLOYMENT_ACCOUNT, None, ()) for hold in (acme, globex)
     ]
+
+
+async def test_what_this_gate_has_placed_counts_beside_what_the_ledger_has() -> None:
+    """Once where both have it, as the ledger has it; in its customer's account and in the deployment's only."""
+    book = SpendBook()
+    recorded, unrecorded = hold_on(windows_of(), "1"), replace(hold_on(windows_of(), "2"), labels={"team": "ml"})
+    book.open_hold(recorded)
+    as_placed = replace(recorded, amount_nanos=7)
+    source = AccountSource(book, POLICIES, lambda: (as_placed, unrecorded))
+    found = {hold.id: hold for hold in await source.fetch_open_holds("acme")}
+    assert {hold_id: hold.amount_nanos for hold_id, hold in found.items()} == {
+        recorded.id: recorded.amount_nanos,
+        unrecorded.id: unrecorded.amount_nanos,
+    }
+    assert Scope(ScopeKind.LABEL, "team=ml") in found[unrecorded.id].scopes
+    assert await source.fetch_open_holds("globex") == ()
+    above = await source.fetch_open_holds(DEPLOYMENT_ACCOUNT)
+    assert {(hold.id, hold.customer) for hold in above} == {(hold_id, DEPLOYMENT_ACCOUNT) for hold_id in found}
+    assert {hold.id for hold in await source.fetch_open_holds()} == set(found)

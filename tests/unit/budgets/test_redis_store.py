@@ -37,7 +37,10 @@ STEPS: dict[str, Step] = {
     "place_hold": lambda store, hold: store.place_hold(hold, windows_of()),
     "capture": lambda store, hold: store.capture(hold, parse_usd("1")),
     "void": lambda store, hold: store.void(hold),
+    "void_attempts": lambda store, hold: store.void(hold, attempts=1),
     "restore_hold": lambda store, hold: store.restore_hold(hold),
+    "keep_holds": lambda store, hold: store.keep_holds([hold]),
+    "fetch_attempts": lambda store, hold: store.fetch_attempts(hold),
     "fetch_balances": lambda store, hold: store.fetch_balances(windows_of()),
     "fetch_hold_ids": lambda store, hold: store.fetch_hold_ids("acme"),
     "fetch_customers": lambda store, hold: store.fetch_customers(),
@@ -108,13 +111,13 @@ async def test_a_broken_network_is_told_in_bounded_time(
     await step(store, hold)
 
 
-@pytest.mark.parametrize("step", ["capture", "void", "restore_hold", "place_hold"])
+@pytest.mark.parametrize("step", ["capture", "void", "void_attempts", "restore_hold", "keep_holds", "place_hold"])
 async def test_a_call_that_worked_unheard_is_made_again_and_changes_nothing(
     store: RedisBudgetStore, proxy: TcpFaultProxy, step: str
 ) -> None:
     """Each script is idempotent: the answer is lost after the work, the caller calls again, all stands as after one."""
     windows, hold = windows_of(), hold_on(windows_of(), "2")
-    if step in {"capture", "void"}:
+    if step in {"capture", "void", "void_attempts"}:
         await store.place_hold(hold, windows)
     await store.fetch_balances(windows)
     await store.void(hold_on(windows))  # loads scripts, so that the cut call is the one that works
@@ -129,7 +132,8 @@ async def test_a_call_that_worked_unheard_is_made_again_and_changes_nothing(
     once = stands(await store.fetch_balances(windows))
     await STEPS[step](store, hold)
     assert stands(await store.fetch_balances(windows)) == once
-    expected = {"capture": usd("1", "0"), "void": usd("0", "0")}.get(step, usd("0", "2"))
+    nothing = usd("0", "0")
+    expected = {"capture": usd("1", "0"), "void": nothing, "void_attempts": nothing}.get(step, usd("0", "2"))
     assert once == [expected] * 2
 
 

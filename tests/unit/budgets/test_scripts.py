@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 import pytest
@@ -9,10 +10,10 @@ import redis as blocking_redis
 
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import PlacementOutcome, VoidOutcome
+from bqgate.domain.hold import LEASE_S, RESTORED_ATTEMPTS, Attempts, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import MAX_NANOS
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
-from tests.support.manual_clock import ManualClock
+from tests.support.manual_clock import START, ManualClock
 from tests.support.spend_book import SpendBook
 
 # What the scripts call inside; INFO counts these too.
@@ -59,6 +60,8 @@ async def test_every_step_is_one_round_trip(store: RedisBudgetStore, raw: blocki
         lambda: store.capture(second, 1),
         lambda: store.void(first),
         lambda: store.restore_hold(hold_on(windows)),
+        lambda: store.void(hold_on(windows), attempts=1),
+        lambda: store.keep_holds([hold_on(windows), hold_on(windows)]),
         lambda: store.fetch_balances(windows),
     ]
     for number, step in enumerate(steps, start=1):
@@ -119,6 +122,38 @@ def test_each_script_says_what_it_takes_and_costs() -> None:
     for script in scripts:
         head = script.read_text("utf-8").split("\n\n")[0]
         assert all(word in head for word in ("KEYS[", "Returns", "Cost:")), script.name
+
+
+async def test_a_hold_that_an_older_revision_placed_counts_beyond_any_gate(
+    store: RedisBudgetStore, raw: blocking_redis.Redis
+) -> None:
+    """It has no record of attempts: its lease is over, no count of a gate's is right, joins and keeping go on."""
+    windows = windows_of()
+    hold = hold_on(windows, "4")
+    await store.place_hold(hold, windows)
+    raw.delete("bqgate:{acme}:attempts")
+    long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+    assert await store.fetch_attempts(hold) == Attempts(RESTORED_ATTEMPTS, long_ago)
+    assert await store.void(hold, attempts=1) is VoidOutcome.JOINED
+    leased_until = START + timedelta(seconds=LEASE_S)
+    assert await store.keep_holds([hold]) == ()
+    assert await store.fetch_attempts(hold) == Attempts(RESTORED_ATTEMPTS, leased_until)
+    raw.delete("bqgate:{acme}:attempts")
+    assert (await store.place_hold(hold, windows)).attempts == RESTORED_ATTEMPTS + 1
+    assert await store.fetch_attempts(hold) == Attempts(RESTORED_ATTEMPTS + 1, leased_until)
+    raw.delete("bqgate:{acme}:attempts")
+    assert await store.void(hold, attempts=RESTORED_ATTEMPTS) is VoidOutcome.VOIDED
+
+
+async def test_a_hold_that_an_older_revision_ended_has_no_attempts(
+    store: RedisBudgetStore, raw: blocking_redis.Redis
+) -> None:
+    """That revision leaves the record of its attempts behind, which says nothing without the hold."""
+    windows = windows_of()
+    hold = hold_on(windows, "4")
+    await store.place_hold(hold, windows)
+    raw.hdel("bqgate:{acme}:holds", hold.id)
+    assert await store.fetch_attempts(hold) is None
 
 
 async def test_holds_of_zero_are_ended_like_others(store: RedisBudgetStore) -> None:
