@@ -18,5 +18,5 @@ def wire_estimator(outside: Outside) -> Estimator:
     )
     outside.background.start("writes told", exchange.send)
     outside.background.start("writes heard", partial(exchange.hear, estimator.drop))
-    outside.metrics.read_gauge_from("dry_runs_waiting", lambda: estimator.places.waiting_count)
+    outside.metrics.read_gauge_from("dry_run_depth", lambda: estimator.places.waiting_count)
     return estimator

@@ -98,7 +98,7 @@ HISTOGRAMS = (
 GAUGES = (
     Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
     Declaration("waiting_depth", "Queries that wait for their turn."),
-    Declaration("dry_runs_waiting", "Dry runs that wait until fewer are under way."),
+    Declaration("dry_run_depth", "Dry runs that wait until fewer are under way."),
     Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),

@@ -146,7 +146,7 @@ async def test_a_forwarded_query_never_meets_the_advisor(
     Only a refused one waits for it, and its refusal is booked by then.
     """
     advisor = Blocking()
-    monkeypatch.setattr(root, "wire_advisor", lambda _outside, _stack: advisor)
+    monkeypatch.setattr(root, "wire_advisor", lambda _outside, _stack, _dry_runs: advisor)
     stack = await open_advised(exits, tmp_path, "off")
     async with asyncio.timeout(30):
         for method in ("queries", "jobs"):
