@@ -1,4 +1,4 @@
-"""What a job costs is settled when it is held: by the prices of that moment, where it may run, its statements."""
+"""What a job costs is settled when it is held: by that moment's prices, where it may run, and by its statements."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bqgate.domain.audit import AuditEvent
 from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.policy import PRICING_NAME, PolicyKind
 from bqgate.sandbox import SandboxSettings
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
+from tests.support.manual_clock import START
 
 SETTINGS: dict[str, Any] = {
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
@@ -51,10 +54,11 @@ async def test_an_admins_new_price_holds_for_what_is_placed_after_it(tmp_path: P
     async with open_stack(tmp_path, SETTINGS, sandbox=slow, gate_count=2) as stack:
         declare_ten_gib(stack)
         assert await submit(stack) == (200, "")
-        async with aiohttp.ClientSession() as session:
-            url = f"{stack.gate.control_url}/admin/v1/pricing"
-            async with session.patch(url, json={"usd_per_tib": "92.16"}, headers={"If-Match": "*"}) as answer:
-                assert answer.status == 200, await answer.text()
+        event = AuditEvent(at=START, action="pricing.change", actor="ann", target="pricing")
+        raised = {"model": "on_demand", "usd_per_tib": "92.16"}
+        await stack.gate.registry.write_policy(
+            PolicyKind.PRICING, PRICING_NAME, raised, expected_version=0, event=event
+        )
         for gate in stack.gates:
             await gate.policies.refresh()
         (hold,) = await stack.gate.ledger.fetch_open_holds("acme")
