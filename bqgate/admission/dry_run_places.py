@@ -21,6 +21,8 @@ from bqgate.ports import BigQuery, Clock, Journal
 # What a caller that finds no place is told to wait, in seconds.
 _COME_BACK_S = 5
 
+_STOPPING = "this gate is stopping."
+
 
 class DryRunPlaces:
     """The places of one gate."""
@@ -45,6 +47,7 @@ class DryRunPlaces:
         # Resolved with None when granted, else with why not.
         self._waits: dict[str, asyncio.Future[str | None]] = {}
         self._timer: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def waiting_count(self) -> int:
@@ -66,8 +69,11 @@ class DryRunPlaces:
         ticket = str(next(self._numbers))
         granted = self._waits[ticket] = asyncio.get_running_loop().create_future()
         try:
-            self._tell(self._places.arrive(Visit(ticket, customer, caller), self._clock.monotonic_s()))
-            self._keep_time()
+            if self._is_closed:
+                self._refuse(ticket, "stopping", _STOPPING)
+            else:
+                self._tell(self._places.arrive(Visit(ticket, customer, caller), self._clock.monotonic_s()))
+                self._keep_time()
             refusal = await granted
             del self._waits[ticket]
             if refusal is not None:
@@ -77,6 +83,14 @@ class DryRunPlaces:
             self._waits.pop(ticket, None)
             self._tell(self._places.leave(ticket))
             self._keep_time()
+
+    def close(self) -> None:
+        """Send everybody away that waits, and let nobody in any more: the gate stops."""
+        self._is_closed = True
+        while (oldest := self._places.oldest) is not None:
+            self._places.leave(oldest.visit.hold_id)
+            self._refuse(oldest.visit.hold_id, "stopping", _STOPPING)
+        self._keep_time()
 
     def _keep_time(self) -> None:
         """Let a task watch deadlines while somebody waits, and only then."""

@@ -206,7 +206,9 @@ async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, r
         return await open_port(app, server.host, port, tls, stack, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S)
 
     url = await opened(data_plane, server.port)
-    return url, url if server.control_port is None else await opened(control_plane, server.control_port)
+    control_url = url if server.control_port is None else await opened(control_plane, server.control_port)
+    stack.callback(estimator.places.close)  # as of who waits for a turn: answered now, not cut off
+    return url, control_url
 
 
 def _application(outside: Outside) -> web.Application:

@@ -34,11 +34,22 @@ class Touched:
     is_everything: bool = False
 
     def __or__(self, other: "Touched") -> "Touched":
+        if self.covers(other):  # as when one table is written again and again
+            return self
         return Touched(
             self.tables | other.tables,
             self.datasets | other.datasets,
             self.projects | other.projects,
             self.is_everything or other.is_everything,
+        )
+
+    def covers(self, other: "Touched") -> bool:
+        """Whether the other says nothing that this one does not."""
+        return self.is_everything or (
+            not other.is_everything
+            and other.tables <= self.tables
+            and other.datasets <= self.datasets
+            and other.projects <= self.projects
         )
 
     @property

@@ -355,3 +355,17 @@ async def test_a_failure_gives_the_place_back(scene: Scene) -> None:
         with pytest.raises(UpstreamUnavailable):
             await scene.ask()
     assert (2, 0) == (len(scene.bigquery.asked), scene.estimator.places.taken_count)
+
+
+async def test_a_gate_that_stops_answers_who_waits() -> None:
+    """At once and with 429, so that the caller asks another gate; what is under way is finished."""
+    scene = scene_of(max_dry_runs=1)
+    async with full(scene):
+        waiting = scene.ask("SELECT 1 FROM p.d.t")
+        await scene.settle()
+        scene.estimator.places.close()
+        with pytest.raises(TooManyRequests, match="stopping"):
+            await waiting
+        with pytest.raises(TooManyRequests, match="stopping"):
+            await scene.ask("SELECT 2 FROM p.d.t")
+    assert scene.bigquery.asked == ["SELECT 0 FROM p.d.t"]

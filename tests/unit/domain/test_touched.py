@@ -75,3 +75,16 @@ def test_many_names_become_fewer_and_never_less() -> None:
     assert tables.within(3) == Touched(projects=frozenset({"p0", "p1"}))
     assert tables.within(1) == EVERYTHING
     assert (tables | EVERYTHING).within(1000) == EVERYTHING
+
+
+def test_what_was_said_already_changes_nothing() -> None:
+    """Thousands of streaming inserts into one table cost no new sets of names."""
+    table, dataset = touched_names(["p.d.t"]), touched_names(["p.d"])
+    both = table | dataset
+    assert (both | table) is both
+    assert (both | EVERYTHING).is_everything
+    assert (EVERYTHING | both) is EVERYTHING
+    assert (table | dataset, both | touched_names(["p"])) == (
+        Touched(table.tables, dataset.datasets),
+        Touched(table.tables, dataset.datasets, frozenset({"p"})),
+    )
