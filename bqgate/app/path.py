@@ -43,6 +43,7 @@ class QueryPath:
 
     handler: QueryHandler
     passthrough: Passthrough
+    estimator: Estimator
     isolation: Isolation
     holds: Holds
     waiting_room: WaitingRoom
@@ -139,7 +140,7 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
     outside.followers.append(follow_contact)
     deletions = Deletions(ledger=outside.ledger, bigquery=outside.bigquery, settlement=settlement)
     passthrough = Passthrough(outside.upstream, deletions.prepare, writes)
-    path = QueryPath(handler, passthrough, isolation, holds, room, settlement, poller, reconciler)
+    path = QueryPath(handler, passthrough, estimator, isolation, holds, room, settlement, poller, reconciler)
     _run(outside, path)
     return path
 

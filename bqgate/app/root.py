@@ -207,7 +207,7 @@ async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, r
 
     url = await opened(data_plane, server.port)
     control_url = url if server.control_port is None else await opened(control_plane, server.control_port)
-    stack.callback(estimator.places.close)  # as of who waits for a turn: answered now, not cut off
+    stack.callback(path.estimator.places.close)  # as of who waits for a turn: answered now, not cut off
     return url, control_url
 
 

@@ -59,10 +59,10 @@ class Account:
 
     def join(self, hold: Hold, windows: tuple[Window, ...], leased_until: datetime) -> Placement | None:
         """One more attempt at the open hold that `hold` repeats; None: it repeats none."""
-        balances = self.balances(windows)
         open_id = hold.id if hold.id in self.holds else self.id_by_key.get(hold.idempotency_key or "")
         if open_id is None:
             return None
+        balances = self.balances(windows)
         joined = self.attempts[open_id]
         if hold.is_joined_by_repeats:
             joined = self.attempts[open_id] = joined.joined(leased_until)

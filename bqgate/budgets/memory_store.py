@@ -131,7 +131,7 @@ class MemoryBudgetStore:
         if not above:
             return account.join(hold, own, leased_until) or account.place(hold, own, terms, leased_until)
         deployment, hold_above = self._account(DEPLOYMENT_ACCOUNT), deployment_hold(hold)
-        balances_above = deployment.balances(above)
+        balances, balances_above = account.balances(own), deployment.balances(above)  # unknown: neither is touched
         joined = account.join(hold, own, leased_until)
         if joined is not None:
             return replace(joined, balances=(*joined.balances, *balances_above))
@@ -139,8 +139,7 @@ class MemoryBudgetStore:
             hold_above, above, NO_GRACE, leased_until
         )
         if first.outcome is PlacementOutcome.REFUSED:
-            balances = (*account.balances(own), *balances_above)
-            return replace(first, balances=balances, breaker=account.breaker_at(hold.placed_at))
+            return replace(first, balances=(*balances, *balances_above), breaker=account.breaker_at(hold.placed_at))
         second = account.place(hold, own, terms, leased_until)
         if second.outcome is PlacementOutcome.REFUSED:
             deployment.give_back(hold.id, self._clock.now())
@@ -178,7 +177,9 @@ class MemoryBudgetStore:
         self._account(snapshot.customer).fill(snapshot, now, now + self._lease)
 
     def _account(self, customer: str) -> Account:
-        account = self._accounts.setdefault(customer, Account())
+        account = self._accounts.get(customer)
+        if account is None:
+            account = self._accounts[customer] = Account()
         account.forget(self._clock.now())
         return account
 
