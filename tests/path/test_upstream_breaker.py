@@ -81,7 +81,7 @@ async def test_a_users_errors_never_shut_bigquery_for_others(tmp_path: Path) -> 
 
 
 async def test_what_one_customer_provokes_stops_nobody_else(tmp_path: Path) -> None:
-    """Its calls fail time and again, of every kind, and another's queries run; when both fail, BigQuery is left alone."""
+    """Its calls fail time and again, of every kind, and another's queries run; when both fail, it is left alone."""
     customers = {name: {"projects": [name]} for name in ("acme", "globex")}
     async with open_stack(tmp_path, settings(customers=customers)) as stack:
         declare_table(stack)
