@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from bqgate.domain.errors import MalformedRequest
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.ending import BEGUN, cut, note_side
+from bqgate.gate.ending import BEGUN, cut, note_side, reset_on_close
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.wire.exchange import Answer, Call, Headers, without
@@ -134,9 +134,11 @@ async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
     is_whole = False
     try:
         await response.prepare(request)
+        reset_on_close(request, response, is_on=True)
         if request.method != hdrs.METH_HEAD:
             await _write(response, body)
         await response.write_eof()
+        reset_on_close(request, response, is_on=False)
         is_whole = True
     except BaseException as error:
         note_side(request, error)

@@ -18,8 +18,11 @@ from bqgate.domain.errors import BqgateError
 BEGUN = web.RequestKey("BEGUN", web.StreamResponse)
 # Who broke off, where the call did not end as it should.
 BROKEN_OFF_BY = web.RequestKey("BROKEN_OFF_BY", str)
+# Set when the application is told to stop: what is cancelled from then on is so by the gate.
+STOPPING = web.AppKey("STOPPING", asyncio.Event)
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+_END_ON_CLOSE = struct.pack("ii", 0, 0)
 
 
 class Side(StrEnum):
@@ -40,23 +43,29 @@ def note_side(request: web.Request, error: BaseException) -> None:
     """Remember who broke off, as the error shows it; the first one holds, what follows is its consequence."""
     if BROKEN_OFF_BY in request:
         return
-    if is_gone(request) or isinstance(error, ConnectionError):
-        side = Side.CALLER
-    elif isinstance(error, asyncio.CancelledError):
+    stopping = request.app.get(STOPPING)
+    if isinstance(error, asyncio.CancelledError) and stopping is not None and stopping.is_set():
         side = Side.STOP
+    elif is_gone(request) or isinstance(error, ConnectionError | asyncio.CancelledError):
+        side = Side.CALLER
     else:
         side = Side.UPSTREAM if isinstance(error, BqgateError) else Side.BUG
     request[BROKEN_OFF_BY] = side
 
 
+def reset_on_close(request: web.Request, response: web.StreamResponse, *, is_on: bool) -> None:
+    """Have the connection end by a reset from now on, or no longer, where only its end shows the answer's.
+
+    Said before the body is written: whoever closes the connection meanwhile, the caller notices.
+    """
+    if response.content_length is not None or hdrs.TRANSFER_ENCODING in response.headers or request.transport is None:
+        return
+    sock = request.transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE if is_on else _END_ON_CLOSE)
+
+
 def cut(request: web.Request) -> None:
     """Close the caller's connection now; what was not sent yet is not sent. Does nothing where it is closed."""
-    transport = request.transport
-    if transport is None:
-        return
-    begun = request.get(BEGUN)
-    if begun is not None and begun.content_length is None and hdrs.TRANSFER_ENCODING not in begun.headers:
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
+    if request.transport is not None:
+        request.transport.abort()

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 from bqgate.domain.errors import OUTAGES, BqgateError
 from bqgate.gate.door import CORS_ORIGIN, FAILURE, REQUEST_ID, send
-from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, Side, cut, is_gone, note_side
+from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
 from bqgate.observe.request_fields import note_cause
@@ -43,6 +43,11 @@ def install(app: web.Application, journal: Journal) -> None:
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave that aiohttp would not understand
             return _broken_off(request, error, journal)
 
+    async def note_stop(app: web.Application) -> None:
+        app[STOPPING].set()
+
+    app[STOPPING] = asyncio.Event()
+    app.on_shutdown.append(note_stop)
     app.middlewares.append(edge)
     app.on_response_prepare.append(_mark_answer)
 

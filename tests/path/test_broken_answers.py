@@ -408,15 +408,15 @@ async def test_a_stop_in_the_middle_of_an_answer(
     monkeypatch.setattr("bqgate.app.root.SHUTDOWN_S", 0.1)
     async with open_scene(tmp_path, caplog) as scene:
         scene.begin(sending(CHUNKED, then=without_end))
-        readers = [await scene.connect(READ.replace(b"1.1", version)) for version in (b"1.1", b"1.0")]
-        for reader, _ in readers:
+        callers = [await scene.connect(READ.replace(b"1.1", version)) for version in (b"1.1", b"1.0")]
+        for reader, _ in callers:
             await reader.readexactly(70_000)
-        reading = [asyncio.ensure_future(_all_of(reader)) for reader, _ in readers]
-    for text, was_reset in await asyncio.gather(*reading):
-        assert was_reset or not text.endswith(b"0\r\n\r\n")
-    assert (await reading[1])[1]
+        reading = [asyncio.ensure_future(_all_of(reader)) for reader, _ in callers]
+    (text, _), (_, was_reset) = await asyncio.gather(*reading)
+    for _, writer in callers:
+        writer.close()
+    assert not text.endswith(b"0\r\n\r\n")
+    assert was_reset
     assert {line["status"] for line in scene.lines("request")} == {"gate_stopped"}
     assert scene.aborted("stop") == 2
     await scene.check_quiet()
-    for _, writer in readers:
-        writer.close()
