@@ -80,7 +80,7 @@ async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
     """All of a body, which is asked for only now.
 
     Raises:
-        Problem: 415 where it is compressed, 413 where it is larger than `bytes_max`.
+        Problem: 415 where it is compressed, 413 where it is larger than `bytes_max`, 400 where it is cut off.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise Problem(415, "Send the body uncompressed.", field=hdrs.CONTENT_ENCODING)
@@ -88,10 +88,13 @@ async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > bytes_max:
-            raise Problem(413, f"The body is larger than {bytes_max} bytes.")
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > bytes_max:
+                raise Problem(413, f"The body is larger than {bytes_max} bytes.")
+    except (ConnectionError, web.RequestPayloadError):
+        raise Problem(400, "The body is cut off.") from None
     return bytes(body)
 
 

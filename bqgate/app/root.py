@@ -203,7 +203,9 @@ async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, r
     tls = _tls(outside)
 
     async def opened(app: web.Application, port: int) -> str:
-        return await open_port(app, server.host, port, tls, stack, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S)
+        return await open_port(
+            app, server.host, port, tls, stack, journal=outside.journal, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S
+        )
 
     url = await opened(data_plane, server.port)
     control_url = url if server.control_port is None else await opened(control_plane, server.control_port)

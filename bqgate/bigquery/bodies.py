@@ -4,6 +4,7 @@ Used by upstream.py. Nothing is kept: a chunk is read when somebody asks for the
 error and never an end: of a caller's body its own, of an answer's UpstreamUnavailable.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -24,6 +25,11 @@ class AnswerBody:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        connection = response.connection  # None where the body is here already
+        protocol = None if connection is None else connection.protocol
+        self._closed = None if protocol is None else protocol.closed
+        if self._closed is not None:
+            self._closed.add_done_callback(self._notice_end)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -32,19 +38,32 @@ class AnswerBody:
         try:
             chunk = await self._response.content.readany()
         except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
-            self._response.close()
+            self._leave(is_whole=False)
             raise unavailable(error) from error
         if not chunk:
-            self._response.release()
+            self._leave(is_whole=True)
             raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
         """Give the connection back: for reuse when the body was read to its end, else closed."""
-        if self._response.content.at_eof():
+        self._leave(is_whole=self._response.content.at_eof())
+
+    def _leave(self, *, is_whole: bool) -> None:
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._notice_end)
+        if is_whole:
             self._response.release()
         else:
             self._response.close()
+
+    def _notice_end(self, closed: "asyncio.Future[None]") -> None:
+        """Tell whoever reads that no more will come: after a malformed chunk aiohttp closes and does not say so."""
+        if not closed.cancelled():
+            closed.exception()
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection is closed"))
 
 
 class WatchedBody:

@@ -37,6 +37,18 @@ def headers_answered(headers: Headers) -> Headers:
     return without(headers, _HOP_BY_HOP | _named_by_connection(headers))
 
 
+def malformed(status: int, headers: Headers) -> str:
+    """What makes an answer one that cannot be passed on; empty where nothing does.
+
+    101 would end HTTP on the caller's connection, which nobody asked for; a header that is no text cannot be written.
+    """
+    if status < 200:
+        return f"its answer has the status {status}"
+    if not all(value.isprintable() or value.replace("\t", " ").isprintable() for _, value in headers):
+        return "a header of its answer is no text"
+    return ""
+
+
 def _named_by_connection(headers: Headers) -> frozenset[str]:
     """Headers that the sender declared to be for this connection only; never those that frame the body."""
     lines = (value for key, value in headers if key.lower() == "connection")

@@ -21,7 +21,7 @@ from yarl import URL
 
 from bqgate.bigquery.bodies import AnswerBody, WatchedBody
 from bqgate.bigquery.credentials import UpstreamCredentials
-from bqgate.bigquery.end_to_end import headers_answered, headers_sent
+from bqgate.bigquery.end_to_end import headers_answered, headers_sent, malformed
 from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.timeouts import Timeouts, is_named_insert, operation_of
@@ -162,7 +162,11 @@ class HttpUpstream:
             if queue.is_waiting:
                 raise UpstreamNotTried("All connections to BigQuery are in use.") from error
             raise unavailable(error) from error
-        return Answer(response.status, headers_answered(tuple(response.headers.items())), AnswerBody(response))
+        headers = headers_answered(tuple(response.headers.items()))
+        if fault := malformed(response.status, headers):
+            response.close()
+            raise UpstreamUnavailable(f"BigQuery is not answering ({fault}).")
+        return Answer(response.status, headers, AnswerBody(response))
 
     async def close(self) -> None:
         """Give back connections."""

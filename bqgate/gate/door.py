@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from bqgate.domain.errors import MalformedRequest
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
+from bqgate.gate.ending import BEGUN, cut, note_side, reset_on_close
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.wire.exchange import Answer, Call, Headers, without
@@ -119,29 +120,40 @@ class RequestBody:
 
 
 async def send(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Write an answer to the caller, to its end.
+    """Write an answer to the caller, to its end, or cut its connection. The answer's body is closed in every case.
 
     Raises:
-        ConnectionError: the caller is gone, or the answer broke off; aiohttp drops the connection.
-        BqgateError: the body failed while it was read; the connection is closed.
+        ConnectionError: the caller is gone.
+        BqgateError: the body failed while it was read.
     """
     body = answer.body
     response = web.StreamResponse(status=answer.status, headers=CIMultiDict(without(answer.headers, _FRAMING)))
     if isinstance(body, bytes) and (body or request.method != hdrs.METH_HEAD):
         response.content_length = len(body)
+    request[BEGUN] = response
     is_whole = False
     try:
         await response.prepare(request)
+        reset_on_close(request, response, is_on=True)
         if request.method != hdrs.METH_HEAD:
             await _write(response, body)
         await response.write_eof()
+        reset_on_close(request, response, is_on=False)
         is_whole = True
+    except BaseException as error:
+        note_side(request, error)
+        raise
     finally:
-        if not is_whole and request.transport is not None:
-            request.transport.close()
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
+        try:
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            if not is_whole:
+                cut(request)
+    if request.content.exception() is not None:
+        # The body that came with it broke off, so where the next request begins nobody knows.
+        request.protocol.force_close()
     return response
 
 

@@ -2,24 +2,27 @@
 
 Installed by app around all routes. A failure of the project's own kind becomes the answer that gate.reply has for it;
 anything else is a bug: one log line with where it happened (not what was in it, which may be a credential), and a 500
-internalError in BigQuery's form. A failure after the answer has begun can not be told any more; the connection ends.
+internalError in BigQuery's form. A failure after the answer has begun, or after its caller has left, can not be told
+any more: the connection ends (ending.py), a line and a counter say who broke off. None of them leaves as an exception,
+which aiohttp would take for a bug of the server's.
 """
 
+import asyncio
 import secrets
-import traceback
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import OUTAGES, BqgateError
 from bqgate.gate.door import CORS_ORIGIN, FAILURE, REQUEST_ID, send
+from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
 from bqgate.gate.reply import answer_for_error, error_answer
+from bqgate.observe.bugs import frames_of
 from bqgate.observe.request_fields import note_cause
 from bqgate.ports import Journal
 from bqgate.wire.exchange import Answer
 
 REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
-_FRAMES_TOLD = 5
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -30,36 +33,62 @@ def install(app: web.Application, journal: Journal) -> None:
     async def edge(request: web.Request, handler: _Handler) -> web.StreamResponse:
         request[REQUEST_ID] = secrets.token_hex(8)
         try:
-            return await handler(request)
-        except (web.HTTPException, ConnectionError):
+            return await _answered(request, handler, journal)
+        except web.HTTPException:
             raise
-        except BqgateError as error:
-            failure: Exception = error
-            answer = answer_for_error(error)
-            if isinstance(error, OUTAGES):
-                note_cause(error)
-        except Exception as error:  # noqa: BLE001 - the edge: a bug must end as BigQuery's internalError
-            failure = error
-            answer = _answer_for_bug(request, error, journal)
-        request[FAILURE] = type(failure).__name__
-        journal.count("refused_calls_total", reason=request[FAILURE])
-        if request.transport is None or request.transport.is_closing():
-            journal.note("answer_cut_off", request_id=request[REQUEST_ID], error=type(failure).__name__)
-            raise ConnectionResetError("the answer had begun") from failure
-        return await send(request, answer)
+        except asyncio.CancelledError as error:
+            note_side(request, error)
+            journal.count("aborted_calls_total", by=request[BROKEN_OFF_BY])
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: nothing may leave that aiohttp would not understand
+            return _broken_off(request, error, journal)
 
+    async def note_stop(app: web.Application) -> None:
+        app[STOPPING].set()
+
+    app[STOPPING] = asyncio.Event()
+    app.on_shutdown.append(note_stop)
     app.middlewares.append(edge)
     app.on_response_prepare.append(_mark_answer)
 
 
-def _answer_for_bug(request: web.Request, error: Exception, journal: Journal) -> Answer:
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES_TOLD:]
-    journal.note(
-        "bug",
-        request_id=request[REQUEST_ID],
-        error=type(error).__name__,
-        where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-    )
+async def _answered(request: web.Request, handler: _Handler, journal: Journal) -> web.StreamResponse:
+    """The handler's answer, or one for its failure while that can still be told."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        if BEGUN in request or is_gone(request):
+            raise
+        _tell_failure(request, error, journal)
+        answer = answer_for_error(error) if isinstance(error, BqgateError) else _answer_for_bug(request)
+    return await send(request, answer)
+
+
+def _tell_failure(request: web.Request, error: Exception, journal: Journal) -> None:
+    request[FAILURE] = type(error).__name__
+    journal.count("refused_calls_total", reason=request[FAILURE])
+    if isinstance(error, OUTAGES):
+        note_cause(error)
+    if not isinstance(error, BqgateError):
+        journal.note("bug", request_id=request[REQUEST_ID], error=request[FAILURE], where=frames_of(error))
+
+
+def _broken_off(request: web.Request, error: Exception, journal: Journal) -> web.StreamResponse:
+    """End the connection and tell of it. What is returned is written by nobody: there is no connection left."""
+    note_side(request, error)
+    by = request[BROKEN_OFF_BY]
+    journal.count("aborted_calls_total", by=by)
+    if by != Side.CALLER:  # who left is told by the request's own line
+        _tell_failure(request, error, journal)
+        cause = {"cause": str(error)} if isinstance(error, OUTAGES) else {}
+        journal.note("answer_cut_off", request_id=request[REQUEST_ID], error=request[FAILURE], **cause)
+    cut(request)
+    return request.get(BEGUN) or web.Response(status=503)
+
+
+def _answer_for_bug(request: web.Request) -> Answer:
     message = f"An internal error occurred in bqgate; the request id is {request[REQUEST_ID]}."
     return error_answer(500, "internalError", message)
 

@@ -66,6 +66,10 @@ class Passthrough:
             document = read_json((await read_bounded(answer.body, bytes_max=_DISCOVERY_BYTES_MAX)).decode())
         except (ValueError, BodyTooLarge):
             document = None
+        finally:
+            close = getattr(answer.body, "aclose", None)
+            if close is not None:
+                await close()
         if not isinstance(document, dict):
             raise UpstreamUnavailable("The discovery document is not a JSON object.")
         document.pop("endpoints", None)  # regional addresses of BigQuery's own

@@ -2,22 +2,29 @@
 
 Installed by app outside middleware.py, so that its errors are seen too. The path is told without its query string,
 which may hold a key or an upload's token; decision, reason, cost and balance are those that the answer's headers show.
-A failure's reason is that of bqgate_refused_calls_total. The request id of a query is its hold's id, by which the
-ledger tells the rest. Customer and principal are those that the ledger books, where it came out who asks. A failure of
-another system bears its cause. Calls of a batch have lines of their own (part_line.py). Probes and scrapes are left
-out.
+A failure's reason is that of bqgate_refused_calls_total; where there was no whole answer, the status is a word. The
+request id of a query is its hold's id, by which the ledger tells the rest. Customer and principal are those that the
+ledger books, where it came out who asks. A failure of another system bears its cause. Calls of a batch have lines of
+their own (part_line.py). Probes and scrapes are left out.
 """
 
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bqgate.gate.door import FAILURE
+from bqgate.gate.door import FAILURE, REQUEST_ID
+from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, Side
 from bqgate.gate.part_line import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
 from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Journal
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_STATUS_WORDS = {
+    Side.CALLER: "caller_gone",
+    Side.STOP: "gate_stopped",
+    Side.UPSTREAM: "answer_cut_off",
+    Side.BUG: "answer_cut_off",
+}
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -35,18 +42,29 @@ def install(app: web.Application, journal: Journal, clock: Clock) -> None:
             response = await handler(request)
             return response
         finally:
-            headers = response.headers if response is not None else {}
+            shown = response if response is not None else request.get(BEGUN)
+            headers = shown.headers if shown is not None else {}
             told = {field: headers[header] for field, header in TOLD_HEADERS if headers.get(header)}
+            if REQUEST_ID in request:
+                told.setdefault("request_id", request[REQUEST_ID])
             if FAILURE in request:
                 told["reason"] = request[FAILURE]
             journal.note(
                 "request",
                 method=request.method[:METHOD_CHARS_MAX],
                 path=shown_path(request.rel_url.raw_path),
-                status=response.status if response is not None else "caller_gone",
+                status=_status(request, response),
                 duration_ms=round((clock.monotonic_s() - started_s) * 1000),
                 **noted_fields(),
                 **told,
             )
 
     app.middlewares.append(noted)
+
+
+def _status(request: web.Request, response: web.StreamResponse | None) -> int | str:
+    """The answer's, where it was sent to its end; else who broke off."""
+    by = request.get(BROKEN_OFF_BY)
+    if by is None:
+        return response.status if response is not None else _STATUS_WORDS[Side.CALLER]
+    return _STATUS_WORDS[Side(by)]

@@ -59,6 +59,9 @@ COUNTERS = (
     Declaration("estimates_dropped_total", "Kept estimates that a write may have made wrong."),
     Declaration("upstream_answers_total", "BigQuery's answers by class: 2xx, 3xx, 4xx, 5xx, none.", ("status",)),
     Declaration("refused_calls_total", "Calls that ended in an error of the gate's own, by its name.", ("reason",)),
+    Declaration(
+        "aborted_calls_total", "Calls without a whole answer, by who broke off: caller, upstream, stop, bug.", ("by",)
+    ),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration(
         "degraded_total",

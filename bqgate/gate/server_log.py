@@ -1,0 +1,38 @@
+"""Say in one line what aiohttp's server would say in a traceback: a request that is no HTTP, or a body that is not.
+
+Given to the server by app in place of a logger. Such requests reach no handler: aiohttp answers them with 400 and ends
+the connection. Whoever sends nonsense must not fill the log, so a line has no more than the error's name and the
+address it came from. Anything else that aiohttp catches is a bug, told with where it happened and not what was in it.
+"""
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from bqgate.observe.bugs import frames_of
+from bqgate.ports import Journal
+
+
+class ServerLog:
+    """What aiohttp's server uses of a logger."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def exception(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """An error that no handler caught; `args` are those of the message: the caller's address, if any."""
+        source = str(args[0]) if args else ""
+        if isinstance(exc_info, HttpProcessingError | web.RequestPayloadError | ConnectionError):
+            self._journal.count("refused_calls_total", reason="MalformedRequest")
+            self._journal.note("malformed_request", source=source, cause=type(exc_info).__name__)
+            return
+        error = type(exc_info).__name__ if exc_info is not None else message
+        where = [] if exc_info is None else frames_of(exc_info)
+        self._journal.count("refused_calls_total", reason=error)
+        self._journal.note("bug", error=error, where=where)
+
+    def debug(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Details, and requests that are no HTTP at all, which any open port hears: not worth a line."""
+
+    def warning(self, message: str, *args: object) -> None:
+        """Something that aiohttp can live with."""
+        self._journal.note("server_warning", error=message % args)
