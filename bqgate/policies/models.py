@@ -137,8 +137,8 @@ class PricingPolicy(Policy):
 
     model: PricingModel = Field(
         default=PricingModel.BLENDED,
-        description="blended: bytes and slots; on_demand: bytes; capacity: slots; auto: slots where the job ran in a "
-        "reservation, bytes elsewhere.",
+        description="blended: bytes and slots; on_demand: bytes; capacity and auto: slots where the job ran in a "
+        "reservation, bytes elsewhere; capacity expects one when it holds, auto either.",
     )
     usd_per_tib: Usd | None = Field(
         default=None,
