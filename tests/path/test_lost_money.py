@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+import yaml
 
-from tests.support.race_scene import Stores, pass_ms, race_scene
+from tests.support.race_scene import Stores, document_for, pass_ms, race_scene
 from tests.support.scorekeeper_books import GIB, MIB, Prices
 from tests.support.scorekeeper_faults import Fault, FaultKind
 
@@ -221,12 +222,15 @@ async def test_a_query_of_more_tables_than_a_dry_run_lists(stores: Stores, tmp_p
 async def test_prices_are_raised_while_a_job_runs(stores: Stores, tmp_path: Path) -> None:
     """A job costs what it was held at; the new price is for what is placed after it."""
     async with race_scene(stores, tmp_path) as scene:
-        await scene.caller.insert(scene.url(0), "p", "by-insert", f"/*bytes={3 * GIB} ms=1500*/")
-        asking = asyncio.ensure_future(scene.caller.query(scene.url(0), "q", "mine", f"/*bytes={3 * GIB} ms=1500*/"))
+        sql = f"/*bytes={3 * GIB} ms=8000*/"
+        await scene.caller.insert(scene.url(0), "p", "by-insert", sql)
+        asking = asyncio.ensure_future(scene.caller.query(scene.url(0), "q", "mine", sql))
         while len(scene.keeper.books) < 2:
             await pass_ms(2)
-        url = f"{scene.url(0)}/admin/v1/pricing"
-        async with scene.caller.session.patch(url, json={"usd_per_tib": "20.48"}) as answer:
-            assert answer.status == 200, await answer.text()
+        document = document_for(stores, scene.keeper.url, {"pricing": {"usd_per_tib": "20.48"}})
+        scene.config.write_text(yaml.safe_dump(document))
+        numbers = itertools.count()
+        while await scene.caller.insert(scene.url(0), f"now{next(numbers)}", "fits", SELECT) == "200":
+            await pass_ms(200)
         await asking
         await scene.audit(name="prices raised")
