@@ -4,14 +4,16 @@ In each, what was billed is what is booked, and no limit is passed; how the gate
 """
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
+import yaml
 
-from tests.support.race_scene import Stores, pass_ms, race_scene
-from tests.support.scorekeeper_books import GIB, Prices
+from tests.support.race_scene import Stores, document_for, pass_ms, race_scene
+from tests.support.scorekeeper_books import GIB, MIB, Prices
 from tests.support.scorekeeper_faults import Fault, FaultKind
 
 USD = 1_000_000_000
@@ -91,22 +93,25 @@ MASKS = [
 ]
 
 
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("key", ["fields", "%24fields"])
+@pytest.mark.parametrize("key", ["fields", "%24fields", "X-Goog-FieldMask"])
 @pytest.mark.parametrize("method", ["jobs.insert", "jobs.query"])
 async def test_an_answer_of_which_the_caller_wants_a_part(
-    stores: Stores, tmp_path: Path, mask: str, key: str, method: str
+    stores: Stores, tmp_path: Path, key: str, method: str
 ) -> None:
     """What the caller's mask leaves out is known to the gate: the model's price, the place, the bytes."""
+    statements = (MODEL.replace("ms=20", "ms=0"), MODEL, SELECT)
     async with race_scene(stores, tmp_path, more=AT_LIST_PRICES | limit("100")) as scene:
-        scene.keeper.locations["p"] = "southamerica-east1"
-        for number, sql in enumerate((MODEL.replace("ms=20", "ms=0"), MODEL, SELECT)):
-            name, query = f"mine{number}", f"?{key}={mask}"
+        for number, (mask, sql) in enumerate(itertools.product(MASKS, statements)):
+            project = f"p{number}"
+            scene.keeper.locations[project] = "southamerica-east1"
+            query = "" if key.startswith("X-") else f"?{key}={mask}"
+            if key.startswith("X-"):
+                scene.caller.session.headers[key] = mask
             if method == "jobs.insert":
-                await scene.caller.insert(scene.url(0), "p", name, sql, query=query)
+                await scene.caller.insert(scene.url(0), project, mask[:9].strip("(/"), sql, query=query)
             else:
-                await scene.caller.query(scene.url(0), "p", name, sql, query=query)
-        await scene.audit(name=f"{key}={mask}", prices=LIST_PRICES, limit_nanos=100 * USD)
+                await scene.caller.query(scene.url(0), project, f"mine{number}", sql, query=query)
+        await scene.audit(name=f"{method} with {key}", prices=LIST_PRICES, limit_nanos=100 * USD)
 
 
 @pytest.mark.parametrize(
@@ -199,3 +204,33 @@ async def test_a_reservation_of_the_callers_own_choice(stores: Stores, tmp_path:
         await scene.caller.query(scene.url(0), "p", "by-query", sql, reservation=reservation)
         if scene.keeper.books:
             await scene.audit(name=f"reservation {reservation}", prices=LIST_PRICES, limit_nanos=100 * USD)
+
+
+@pytest.mark.parametrize("method", ["jobs.insert", "jobs.query"])
+async def test_a_query_of_more_tables_than_a_dry_run_lists(stores: Stores, tmp_path: Path, method: str) -> None:
+    """Fifty tables listed may be more: each costs its minimum, and the query does not die under the gate's own cap."""
+    sql = f"/*bytes={GIB // 4} tables=80 ms=20*/"
+    async with race_scene(stores, tmp_path, more=limit("10")) as scene:
+        if method == "jobs.insert":
+            await scene.caller.insert(scene.url(0), "p", "mine", sql)
+        else:
+            await scene.caller.query(scene.url(0), "p", "mine", sql)
+        await scene.audit(name="eighty tables", limit_nanos=10 * USD)
+        assert [ran.bytes_billed for ran in scene.keeper.books] == [80 * 10 * MIB]
+
+
+async def test_prices_are_raised_while_a_job_runs(stores: Stores, tmp_path: Path) -> None:
+    """A job costs what it was held at; the new price is for what is placed after it."""
+    async with race_scene(stores, tmp_path) as scene:
+        sql = f"/*bytes={3 * GIB} ms=8000*/"
+        await scene.caller.insert(scene.url(0), "p", "by-insert", sql)
+        asking = asyncio.ensure_future(scene.caller.query(scene.url(0), "q", "mine", sql))
+        while len(scene.keeper.books) < 2:
+            await pass_ms(2)
+        document = document_for(stores, scene.keeper.url, {"pricing": {"usd_per_tib": "20.48"}})
+        scene.config.write_text(yaml.safe_dump(document))
+        numbers = itertools.count()
+        while await scene.caller.insert(scene.url(0), f"now{next(numbers)}", "fits", SELECT) == "200":
+            await pass_ms(200)
+        await asking
+        await scene.audit(name="prices raised")

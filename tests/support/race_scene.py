@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from bqgate.app import open_gate
+from bqgate.app import SettingsSource, open_gate
 from bqgate.clock import SystemClock
 from bqgate.ledger import check_books
 from bqgate.settings import load_settings
@@ -200,6 +200,7 @@ class Scene:
     open_one: Callable[[], Awaitable[OpenedGate]]
     log: io.StringIO
     tables: LedgerTables
+    config: Path
 
     def url(self, number: int) -> str:
         """The address of a gate; numbers past the last begin anew."""
@@ -292,15 +293,15 @@ async def race_scene(
         keeper = await stack.enter_async_context(Scorekeeper.running(seed=seed))
         file = folder / "bqgate.yaml"
         file.write_text(yaml.safe_dump(document_for(stores, keeper.url, more)))
-        settings = load_settings(file, {})
+        settings, source = load_settings(file, {}), SettingsSource(file, {})
 
         async def open_one() -> OpenedGate:
             own = await stack.enter_async_context(AsyncExitStack())
-            gate = await own.enter_async_context(open_gate(settings, clock=clock, log_stream=log))
+            gate = await own.enter_async_context(open_gate(settings, clock=clock, log_stream=log, source=source))
             return OpenedGate(gate.url, own)
 
         gates = [await open_one() for _ in range(stores.gate_count)]
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         tables = LedgerTables(stores.ledger_url)
         stack.callback(tables.close)
-        yield Scene(keeper, gates, Caller(session), clock, stores, open_one, log, tables)
+        yield Scene(keeper, gates, Caller(session), clock, stores, open_one, log, tables, file)

@@ -25,6 +25,7 @@ _LABELS_MAX = 64
 _REPEAT_MS = 15 * 60 * 1000
 _WAIT_S = 10.0
 _PAGE_JOBS = 50
+_TABLES_LISTED_MAX = 50
 _OPTIONAL_MODES = {"2", "job_creation_optional"}
 _NAME_BY_KIND = {"query": "QUERY", "load": "LOAD", "copy": "COPY", "extract": "EXTRACT"}
 
@@ -281,7 +282,7 @@ class Scorekeeper:
         place = str(reference.get("location") or self.locations.get(project_id, "US"))
         tables = [
             {"projectId": project_id, "datasetId": "d", "tableId": f"t{number}"}
-            for number in range(work.tables if work.size_bytes and not work.children else 0)
+            for number in range(min(work.tables, _TABLES_LISTED_MAX) if work.size_bytes and not work.children else 0)
         ]
         return {
             "kind": "bigquery#job",
