@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Attempts, Hold
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MS_PER_S
@@ -238,8 +238,8 @@ class Poller:
         await self._settlement.settle(watched.hold, usage)
         return True
 
-    async def _count_attempts(self, hold: Hold) -> int | None:
-        """How many attempts there were at a hold, when none is under way anywhere; None: one is, or may be."""
+    async def _count_attempts(self, hold: Hold) -> Attempts | None:
+        """The attempts that there were at a hold, when none is under way anywhere; None: one is, or may be."""
         try:
             attempts = await self._budgets.fetch_attempts(hold)
             if attempts is None:  # the store lost it: whoever makes an attempt has its lease from now on
@@ -248,11 +248,11 @@ class Poller:
             return None
         if attempts is None or attempts.leased_until > self._clock.now():
             return None
-        return attempts.count
+        return attempts
 
     async def _void(self, watched: Watched) -> bool:
         """Give a hold back. False: others made an attempt at it meanwhile, or nobody can say."""
-        known = watched.attempts if watched.attempts is not None else watched.counted
+        known = watched.attempts if watched.counted is None else watched.counted.count
         try:
             is_void = known is not None and await self._settlement.void(watched.hold, attempts=known)
         except BudgetStoreUnavailable:

@@ -19,7 +19,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Attempts, Hold
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.settlement.evidence import Inquiry
@@ -65,7 +65,7 @@ class Watched:
     credential: Credential | None = field(default=None, repr=False)
     usage: Usage | None = None
     attempts: int | None = None
-    counted: int | None = None
+    counted: Attempts | None = None
     is_made: bool = False
     is_answered: bool = False
     is_free: bool = False
@@ -85,11 +85,14 @@ class Watched:
         self.forget_absence()
         self.learn_job(inquiry.job)
 
-    def count_attempts(self, count: int | None) -> None:
-        """Note how many attempts the budget store counts; None: one is under way, or may be."""
-        if count is None or count != self.counted:
+    def count_attempts(self, attempts: Attempts | None) -> None:
+        """Note what the budget store says of the attempts; None: one is under way, or may be.
+
+        A lease that is over, and was longer than at the last look, was extended meanwhile: somebody is alive.
+        """
+        if attempts is None or attempts != self.counted:
             self.forget_absence()
-        self.counted = count
+        self.counted = attempts
 
     def learn_job(self, job: JobRef | None) -> None:
         """Note a job id or location that BigQuery told; it is the proof that the job is there."""

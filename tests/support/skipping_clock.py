@@ -1,9 +1,10 @@
 """A ports.Clock that runs as the machine's does, and skips ahead when a test says so.
 
-For tests with real sockets and timeouts that must not wait for minutes: what is due meanwhile is due at the next look,
-because sleeps are real and not cut short.
+For tests with real sockets and timeouts that must not wait for minutes: who sleeps until a moment that was skipped
+wakes at once, as if it had come.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 
 from bqgate.clock import SystemClock
@@ -15,6 +16,7 @@ class SkippingClock:
     def __init__(self) -> None:
         self._system = SystemClock()
         self._skipped = timedelta()
+        self._sleepers: set[asyncio.Future[None]] = set()
 
     def now(self) -> datetime:
         return self._system.now() + self._skipped
@@ -23,11 +25,24 @@ class SkippingClock:
         return self._system.monotonic_s() + self._skipped / timedelta(seconds=1)
 
     async def sleep(self, delay_s: float) -> None:
-        await self._system.sleep(delay_s)
+        until_s = self.monotonic_s() + delay_s
+        while (left_s := until_s - self.monotonic_s()) > 0:
+            skipped = asyncio.get_running_loop().create_future()
+            self._sleepers.add(skipped)
+            try:
+                async with asyncio.timeout(left_s):
+                    await skipped
+            except TimeoutError:
+                return
+            finally:
+                self._sleepers.discard(skipped)
 
     def skip(self, seconds: float) -> None:
         """Let so much time have passed."""
         self._skipped += timedelta(seconds=seconds)
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
 
 
 def zone_where_it_is_noon() -> str:
