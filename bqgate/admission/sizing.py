@@ -108,7 +108,8 @@ def most_expensive_kind(request: QueryRequest, estimate: Estimate) -> str:
     kind = estimate.statement_type
     if is_known(kind) and not is_multi_statement(kind):
         return kind
-    return "CREATE_MODEL" if read_sql_words(request.sql).may_create_model else "SELECT"
+    is_opaque = kind in {"CALL", "EXECUTE_IMMEDIATE"}
+    return "CREATE_MODEL" if is_opaque or read_sql_words(request.sql).may_create_model else "SELECT"
 
 
 def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:

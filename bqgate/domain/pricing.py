@@ -240,7 +240,9 @@ class PriceList:
             yield "location"
         is_script = is_multi_statement(usage.statement_type)
         if is_script and usage.children is None:
-            if self.depends_on_reservation or self.bytes_factor(None, priced_as=priced_as) > 1:
+            if (
+                self.depends_on_reservation or self.bytes_factor(None) > 1
+            ):  # what a text rules out, a procedure may hold
                 yield "children"
         elif not is_script and not is_known(usage.statement_type) and self.bytes_factor(None, priced_as=priced_as) > 1:
             yield "statement_type"

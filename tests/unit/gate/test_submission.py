@@ -158,7 +158,7 @@ async def test_the_gate_asks_for_enums_by_their_names(query: str, kind: str) -> 
     assert set(forwarded.query.split("&")) == {
         *filter(None, kind.split("&")),
         "alt=json",
-        *({"fields=a", "key=k"} if "key" in query else ()),
+        *({"quotaUser=a", "key=k"} if "key" in query else ()),
     }
 
 
