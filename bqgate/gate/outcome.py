@@ -58,7 +58,7 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: Pr
     if method is Method.INSERT:
         return Denied()
     if seen.is_whole and not is_script and is_refused_by_cap(seen.status, seen.text):
-        return Told(Usage(job=None, outcome=Outcome.FAILED))
+        return Told(Usage(job=None, outcome=Outcome.FAILED, bytes_billed=0, slot_ms=0))
     return Denied(may_bill=is_script or reason_of(seen.text.encode()) in {None, "stopped"})
 
 

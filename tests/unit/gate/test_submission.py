@@ -149,7 +149,7 @@ async def test_another_answer_format_is_malformed(query: str) -> None:
         await read_submission(Call("POST", "/p", query, (), JOB))
 
 
-@pytest.mark.parametrize("query", ["alt=json;enum-encoding=int", "fields=a&alt=json%3Benum-encoding%3Dint&key=k"])
+@pytest.mark.parametrize("query", ["alt=json;enum-encoding=int", "quotaUser=a&alt=json%3Benum-encoding%3Dint&key=k"])
 @pytest.mark.parametrize("kind", ["", "uploadType=resumable&"])
 async def test_the_gate_asks_for_enums_by_their_names(query: str, kind: str) -> None:
     """Generated clients want numbers and take names as well; the gate has to read the answer, so it asks for names."""
