@@ -9,8 +9,8 @@ Best of three rounds, in turns; the ratio is to a query that falls under its cus
 
 from benchmarks.budget_stores import ROUNDS, main, open_stores, pairs_per_s
 from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind
 from bqgate.domain.limits import LimitPlan, Limits
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
 from tests.support.budget_scene import UTC_ZONE
 from tests.support.manual_clock import START
 
@@ -22,7 +22,7 @@ ROLLOVER = {Period.DAY: 10**12}
 def windows_under(part_count: int, *, rolls_over: bool = False) -> tuple[Window, ...]:
     """The customer's own windows and those of some parts."""
     plan = LimitPlan(LIMITS, rollover_nanos=ROLLOVER if rolls_over else {})
-    scopes = [CUSTOMER_SCOPE, *(Scope(ScopeKind.WORKLOAD, f"w{number}") for number in range(part_count))]
+    scopes = [CUSTOMER_SCOPE, *(BudgetScope(ScopeKind.WORKLOAD, f"w{number}") for number in range(part_count))]
     return tuple(
         window for scope in scopes for window in plan.windows_at(START, customer="acme", zone=UTC_ZONE, scope=scope)
     )

@@ -15,8 +15,8 @@ page.py           what HTML pages have in common: openapi_page.py (with schema_p
 schemas.py        the answers' models; documents.py fills them: money as decimal strings, moments in RFC 3339
 
 budget.py         a customer's budgets, and what a query of some cost would get; budget_list.py all budgets
-raises.py         what is put on top of budgets for a while
-standing.py       how it stands past its limits: emergency, grace, cost breaker; breakers.py resets the breaker
+increases.py      what is put on top of budgets for a while
+budget_status.py  how it stands past its limits: emergency, grace, cost breaker; breakers.py resets the breaker
 jobs.py           jobs and refusals out of the ledger; bookings.py open holds and the last hours' costs
 spend.py          spend by day, week and month
 health.py         alive, ready, metrics

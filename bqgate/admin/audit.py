@@ -20,7 +20,7 @@ from bqgate.admin.schemas_keys import AuditBreak, AuditRecordPage, AuditVerdict,
 from bqgate.domain.audit import AuditFilter, AuditPage
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.principal import Identity
-from bqgate.ports import Clock, Journal, Registry
+from bqgate.ports import Clock, Registry, Telemetry
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 1_000
@@ -56,7 +56,7 @@ class Break(Protocol):
         """What is wrong."""
 
 
-class Verdict(Protocol):
+class ChainCheck(Protocol):
     """How many records stand unbroken from the first on, the last one's hash, and what comes then, if anything."""
 
     @property
@@ -75,7 +75,7 @@ class Verdict(Protocol):
 class AuditLog(Registry, Protocol):
     """A Registry that can look over its whole audit log."""
 
-    async def verify_audit(self) -> Verdict:
+    async def verify_audit(self) -> ChainCheck:
         """Look for the first break of the chain.
 
         Raises:
@@ -86,10 +86,10 @@ class AuditLog(Registry, Protocol):
 class AuditViews:
     """The views of the audit log."""
 
-    def __init__(self, *, registry: AuditLog, clock: Clock, journal: Journal) -> None:
+    def __init__(self, *, registry: AuditLog, clock: Clock, telemetry: Telemetry) -> None:
         self._registry = registry
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
@@ -187,7 +187,7 @@ class AuditViews:
             try:
                 page = await self._registry.fetch_audit(replace(wanted, before_seq=page.next_before_seq))
             except LedgerUnavailable:
-                self._journal.count("failures_total", system="ledger", step="audit_export")
+                self._telemetry.count("failures_total", system="ledger", step="audit_export")
                 message = "the ledger stopped answering"
                 raise ConnectionResetError(message) from None
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from aiohttp import hdrs, web
 
 from bqgate.admin.body import read_body
+from bqgate.admin.budget_status import BreakerDocument, write_breaker
 from bqgate.admin.documents import answer_document, write_moment
 from bqgate.admin.events import EventMaker
 from bqgate.admin.operation import Answered, Operation
@@ -18,9 +19,8 @@ from bqgate.admin.parameters import CUSTOMER_IN_PATH, Parameters, check_unlisted
 from bqgate.admin.problem import MEDIA_TYPE, Problem
 from bqgate.admin.schemas import Document, MomentText, ProblemDocument
 from bqgate.admin.schemas_keys import VoidBody
-from bqgate.admin.standing import BreakerDocument, write_breaker
 from bqgate.domain.budget import Period
-from bqgate.domain.cost_breaker import Breaker, BreakerEvent, BreakerEventKind
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, CostBreaker
 from bqgate.domain.principal import Identity
 from bqgate.domain.tier import Customer
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Registry
@@ -100,10 +100,10 @@ class BreakerViews:
     async def list_open(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /admin/v1/breakers."""
         Parameters(request)
-        now, directory = self._clock.now(), self._policies.directory
+        now, customer_registry = self._clock.now(), self._policies.customer_registry
         found = await self._budgets.fetch_breakers()
         breakers = tuple(
-            OpenBreaker(customer=name, breaker=write_breaker(breaker, directory.customer(name).tier, now))
+            OpenBreaker(customer=name, breaker=write_breaker(breaker, customer_registry.customer(name).tier, now))
             for name, breaker in sorted(found.items())
         )
         return answer_document(BreakerList(breakers=breakers, as_of=write_moment(now)))
@@ -113,10 +113,10 @@ class BreakerViews:
         Parameters(request)
         body = await read_body(request, VoidBody)
         name, now = request.match_info["customer"], self._clock.now()
-        if name not in self._policies.directory.customers:
+        if name not in self._policies.customer_registry.customers:
             check_unlisted_customer(name)
-        customer = self._policies.directory.customer(name)
-        breaker = (await self._budgets.fetch_standing(customer.windows(now))).breaker
+        customer = self._policies.customer_registry.customer(name)
+        breaker = (await self._budgets.fetch_status(customer.windows(now))).breaker
         if breaker is None:
             raise Problem(404, f"The cost breaker of {name!r} is not open.", field="customer")
         before, after = (write_breaker(each, customer.tier, now) for each in (breaker, None))
@@ -137,7 +137,7 @@ class BreakerViews:
         return answer_document(reset)
 
 
-def _reset_event(customer: Customer, breaker: Breaker, now: datetime, actor: str) -> BreakerEvent:
+def _reset_event(customer: Customer, breaker: CostBreaker, now: datetime, actor: str) -> BreakerEvent:
     """What the ledger remembers: after the trip, whose moment another gate's clock may have told."""
     (day,) = (window for window in customer.windows(now) if window.period is Period.DAY)
     at = max(now, breaker.opened_at)

@@ -1,7 +1,7 @@
 """Show a customer's budgets, and what a query of some cost would get.
 
-Mounted by control_plane; asks the BudgetStore and the present Directory. Nothing is held: the answer to a check is true
-at `as_of`, and another query may take the room. A customer that nobody listed is one of the default tier.
+Mounted by control_plane; asks the BudgetStore and the present CustomerRegistry. Nothing is held: the answer to a check
+is true at `as_of`, and another query may take the room. A customer that nobody listed is one of the default tier.
 """
 
 from dataclasses import replace
@@ -11,6 +11,17 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bqgate.admin.body import read_body
+from bqgate.admin.budget_status import (
+    DEPLOYMENT,
+    BudgetDocument,
+    SubBudgetDocument,
+    is_for,
+    write_breaker,
+    write_emergency,
+    write_grace,
+    write_increases,
+    write_sub_budget,
+)
 from bqgate.admin.documents import answer_document, write_balance, write_moment
 from bqgate.admin.guard import OWN_PRINCIPAL, challenge
 from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
@@ -24,25 +35,14 @@ from bqgate.admin.schemas import (
     RejectedCheck,
     ThrottledCheck,
 )
-from bqgate.admin.standing import (
-    DEPLOYMENT,
-    BudgetDocument,
-    PartDocument,
-    is_for,
-    write_breaker,
-    write_emergency,
-    write_grace,
-    write_part,
-    write_raises,
-)
-from bqgate.domain import foresight
+from bqgate.domain import shadow_evaluation
 from bqgate.domain.budget import Balance
-from bqgate.domain.cost_breaker import Standing, Terms, judge
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, EACH, Spender
+from bqgate.domain.cost_breaker import BudgetStatus, GracePolicy, assess
 from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, tightest_bound
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import format_usd, parse_usd
 from bqgate.domain.principal import Identity
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, EACH, Spender
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.policies.values import Line
 from bqgate.ports import BudgetStore, Clock, PolicySource
@@ -112,7 +112,7 @@ class BudgetViews:
                 "budget",
                 self.show_deployment,
                 answers={
-                    200: Answered("The budget.", PartDocument),
+                    200: Answered("The budget.", SubBudgetDocument),
                     404: Answered("There is none.", media_type=MEDIA_TYPE),
                 },
             ),
@@ -144,23 +144,23 @@ class BudgetViews:
         ]
         counted = [budget for budget in parts if budget.scope.value != EACH]
         windows = (*customer.windows(now), *windows_of(counted, now))
-        standing, tier = await self._budgets.fetch_standing(windows), customer.tier
-        own = Standing(tuple(each for each in standing.balances if each.window.is_own), standing.breaker)
+        budget_status, tier = await self._budgets.fetch_status(windows), customer.tier
+        own = BudgetStatus(tuple(each for each in budget_status.balances if each.window.is_own), budget_status.breaker)
         bound = customer.own_budget.query_bound_at(now)
         return answer_document(
             BudgetDocument(
                 customer=customer.id,
-                listed=customer.id in self._policies.directory.customers,
+                listed=customer.id in self._policies.customer_registry.customers,
                 tier=tier.name,
                 mode=customer.mode,
                 time_zone=customer.zone.key,
                 windows={balance.window.period: write_balance(balance) for balance in own.balances},
                 query_limit_usd=format_usd(bound or 0),
-                emergency=write_emergency(own, customer.terms_at(now)),
+                emergency=write_emergency(own, customer.grace_at(now)),
                 grace=write_grace(own, tier, now),
-                breaker=write_breaker(standing.breaker, tier, now),
-                raises=write_raises(customer.raises, now),
-                budgets=tuple(write_part(budget, _of_scope(standing, budget), now) for budget in parts),
+                breaker=write_breaker(budget_status.breaker, tier, now),
+                raises=write_increases(customer.raises, now),
+                budgets=tuple(write_sub_budget(budget, _of_scope(budget_status, budget), now) for budget in parts),
                 as_of=write_moment(now),
             )
         )
@@ -168,11 +168,11 @@ class BudgetViews:
     async def show_deployment(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /v1/deployment/budget."""
         Parameters(request)
-        deployment, now = self._policies.directory.deployment, self._clock.now()
+        deployment, now = self._policies.customer_registry.deployment, self._clock.now()
         if deployment is None:
             raise Problem(404, "The deployment has no budget; write one with deployment: true.")
         balances = await self._budgets.fetch_balances(deployment.windows(now))
-        return answer_document(write_part(deployment, balances, now))
+        return answer_document(write_sub_budget(deployment, balances, now))
 
     async def check(self, request: web.Request, identity: Identity) -> web.Response:
         """POST /v1/customers/{customer}/budget:check.
@@ -193,26 +193,28 @@ class BudgetViews:
         spender = Spender(asked.principal or own or "", asked.project_id, asked.workload, asked.labels)
         budgets = customer.budgets_over(spender)
         if reach_of(_DEPLOYMENT, identity.role) is Reach.ALL:
-            budgets = self._policies.directory.budgets_over(customer, spender)
-        standing = await self._budgets.fetch_standing(windows_of(budgets, now))
+            budgets = self._policies.customer_registry.budgets_over(customer, spender)
+        budget_status = await self._budgets.fetch_status(windows_of(budgets, now))
         checked = CheckedBudget(
             customer=customer.id,
             cost_usd=format_usd(cost_nanos),
             mode=customer.mode,
-            windows={each.window.period: write_balance(each) for each in standing.balances if each.window.is_own},
+            windows={each.window.period: write_balance(each) for each in budget_status.balances if each.window.is_own},
             as_of=write_moment(now),
         )
-        return answer_document(_write_check(checked, foresee(customer, budgets, standing, cost_nanos, now)))
+        return answer_document(
+            _write_check(checked, preview_decision(customer, budgets, budget_status, cost_nanos, now))
+        )
 
     def _customer_of(self, request: web.Request) -> Customer:
         customer_id = request.match_info["customer"]
-        if customer_id not in self._policies.directory.customers:
+        if customer_id not in self._policies.customer_registry.customers:
             check_unlisted_customer(customer_id)
-        return self._policies.directory.customer(customer_id)
+        return self._policies.customer_registry.customer(customer_id)
 
 
-def foresee(
-    customer: Customer, budgets: tuple[Budget, ...], standing: Standing, cost_nanos: int, now: datetime
+def preview_decision(
+    customer: Customer, budgets: tuple[Budget, ...], budget_status: BudgetStatus, cost_nanos: int, now: datetime
 ) -> Decision:
     """The decision that admission would take on a query whose hold is `cost_nanos`."""
     if customer.mode is Mode.OFF:
@@ -220,22 +222,22 @@ def foresee(
     bound = tightest_bound(budgets, Mode.ENFORCE, now)
     if bound is not None and cost_nanos > bound[1]:
         return Reject(RejectReason.QUERY_TOO_BIG, cost_nanos, budget=bound[0], bound_nanos=bound[1])
-    terms, wait_ms = customer.terms_at(now), customer.tier.throttle_wait_ms
-    placement = foresee_placement(standing, terms, cost_nanos, now)
-    decision = decide(placement, amount_nanos=cost_nanos, terms=terms, wait_ms=wait_ms)
+    grace, wait_ms = customer.grace_at(now), customer.tier.throttle_wait_ms
+    placement = preview_placement(budget_status, grace, cost_nanos, now)
+    decision = decide(placement, amount_nanos=cost_nanos, grace=grace, wait_ms=wait_ms)
     if not isinstance(decision, Forward) or all(budget.mode is Mode.ENFORCE for budget in budgets):
         return decision
-    would_have = foresight.foresee(
-        placement, decision, amount_nanos=cost_nanos, terms=terms, wait_ms=wait_ms, budgets=budgets, now=now
+    shadow_decision = shadow_evaluation.shadow_decide(
+        placement, decision, amount_nanos=cost_nanos, grace=grace, wait_ms=wait_ms, budgets=budgets, now=now
     )
-    reason = None if would_have is None else would_have.reason
+    reason = None if shadow_decision is None else shadow_decision.reason
     return Forward(None if reason is None else RejectReason(reason))
 
 
-def foresee_placement(standing: Standing, terms: Terms, cost_nanos: int, now: datetime) -> Placement:
+def preview_placement(budget_status: BudgetStatus, grace: GracePolicy, cost_nanos: int, now: datetime) -> Placement:
     """What a BudgetStore would answer to a hold of that cost."""
-    balances = standing.balances
-    verdict = judge(balances, standing.breaker, terms, hold_id="", amount_nanos=cost_nanos, now=now)
+    balances = budget_status.balances
+    verdict = assess(balances, budget_status.breaker, grace, hold_id="", amount_nanos=cost_nanos, now=now)
     if verdict.refuses:
         return Placement(PlacementOutcome.REFUSED, None, balances, verdict.refusal, verdict.breaker)
     after = tuple(replace(balance, held_nanos=balance.held_nanos + cost_nanos) for balance in balances)
@@ -252,8 +254,8 @@ def _spender_of(parameters: Parameters) -> Spender:
     )
 
 
-def _of_scope(standing: Standing, budget: Budget) -> tuple[Balance, ...]:
-    return tuple(balance for balance in standing.balances if balance.window.scope == budget.scope)
+def _of_scope(budget_status: BudgetStatus, budget: Budget) -> tuple[Balance, ...]:
+    return tuple(balance for balance in budget_status.balances if balance.window.scope == budget.scope)
 
 
 def _write_check(checked: CheckedBudget, decision: Decision) -> CheckedBudget:

@@ -23,7 +23,7 @@ from bqgate.admin.routes import Mounting
 from bqgate.admin.spend import SpendViews
 from bqgate.domain.degradation import Degradation
 from bqgate.observe.metrics import Metrics
-from bqgate.ports import AuditTrail, Authenticator, BudgetStore, Clock, Ledger, PolicySource
+from bqgate.ports import AuditLog, Authenticator, BudgetStore, Clock, Ledger, PolicySource
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ControlPlane:
     clock: Clock
     metrics: Metrics
     authenticator: Authenticator
-    trail: AuditTrail
+    audit_log: AuditLog
     limiter: RateLimiter
     events: EventMaker
     views: Sequence[Views] = ()
@@ -68,7 +68,7 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     )
     operations = operations_of((*own, *plane.views))
     public = PUBLIC | {METRICS} if plane.has_open_metrics else PUBLIC
-    guard = Guard(authenticator=plane.authenticator, trail=plane.trail, events=plane.events, public=public)
+    guard = Guard(authenticator=plane.authenticator, audit_log=plane.audit_log, events=plane.events, public=public)
     document = OpenApiViews((*operations, *operations_of(plane.described)), public)
     mounted = (*operations, *document.operations())
     Mounting(guard, plane.limiter).mount(app, mounted)

@@ -17,8 +17,8 @@ from bqgate.admin.schemas import (
     EntryDocument,
     HoldDocument,
     JobDocument,
+    ShadowDecisionDocument,
     TotalDocument,
-    WouldHaveDocument,
 )
 from bqgate.domain.budget import Balance
 from bqgate.domain.decision import RejectReason
@@ -26,8 +26,8 @@ from bqgate.domain.entry import CostRow, Entry
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.money import format_usd
+from bqgate.domain.shadow_decision import ShadowDecision
 from bqgate.domain.units import PPM
-from bqgate.domain.would_have import WouldHave
 
 
 def answer_document(
@@ -91,7 +91,7 @@ def write_entry(entry: Entry) -> EntryDocument:
         cache_hit=entry.cache_hit,
         fingerprint=entry.fingerprint,
         labels=dict(entry.labels),
-        would_have=_write_would_have(entry.would_have),
+        would_have=_write_shadow_decision(entry.shadow_decision),
     )
 
 
@@ -143,11 +143,11 @@ def _answer(body: bytes, status: int, headers: Mapping[str, str] | None) -> web.
     )
 
 
-def _write_would_have(would_have: WouldHave | None) -> WouldHaveDocument | None:
-    if would_have is None:
+def _write_shadow_decision(shadow_decision: ShadowDecision | None) -> ShadowDecisionDocument | None:
+    if shadow_decision is None:
         return None
-    reason = None if would_have.reason is None else RejectReason(would_have.reason)
-    return WouldHaveDocument(reason=reason, wait_ms=would_have.wait_ms, budget=would_have.budget)
+    reason = None if shadow_decision.reason is None else RejectReason(shadow_decision.reason)
+    return ShadowDecisionDocument(reason=reason, wait_ms=shadow_decision.wait_ms, budget=shadow_decision.budget)
 
 
 def _write_job(job: JobRef | None) -> JobDocument | None:

@@ -16,7 +16,7 @@ from bqgate.admin.problem import Problem
 from bqgate.domain.errors import LoginFault, TooManyRequests, Unauthenticated, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential, Identity, Role
 from bqgate.observe.request_fields import note_caller, note_cause
-from bqgate.ports import AuditTrail, Authenticator
+from bqgate.ports import AuditLog, Authenticator
 
 # The one customer that a request's answer may speak of, where its caller is bound to one.
 OWN_CUSTOMER = web.RequestKey("OWN_CUSTOMER", str)
@@ -39,10 +39,10 @@ class Guard:
     """Decides who comes to a view."""
 
     def __init__(
-        self, *, authenticator: Authenticator, trail: AuditTrail, events: EventMaker, public: Collection[str]
+        self, *, authenticator: Authenticator, audit_log: AuditLog, events: EventMaker, public: Collection[str]
     ) -> None:
         self._authenticator = authenticator
-        self._trail = trail
+        self._audit_log = audit_log
         self._events = events
         self._public = frozenset(public)
 
@@ -59,12 +59,12 @@ class Guard:
         try:
             identity = await self._authenticator.authenticate(credential_of(request), project_id=None)
         except Unauthenticated as refused:
-            self._tell_refused_login(request, refused.fault, refused.claimed)
+            self._record_refused_login(request, refused.fault, refused.claimed)
             # RFC 6750 section 3.1: who brought nothing is told no error code.
             challenged = challenge() if refused.fault is LoginFault.MISSING else challenge("invalid_token")
             raise Problem(401, refused.message, headers=challenged) from None
         except UpstreamRefused:
-            self._tell_refused_login(request, LoginFault.BAD_SIGNATURE, "google")
+            self._record_refused_login(request, LoginFault.BAD_SIGNATURE, "google")
             raise Problem(401, "Google does not accept this token.", headers=challenge("invalid_token")) from None
         except TooManyRequests as refused:
             raise Problem(429, refused.message, headers={"Retry-After": str(refused.retry_after_s)}) from None
@@ -105,11 +105,11 @@ class Guard:
             self._refuse(request, identity, said)
         request[OWN_PRINCIPAL] = identity.name
 
-    def _tell_refused_login(self, request: web.Request, fault: LoginFault, claimed: str) -> None:
+    def _record_refused_login(self, request: web.Request, fault: LoginFault, claimed: str) -> None:
         event = self._events.event(
             request, None, "login.refused", _target(request), claimed=claimed, detail=fault.value
         )
-        self._trail.tell(event)
+        self._audit_log.record(event)
 
     def _refuse(
         self, request: web.Request, identity: Identity, detail: str, *, customer: str | None = None
@@ -118,7 +118,7 @@ class Guard:
         event = self._events.event(
             request, identity, "access.refused", _target(request), customer=identity.customer, detail=said
         )
-        self._trail.tell(event)
+        self._audit_log.record(event)
         raise Problem(403, detail, headers=challenge("insufficient_scope"))
 
 

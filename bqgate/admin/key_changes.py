@@ -2,7 +2,7 @@
 
 Used by the views of keys. Calls the Registry, which keeps each change in one transaction with its record. After it the
 other replicas are told (ChangeFeed) and this one looks at once, so that a revoked key is refused from the next request
-on here, and within seconds elsewhere. What leaves: a Problem 403, told to the audit trail; the Registry's errors.
+on here, and within seconds elsewhere. What leaves: a Problem 403, told to the audit log; the Registry's errors.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from bqgate.admin.schemas_keys import describe_key
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.key import Key
 from bqgate.domain.principal import Identity, Role
-from bqgate.ports import AuditTrail, ChangeFeed, Clock, Registry
+from bqgate.ports import AuditLog, ChangeFeed, Clock, Registry
 
 # RFC 6750 section 3.1, as the guard's own refusals have it.
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="bqgate", error="insufficient_scope"'}
@@ -47,7 +47,7 @@ class KeyChanges:
         registry: Registry,
         book: KeyBook,
         feed: ChangeFeed,
-        trail: AuditTrail,
+        audit_log: AuditLog,
         events: EventMaker,
         clock: Clock,
     ) -> None:
@@ -57,14 +57,14 @@ class KeyChanges:
             registry: keeps them.
             book: is told to look after a change, here.
             feed: tells the other replicas.
-            trail: is told of who wanted to touch keys of admins and may not.
+            audit_log: is told of who wanted to touch keys of admins and may not.
             events: makes the audit records.
             clock: says what is valid now.
         """
         self._registry = registry
         self._book = book
         self._feed = feed
-        self._trail = trail
+        self._audit_log = audit_log
         self._events = events
         self._clock = clock
 
@@ -78,7 +78,7 @@ class KeyChanges:
             return
         target = f"{request.method} {request.path[:200]}"
         detail = f"Keys of the role {role.value} are for super admins."
-        self._trail.tell(self._events.event(request, identity, "access.refused", target, detail=detail))
+        self._audit_log.record(self._events.event(request, identity, "access.refused", target, detail=detail))
         raise Problem(403, detail, headers=_CHALLENGE)
 
     async def add(self, request: web.Request, identity: Identity, key: Key, *, detail: str = "") -> None:

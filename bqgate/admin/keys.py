@@ -227,7 +227,7 @@ class KeyViews:
         if customer is None:
             if role in BOUND_ROLES:
                 raise Problem(400, f"Keys of the role {role.value} need a customer.", field="customer")
-        elif customer not in self._policies.directory.customers:
+        elif customer not in self._policies.customer_registry.customers:
             detail = f"There is no customer {customer!r}: make it first, or correct the name."
             raise Problem(400, detail, field="customer")
 
@@ -243,7 +243,7 @@ class KeyViews:
     def _project_of(self, customer: str | None) -> str:
         if customer is None:
             return _PROJECT_OF_NOBODY
-        projects = self._policies.directory.customer(customer).projects
+        projects = self._policies.customer_registry.customer(customer).projects
         return projects[0] if projects else customer
 
 

@@ -7,7 +7,7 @@ but for whom the caller claims to be, in the audit log.
 
 Bounded: the body, and failed logins per source address (an IPv4 address, an IPv6 /64) in a minute; then 429, without
 looking at what is sent. Failures are counted in this process alone, so a gate of N replicas lets N times as many pass.
-The address is the peer's: behind a proxy all callers are one source. Refusals go to the audit trail; logins that
+The address is the peer's: behind a proxy all callers are one source. Refusals go to the audit log; logins that
 succeed are counted in logins_total and not audited one by one.
 """
 
@@ -30,7 +30,7 @@ from bqgate.domain.errors import LedgerUnavailable, LoginFault, UpstreamUnavaila
 from bqgate.domain.principal import Identity
 from bqgate.identity.assertions import TOKEN_PATHS
 from bqgate.identity.logins import Grant, LoginRefused, Logins
-from bqgate.ports import AuditTrail, Clock, Journal
+from bqgate.ports import AuditLog, Clock, Telemetry
 
 # The first is what key files name, the others what STS clients and hand-written files expect.
 _OPERATION_IDS = ("tokens.issue", "tokens.issue_alias", "tokens.issue_alias_v1")
@@ -71,15 +71,15 @@ class LoginViews:
         *,
         logins: Logins,
         failures: FailedLogins,
-        trail: AuditTrail,
+        audit_log: AuditLog,
         events: EventMaker,
-        journal: Journal,
+        telemetry: Telemetry,
     ) -> None:
         self._logins = logins
         self._failures = failures
-        self._trail = trail
+        self._audit_log = audit_log
         self._events = events
-        self._journal = journal
+        self._telemetry = telemetry
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
@@ -116,8 +116,8 @@ class LoginViews:
         except LoginRefused as refused:
             if not self._failures.add(source):
                 return self._limited(source)
-            self._journal.count("logins_total", result="refused", reason=refused.fault.value)
-            self._trail.tell(
+            self._telemetry.count("logins_total", result="refused", reason=refused.fault.value)
+            self._audit_log.record(
                 self._events.event(
                     request,
                     None,
@@ -129,14 +129,14 @@ class LoginViews:
             )
             return _refused(refused.status, refused.error, refused.description)
         except (LedgerUnavailable, UpstreamUnavailable):
-            self._journal.count("logins_total", result="failed", reason="unavailable")
+            self._telemetry.count("logins_total", result="failed", reason="unavailable")
             detail = "Nobody can tell now who you are; try again."
             return _refused(503, "temporarily_unavailable", detail, retry_after_s=_RETRY_LATER_S)
-        self._journal.count("logins_total", result="granted", reason="")
+        self._telemetry.count("logins_total", result="granted", reason="")
         return _granted(grant)
 
     def _limited(self, source: str) -> web.Response:
-        self._journal.count("logins_total", result="limited", reason="too_many")
+        self._telemetry.count("logins_total", result="limited", reason="too_many")
         wait_s = self._failures.wait_s(source)
         detail = f"Too many logins from this address failed; try again in {wait_s} s."
         return _refused(429, "temporarily_unavailable", detail, retry_after_s=wait_s)

@@ -24,7 +24,7 @@ from limits.errors import StorageError
 
 from bqgate.admin.operation import RateClass
 from bqgate.admin.problem import Problem
-from bqgate.ports import Journal
+from bqgate.ports import Telemetry
 
 _NAMESPACE = "control"
 
@@ -77,18 +77,18 @@ class Quota:
 class RateLimiter:
     """Counts requests. `limits` may be set at any time; a number that changes begins to count anew."""
 
-    def __init__(self, limits: RateLimits, storage: Storage, journal: Journal) -> None:
+    def __init__(self, limits: RateLimits, storage: Storage, telemetry: Telemetry) -> None:
         """Count in a storage.
 
         Args:
             limits: the numbers.
             storage: of `limits`, made with wrap_exceptions=True: rate_storage.open_storage, or MemoryStorage.
-            journal: is told when the storage does not answer.
+            telemetry: is told when the storage does not answer.
         """
         self.limits = limits
         self._limiter = MovingWindowRateLimiter(storage)
         self._spare = MovingWindowRateLimiter(MemoryStorage())
-        self._journal = journal
+        self._telemetry = telemetry
 
     async def take(self, caller: str, rate: RateClass) -> Quota | None:
         """Count one request of a caller; None where its class has no bound.
@@ -105,7 +105,7 @@ class RateLimiter:
         try:
             return await _taken(self._limiter, item, rate, who)
         except StorageError:
-            self._journal.count("failures_total", system="budgets", step="rate_limit")
+            self._telemetry.count("failures_total", system="budgets", step="rate_limit")
             return await _taken(self._spare, item, rate, who)
 
 

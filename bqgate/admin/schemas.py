@@ -118,7 +118,7 @@ class CheckDocument(RootModel[ForwardedCheck | ThrottledCheck | RejectedCheck]):
     root: Annotated[ForwardedCheck | ThrottledCheck | RejectedCheck, Field(discriminator="decision")]
 
 
-class WouldHaveDocument(Document):
+class ShadowDecisionDocument(Document):
     """What enforcing would have done to a query of an observed budget; `reason` null: let it wait."""
 
     reason: RejectReason | None
@@ -154,7 +154,7 @@ class EntryDocument(Document):
     cache_hit: bool
     fingerprint: str | None
     labels: dict[str, str]
-    would_have: WouldHaveDocument | None
+    would_have: ShadowDecisionDocument | None
 
 
 class JobsDocument(Document):
@@ -252,7 +252,10 @@ class SpendRowDocument(Document):
 
 
 class SpendDocument(Document):
-    """Spend over time, latest period first and dearest first in it. Days are those of each customer's time zone."""
+    """Spend over time, latest period first and most expensive first in it.
+
+    Days are those of each customer's time zone.
+    """
 
     customer: str | None
     principal: str | None

@@ -2,7 +2,7 @@
 
 Mounted by control_plane; asks the Ledger, which adds up in its database. Days are those of each customer's time zone,
 as in its budgets, so that a day's spend here is what its budget shows as spent. Bounded: of too many rows the latest
-and dearest are told, with the totals of all.
+and most expensive are told, with the totals of all.
 """
 
 import re

@@ -16,12 +16,13 @@ from bqgate.admission.breaker_log import remember
 from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
 from bqgate.admission.hold_making import make_hold
 from bqgate.admission.hold_service import HoldService
-from bqgate.admission.observing import as_observed, foresee_query, rules_for
+from bqgate.admission.observing import as_observed, rules_for, shadow_decision_of
 from bqgate.admission.refusals import Refusals, Refused
-from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed, unknown_hold_nanos
+from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed_request, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.threshold_log import tell_thresholds
 from bqgate.domain.budget import Balance
+from bqgate.domain.budget_scope import Spender
 from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.decision import (
     DEGRADED,
@@ -47,9 +48,8 @@ from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
-from bqgate.domain.scope import Spender
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
-from bqgate.ports import Clock, Journal, Ledger, PolicySource
+from bqgate.ports import Clock, Ledger, PolicySource, Telemetry
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import may_be_served_from_cache
 
@@ -84,7 +84,7 @@ class Admission:
         holds: HoldService,
         ledger: Ledger,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         policies: PolicySource,
         rules: HoldRules,
         hold_ttl_s: int,
@@ -98,14 +98,14 @@ class Admission:
         self._holds = holds
         self._ledger = ledger
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._policies = policies
         self._rules = rules
         self._hold_ttl_s = hold_ttl_s
         self._new_id = new_id
         self._slots = slots
         self._on_trip = on_trip
-        self._refusals = refusals or Refusals(ledger, clock, journal, new_id=new_id, ttl_s=0)
+        self._refusals = refusals or Refusals(ledger, clock, telemetry, new_id=new_id, ttl_s=0)
 
     def take_over(self, rules: HoldRules, *, hold_ttl_s: int) -> None:
         """Size and date holds by these rules, from the next query on."""
@@ -153,7 +153,7 @@ class Admission:
         size = size_hold(request, estimate, rules=rules, prices=prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
         if isinstance(outcome, Refused) and outcome.reject.reason in _FOR_WANT_OF_ROOM and size is not None:
-            slow = slowed(request, customer.tier.throttling.slowdown)
+            slow = slowed_request(request, customer.tier.throttling.slowdown)
             less = size_hold(slow, estimate, rules=rules, prices=prices, history=history)
             if less is not None and less.amount_nanos < size.amount_nanos:
                 outcome = await self._attempt(request, principal, customer, estimate, less, is_slowed=True)
@@ -195,7 +195,7 @@ class Admission:
             return Refused(reject, self._new_id(), bytes_at_most=None, cap_bytes=0, balances=())
         now = self._clock.now()
         spender = Spender(principal.name, request.project_id, principal.workload, request.labels)
-        budgets = self._policies.directory.budgets_over(customer, spender)
+        budgets = self._policies.customer_registry.budgets_over(customer, spender)
         too_big = self._too_big(request, estimate, size, budgets, now)
         if too_big is not None:
             return too_big
@@ -227,26 +227,30 @@ class Admission:
         """Judge by what became of the hold, and write it down where the query may run."""
         if placement.refusal is Refusal.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
-        await remember(placement, hold, ledger=self._ledger, journal=self._journal)
-        tell_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, journal=self._journal)
+        await remember(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
+        tell_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
-        terms, wait_ms = customer.terms_at(hold.placed_at), customer.tier.throttle_wait_ms
-        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, terms=terms, wait_ms=wait_ms)
+        grace, wait_ms = customer.grace_at(hold.placed_at), customer.tier.throttle_wait_ms
+        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, grace=grace, wait_ms=wait_ms)
         if is_slowed and isinstance(decision, Forward):
             decision = Throttle(wait_ms=wait_ms)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
-        would_have = foresee_query(placement, decision, estimate, hold, budgets, customer=customer, rules=self._rules)
+        shadow_decision = shadow_decision_of(
+            placement, decision, estimate, hold, budgets, customer=customer, rules=self._rules
+        )
         if isinstance(decision, Forward):
-            decision = as_observed(would_have)
+            decision = as_observed(shadow_decision)
         is_repeat = placement.outcome is PlacementOutcome.REPLAYED
         if is_repeat and hold.job is None:
             # BigQuery runs a repeated SELECT a second time, and one hold covers one run.
             raise AttemptEnded("An earlier attempt of this request is still running. Send it again when it has ended.")
         word = DEGRADED if placement.is_degraded else name_of(decision, placement)
-        hold = await self._holds.record(replace(hold, decision=word, would_have=would_have), placement, customer)
-        self._journal.count("holds_total", event="replayed" if is_repeat else "placed")
+        hold = await self._holds.record(
+            replace(hold, decision=word, shadow_decision=shadow_decision), placement, customer
+        )
+        self._telemetry.count("holds_total", event="replayed" if is_repeat else "placed")
         return Admitted(decision, hold, placement.balances, is_repeat)
 
     def _too_big(

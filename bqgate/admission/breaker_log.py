@@ -9,22 +9,24 @@ from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold, Placement
-from bqgate.ports import Journal, Ledger
+from bqgate.ports import Ledger, Telemetry
 
 
-async def remember(placement: Placement, hold: Hold, *, ledger: Ledger, journal: Journal) -> None:
+async def remember(placement: Placement, hold: Hold, *, ledger: Ledger, telemetry: Telemetry) -> None:
     """Count, note and record what this attempt of `hold` began."""
     for window in placement.grace_started_in:
-        journal.count("grace_started_total", customer=hold.customer)
-        journal.note("grace_started", customer=hold.customer, period=window.period.value, window=window.key)
+        telemetry.count("grace_started_total", customer=hold.customer)
+        telemetry.log("grace_started", customer=hold.customer, period=window.period.value, window=window.key)
     if placement.has_tripped:
-        journal.count("breaker_trips_total", customer=hold.customer)
-        journal.note("cost_breaker_tripped", customer=hold.customer, refusal=placement.refusal, error="breaker tripped")
+        telemetry.count("breaker_trips_total", customer=hold.customer)
+        telemetry.log(
+            "cost_breaker_tripped", customer=hold.customer, refusal=placement.refusal, error="breaker tripped"
+        )
     for event in _events(placement, hold):
         try:
             await ledger.record_breaker_event(event)
         except LedgerUnavailable:
-            journal.count("failures_total", system="ledger", step="breaker")
+            telemetry.count("failures_total", system="ledger", step="breaker")
 
 
 def _events(placement: Placement, hold: Hold) -> list[BreakerEvent]:

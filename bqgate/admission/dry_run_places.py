@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from bqgate.admission.fair_places import FairPlaces, Moves
-from bqgate.admission.waiting.fair_queue import Visit
+from bqgate.admission.queue.fair_queue import QueuedQuery
 from bqgate.domain.errors import TooManyRequests
 from bqgate.domain.job import Estimate
 from bqgate.domain.principal import Credential
-from bqgate.ports import BigQuery, Clock, Journal
+from bqgate.ports import BigQuery, Clock, Telemetry
 
 # What a caller that finds no place is told to wait, in seconds.
 _COME_BACK_S = 5
@@ -28,19 +28,19 @@ class DryRunPlaces:
     """The places of one gate."""
 
     def __init__(
-        self, clock: Clock, journal: Journal, *, places: int, waiting_max: int = 10_000, deadline_s: int = 30
+        self, clock: Clock, telemetry: Telemetry, *, places: int, waiting_max: int = 10_000, deadline_s: int = 30
     ) -> None:
         """Open them.
 
         Args:
             clock: the time.
-            journal: where is counted who was sent away.
+            telemetry: where is counted who was sent away.
             places: how many dry runs may be under way.
             waiting_max: how many may wait for a place.
             deadline_s: how long one may wait; clients give up at 60 s.
         """
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._deadline_s = deadline_s
         self._places = FairPlaces(places, waiting_max=waiting_max)
         self._numbers = itertools.count()
@@ -72,7 +72,7 @@ class DryRunPlaces:
             if self._is_closed:
                 self._refuse(ticket, "stopping", _STOPPING)
             else:
-                self._tell(self._places.arrive(Visit(ticket, customer, caller), self._clock.monotonic_s()))
+                self._tell(self._places.arrive(QueuedQuery(ticket, customer, caller), self._clock.monotonic_s()))
                 self._keep_time()
             refusal = await granted
             del self._waits[ticket]
@@ -88,8 +88,8 @@ class DryRunPlaces:
         """Send everybody away that waits, and let nobody in any more: the gate stops."""
         self._is_closed = True
         while (oldest := self._places.oldest) is not None:
-            self._places.leave(oldest.visit.hold_id)
-            self._refuse(oldest.visit.hold_id, "stopping", _STOPPING)
+            self._places.leave(oldest.queued.hold_id)
+            self._refuse(oldest.queued.hold_id, "stopping", _STOPPING)
         self._keep_time()
 
     def _keep_time(self) -> None:
@@ -107,8 +107,8 @@ class DryRunPlaces:
             if left_s > 0:
                 await self._clock.sleep(left_s)
                 continue
-            self._tell(self._places.leave(oldest.visit.hold_id))
-            self._refuse(oldest.visit.hold_id, "dry_run_deadline", f"no dry run within {self._deadline_s} s.")
+            self._tell(self._places.leave(oldest.queued.hold_id))
+            self._refuse(oldest.queued.hold_id, "dry_run_deadline", f"no dry run within {self._deadline_s} s.")
         self._timer = None
 
     def _tell(self, moves: Moves) -> None:
@@ -118,7 +118,7 @@ class DryRunPlaces:
             self._refuse(ticket, "dry_run_places", "too many queries are waiting for their dry runs already.")
 
     def _refuse(self, ticket: str, where: str, message: str) -> None:
-        self._journal.count("shed_total", where=where)
+        self._telemetry.count("shed_total", where=where)
         self._resolve(ticket, message)
 
     def _resolve(self, ticket: str, refusal: str | None) -> None:

@@ -16,7 +16,7 @@ from bqgate.admission.kept_estimates import KeptEstimates
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Credential
 from bqgate.domain.touched import Reads, Touched, reads_of
-from bqgate.ports import BigQuery, Clock, Journal
+from bqgate.ports import BigQuery, Clock, Telemetry
 from bqgate.wire.query_request import dry_run_body, fingerprint
 
 # Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
@@ -78,7 +78,7 @@ class Estimator:
         self,
         bigquery: BigQuery,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         caching: EstimateCaching,
         *,
         tell: Callable[[Touched], None] | None = None,
@@ -86,14 +86,14 @@ class Estimator:
         """Begin with nothing kept. `tell` takes what is written here to other gates; it does not wait."""
         self._bigquery = bigquery
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._caching = caching
         self._tell = tell
         self._kept = KeptEstimates(max_entries=caching.max_entries)
         self._flights: dict[str, _Flight] = {}
         self.places = DryRunPlaces(
             clock,
-            journal,
+            telemetry,
             places=caching.max_dry_runs,
             waiting_max=caching.max_waiting,
             deadline_s=caching.waiting_deadline_s,
@@ -111,9 +111,9 @@ class Estimator:
         key = question.key
         kept = self._kept.get(key, self._clock.monotonic_s())
         if kept is not None:
-            self._journal.count("estimate_cache_total", result="hit")
+            self._telemetry.count("estimate_cache_total", result="hit")
             return kept
-        self._journal.count("estimate_cache_total", result="joined" if key in self._flights else "miss")
+        self._telemetry.count("estimate_cache_total", result="joined" if key in self._flights else "miss")
         return await self._fly(key, question)
 
     async def is_cached(self, request: QueryRequest, credential: Credential, customer: str) -> bool:
@@ -148,7 +148,7 @@ class Estimator:
         """Drop what a write may have changed, here. A dry run that is under way is not kept, if it was of that."""
         dropped = self._kept.drop(touched)
         if dropped:
-            self._journal.count("estimates_dropped_total", dropped)
+            self._telemetry.count("estimates_dropped_total", dropped)
         for flight in self._flights.values():
             if flight.is_sent:
                 flight.touched = (flight.touched | touched).within(_NAMES_MAX)

@@ -1,15 +1,15 @@
 """Share a number of places fairly between customers: who has one, and who is next. Pure and bounded.
 
-Used by the dry runs' places. Who waits stands in the waiting room's FairQueue, where customers take turns and in each
-its callers. A customer may have at most SHARE times as many places as are free: one alone fills most of them, so that
-another that comes finds one at once; the more customers there are, the less each may have.
+Used by the dry runs' places. Who waits stands in the admission queue's FairQueue, where customers take turns and in
+each its callers. A customer may have at most SHARE times as many places as are free: one alone fills most of them, so
+that another that comes finds one at once; the more customers there are, the less each may have.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from bqgate.admission.waiting.fair_queue import FairQueue, Visit, Waiting
+from bqgate.admission.queue.fair_queue import FairQueue, QueuedQuery, Waiting
 
 # Of 100 places one customer alone may have 75, each of two 42, each of three 30.
 SHARE = 3
@@ -26,11 +26,11 @@ class Moves:
 
 
 class FairPlaces:
-    """Places, and the queue before them. A ticket (`Visit.hold_id`) is unique while it waits or has a place."""
+    """Places, and the queue before them. A ticket (`QueuedQuery.hold_id`) is unique while it waits or has a place."""
 
     def __init__(self, places: int, *, waiting_max: int) -> None:
         self._places = places
-        self._taken: dict[str, Visit] = {}
+        self._taken: dict[str, QueuedQuery] = {}
         self._by_customer: Counter[str] = Counter()
         self._by_caller: Counter[tuple[str, str]] = Counter()
         self._queue = FairQueue(waiting_max, self._runs)
@@ -48,41 +48,41 @@ class FairPlaces:
         """Who has waited longest."""
         return self._queue.oldest
 
-    def arrive(self, visit: Visit, now_s: float) -> Moves:
+    def arrive(self, queued: QueuedQuery, now_s: float) -> Moves:
         """Let one in, or let it wait; in a full queue who has most waiting makes room."""
         moves = Moves()
         # Whoever could go has gone, so who may take a place passes only those of customers that have their share.
-        if self._may_take(visit.customer) and not self._queue.waits_for(visit.customer):
-            self._take(visit)
-            moves.granted.append(visit.hold_id)
+        if self._may_take(queued.customer) and not self._queue.waits_for(queued.customer):
+            self._take(queued)
+            moves.granted.append(queued.hold_id)
             return moves
-        loser = self._queue.add(Waiting(visit, now_s))
+        loser = self._queue.add(Waiting(queued, now_s))
         if loser is not None:
-            moves.refused.append(loser.visit.hold_id)
+            moves.refused.append(loser.queued.hold_id)
         return moves
 
     def leave(self, ticket: str) -> Moves:
         """Give a place back, or a place in the queue. Again, or unknown: nothing changes."""
         moves = Moves()
-        visit = self._taken.pop(ticket, None)
-        if visit is None:
+        queued = self._taken.pop(ticket, None)
+        if queued is None:
             self._queue.remove(ticket)
             return moves
-        _less(self._by_customer, visit.customer)
-        _less(self._by_caller, (visit.customer, visit.principal))
-        while (waiting := self._queue.take_next(lambda each: self._may_take(each.visit.customer))) is not None:
-            self._take(waiting.visit)
-            moves.granted.append(waiting.visit.hold_id)
+        _less(self._by_customer, queued.customer)
+        _less(self._by_caller, (queued.customer, queued.principal))
+        while (waiting := self._queue.take_next(lambda each: self._may_take(each.queued.customer))) is not None:
+            self._take(waiting.queued)
+            moves.granted.append(waiting.queued.hold_id)
         return moves
 
     def _may_take(self, customer: str) -> bool:
         free = self._places - len(self._taken)
         return self._by_customer[customer] < SHARE * free
 
-    def _take(self, visit: Visit) -> None:
-        self._taken[visit.hold_id] = visit
-        self._by_customer[visit.customer] += 1
-        self._by_caller[visit.customer, visit.principal] += 1
+    def _take(self, queued: QueuedQuery) -> None:
+        self._taken[queued.hold_id] = queued
+        self._by_customer[queued.customer] += 1
+        self._by_caller[queued.customer, queued.principal] += 1
 
     def _runs(self, customer: str, caller: str | None) -> bool:
         if caller is None:

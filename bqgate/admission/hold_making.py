@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 
 from bqgate.admission.sizing import HoldSize
 from bqgate.domain.budget import Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, JobRef, Method, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.principal import Principal
-from bqgate.domain.scope import CUSTOMER_SCOPE
 from bqgate.domain.tier import Budget
 from bqgate.wire.query_request import fingerprint
 

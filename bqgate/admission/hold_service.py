@@ -19,7 +19,7 @@ from bqgate.domain.degradation import Degradation, System
 from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.tier import Customer
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger
+from bqgate.ports import BudgetStore, Clock, Ledger, Telemetry
 
 UNRECORDED_MAX = 1_000
 # How often leases are extended: a fraction of what a lease lasts (ports.BudgetStore), and what a store that was wiped
@@ -42,7 +42,7 @@ class HoldService:
         degradation: Degradation,
         allowance: Allowance,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
     ) -> None:
         """Take the ports. `under_way` is filled with the holds that are under way here, for whoever counts them too."""
         self._budgets = budgets
@@ -50,7 +50,7 @@ class HoldService:
         self._degradation = degradation
         self._allowance = allowance
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._unrecorded: OrderedDict[str, Hold] = OrderedDict()
         self._under_way = under_way
         self._lingering: dict[str, float] = {}  # until when a hold is kept whose query has left
@@ -63,7 +63,7 @@ class HoldService:
             LedgerUnavailable: a window had to be filled and the ledger did not answer.
         """
         try:
-            placement = await self._budgets.place_hold(hold, windows, customer.terms_at(hold.placed_at))
+            placement = await self._budgets.place_hold(hold, windows, customer.grace_at(hold.placed_at))
         except BudgetStoreUnavailable:
             if not self.may_go_on(System.BUDGETS, customer, hold.amount_nanos):
                 raise
@@ -132,7 +132,7 @@ class HoldService:
             limit_nanos = self._degradation.allowance_nanos
             goes_on = self._allowance.take(customer.id, amount_nanos, limit_nanos=limit_nanos)
         conduct = self._degradation.conduct(system, customer.mode).value
-        self._journal.count(
+        self._telemetry.count(
             "degraded_total", system=system.value, conduct=conduct, outcome="went_on" if goes_on else "refused"
         )
         return goes_on
@@ -154,10 +154,10 @@ class HoldService:
             try:
                 restored = await self._budgets.keep_holds(kept[start : start + _KEPT_AT_ONCE])
             except BudgetStoreUnavailable:
-                self._journal.count("failures_total", system="budgets", step="keep")
+                self._telemetry.count("failures_total", system="budgets", step="keep")
                 return
             if restored:
-                self._journal.count("holds_total", len(restored), event="restored")
+                self._telemetry.count("holds_total", len(restored), event="restored")
 
     async def record_missed(self) -> None:
         """Write down what the ledger missed, oldest first, until it fails again. Twice changes nothing."""

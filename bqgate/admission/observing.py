@@ -10,11 +10,11 @@ from dataclasses import replace
 from bqgate.admission.estimate import DRY_RUN_REFUSED
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.domain.decision import Forward, RejectReason, Throttle
-from bqgate.domain.foresight import QUERY_BOUND, foresee
 from bqgate.domain.hold import Hold, Placement
 from bqgate.domain.job import Estimate
+from bqgate.domain.shadow_decision import ShadowDecision
+from bqgate.domain.shadow_evaluation import QUERY_BOUND, shadow_decide
 from bqgate.domain.tier import Budget, Customer, Mode
-from bqgate.domain.would_have import WouldHave
 
 
 def rules_for(customer: Customer, estimate: Estimate, rules: HoldRules) -> HoldRules:
@@ -24,7 +24,7 @@ def rules_for(customer: Customer, estimate: Estimate, rules: HoldRules) -> HoldR
     return rules
 
 
-def foresee_query(
+def shadow_decision_of(
     placement: Placement,
     actual: Forward | Throttle,
     estimate: Estimate,
@@ -33,7 +33,7 @@ def foresee_query(
     *,
     customer: Customer,
     rules: HoldRules,
-) -> WouldHave | None:
+) -> ShadowDecision | None:
     """What enforcing would have done to it; None: the same, or none of its budgets is observed.
 
     Args:
@@ -48,23 +48,23 @@ def foresee_query(
     if all(budget.mode is Mode.ENFORCE for budget in budgets):
         return None
     if customer.mode is Mode.OBSERVE and _would_refuse(rules, estimate):
-        return WouldHave(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)
-    return foresee(
+        return ShadowDecision(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)
+    return shadow_decide(
         placement,
         actual,
         amount_nanos=hold.amount_nanos,
-        terms=customer.terms_at(hold.placed_at),
+        grace=customer.grace_at(hold.placed_at),
         wait_ms=customer.tier.throttle_wait_ms,
         budgets=budgets,
         now=hold.placed_at,
     )
 
 
-def as_observed(would_have: WouldHave | None) -> Forward:
+def as_observed(shadow_decision: ShadowDecision | None) -> Forward:
     """The decision about it: it runs at once, and says why enforcing would have refused it."""
-    if would_have is None or would_have.reason is None:
+    if shadow_decision is None or shadow_decision.reason is None:
         return Forward()
-    return Forward(would_reject=RejectReason(would_have.reason))
+    return Forward(would_reject=RejectReason(shadow_decision.reason))
 
 
 def _would_refuse(rules: HoldRules, estimate: Estimate) -> bool:

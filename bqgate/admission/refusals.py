@@ -20,7 +20,7 @@ from bqgate.domain.job import Outcome, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer
-from bqgate.ports import Clock, Journal, Ledger
+from bqgate.ports import Clock, Ledger, Telemetry
 from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
 
 # How many refusals an entry stands for, where it is more than itself.
@@ -59,7 +59,7 @@ class Refusals:
         self,
         ledger: Ledger,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         *,
         new_id: Callable[[], str],
         ttl_s: int,
@@ -70,14 +70,14 @@ class Refusals:
         Args:
             ledger: where refusals are booked.
             clock: says when a moment is over.
-            journal: counts what could not be booked.
+            telemetry: counts what could not be booked.
             new_id: makes the id of an entry.
             ttl_s: how long a refusal is remembered, in seconds; 0: each is booked by itself.
             kept_max: how many are remembered, and how many sums may wait for the ledger.
         """
         self._ledger = ledger
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._new_id = new_id
         self._ttl_s = ttl_s
         self._kept_max = kept_max
@@ -156,7 +156,7 @@ class Refusals:
         try:
             await self._ledger.book(entry)
         except LedgerUnavailable:
-            self._journal.count("failures_total", system="ledger", step="refusal")
+            self._telemetry.count("failures_total", system="ledger", step="refusal")
 
 
 def _key_of(refused: Refused, request: QueryRequest, principal: Principal, customer: Customer) -> _Key:

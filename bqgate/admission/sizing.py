@@ -117,7 +117,7 @@ def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:
     return prices.depends_on_reservation and may_run_on_demand(request)
 
 
-def slowed(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
+def slowed_request(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
     """The query with a throttled one's slots: the tighter of its own bound and its tier's."""
     bounds = [bound for bound in (request.slot_ms_at_most, slowdown.slot_ms_at_most) if bound is not None]
     return replace(request, slot_ms_at_most=min(bounds, default=None))

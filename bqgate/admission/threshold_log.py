@@ -7,14 +7,16 @@ elsewhere. What is held counts as used, so a share that falls when a job ends ch
 
 from collections.abc import Sequence
 
-from bqgate.domain.foresight import budget_name
 from bqgate.domain.hold import Placement, PlacementOutcome
+from bqgate.domain.shadow_evaluation import budget_name
 from bqgate.domain.tier import Budget
 from bqgate.domain.units import PPM
-from bqgate.ports import Journal
+from bqgate.ports import Telemetry
 
 
-def tell_thresholds(placement: Placement, budgets: Sequence[Budget], *, amount_nanos: int, journal: Journal) -> None:
+def tell_thresholds(
+    placement: Placement, budgets: Sequence[Budget], *, amount_nanos: int, telemetry: Telemetry
+) -> None:
     """Count and note every threshold that this hold of `amount_nanos` passed, in any of the budgets it falls under."""
     if placement.outcome is not PlacementOutcome.PLACED:
         return
@@ -28,8 +30,8 @@ def tell_thresholds(placement: Placement, budgets: Sequence[Budget], *, amount_n
         for threshold in budget.thresholds:
             if before_ppm < threshold.used_ppm <= balance.used_ppm:
                 name, action = budget_name(window), threshold.action.value
-                journal.count("thresholds_passed_total", customer=window.customer, budget=name, action=action)
-                journal.note(
+                telemetry.count("thresholds_passed_total", customer=window.customer, budget=name, action=action)
+                telemetry.log(
                     "threshold_passed",
                     customer=window.customer,
                     budget=name,

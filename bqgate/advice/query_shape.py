@@ -1,7 +1,7 @@
 """Read from a query's text what decides its cost: its tables, the columns that filter them, stars and joins.
 
-Called by mender in a thread, for refused queries alone; calls sqlglot. Pure. What leaves: a QueryShape, or None for
-whatever cannot be read: no text is quoted in an error or a log. Reading is an approximation and errs on the side of
+Called by query_advisor in a thread, for refused queries alone; calls sqlglot. Pure. What leaves: a QueryShape, or None
+for whatever cannot be read: no text is quoted in an error or a log. Reading is an approximation and errs on the side of
 seeing a filter where there is none: wrong advice is worse than none.
 
 A filter prunes partitions when it compares the bare column with a constant

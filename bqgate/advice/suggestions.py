@@ -1,7 +1,7 @@
 """Turn what is known of a query and its tables into sentences for its sender, the one that saves most first.
 
-Called by mender; pure. A number is said only where a dry run gave it. No sentence has the word that, after "exceeded"
-and "rate", makes Java clients repeat the query (see gate.reply), and names that have it are not quoted.
+Called by query_advisor; pure. A number is said only where a dry run gave it. No sentence has the word that, after
+"exceeded" and "rate", makes Java clients repeat the query (see gate.reply), and names that have it are not quoted.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _LOAD_TIME = frozenset({"_partitiontime", "_partitiondate"})
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RewrittenQuery:
     """What the query would process with the conditions."""
 
     conditions: tuple[Condition, ...]
@@ -58,9 +58,9 @@ def conditions_for(shape: QueryShape, facts: Facts, now: datetime) -> tuple[Cond
     )
 
 
-def advice_for(shape: QueryShape, facts: Facts, mended: Mended | None = None) -> str:
+def advice_for(shape: QueryShape, facts: Facts, rewritten: RewrittenQuery | None = None) -> str:
     """One or two sentences; empty where nothing stands out."""
-    sentences = (*_partitions(shape, facts, mended), *_wildcards(shape), *_stars(shape))
+    sentences = (*_partitions(shape, facts, rewritten), *_wildcards(shape), *_stars(shape))
     sentences += (*_clusters(shape, facts), *_unfiltered(shape, facts), *_crosses(shape), *_fewer_rows(shape))
     kept = [sentence for sentence in dict.fromkeys(sentences) if _FORBIDDEN not in sentence.lower()][:SENTENCES_MAX]
     while kept and sum(len(sentence) for sentence in kept) > _CHARS_MAX:
@@ -68,25 +68,25 @@ def advice_for(shape: QueryShape, facts: Facts, mended: Mended | None = None) ->
     return " ".join(kept)
 
 
-def _partitions(shape: QueryShape, facts: Facts, mended: Mended | None) -> tuple[str, ...]:
+def _partitions(shape: QueryShape, facts: Facts, rewritten: RewrittenQuery | None) -> tuple[str, ...]:
     missing = unpruned(shape, facts)
     if not missing:
         return ()
-    if mended is not None:
-        if mended.bytes_after >= mended.bytes_before:
+    if rewritten is not None:
+        if rewritten.bytes_after >= rewritten.bytes_before:
             return ()  # BigQuery says that such a filter helps nothing
-        by_use = {(condition.use, condition.column) for condition in mended.conditions}
+        by_use = {(condition.use, condition.column) for condition in rewritten.conditions}
         missing = tuple(each for each in missing if each in by_use)
     tables = " and ".join(dict.fromkeys(f"{use.name} (partitioned by {_shown(column)})" for use, column in missing))
     sentence = f"No filter prunes the partitions of {tables}"
     if any(column in use.wrapped for use, column in missing):
         sentence += "; compare the column itself with constants, not what a function makes of it"
-    if mended is None:
+    if rewritten is None:
         return (f"{sentence}.",)
     shown = " and ".join(
-        dict.fromkeys(f"{_shown(condition.column)} >= '{condition.value}'" for condition in mended.conditions)
+        dict.fromkeys(f"{_shown(condition.column)} >= '{condition.value}'" for condition in rewritten.conditions)
     )
-    sizes = f"{_size(mended.bytes_after)} instead of {_size(mended.bytes_before)}"
+    sizes = f"{_size(rewritten.bytes_after)} instead of {_size(rewritten.bytes_before)}"
     return (f"{sentence}: with {shown} it would process {sizes}.",)
 
 

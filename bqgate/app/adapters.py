@@ -11,14 +11,14 @@ from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
 from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import load_token_source
 from bqgate.bigquery.upstream import Guards, HttpUpstream
-from bqgate.breakers.breaker import Breaker
+from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.budgets.accounts import AccountSource
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger
-from bqgate.ports import BudgetStore, ChangeFeed, Clock, Journal, PolicySource
+from bqgate.ports import BudgetStore, ChangeFeed, Clock, PolicySource, Telemetry
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 
@@ -28,7 +28,7 @@ def open_budgets(
     ledger: SqlLedger,
     policies: PolicySource,
     clock: Clock,
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     kept: Callable[[], Sequence[Hold]],
 ) -> BudgetStore:
     """Budgets in memory, or in Redis behind its breaker, filled from the ledger and what this gate keeps."""
@@ -39,7 +39,7 @@ def open_budgets(
         return MemoryBudgetStore(
             source,
             clock,
-            has_deployment_budget=lambda: policies.directory.deployment is not None,
+            has_deployment_budget=lambda: policies.customer_registry.deployment is not None,
             lease_s=lease_s,
         )
     from bqgate.budgets.redis_store import RedisBudgetStore  # noqa: PLC0415 - redis is an extra
@@ -50,49 +50,49 @@ def open_budgets(
         clock,
         timeout_s=settings.budgets.timeout_ms / MS_PER_S,
         connections_max=settings.budgets.connections_max,
-        has_deployment_budget=lambda: policies.directory.deployment is not None,
+        has_deployment_budget=lambda: policies.customer_registry.deployment is not None,
         breaker=breaker,
         lease_s=lease_s,
     )
 
 
-def open_feed(settings: Settings, clock: Clock, journal: Journal) -> ChangeFeed:
+def open_feed(settings: Settings, clock: Clock, telemetry: Telemetry) -> ChangeFeed:
     """How replicas tell one another of changes: by Redis where they share one."""
     section = settings.budgets
     if section.url.scheme == "memory":
         return LocalChangeFeed(clock)
     from bqgate.budgets.redis_change_feed import RedisChangeFeed  # noqa: PLC0415 - redis is an extra
 
-    return RedisChangeFeed.open(section.url.reveal(), clock, journal, timeout_s=section.timeout_ms / MS_PER_S)
+    return RedisChangeFeed.open(section.url.reveal(), clock, telemetry, timeout_s=section.timeout_ms / MS_PER_S)
 
 
 async def open_upstreams(
-    settings: Settings, guards: Guards, clock: Clock, journal: Journal, background: Background
+    settings: Settings, guards: Guards, clock: Clock, telemetry: Telemetry, background: Background
 ) -> tuple[HttpUpstream, HttpUpstream | None]:
     """The callers' way to BigQuery, and the gate's own where it has credentials beside theirs."""
     match settings.upstream.credentials:
         case Credentials.CALLER:
             own = None
             if settings.upstream.service_account_file is not None:
-                own = upstream_to(settings, await _own_credentials(settings, clock, journal, background), guards)
+                own = upstream_to(settings, await _own_credentials(settings, clock, telemetry, background), guards)
             return upstream_to(settings, CallerCredentials(), guards), own
         case Credentials.ANONYMOUS:
             return upstream_to(settings, AnonymousCredentials(), guards), None
         case Credentials.SERVICE_ACCOUNT:
-            own_credentials = await _own_credentials(settings, clock, journal, background)
+            own_credentials = await _own_credentials(settings, clock, telemetry, background)
             return upstream_to(settings, own_credentials, guards), None
 
 
 async def _own_credentials(
-    settings: Settings, clock: Clock, journal: Journal, background: Background
+    settings: Settings, clock: Clock, telemetry: Telemetry, background: Background
 ) -> ImpersonatedAccounts:
     """The gate's own account, and those of the customers that have one."""
     key_file = settings.upstream.service_account_file
     source = load_token_source(str(key_file) if key_file else None)
-    own = ServiceAccountCredentials(source, clock, journal)
+    own = ServiceAccountCredentials(source, clock, telemetry)
     await own.renew()
     background.start("token", own.keep_fresh)
-    accounts = ImpersonatedAccounts(own, sources_from(source), clock, journal)
+    accounts = ImpersonatedAccounts(own, sources_from(source), clock, telemetry)
     background.start("accounts", accounts.keep_fresh)
     return accounts
 

@@ -8,7 +8,7 @@ told again, and one that will not end is named in the log and left behind.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 
 # A background task that fails is started again after this pause.
 RESTART_S = 1
@@ -21,9 +21,9 @@ CANCELLED_TIMES_MAX = 10
 class Background:
     """Tasks beside the requests. One that fails is a bug: it is logged, counted and started again."""
 
-    def __init__(self, clock: Clock, journal: Journal) -> None:
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -39,13 +39,15 @@ class Background:
                 task.cancel()
             _, running = await asyncio.wait(running, timeout=again_s)
             for task in running:
-                self._journal.note("background_task_lingers", task=task.get_name(), error="it goes on though cancelled")
+                self._telemetry.log(
+                    "background_task_lingers", task=task.get_name(), error="it goes on though cancelled"
+                )
 
     async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await run()
             except Exception as error:  # noqa: BLE001 - the edge for tasks without a caller: nobody else would see it
-                self._journal.count("failures_total", system="background", step=name)
-                self._journal.note("background_task_failed", task=name, error=type(error).__name__)
+                self._telemetry.count("failures_total", system="background", step=name)
+                self._telemetry.log("background_task_failed", task=name, error=type(error).__name__)
             await self._clock.sleep(RESTART_S)

@@ -3,14 +3,14 @@
 Set by serve at the first signal, read by the control plane's /readyz.
 """
 
-from bqgate.ports import Journal
+from bqgate.ports import Telemetry
 
 
 class Drain:
     """Whether a gate is being stopped. It never goes back."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
         self._is_begun = False
 
     @property
@@ -20,4 +20,4 @@ class Drain:
     def begin(self) -> None:
         """From now on the gate is not ready; requests are still answered."""
         self._is_begun = True
-        self._journal.note("stopping")
+        self._telemetry.log("stopping")

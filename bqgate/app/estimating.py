@@ -7,16 +7,14 @@ from functools import partial
 
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.write_exchange import WriteExchange
-from bqgate.app.outside import Outside
+from bqgate.app.dependencies import Dependencies
 
 
-def wire_estimator(outside: Outside) -> Estimator:
+def wire_estimator(deps: Dependencies) -> Estimator:
     """The estimator; what it hears from other gates comes in the background."""
-    exchange = WriteExchange(outside.feed, outside.clock)
-    estimator = Estimator(
-        outside.bigquery, outside.clock, outside.journal, outside.settings.estimate_caching, tell=exchange.tell
-    )
-    outside.background.start("writes told", exchange.send)
-    outside.background.start("writes heard", partial(exchange.hear, estimator.drop))
-    outside.metrics.read_gauge_from("dry_run_depth", lambda: estimator.places.waiting_count)
+    exchange = WriteExchange(deps.feed, deps.clock)
+    estimator = Estimator(deps.bigquery, deps.clock, deps.telemetry, deps.settings.estimate_caching, tell=exchange.tell)
+    deps.background.start("writes told", exchange.send)
+    deps.background.start("writes heard", partial(exchange.hear, estimator.drop))
+    deps.metrics.read_gauge_from("dry_run_depth", lambda: estimator.places.waiting_count)
     return estimator

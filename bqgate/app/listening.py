@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack, contextmanager
 
 from aiohttp import web
 
-from bqgate.gate.door import SERVER_OPTIONS
+from bqgate.gate.http_server import SERVER_OPTIONS
 from bqgate.gate.server_log import ServerLog
-from bqgate.ports import Journal
+from bqgate.ports import Telemetry
 
 _REMEDIES = {
     errno.EADDRINUSE: "End the program that listens there, or choose another port (0 takes a free one).",
@@ -41,7 +41,7 @@ async def open_port(
     tls: ssl.SSLContext | None,
     stack: AsyncExitStack,
     *,
-    journal: Journal,
+    telemetry: Telemetry,
     reuse_port: bool,
     shutdown_s: float,
 ) -> str:
@@ -50,7 +50,7 @@ async def open_port(
     Raises:
         CannotListen: the port is taken, or the host is none to listen on.
     """
-    runner = web.AppRunner(app, shutdown_timeout=shutdown_s, logger=ServerLog(journal), **SERVER_OPTIONS)
+    runner = web.AppRunner(app, shutdown_timeout=shutdown_s, logger=ServerLog(telemetry), **SERVER_OPTIONS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     with _named(host, port):

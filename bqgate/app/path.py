@@ -14,13 +14,13 @@ from bqgate.admission.dry_run_places import FairDryRuns
 from bqgate.admission.estimate import Estimator
 from bqgate.admission.hold_service import HoldService
 from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.queue.admission_queue import AdmissionQueue
 from bqgate.admission.refusals import Refusals
 from bqgate.admission.slots import SlotBook
-from bqgate.admission.waiting.room import WaitingRoom
-from bqgate.app.advising import wire_advisor
+from bqgate.app.advisor_wiring import wire_advisor
+from bqgate.app.dependencies import Dependencies
 from bqgate.app.estimating import wire_estimator
-from bqgate.app.isolating import wire_isolation
-from bqgate.app.outside import Outside
+from bqgate.app.isolation_wiring import wire_isolation
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Customer
@@ -46,25 +46,25 @@ class QueryPath:
     estimator: Estimator
     isolation: Isolation
     holds: Holds
-    waiting_room: WaitingRoom
+    admission_queue: AdmissionQueue
     settlement: Settlement
     poller: Poller
     reconciler: Reconciler
 
 
-def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
+def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     """Put the path together and start what runs beside it."""
-    settings, clock, journal = outside.settings, outside.clock, outside.journal
-    slots = SlotBook(outside.ledger)
-    service = _hold_service(outside)
-    room = WaitingRoom(
+    settings, clock, telemetry = deps.settings, deps.clock, deps.telemetry
+    slots = SlotBook(deps.ledger)
+    service = _hold_service(deps)
+    queue = AdmissionQueue(
         clock,
-        journal,
+        telemetry,
         places=settings.admission.waiting_max,
         deadline_s=settings.admission.waiting_deadline_s,
         running_max=settings.admission.running_max,
     )
-    estimator = wire_estimator(outside)
+    estimator = wire_estimator(deps)
     writes = JobWrites(estimator.wrote)
 
     def on_end(hold: Hold) -> None:
@@ -72,112 +72,112 @@ def wire_path(outside: Outside, stack: AsyncExitStack) -> QueryPath:
         writes.end_of(hold)
 
     settlement = Settlement(
-        ledger=outside.ledger,
-        budgets=outside.budgets,
-        policies=outside.policies,
+        ledger=deps.ledger,
+        budgets=deps.budgets,
+        policies=deps.policies,
         clock=clock,
-        journal=journal,
+        telemetry=telemetry,
         on_usage=slots.learn,
         on_end=on_end,
     )
-    late_jobs = LateJobs(settlement=settlement, bigquery=outside.bigquery, clock=clock, journal=journal)
-    outside.background.start("late jobs", late_jobs.run)
+    late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=clock, telemetry=telemetry)
+    deps.background.start("late jobs", late_jobs.run)
     poller = Poller(
         settlement=settlement,
-        budgets=outside.budgets,
-        bigquery=outside.bigquery,
-        ledger=outside.ledger,
+        budgets=deps.budgets,
+        bigquery=deps.bigquery,
+        ledger=deps.ledger,
         clock=clock,
-        journal=journal,
+        telemetry=telemetry,
         patience=settings.patience,
         workers=settings.settlement.polls_max,
-        on_end=room.release,
+        on_end=queue.release,
         late_jobs=late_jobs,
     )
-    admission = _admission(outside, estimator, service, slots, poller)
+    admission = _admission(deps, estimator, service, slots, poller)
     holds = Holds(
         admission=admission,
         service=service,
         poller=poller,
-        release=room.release,
+        release=queue.release,
     )
     reconciler = Reconciler(
-        ledger=outside.ledger,
-        budgets=outside.budgets,
+        ledger=deps.ledger,
+        budgets=deps.budgets,
         poller=poller,
-        policies=outside.policies,
+        policies=deps.policies,
         clock=clock,
-        journal=journal,
+        telemetry=telemetry,
         under_way=holds.under_way,
         interval_s=settings.settlement.reconcile_interval_s,
         grace_s=settings.settlement.orphan_age_s,
     )
-    dry_runs = FairDryRuns(outside.bigquery, estimator.places)
+    dry_runs = FairDryRuns(deps.bigquery, estimator.places)
     isolation = wire_isolation(
         settings,
-        policies=outside.policies,
+        policies=deps.policies,
         bigquery=dry_runs,
-        upstream=outside.upstream,
-        trail=outside.trail,
+        upstream=deps.upstream,
+        audit_log=deps.audit_log,
         clock=clock,
     )
     handler = QueryHandler(
         admission=admission,
         holds=holds,
         writes=writes,
-        waiting_room=room,
-        policies=outside.policies,
+        admission_queue=queue,
+        policies=deps.policies,
         isolation=isolation,
-        upstream=outside.upstream,
-        journal=journal,
-        advisor=wire_advisor(outside, stack, dry_runs),
+        upstream=deps.upstream,
+        telemetry=telemetry,
+        advisor=wire_advisor(deps, stack, dry_runs),
         contact=settings.refusals.contact,
     )
 
     def follow_contact(new: Settings) -> None:
         handler.contact = new.refusals.contact
 
-    outside.followers.append(follow_contact)
-    deletions = Deletions(ledger=outside.ledger, bigquery=outside.bigquery, settlement=settlement)
-    passthrough = Passthrough(outside.upstream, deletions.prepare, writes)
-    path = QueryPath(handler, passthrough, estimator, isolation, holds, room, settlement, poller, reconciler)
-    _run(outside, path)
+    deps.reload_hooks.append(follow_contact)
+    deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
+    passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
+    path = QueryPath(handler, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
+    _run(deps, path)
     return path
 
 
-def _run(outside: Outside, path: QueryPath) -> None:
+def _run(deps: Dependencies, path: QueryPath) -> None:
     """Start the loops of the path, and show what they hold."""
-    outside.background.start("poller", path.poller.run)
-    outside.background.start("reconciler", path.reconciler.run)
-    outside.background.start("waiting_room", path.waiting_room.run)
-    outside.metrics.read_gauge_from("poller_queue_depth", lambda: path.poller.depth)
-    outside.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: path.reconciler.oldest_open_hold_age_s)
-    outside.metrics.read_gauge_from("waiting_depth", lambda: path.waiting_room.depth)
+    deps.background.start("poller", path.poller.run)
+    deps.background.start("reconciler", path.reconciler.run)
+    deps.background.start("waiting_room", path.admission_queue.run)
+    deps.metrics.read_gauge_from("poller_queue_depth", lambda: path.poller.depth)
+    deps.metrics.read_gauge_from("oldest_open_hold_age_seconds", lambda: path.reconciler.oldest_open_hold_age_s)
+    deps.metrics.read_gauge_from("waiting_depth", lambda: path.admission_queue.depth)
 
 
 def _admission(
-    outside: Outside, estimator: Estimator, service: HoldService, slots: SlotBook, poller: Poller
+    deps: Dependencies, estimator: Estimator, service: HoldService, slots: SlotBook, poller: Poller
 ) -> Admission:
-    settings = outside.settings
+    settings = deps.settings
     admission = Admission(
         estimator=estimator,
         holds=service,
-        ledger=outside.ledger,
-        clock=outside.clock,
-        journal=outside.journal,
-        policies=outside.policies,
+        ledger=deps.ledger,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        policies=deps.policies,
         rules=settings.hold_rules,
         hold_ttl_s=settings.admission.hold_ttl_s,
         new_id=_new_id,
         slots=slots,
-        on_trip=_emergency_stop(outside, poller),
-        refusals=_refusals(outside),
+        on_trip=_emergency_stop(deps, poller),
+        refusals=_refusals(deps),
     )
 
     def follow_rules(new: Settings) -> None:
         admission.take_over(new.hold_rules, hold_ttl_s=new.admission.hold_ttl_s)
 
-    outside.followers.append(follow_rules)
+    deps.reload_hooks.append(follow_rules)
     return admission
 
 
@@ -185,50 +185,50 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _refusals(outside: Outside) -> Refusals:
+def _refusals(deps: Dependencies) -> Refusals:
     """What was refused lately; repeats are booked in the background, and at the end."""
     refusals = Refusals(
-        outside.ledger,
-        outside.clock,
-        outside.journal,
+        deps.ledger,
+        deps.clock,
+        deps.telemetry,
         new_id=_new_id,
-        ttl_s=outside.settings.admission.refusal_ttl_s,
+        ttl_s=deps.settings.admission.refusal_ttl_s,
     )
-    outside.background.start("refusals", refusals.run)
+    deps.background.start("refusals", refusals.run)
     return refusals
 
 
-def _hold_service(outside: Outside) -> HoldService:
+def _hold_service(deps: Dependencies) -> HoldService:
     """The stores that a hold goes to, and what to do without one; what is under way is kept alive."""
     service = HoldService(
-        budgets=outside.budgets,
-        ledger=outside.ledger,
-        under_way=outside.holds_under_way,
-        degradation=outside.settings.degraded.degradation,
-        allowance=Allowance(outside.clock),
-        clock=outside.clock,
-        journal=outside.journal,
+        budgets=deps.budgets,
+        ledger=deps.ledger,
+        under_way=deps.holds_under_way,
+        degradation=deps.settings.degraded.degradation,
+        allowance=Allowance(deps.clock),
+        clock=deps.clock,
+        telemetry=deps.telemetry,
     )
-    outside.background.start("holds", service.run)
+    deps.background.start("holds", service.run)
     return service
 
 
-def _emergency_stop(outside: Outside, poller: Poller) -> Callable[[Customer], None]:
+def _emergency_stop(deps: Dependencies, poller: Poller) -> Callable[[Customer], None]:
     """What happens when a customer's cost breaker opens: where its tier says so, its jobs are cancelled."""
 
     def credential_of(hold: Hold) -> Credential | None:
-        account = outside.policies.directory.customer(hold.customer).account
+        account = deps.policies.customer_registry.customer(hold.customer).account
         known = poller.credential_of(hold.id)
         return known if known is not None or account is None else Credential(account=account)
 
     stop = EmergencyStop(
-        ledger=outside.ledger,
-        bigquery=outside.bigquery,
+        ledger=deps.ledger,
+        bigquery=deps.bigquery,
         credential_of=credential_of,
-        clock=outside.clock,
-        journal=outside.journal,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
     )
-    outside.background.start("emergency stop", stop.run)
+    deps.background.start("emergency stop", stop.run)
 
     def on_trip(customer: Customer) -> None:
         if customer.tier.cancels_in_emergency:

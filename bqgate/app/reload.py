@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bqgate.app.stamps import Stamp, stamp_of
+from bqgate.app.file_versions import FileVersion, file_version
 from bqgate.policies.book import PolicyBook
 from bqgate.policies.faults import PolicyFaults
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 from bqgate.settings import Settings, SettingsInvalid, load_settings, value_files
 from bqgate.settings.changes import differences, is_taken_over
 
@@ -23,7 +23,7 @@ from bqgate.settings.changes import differences, is_taken_over
 WATCH_S = 2
 
 # Takes its part of new settings; must not fail, because the others have taken theirs.
-Follower = Callable[[Settings], None]
+ReloadHook = Callable[[Settings], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class SettingsSource:
         """
         return load_settings(self.path, self.environ)
 
-    def look(self) -> tuple[Stamp, ...]:
+    def look(self) -> tuple[FileVersion, ...]:
         """What tells whether one of the files is another one."""
         files = value_files(self.environ)
-        return tuple(stamp_of(file) for file in (files if self.path is None else (self.path, *files)))
+        return tuple(file_version(file) for file in (files if self.path is None else (self.path, *files)))
 
 
 class Reloader:
@@ -56,9 +56,9 @@ class Reloader:
         settings: Settings,
         *,
         book: PolicyBook,
-        followers: Sequence[Follower],
+        reload_hooks: Sequence[ReloadHook],
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
     ) -> None:
         """Watch a source.
 
@@ -66,23 +66,23 @@ class Reloader:
             source: is read again.
             settings: what the gate was started with.
             book: takes tiers, customers, prices and shared projects, or none of the settings are taken.
-            followers: take the rest, each what it knows of.
+            reload_hooks: take the rest, each what it knows of.
             clock: paces the looks.
-            journal: is told what changed and what is wrong.
+            telemetry: is told what changed and what is wrong.
         """
         self._source = source
         self._started = settings
         self._current = settings
         self._book = book
-        self._followers = followers
+        self._reload_hooks = reload_hooks
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._asked = asyncio.Event()
         self._taken_at_s = clock.monotonic_s()
-        self._seen: tuple[Stamp, ...] | None = None
+        self._seen: tuple[FileVersion, ...] | None = None
         # What was taken may be older than the file is now, so that the first look reads it whatever its stamp is.
         self._is_current = False
-        self._taken: tuple[Stamp, ...] | None = None
+        self._taken: tuple[FileVersion, ...] | None = None
         self._faults: tuple[str, ...] = ()
 
     @property
@@ -119,7 +119,7 @@ class Reloader:
         if is_asked or (lies_still and is_news):
             await self._reload(stamp, is_asked=is_asked)
 
-    async def _reload(self, stamp: tuple[Stamp, ...], *, is_asked: bool) -> None:
+    async def _reload(self, stamp: tuple[FileVersion, ...], *, is_asked: bool) -> None:
         faults: tuple[str, ...] = ()
         new = self._current
         try:
@@ -137,8 +137,8 @@ class Reloader:
                 faults = tuple(f"{fault.path}: {fault.message}" for fault in contradictions.faults)
         self._taken, self._is_current = stamp, not faults
         if faults and (is_asked or faults != self._faults):  # a bad file is tried at every look, and told of once
-            self._journal.count("settings_reloads_total", result="refused")
-            self._journal.note("settings_not_reloaded", error="the settings are as they were", faults=list(faults))
+            self._telemetry.count("settings_reloads_total", result="refused")
+            self._telemetry.log("settings_not_reloaded", error="the settings are as they were", faults=list(faults))
         self._faults = faults
 
     def _take(self, new: Settings, *, is_asked: bool) -> None:
@@ -150,7 +150,7 @@ class Reloader:
         # Whose credentials go up is decided at the start, and with it whether accounts can be impersonated.
         base = replace(new.policy_base, can_impersonate=self._started.policy_base.can_impersonate)
         self._book.rebase(base)
-        for follow in self._followers:
+        for follow in self._reload_hooks:
             follow(new)
         changed = differences(self._current, new)
         taken = [path for path in changed if is_taken_over(path, self._started, new)]
@@ -160,11 +160,11 @@ class Reloader:
         self._taken_at_s = self._clock.monotonic_s()
         if not (changed or is_asked or is_over):
             return  # the first look after the start
-        self._journal.count("settings_reloads_total", result="taken")
-        self._journal.note("settings_reloaded", changed=taken)
+        self._telemetry.count("settings_reloads_total", result="taken")
+        self._telemetry.log("settings_reloaded", changed=taken)
         waiting = [path for path in differences(self._started, new) if not is_taken_over(path, self._started, new)]
         if waiting:
-            self._journal.note("settings_need_restart", keys=waiting, error="these changes wait for a restart")
+            self._telemetry.log("settings_need_restart", keys=waiting, error="these changes wait for a restart")
         for warning in new.warnings:
             if warning not in warned:
-                self._journal.note("settings_warning", warning=warning)
+                self._telemetry.log("settings_warning", warning=warning)

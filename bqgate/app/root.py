@@ -1,8 +1,8 @@
 """Put the gate together: settings in, a running gate out.
 
-``open_gate`` opens the outside systems (outside.py), wires the rooms over them (callers.py, path.py, control.py),
-starts what runs beside the requests (poller, reconciler, renewals) and listens; leaving it does the same backwards:
-answer who waits, stop listening, finish what is under way, close.
+``open_gate`` opens the outside systems (dependencies.py), wires the rooms over them (authentication.py, path.py,
+control.py), starts what runs beside the requests (poller, reconciler, renewals) and listens; leaving it does the same
+backwards: answer who waits, stop listening, finish what is under way, close.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from aiohttp import web
 from bqgate.admin import add_control_plane
 from bqgate.admin.landing_page import add_landing_page
 from bqgate.admin.logins import add_token_endpoint
-from bqgate.app.callers import Identities, wire_identities
+from bqgate.app.authentication import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
+from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
 from bqgate.app.listening import open_port
-from bqgate.app.outside import Outside, open_outside
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.clock import SystemClock
 from bqgate.gate import middleware, proxies, request_line
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.door import Door, add_data_plane
 from bqgate.gate.holds import Holds
+from bqgate.gate.http_server import HttpServer, add_data_plane
 from bqgate.gate.identify import Identification
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
@@ -93,26 +93,26 @@ async def open_gate(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        outside = await open_outside(settings, clock, log_stream or sys.stderr, stack)
-        path = wire_path(outside, stack)
+        deps = await open_dependencies(settings, clock, log_stream or sys.stderr, stack)
+        path = wire_path(deps, stack)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
-        url, control_url = await _listen(outside, path, stack, reuse_port=reuse_port)
-        stack.callback(path.waiting_room.close)  # who waits is answered now, not cut off at the end of the stop
-        reloader = None if source is None else _follow(source, outside)
-        outside.journal.note("listening", url=url, control_url=control_url)
+        url, control_url = await _listen(deps, path, stack, reuse_port=reuse_port)
+        stack.callback(path.admission_queue.close)  # who waits is answered now, not cut off at the end of the stop
+        reloader = None if source is None else _follow(source, deps)
+        deps.telemetry.log("listening", url=url, control_url=control_url)
         yield Gate(
             url=url,
             control_url=control_url,
-            ledger=outside.ledger,
-            registry=outside.registry,
-            policies=outside.policies,
-            budgets=outside.budgets,
+            ledger=deps.ledger,
+            registry=deps.registry,
+            policies=deps.policies,
+            budgets=deps.budgets,
             poller=path.poller,
             reconciler=path.reconciler,
             holds=path.holds,
-            metrics=outside.metrics,
+            metrics=deps.metrics,
             reloader=reloader,
-            drain=outside.drain,
+            drain=deps.drain,
         )
 
 
@@ -155,56 +155,56 @@ async def serve(
                 await hurry.wait()
 
 
-def _follow(source: SettingsSource, outside: Outside) -> Reloader:
+def _follow(source: SettingsSource, deps: Dependencies) -> Reloader:
     """Follow the changes of the settings; all who take part in them have said so."""
 
     def follow_level(new: Settings) -> None:
-        outside.logger.level = new.observe.level
+        deps.logger.level = new.observe.level
 
     reloader = Reloader(
         source,
-        outside.settings,
-        book=outside.policies,
-        followers=(*outside.followers, follow_level),
-        clock=outside.clock,
-        journal=outside.journal,
+        deps.settings,
+        book=deps.policies,
+        reload_hooks=(*deps.reload_hooks, follow_level),
+        clock=deps.clock,
+        telemetry=deps.telemetry,
     )
-    outside.metrics.read_gauge_from("settings_age_seconds", lambda: reloader.age_s)
-    outside.background.start("settings", reloader.run)
+    deps.metrics.read_gauge_from("settings_age_seconds", lambda: reloader.age_s)
+    deps.background.start("settings", reloader.run)
     return reloader
 
 
-async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, reuse_port: bool) -> tuple[str, str]:
+async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *, reuse_port: bool) -> tuple[str, str]:
     """Open the ports of the data plane and the control plane, which share one unless told otherwise."""
-    server = outside.settings.server
-    identities = wire_identities(outside, stack)
-    data_plane = _application(outside)
-    control_plane = data_plane if server.control_port is None else _application(outside)
-    logins = login_views(outside, identities)
+    server = deps.settings.server
+    identities = wire_identities(deps, stack)
+    data_plane = _application(deps)
+    control_plane = data_plane if server.control_port is None else _application(deps)
+    logins = login_views(deps, identities)
     if logins is not None:
         add_token_endpoint(data_plane, logins)
         if control_plane is not data_plane:
             add_token_endpoint(control_plane, logins)
-    plane = wire_control_plane(outside, identities, path.settlement, logins, stack)
+    plane = wire_control_plane(deps, identities, path.settlement, logins, stack)
     operations = add_control_plane(control_plane, plane)
-    is_required = outside.settings.identity.mode is IdentityMode.REQUIRED
+    is_required = deps.settings.identity.mode is IdentityMode.REQUIRED
     add_landing_page(control_plane, operations, requires_identity=is_required)
     if control_plane is not data_plane:
         add_landing_page(data_plane, (), requires_identity=is_required)
     dispatcher = Dispatcher(
-        identification=_identification(outside, identities),
+        identification=_identification(deps, identities),
         isolation=path.isolation,
         handler=path.handler,
         passthrough=path.passthrough,
-        clock=outside.clock,
-        journal=outside.journal,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
     )
-    add_data_plane(data_plane, Door(dispatcher))
-    tls = _tls(outside)
+    add_data_plane(data_plane, HttpServer(dispatcher))
+    tls = _tls(deps)
 
     async def opened(app: web.Application, port: int) -> str:
         return await open_port(
-            app, server.host, port, tls, stack, journal=outside.journal, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S
+            app, server.host, port, tls, stack, telemetry=deps.telemetry, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S
         )
 
     url = await opened(data_plane, server.port)
@@ -213,32 +213,32 @@ async def _listen(outside: Outside, path: QueryPath, stack: AsyncExitStack, *, r
     return url, control_url
 
 
-def _application(outside: Outside) -> web.Application:
+def _application(deps: Dependencies) -> web.Application:
     app = web.Application()
-    request_line.install(app, outside.journal, outside.clock)
-    middleware.install(app, outside.journal)
-    settings = outside.settings
+    request_line.install(app, deps.telemetry, deps.clock)
+    middleware.install(app, deps.telemetry)
+    settings = deps.settings
     proxies.install(app, trusted=settings.server.trusted_proxies, public_url=settings.identity.public_url)
     return app
 
 
-def _identification(outside: Outside, identities: Identities) -> Identification:
+def _identification(deps: Dependencies, identities: Identities) -> Identification:
     """The first step: with callers' own credentials, BigQuery itself knows who asks unless somebody has to pay."""
-    passes = outside.settings.upstream.credentials is Credentials.CALLER
+    passes = deps.settings.upstream.credentials is Credentials.CALLER
     return Identification(
         authenticator=identities.authenticator,
-        policies=outside.policies,
-        trail=outside.trail,
-        clock=outside.clock,
+        policies=deps.policies,
+        audit_log=deps.audit_log,
+        clock=deps.clock,
         passes_credentials=passes,
-        submissions_only=passes and outside.settings.identity.mode is IdentityMode.REQUIRED,
+        submissions_only=passes and deps.settings.identity.mode is IdentityMode.REQUIRED,
     )
 
 
-def _tls(outside: Outside) -> ssl.SSLContext | None:
-    server = outside.settings.server
+def _tls(deps: Dependencies) -> ssl.SSLContext | None:
+    server = deps.settings.server
     if server.tls_cert_file is None or server.tls_key_file is None:
         return None
-    tls = TlsContext(server.tls_cert_file, server.tls_key_file, clock=outside.clock, journal=outside.journal)
-    outside.background.start("tls", tls.watch)
+    tls = TlsContext(server.tls_cert_file, server.tls_key_file, clock=deps.clock, telemetry=deps.telemetry)
+    deps.background.start("tls", tls.watch)
     return tls.context

@@ -13,8 +13,8 @@ import ssl
 from pathlib import Path
 from typing import NoReturn
 
-from bqgate.app.stamps import Stamp, stamp_of
-from bqgate.ports import Clock, Journal
+from bqgate.app.file_versions import FileVersion, file_version
+from bqgate.ports import Clock, Telemetry
 
 # How long a new pair may lie there unnoticed. Certificates are renewed days before they end.
 WATCH_S = 5
@@ -33,12 +33,12 @@ class TlsContext:
         CertificateUnusable: as load_certificate.
     """
 
-    def __init__(self, cert_file: Path, key_file: Path, *, clock: Clock, journal: Journal) -> None:
+    def __init__(self, cert_file: Path, key_file: Path, *, clock: Clock, telemetry: Telemetry) -> None:
         self._cert_file = cert_file
         self._key_file = key_file
         self._clock = clock
-        self._journal = journal
-        self._stamps = self._look()
+        self._telemetry = telemetry
+        self._file_versions = self._look()
         self._is_current = True
         self._current = self._load()
         self._context = self._load()
@@ -59,28 +59,28 @@ class TlsContext:
     async def _renew(self) -> None:
         """Take the pair that lies there now where it is another one, and whole."""
         # Looked at before it is read: what changes in between is seen at the next look.
-        stamps = await asyncio.to_thread(self._look)
-        if stamps == self._stamps and self._is_current:
+        file_versions = await asyncio.to_thread(self._look)
+        if file_versions == self._file_versions and self._is_current:
             return
-        is_news = stamps != self._stamps
-        self._stamps = stamps
+        is_news = file_versions != self._file_versions
+        self._file_versions = file_versions
         try:
             self._current = await asyncio.to_thread(self._load)
         except CertificateUnusable as unusable:
             self._is_current = False  # and is tried again at every look, but told of once
             if is_news:
-                self._journal.count("tls_reloads_total", result="failed")
-                self._journal.note("certificate_not_reloaded", error=str(unusable))
+                self._telemetry.count("tls_reloads_total", result="failed")
+                self._telemetry.log("certificate_not_reloaded", error=str(unusable))
             return
         self._is_current = True
-        self._journal.count("tls_reloads_total", result="loaded")
-        self._journal.note("certificate_reloaded", file=str(self._cert_file))
+        self._telemetry.count("tls_reloads_total", result="loaded")
+        self._telemetry.log("certificate_reloaded", file=str(self._cert_file))
 
     def _answer_with_current(self, connection: ssl.SSLObject, _server: str | None, _context: ssl.SSLContext) -> None:
         connection.context = self._current
 
-    def _look(self) -> tuple[Stamp, Stamp]:
-        return stamp_of(self._cert_file), stamp_of(self._key_file)
+    def _look(self) -> tuple[FileVersion, FileVersion]:
+        return file_version(self._cert_file), file_version(self._key_file)
 
     def _load(self) -> ssl.SSLContext:
         return load_certificate(self._cert_file, self._key_file)

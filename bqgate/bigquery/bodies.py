@@ -12,12 +12,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from bqgate.bigquery.failures import unavailable
 from bqgate.domain.errors import BqgateError
-from bqgate.wire.exchange import Body
+from bqgate.wire.http_message import Body
 
 _PIECE_BYTES = 256 * 1024
 
 
-class AnswerBody:
+class ResponseBody:
     """The body of an answer, read from BigQuery as fast as it is asked for.
 
     Not a generator, because closing a generator that was never started does nothing, and the connection would stay.

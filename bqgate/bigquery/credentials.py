@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Call, without
+from bqgate.wire.http_message import HttpRequest, without
 from bqgate.wire.query_string import without_parameters
 
 _CREDENTIAL_HEADERS = frozenset(
@@ -34,14 +34,14 @@ _CREDENTIAL_HEADERS = frozenset(
     }
 )
 _URL_TOKENS = frozenset({"access_token", "bearer_token", "oauth_token"})
-# Parameters that begin with "$" are refused at the door; this one would bring any header with it.
+# Parameters that begin with "$" are refused at the HTTP server; this one would bring any header with it.
 _CREDENTIAL_PARAMETERS = _URL_TOKENS | {"key", "userproject", "$httpheaders"}
 
 
 class UpstreamCredentials(Protocol):
     """Puts the right credential into a call."""
 
-    async def applied_to(self, call: Call, credential: Credential) -> Call:
+    async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:
         """The call as it goes upstream.
 
         Raises:
@@ -52,7 +52,7 @@ class UpstreamCredentials(Protocol):
 class CallerCredentials:
     """What the caller sent goes upstream."""
 
-    async def applied_to(self, call: Call, credential: Credential) -> Call:
+    async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:
         """The call with the one token by which the gate knows the caller, in a header.
 
         A second token, in another header or in the URL, could be somebody else's: Google would then run in one name
@@ -71,18 +71,18 @@ class CallerCredentials:
 class AnonymousCredentials:
     """Nothing goes upstream."""
 
-    async def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the port's signature
+    async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:  # noqa: ARG002 - the port's signature
         """The call without any credential."""
         return without_credentials(call)
 
 
-def with_token(call: Call, token: str) -> Call:
+def with_token(call: HttpRequest, token: str) -> HttpRequest:
     """The call with this token in place of everything that the caller sent."""
     call = without_credentials(call)
     return replace(call, headers=(*call.headers, ("Authorization", f"Bearer {token}")))
 
 
-def without_credentials(call: Call) -> Call:
+def without_credentials(call: HttpRequest) -> HttpRequest:
     """The call without any credential that the caller sent."""
     query = without_parameters(call.query, _CREDENTIAL_PARAMETERS)
     return replace(call, headers=without(call.headers, _CREDENTIAL_HEADERS), query=query)

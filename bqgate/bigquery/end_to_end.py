@@ -3,7 +3,7 @@
 Used by upstream.py. Which headers belong to one connection: RFC 9110 section 7.6.1, and those that Connection names.
 """
 
-from bqgate.wire.exchange import Call, Headers, without
+from bqgate.wire.http_message import Headers, HttpRequest, without
 
 _HOP_BY_HOP = frozenset(
     {
@@ -22,7 +22,7 @@ _HOP_BY_HOP = frozenset(
 _NOT_SENT = frozenset({"expect", "host"})
 
 
-def headers_sent(call: Call) -> Headers:
+def headers_sent(call: HttpRequest) -> Headers:
     """The headers with which a call goes to BigQuery."""
     headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | _named_by_connection(call.headers))
     if not isinstance(call.body, bytes):

@@ -9,7 +9,7 @@ import math
 
 import aiohttp
 
-from bqgate.breakers.breaker import Breaker, Turn
+from bqgate.breakers.circuit_breaker import CircuitBreaker, Permit
 from bqgate.domain.errors import UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.observe.causes import cause_of
 
@@ -27,7 +27,7 @@ def unavailable(error: Exception) -> UpstreamUnavailable:
     return UpstreamUnavailable(message)
 
 
-def left_alone(breaker: Breaker) -> UpstreamNotTried:
+def left_alone(breaker: CircuitBreaker) -> UpstreamNotTried:
     """What a caller is told while BigQuery is left alone, with the seconds after which it may ask again."""
     # At least a second: half-open, the trial is under way.
     retry_after_s = max(math.ceil(breaker.open_for_s), 1)
@@ -42,20 +42,20 @@ def fault_in(status: int) -> str:
     return f"BigQuery is not answering (status {status})." if is_fault else ""
 
 
-def end_by_status(turn: Turn, status: int) -> None:
+def end_by_status(permit: Permit, status: int) -> None:
     """Tell the breaker that there was an answer."""
     if why := fault_in(status):
-        turn.fail(why)
+        permit.fail(why)
     else:
-        turn.succeed()
+        permit.succeed()
 
 
-def end_by_error(turn: Turn, error: UpstreamUnavailable, *, is_wait: bool) -> None:
+def end_by_error(permit: Permit, error: UpstreamUnavailable, *, is_wait: bool) -> None:
     """Tell the breaker that there was none. A connection that cannot be made is no caller's doing.
 
     `is_wait`: the caller chose how long to wait, so that a wait that ran out proves nothing.
     """
     if isinstance(error, UpstreamNotTried) or (is_wait and isinstance(error, UpstreamTimeout)):
-        turn.leave()
+        permit.leave()
     else:
-        turn.fail(str(error), is_everybodys=not error.may_have_worked)
+        permit.fail(str(error), is_everybodys=not error.may_have_worked)

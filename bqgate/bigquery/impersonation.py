@@ -27,8 +27,8 @@ from bqgate.bigquery.token_causes import cause_of_failure
 from bqgate.bigquery.token_source import SCOPES, TokenNotFetched, TokenSource
 from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
-from bqgate.ports import Clock, Journal
-from bqgate.wire.exchange import Call
+from bqgate.ports import Clock, Telemetry
+from bqgate.wire.http_message import HttpRequest
 
 # Makes the source of an account's tokens; may block.
 MakeSource: TypeAlias = Callable[[str], TokenSource]
@@ -62,7 +62,7 @@ class ImpersonatedAccounts:
         own: UpstreamCredentials,
         make_source: MakeSource,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         *,
         accounts_max: int = ACCOUNTS_MAX,
         wait_s: float = WAIT_S,
@@ -73,20 +73,20 @@ class ImpersonatedAccounts:
             own: for calls without an account; kept fresh by whoever made it.
             make_source: see `sources_from`.
             clock: the time.
-            journal: where the operator reads of refusals.
+            telemetry: where the operator reads of refusals.
             accounts_max: how many accounts' tokens are kept; the one unused for longest goes first.
             wait_s: how long a call waits for an account's first token.
         """
         self._own = own
         self._make_source = make_source
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._accounts_max = accounts_max
         self._wait_s = wait_s
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._places = asyncio.Semaphore(_THREADS_MAX)
 
-    async def applied_to(self, call: Call, credential: Credential) -> Call:
+    async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:
         """The call as it goes upstream; see UpstreamCredentials."""
         if credential.account is None:
             return await self._own.applied_to(call, credential)
@@ -110,7 +110,7 @@ class ImpersonatedAccounts:
                 async with asyncio.timeout(self._wait_s):
                     await self._fetched(name, account)
             except TimeoutError:
-                self._journal.note("account_token_late", account=name, error="IAM does not answer in time")
+                self._telemetry.log("account_token_late", account=name, error="IAM does not answer in time")
             token = account.held.valid
         if token is None:
             raise UpstreamNotTried("The gate has no valid token for the customer's account.")
@@ -141,9 +141,9 @@ class ImpersonatedAccounts:
                 await account.held.renew(account.source)
         except (GoogleAuthError, TokenNotFetched) as error:
             account.failed_at_s = self._clock.monotonic_s()
-            self._journal.count("failures_total", system="iam", step="impersonate")
+            self._telemetry.count("failures_total", system="iam", step="impersonate")
             cause = error.cause if isinstance(error, TokenNotFetched) else cause_of_failure(error)
-            self._journal.note("account_token_not_fetched", account=name, error=str(error), cause=cause)
+            self._telemetry.log("account_token_not_fetched", account=name, error=str(error), cause=cause)
         else:
             account.failed_at_s = None
         finally:

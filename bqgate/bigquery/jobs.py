@@ -21,7 +21,7 @@ from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usages_in
 from bqgate.wire.json_text import json_bytes
@@ -59,7 +59,7 @@ class GoogleBigQuery:
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
         """Ask what a query would process; see ports.BigQuery."""
-        call = Call(
+        call = HttpRequest(
             "POST",
             f"/bigquery/v2/projects/{_segment(project_id)}/jobs",
             "prettyPrint=false",
@@ -77,7 +77,7 @@ class GoogleBigQuery:
         path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         with _not_found(job):
-            document = await self._ask(Call("GET", path, urlencode(params)), credential)
+            document = await self._ask(HttpRequest("GET", path, urlencode(params)), credential)
         return job_from(document, asked=job)
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
@@ -85,7 +85,7 @@ class GoogleBigQuery:
         path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}/cancel"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         with _not_found(job):
-            await self._ask(Call("POST", path, urlencode(params)), credential, operation="cancel")
+            await self._ask(HttpRequest("POST", path, urlencode(params)), credential, operation="cancel")
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
@@ -129,7 +129,7 @@ class GoogleBigQuery:
         path = (
             f"/bigquery/v2/projects/{_segment(project_id)}/datasets/{_segment(dataset_id)}/tables/{_segment(table_id)}"
         )
-        document = await self._ask(Call("GET", path, "prettyPrint=false"), credential)
+        document = await self._ask(HttpRequest("GET", path, "prettyPrint=false"), credential)
         return table_facts_from(document, project_id=project_id, dataset_id=dataset_id, table_id=table_id)
 
     async def _find(
@@ -166,7 +166,7 @@ class GoogleBigQuery:
         """
         path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
         for _ in range(_PAGES_MAX):
-            page = await self._ask(Call("GET", path, urlencode(params)), credential)
+            page = await self._ask(HttpRequest("GET", path, urlencode(params)), credential)
             yield page
             token = page.get("nextPageToken")
             if not isinstance(token, str) or not token:
@@ -176,7 +176,9 @@ class GoogleBigQuery:
             f"There are more than {_PAGES_MAX * _PAGE_JOBS} jobs in {project_id} to look through."
         )
 
-    async def _ask(self, call: Call, credential: Credential | None, *, operation: str = "read") -> Mapping[str, Any]:
+    async def _ask(
+        self, call: HttpRequest, credential: Credential | None, *, operation: str = "read"
+    ) -> Mapping[str, Any]:
         """The JSON of an answer. Each of the calls may be made again: done twice it changes nothing more."""
         if self._retries is None:
             return await self._ask_once(call, credential, self._timeout_s)
@@ -186,9 +188,9 @@ class GoogleBigQuery:
             within_s=self._timeout_s,
         )
 
-    async def _ask_once(self, call: Call, credential: Credential | None, timeout_s: float) -> Mapping[str, Any]:
+    async def _ask_once(self, call: HttpRequest, credential: Credential | None, timeout_s: float) -> Mapping[str, Any]:
         upstream = self._own if credential is None else self._upstream
-        answer = await upstream.exchange(call, credential=credential or Credential(), read_timeout_s=timeout_s)
+        answer = await upstream.send(call, credential=credential or Credential(), read_timeout_s=timeout_s)
         # 501 notImplemented is an answer, not an outage: asking again would bring the same.
         is_refusal = 400 <= answer.status < 500 or answer.status == 501
         body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)
@@ -206,7 +208,7 @@ class GoogleBigQuery:
         return document
 
 
-async def _read(answer: Answer, bytes_max: int) -> bytes:
+async def _read(answer: HttpResponse, bytes_max: int) -> bytes:
     if isinstance(answer.body, bytes):
         return answer.body
     chunks: list[bytes] = []

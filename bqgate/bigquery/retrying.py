@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from bqgate.domain.errors import UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 
 T = TypeVar("T")
 
@@ -46,9 +46,9 @@ class RetryBudget:
 class Retries:
     """The retries towards one BigQuery. `draw` gives numbers from 0 to 1."""
 
-    def __init__(self, clock: Clock, journal: Journal, *, draw: Callable[[], float] = _DICE.random) -> None:
+    def __init__(self, clock: Clock, telemetry: Telemetry, *, draw: Callable[[], float] = _DICE.random) -> None:
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._draw = draw
         self._budget = RetryBudget()
 
@@ -78,7 +78,7 @@ class Retries:
                 is_late = self._left_s(begun_s, within_s) - pause_s < within_s / 2
                 if is_late or (is_unsent_only and failure.may_have_worked) or not self._budget.spend():
                     raise
-            self._journal.count("retries_total", operation=operation)
+            self._telemetry.count("retries_total", operation=operation)
             await self._clock.sleep(pause_s)
         return await attempt(self._left_s(begun_s, within_s))
 

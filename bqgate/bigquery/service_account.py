@@ -20,8 +20,8 @@ from bqgate.bigquery.credentials import with_token
 from bqgate.bigquery.token_source import TokenNotFetched, TokenSource, fetch_token
 from bqgate.domain.errors import UpstreamNotTried
 from bqgate.domain.principal import Credential
-from bqgate.ports import Clock, Journal
-from bqgate.wire.exchange import Call
+from bqgate.ports import Clock, Telemetry
+from bqgate.wire.http_message import HttpRequest
 
 # Google's tokens live for an hour; five minutes are many retries.
 _RENEW_BEFORE = timedelta(minutes=5)
@@ -60,14 +60,14 @@ class HeldToken:
 class ServiceAccountCredentials:
     """The gate's own token in every call."""
 
-    def __init__(self, source: TokenSource, clock: Clock, journal: Journal) -> None:
+    def __init__(self, source: TokenSource, clock: Clock, telemetry: Telemetry) -> None:
         self._source = source
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._held = HeldToken(clock)
         self._cause = "none was fetched yet"
 
-    async def applied_to(self, call: Call, credential: Credential) -> Call:  # noqa: ARG002 - the caller's is not used
+    async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:  # noqa: ARG002 - the caller's is not used
         """The call with the gate's token and without the caller's credentials."""
         token = self._held.valid
         if token is None:
@@ -80,7 +80,7 @@ class ServiceAccountCredentials:
             await self._held.renew(self._source)
         except TokenNotFetched as error:
             self._cause = error.cause
-            self._journal.note("token_not_renewed", error=str(error), cause=error.cause, remedy=error.remedy)
+            self._telemetry.log("token_not_renewed", error=str(error), cause=error.cause, remedy=error.remedy)
             return False
         return True
 

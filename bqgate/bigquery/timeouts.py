@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bqgate.domain.units import MS_PER_S
-from bqgate.wire.exchange import Call
+from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.integers import whole_number
 from bqgate.wire.query_string import values_of
 
@@ -58,7 +58,7 @@ class Timeouts:
     upload_s: float
     control_s: float
 
-    def read_timeout_s(self, call: Call) -> float:
+    def read_timeout_s(self, call: HttpRequest) -> float:
         """How long the answer of a caller's call may let wait."""
         match operation_of(call):
             case Operation.QUERY | Operation.POLL:
@@ -69,7 +69,7 @@ class Timeouts:
                 return self.control_s
 
 
-def operation_of(call: Call) -> Operation:
+def operation_of(call: HttpRequest) -> Operation:
     """The row of the table."""
     if "/upload/" in call.path or values_of(call.query, "uploadType"):
         return Operation.UPLOAD
@@ -80,13 +80,13 @@ def operation_of(call: Call) -> Operation:
     return Operation.CONTROL
 
 
-def is_named_insert(call: Call) -> bool:
+def is_named_insert(call: HttpRequest) -> bool:
     """Whether this is a jobs.insert that names its job, so that sending it twice could not run it twice."""
     is_insert = call.method == "POST" and _INSERTS.fullmatch(call.path) is not None
     return is_insert and isinstance(call.body, bytes) and _JOB_ID.search(call.body) is not None
 
 
-def _wished_s(call: Call) -> float:
+def _wished_s(call: HttpRequest) -> float:
     """For how long the caller lets BigQuery wait for the end of its job."""
     if call.method == "POST":
         found = _TIMEOUT_MS.search(call.body) if isinstance(call.body, bytes) else None

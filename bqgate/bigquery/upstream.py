@@ -5,7 +5,7 @@ What goes out is what came in, but for the headers of one connection (end_to_end
 (credentials.py). Compression is not touched, redirects (among them 308, by which BigQuery asks for the next chunk of an
 upload) are not followed, cookies are not kept, and the path keeps its percent-encoding.
 
-What leaves: an Answer whose body is read as the caller takes it, or UpstreamUnavailable: UpstreamTimeout, and
+What leaves: an HttpResponse whose body is read as the caller takes it, or UpstreamUnavailable: UpstreamTimeout, and
 UpstreamNotTried where there is no token, all connections are in use, or BigQuery is left alone; a caller's body that
 breaks off ends the call with the error of that body.
 """
@@ -19,18 +19,18 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from bqgate.bigquery.bodies import AnswerBody, WatchedBody
+from bqgate.bigquery.bodies import ResponseBody, WatchedBody
 from bqgate.bigquery.credentials import UpstreamCredentials
 from bqgate.bigquery.end_to_end import headers_answered, headers_sent, malformed
 from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.timeouts import Timeouts, is_named_insert, operation_of
-from bqgate.breakers.breaker import Breaker
+from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.domain.errors import UpstreamNotTried, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.observe.upstream import tell_answer, tell_failure
-from bqgate.ports import Journal
-from bqgate.wire.exchange import Answer, Call
+from bqgate.ports import Telemetry
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 
 CONNECT_TIMEOUT_S = 10.0
 # jobs.query and getQueryResults wait up to about 200
@@ -49,9 +49,9 @@ class Guards:
     """What stands around the calls to one BigQuery, whatever credentials they bear: all ways to it share them."""
 
     timeouts: Timeouts
-    journal: Journal
+    telemetry: Telemetry
     retries: Retries
-    breaker: Breaker
+    breaker: CircuitBreaker
 
 
 class HttpUpstream:
@@ -92,7 +92,9 @@ class HttpUpstream:
             trace_configs=[_trace_queue()],
         )
 
-    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
+    async def send(
+        self, call: HttpRequest, *, credential: Credential, read_timeout_s: float | None = None
+    ) -> HttpResponse:
         """Send a call and return when its answer's headers are there; see ports.Upstream.
 
         What happens to it, outermost first:
@@ -118,28 +120,28 @@ class HttpUpstream:
             else:
                 answer = await attempt()
         except UpstreamUnavailable as error:
-            tell_failure(guards.journal, call, error)
+            tell_failure(guards.telemetry, call, error)
             raise
-        tell_answer(guards.journal, call, answer.status, fault_in(answer.status))
+        tell_answer(guards.telemetry, call, answer.status, fault_in(answer.status))
         return answer
 
-    async def _attempt(self, guards: Guards, call: Call, credential: Credential, limit_s: float) -> Answer:
-        turn = guards.breaker.take(credential.customer)
-        if turn is None:
+    async def _attempt(self, guards: Guards, call: HttpRequest, credential: Credential, limit_s: float) -> HttpResponse:
+        permit = guards.breaker.take(credential.customer)
+        if permit is None:
             raise left_alone(guards.breaker)
         try:
             sent = await self._credentials.applied_to(call, credential)
             answer = await self._send(sent, limit_s)
         except UpstreamUnavailable as error:
-            end_by_error(turn, error, is_wait=operation_of(call).is_wait)
+            end_by_error(permit, error, is_wait=operation_of(call).is_wait)
             raise
         else:
-            end_by_status(turn, answer.status)
+            end_by_status(permit, answer.status)
             return answer
         finally:
-            turn.leave()  # where nothing was said above: the caller left, or its body broke off
+            permit.leave()  # where nothing was said above: the caller left, or its body broke off
 
-    async def _send(self, call: Call, limit_s: float) -> Answer:
+    async def _send(self, call: HttpRequest, limit_s: float) -> HttpResponse:
         body = WatchedBody(call.body)
         queue = _Queue()
         timeout = aiohttp.ClientTimeout(
@@ -166,7 +168,7 @@ class HttpUpstream:
         if fault := malformed(response.status, headers):
             response.close()
             raise UpstreamUnavailable(f"BigQuery is not answering ({fault}).")
-        return Answer(response.status, headers, AnswerBody(response))
+        return HttpResponse(response.status, headers, ResponseBody(response))
 
     async def close(self) -> None:
         """Give back connections."""

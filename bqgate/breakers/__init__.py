@@ -3,10 +3,10 @@
 Wired by app around the adapters; bigquery.upstream asks a Breaker itself. Without this, every caller would wait for the
 same timeout, and a system that comes back would be met by all of them at once.
 
-    breaker.py    when a system is left alone, and when it is tried again
+    circuit_breaker.py  when a system is left alone, and when it is tried again
     tally.py      whether failures are a system's or one customer's
     guarded.py    any port's methods behind a breaker
-    exchange.py   what replicas tell one another about a system
+    shared_state.py  what replicas tell one another about a system
 
 Not to be mistaken for a customer's cost breaker, which is money's and lives in the budget store.
 """

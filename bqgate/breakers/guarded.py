@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from bqgate.breakers.breaker import Breaker
+from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.domain.errors import BqgateError
 
 PortT = TypeVar("PortT")
@@ -19,7 +19,7 @@ PortT = TypeVar("PortT")
 _NEVER_GUARDED = frozenset({"close"})
 
 
-def guarded(port: PortT, breaker: Breaker, unavailable: type[BqgateError]) -> PortT:
+def guarded(port: PortT, breaker: CircuitBreaker, unavailable: type[BqgateError]) -> PortT:
     """The same port behind a breaker.
 
     Args:
@@ -34,7 +34,7 @@ def guarded(port: PortT, breaker: Breaker, unavailable: type[BqgateError]) -> Po
 class _Guarded:
     """Looks like the port; methods are wrapped when they are first asked for."""
 
-    def __init__(self, port: object, breaker: Breaker, unavailable: type[BqgateError]) -> None:
+    def __init__(self, port: object, breaker: CircuitBreaker, unavailable: type[BqgateError]) -> None:
         self._port = port
         self._breaker = breaker
         self._unavailable = unavailable

@@ -1,8 +1,8 @@
 """Say whether failures in a row show that a system is away, or only that one customer's calls to it fail. Pure.
 
-Used by breaker.py. A caller that can provoke failures (a query that BigQuery answers with 500, a time limit of its own)
-must not shut a system for everybody, so while several customers are active the failures of one weigh no more than half
-of what opens the breaker. Where only one is, nobody else can be hurt, and its failures count as they come.
+Used by circuit_breaker.py. A caller that can provoke failures (a query that BigQuery answers with 500, a time limit of
+its own) must not shut a system for everybody, so while several customers are active the failures of one weigh no more
+than half of what opens the breaker. Where only one is, nobody else can be hurt, and its failures count as they come.
 """
 
 import math

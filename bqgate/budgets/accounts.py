@@ -12,9 +12,9 @@ from datetime import UTC
 from itertools import groupby
 
 from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.hold import Hold
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.ports import PolicySource, SpendSource
 
 
@@ -51,7 +51,7 @@ class AccountSource:
         return tuple(deployment_hold(hold) if is_above else self._with_scopes(hold) for hold in holds.values())
 
     def _with_scopes(self, hold: Hold) -> Hold:
-        customer = self._policies.directory.customer(hold.customer)
+        customer = self._policies.customer_registry.customer(hold.customer)
         return replace(hold, scopes=customer.scopes_over(hold.spender)) if customer.budgets else hold
 
 

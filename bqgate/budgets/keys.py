@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote
 
 from bqgate.budgets.refill import ENDED_TTL_S
 from bqgate.domain.budget import Period, Window, WindowId
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.hold import Attempts, Hold
 from bqgate.domain.money import check_nanos
-from bqgate.domain.scope import CUSTOMER_SCOPE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from bqgate.budgets.keys import WINDOW_KEPT
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_carries
-from bqgate.domain.cost_breaker import Breaker, Refusal, Terms, after_trial, judge
+from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE
+from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, Refusal, after_probe, assess
 from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
-from bqgate.domain.scope import CUSTOMER_SCOPE
 
 
 @dataclass(slots=True)
@@ -35,9 +35,9 @@ class Account:
     attempts: dict[str, Attempts] = field(default_factory=dict)  # of each hold
     id_by_key: dict[str, str] = field(default_factory=dict)
     ended: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # oldest first; when, and the cost
-    breaker: Breaker | None = None
+    breaker: CostBreaker | None = None
 
-    def breaker_at(self, now: datetime) -> Breaker | None:
+    def breaker_at(self, now: datetime) -> CostBreaker | None:
         """The breaker, where its day is not over."""
         return self.breaker if self.breaker is not None and self.breaker.is_open(now) else None
 
@@ -47,12 +47,12 @@ class Account:
         Raises:
             UnknownWindows: at least one is not there.
         """
-        known = [(window, self.stands.get(window.id)) for window in with_carries(windows)]
+        known = [(window, self.stands.get(window.id)) for window in with_rollovers(windows)]
         unknown = tuple(window for window, stand in known if stand is None)
         if unknown:
             raise UnknownWindows(unknown)
         return tuple(
-            Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, self._carried(window))
+            Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, self._rolled_over(window))
             for window, stand in known[: len(windows)]
             if stand is not None
         )
@@ -69,14 +69,14 @@ class Account:
         breaker = self.breaker_at(hold.placed_at)
         return Placement(PlacementOutcome.REPLAYED, open_id, balances, breaker=breaker, attempts=joined.count)
 
-    def place(self, hold: Hold, windows: tuple[Window, ...], terms: Terms, leased_until: datetime) -> Placement:
+    def place(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy, leased_until: datetime) -> Placement:
         """Place a hold that repeats none, where every window has room."""
         balances = self.balances(windows)
         breaker = self.breaker_at(hold.placed_at)
         # A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
         if hold.id in self.ended:
             return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, breaker)
-        verdict = judge(balances, breaker, terms, hold_id=hold.id, amount_nanos=hold.amount_nanos, now=hold.placed_at)
+        verdict = assess(balances, breaker, grace, hold_id=hold.id, amount_nanos=hold.amount_nanos, now=hold.placed_at)
         self.breaker = verdict.breaker
         if verdict.refuses:
             return Placement(
@@ -119,7 +119,7 @@ class Account:
         for stand in self._stands_of(placed):
             stand.held_nanos -= placed.amount_nanos
             stand.captured_nanos += cost_nanos
-        self._end_trial(placed, cost_nanos, now)
+        self._end_probe(placed, cost_nanos, now)
         return VoidOutcome.VOIDED, cost_nanos
 
     def give_back(self, hold_id: str, now: datetime) -> None:
@@ -200,11 +200,11 @@ class Account:
         found = (self.stands.get(window_id) for window_id in hold.window_ids)
         return [stand for stand in found if stand is not None]
 
-    def _carried(self, window: Window) -> int:
-        if window.carry is None:
+    def _rolled_over(self, window: Window) -> int:
+        if window.rollover is None:
             return 0
-        before = self.stands[window.carry.window.id]
-        return carried_nanos(window.carry, captured_nanos=before.captured_nanos, held_nanos=before.held_nanos)
+        before = self.stands[window.rollover.window.id]
+        return carried_nanos(window.rollover, captured_nanos=before.captured_nanos, held_nanos=before.held_nanos)
 
     def _open_breaker(self, snapshot: Snapshot, filled: Container[WindowId]) -> None:
         """Take the ledger's breaker with its day, unless one is there that is open as long."""
@@ -214,10 +214,10 @@ class Account:
         if self.breaker is None or self.breaker.until < breaker.until:
             self.breaker = breaker
 
-    def _end_trial(self, placed: Hold, cost_nanos: int, now: datetime) -> None:
-        """What the end of a hold does to the breaker, where it is the trial."""
-        if self.breaker is None or self.breaker.trial_id != placed.id:
+    def _end_probe(self, placed: Hold, cost_nanos: int, now: datetime) -> None:
+        """What the end of a hold does to the breaker, where it is the probe."""
+        if self.breaker is None or self.breaker.probe_id != placed.id:
             return
         day = self.stands.get(WindowId(CUSTOMER_SCOPE, Period.DAY, placed.window_keys.get(Period.DAY, "")))
         used_nanos = None if day is None else day.captured_nanos + day.held_nanos
-        self.breaker = after_trial(self.breaker, cost_nanos=cost_nanos, day_used_nanos=used_nanos, now=now)
+        self.breaker = after_probe(self.breaker, cost_nanos=cost_nanos, day_used_nanos=used_nanos, now=now)

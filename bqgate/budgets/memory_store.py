@@ -15,11 +15,11 @@ from bqgate.budgets.accounts import by_account, deployment_hold, split_windows
 from bqgate.budgets.memory_account import Account
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
-from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import LEASE_S, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import check_nanos
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.ports import Clock, SpendSource
 
 # How often windows whose time is over are looked for.
@@ -47,13 +47,13 @@ class MemoryBudgetStore:
         self._lease = timedelta(seconds=lease_s)
         self._sweep_at = datetime.min.replace(tzinfo=UTC)
 
-    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE) -> Placement:
         """Place a hold. An id that was ended in the last minutes is refused, however much room there is."""
         own, above = split_windows(hold, windows)
         check_nanos(hold.amount_nanos)
         for _ in range(TRIES_MAX):
             try:
-                return self._place(hold, own, above, terms)
+                return self._place(hold, own, above, grace)
             except UnknownWindows as unknown:
                 await self._refill.fill(unknown.windows)
         raise BudgetStoreUnavailable("windows are forgotten as fast as they are filled")
@@ -82,9 +82,9 @@ class MemoryBudgetStore:
         """What stands against each window."""
         if not windows:
             return ()
-        return (await self.fetch_standing(windows)).balances
+        return (await self.fetch_status(windows)).balances
 
-    async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
+    async def fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
         """What stands against each window, and the breaker."""
         parts = by_account(windows)
         for _ in range(TRIES_MAX):
@@ -93,10 +93,10 @@ class MemoryBudgetStore:
             except UnknownWindows as unknown:
                 await self._refill.fill(unknown.windows)
             else:
-                return Standing(balances, self._account(windows[0].customer).breaker_at(self._clock.now()))
+                return BudgetStatus(balances, self._account(windows[0].customer).breaker_at(self._clock.now()))
         raise BudgetStoreUnavailable("windows are forgotten as fast as they are filled")
 
-    async def fetch_breakers(self) -> dict[str, Breaker]:
+    async def fetch_breakers(self) -> dict[str, CostBreaker]:
         """Breakers that are open, by customer."""
         now = self._clock.now()
         found = {customer: account.breaker_at(now) for customer, account in sorted(self._accounts.items())}
@@ -125,11 +125,11 @@ class MemoryBudgetStore:
         """Stop fillings."""
         await self._refill.close()
 
-    def _place(self, hold: Hold, own: tuple[Window, ...], above: tuple[Window, ...], terms: Terms) -> Placement:
+    def _place(self, hold: Hold, own: tuple[Window, ...], above: tuple[Window, ...], grace: GracePolicy) -> Placement:
         """Place a hold in its account and above, or in neither; a repeat is found though the deployment is full."""
         account, leased_until = self._account(hold.customer), hold.placed_at + self._lease
         if not above:
-            return account.join(hold, own, leased_until) or account.place(hold, own, terms, leased_until)
+            return account.join(hold, own, leased_until) or account.place(hold, own, grace, leased_until)
         deployment, hold_above = self._account(DEPLOYMENT_ACCOUNT), deployment_hold(hold)
         balances, balances_above = account.balances(own), deployment.balances(above)  # unknown: neither is touched
         joined = account.join(hold, own, leased_until)
@@ -140,7 +140,7 @@ class MemoryBudgetStore:
         )
         if first.outcome is PlacementOutcome.REFUSED:
             return replace(first, balances=(*balances, *balances_above), breaker=account.breaker_at(hold.placed_at))
-        second = account.place(hold, own, terms, leased_until)
+        second = account.place(hold, own, grace, leased_until)
         if second.outcome is PlacementOutcome.REFUSED:
             deployment.give_back(hold.id, self._clock.now())
             return replace(second, balances=(*second.balances, *deployment.balances(above)))

@@ -17,7 +17,7 @@ from bqgate.budgets.change_feed import told_within
 from bqgate.budgets.redis_client import close_client, keeping_cancellation, open_single_client
 from bqgate.budgets.write_message import decode_writes, encode_writes
 from bqgate.domain.touched import EVERYTHING, Touched
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 
 # Channels know no database numbers: all gates of a Redis hear one another.
 CHANNEL = "bqgate:changes"
@@ -42,10 +42,10 @@ class RedisChangeFeed:
     words may have been missed; for the same reason anything may have been written then.
     """
 
-    def __init__(self, client: Redis, clock: Clock, journal: Journal) -> None:
+    def __init__(self, client: Redis, clock: Clock, telemetry: Telemetry) -> None:
         self._client = client
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._told = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
         self._is_interrupted = False
@@ -54,14 +54,14 @@ class RedisChangeFeed:
         self._someone_wrote = asyncio.Event()
 
     @classmethod
-    def open(cls, url: str, clock: Clock, journal: Journal, *, timeout_s: float = 1.0) -> Self:
+    def open(cls, url: str, clock: Clock, telemetry: Telemetry, *, timeout_s: float = 1.0) -> Self:
         """Make a feed by the URL of a budget store; a cluster passes words on between its nodes.
 
         Raises:
             ValueError: the URL is of no Redis.
         """
         client = open_single_client(url, timeout_s=timeout_s, connections_max=_CONNECTIONS_MAX)
-        return cls(client, clock, journal)
+        return cls(client, clock, telemetry)
 
     async def announce(self) -> None:
         """Tell all gates that listen: one round trip. Nothing is raised."""
@@ -96,7 +96,7 @@ class RedisChangeFeed:
             with keeping_cancellation():
                 await self._client.publish(channel, message)
         except (RedisError, OSError):
-            self._journal.count("failures_total", system="budgets", step="announce")
+            self._telemetry.count("failures_total", system="budgets", step="announce")
 
     def _keep_listening(self) -> None:
         if self._listener is None:
@@ -110,9 +110,9 @@ class RedisChangeFeed:
             try:
                 await self._hear()
             except (RedisError, OSError) as error:
-                self._journal.count("failures_total", system="budgets", step="change_feed")
+                self._telemetry.count("failures_total", system="budgets", step="change_feed")
                 if not self._is_interrupted:
-                    self._journal.note("change_feed_interrupted", error=f"{type(error).__name__}: {error}")
+                    self._telemetry.log("change_feed_interrupted", error=f"{type(error).__name__}: {error}")
                 self._is_interrupted = True
             await self._clock.sleep(_RECONNECT_S)
 
@@ -141,7 +141,7 @@ class RedisChangeFeed:
         elif message["type"] == "subscribe" and is_of_writes and self._is_interrupted:
             # The second of the two channels: both are heard again.
             self._is_interrupted = False
-            self._journal.note("change_feed_back")
+            self._telemetry.log("change_feed_back")
             self._told.set()
             self._note_written(EVERYTHING)
 

@@ -20,7 +20,7 @@ from typing import Self
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from bqgate.breakers.breaker import Breaker as SystemBreaker
+from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.budgets import scripts
 from bqgate.budgets.accounts import by_account, deployment_hold, holds_by_account, split_windows
 from bqgate.budgets.keys import (
@@ -36,10 +36,10 @@ from bqgate.budgets.keys import (
 from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
-from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Standing, Terms
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import LEASE_S, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.ports import Clock, SpendSource
 
 _LOSES_WINDOWS = "the budget store loses windows as fast as they are filled"
@@ -67,7 +67,7 @@ class RedisBudgetStore:
         timeout_s: float,
         connections_max: int,
         has_deployment_budget: Callable[[], bool] = lambda: False,
-        breaker: SystemBreaker | None = None,
+        breaker: CircuitBreaker | None = None,
         lease_s: float = LEASE_S,
     ) -> None:
         self._client = client
@@ -89,7 +89,7 @@ class RedisBudgetStore:
         timeout_s: float = 1.0,
         connections_max: int = 50,
         has_deployment_budget: Callable[[], bool] = lambda: False,
-        breaker: SystemBreaker | None = None,
+        breaker: CircuitBreaker | None = None,
         lease_s: float = LEASE_S,
     ) -> Self:
         """Make a store by URL: redis://, rediss:// (TLS), unix://, redis+cluster://, rediss+cluster://.
@@ -110,19 +110,19 @@ class RedisBudgetStore:
             lease_s=lease_s,
         )
 
-    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE) -> Placement:
         """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
         own, above = split_windows(hold, windows)
         if not above:
-            return await self._place(hold, own, terms)
+            return await self._place(hold, own, grace)
         hold_above = deployment_hold(hold)
         first = await self._place(hold_above, above)
         if first.outcome is PlacementOutcome.REFUSED:
-            found = await self._place(hold, own, terms, joins_only=True)
+            found = await self._place(hold, own, grace, joins_only=True)
             refusal = None if found.outcome is PlacementOutcome.REPLAYED else first.refusal
             return replace(found, refusal=refusal, balances=(*found.balances, *first.balances))
         try:
-            second = await self._place(hold, own, terms)
+            second = await self._place(hold, own, grace)
         except (BudgetStoreUnavailable, LedgerUnavailable):
             await self._give_back(hold_above)
             raise
@@ -157,16 +157,16 @@ class RedisBudgetStore:
         """What stands against each window, all of an account at one moment: one round trip for each account."""
         if not windows:
             return ()
-        return (await self.fetch_standing(windows)).balances
+        return (await self.fetch_status(windows)).balances
 
-    async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
+    async def fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
         """What stands against each window, and the breaker: one round trip for each account."""
         standings = [await self._stand(part) for part in by_account(windows)]
-        balances = tuple(balance for standing in standings for balance in standing.balances)
+        balances = tuple(balance for budget_status in standings for balance in budget_status.balances)
         breaker = standings[0].breaker
-        return Standing(balances, breaker if breaker is not None and breaker.is_open(self._clock.now()) else None)
+        return BudgetStatus(balances, breaker if breaker is not None and breaker.is_open(self._clock.now()) else None)
 
-    async def fetch_breakers(self) -> dict[str, Breaker]:
+    async def fetch_breakers(self) -> dict[str, CostBreaker]:
         """Breakers that are open, by customer. Walks all keys: for an admin, not for a request."""
         found = {}
         async with self._turn():
@@ -211,7 +211,7 @@ class RedisBudgetStore:
         await close_client(self._client)
 
     async def _place(
-        self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE, *, joins_only: bool = False
+        self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE, *, joins_only: bool = False
     ) -> Placement:
         """Place a hold in one account; windows that are unknown there are filled first."""
         leased_until = hold.placed_at + self._lease
@@ -219,18 +219,18 @@ class RedisBudgetStore:
             try:
                 async with self._turn():
                     return await scripts.place_hold(
-                        self._client, hold, windows, terms, leased_until=leased_until, joins_only=joins_only
+                        self._client, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
                     )
             except UnknownWindows as unknown:
                 await self._refill.fill(unknown.windows)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
-    async def _stand(self, windows: tuple[Window, ...]) -> Standing:
+    async def _stand(self, windows: tuple[Window, ...]) -> BudgetStatus:
         """What stands against windows of one account; those that are unknown there are filled first."""
         for _ in range(TRIES_MAX):
             try:
                 async with self._turn():
-                    return await scripts.fetch_standing(self._client, windows)
+                    return await scripts.fetch_status(self._client, windows)
             except UnknownWindows as unknown:
                 await self._refill.fill(unknown.windows)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.cost_breaker import Breaker
+from bqgate.domain.cost_breaker import CostBreaker
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.hold import Hold
 from bqgate.ports import SpendSource
@@ -80,10 +80,10 @@ class Snapshot:
         return max(tripped, key=lambda window: window.resets_at, default=None)
 
     @property
-    def breaker(self) -> Breaker | None:
+    def breaker(self) -> CostBreaker | None:
         """The breaker of that day."""
         day = self.breaker_day
-        return None if day is None else Breaker(opened_at=self.spend.tripped_at[day.key], until=day.resets_at)
+        return None if day is None else CostBreaker(opened_at=self.spend.tripped_at[day.key], until=day.resets_at)
 
 
 async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Snapshot:

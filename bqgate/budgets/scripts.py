@@ -28,8 +28,8 @@ from bqgate.budgets.keys import (
 from bqgate.budgets.lua_script import LuaScript
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_carries
-from bqgate.domain.cost_breaker import Breaker, Refusal, Standing, Terms
+from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
+from bqgate.domain.cost_breaker import BudgetStatus, CostBreaker, GracePolicy, Refusal
 from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import check_nanos
 
@@ -44,7 +44,7 @@ async def place_hold(
     client: RedisClient,
     hold: Hold,
     windows: tuple[Window, ...],
-    terms: Terms,
+    grace: GracePolicy,
     *,
     leased_until: datetime,
     joins_only: bool = False,
@@ -54,7 +54,7 @@ async def place_hold(
     Raises:
         UnknownWindows: nothing was touched.
     """
-    asked = with_carries(windows)
+    asked = with_rollovers(windows)
     word, *rest = await _PLACE_HOLD.run(
         client,
         _hold_keys(hold, [window_name(window.id) for window in asked]),
@@ -63,7 +63,7 @@ async def place_hold(
             escape(hold.idempotency_key or ""),
             check_nanos(hold.amount_nanos),
             hold_record(hold),
-            *_judging_args(hold.placed_at, windows, terms),
+            *_judging_args(hold.placed_at, windows, grace),
             sum(window.is_own for window in windows),
             len(windows),
             to_micros(leased_until),
@@ -74,8 +74,8 @@ async def place_hold(
         ],
     )
     _expect_known(word, rest, asked)
-    open_id, refusal, tripped, grace_starts, attempts, *standing = rest
-    breaker, balances = _breaker(standing[:4]), _balances(windows, asked, standing[4:])
+    open_id, refusal, tripped, grace_starts, attempts, *budget_status = rest
+    breaker, balances = _breaker(budget_status[:4]), _balances(windows, asked, budget_status[4:])
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
         PlacementOutcome(word),
@@ -93,20 +93,20 @@ async def place_hold(
     if not short:
         return placement
     starts = [balance.grace_started_at for balance in short if balance.grace_started_at is not None]
-    assert len(starts) == len(short), (terms, balances)  # past a limit only in grace
-    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=terms.grace_s))
+    assert len(starts) == len(short), (grace, balances)  # past a limit only in grace
+    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s))
 
 
-def _judging_args(now: datetime, windows: tuple[Window, ...], terms: Terms) -> list[str | int]:
+def _judging_args(now: datetime, windows: tuple[Window, ...], grace: GracePolicy) -> list[str | int]:
     """ARGV[5] to ARGV[12] of place_hold.lua."""
     day = next((place for place, window in enumerate(windows, 1) if window.is_own and window.period is Period.DAY), 0)
     resets_at = windows[day - 1].resets_at if day else now
     return [
         to_micros(now),
-        terms.grace_s * 1_000_000 if terms.has_grace else 0,
-        "" if terms.emergency_nanos is None else check_nanos(terms.emergency_nanos),
-        terms.cooldown_s * 1_000_000,
-        "1" if terms.is_observed else "",
+        grace.grace_s * 1_000_000 if grace.has_grace else 0,
+        "" if grace.emergency_nanos is None else check_nanos(grace.emergency_nanos),
+        grace.cooldown_s * 1_000_000,
+        "1" if grace.is_observed else "",
         day,
         to_micros(resets_at),
         breaker_ttl_s(resets_at, now),
@@ -120,11 +120,11 @@ def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[
     for window in windows:
         is_limited = window.is_own or window.is_strict
         args.append(check_nanos(window.limit_nanos) if is_limited and window.limit_nanos is not None else "")
-        if window.carry is None:
+        if window.rollover is None:
             args += [0, "", ""]
         else:
-            before = window.carry.window
-            args += [numbers[before.id], check_nanos(before.limit_nanos or 0), check_nanos(window.carry.nanos_max)]
+            before = window.rollover.window
+            args += [numbers[before.id], check_nanos(before.limit_nanos or 0), check_nanos(window.rollover.nanos_max)]
     return args
 
 
@@ -180,21 +180,21 @@ async def fetch_attempts(client: RedisClient, hold: Hold) -> Attempts | None:
     return Attempts(RESTORED_ATTEMPTS, from_micros("0")) if record is None else attempts_of(str(record))
 
 
-async def fetch_standing(client: RedisClient, windows: tuple[Window, ...]) -> Standing:
+async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> BudgetStatus:
     """Run fetch_balances.lua. The breaker's day may be over.
 
     Raises:
         UnknownWindows: at least one is not there.
     """
     keys = CustomerKeys(windows[0].customer)
-    asked = with_carries(windows)
+    asked = with_rollovers(windows)
     names = [keys.window(window_name(window.id)) for window in asked]
     word, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
     _expect_known(word, rest, asked)
-    return Standing(_balances(windows, asked, rest[4:]), _breaker(rest[:4]))
+    return BudgetStatus(_balances(windows, asked, rest[4:]), _breaker(rest[:4]))
 
 
-async def fetch_breaker(client: RedisClient, key: str) -> Breaker | None:
+async def fetch_breaker(client: RedisClient, key: str) -> CostBreaker | None:
     """The breaker of a key, None where it has gone. Its day may be over."""
     fields = await client.hmget(key, ["opened_at_us", "until_us", "trial", "emergency_nanos"])
     return _breaker([str(field or "") for field in fields])
@@ -270,25 +270,27 @@ def _balances(windows: tuple[Window, ...], asked: tuple[Window, ...], words: lis
     assert all(captured >= 0 and held >= 0 for captured, held in amounts), words
     stands = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
     return tuple(
-        Balance(window, *stands[window.id], from_micros(started_us) if started_us else None, _carried(window, stands))
+        Balance(
+            window, *stands[window.id], from_micros(started_us) if started_us else None, _rolled_over(window, stands)
+        )
         for window, started_us in zip(windows, words[2 : 3 * len(windows) : 3], strict=True)
     )
 
 
-def _carried(window: Window, stands: Mapping[WindowId, tuple[int, int]]) -> int:
-    if window.carry is None:
+def _rolled_over(window: Window, stands: Mapping[WindowId, tuple[int, int]]) -> int:
+    if window.rollover is None:
         return 0
-    captured_nanos, held_nanos = stands[window.carry.window.id]
-    return carried_nanos(window.carry, captured_nanos=captured_nanos, held_nanos=held_nanos)
+    captured_nanos, held_nanos = stands[window.rollover.window.id]
+    return carried_nanos(window.rollover, captured_nanos=captured_nanos, held_nanos=held_nanos)
 
 
-def _breaker(words: list[str]) -> Breaker | None:
-    opened_at_us, until_us, trial, emergency_nanos = words
+def _breaker(words: list[str]) -> CostBreaker | None:
+    opened_at_us, until_us, probe, emergency_nanos = words
     if not opened_at_us:
         return None
-    return Breaker(
+    return CostBreaker(
         from_micros(opened_at_us),
         from_micros(until_us),
-        unescape(trial) or None,
+        unescape(probe) or None,
         int(emergency_nanos) if emergency_nanos else None,
     )

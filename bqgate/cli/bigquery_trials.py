@@ -23,7 +23,7 @@ from bqgate.bigquery.token_source import CredentialsUnusable, TokenSource, load_
 from bqgate.cli.finding import Finding
 from bqgate.domain.errors import UpstreamNotTried, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential
-from bqgate.domain.tier import Directory
+from bqgate.domain.tier import CustomerRegistry
 from bqgate.observe.redact import redact_text
 from bqgate.ports import Clock
 from bqgate.settings import Settings
@@ -72,18 +72,24 @@ class _Heard:
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         """Measure nothing."""
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         self.error, self.remedy = str(fields.get("error", event)), str(fields.get("remedy", ""))
 
 
 async def try_bigquery(
-    settings: Settings, directory: Directory, clock: Clock, *, project: str | None, token: str | None, is_reached: bool
+    settings: Settings,
+    customer_registry: CustomerRegistry,
+    clock: Clock,
+    *,
+    project: str | None,
+    token: str | None,
+    is_reached: bool,
 ) -> AsyncIterator[Finding]:
     """Whether the gate gets a token, and a dry run's answer, wherever it would send queries.
 
     Args:
         settings: what the gate is told.
-        directory: the customers, with their projects and accounts.
+        customer_registry: the customers, with their projects and accounts.
         clock: the time.
         project: the one to try; None: those that the customers have.
         token: a caller's, for a gate that sends callers' own.
@@ -112,12 +118,12 @@ async def try_bigquery(
     match upstream.credentials:
         case Credentials.SERVICE_ACCOUNT:
             assert own is not None, "loaded above"
-            trials, credentials, who = _trials(directory, project, source), own, "the gate's own account"
+            trials, credentials, who = _trials(customer_registry, project, source), own, "the gate's own account"
         case Credentials.ANONYMOUS:
-            trials = _trials(directory, project, None) or [Trial("bqgate-doctor")]
+            trials = _trials(customer_registry, project, None) or [Trial("bqgate-doctor")]
             credentials, who = AnonymousCredentials(), "nobody"
         case Credentials.CALLER:
-            async for finding in _try_as_caller(settings, directory, clock, project=project, token=token):
+            async for finding in _try_as_caller(settings, customer_registry, clock, project=project, token=token):
                 yield finding
             return
     async for finding in _run(settings, credentials, heard, trials, Credential(), who):
@@ -125,12 +131,12 @@ async def try_bigquery(
 
 
 async def _try_as_caller(
-    settings: Settings, directory: Directory, clock: Clock, *, project: str | None, token: str | None
+    settings: Settings, customer_registry: CustomerRegistry, clock: Clock, *, project: str | None, token: str | None
 ) -> AsyncIterator[Finding]:
     """With the token that was given, else as this machine's default credentials."""
     heard = _Heard()
     if token is not None:
-        trials = _trials(directory, project, None)
+        trials = _trials(customer_registry, project, None)
         credential = Credential(authorization=f"Bearer {token}")
         async for finding in _run(settings, CallerCredentials(), heard, trials, credential, "the token's holder"):
             yield finding
@@ -145,24 +151,24 @@ async def _try_as_caller(
         said = f"not tried: callers bring their own credentials, and this machine's bring no token: {heard.error}"
         yield Finding("dry run", None, said, _TRY_AS)
         return
-    trials = _trials(directory, project, source)
+    trials = _trials(customer_registry, project, source)
     async for finding in _run(settings, machine, heard, trials, Credential(), "this machine's default credentials"):
         is_theirs = finding.is_good is False and project is None
         yield Finding(finding.subject, None, finding.said, _TRY_AS) if is_theirs else finding
 
 
-def _trials(directory: Directory, project: str | None, source: TokenSource | None) -> list[Trial]:
+def _trials(customer_registry: CustomerRegistry, project: str | None, source: TokenSource | None) -> list[Trial]:
     """Where a dry run shall be made; nowhere, where no project is known."""
     accounts = [
         Trial(project or _project_of(customer.projects, customer.account), customer.id, customer.account)
-        for customer in directory.customers.values()
+        for customer in customer_registry.customers.values()
         if customer.account is not None
     ]
     if project is not None:
         return [Trial(project), *accounts]
     projects = [
         Trial(customer.projects[0], customer.id)
-        for customer in directory.customers.values()
+        for customer in customer_registry.customers.values()
         if customer.account is None and customer.projects
     ]
     found = [*projects, *accounts]

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, Reason, TokenStdin, Url, connected
+from bqgate.cli.client import Caller, KeyFile, Reason, TokenStdin, Url, connected
 from bqgate.cli.tables import AsJson, print_list
 
 _PATH = "/admin/v1/breakers"

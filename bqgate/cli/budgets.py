@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, Reason, TokenStdin, Url, connected
+from bqgate.cli.client import Caller, KeyFile, Reason, TokenStdin, Url, connected
 from bqgate.cli.documents import Kind
 from bqgate.cli.policy_commands import policy_commands
 from bqgate.cli.tables import AsJson, print_json, print_list, print_one, shown_usd
 from bqgate.policies.budget_models import BudgetPolicy
 
 _KIND = Kind(noun="budget", plural="budgets", model=BudgetPolicy, columns=())
-_STANDING = "/v1/budgets"
+_STATUS = "/v1/budgets"
 _COLUMNS = (
     "name",
     "customer",
@@ -31,7 +31,7 @@ _COLUMNS = (
     "raises",
     "mode",
 )
-_RAISE_COLUMNS = ("id", "budget", "customer", "daily_usd", "monthly_usd", "until", "by", "reason")
+_INCREASE_COLUMNS = ("id", "budget", "customer", "daily_usd", "monthly_usd", "until", "by", "reason")
 _UNLISTED = (
     "No customer {name!r} is in the settings or made by an admin: what asks as it has the default tier's limits."
 )
@@ -41,9 +41,9 @@ _OFF = "Budget {name} is off, by its own mode or by what it is part of: no query
 Name = Annotated[str, typer.Argument(help="The budget's name, or a customer's.", show_default=False)]
 
 
-def _list_standing(kind: Kind, caller: Caller, *, as_json: bool) -> None:
+def _list_status(kind: Kind, caller: Caller, *, as_json: bool) -> None:
     with connected(caller) as plane:
-        items = list(plane.items(_STANDING, kind.plural))
+        items = list(plane.items(_STATUS, kind.plural))
     print_list(items if as_json else [_row_of(item) for item in items], _COLUMNS, as_json=as_json)
 
 
@@ -57,12 +57,12 @@ def _show(kind: Kind, name: str, caller: Caller, *, as_json: bool) -> None:
         # Without a document it is a customer's own: its tier says its limits.
         customer = name if document is None else document["customer"] or name
         if document is None:
-            standing = plane.read(f"/v1/customers/{quote(customer, safe='')}/budget").content
+            budget_status = plane.read(f"/v1/customers/{quote(customer, safe='')}/budget").content
             if as_json:
-                print_json(standing)
+                print_json(budget_status)
                 return
         of_whom = {} if document is not None and document["deployment"] else {"customer": customer}
-        budgets = [each for each in plane.items(_STANDING, "budgets", **of_whom) if each["name"] == name]
+        budgets = [each for each in plane.items(_STATUS, "budgets", **of_whom) if each["name"] == name]
     if document is not None:
         print_one(document, as_json=False)
         typer.echo()
@@ -82,7 +82,7 @@ def _row_of(budget: Mapping[str, Any]) -> dict[str, Any]:
         "name": budget["name"],
         "customer": budget["customer"],
         "about": _about(budget),
-        "raises": "; ".join(_raised(each) for each in budget["raises"]),
+        "raises": "; ".join(_increased(each) for each in budget["raises"]),
         "mode": budget["mode"],
     }
     for period, limit in (("day", "daily_limit_usd"), ("month", "monthly_limit_usd")):
@@ -103,7 +103,7 @@ def _about(budget: Mapping[str, Any]) -> str:
             return f"{scope} {budget['value']}"
 
 
-def _raised(each: Mapping[str, Any]) -> str:
+def _increased(each: Mapping[str, Any]) -> str:
     amounts = [
         f"+{shown_usd(each[key], rounds_up=False)} a {period}"
         for key, period in (("daily_usd", "day"), ("monthly_usd", "month"))
@@ -117,7 +117,7 @@ budgets = policy_commands(
     help_text="Limits of customers, of some of their queries, of everybody.",
     name_help="The budget's name; a customer's name for what is the customer's own.",
     examples="customer=acme, workload=nightly, daily_usd=5",
-    list_all=_list_standing,
+    list_all=_list_status,
     show=_show,
 )
 
@@ -182,7 +182,7 @@ def list_raises(
         raises = list(plane.items("/admin/v1/raises", "raises", **wanted))
     amounts = ("daily_usd", "monthly_usd")
     rows = [each | {key: shown_usd(each[key], rounds_up=False) for key in amounts} for each in raises]
-    print_list(raises if as_json else rows, _RAISE_COLUMNS, as_json=as_json)
+    print_list(raises if as_json else rows, _INCREASE_COLUMNS, as_json=as_json)
 
 
 @budgets.command("end-raise", help="End a raise now.")

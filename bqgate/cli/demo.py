@@ -1,4 +1,4 @@
-"""Show the gate at work on this machine: ``bqgate demo``. The showing itself is showcase.py.
+"""Show the gate at work on this machine: ``bqgate demo``. The showing itself is demo_workload.py.
 
 Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1, as for a port that is
 taken. Ctrl-C ends it with 0.
@@ -23,7 +23,7 @@ def demo(
     """
     require_sandbox()
     from bqgate.app import CannotListen  # noqa: PLC0415 - the whole gate takes a second to import
-    from bqgate.cli.showcase import run_demo  # noqa: PLC0415 - needs the extra
+    from bqgate.cli.demo_workload import run_demo  # noqa: PLC0415 - needs the extra
 
     try:
         asyncio.run(run_demo(port=port, once=once))

@@ -1,8 +1,8 @@
 """Look at everything a gate leans on, and say what is wrong and how to mend it: ``bqgate doctor --config FILE``.
 
 One line for each check, in the order in which a gate needs them; nothing is changed but that SQLite may write beside
-its file. The checks themselves are in checkup.py. Exit status 0: a gate with these settings can serve; 1: it can not,
-or not well.
+its file. The checks themselves are in doctor_checks.py. Exit status 0: a gate with these settings can serve; 1: it can
+not, or not well.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from bqgate.cli.client import read_token_stdin
 from bqgate.cli.config_file import ConfigFile
-from bqgate.cli.connecting import read_token_stdin
 from bqgate.cli.edge import FAILED
 from bqgate.clock import SystemClock
 from bqgate.settings import SettingsInvalid, load_settings
@@ -46,7 +46,7 @@ def doctor(
     _print("✓", "settings", f"{config or 'built in'}, with the environment over them")
     for warning in settings.warnings:
         _print("!", "", warning)
-    from bqgate.cli.checkup import findings_of  # noqa: PLC0415 - loads SQLAlchemy and requests, which bad settings need not wait for
+    from bqgate.cli.doctor_checks import findings_of  # noqa: PLC0415 - loads SQLAlchemy and requests, which bad settings need not wait for
 
     async def check_all() -> bool:
         is_well = True

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from bqgate.cli.connecting import Caller, connected
+from bqgate.cli.client import Caller, connected
 from bqgate.cli.tables import print_json, print_list, print_one
 from bqgate.policies.budget_models import Policy
 from bqgate.policies.messages import message_of, unknown_key

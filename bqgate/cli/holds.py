@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, OfCustomer, Reason, TokenStdin, Url, connected
+from bqgate.cli.client import Caller, KeyFile, OfCustomer, Reason, TokenStdin, Url, connected
 from bqgate.cli.job_names import name_of
 from bqgate.cli.tables import AsJson, print_list, shown_usd
 

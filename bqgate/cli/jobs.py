@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, OfCustomer, OfPrincipal, TokenStdin, Url, connected
+from bqgate.cli.client import Caller, KeyFile, OfCustomer, OfPrincipal, TokenStdin, Url, connected
 from bqgate.cli.job_names import name_of
 from bqgate.cli.tables import AsJson, print_json, print_list, print_one, shown_usd
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bqgate.cli.client import Caller, KeyFile, TokenStdin, Url, connected
 from bqgate.cli.config_file import ConfigFile
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url, connected
 from bqgate.cli.edge import write_out
 from bqgate.cli.loading import fail
 from bqgate.cli.local_keys import LocalKeys, Order, with_local_keys

@@ -185,7 +185,7 @@ class LocalKeys:
         for item in await self._registry.fetch_policies():
             if item.kind is PolicyKind.CUSTOMER and item.name == customer:
                 return tuple(item.document.get("projects", ()))
-        known = self._settings.directory.customers.get(customer)
+        known = self._settings.customer_registry.customers.get(customer)
         return None if known is None else known.projects
 
     def _event(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from bqgate.cli import documents
-from bqgate.cli.connecting import Caller, KeyFile, TokenStdin, Url
+from bqgate.cli.client import Caller, KeyFile, TokenStdin, Url
 from bqgate.cli.tables import AsJson
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bqgate.cli.connecting import Caller, KeyFile, OfCustomer, OfPrincipal, TokenStdin, Url, connected
+from bqgate.cli.client import Caller, KeyFile, OfCustomer, OfPrincipal, TokenStdin, Url, connected
 from bqgate.cli.tables import AsCsv, AsJson, print_csv, print_json, print_list, shown_usd
 
 _PATH = "/v1/spend"

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope
 from bqgate.domain.units import PPM
 
 
@@ -25,13 +25,13 @@ class Period(StrEnum):
 class WindowId(NamedTuple):
     """A window within its account."""
 
-    scope: Scope
+    scope: BudgetScope
     period: Period
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Carry:
+class Rollover:
     """What a window takes over from the one before it: that one's unused limit, at most `nanos_max`."""
 
     window: "Window"
@@ -44,7 +44,7 @@ class Window:
 
     `limit_nanos` None: it counts and refuses nothing. `is_observed`: the same, whatever the limit, which is there to
     tell what enforcing would do. `throttle_ppm` is the share from which queries are throttled; None: they are not.
-    `eases_at` is when a higher limit holds, before it resets; None: none does.
+    `next_increase_at` is when a higher limit holds, before it resets; None: none does.
     """
 
     customer: str
@@ -52,11 +52,11 @@ class Window:
     key: str  # "2026-11-24" or "2026-11"
     limit_nanos: int | None
     resets_at: datetime
-    scope: Scope = CUSTOMER_SCOPE
+    scope: BudgetScope = CUSTOMER_SCOPE
     is_observed: bool = False
     throttle_ppm: int | None = None
-    carry: Carry | None = None
-    eases_at: datetime | None = None
+    rollover: Rollover | None = None
+    next_increase_at: datetime | None = None
 
     @property
     def id(self) -> WindowId:
@@ -120,19 +120,19 @@ class Balance:
         return self.limit_nanos is None or self.used_nanos + amount_nanos <= self.limit_nanos
 
 
-def with_carries(windows: tuple[Window, ...]) -> tuple[Window, ...]:
+def with_rollovers(windows: tuple[Window, ...]) -> tuple[Window, ...]:
     """The windows, and behind them those that they take over from, each once."""
-    before = {window.carry.window.id: window.carry.window for window in windows if window.carry is not None}
+    before = {window.rollover.window.id: window.rollover.window for window in windows if window.rollover is not None}
     return (*windows, *(window for window_id, window in before.items() if window_id not in {w.id for w in windows}))
 
 
-def carried_nanos(carry: Carry, *, captured_nanos: int, held_nanos: int) -> int:
+def carried_nanos(rollover: Rollover, *, captured_nanos: int, held_nanos: int) -> int:
     """What a window takes over, by what stands against the one before. What is held there is not unused yet.
 
     Only that window's own limit counts: what it had taken over itself, or was raised by, ends with it.
     """
-    unused_nanos = (carry.window.limit_nanos or 0) - captured_nanos - held_nanos
-    return min(max(unused_nanos, 0), carry.nanos_max)
+    unused_nanos = (rollover.window.limit_nanos or 0) - captured_nanos - held_nanos
+    return min(max(unused_nanos, 0), rollover.nanos_max)
 
 
 def windows_at(
@@ -141,7 +141,7 @@ def windows_at(
     customer: str,
     zone: ZoneInfo,
     limits_nanos: Mapping[Period, int | None],
-    scope: Scope = CUSTOMER_SCOPE,
+    scope: BudgetScope = CUSTOMER_SCOPE,
     is_observed: bool = False,
     throttle_ppm: int | None = None,
 ) -> tuple[Window, ...]:

@@ -1,23 +1,23 @@
 """Judge an attempt to spend past a limit: grace, the emergency limit and the customer's cost breaker. Pure.
 
-The memory store calls judge and after_trial, place_hold.lua and end_hold.lua say the same in Lua, and a state machine
+The memory store calls assess and after_probe, place_hold.lua and end_hold.lua say the same in Lua, and a state machine
 holds both to a naive model. The rules, in order:
 
 1. A strict window is short (a budget of a part of the customer's queries, or of the deployment): BUDGET. Nothing of
    grace and breaker is touched.
-2. The breaker is open and no trial is due: BREAKER_OPEN.
+2. The breaker is open and no probe is due: BREAKER_OPEN.
 3. Every window of the customer's own has room: placed.
-4. One is short and the terms give no grace: BUDGET.
+4. One is short and the grace policy gives no grace: BUDGET.
 5. The day would pass the emergency limit: EMERGENCY, and the breaker trips until the day's end.
 6. A short window's grace is over: GRACE_OVER. Else placed, in grace; a window's grace starts with the first hold that
    was placed past its limit, and starts once: a new window is a new key, nothing is reset.
 
-A trial is due `cooldown_s` after the breaker opened (never with 0), one at a time: 3 to 6 judge it. Placed, it is the
-trial; refused, the breaker is open anew. Captured, it closes the breaker when the day fits under the emergency limit,
-else the breaker is open anew; voided, the next trial may come.
+A probe is due `cooldown_s` after the breaker opened (never with 0), one at a time: 3 to 6 judge it. Placed, it is the
+probe; refused, the breaker is open anew. Captured, it closes the breaker when the day fits under the emergency limit,
+else the breaker is open anew; voided, the next probe may come.
 
-Where the terms say observed, nothing trips and all but 1 is placed; the refusal says what enforcing would have done.
-Amounts are nano-dollars, moments aware UTC datetimes. `now` of an attempt is its hold's placed_at.
+Where the grace policy says observed, nothing trips and all but 1 is placed; the refusal says what enforcing would have
+done. Amounts are nano-dollars, moments aware UTC datetimes. `now` of an attempt is its hold's placed_at.
 """
 
 from dataclasses import dataclass, replace
@@ -38,11 +38,11 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class GracePolicy:
     """What an attempt is judged by beside the limits of its windows.
 
     `emergency_nanos` bounds captured + held of the day while grace lasts; None: no grace. `cooldown_s` is how long the
-    breaker stays open before a trial; 0: no trial.
+    breaker stays open before a probe; 0: no probe.
     """
 
     grace_s: int = 0
@@ -56,33 +56,33 @@ class Terms:
 
 
 # The limits alone, and a breaker that others opened.
-NO_GRACE = Terms()
+NO_GRACE = GracePolicy()
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
-    """A customer's cost breaker that is open. `emergency_nanos` is what the trial under way is judged by."""
+class CostBreaker:
+    """A customer's cost breaker that is open. `emergency_nanos` is what the probe under way is judged by."""
 
     opened_at: datetime
     until: datetime
-    trial_id: str | None = None
+    probe_id: str | None = None
     emergency_nanos: int | None = None
 
     def is_open(self, now: datetime) -> bool:
         """Whether its day is not over."""
         return now < self.until
 
-    def is_trial_due(self, now: datetime, cooldown_s: int) -> bool:
-        """Whether an attempt may be the trial."""
-        return cooldown_s > 0 and self.trial_id is None and now >= self.opened_at + timedelta(seconds=cooldown_s)
+    def is_probe_due(self, now: datetime, cooldown_s: int) -> bool:
+        """Whether an attempt may be the probe."""
+        return cooldown_s > 0 and self.probe_id is None and now >= self.opened_at + timedelta(seconds=cooldown_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetStatus:
     """A customer's balances and its breaker (None: closed), all at one moment."""
 
     balances: tuple[Balance, ...]
-    breaker: Breaker | None
+    breaker: CostBreaker | None
 
 
 class BreakerEventKind(StrEnum):
@@ -110,7 +110,7 @@ class BreakerEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Assessment:
     """What judge says.
 
     `refusal` None: nothing stands against it. `refuses`: it is not placed; without it a refusal is what enforcing would
@@ -119,59 +119,61 @@ class Verdict:
     """
 
     refusal: Refusal | None
-    breaker: Breaker | None
+    breaker: CostBreaker | None
     refuses: bool = False
     grace_starts: tuple[int, ...] = ()
     grace_ends_at: datetime | None = None
     has_tripped: bool = False
 
 
-def judge(
+def assess(
     balances: tuple[Balance, ...],
-    breaker: Breaker | None,
-    terms: Terms,
+    breaker: CostBreaker | None,
+    grace: GracePolicy,
     *,
     hold_id: str,
     amount_nanos: int,
     now: datetime,
-) -> Verdict:
+) -> Assessment:
     """Judge an attempt to hold `amount_nanos` on all windows of `balances`."""
     if breaker is not None and not breaker.is_open(now):
         breaker = None
     if any(balance.window.is_strict and not balance.has_room_for(amount_nanos) for balance in balances):
-        return Verdict(Refusal.BUDGET, breaker, refuses=True)
-    is_trial = breaker is not None and breaker.is_trial_due(now, terms.cooldown_s)
-    if breaker is not None and not is_trial:
-        return Verdict(Refusal.BREAKER_OPEN, breaker, refuses=not terms.is_observed)
-    verdict = _judge_budgets(balances, terms, amount_nanos, now)
-    if terms.is_observed:
+        return Assessment(Refusal.BUDGET, breaker, refuses=True)
+    is_probe = breaker is not None and breaker.is_probe_due(now, grace.cooldown_s)
+    if breaker is not None and not is_probe:
+        return Assessment(Refusal.BREAKER_OPEN, breaker, refuses=not grace.is_observed)
+    verdict = _assess_budgets(balances, grace, amount_nanos, now)
+    if grace.is_observed:
         return replace(verdict, breaker=breaker)
     if verdict.refusal is None:
         if breaker is not None:
-            breaker = replace(breaker, trial_id=hold_id, emergency_nanos=terms.emergency_nanos)
+            breaker = replace(breaker, probe_id=hold_id, emergency_nanos=grace.emergency_nanos)
         return replace(verdict, breaker=breaker)
     day = day_of(balances)
     if breaker is not None:
-        breaker = Breaker(opened_at=now, until=breaker.until)
+        breaker = CostBreaker(opened_at=now, until=breaker.until)
     elif verdict.refusal is Refusal.EMERGENCY and day is not None:
-        breaker = Breaker(opened_at=now, until=day.window.resets_at)
+        breaker = CostBreaker(opened_at=now, until=day.window.resets_at)
     return replace(verdict, breaker=breaker, refuses=True, has_tripped=breaker is not None)
 
 
-def after_trial(breaker: Breaker, *, cost_nanos: int, day_used_nanos: int | None, now: datetime) -> Breaker | None:
-    """The breaker after its trial ended: closed (None), open anew, or as before the trial.
+def after_probe(
+    breaker: CostBreaker, *, cost_nanos: int, day_used_nanos: int | None, now: datetime
+) -> CostBreaker | None:
+    """The breaker after its probe ended: closed (None), open anew, or as before the probe.
 
     Args:
-        breaker: with the trial in it.
-        cost_nanos: what the trial cost; 0: voided, it tried nothing.
-        day_used_nanos: captured + held of the trial's day after it; None: not known at the moment.
+        breaker: with the probe in it.
+        cost_nanos: what the probe cost; 0: voided, it tried nothing.
+        day_used_nanos: captured + held of the probe's day after it; None: not known at the moment.
         now: when it ended.
     """
     if cost_nanos == 0 or day_used_nanos is None:
-        return replace(breaker, trial_id=None, emergency_nanos=None)
+        return replace(breaker, probe_id=None, emergency_nanos=None)
     if breaker.emergency_nanos is None or day_used_nanos <= breaker.emergency_nanos:
         return None
-    return Breaker(opened_at=now, until=breaker.until)
+    return CostBreaker(opened_at=now, until=breaker.until)
 
 
 def day_of(balances: tuple[Balance, ...]) -> Balance | None:
@@ -179,7 +181,7 @@ def day_of(balances: tuple[Balance, ...]) -> Balance | None:
     return next((each for each in balances if each.window.is_own and each.window.period is Period.DAY), None)
 
 
-def _judge_budgets(balances: tuple[Balance, ...], terms: Terms, amount_nanos: int, now: datetime) -> Verdict:
+def _assess_budgets(balances: tuple[Balance, ...], grace: GracePolicy, amount_nanos: int, now: datetime) -> Assessment:
     """Rules 3 to 6, without a breaker."""
     short = [
         place
@@ -187,15 +189,15 @@ def _judge_budgets(balances: tuple[Balance, ...], terms: Terms, amount_nanos: in
         if balance.window.is_own and not balance.has_room_for(amount_nanos)
     ]
     if not short:
-        return Verdict(None, None)
-    if not terms.has_grace:
-        return Verdict(Refusal.BUDGET, None)
-    assert terms.emergency_nanos is not None, "there is grace only below an emergency limit"
+        return Assessment(None, None)
+    if not grace.has_grace:
+        return Assessment(Refusal.BUDGET, None)
+    assert grace.emergency_nanos is not None, "there is grace only below an emergency limit"
     day = day_of(balances)
-    if day is not None and day.used_nanos + amount_nanos > terms.emergency_nanos:
-        return Verdict(Refusal.EMERGENCY, None)
-    ends_at = min((balances[place].grace_started_at or now) for place in short) + timedelta(seconds=terms.grace_s)
+    if day is not None and day.used_nanos + amount_nanos > grace.emergency_nanos:
+        return Assessment(Refusal.EMERGENCY, None)
+    ends_at = min((balances[place].grace_started_at or now) for place in short) + timedelta(seconds=grace.grace_s)
     if now >= ends_at:
-        return Verdict(Refusal.GRACE_OVER, None)
+        return Assessment(Refusal.GRACE_OVER, None)
     starts = tuple(place for place in short if balances[place].grace_started_at is None)
-    return Verdict(None, None, grace_starts=starts, grace_ends_at=ends_at)
+    return Assessment(None, None, grace_starts=starts, grace_ends_at=ends_at)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bqgate.domain.budget import Balance
-from bqgate.domain.cost_breaker import Breaker, Refusal, Terms, day_of
+from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, Refusal, day_of
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.tier import Budget, Mode
 
@@ -58,7 +58,7 @@ class Reject:
     balance: Balance | None = None
     suggestion: str = ""
     grace_ended_at: datetime | None = None
-    breaker: Breaker | None = None
+    breaker: CostBreaker | None = None
     budget: Budget | None = None
     bound_nanos: int | None = None
 
@@ -67,7 +67,7 @@ Decision = Forward | Throttle | Reject
 
 # What a hold's `decision` says of these, beside forward, throttle and would_reject.
 IN_GRACE = "grace"
-TRIAL = "trial"
+PROBE = "trial"
 DEGRADED = "degraded"  # the budgets were away; domain.degradation
 
 _REASONS: Mapping[Refusal, RejectReason] = {
@@ -86,18 +86,18 @@ def tightest_bound(budgets: Iterable[Budget], mode: Mode, now: datetime) -> tupl
     return min(bounds, key=lambda pair: pair[1], default=None)
 
 
-def decide(placement: Placement, *, amount_nanos: int, terms: Terms, wait_ms: int) -> Decision:
+def decide(placement: Placement, *, amount_nanos: int, grace: GracePolicy, wait_ms: int) -> Decision:
     """Judge a query by what became of its hold.
 
     Args:
         placement: the store's answer.
         amount_nanos: the hold's amount.
-        terms: those that it was placed under; observed, nothing is refused and nothing delayed.
+        grace: those that it was placed under; observed, nothing is refused and nothing delayed.
         wait_ms: how long a throttled query waits; 0: none is throttled but in grace.
     """
     if placement.outcome is PlacementOutcome.REFUSED:
-        return _reject(placement, amount_nanos, terms)
-    if placement.grace_ends_at is not None and not terms.is_observed:
+        return _reject(placement, amount_nanos, grace)
+    if placement.grace_ends_at is not None and not grace.is_observed:
         return Throttle(wait_ms=wait_ms, grace_ends_at=placement.grace_ends_at)
     if wait_ms and any(balance.is_throttled for balance in placement.balances):
         return Throttle(wait_ms=wait_ms)
@@ -106,8 +106,8 @@ def decide(placement: Placement, *, amount_nanos: int, terms: Terms, wait_ms: in
 
 def name_of(decision: Forward | Throttle, placement: Placement) -> str:
     """The decision's word in answers, logs, metrics and the ledger."""
-    if placement.is_trial:
-        return TRIAL
+    if placement.is_probe:
+        return PROBE
     if isinstance(decision, Throttle):
         return "throttle" if decision.grace_ends_at is None else IN_GRACE
     return "forward" if decision.would_reject is None else "would_reject"
@@ -120,28 +120,28 @@ def budget_that_throttles(balances: Iterable[Balance]) -> Balance | None:
     return max(throttled or asked, key=lambda balance: balance.used_ppm, default=None)
 
 
-def _reject(placement: Placement, amount_nanos: int, terms: Terms) -> Reject:
+def _reject(placement: Placement, amount_nanos: int, grace: GracePolicy) -> Reject:
     assert placement.refusal is not None, "what was refused was refused for a reason"
     reject = Reject(
         reason=_REASONS[placement.refusal],
         amount_nanos=amount_nanos,
-        balance=_budget_that_refused(placement, amount_nanos, terms),
+        balance=_budget_that_refused(placement, amount_nanos, grace),
         breaker=placement.breaker,
     )
     if reject.reason is RejectReason.GRACE_OVER and reject.balance and reject.balance.grace_started_at:
-        ended_at = reject.balance.grace_started_at + timedelta(seconds=terms.grace_s)
+        ended_at = reject.balance.grace_started_at + timedelta(seconds=grace.grace_s)
         reject = replace(reject, grace_ended_at=ended_at)
     if reject.reason in {RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER}:
         reject = replace(reject, suggestion=MAKE_IT_CHEAPER)
     return reject
 
 
-def _budget_that_refused(placement: Placement, amount_nanos: int, terms: Terms) -> Balance | None:
+def _budget_that_refused(placement: Placement, amount_nanos: int, grace: GracePolicy) -> Balance | None:
     """The day for emergency and breaker; else a strict one that is short, the first that is, or whose grace is over."""
     if placement.refusal in {Refusal.EMERGENCY, Refusal.BREAKER_OPEN}:
         day = day_of(placement.balances)
         if day is not None and placement.refusal is Refusal.EMERGENCY:
-            return replace(day, window=replace(day.window, limit_nanos=terms.emergency_nanos), carried_nanos=0)
+            return replace(day, window=replace(day.window, limit_nanos=grace.emergency_nanos), carried_nanos=0)
         return day
     enforced = [balance for balance in placement.balances if not balance.window.is_observed]
     short = [balance for balance in enforced if not balance.has_room_for(amount_nanos)]

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from bqgate.domain.budget import Period, WindowId
 from bqgate.domain.job import JobRef, Outcome
-from bqgate.domain.would_have import WouldHave
+from bqgate.domain.shadow_decision import ShadowDecision
 
 
 class EntryKind(StrEnum):
@@ -54,7 +54,7 @@ class Entry:
     cache_hit: bool = False
     fingerprint: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    would_have: WouldHave | None = None  # where its budgets were only observed
+    shadow_decision: ShadowDecision | None = None  # where its budgets were only observed
     placed_at: datetime | None = None
 
     @property

@@ -18,10 +18,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId
-from bqgate.domain.cost_breaker import Breaker, Refusal
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, Spender
+from bqgate.domain.cost_breaker import CostBreaker, Refusal
 from bqgate.domain.job import JobRef
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, Spender
-from bqgate.domain.would_have import WouldHave
+from bqgate.domain.shadow_decision import ShadowDecision
 
 # How long an attempt, or a gate that keeps a hold, leases it: many times the second in which gates keep their holds.
 LEASE_S = 15
@@ -67,9 +67,9 @@ class Hold:
     estimate_nanos: int = 0
     decision: str = "forward"
     fingerprint: str | None = None
-    would_have: WouldHave | None = None  # where its budgets are only observed
+    shadow_decision: ShadowDecision | None = None  # where its budgets are only observed
     labels: Mapping[str, str] = field(default_factory=dict)
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[BudgetScope, ...] = ()
     prices_id: str | None = None
     priced_as: str | None = None
 
@@ -144,8 +144,8 @@ class Placement:
 
     `hold_id` is the open hold's id (the earlier one's when replayed), None when refused. `balances` are one for each
     window, in the order asked: after placing, or as they stand when refused or replayed. `refusal` says why it was
-    refused, or, where the terms say observed and it was placed, would have been. `breaker` is the customer's cost
-    breaker after it, None when closed; `has_tripped`: this attempt opened it. In grace `grace_ends_at` says until
+    refused, or, where the grace policy says observed and it was placed, would have been. `breaker` is the customer's
+    cost breaker after it, None when closed; `has_tripped`: this attempt opened it. In grace `grace_ends_at` says until
     when, and `grace_started_in` has the windows whose grace began with this hold. `attempts` counts those that have
     joined the hold, this one among them; 0 when refused. `is_degraded`: the budgets were away and not asked.
     """
@@ -154,7 +154,7 @@ class Placement:
     hold_id: str | None
     balances: tuple[Balance, ...]
     refusal: Refusal | None = None
-    breaker: Breaker | None = None
+    breaker: CostBreaker | None = None
     has_tripped: bool = False
     grace_ends_at: datetime | None = None
     grace_started_in: tuple[Window, ...] = ()
@@ -162,6 +162,6 @@ class Placement:
     is_degraded: bool = False
 
     @property
-    def is_trial(self) -> bool:
-        """Whether this hold is the trial that an open breaker let through."""
-        return self.breaker is not None and self.hold_id is not None and self.breaker.trial_id == self.hold_id
+    def is_probe(self) -> bool:
+        """Whether this hold is the probe that an open breaker let through."""
+        return self.breaker is not None and self.hold_id is not None and self.breaker.probe_id == self.hold_id

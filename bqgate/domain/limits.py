@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from bqgate.domain.budget import Carry, Period, Window, start_of, windows_at
+from bqgate.domain.budget import Period, Rollover, Window, start_of, windows_at
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope
 from bqgate.domain.money import MAX_NANOS
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope
 
 EVERY_DAY = frozenset(range(7))
 MINUTES_PER_DAY = 24 * 60
@@ -70,7 +70,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Raise:
+class TemporaryIncrease:
     """An amount on top of a limit until a moment, by whom and why."""
 
     until: datetime
@@ -91,7 +91,7 @@ class LimitPlan:
 
     base: Limits
     schedules: tuple[Schedule, ...] = ()
-    raises: tuple[Raise, ...] = ()
+    raises: tuple[TemporaryIncrease, ...] = ()
     rollover_nanos: Mapping[Period, int] = field(default_factory=dict)
 
     def limits_at(self, now: datetime, zone: ZoneInfo) -> Limits:
@@ -102,11 +102,11 @@ class LimitPlan:
             return limits
         return replace(
             limits,
-            daily_nanos=_raised(limits.daily_nanos, sum(each.daily_nanos for each in running)),
-            monthly_nanos=_raised(limits.monthly_nanos, sum(each.monthly_nanos for each in running)),
+            daily_nanos=_increased(limits.daily_nanos, sum(each.daily_nanos for each in running)),
+            monthly_nanos=_increased(limits.monthly_nanos, sum(each.monthly_nanos for each in running)),
         )
 
-    def raised_nanos_at(self, now: datetime) -> int:
+    def increase_nanos_at(self, now: datetime) -> int:
         """What running raises add to the day."""
         return sum(each.daily_nanos for each in self.raises if now < each.until)
 
@@ -126,7 +126,7 @@ class LimitPlan:
         *,
         customer: str,
         zone: ZoneInfo,
-        scope: Scope = CUSTOMER_SCOPE,
+        scope: BudgetScope = CUSTOMER_SCOPE,
         is_observed: bool = False,
         throttle_ppm: int | None = None,
     ) -> tuple[Window, ...]:
@@ -141,12 +141,14 @@ class LimitPlan:
             throttle_ppm=throttle_ppm,
         )
         if self.rollover_nanos:
-            windows = tuple(replace(window, carry=self._carry(window, now, zone)) for window in windows)
+            windows = tuple(replace(window, rollover=self._rollover(window, now, zone)) for window in windows)
         if self.schedules:
-            windows = tuple(replace(window, eases_at=self._eases_at(window, now, zone)) for window in windows)
+            windows = tuple(
+                replace(window, next_increase_at=self._next_increase_at(window, now, zone)) for window in windows
+            )
         return windows
 
-    def _eases_at(self, window: Window, now: datetime, zone: ZoneInfo) -> datetime | None:
+    def _next_increase_at(self, window: Window, now: datetime, zone: ZoneInfo) -> datetime | None:
         """When the schedule that is on ends, where a higher limit holds then and the window is still the same."""
         local = now.astimezone(zone)
         on = self._schedule_at(local)
@@ -157,7 +159,7 @@ class LimitPlan:
         is_higher = later_nanos is None or later_nanos > window.limit_nanos
         return end if is_higher and end < window.resets_at else None
 
-    def _carry(self, window: Window, now: datetime, zone: ZoneInfo) -> Carry | None:
+    def _rollover(self, window: Window, now: datetime, zone: ZoneInfo) -> Rollover | None:
         """From the period before, by the limit that held at its end; raises are left out."""
         nanos_max = self.rollover_nanos.get(window.period, 0)
         if nanos_max == 0 or window.limit_nanos is None:
@@ -165,7 +167,7 @@ class LimitPlan:
         last = start_of(window.period, now, zone) - _MICROSECOND
         limits_nanos = {window.period: self._scheduled_at(last, zone).by_period()[window.period]}
         (before,) = windows_at(last, customer=window.customer, zone=zone, limits_nanos=limits_nanos, scope=window.scope)
-        return Carry(before, nanos_max)
+        return Rollover(before, nanos_max)
 
     def _scheduled_at(self, now: datetime, zone: ZoneInfo) -> Limits:
         if not self.schedules:
@@ -177,5 +179,5 @@ class LimitPlan:
         return next((schedule for schedule in self.schedules if schedule.is_on(local)), None)
 
 
-def _raised(limit_nanos: int | None, by_nanos: int) -> int | None:
+def _increased(limit_nanos: int | None, by_nanos: int) -> int | None:
     return None if limit_nanos is None else min(limit_nanos + by_nanos, MAX_NANOS)

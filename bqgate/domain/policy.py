@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from bqgate.domain.pricing import PriceList
-from bqgate.domain.tier import Directory
+from bqgate.domain.tier import CustomerRegistry
 
 
 class PolicyKind(StrEnum):
@@ -44,5 +44,5 @@ class PolicyItem:
 class PolicySnapshot:
     """What holds at one moment."""
 
-    directory: Directory
+    customer_registry: CustomerRegistry
     prices: PriceList

@@ -43,7 +43,7 @@ class SpendGroup(StrEnum):
 class SpendQuery:
     """Which spend, and how it is added up. Both days are included; `label_key` is of the group LABEL alone.
 
-    `rows_max` bounds the answer: of more rows the latest and dearest are kept.
+    `rows_max` bounds the answer: of more rows the latest and most expensive are kept.
     """
 
     period: SpendPeriod
@@ -71,7 +71,10 @@ class SpendRow:
 
 @dataclass(frozen=True, slots=True)
 class SpendTable:
-    """Rows, latest period first and dearest first in it; the totals are of all `row_count` rows, those left out too."""
+    """Rows, latest period first and most expensive first in it.
+
+    The totals are of all `row_count` rows, those left out too.
+    """
 
     rows: tuple[SpendRow, ...] = ()
     row_count: int = 0

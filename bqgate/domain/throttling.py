@@ -1,6 +1,6 @@
 """Say how many queries may run at once, who goes first, and what else slows a throttled query down. Pure.
 
-Part of a Tier; read by the waiting room (limits, priority) and by the handler (what a throttled query is sent with).
+Part of a Tier; read by the admission queue (limits, priority) and by the handler (what a throttled query is sent with).
 Times are milliseconds, slots are slots.
 """
 

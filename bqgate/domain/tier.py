@@ -1,6 +1,6 @@
 """Say what may be spent: a tier's limits, thresholds and throttle, a customer's budgets, and the deployment's.
 
-Read from the settings by app, handed to admission as a Directory of customers. An unknown customer is one of the
+Read from the settings by app, handed to admission as a CustomerRegistry of customers. An unknown customer is one of the
 default tier (never an error, never unlimited). The budgets that a query falls under are a tree: its customer's own,
 those of parts of the customer's queries (scope), and the deployment's. Amounts are nano-dollars; shares are parts per
 million.
@@ -13,10 +13,10 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.cost_breaker import Terms
-from bqgate.domain.limits import LimitPlan, Limits, Raise, Schedule
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, EACH, BudgetScope, Spender
+from bqgate.domain.cost_breaker import GracePolicy
+from bqgate.domain.limits import LimitPlan, Limits, Schedule, TemporaryIncrease
 from bqgate.domain.money import MAX_NANOS
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, EACH, Scope, Spender
 from bqgate.domain.throttling import Throttling
 
 
@@ -97,7 +97,7 @@ class Budget:
 
     name: str
     account: str
-    scope: Scope
+    scope: BudgetScope
     plan: LimitPlan
     mode: Mode = Mode.ENFORCE
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
@@ -142,7 +142,7 @@ class Customer:
     projects: tuple[str, ...] = ()
     data: tuple[str, ...] | None = None
     account: str | None = None
-    raises: tuple[Raise, ...] = ()
+    raises: tuple[TemporaryIncrease, ...] = ()
     budgets: tuple[Budget, ...] = ()
     reservations: tuple[str, ...] | None = None
 
@@ -153,11 +153,11 @@ class Customer:
         plan = LimitPlan(tier.limits, tier.schedules, self.raises, tier.rollover_nanos)
         return Budget(self.id, self.id, CUSTOMER_SCOPE, plan, self.mode, self.zone, tier.thresholds)
 
-    def terms_at(self, now: datetime) -> Terms:
+    def grace_at(self, now: datetime) -> GracePolicy:
         """What an attempt past a limit is judged by. What raises the day raises its emergency limit."""
-        return Terms(
+        return GracePolicy(
             grace_s=self.tier.grace_s,
-            emergency_nanos=min(self.tier.emergency_nanos + self.own_budget.plan.raised_nanos_at(now), MAX_NANOS),
+            emergency_nanos=min(self.tier.emergency_nanos + self.own_budget.plan.increase_nanos_at(now), MAX_NANOS),
             cooldown_s=self.tier.breaker_cooldown_s,
             is_observed=self.mode is Mode.OBSERVE,
         )
@@ -176,7 +176,7 @@ class Customer:
         scopes = sorted(narrowed, key=str)
         return (self.own_budget, *(replace(narrowed[scope], scope=scope) for scope in scopes))
 
-    def scopes_over(self, spender: Spender) -> tuple[Scope, ...]:
+    def scopes_over(self, spender: Spender) -> tuple[BudgetScope, ...]:
         """The parts of its queries that have budgets and that a query falls under."""
         return tuple(budget.scope for budget in self.budgets_over(spender)[1:])
 
@@ -186,7 +186,7 @@ def _is_named(budget: Budget) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class CustomerRegistry:
     """Who is a customer: by id, by the project in the URL, else the project itself in the default tier.
 
     `customer_by_email` has whole addresses and bare domains ("ann@acme.com", "acme.com"), in small letters.

@@ -3,7 +3,7 @@
 A query passes these files, in this order; ``handler.QueryHandler.handle_query`` tells the story in one screen, and
 everything that is learnt on the way stands in one RequestContext (request_context.py):
 
-    door.py            aiohttp's request becomes a Call
+    http_server.py     aiohttp's request becomes a Call
     dispatch.py        which way: a job to the handler, a batch apart, everything else through passthrough.py
     identify.py        who asks, who pays
     submission.py      the job out of the body, however it is packed
@@ -15,7 +15,7 @@ everything that is learnt on the way stands in one RequestContext (request_conte
         admission/hold_service.py  places it on all budgets or none, and records it: from here a crash loses no money
           budgets/redis_store.py   one script, place_hold.lua; or memory_store.py
           ledger/sql_ledger.py     one row, written in groups
-      admission/waiting/           its turn: when little is left, or when enough run already
+      admission/queue/           its turn: when little is left, or when enough run already
       forward.py                   to BigQuery and back, streamed, watched as it passes
         bigquery/upstream.py       time limits, retry, breaker, credentials, the socket
       outcome.py                   what the answer proves of the cost

@@ -20,7 +20,7 @@ from bqgate.gate.body import plain_body, read_bounded
 from bqgate.gate.multipart import Part, boundary_of, parse_headers, split_parts
 from bqgate.gate.reply import answer_for_error
 from bqgate.observe.request_fields import note_cause
-from bqgate.wire.exchange import Answer, Call, Headers, header_of, without
+from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, header_of, without
 
 PARTS_MAX = 1_000
 PARTS_AT_ONCE = 8
@@ -35,11 +35,13 @@ _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,10}")
 _HOST = re.compile(r"^https?://[^/?#]*", re.IGNORECASE)
 
-Dispatch = Callable[[Call], Awaitable[Answer]]
-Tell = Callable[[Call | None, Answer, BqgateError | None], None]
+Dispatch = Callable[[HttpRequest], Awaitable[HttpResponse]]
+Tell = Callable[[HttpRequest | None, HttpResponse, BqgateError | None], None]
 
 
-async def answer_batch(call: Call, *, dispatch: Dispatch, tell: Tell, new_boundary: Callable[[], str]) -> Answer:
+async def answer_batch(
+    call: HttpRequest, *, dispatch: Dispatch, tell: Tell, new_boundary: Callable[[], str]
+) -> HttpResponse:
     """Read a batch and leave an answer whose body runs the parts as it is read, and tells of each.
 
     Raises:
@@ -51,7 +53,7 @@ async def answer_batch(call: Call, *, dispatch: Dispatch, tell: Tell, new_bounda
     parts = split_parts(data, boundary, parts_max=PARTS_MAX)
     mark = f"batch_{new_boundary()}"
     headers = (("Content-Type", f"multipart/mixed; boundary={mark}"), ("Vary", "Origin"))
-    return Answer(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, tell, mark))
+    return HttpResponse(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, tell, mark))
 
 
 class BatchBody:
@@ -97,7 +99,7 @@ class BatchBody:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _answer_part(self, part: Part) -> bytes:
-        call: Call | None = None
+        call: HttpRequest | None = None
         failure: BqgateError | None = None
         try:
             call = parse_call(part, self._outer)
@@ -112,7 +114,7 @@ class BatchBody:
         return _part_text(header_of(part.headers, "content-id"), answer, body)
 
 
-def parse_call(part: Part, outer: Headers = ()) -> Call:
+def parse_call(part: Part, outer: Headers = ()) -> HttpRequest:
     """The HTTP request inside a part.
 
     Raises:
@@ -134,7 +136,7 @@ def parse_call(part: Part, outer: Headers = ()) -> Call:
     own = {key.lower() for key, _ in headers}
     inherited = tuple((key, value) for key, value in outer if key.lower() not in own)
     kept = without(headers, {*_NOT_INHERITED, "content-length"})
-    return Call(method, path, query, (*kept, *inherited), body)
+    return HttpRequest(method, path, query, (*kept, *inherited), body)
 
 
 def _request_line(text: bytes) -> tuple[str, str, str]:
@@ -156,7 +158,7 @@ def _inherited(headers: Headers) -> Headers:
     )
 
 
-async def _whole(answer: Answer) -> bytes:
+async def _whole(answer: HttpResponse) -> bytes:
     try:
         return await read_bounded(answer.body, bytes_max=_ANSWER_BYTES_MAX)
     except BodyTooLarge:
@@ -167,7 +169,7 @@ async def _whole(answer: Answer) -> bytes:
             await close()
 
 
-def _part_text(content_id: str | None, answer: Answer, body: bytes) -> bytes:
+def _part_text(content_id: str | None, answer: HttpResponse, body: bytes) -> bytes:
     try:
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:

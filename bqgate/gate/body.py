@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
-from bqgate.wire.exchange import Body, Call, without
+from bqgate.wire.http_message import Body, HttpRequest, without
 from bqgate.wire.json_text import json_bytes, read_json
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
@@ -23,7 +23,7 @@ _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
 _BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
 
 
-async def read_json_object(call: Call, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any]:
+async def read_json_object(call: HttpRequest, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any]:
     """The JSON object in a call's body. Of a name that comes twice the last value counts, as in json.loads.
 
     Raises:
@@ -77,13 +77,13 @@ def without_mark(data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def with_json(call: Call, document: Mapping[str, Any]) -> Call:
+def with_json(call: HttpRequest, document: Mapping[str, Any]) -> HttpRequest:
     """The same call with another body; the headers that described the old one are gone."""
     headers = (*without(call.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
     return replace(call, headers=headers, body=json_bytes(document))
 
 
-def plain_body(call: Call) -> Body:
+def plain_body(call: HttpRequest) -> Body:
     """A call's body with its Content-Encoding taken off.
 
     Raises:

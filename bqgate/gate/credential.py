@@ -5,11 +5,11 @@ oauth_token (https://cloud.google.com/apis/docs/system-parameters); they count a
 """
 
 from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Call
+from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.query_string import values_of
 
 
-def credential_of(call: Call) -> Credential:
+def credential_of(call: HttpRequest) -> Credential:
     """The caller's credential; an empty one where there is none."""
     authorization = call.header("authorization")
     if authorization is None:

@@ -1,8 +1,8 @@
 """Choose the way of one call: to the query handler, through, or apart into the calls of a batch.
 
-Called by the door with a call as it came, and by the batch step with the calls inside; leaves an Answer or raises what
-the ways raise. Who asks is found out first (identify.py), while the body is unread. Every request that could start a
-job meets the handler here, whatever path or packing it came by.
+Called by the HTTP server with a call as it came, and by the batch step with the calls inside; leaves an HttpResponse or
+raises what the ways raise. Who asks is found out first (identify.py), while the body is unread. Every request that
+could start a job meets the handler here, whatever path or packing it came by.
 """
 
 import secrets
@@ -23,8 +23,8 @@ from bqgate.gate.routes import Kind, Route, resolve
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission, check_chunk, read_submission, read_upload
 from bqgate.observe.request_fields import begin_request, note_caller
-from bqgate.ports import Clock, Journal
-from bqgate.wire.exchange import Answer, Call
+from bqgate.ports import Clock, Telemetry
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 
 # Google takes neither in a batch (https://cloud.google.com/bigquery/docs/batch): "no media, no batch".
 _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
@@ -33,12 +33,12 @@ _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
 class SubmissionHandler(Protocol):
     """Who judges jobs: gate.handler."""
 
-    async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> Answer:
-        """Answer a submitted job. `submission.forward` may be used once."""
+    async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> HttpResponse:
+        """Answer a submitted job. `submission.build_request` may be used once."""
 
 
 class Dispatcher:
-    """The crossing behind the door."""
+    """The crossing behind the HTTP server."""
 
     def __init__(
         self,
@@ -48,16 +48,16 @@ class Dispatcher:
         passthrough: Passthrough,
         isolation: Isolation,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
     ) -> None:
         self._identification = identification
         self._handler = handler
         self._passthrough = passthrough
         self._isolation = isolation
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
 
-    async def dispatch(self, call: Call, *, origin: str) -> Answer:
+    async def dispatch(self, call: HttpRequest, *, origin: str) -> HttpResponse:
         """Answer a call.
 
         Args:
@@ -71,11 +71,11 @@ class Dispatcher:
         ctx = await self._received(call, route)
         if route.kind is Kind.BATCH:
             part = partial(self._dispatch_part, batch=call, workload=route.workload)
-            tell = partial(note_part, self._journal, call.request_id)
+            tell = partial(note_part, self._telemetry, call.request_id)
             return await answer_batch(ctx.call, dispatch=part, tell=tell, new_boundary=partial(secrets.token_hex, 12))
         return await self._answer(ctx, root=root)
 
-    async def _dispatch_part(self, call: Call, *, batch: Call, workload: str | None) -> Answer:
+    async def _dispatch_part(self, call: HttpRequest, *, batch: HttpRequest, workload: str | None) -> HttpResponse:
         """Answer a call inside a batch. It inherits the workload of the batch's path, and may have its own caller."""
         begin_request()
         call = replace(call, peer=batch.peer, request_id=batch.request_id)
@@ -85,18 +85,18 @@ class Dispatcher:
         route = replace(route, workload=route.workload or workload)
         return await self._answer(await self._received(call, route), root="")
 
-    async def _received(self, call: Call, route: Route) -> RequestContext:
+    async def _received(self, call: HttpRequest, route: Route) -> RequestContext:
         """Find out who asks, then take off any override, which may read a form."""
-        watch = Stopwatch(self._clock, self._journal)
+        watch = Stopwatch(self._clock, self._telemetry)
         with watch.step("identify"):
             principal = await self._identification.identify(call, route)
         note_caller(principal.customer, principal.name)
         return RequestContext(await self._upstream_call(call, route), route, principal, watch)
 
-    async def _upstream_call(self, call: Call, route: Route) -> Call:
+    async def _upstream_call(self, call: HttpRequest, route: Route) -> HttpRequest:
         return replace(await with_real_verb(call), path=route.upstream_path)
 
-    async def _answer(self, ctx: RequestContext, *, root: str) -> Answer:
+    async def _answer(self, ctx: RequestContext, *, root: str) -> HttpResponse:
         call = ctx.call
         match ctx.route.kind:
             case Kind.SUBMIT:
@@ -109,9 +109,9 @@ class Dispatcher:
             case _:
                 return await self._pass(ctx)
 
-    async def _submitted(self, ctx: RequestContext, submission: Submission) -> Answer:
+    async def _submitted(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         return await with_mask(await self._handler.handle_query(ctx, submission), submission.mask)
 
-    async def _pass(self, ctx: RequestContext) -> Answer:
+    async def _pass(self, ctx: RequestContext) -> HttpResponse:
         send = partial(self._passthrough.send, route=ctx.route, credential=ctx.principal.credential)
         return await self._isolation.answer(ctx, send)

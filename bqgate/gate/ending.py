@@ -1,8 +1,8 @@
 """End a call whose answer cannot be whole: cut the caller's connection so that it notices, and say who broke off.
 
-Used by the door, which writes answers, and by the middleware, which tells of what became of them. A caller that gets
-half an answer must never take it for all of it. Where the answer has a length or comes in chunks the missing end shows
-that; where it ends with the connection (HTTP/1.0) only a reset does, so the connection is reset.
+Used by the HTTP server, which writes answers, and by the middleware, which tells of what became of them. A caller that
+gets half an answer must never take it for all of it. Where the answer has a length or comes in chunks the missing end
+shows that; where it ends with the connection (HTTP/1.0) only a reset does, so the connection is reset.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 Called by the handler; calls the Upstream port. The answer's bytes are never changed; a copy of its first MiB is kept,
 because the job reference stands at its beginning and a small answer bears the whole cost. The attempt is told when
 sending begins, and ends with what the answer proved: when all of it has passed, the caller has left, or BigQuery broke
-off. What leaves: an Answer, or UpstreamUnavailable.
+off. What leaves: an HttpResponse, or UpstreamUnavailable.
 """
 
 import zlib
@@ -13,36 +13,36 @@ from bqgate.admission.estimate import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.pricing import PriceList
 from bqgate.gate.holds import Attempt
-from bqgate.gate.outcome import Seen, judge
+from bqgate.gate.outcome import Seen, classify_response
 from bqgate.gate.request_context import RequestContext
 from bqgate.ports import Upstream
 from bqgate.settlement.evidence import NotSent
 from bqgate.wire.accept_encoding import accepts_gzip
-from bqgate.wire.exchange import Answer, Call, Headers, without
+from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, without
 
 # Large enough for any job and for the totals of a usual result; past it the job is asked after.
 COPY_BYTES = 2**20
 
 
 async def forward(
-    upstream: Upstream, call: Call, ctx: RequestContext, attempt: Attempt, *, prices: PriceList
-) -> Answer:
+    upstream: Upstream, call: HttpRequest, ctx: RequestContext, attempt: Attempt, *, prices: PriceList
+) -> HttpResponse:
     """Send the call of an attempt.
 
     Raises:
         UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
     """
-    call = Call(call.method, call.path, call.query, _readable(call.headers), call.body)
+    call = HttpRequest(call.method, call.path, call.query, _readable(call.headers), call.body)
     attempt.begin_to_send()
     try:
-        answer = await upstream.exchange(call, credential=ctx.principal.credential)
+        answer = await upstream.send(call, credential=ctx.principal.credential)
     except UpstreamUnavailable as failure:
         if not failure.may_have_worked:
             attempt.end(NotSent())
         raise
 
     def tell(seen: Seen) -> None:
-        evidence = judge(
+        evidence = classify_response(
             seen,
             method=ctx.query.method,
             hold=attempt.hold,
@@ -52,7 +52,7 @@ async def forward(
         attempt.end(evidence)
 
     attempt.is_answering = True
-    return Answer(answer.status, answer.headers, WatchedBody(answer, tell))
+    return HttpResponse(answer.status, answer.headers, WatchedBody(answer, tell))
 
 
 class WatchedBody:
@@ -61,7 +61,7 @@ class WatchedBody:
     A class and no generator, because a generator that was never begun does not notice that it is closed.
     """
 
-    def __init__(self, answer: Answer, tell: Callable[[Seen], None]) -> None:
+    def __init__(self, answer: HttpResponse, tell: Callable[[Seen], None]) -> None:
         self._answer = answer
         self._tell = tell
         self._chunks = _chunks_of(answer)
@@ -100,7 +100,7 @@ class WatchedBody:
         self._tell(Seen(self._answer.status, text, is_whole and is_decoded))
 
 
-async def _chunks_of(answer: Answer) -> AsyncIterator[bytes]:
+async def _chunks_of(answer: HttpResponse) -> AsyncIterator[bytes]:
     if isinstance(answer.body, bytes):
         yield answer.body
         return

@@ -1,8 +1,8 @@
 """Tell the story of a query: read, estimate, hold, wait, forward (the map is in this package's docstring).
 
 Called by the dispatch step, which knows who asks, for every jobs.insert and jobs.query, be it alone, in a batch or on
-the upload path. What leaves is an Answer: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures of
-outside systems leave as the ports' exceptions, for the middleware to answer.
+the upload path. What leaves is an HttpResponse: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures
+of outside systems leave as the ports' exceptions, for the middleware to answer.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from typing import Any
 
 from bqgate.admission.admit import Admission, CachedOnly, booked_name
 from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.queue.admission_queue import AdmissionQueue, Shed
+from bqgate.admission.queued_query import queued_query_of
 from bqgate.admission.refusals import Refused
 from bqgate.admission.reservations import judge_reservations
-from bqgate.admission.visits import visit_of
-from bqgate.admission.waiting.room import Shed, WaitingRoom
 from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, QueryRequest
@@ -31,12 +31,12 @@ from bqgate.gate.shown import shown, shown_as_run
 from bqgate.gate.slow_note import notes_of
 from bqgate.gate.submission import Submission
 from bqgate.observe.request_fields import note_caller
-from bqgate.ports import Advisor, Journal, PolicySource, Upstream
-from bqgate.wire.exchange import Answer, Call
+from bqgate.ports import Advisor, PolicySource, Telemetry, Upstream
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import HOLD_LABEL, WORKLOAD_LABEL, check_room
 from bqgate.wire.query_request import cached_only_body, forward_body, parse_insert, parse_query
 from bqgate.wire.query_string import values_of
-from bqgate.wire.slowing import slowed
+from bqgate.wire.slowing import slowed_body
 from bqgate.wire.writes import job_named, touched_by, touched_by_job
 
 
@@ -49,11 +49,11 @@ class QueryHandler:
         admission: Admission,
         holds: Holds,
         writes: JobWrites,
-        waiting_room: WaitingRoom,
+        admission_queue: AdmissionQueue,
         policies: PolicySource,
         isolation: Isolation,
         upstream: Upstream,
-        journal: Journal,
+        telemetry: Telemetry,
         advisor: Advisor | None = None,
         contact: str = "",
     ) -> None:
@@ -61,15 +61,15 @@ class QueryHandler:
         self._admission = admission
         self._holds = holds
         self._writes = writes
-        self._waiting_room = waiting_room
+        self._admission_queue = admission_queue
         self._policies = policies
         self._isolation = isolation
         self._upstream = upstream
-        self._journal = journal
+        self._telemetry = telemetry
         self._advisor = advisor
         self.contact = contact
 
-    async def handle_query(self, ctx: RequestContext, submission: Submission) -> Answer:
+    async def handle_query(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         """Take one submitted job through the path.
 
         Args:
@@ -80,8 +80,8 @@ class QueryHandler:
         answer = await self._answer(ctx, submission)
         return self._isolation.noted(ctx, answer)
 
-    async def _answer(self, ctx: RequestContext, submission: Submission) -> Answer:
-        ctx.customer = self._policies.directory.customer(ctx.principal.customer)
+    async def _answer(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
+        ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
         query = _read(ctx.route, submission.document)
         if query is None:
             return await self._load(ctx, submission)
@@ -90,7 +90,7 @@ class QueryHandler:
         if query.dry_run or ctx.customer.mode is Mode.OFF:
             if self._isolation.watches(ctx.principal):  # what is free may still tell of others
                 await self._estimate(ctx)
-            return await self._pass(ctx, submission.forward(query.body), "dry_run" if query.dry_run else "off")
+            return await self._pass(ctx, submission.build_request(query.body), "dry_run" if query.dry_run else "off")
         check_room(query, workload=ctx.principal.workload)
         judge_reservations(query, ctx.customer, self._policies.prices)
         ctx.estimate = await self._estimate(ctx)
@@ -105,7 +105,7 @@ class QueryHandler:
 
     async def _hold_and_run(
         self, ctx: RequestContext, submission: Submission, *, is_last: bool = False
-    ) -> Answer | None:
+    ) -> HttpResponse | None:
         """Hold what it may cost, let it wait its turn, and forward it. None: its estimate was too small, try again."""
         async with self._holds.open(ctx) as opened:
             match opened:
@@ -113,7 +113,7 @@ class QueryHandler:
                     return await self._refuse(ctx, refused)
                 case CachedOnly(decision_id=decision_id):
                     self._count(ctx, "cached")
-                    answer = await self._pass(ctx, submission.forward(cached_only_body(ctx.query)), "cached")
+                    answer = await self._pass(ctx, submission.build_request(cached_only_body(ctx.query)), "cached")
                     return shown(answer, "cached", decision_id, 0, ctx.watch)
                 case Attempt() as attempt:
                     self._count(ctx, attempt.hold.decision)
@@ -137,12 +137,12 @@ class QueryHandler:
             return await self._isolation.judged_estimate(ctx, ctx.query, ask)
 
     async def _take_turn(self, ctx: RequestContext, attempt: Attempt) -> None:
-        visit = visit_of(attempt.admitted, ctx.customer)
-        if not self._waiting_room.lets_through(visit):
+        queued = queued_query_of(attempt.admitted, ctx.customer)
+        if not self._admission_queue.lets_through(queued):
             with ctx.watch.step("wait"):
-                await self._waiting_room.wait(visit)
+                await self._admission_queue.wait(queued)
 
-    async def _forward(self, ctx: RequestContext, attempt: Attempt, submission: Submission) -> Answer:
+    async def _forward(self, ctx: RequestContext, attempt: Attempt, submission: Submission) -> HttpResponse:
         """The query as it goes to BigQuery: under its hold's cap and label, slower where little is left."""
         hold = attempt.hold
         labels = {HOLD_LABEL: hold.id}
@@ -158,13 +158,15 @@ class QueryHandler:
             is_script=ctx.estimate.unknown_because is not None,
         )
         if isinstance(attempt.admitted.decision, Throttle):
-            body = slowed(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
+            body = slowed_body(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
         self._writes.begin_under(hold, touched_by(ctx.query, ctx.estimate))
         with ctx.watch.step("upstream"):
-            answer = await forward(self._upstream, submission.forward(body), ctx, attempt, prices=self._policies.prices)
+            answer = await forward(
+                self._upstream, submission.build_request(body), ctx, attempt, prices=self._policies.prices
+            )
         return shown_as_run(answer, attempt.admitted, notes, ctx.watch)
 
-    async def _refuse(self, ctx: RequestContext, refused: Refused) -> Answer:
+    async def _refuse(self, ctx: RequestContext, refused: Refused) -> HttpResponse:
         """The refusal, with what would help this query where a cheaper one would pass. It is booked already."""
         reject = refused.reject
         if self._advisor is not None and reject.suggestion == MAKE_IT_CHEAPER:
@@ -182,19 +184,19 @@ class QueryHandler:
         )
         return shown(answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value)
 
-    async def _load(self, ctx: RequestContext, submission: Submission) -> Answer:
+    async def _load(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         """A load, copy or extract job, which no budget covers: estimates of what it writes are outdated."""
         project_id, document = ctx.route.project_id or "", submission.document
         self._writes.begin(job_named(project_id, document), touched_by_job(project_id, document))
-        return await self._pass(ctx, submission.forward(document), "load")
+        return await self._pass(ctx, submission.build_request(document), "load")
 
-    async def _pass(self, ctx: RequestContext, call: Call, kind: str) -> Answer:
+    async def _pass(self, ctx: RequestContext, call: HttpRequest, kind: str) -> HttpResponse:
         """What costs nothing: load, copy and extract jobs, the caller's own dry runs, customers that are off."""
-        self._journal.count("passed_total", kind=kind)
-        return await self._upstream.exchange(call, credential=ctx.principal.credential)
+        self._telemetry.count("passed_total", kind=kind)
+        return await self._upstream.send(call, credential=ctx.principal.credential)
 
     def _count(self, ctx: RequestContext, decision: str, reason: str = "") -> None:
-        self._journal.count("decisions_total", decision=decision, reason=reason, mode=ctx.customer.mode.value)
+        self._telemetry.count("decisions_total", decision=decision, reason=reason, mode=ctx.customer.mode.value)
 
 
 def _read(route: Route, document: Mapping[str, Any]) -> QueryRequest | None:
@@ -204,7 +206,7 @@ def _read(route: Route, document: Mapping[str, Any]) -> QueryRequest | None:
     return parse_insert(project_id, document)
 
 
-def _refuse_delayed_start(call: Call) -> None:
+def _refuse_delayed_start(call: HttpRequest) -> None:
     """Refuse a query as a resumable upload: its job would start with the last chunk, perhaps days after its hold ended.
 
     No client submits queries so; a query in a multipart upload starts at once and is gated like any other.

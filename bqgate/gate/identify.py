@@ -16,8 +16,8 @@ from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Credential, Identity, Principal, Role
 from bqgate.gate.credential import credential_of
 from bqgate.gate.routes import Kind, Route
-from bqgate.ports import AuditTrail, Authenticator, Clock, PolicySource
-from bqgate.wire.exchange import Call
+from bqgate.ports import AuditLog, Authenticator, Clock, PolicySource
+from bqgate.wire.http_message import HttpRequest
 
 # How the subject of whoever Google knows begins (identity.google_callers).
 GOOGLE = "google:"
@@ -41,19 +41,19 @@ class Identification:
         *,
         authenticator: Authenticator,
         policies: PolicySource,
-        trail: AuditTrail,
+        audit_log: AuditLog,
         clock: Clock,
         passes_credentials: bool,
         submissions_only: bool,
     ) -> None:
         self._authenticator = authenticator
         self._policies = policies
-        self._trail = trail
+        self._audit_log = audit_log
         self._clock = clock
         self._passes_credentials = passes_credentials
         self._submissions_only = submissions_only
 
-    async def identify(self, call: Call, route: Route) -> Principal:
+    async def identify(self, call: HttpRequest, route: Route) -> Principal:
         """The principal of a call.
 
         Raises:
@@ -67,7 +67,7 @@ class Identification:
                 return self._unasked(credential, route)
             identity = await self._authenticated(credential, route)
         except Unauthenticated as refused:
-            self._trail.tell(self._refused_login(refused, call))
+            self._audit_log.record(self._refused_login(refused, call))
             raise
         return self._principal_of(identity, credential, route)
 
@@ -85,17 +85,17 @@ class Identification:
         return self._principal_of(identity, credential, route)
 
     def _principal_of(self, identity: Identity, credential: Credential, route: Route) -> Principal:
-        directory = self._policies.directory
-        customer_id = identity.customer or directory.customer_id_for(
+        customer_registry = self._policies.customer_registry
+        customer_id = identity.customer or customer_registry.customer_id_for(
             project_id=route.project_id or "", workload=route.workload
         )
         if not self._passes_credentials:
-            account = directory.customer(customer_id).account
+            account = customer_registry.customer(customer_id).account
             credential = Credential(subject=identity.subject, account=account)
         credential = replace(credential, customer=customer_id)
         return Principal(customer_id, identity.name, route.workload, credential, identity.role)
 
-    def _refused_login(self, refused: Unauthenticated, call: Call) -> AuditEvent:
+    def _refused_login(self, refused: Unauthenticated, call: HttpRequest) -> AuditEvent:
         return AuditEvent(
             at=self._clock.now(),
             action="login.refused",

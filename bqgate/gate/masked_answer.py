@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from bqgate.domain.errors import BqgateError
 from bqgate.gate.body import chunks_of
-from bqgate.wire.exchange import Answer, Body, without
 from bqgate.wire.field_mask import FieldMask
+from bqgate.wire.http_message import Body, HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 
 MASKED_BYTES_MAX = 2**20
@@ -21,7 +21,7 @@ _UNPACKED_BYTES_MAX = 16 * 2**20
 _FRAMING = frozenset({"content-encoding", "content-length", "content-md5", "transfer-encoding"})
 
 
-async def with_mask(answer: Answer, mask: FieldMask | None) -> Answer:
+async def with_mask(answer: HttpResponse, mask: FieldMask | None) -> HttpResponse:
     """The answer with what a mask selects; without a mask, as it is."""
     if mask is None or not 200 <= answer.status < 300:
         return answer
@@ -31,7 +31,7 @@ async def with_mask(answer: Answer, mask: FieldMask | None) -> Answer:
     if document is None:
         return replace(answer, body=body)
     await body.aclose()
-    return Answer(answer.status, without(answer.headers, _FRAMING), json_bytes(mask.applied_to(document)))
+    return HttpResponse(answer.status, without(answer.headers, _FRAMING), json_bytes(mask.applied_to(document)))
 
 
 class _ReadAhead:

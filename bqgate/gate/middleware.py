@@ -14,34 +14,34 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import OUTAGES, BqgateError
-from bqgate.gate.door import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
+from bqgate.gate.http_server import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
 from bqgate.observe.request_fields import note_cause
-from bqgate.ports import Journal
-from bqgate.wire.exchange import Answer
+from bqgate.ports import Telemetry
+from bqgate.wire.http_message import HttpResponse
 
 REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def install(app: web.Application, journal: Journal) -> None:
+def install(app: web.Application, telemetry: Telemetry) -> None:
     """Put the outermost step around an application."""
 
     @web.middleware
     async def edge(request: web.Request, handler: _Handler) -> web.StreamResponse:
         request[REQUEST_ID] = secrets.token_hex(8)
         try:
-            return await _answered(request, handler, journal)
+            return await _answered(request, handler, telemetry)
         except web.HTTPException:
             raise
         except asyncio.CancelledError as error:
             note_side(request, error)
-            journal.count("aborted_calls_total", by=request[BROKEN_OFF_BY])
+            telemetry.count("aborted_calls_total", by=request[BROKEN_OFF_BY])
             raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave that aiohttp would not understand
-            return _broken_off(request, error, journal)
+            return _broken_off(request, error, telemetry)
 
     async def note_stop(app: web.Application) -> None:
         app[STOPPING].set()
@@ -52,7 +52,7 @@ def install(app: web.Application, journal: Journal) -> None:
     app.on_response_prepare.append(_mark_answer)
 
 
-async def _answered(request: web.Request, handler: _Handler, journal: Journal) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: _Handler, telemetry: Telemetry) -> web.StreamResponse:
     """The handler's answer, or one for its failure while that can still be told."""
     try:
         return await handler(request)
@@ -61,34 +61,34 @@ async def _answered(request: web.Request, handler: _Handler, journal: Journal) -
     except Exception as error:
         if BEGUN in request or is_gone(request):
             raise
-        _tell_failure(request, error, journal)
+        _tell_failure(request, error, telemetry)
         answer = answer_for_error(error) if isinstance(error, BqgateError) else _answer_for_bug(request)
     return await send(request, answer)
 
 
-def _tell_failure(request: web.Request, error: Exception, journal: Journal) -> None:
+def _tell_failure(request: web.Request, error: Exception, telemetry: Telemetry) -> None:
     request[FAILURE] = type(error).__name__
-    journal.count("refused_calls_total", reason=request[FAILURE])
+    telemetry.count("refused_calls_total", reason=request[FAILURE])
     if isinstance(error, OUTAGES):
         note_cause(error)
     if not isinstance(error, BqgateError):
-        journal.note("bug", request_id=request[REQUEST_ID], error=request[FAILURE], where=frames_of(error))
+        telemetry.log("bug", request_id=request[REQUEST_ID], error=request[FAILURE], where=frames_of(error))
 
 
-def _broken_off(request: web.Request, error: Exception, journal: Journal) -> web.StreamResponse:
+def _broken_off(request: web.Request, error: Exception, telemetry: Telemetry) -> web.StreamResponse:
     """End the connection and tell of it. What is returned is written by nobody: there is no connection left."""
     note_side(request, error)
     by = request[BROKEN_OFF_BY]
-    journal.count("aborted_calls_total", by=by)
+    telemetry.count("aborted_calls_total", by=by)
     if by != Side.CALLER:  # who left is told by the request's own line
-        _tell_failure(request, error, journal)
+        _tell_failure(request, error, telemetry)
         cause = {"cause": str(error)} if isinstance(error, OUTAGES) else {}
-        journal.note("answer_cut_off", request_id=request[REQUEST_ID], error=request[FAILURE], **cause)
+        telemetry.log("answer_cut_off", request_id=request[REQUEST_ID], error=request[FAILURE], **cause)
     cut(request)
     return request.get(BEGUN) or web.Response(status=503)
 
 
-def _answer_for_bug(request: web.Request) -> Answer:
+def _answer_for_bug(request: web.Request) -> HttpResponse:
     message = f"An internal error occurred in bqgate; the request id is {request[REQUEST_ID]}."
     return error_answer(500, "internalError", message)
 

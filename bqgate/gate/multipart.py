@@ -13,7 +13,7 @@ from email.message import Message
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body import chunks_of
-from bqgate.wire.exchange import Body, Headers
+from bqgate.wire.http_message import Body, Headers
 
 _HEADER_BYTES_MAX = 32 * 1024
 _PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter

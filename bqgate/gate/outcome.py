@@ -40,7 +40,7 @@ class Seen:
     is_whole: bool
 
 
-def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: PriceList) -> Evidence:
+def classify_response(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: PriceList) -> Evidence:
     """What an answer proves.
 
     Args:
@@ -51,7 +51,7 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: Pr
         prices: say what must be known of the job; answers state it in part only.
     """
     if 200 <= seen.status < 300:
-        return _judge_success(seen, method=method, hold=hold, prices=prices)
+        return _classify_success(seen, method=method, hold=hold, prices=prices)
     is_refusal = 400 <= seen.status < 500 or seen.status == _NOT_IMPLEMENTED
     if not is_refusal or seen.status in _PROVES_NOTHING:
         return Unknown()
@@ -62,7 +62,7 @@ def judge(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: Pr
     return Denied(may_bill=is_script or reason_of(seen.text.encode()) in {None, "stopped"})
 
 
-def _judge_success(seen: Seen, *, method: Method, hold: Hold, prices: PriceList) -> Evidence:
+def _classify_success(seen: Seen, *, method: Method, hold: Hold, prices: PriceList) -> Evidence:
     members = read_members(seen.text)
     job = job_ref_in(members) or hold.job
     if not seen.is_whole:

@@ -13,12 +13,12 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import Method, QueryRequest
 from bqgate.gate.forward import decoded
 from bqgate.wire.cap_refusal import is_refused_by_cap
-from bqgate.wire.exchange import Answer
+from bqgate.wire.http_message import HttpResponse
 
 _REFUSAL_BYTES_MAX = 64 * 1024
 
 
-async def has_outgrown(answer: Answer, query: QueryRequest, hold: Hold) -> tuple[Answer, bool]:
+async def has_outgrown(answer: HttpResponse, query: QueryRequest, hold: Hold) -> tuple[HttpResponse, bool]:
     """The answer, of which the beginning may have been read, and whether it says that the gate's cap was too small."""
     if not _is_gates_cap(query, hold) or not _may_say_so(answer, query):
         return answer, False
@@ -31,14 +31,14 @@ def _is_gates_cap(query: QueryRequest, hold: Hold) -> bool:
     return hold.maximum_bytes_billed is not None and (own is None or own > hold.maximum_bytes_billed)
 
 
-def _may_say_so(answer: Answer, query: QueryRequest) -> bool:
+def _may_say_so(answer: HttpResponse, query: QueryRequest) -> bool:
     """A refusal of either method; or a job that failed at once, whose id is the gate's, so that another may be made."""
     if query.method is Method.INSERT and answer.status == 200:
         return query.job_id is None
     return answer.status == 400
 
 
-async def _begun(answer: Answer) -> tuple[Answer, str | None]:
+async def _begun(answer: HttpResponse) -> tuple[HttpResponse, str | None]:
     """The answer with its first bytes read; the text where that is all of it."""
     if isinstance(answer.body, bytes):
         return answer, answer.body.decode("utf-8", "replace")

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.gate.body import plain_body, read_bounded
-from bqgate.wire.exchange import Call, without
+from bqgate.wire.http_message import HttpRequest, without
 from bqgate.wire.query_string import split_query, with_plain_names
 
 # Google reads the first; the others are common elsewhere and would be a second opinion about the verb.
@@ -27,7 +27,7 @@ _FORM_HEADERS = frozenset({"content-length", "content-encoding", "content-type",
 _KNOWN_SYSTEM_PARAMETERS = frozenset({"$.xgafv"})
 
 
-def real_verb(call: Call) -> str:
+def real_verb(call: HttpRequest) -> str:
     """The verb that is meant, told by the head alone: the body of an unknown caller stays unread.
 
     Raises:
@@ -42,7 +42,7 @@ def real_verb(call: Call) -> str:
     return verb
 
 
-async def with_real_verb(call: Call) -> Call:
+async def with_real_verb(call: HttpRequest) -> HttpRequest:
     """The call as it is meant, without any override."""
     verb = real_verb(call)
     if any(key.lower() in _OVERRIDES for key, _ in call.headers):
@@ -54,7 +54,7 @@ async def with_real_verb(call: Call) -> Call:
     return call if query == call.query else replace(call, query=query)
 
 
-async def _overridden(call: Call, verb: str) -> Call:
+async def _overridden(call: HttpRequest, verb: str) -> HttpRequest:
     headers = without(call.headers, _OVERRIDES)
     if verb != "GET" or call.method == "GET":
         return replace(call, method=verb, headers=headers)

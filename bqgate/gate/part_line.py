@@ -5,8 +5,8 @@ Called by the batch step, in the call's own task, once its answer is there. The 
 
 from bqgate.domain.errors import BqgateError
 from bqgate.observe.request_fields import noted_fields
-from bqgate.ports import Journal
-from bqgate.wire.exchange import Answer, Call
+from bqgate.ports import Telemetry
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 
 # What an answer's headers say of the decision, by the names that lines have for it.
 TOLD_HEADERS = (
@@ -27,11 +27,15 @@ def shown_path(path: str) -> str:
 
 
 def note_part(
-    journal: Journal, batch_request_id: str, call: Call | None, answer: Answer, error: BqgateError | None
+    telemetry: Telemetry,
+    batch_request_id: str,
+    call: HttpRequest | None,
+    answer: HttpResponse,
+    error: BqgateError | None,
 ) -> None:
     """Write the line; a call of None: what was to be one is none."""
     told = {field: value for field, header in TOLD_HEADERS if (value := answer.header(header))}
     if error is not None:
         told["reason"] = type(error).__name__
     asked = {} if call is None else {"method": call.method[:METHOD_CHARS_MAX], "path": shown_path(call.path)}
-    journal.note("batch_part", batch=batch_request_id, **asked, status=answer.status, **noted_fields(), **told)
+    telemetry.log("batch_part", batch=batch_request_id, **asked, status=answer.status, **noted_fields(), **told)

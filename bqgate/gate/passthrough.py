@@ -18,7 +18,7 @@ from bqgate.gate.body import read_bounded
 from bqgate.gate.credential import credential_of
 from bqgate.gate.routes import Route
 from bqgate.ports import Upstream
-from bqgate.wire.exchange import Answer, Call, without
+from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 from bqgate.wire.query_string import values_of
 from bqgate.wire.writes import touched_by_route
@@ -40,7 +40,7 @@ class Passthrough:
         self._prepare_deletion = prepare_deletion
         self._writes = writes
 
-    async def send(self, call: Call, route: Route, credential: Credential) -> Answer:
+    async def send(self, call: HttpRequest, route: Route, credential: Credential) -> HttpResponse:
         """Forward a call as it is. A job is booked before it is deleted; a write drops estimates that it outdates.
 
         Raises:
@@ -50,16 +50,16 @@ class Passthrough:
             await self._prepare_deletion(_job_of(call, route), credential)
         touched = touched_by_route(route.method_id, route.params)
         self._writes.begin(None, touched)
-        answer = await self._upstream.exchange(call, credential=credential)
+        answer = await self._upstream.send(call, credential=credential)
         self._writes.begin(None, touched)  # what was estimated meanwhile may be of before or after it
         if "jobId" in route.params:
             self._writes.look(f"{route.project_id}:{route.params['jobId']}")
         return answer
 
-    async def send_discovery(self, call: Call, *, root: str) -> Answer:
+    async def send_discovery(self, call: HttpRequest, *, root: str) -> HttpResponse:
         """Forward a request for the discovery document and put the gate's address into the answer."""
         call = replace(call, headers=without(call.headers, _PARTIAL_HEADERS))
-        answer = await self._upstream.exchange(call, credential=credential_of(call))
+        answer = await self._upstream.send(call, credential=credential_of(call))
         if answer.status != 200 or call.method == "HEAD":
             return answer
         try:
@@ -82,10 +82,10 @@ class Passthrough:
         }
         if "mtlsRootUrl" in document:
             document["mtlsRootUrl"] = f"{root}/"
-        return Answer(200, without(answer.headers, _BODY_HEADERS), json_bytes(document))
+        return HttpResponse(200, without(answer.headers, _BODY_HEADERS), json_bytes(document))
 
 
-def _job_of(call: Call, route: Route) -> JobRef:
+def _job_of(call: HttpRequest, route: Route) -> JobRef:
     """The job that a path and its location name."""
     locations = values_of(call.query, "location")
     if len(locations) > 1:
@@ -98,7 +98,7 @@ def gate_root(origin: str, route: Route) -> str:
     return origin if route.workload is None else f"{origin}/w/{route.workload}"
 
 
-def with_gate_location(answer: Answer, *, root: str) -> Answer:
+def with_gate_location(answer: HttpResponse, *, root: str) -> HttpResponse:
     """The same answer with its Location pointing to the gate, so that the chunks of an upload come this way too."""
     headers = tuple((key, _moved(value, root) if key.lower() == "location" else value) for key, value in answer.headers)
     return replace(answer, headers=headers)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bqgate.gate.door import GATE_ADDRESS
+from bqgate.gate.http_server import GATE_ADDRESS
 from bqgate.wire.forwarded import AsCalled, Networks, read_forwarded
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -1,8 +1,8 @@
 """Write every refusal and failure of the gate as an HTTP answer. The one file that knows status codes.
 
 Called by the handler (refusals, which are values) and the middleware (failures, which are exceptions). What leaves is
-an Answer in BigQuery's own error format, with Google's wording first, because clients switch on the reason and some on
-the text:
+an HttpResponse in BigQuery's own error format, with Google's wording first, because clients switch on the reason and
+some on the text:
 
     reject: budget used up, grace over, emergency, cost breaker open
                                  403 quotaExceeded             no client repeats it
@@ -25,6 +25,7 @@ import re
 from datetime import datetime
 
 from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope
 from bqgate.domain.decision import Reject, RejectReason
 from bqgate.domain.errors import (
     AccessDenied,
@@ -44,10 +45,9 @@ from bqgate.domain.errors import (
     UpstreamUnavailable,
 )
 from bqgate.domain.money import show_usd
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
 from bqgate.domain.units import GIB
 from bqgate.wire.error_reply import error_body
-from bqgate.wire.exchange import Answer, Headers
+from bqgate.wire.http_message import Headers, HttpResponse
 
 JSON_TYPE = "application/json; charset=UTF-8"
 _CHALLENGE = 'Bearer realm="bqgate"'
@@ -56,18 +56,18 @@ _REPEATED_BY_JAVA = re.compile("exceed.*rate.*limit", re.IGNORECASE)
 
 def error_answer(
     status: int, reason: str, message: str, *, headers: Headers = (), location: str | None = None
-) -> Answer:
+) -> HttpResponse:
     """One error in BigQuery's format."""
     body = error_body(status, reason, message, location=location)
-    return Answer(status, (("Content-Type", JSON_TYPE), *headers), body)
+    return HttpResponse(status, (("Content-Type", JSON_TYPE), *headers), body)
 
 
-def answer_for_error(error: BqgateError) -> Answer:
+def answer_for_error(error: BqgateError) -> HttpResponse:
     """The answer for a failure that crossed a port."""
     match error:
         case UpstreamRefused():
             challenge = () if error.challenge is None else (("WWW-Authenticate", error.challenge),)
-            return Answer(error.status, (("Content-Type", error.content_type), *challenge), error.body)
+            return HttpResponse(error.status, (("Content-Type", error.content_type), *challenge), error.body)
         case MalformedRequest():
             return error_answer(400, error.reason, error.message, location=error.field)
         case BodyTooLarge():
@@ -83,7 +83,7 @@ def answer_for_error(error: BqgateError) -> Answer:
             return _answer_for_want(error)
 
 
-def _answer_for_want(error: BqgateError) -> Answer:
+def _answer_for_want(error: BqgateError) -> HttpResponse:
     """The answer where a system does not answer, or the gate has no room."""
     match error:
         case TooManyRequests():
@@ -107,14 +107,14 @@ def _own_cause(error: BqgateError) -> str:
             return "a system behind the gate does not answer; retry later."
 
 
-def _answer_without_bigquery(error: UpstreamUnavailable) -> Answer:
+def _answer_without_bigquery(error: UpstreamUnavailable) -> HttpResponse:
     """The answer where BigQuery gave none, with the cause. It says when to come back; clients wait as they please."""
     wait_s = error.retry_after_s if isinstance(error, UpstreamNotTried) else None
     headers = () if wait_s is None else (("Retry-After", str(wait_s)),)
     return error_answer(503, "backendError", f"bqgate: {str(error).rstrip('.')}; retry later.", headers=headers)
 
 
-def _answer_for_caller(error: Unauthenticated | AccessDenied) -> Answer:
+def _answer_for_caller(error: Unauthenticated | AccessDenied) -> HttpResponse:
     """The answer to somebody unknown, or to somebody known who may not."""
     if isinstance(error, AccessDenied):
         return error_answer(403, "accessDenied", error.message)
@@ -130,7 +130,7 @@ def answer_for_reject(
     estimate_bytes: int | None,
     cap_bytes: int,
     contact: str = "",
-) -> Answer:
+) -> HttpResponse:
     """The answer for a budget's no, with the numbers, what to do and whom to ask.
 
     Args:
@@ -166,7 +166,7 @@ def answer_for_reject(
     return error_answer(status, reason, _told_once(head, rest), location=location)
 
 
-def answer_for_shed(message: str, *, retry_after_s: int) -> Answer:
+def answer_for_shed(message: str, *, retry_after_s: int) -> HttpResponse:
     """The answer when the gate itself has no room, or a wait passed its deadline; every client comes back later."""
     headers = (("Retry-After", str(retry_after_s)),)
     return error_answer(429, "rateLimitExceeded", f"Exceeded rate limits: {message}", headers=headers)
@@ -203,7 +203,7 @@ def _breaker_text(reject: Reject, customer: str) -> str:
 
 def _until(window: Window) -> str:
     """When there is room again: a schedule may end before the window does."""
-    eases = "" if window.eases_at is None else f"More is allowed from {_moment(window.eases_at)}. "
+    eases = "" if window.next_increase_at is None else f"More is allowed from {_moment(window.next_increase_at)}. "
     return f"{eases}Resets {_moment(window.resets_at)}."
 
 
@@ -212,7 +212,7 @@ def _subject_of(window: Window, customer: str) -> str:
     return _subject(window.customer, window.scope, customer)
 
 
-def _subject(account: str, scope: Scope, customer: str) -> str:
+def _subject(account: str, scope: BudgetScope, customer: str) -> str:
     if account == DEPLOYMENT_ACCOUNT:
         return "this deployment"
     return f"customer {customer}" if scope == CUSTOMER_SCOPE else f"{scope} of customer {customer}"

@@ -10,7 +10,7 @@ from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer
 from bqgate.gate.routes import Route
 from bqgate.gate.stopwatch import Stopwatch
-from bqgate.wire.exchange import Call
+from bqgate.wire.http_message import HttpRequest
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class RequestContext:
     query; what BigQuery says that it would process. To ask before is a bug, and an AttributeError.
     """
 
-    call: Call
+    call: HttpRequest
     route: Route
     principal: Principal
     watch: Stopwatch

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bqgate.gate.door import FAILURE, REQUEST_ID
 from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, Side
+from bqgate.gate.http_server import FAILURE, REQUEST_ID
 from bqgate.gate.part_line import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
 from bqgate.observe.request_fields import begin_request, noted_fields
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _STATUS_WORDS = {
@@ -28,7 +28,7 @@ _STATUS_WORDS = {
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def install(app: web.Application, journal: Journal, clock: Clock) -> None:
+def install(app: web.Application, telemetry: Telemetry, clock: Clock) -> None:
     """Put the line around an application; before anything else is installed."""
 
     @web.middleware
@@ -49,7 +49,7 @@ def install(app: web.Application, journal: Journal, clock: Clock) -> None:
                 told.setdefault("request_id", request[REQUEST_ID])
             if FAILURE in request:
                 told["reason"] = request[FAILURE]
-            journal.note(
+            telemetry.log(
                 "request",
                 method=request.method[:METHOD_CHARS_MAX],
                 path=shown_path(request.rel_url.raw_path),

@@ -8,16 +8,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bqgate.admission.admit import Admitted
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.money import format_usd
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.gate.stopwatch import Stopwatch
-from bqgate.wire.exchange import Answer
+from bqgate.wire.http_message import HttpResponse
 from bqgate.wire.job_labels import REASON_LABEL
 
 
 def shown(
-    answer: Answer, decision: str, decision_id: str, cost_nanos: int, watch: Stopwatch, *, reason: str | None = None
-) -> Answer:
+    answer: HttpResponse,
+    decision: str,
+    decision_id: str,
+    cost_nanos: int,
+    watch: Stopwatch,
+    *,
+    reason: str | None = None,
+) -> HttpResponse:
     """The answer with the decision, its cost and how long each step took."""
     told = (
         *(() if reason is None else (("X-Bqgate-Reason", reason),)),
@@ -29,7 +35,7 @@ def shown(
     return replace(answer, headers=(*answer.headers, *told))
 
 
-def shown_as_run(answer: Answer, admitted: Admitted, notes: Mapping[str, str], watch: Stopwatch) -> Answer:
+def shown_as_run(answer: HttpResponse, admitted: Admitted, notes: Mapping[str, str], watch: Stopwatch) -> HttpResponse:
     """The answer of a query that was forwarded, with what is left of its budgets and why it was slowed down."""
     hold = admitted.hold
     answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from bqgate.admission.admit import Admitted
 from bqgate.domain.decision import Throttle, budget_that_throttles
-from bqgate.domain.foresight import budget_name
+from bqgate.domain.shadow_evaluation import budget_name
 from bqgate.wire.job_labels import DECISION_LABEL, REASON_LABEL, WAITED_LABEL
 
 # Why a query waits that no budget throttles: as many as may run at once did.

@@ -7,15 +7,15 @@ seconds in the metric.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 
 
 class Stopwatch:
     """Named spans of one request."""
 
-    def __init__(self, clock: Clock, journal: Journal) -> None:
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._spans_s: dict[str, float] = {}
 
     @contextmanager
@@ -27,7 +27,7 @@ class Stopwatch:
         finally:
             span_s = self._clock.monotonic_s() - started_s
             self._spans_s[name] = span_s
-            self._journal.observe("step_seconds", span_s, step=name)
+            self._telemetry.observe("step_seconds", span_s, step=name)
 
     def span_ms(self, name: str) -> int:
         """How long a step took that has ended; 0 where there was none."""

@@ -26,13 +26,13 @@ from bqgate.gate.body import (
 )
 from bqgate.gate.multipart import OpenedBody, boundary_of, open_first_part
 from bqgate.wire.accept_encoding import accepts_gzip
-from bqgate.wire.exchange import Call, without
 from bqgate.wire.field_mask import FieldMask, parse_mask
+from bqgate.wire.http_message import HttpRequest, without
 from bqgate.wire.job_labels import with_callers_labels
 from bqgate.wire.json_text import json_bytes
 from bqgate.wire.query_string import PLAIN_JSON, is_json, split_query, values_of, without_parameters
 
-Forward = Callable[[Mapping[str, Any]], Call]
+BuildRequest = Callable[[Mapping[str, Any]], HttpRequest]
 
 _LENGTH_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
 _MASK_PARAMETERS = frozenset({"fields", "$fields"})
@@ -48,18 +48,18 @@ class Submission:
     """
 
     document: Mapping[str, Any]
-    forward: Forward
+    build_request: BuildRequest
     mask: FieldMask | None = None
 
 
-async def read_submission(call: Call) -> Submission:
+async def read_submission(call: HttpRequest) -> Submission:
     """The JSON body of jobs.insert or jobs.query."""
     call, mask = without_mask_of_fields(asked_in_plain_json(call))
     document = with_callers_labels(await read_json_object(call))
     return Submission(document, lambda other: with_json(call, other), mask)
 
 
-async def read_upload(call: Call) -> Submission:
+async def read_upload(call: HttpRequest) -> Submission:
     """The job at the beginning of an upload."""
     call, mask = without_mask_of_fields(asked_in_plain_json(call))
     if values_of(call.query, "upload_protocol") or any(
@@ -80,7 +80,7 @@ async def read_upload(call: Call) -> Submission:
             raise MalformedRequest("uploadType must be multipart or resumable.", field="uploadType")
 
 
-def check_chunk(call: Call) -> None:
+def check_chunk(call: HttpRequest) -> None:
     """Return when a PUT or DELETE belongs to an upload that has begun, so that its job was judged then.
 
     Raises:
@@ -90,7 +90,7 @@ def check_chunk(call: Call) -> None:
         raise MalformedRequest("A chunk of a resumable upload needs its upload_id.", field="upload_id")
 
 
-def asked_in_plain_json(call: Call) -> Call:
+def asked_in_plain_json(call: HttpRequest) -> HttpRequest:
     """The call, when its answer will be JSON as the gate reads it: enums by their names.
 
     Generated clients ask for enums as numbers (enum-encoding=int) and take names as well.
@@ -110,7 +110,7 @@ def asked_in_plain_json(call: Call) -> Call:
     return replace(call, query="&".join(part for part in (rest, PLAIN_JSON) if part))
 
 
-def without_mask_of_fields(call: Call) -> tuple[Call, FieldMask | None]:
+def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | None]:
     """The call without a mask of fields, and that mask; None where there is none, or an empty one.
 
     It may be a parameter (fields, $fields) or a header (https://cloud.google.com/apis/docs/system-parameters). Where
@@ -133,13 +133,13 @@ def without_mask_of_fields(call: Call) -> tuple[Call, FieldMask | None]:
     return replace(call, headers=headers), parse_mask(wanted.pop())
 
 
-async def _read_resumable(call: Call) -> Submission:
+async def _read_resumable(call: HttpRequest) -> Submission:
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
     document = parse_json_object(data) if without_mark(data).strip() else {}
     return Submission(with_callers_labels(document), lambda other: with_json(call, other))
 
 
-async def _read_multipart(call: Call) -> Submission:
+async def _read_multipart(call: HttpRequest) -> Submission:
     boundary = boundary_of(call.header("content-type"), "related")
     opened = await open_first_part(plain_body(call), boundary, bytes_max=BODY_BYTES_MAX)
     for name, value in opened.first.headers:
@@ -149,7 +149,7 @@ async def _read_multipart(call: Call) -> Submission:
     return Submission(document, lambda other: _with_first_part(call, boundary, opened, other))
 
 
-def _with_first_part(call: Call, boundary: str, opened: OpenedBody, document: Mapping[str, Any]) -> Call:
+def _with_first_part(call: HttpRequest, boundary: str, opened: OpenedBody, document: Mapping[str, Any]) -> HttpRequest:
     """The same upload with another job in its first part. The other parts follow as they come from the caller."""
     kept = without(opened.first.headers, {"content-length", "content-type"})
     lines = [

@@ -37,7 +37,7 @@ class Oidc(Protocol):
         """
 
 
-class Callers:
+class CallerAuthenticator:
     """ports.Authenticator of a gate that wants to know everybody.
 
     `oidc` None: no other issuer is trusted. `google` None: Google's tokens are not taken.

@@ -17,7 +17,7 @@ from typing import Any
 
 from bqgate.domain.errors import LoginFault, Unauthenticated, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential, Identity, Role
-from bqgate.ports import BigQuery, Clock, Journal, PolicySource
+from bqgate.ports import BigQuery, Clock, PolicySource, Telemetry
 
 KEPT_S = 3_600
 REFUSED_S = 60
@@ -52,13 +52,13 @@ class GoogleCallers:
     """The addresses behind Google's tokens, as far as they are known."""
 
     def __init__(
-        self, bigquery: BigQuery, policies: PolicySource, clock: Clock, journal: Journal, *, kept_max: int = 10_000
+        self, bigquery: BigQuery, policies: PolicySource, clock: Clock, telemetry: Telemetry, *, kept_max: int = 10_000
     ) -> None:
         """Know nobody yet; remember `kept_max` tokens at most, and forget first who was not seen for longest."""
         self._bigquery = bigquery
         self._policies = policies
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._kept_max = kept_max
         self._emails: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._refusals: OrderedDict[bytes, tuple[float, _Refusal]] = OrderedDict()
@@ -74,7 +74,7 @@ class GoogleCallers:
             if not project_id:
                 raise Unauthenticated(LoginFault.MISSING, _NO_PROJECT)
             email = await self._learn(hashed, project_id, credential)
-        customer = self._policies.directory.customer_id_of_email(email)
+        customer = self._policies.customer_registry.customer_id_of_email(email)
         return Identity(name=email, subject=f"google:{email}", role=Role.USER, customer=customer)
 
     def _email(self, hashed: bytes) -> str | None:
@@ -120,7 +120,7 @@ class GoogleCallers:
             raise
         email = estimate.user_email
         if not email:
-            self._journal.note("caller_not_named", error="no user_email in a dry run")
+            self._telemetry.log("caller_not_named", error="no user_email in a dry run")
             raise UpstreamUnavailable("BigQuery did not say whose the token is.", may_have_worked=False)
         self._emails[hashed] = (asked_at_s + KEPT_S, email)
         _cut(self._emails, self._kept_max)

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.observe.causes import cause_of
-from bqgate.ports import Clock, Journal
+from bqgate.ports import Clock, Telemetry
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
 
@@ -84,14 +84,14 @@ class KeySets:
     def __init__(
         self,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         *,
         session: aiohttp.ClientSession | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Fetch nothing yet. A session that is given stays its giver's; without one the first fetch opens its own."""
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
         self._timeout_s = timeout_s
@@ -151,8 +151,8 @@ class KeySets:
                 keys = _keys_of(await self._get(jwks_url or await self._discovered(issuer)))
         except (_Faulty, aiohttp.ClientError, OSError, TimeoutError) as error:
             why = str(error) if isinstance(error, _Faulty) else cause_of(error)
-            self._journal.count("failures_total", system="issuer", step="keys")
-            self._journal.note("issuer_keys_not_fetched", issuer=issuer, error=why)
+            self._telemetry.count("failures_total", system="issuer", step="keys")
+            self._telemetry.log("issuer_keys_not_fetched", issuer=issuer, error=why)
         else:
             kept.keys, kept.fetched_at_s = keys, asked_at_s
         finally:

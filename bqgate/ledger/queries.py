@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from bqgate.domain.budget import Period, Window, start_of_key
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, ScopeKind
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
 from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds, price_lists

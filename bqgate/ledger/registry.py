@@ -1,6 +1,6 @@
 """Implement ports.Registry on SQLite and PostgreSQL, in the ledger's database.
 
-Opened by app and cli, called by policies (what holds), identity (keys, the audit trail) and the control plane (changes,
+Opened by app and cli, called by policies (what holds), identity (keys, the audit log) and the control plane (changes,
 the audit log). Every change is one transaction with its audit record and the next revision, under one lock for all
 writers (audit_chain.lock_registry), so that neither versions nor places in the audit log are given out twice. What
 leaves: values of the domain, VersionConflict, LedgerUnavailable. A change that has returned is on disk.

@@ -16,8 +16,8 @@ from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.pricing import PriceList
+from bqgate.domain.shadow_decision import ShadowDecision, ShadowDecisionRow
 from bqgate.domain.spend import SpendRow, SpendTable
-from bqgate.domain.would_have import ForeseenRow, WouldHave
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -50,7 +50,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "estimate_nanos": hold.estimate_nanos,
         "decision": hold.decision,
         "fingerprint": hold.fingerprint,
-        **_would_have_columns(hold.would_have),
+        **_shadow_decision_columns(hold.shadow_decision),
         "labels": dict(hold.labels),
         "prices_id": hold.prices_id,
         "priced_as": hold.priced_as,
@@ -98,7 +98,7 @@ def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dic
         "estimate_nanos": entry.estimate_nanos,
         "decision": entry.decision,
         "fingerprint": entry.fingerprint,
-        **_would_have_columns(entry.would_have),
+        **_shadow_decision_columns(entry.shadow_decision),
         "labels": dict(entry.labels),
         "prices_id": None,
         "priced_as": None,
@@ -125,7 +125,7 @@ def hold_of(row: sa.Row[Any]) -> Hold:
         estimate_nanos=row.estimate_nanos,
         decision=row.decision,
         fingerprint=row.fingerprint,
-        would_have=_would_have_of(row),
+        shadow_decision=_shadow_decision_of(row),
         labels=row.labels or {},
         prices_id=row.prices_id,
         priced_as=row.priced_as,
@@ -159,7 +159,7 @@ def entry_row(entry: Entry) -> dict[str, Any]:
         "cache_hit": entry.cache_hit,
         "fingerprint": entry.fingerprint,
         "labels": dict(entry.labels),
-        **_would_have_columns(entry.would_have),
+        **_shadow_decision_columns(entry.shadow_decision),
         "placed_at": None if entry.placed_at is None else to_micros(entry.placed_at),
     }
 
@@ -190,7 +190,7 @@ def entry_of(row: sa.Row[Any]) -> Entry:
         cache_hit=row.cache_hit,
         fingerprint=row.fingerprint,
         labels=row.labels,
-        would_have=_would_have_of(row),
+        shadow_decision=_shadow_decision_of(row),
         placed_at=None if row.placed_at is None else from_micros(row.placed_at),
     )
 
@@ -207,8 +207,8 @@ def _job_of(row: sa.Row[Any]) -> JobRef | None:
     return JobRef(project_id=row.job_project_id, job_id=row.job_id, location=row.job_location)
 
 
-def foreseen_of(row: sa.Row[Any]) -> ForeseenRow:
-    return ForeseenRow(
+def shadow_decision_row_of(row: sa.Row[Any]) -> ShadowDecisionRow:
+    return ShadowDecisionRow(
         customer=row.customer,
         principal=row.principal,
         reason=row.would_have,
@@ -248,20 +248,20 @@ def spend_table_of(rows: Sequence[sa.Row[Any]]) -> SpendTable:
     )
 
 
-def _would_have_columns(would_have: WouldHave | None) -> dict[str, str | int | None]:
-    if would_have is None:
+def _shadow_decision_columns(shadow_decision: ShadowDecision | None) -> dict[str, str | int | None]:
+    if shadow_decision is None:
         return {"would_have": None, "would_wait_ms": None, "would_budget": None}
     return {
-        "would_have": would_have.reason,
-        "would_wait_ms": would_have.wait_ms,
-        "would_budget": would_have.budget,
+        "would_have": shadow_decision.reason,
+        "would_wait_ms": shadow_decision.wait_ms,
+        "would_budget": shadow_decision.budget,
     }
 
 
-def _would_have_of(row: sa.Row[Any]) -> WouldHave | None:
+def _shadow_decision_of(row: sa.Row[Any]) -> ShadowDecision | None:
     if row.would_wait_ms is None:
         return None
-    return WouldHave(reason=row.would_have, wait_ms=row.would_wait_ms, budget=row.would_budget)
+    return ShadowDecision(reason=row.would_have, wait_ms=row.would_wait_ms, budget=row.would_budget)
 
 
 def _window_columns(window_keys: Mapping[Period, str]) -> dict[str, str | None]:

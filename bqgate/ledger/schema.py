@@ -49,7 +49,7 @@ holds = sa.Table(
     sa.Column("fingerprint", sa.Text),
     sa.Column("state", sa.Text, nullable=False),  # domain.hold.HoldState
     sa.Column("ended_at", sa.BigInteger),  # NULL while it is held
-    sa.Column("would_have", sa.Text),  # domain.would_have: what enforcing would have said
+    sa.Column("would_have", sa.Text),  # domain.shadow_decision: what enforcing would have said
     sa.Column("would_wait_ms", sa.BigInteger),
     sa.Column("would_budget", sa.Text),
     sa.Column("labels", sa.JSON),  # the caller's; NULL in holds of before there were budgets of labels
@@ -99,7 +99,7 @@ entries = sa.Table(
     sa.Column("cache_hit", sa.Boolean, nullable=False),
     sa.Column("fingerprint", sa.Text),
     sa.Column("labels", sa.JSON, nullable=False),
-    sa.Column("would_have", sa.Text),  # domain.would_have: what enforcing would have said
+    sa.Column("would_have", sa.Text),  # domain.shadow_decision: what enforcing would have said
     sa.Column("would_wait_ms", sa.BigInteger),
     sa.Column("would_budget", sa.Text),
     sa.Column("placed_at", sa.BigInteger),  # of its hold; NULL in entries of before there was a deployment's budget

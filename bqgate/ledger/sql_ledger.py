@@ -14,20 +14,20 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.budget import Period, Window, WindowId
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList, SlotHistory
-from bqgate.domain.scope import CUSTOMER_SCOPE
+from bqgate.domain.shadow_decision import ShadowDecisionRow
 from bqgate.domain.spend import SpendQuery, SpendTable
-from bqgate.domain.would_have import ForeseenRow
-from bqgate.ledger import foresight_queries, queries, spend_queries
+from bqgate.ledger import queries, shadow_decision_queries, spend_queries
 from bqgate.ledger.connections import Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
-from bqgate.ledger.rows import entry_of, foreseen_of, from_micros, hold_of, spend_table_of, to_micros
+from bqgate.ledger.rows import entry_of, from_micros, hold_of, shadow_decision_row_of, spend_table_of, to_micros
 from bqgate.ledger.writer import GroupCommit
 from bqgate.ledger.writes import AttachJob, Book, CloseHold, KeepPrices, OpenHold, RecordBreakerEvent, Write, Writes
 from bqgate.ports import Clock
@@ -193,7 +193,7 @@ class SqlLedger:
         return tuple(sorted(found, key=lambda entry: (entry.booked_at, entry.id)))
 
     async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
-        """Spend by period, customer and group, latest and dearest first, with the totals of all rows.
+        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
 
         Raises:
             LedgerUnavailable: the database did not answer.
@@ -201,7 +201,7 @@ class SqlLedger:
         return spend_table_of(await self._rows(spend_queries.spend_over_time(wanted)))
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked at a moment or later, by customer and principal, dearest first.
+        """Spend booked at a moment or later, by customer and principal, most expensive first.
 
         Raises:
             LedgerUnavailable: the database did not answer.
@@ -218,26 +218,26 @@ class SqlLedger:
             for row in await self._rows(queries.costs_since(since, customer))
         )
 
-    async def fetch_foreseen(
+    async def fetch_shadow_decisions(
         self, *, since: datetime, until: datetime, customer: str | None = None
-    ) -> tuple[ForeseenRow, ...]:
-        """Charges of a span of time by what enforcing would have done; see ports.ForesightSource.
+    ) -> tuple[ShadowDecisionRow, ...]:
+        """Charges of a span of time by what enforcing would have done; see ports.ShadowDecisionSource.
 
         Raises:
             LedgerUnavailable: the database did not answer.
         """
-        rows = await self._rows(foresight_queries.foreseen_between(since, until, customer))
-        return tuple(foreseen_of(row) for row in rows)
+        rows = await self._rows(shadow_decision_queries.shadow_decisions_between(since, until, customer))
+        return tuple(shadow_decision_row_of(row) for row in rows)
 
-    async def fetch_dearest_foreseen(
+    async def fetch_most_expensive_rejections(
         self, *, since: datetime, until: datetime, customer: str | None = None, count: int = 10
     ) -> tuple[Entry, ...]:
-        """The dearest charges that enforcing would have refused.
+        """The most expensive charges that enforcing would have refused.
 
         Raises:
             LedgerUnavailable: the database did not answer.
         """
-        rows = await self._rows(foresight_queries.dearest_foreseen(since, until, customer, count))
+        rows = await self._rows(shadow_decision_queries.most_expensive_rejections(since, until, customer, count))
         return tuple(entry_of(row) for row in rows)
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:

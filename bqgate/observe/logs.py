@@ -1,6 +1,6 @@
 """Write the gate's log: one JSON object a line in production, colours and columns on a terminal.
 
-Made by app (make_logger) before anything else; used through journal.PrometheusJournal. The moment in a line is the
+Made by app (make_logger) before anything else; used through telemetry.PrometheusTelemetry. The moment in a line is the
 Clock's, in RFC 3339. Every field passes redact.py. Lines of other libraries (logging.getLogger) take the same road once
 route_stdlib was called. No global structlog configuration: two loggers in one process do not meet.
 """

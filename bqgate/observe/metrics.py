@@ -1,10 +1,10 @@
 """Declare every metric of the gate, in one place, and render them for Prometheus.
 
-Made by app (one Metrics per process), filled through journal.PrometheusJournal by the steps, rendered by the control
-plane's /metrics. Names here are without the prefix `bqgate_`, as the steps say them. A metric that is not declared here
-is a KeyError. Labels are bounded by construction: `customer` keeps the names of configured customers (who may change
-while the gate runs) and turns every other into "other", because an unknown project is a customer of the default tier
-and there is no end of those.
+Made by app (one Metrics per process), filled through telemetry.PrometheusTelemetry by the steps, rendered by the
+control plane's /metrics. Names here are without the prefix `bqgate_`, as the steps say them. A metric that is not
+declared here is a KeyError. Labels are bounded by construction: `customer` keeps the names of configured customers (who
+may change while the gate runs) and turns every other into "other", because an unknown project is a customer of the
+default tier and there is no end of those.
 Counters count events or the unit in their name, histograms are in seconds, gauges are read when Prometheus asks.
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ ; docs/metrics.md explains each to an operator.
 """

@@ -6,25 +6,25 @@ told of them.
 """
 
 from bqgate.domain.errors import UpstreamNotTried, UpstreamUnavailable
-from bqgate.ports import Journal
-from bqgate.wire.exchange import Call
+from bqgate.ports import Telemetry
+from bqgate.wire.http_message import HttpRequest
 
 
-def tell_answer(journal: Journal, call: Call, status: int, fault: str) -> None:
+def tell_answer(telemetry: Telemetry, call: HttpRequest, status: int, fault: str) -> None:
     """There was an answer; `fault` is what is wrong with it, empty where nothing is."""
-    journal.count("upstream_answers_total", status=f"{status // 100}xx")
+    telemetry.count("upstream_answers_total", status=f"{status // 100}xx")
     if fault:
-        _note(journal, call, fault)
+        _note(telemetry, call, fault)
 
 
-def tell_failure(journal: Journal, call: Call, error: UpstreamUnavailable) -> None:
+def tell_failure(telemetry: Telemetry, call: HttpRequest, error: UpstreamUnavailable) -> None:
     """There was none."""
-    journal.count("upstream_answers_total", status="none")
+    telemetry.count("upstream_answers_total", status="none")
     if not isinstance(error, UpstreamNotTried):
-        _note(journal, call, str(error))
+        _note(telemetry, call, str(error))
 
 
-def _note(journal: Journal, call: Call, why: str) -> None:
+def _note(telemetry: Telemetry, call: HttpRequest, why: str) -> None:
     # The path alone: the query may bear a token. The gate's own calls have no request id.
     request = {"request_id": call.request_id} if call.request_id else {}
-    journal.note("upstream_failed", method=call.method, path=call.path, error=why, **request)
+    telemetry.log("upstream_failed", method=call.method, path=call.path, error=why, **request)

@@ -6,10 +6,10 @@
     messages.py  what pydantic finds wrong with them, in words for whoever wrote them
     faults.py    what is wrong, and where
     rules.py, budget_rules.py  what only shows when several of them are looked at together
-    raises.py    raises told apart, found again, ended
+    increases.py  raises told apart, found again, ended
     budgets.py   budget documents → budgets of the domain
     prices.py    a pricing document and the tables of list prices → PriceList
-    compose.py   documents → Directory and PriceList
+    compose.py   documents → CustomerRegistry and PriceList
     book.py      PolicyBook: the present PolicySnapshot and keys, looked after in the background
     editor.py    PolicyEditor: one admin's change, checked whole before it is written
 

@@ -16,10 +16,10 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind, PolicySnapshot
 from bqgate.domain.pricing import PriceList
-from bqgate.domain.tier import Directory
+from bqgate.domain.tier import CustomerRegistry
 from bqgate.policies.compose import SettingsPolicies, compose, path_of
 from bqgate.policies.faults import PolicyFault, PolicyFaults
-from bqgate.ports import ChangeFeed, Clock, Journal, Registry
+from bqgate.ports import ChangeFeed, Clock, Registry, Telemetry
 
 # Of no registry: whatever its revision is, it was not read yet.
 _NEVER = -1
@@ -47,7 +47,7 @@ class PolicyBook:
         registry: Registry,
         feed: ChangeFeed,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         *,
         poll_s: float = 1,
         ttl_s: float = 600,
@@ -59,7 +59,7 @@ class PolicyBook:
             registry: what admins changed.
             feed: tells of changes; one book waits at one feed.
             clock: measures the age of what was read.
-            journal: is told of outages and contradictions.
+            telemetry: is told of outages and contradictions.
             poll_s: how long a change may stay unseen where the feed does not tell of it.
             ttl_s: when all is read anew, whatever the revision says.
         """
@@ -67,7 +67,7 @@ class PolicyBook:
         self._registry = registry
         self._feed = feed
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._poll_s = poll_s
         self._ttl_s = ttl_s
         self._present = _Present(compose(base, ()), (), {}, _NEVER)
@@ -78,9 +78,9 @@ class PolicyBook:
         self._is_away = False
 
     @property
-    def directory(self) -> Directory:
+    def customer_registry(self) -> CustomerRegistry:
         """Who is a customer now, and under which limits."""
-        return self._present.snapshot.directory
+        return self._present.snapshot.customer_registry
 
     @property
     def prices(self) -> PriceList:
@@ -154,13 +154,13 @@ class PolicyBook:
             try:
                 await self.refresh()
             except LedgerUnavailable as error:
-                self._journal.count("failures_total", system="ledger", step="policies")
+                self._telemetry.count("failures_total", system="ledger", step="policies")
                 if not self._is_away:
-                    self._journal.note("policies_unavailable", error=str(error))
+                    self._telemetry.log("policies_unavailable", error=str(error))
                 self._is_away = True
             else:
                 if self._is_away:
-                    self._journal.note("policies_back")
+                    self._telemetry.log("policies_back")
                 self._is_away = False
 
     async def _look(self) -> None:
@@ -173,11 +173,11 @@ class PolicyBook:
         except PolicyFaults as found:
             # Keys are taken all the same: a revocation does not wait until somebody has mended a tier.
             self._replace(_Present(self._present.snapshot, items, keys, revision))
-            self._journal.count("policy_loads_total", result="inconsistent")
-            self._journal.note("policies_inconsistent", error=str(found), revision=revision)
+            self._telemetry.count("policy_loads_total", result="inconsistent")
+            self._telemetry.log("policies_inconsistent", error=str(found), revision=revision)
         else:
             self._replace(_Present(snapshot, items, keys, revision))
-            self._journal.count("policy_loads_total", result="loaded")
+            self._telemetry.count("policy_loads_total", result="loaded")
 
     async def _fetch(self) -> tuple[int, tuple[PolicyItem, ...], Mapping[str, Key]]:
         # The revision first: what changes while the rest is read shows as a new revision at the next look.

@@ -9,12 +9,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bqgate.domain.scope import Scope, ScopeKind
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
 from bqgate.domain.tier import Mode, ThresholdAction
 from bqgate.policies.values import Clock24, Label, Line, Moment, Name, Ratio, TimeOfDay, Usd, Whose
 
 SCHEDULES_MAX = 20
-RAISES_MAX = 100
+INCREASES_MAX = 100
 _LIMIT_KEYS = ("daily_usd", "monthly_usd", "query_usd")
 
 
@@ -93,7 +93,7 @@ class Raising(Policy):
         return self
 
 
-class RaisePolicy(Raising):
+class IncreasePolicy(Raising):
     """An amount on top of the limits until a moment."""
 
     by: Line = Field(default="", max_length=320, description="Who raised it.")
@@ -137,15 +137,15 @@ class BudgetPolicy(Policy):
     rollover_monthly_usd: Usd | None = Field(
         default=None, description="How much of a month's unused limit the next month takes over at most."
     )
-    raises: tuple[RaisePolicy, ...] = Field(
-        default=(), max_length=RAISES_MAX, description="Amounts on top of the limits for a while."
+    raises: tuple[IncreasePolicy, ...] = Field(
+        default=(), max_length=INCREASES_MAX, description="Amounts on top of the limits for a while."
     )
 
     @property
-    def scope(self) -> Scope | None:
+    def scope(self) -> BudgetScope | None:
         """What part of a customer's queries it is about; None: all of them, or the deployment."""
         parts = self._parts()
-        return Scope(*parts[0]) if parts else None
+        return BudgetScope(*parts[0]) if parts else None
 
     @property
     def is_own(self) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from bqgate.domain.budget import Period
-from bqgate.domain.limits import LimitPlan, Limits, Raise, Schedule
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope
+from bqgate.domain.limits import LimitPlan, Limits, Schedule, TemporaryIncrease
 from bqgate.domain.tier import DEFAULT_THRESHOLDS, Budget, Mode, Threshold, weaker
 from bqgate.policies.budget_models import BudgetPolicy, SchedulePolicy, Weekday
+from bqgate.policies.increases import end_of, increase_ids
 from bqgate.policies.models import TierPolicy
-from bqgate.policies.raises import end_of, raise_ids
 from bqgate.policies.values import UsdAmount
 
 _WEEKDAYS = {weekday: number for number, weekday in enumerate(Weekday)}
@@ -39,10 +39,10 @@ def deployment_of(budgets: Mapping[str, BudgetPolicy], *, deployment_mode: Mode)
     return None
 
 
-def raises_of(policy: BudgetPolicy) -> tuple[Raise, ...]:
+def increases_of(policy: BudgetPolicy) -> tuple[TemporaryIncrease, ...]:
     """What is on top of its limits for a while."""
     return tuple(
-        Raise(
+        TemporaryIncrease(
             until=end_of(each),
             daily_nanos=_nanos(each.daily_usd) or 0,
             monthly_nanos=_nanos(each.monthly_usd) or 0,
@@ -50,7 +50,7 @@ def raises_of(policy: BudgetPolicy) -> tuple[Raise, ...]:
             by=each.by,
             id=raise_id,
         )
-        for raise_id, each in zip(raise_ids(policy.raises), policy.raises, strict=True)
+        for raise_id, each in zip(increase_ids(policy.raises), policy.raises, strict=True)
     )
 
 
@@ -73,8 +73,8 @@ def rollover_of(policy: TierPolicy | BudgetPolicy) -> dict[Period, int]:
     return {period: nanos for period, nanos in most.items() if nanos}
 
 
-def _budget(name: str, policy: BudgetPolicy, account: str, scope: Scope, mode: Mode, zone: ZoneInfo) -> Budget:
-    plan = LimitPlan(_limits(policy), schedules_of(policy.schedules or ()), raises_of(policy), rollover_of(policy))
+def _budget(name: str, policy: BudgetPolicy, account: str, scope: BudgetScope, mode: Mode, zone: ZoneInfo) -> Budget:
+    plan = LimitPlan(_limits(policy), schedules_of(policy.schedules or ()), increases_of(policy), rollover_of(policy))
     thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
     if policy.thresholds is not None:
         thresholds = tuple(Threshold(each.used_ratio.ppm, each.action) for each in policy.thresholds)

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from bqgate.domain.policy import PRICING_NAME, PolicyItem, PolicyKind, PolicySnapshot
 from bqgate.domain.throttling import Slowdown, Throttling
-from bqgate.domain.tier import Customer, Directory, Threshold, Tier, weaker
+from bqgate.domain.tier import Customer, CustomerRegistry, Threshold, Tier, weaker
 from bqgate.policies.budget_models import BudgetPolicy, Policy
-from bqgate.policies.budgets import deployment_of, parts_of, raises_of, rollover_of, schedules_of
+from bqgate.policies.budgets import deployment_of, increases_of, parts_of, rollover_of, schedules_of
 from bqgate.policies.faults import PolicyFault, PolicyFaults
 from bqgate.policies.messages import message_of
 from bqgate.policies.models import MODELS, CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy, keys_around
@@ -119,7 +119,7 @@ def compose(base: SettingsPolicies, items: Sequence[PolicyItem]) -> PolicySnapsh
     )
     if faults:
         raise PolicyFaults(faults)
-    return PolicySnapshot(_directory(base, tiers, customers, budgets), price_list(pricing, base.price_tables))
+    return PolicySnapshot(_customer_registry(base, tiers, customers, budgets), price_list(pricing, base.price_tables))
 
 
 def path_of(kind: PolicyKind, name: str) -> str:
@@ -140,12 +140,12 @@ def _only(model: type[PolicyT], policies: Mapping[str, Policy]) -> dict[str, Pol
     return {name: policy for name, policy in policies.items() if isinstance(policy, model)}
 
 
-def _directory(
+def _customer_registry(
     base: SettingsPolicies,
     tiers: Mapping[str, TierPolicy],
     customers: Mapping[str, CustomerPolicy],
     budgets: Mapping[str, BudgetPolicy],
-) -> Directory:
+) -> CustomerRegistry:
     defaults = base.defaults
     shared = {name: _tier(name, tier) for name, tier in tiers.items()}
     own = {name: budget for name, budget in budgets.items() if budget.is_own}
@@ -165,11 +165,11 @@ def _directory(
             data=policy.data,
             account=policy.service_account,
             reservations=policy.reservations,
-            raises=raises_of(own[name]) if name in own else (),
+            raises=increases_of(own[name]) if name in own else (),
             budgets=parts_of(name, mode, policy.time_zone, budgets, deployment_mode=defaults.deployment_mode),
         )
 
-    return Directory(
+    return CustomerRegistry(
         customers={name: customer_of(name, customer) for name, customer in customers.items()},
         customer_by_project={project: name for name, customer in customers.items() for project in customer.projects},
         default_tier=shared[defaults.tier],

@@ -18,8 +18,8 @@ from bqgate.domain.tier import DEFAULT_THRESHOLDS, Mode
 from bqgate.policies.budget_models import (
     SCHEDULES_MAX,
     BudgetPolicy,
+    IncreasePolicy,
     Policy,
-    RaisePolicy,
     SchedulePolicy,
     ThresholdPolicy,
 )
@@ -168,7 +168,7 @@ class DefaultsPolicy(Policy):
 NESTED: Mapping[str, type[Policy]] = {
     "thresholds": ThresholdPolicy,
     "schedules": SchedulePolicy,
-    "raises": RaisePolicy,
+    "raises": IncreasePolicy,
 }
 
 

@@ -3,39 +3,39 @@
 Every method lists what it may raise; nothing else leaves an adapter (contract tests over every implementation).
 Amounts are nano-dollars, moments aware UTC datetimes.
 
-    running.py    Clock, Journal
+    running.py    Clock, Telemetry
     money.py      SpendSource, BudgetStore, Ledger
     policy.py     PolicySource, Registry, ChangeFeed
-    callers.py    Authenticator, AuditTrail
+    authentication.py  Authenticator, AuditLog
     bigquery.py   BigQuery, DryRunner, JobCanceller, Upstream
     advice.py     Advisor, TableSource
-    foresight.py  ForesightSource
+    shadow_decisions.py  ShadowDecisionSource
 """
 
 from bqgate.ports.advice import Advisor, TableSource
+from bqgate.ports.authentication import AuditLog, Authenticator
 from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, Upstream
-from bqgate.ports.callers import AuditTrail, Authenticator
-from bqgate.ports.foresight import ForesightSource
 from bqgate.ports.money import BudgetStore, Ledger, SpendSource
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
-from bqgate.ports.running import Clock, Journal
+from bqgate.ports.running import Clock, Telemetry
+from bqgate.ports.shadow_decisions import ShadowDecisionSource
 
 __all__ = [
     "Advisor",
-    "AuditTrail",
+    "AuditLog",
     "Authenticator",
     "BigQuery",
     "BudgetStore",
     "ChangeFeed",
     "Clock",
     "DryRunner",
-    "ForesightSource",
     "JobCanceller",
-    "Journal",
     "Ledger",
     "PolicySource",
     "Registry",
+    "ShadowDecisionSource",
     "SpendSource",
     "TableSource",
+    "Telemetry",
     "Upstream",
 ]

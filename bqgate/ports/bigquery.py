@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 
 
 class DryRunner(Protocol):
@@ -68,7 +68,9 @@ class JobCanceller(Protocol):
 class Upstream(Protocol):
     """BigQuery as the data plane sees it: a call goes in, an answer streams out, nothing is changed on the way."""
 
-    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
+    async def send(
+        self, call: HttpRequest, *, credential: Credential, read_timeout_s: float | None = None
+    ) -> HttpResponse:
         """Send a call (path as BigQuery knows it) with the right credential and return as soon as headers are there.
 
         Args:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from bqgate.domain.budget import Balance, Window
-from bqgate.domain.cost_breaker import NO_GRACE, Breaker, BreakerEvent, Standing, Terms
+from bqgate.domain.cost_breaker import NO_GRACE, BreakerEvent, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
 from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.job import JobRef
@@ -48,7 +48,7 @@ class BudgetStore(Protocol):
     lease never gets shorter. A hold that was put back counts from RESTORED_ATTEMPTS.
     """
 
-    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
+    async def place_hold(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE) -> Placement:
         """Place a hold on all windows or on none, by the rules of domain.cost_breaker; the moment is its placed_at.
 
         The customer's own windows come first, those of its other budgets after them, the deployment's last.
@@ -115,7 +115,7 @@ class BudgetStore(Protocol):
             LedgerUnavailable: a window had to be filled and the source did not answer.
         """
 
-    async def fetch_standing(self, windows: tuple[Window, ...]) -> Standing:
+    async def fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
         """What stands against each window, in the order asked, and the cost breaker of the first one's account.
 
         At least one window.
@@ -125,7 +125,7 @@ class BudgetStore(Protocol):
             LedgerUnavailable: a window had to be filled and the source did not answer.
         """
 
-    async def fetch_breakers(self) -> dict[str, Breaker]:
+    async def fetch_breakers(self) -> dict[str, CostBreaker]:
         """Cost breakers that are open in the store, by customer.
 
         Raises:
@@ -263,14 +263,14 @@ class Ledger(SpendSource, Protocol):
         """
 
     async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
-        """Spend by period, customer and group, latest and dearest first, with the totals of all rows.
+        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
 
         Raises:
             LedgerUnavailable: the database did not answer.
         """
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked since a moment, by customer and principal, dearest first.
+        """Spend booked since a moment, by customer and principal, most expensive first.
 
         Raises:
             LedgerUnavailable: the database did not answer.

@@ -8,7 +8,7 @@ from bqgate.domain.audit import AuditEvent, AuditFilter, AuditPage, AuditRecord
 from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind
 from bqgate.domain.pricing import PriceList
-from bqgate.domain.tier import Directory
+from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.touched import Touched
 
 
@@ -16,7 +16,7 @@ class PolicySource(Protocol):
     """Which rules hold now. Read at every use and never kept: an admin's change holds for the next query."""
 
     @property
-    def directory(self) -> Directory:
+    def customer_registry(self) -> CustomerRegistry:
         """Who is a customer, and under which limits."""
 
     @property

@@ -17,7 +17,7 @@ class Clock(Protocol):
         """Return after `delay_s` seconds of this clock."""
 
 
-class Journal(Protocol):
+class Telemetry(Protocol):
     """Where steps say what they did: counters and one line per request. Implemented by observe."""
 
     def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
@@ -26,5 +26,5 @@ class Journal(Protocol):
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         """Record a duration in seconds in a histogram declared in observe.metrics."""
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         """Write one structured log line."""

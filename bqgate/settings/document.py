@@ -1,11 +1,11 @@
 """Read file and environment into one tree of plain values, and remember which came from the environment.
 
-Called by load. The file is YAML with the scalars of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema):
-`off` is a word here, not false, and 1:30 is no number. A key that is written twice is a fault. The environment names a
-key as BQGATE_<SECTION>__<KEY>, and a key of a tier, customer or issuer as BQGATE_TIERS__<NAME>__<KEY>; with _FILE
-behind it, the variable names a file that holds the value (value_files.py). Variables without a double underscore
-are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a service named bqgate.
-What leaves: a Document, with the faults that were met on the way.
+Called by load. The file is YAML with the scalars of YAML 1.2's core schema
+(https://yaml.org/spec/1.2.2/#103-core-schema): `off` is a word here, not false, and 1:30 is no number. A key that is
+written twice is a fault. The environment names a key as BQGATE_<SECTION>__<KEY>, and a key of a tier, customer or
+issuer as BQGATE_TIERS__<NAME>__<KEY>; with _FILE behind it, the variable names a file that holds the value
+(value_files.py). Variables without a double underscore are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a
+service named bqgate. What leaves: a Document, with the faults that were met on the way.
 """
 
 import re

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from bqgate.admission.estimate import EstimateCaching
 from bqgate.admission.sizing import HoldRules
 from bqgate.domain.pricing import PriceList, SlotPrior
-from bqgate.domain.tier import Directory
+from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.units import GIB
 from bqgate.policies.compose import SettingsPolicies, compose
 from bqgate.policies.messages import message_of, unknown_key, unquoted
@@ -54,8 +54,8 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 class Settings:
     """What a gate is told at its start. `effective` is all of it as it can be shown: plain values, secrets masked.
 
-    `policy_base` is what it is told of tiers, customers and prices; `prices` and `directory` are what comes of that as
-    long as no admin changes it.
+    `policy_base` is what it is told of tiers, customers and prices; `prices` and `customer_registry` are what comes of
+    that as long as no admin changes it.
     """
 
     server: ServerSection
@@ -74,7 +74,7 @@ class Settings:
     observe: ObserveSection
     policy_base: SettingsPolicies
     prices: PriceList
-    directory: Directory
+    customer_registry: CustomerRegistry
     hold_rules: HoldRules
     estimate_caching: EstimateCaching
     patience: Patience
@@ -174,7 +174,7 @@ def _settings(parsed: Parsed) -> Settings:
         observe=_whole(parsed.observe),
         policy_base=policy_base,
         prices=policies.prices,
-        directory=policies.directory,
+        customer_registry=policies.customer_registry,
         hold_rules=HoldRules(
             headroom_ppm=admission.headroom_ratio.ppm,
             unknown=admission.unknown_estimate,

@@ -1,4 +1,4 @@
-"""Cancel the running jobs of a customer whose cost breaker opened, dearest first, where its tier says so.
+"""Cancel the running jobs of a customer whose cost breaker opened, most expensive first, where its tier says so.
 
 Told by admission when an attempt trips the breaker (once a trip: the store opens it once), run by app beside the
 requests. Reads the customer's open holds from the ledger, whichever replica placed them, and asks BigQuery to cancel
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from bqgate.domain.errors import JobNotFound, LedgerUnavailable, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
-from bqgate.ports import Clock, JobCanceller, Journal, Ledger
+from bqgate.ports import Clock, JobCanceller, Ledger, Telemetry
 
 CANCELS_PER_S = 5
 CUSTOMERS_MAX = 1_000
@@ -31,20 +31,20 @@ class EmergencyStop:
         bigquery: JobCanceller,
         credential_of: Callable[[Hold], Credential | None],
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
     ) -> None:
         self._ledger = ledger
         self._bigquery = bigquery
         self._credential_of = credential_of
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._waiting: dict[str, None] = {}
         self._woken = asyncio.Event()
 
     def begin(self, customer: str) -> None:
         """Have a customer's running jobs cancelled. Returns at once."""
         if len(self._waiting) >= CUSTOMERS_MAX:
-            self._journal.count("shed_total", where="emergency")
+            self._telemetry.count("shed_total", where="emergency")
             return
         self._waiting[customer] = None
         self._woken.set()
@@ -60,16 +60,16 @@ class EmergencyStop:
                 await self.stop(customer)
 
     async def stop(self, customer: str) -> None:
-        """Cancel a customer's running jobs, dearest first."""
+        """Cancel a customer's running jobs, most expensive first."""
         try:
             holds = await self._ledger.fetch_open_holds(customer)
         except LedgerUnavailable:
-            self._journal.count("failures_total", system="ledger", step="emergency")
+            self._telemetry.count("failures_total", system="ledger", step="emergency")
             return
         for hold in sorted(holds, key=lambda each: each.amount_nanos, reverse=True):
             result = await self._cancel(hold)
-            self._journal.count("emergency_cancels_total", result=result)
-            self._journal.note(
+            self._telemetry.count("emergency_cancels_total", result=result)
+            self._telemetry.log(
                 "job_cancelled", customer=customer, hold_id=hold.id, hold_nanos=hold.amount_nanos, result=result
             )
             await self._clock.sleep(1 / CANCELS_PER_S)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
-from bqgate.ports import BigQuery, Clock, Journal
+from bqgate.ports import BigQuery, Clock, Telemetry
 from bqgate.settlement.inquiry import News, inquire
 from bqgate.settlement.schedule import Schedule
 from bqgate.settlement.settlement import Settlement
@@ -34,10 +34,10 @@ class _GivenBack:
 class LateJobs:
     """Holds that were given back lately. `run` it in one task."""
 
-    def __init__(self, *, settlement: Settlement, bigquery: BigQuery, clock: Clock, journal: Journal) -> None:
+    def __init__(self, *, settlement: Settlement, bigquery: BigQuery, clock: Clock, telemetry: Telemetry) -> None:
         self._settlement = settlement
         self._bigquery = bigquery
-        self._journal = journal
+        self._telemetry = telemetry
         self._given_back: OrderedDict[str, _GivenBack] = OrderedDict()
         self._schedule = Schedule(clock)
 
@@ -69,8 +69,8 @@ class LateJobs:
                     await self._settlement.settle(given_back.hold, finding.usage)
                 except LedgerUnavailable:
                     return
-                self._journal.count("late_jobs_total", customer=given_back.hold.customer)
-                self._journal.note("late_job_booked", hold_id=hold_id, customer=given_back.hold.customer)
+                self._telemetry.count("late_jobs_total", customer=given_back.hold.customer)
+                self._telemetry.log("late_job_booked", hold_id=hold_id, customer=given_back.hold.customer)
             case News.ABSENT if given_back.waits_s:
                 self._schedule.plan(hold_id, after_s=given_back.waits_s.pop(0))
                 return

@@ -14,7 +14,7 @@ from bqgate.domain.hold import Attempts, Hold
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MS_PER_S
-from bqgate.ports import BigQuery, BudgetStore, Clock, Journal, Ledger
+from bqgate.ports import BigQuery, BudgetStore, Clock, Ledger, Telemetry
 from bqgate.settlement.evidence import Inquiry
 from bqgate.settlement.inquiry import LOOK_BACK, News, inquire
 from bqgate.settlement.late_jobs import LateJobs
@@ -38,7 +38,7 @@ class Poller:
         bigquery: BigQuery,
         ledger: Ledger,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         patience: Patience = DEFAULT_PATIENCE,
         workers: int = 8,
         capacity: int = 100_000,
@@ -53,7 +53,7 @@ class Poller:
             bigquery: is asked.
             ledger: where a job that is learnt on the way is noted.
             clock: the time.
-            journal: where failures are counted.
+            telemetry: where failures are counted.
             patience: how often to ask, and when to stop.
             workers: how many questions may be under way.
             capacity: how many holds may be watched.
@@ -66,7 +66,7 @@ class Poller:
         self._bigquery = bigquery
         self._ledger = ledger
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._patience = patience
         self._workers = workers
         self._capacity = capacity
@@ -123,7 +123,7 @@ class Poller:
         if watched is not None:
             watched.add(inquiry, attempts)
         elif len(self._watched) >= self._capacity:
-            self._journal.count("shed_total", where="poller")
+            self._telemetry.count("shed_total", where="poller")
             self._tell_end(hold.id)
             return
         else:
@@ -193,7 +193,7 @@ class Poller:
         try:
             is_over = await self._end_or_ask(watched)
         except LedgerUnavailable:
-            self._journal.count("failures_total", system="ledger", step="poll")
+            self._telemetry.count("failures_total", system="ledger", step="poll")
             is_over = False
         finally:
             watched.is_under_way = False
@@ -209,8 +209,8 @@ class Poller:
         self._look_after(hold_id, watched.delay_ms(self._patience))
 
     def _tell_deferred(self, hold: Hold, system: str, error: Exception) -> None:
-        self._journal.count("failures_total", system=system, step="settle")
-        self._journal.note("settle_deferred", hold_id=hold.id, error=str(error))
+        self._telemetry.count("failures_total", system=system, step="settle")
+        self._telemetry.log("settle_deferred", hold_id=hold.id, error=str(error))
 
     def _tell_end(self, hold_id: str) -> None:
         if self._on_end is not None:

@@ -33,13 +33,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from bqgate.domain.budget import Window, WindowId, with_carries
+from bqgate.domain.budget import Window, WindowId, with_rollovers
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.principal import Credential
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.tier import windows_of
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
+from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.settlement.poller import Poller
 
 # A window of an account, and by how many nano-dollars the store's spend passes the ledger's.
@@ -57,7 +57,7 @@ class Reconciler:
         poller: Poller,
         policies: PolicySource,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         under_way: Callable[[], Collection[str]] = frozenset,
         interval_s: int = 60,
         grace_s: int = 60,
@@ -68,7 +68,7 @@ class Reconciler:
         self._poller = poller
         self._policies = policies
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._under_way = under_way
         self._interval_s = interval_s
         self._grace = timedelta(seconds=grace_s)
@@ -106,7 +106,7 @@ class Reconciler:
 
     def _credential_for(self, hold: Hold) -> Credential | None:
         """As whom a job of long ago is asked after: its customer's own account where it has one, else the gate."""
-        account = self._policies.directory.customer(hold.customer).account
+        account = self._policies.customer_registry.customer(hold.customer).account
         return None if account is None else Credential(account=account)
 
     async def _reconcile_jobs(self) -> None:
@@ -139,16 +139,16 @@ class Reconciler:
         for hold in open_holds:
             is_missing = any(hold.id not in held.get(account, {}) for account in self._accounts_of(hold))
             if is_missing and await self._restore(hold):
-                self._journal.count("holds_total", event="restored")
+                self._telemetry.count("holds_total", event="restored")
 
     def _accounts_of(self, hold: Hold) -> tuple[str, ...]:
         """Where a hold counts: with its customer, and with the deployment where that has a budget."""
-        directory = self._policies.directory
-        return (hold.customer,) if directory.deployment is None else (hold.customer, DEPLOYMENT_ACCOUNT)
+        customer_registry = self._policies.customer_registry
+        return (hold.customer,) if customer_registry.deployment is None else (hold.customer, DEPLOYMENT_ACCOUNT)
 
     async def _restore(self, hold: Hold) -> bool:
         """Step 4 for one hold: it counts against the budgets that there are now."""
-        scopes = self._policies.directory.customer(hold.customer).scopes_over(hold.spender)
+        scopes = self._policies.customer_registry.customer(hold.customer).scopes_over(hold.spender)
         return await self._budgets.restore_hold(replace(hold, scopes=scopes))
 
     async def _end_orphan(self, hold: Hold) -> None:
@@ -160,8 +160,8 @@ class Reconciler:
         else:
             is_ended, event = await self._void_orphan(hold), "voided"
         if is_ended:
-            self._journal.count("holds_total", event=event)
-            self._journal.note("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
+            self._telemetry.count("holds_total", event=event)
+            self._telemetry.log("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
 
     async def _void_orphan(self, hold: Hold) -> bool:
         """Give back a hold that no ledger knows. False: it may be about to be recorded, or is asked after."""
@@ -176,7 +176,7 @@ class Reconciler:
         """Step 5, for configured customers, those with open holds, and the deployment."""
         drifts: Drifts = {}
         for account in {
-            *self._policies.directory.customers,
+            *self._policies.customer_registry.customers,
             *await self._budgets.fetch_customers(),
             DEPLOYMENT_ACCOUNT,
         }:
@@ -185,8 +185,8 @@ class Reconciler:
         self._drifts = {window: nanos for window, nanos in drifts.items() if window not in lasting}
         for (account, window_id), nanos in lasting.items():
             scope, period, key = window_id
-            self._journal.count("budget_drifts_total", period=period.value)
-            self._journal.note(
+            self._telemetry.count("budget_drifts_total", period=period.value)
+            self._telemetry.log(
                 "budget_drift",
                 customer=account,
                 scope=scope.kind.value,
@@ -201,8 +201,8 @@ class Reconciler:
 
     async def _drifts_of(self, account: str) -> list[tuple[Window, int]]:
         now = self._clock.now()
-        budgets = self._policies.directory.account_budgets(account)
-        windows = with_carries(windows_of(budgets, now))
+        budgets = self._policies.customer_registry.account_budgets(account)
+        windows = with_rollovers(windows_of(budgets, now))
         balances = await self._budgets.fetch_balances(windows)
         spend = await self._ledger.fetch_spend(windows)
         found: list[tuple[Window, int]] = []
@@ -216,8 +216,8 @@ class Reconciler:
         return self._clock.now() - placed_at >= self._grace
 
     def _tell_failure(self, system: str, error: Exception) -> None:
-        self._journal.count("failures_total", system=system, step="reconcile")
-        self._journal.note("reconcile_broken_off", system=system, error=str(error))
+        self._telemetry.count("failures_total", system=system, step="reconcile")
+        self._telemetry.log("reconcile_broken_off", system=system, error=str(error))
 
 
 def _bare_hold(hold_id: str, customer: str, placed_at: datetime) -> Hold:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
-from bqgate.domain.decision import TRIAL
+from bqgate.domain.decision import PROBE
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.pricing import CostUnknown, PriceList
-from bqgate.ports import BudgetStore, Clock, Journal, Ledger, PolicySource
+from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.settlement.held_prices import HeldPrices
 
 
@@ -36,7 +36,7 @@ class Settlement:
         budgets: BudgetStore,
         policies: PolicySource,
         clock: Clock,
-        journal: Journal,
+        telemetry: Telemetry,
         on_usage: Callable[[str, Usage], None] | None = None,
         on_end: Callable[[Hold], None] | None = None,
     ) -> None:
@@ -45,7 +45,7 @@ class Settlement:
         self._policies = policies
         self._held_prices = HeldPrices(ledger, policies)
         self._clock = clock
-        self._journal = journal
+        self._telemetry = telemetry
         self._on_usage = on_usage
         self._on_end = on_end
 
@@ -111,21 +111,21 @@ class Settlement:
         try:
             is_ended = await self._budgets.capture(hold, cost_nanos)
         except BudgetStoreUnavailable:
-            self._journal.count("failures_total", system="budgets", step="settle")
+            self._telemetry.count("failures_total", system="budgets", step="settle")
             return
         if is_ended:
             await self._note_end(hold, "captured" if cost_nanos else "voided")
 
     async def _note_end(self, hold: Hold, event: str) -> None:
-        self._journal.count("holds_total", event=event)
-        if hold.decision == TRIAL:
-            await self._remember_trial(hold)
+        self._telemetry.count("holds_total", event=event)
+        if hold.decision == PROBE:
+            await self._remember_probe(hold)
 
-    async def _remember_trial(self, hold: Hold) -> None:
-        """Record what the end of a trial did to the customer's cost breaker, for a store that loses it."""
-        windows = self._policies.directory.customer(hold.customer).windows(hold.placed_at)
+    async def _remember_probe(self, hold: Hold) -> None:
+        """Record what the end of a probe did to the customer's cost breaker, for a store that loses it."""
+        windows = self._policies.customer_registry.customer(hold.customer).windows(hold.placed_at)
         try:
-            breaker = (await self._budgets.fetch_standing(windows)).breaker
+            breaker = (await self._budgets.fetch_status(windows)).breaker
             if breaker is not None and breaker.opened_at <= hold.placed_at:
                 return  # voided: the next one tries
             kind = BreakerEventKind.CLOSED if breaker is None else BreakerEventKind.TRIPPED
@@ -140,14 +140,14 @@ class Settlement:
                 )
             )
         except BudgetStoreUnavailable:
-            self._journal.count("failures_total", system="budgets", step="breaker")
+            self._telemetry.count("failures_total", system="budgets", step="breaker")
             return
         except LedgerUnavailable:
-            self._journal.count("failures_total", system="ledger", step="breaker")
+            self._telemetry.count("failures_total", system="ledger", step="breaker")
             return
         if breaker is not None:
-            self._journal.count("breaker_trips_total", customer=hold.customer)
-        self._journal.note(f"cost_breaker_{kind.value}", customer=hold.customer, hold_id=hold.id)
+            self._telemetry.count("breaker_trips_total", customer=hold.customer)
+        self._telemetry.log(f"cost_breaker_{kind.value}", customer=hold.customer, hold_id=hold.id)
 
     def _entry_for(self, hold: Hold, usage: Usage, prices: PriceList) -> Entry:
         cost_nanos, outcome = _cost(hold, usage, prices)
@@ -175,19 +175,19 @@ class Settlement:
             cache_hit=usage.cache_hit,
             fingerprint=hold.fingerprint,
             labels=hold.labels,
-            would_have=hold.would_have,
+            shadow_decision=hold.shadow_decision,
             placed_at=hold.placed_at,
         )
 
     def _tell(self, hold: Hold, entry: Entry, usage: Usage) -> None:
         """Count and log what was booked, once a hold."""
-        self._journal.count("booked_nanos_total", entry.cost_nanos, customer=hold.customer)
+        self._telemetry.count("booked_nanos_total", entry.cost_nanos, customer=hold.customer)
         if entry.outcome is Outcome.ASSUMED:
-            self._journal.count("assumed_total", customer=hold.customer)
-            self._journal.note("cost_assumed", hold_id=hold.id, customer=hold.customer, cost_nanos=entry.cost_nanos)
+            self._telemetry.count("assumed_total", customer=hold.customer)
+            self._telemetry.log("cost_assumed", hold_id=hold.id, customer=hold.customer, cost_nanos=entry.cost_nanos)
         if entry.is_overrun:
-            self._journal.count("overruns_total", customer=hold.customer)
-            self._journal.note(
+            self._telemetry.count("overruns_total", customer=hold.customer)
+            self._telemetry.log(
                 "hold_overrun",
                 hold_id=hold.id,
                 customer=hold.customer,

@@ -5,7 +5,7 @@ Used by the forward step, which has to choose for the caller: of all encodings t
 
 import re
 
-from bqgate.wire.exchange import Headers
+from bqgate.wire.http_message import Headers
 
 _WEIGHT = re.compile(r"q=(?:(?P<part>0(?:\.[0-9]{0,3})?)|1(?:\.0{0,3})?)", re.IGNORECASE)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
 
-from bqgate.wire.exchange import Headers
+from bqgate.wire.http_message import Headers
 
 Networks = Sequence[IPv4Network | IPv6Network]
 T = TypeVar("T")

@@ -2,7 +2,8 @@
 
 Called by the forward step on a copy of the answer's beginning (or of all of it, when it is small). A finished
 jobs.query answer bears its own cost; it names no reservation, no edition and no statements of a script, so a price that
-depends on those needs jobs.get, and so does one that needs a field which the caller's mask left out. Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query.
+depends on those needs jobs.get, and so does one that needs a field which the caller's mask left out. Reference:
+https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query.
 """
 
 import json

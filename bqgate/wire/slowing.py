@@ -13,7 +13,7 @@ from bqgate.domain.throttling import Slowdown
 from bqgate.wire.integers import integer_at
 
 
-def slowed(body: Mapping[str, Any], method: Method, slowdown: Slowdown) -> dict[str, Any]:
+def slowed_body(body: Mapping[str, Any], method: Method, slowdown: Slowdown) -> dict[str, Any]:
     """The same request, slowed down."""
     if method is Method.QUERY:
         return {**body, **_bounds(body, slowdown)}

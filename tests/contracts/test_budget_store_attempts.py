@@ -19,7 +19,7 @@ from bqgate.domain.hold import (
 from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
-from bqgate.domain.tier import Directory, Tier
+from bqgate.domain.tier import CustomerRegistry, Tier
 from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
@@ -28,7 +28,7 @@ from tests.support.manual_clock import START
 LEASE = timedelta(seconds=LEASE_S)
 WINDOWS = windows_of()
 KEY = "job:p:a"
-NO_POLICIES = PolicySnapshot(Directory({}, {}, Tier("t", 1, 1, 1)), PriceList(PricingModel.ON_DEMAND, 1, 1))
+NO_POLICIES = PolicySnapshot(CustomerRegistry({}, {}, Tier("t", 1, 1, 1)), PriceList(PricingModel.ON_DEMAND, 1, 1))
 
 
 def attempt(*, after_s: float = 0) -> Hold:

@@ -6,21 +6,21 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.cost_breaker import Refusal, Terms
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind
+from bqgate.domain.cost_breaker import GracePolicy, Refusal
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import parse_usd
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
 from tests.support.budget_scene import UTC_ZONE, hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
 from tests.support.manual_clock import START
 
-NIGHTLY = Scope(ScopeKind.WORKLOAD, "nightly")
-ODD = Scope(ScopeKind.PRINCIPAL, "a:b {c}/d*@e")
-GRACE = Terms(grace_s=3_600, emergency_nanos=parse_usd("50"))
+NIGHTLY = BudgetScope(ScopeKind.WORKLOAD, "nightly")
+ODD = BudgetScope(ScopeKind.PRINCIPAL, "a:b {c}/d*@e")
+GRACE = GracePolicy(grace_s=3_600, emergency_nanos=parse_usd("50"))
 
 
-def part(scope: Scope = NIGHTLY, day_usd: str | None = "5", *, is_observed: bool = False) -> tuple[Window, ...]:
+def part(scope: BudgetScope = NIGHTLY, day_usd: str | None = "5", *, is_observed: bool = False) -> tuple[Window, ...]:
     """The day and the month of a part's budget; the month has no limit."""
     plan = LimitPlan(Limits(daily_nanos=None if day_usd is None else parse_usd(day_usd)))
     return plan.windows_at(START, customer="acme", zone=UTC_ZONE, scope=scope, is_observed=is_observed)
@@ -30,12 +30,12 @@ def nightly_hold(windows: tuple[Window, ...], amount: str) -> Hold:
     return replace(hold_on(windows, amount), workload="nightly")
 
 
-async def place(scene: Scene, windows: tuple[Window, ...], amount: str, terms: Terms = GRACE) -> Placement:
-    return await scene.store.place_hold(nightly_hold(windows, amount), windows, terms)
+async def place(scene: Scene, windows: tuple[Window, ...], amount: str, grace: GracePolicy = GRACE) -> Placement:
+    return await scene.store.place_hold(nightly_hold(windows, amount), windows, grace)
 
 
 @pytest.mark.parametrize("scope", [NIGHTLY, ODD])
-async def test_a_hold_counts_in_the_parts_budget_too(scene: Scene, scope: Scope) -> None:
+async def test_a_hold_counts_in_the_parts_budget_too(scene: Scene, scope: BudgetScope) -> None:
     """Placed, captured: in all four windows, each once, whatever the part is called."""
     windows = (*windows_of(), *part(scope))
     hold = hold_on(windows, "4")
@@ -43,15 +43,15 @@ async def test_a_hold_counts_in_the_parts_budget_too(scene: Scene, scope: Scope)
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "4")] * 4
     assert await scene.store.capture(hold, parse_usd("3"))
     assert stands(await scene.store.fetch_balances(windows)) == [usd("3", "0")] * 4
-    other = part(Scope(ScopeKind.WORKLOAD, "other"))
+    other = part(BudgetScope(ScopeKind.WORKLOAD, "other"))
     assert stands(await scene.store.fetch_balances(other)) == [usd("0", "0")] * 2
 
 
 async def test_a_part_without_room_refuses_whatever_the_customer_has_left(scene: Scene) -> None:
     """All or nothing, without grace, without touching grace or breaker, observed customer or not."""
     windows = (*windows_of(day_usd="1"), *part())
-    for terms in (GRACE, Terms(), replace(GRACE, is_observed=True)):
-        refused = await place(scene, windows, "6", terms)
+    for grace in (GRACE, GracePolicy(), replace(GRACE, is_observed=True)):
+        refused = await place(scene, windows, "6", grace)
         assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, Refusal.BUDGET)
         assert (refused.breaker, refused.grace_started_in) == (None, ())
         assert stands(refused.balances) == [usd("0", "0")] * 4

@@ -18,14 +18,14 @@ from bqgate.domain.principal import Credential, Principal
 from bqgate.domain.units import INT64_MAX
 from bqgate.gate.routes import resolve
 from bqgate.gate.submission import read_submission
-from bqgate.identity.trail import TEXT_CHARS_MAX, BufferedAuditTrail
+from bqgate.identity.audit_log import TEXT_CHARS_MAX, BufferedAuditLog
 from bqgate.ledger import SqlLedger, SqlRegistry
 from bqgate.ledger.registry_schema import audit
 from bqgate.ledger.schema import entries, holds
-from bqgate.wire.exchange import Call
+from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.json_text import json_bytes
 from bqgate.wire.query_request import parse_insert, parse_query
-from tests.support.gate_stand import ListJournal
+from tests.support.gate_stand import ListTelemetry
 from tests.support.ledgers import make_entry
 from tests.support.manual_clock import START, ManualClock
 
@@ -103,11 +103,11 @@ async def test_the_longest_texts_of_a_query_come_back_whole(ledger: SqlLedger, *
 @pytest.mark.parametrize("text", ["x" * 8 * 2**20, "a\0b", "\ud800", "a\nb", "\u202e" * 600, WIDE * 600])
 async def test_whatever_a_caller_tried_is_told_to_the_audit_log(registry: SqlRegistry, text: str) -> None:
     """Cut, and without what a database does not keep: a refusal must not stop those behind it."""
-    trail = BufferedAuditTrail(registry, ManualClock(), ListJournal())
+    audit_log = BufferedAuditLog(registry, ManualClock(), ListTelemetry())
     names = OF_CALLERS["audit"]
     said: dict[str, Any] = dict.fromkeys(names, text)
-    trail.tell(AuditEvent(START, "access.refused", **said))
-    await trail.flush()
+    audit_log.record(AuditEvent(START, "access.refused", **said))
+    await audit_log.flush()
     (record,) = (await registry.fetch_audit(AuditFilter())).records
     for name in names:
         assert 0 < len(getattr(record.event, name)) <= TEXT_CHARS_MAX
@@ -124,7 +124,7 @@ def job(**changes: Mapping[str, Any]) -> dict[str, Any]:
 
 async def read(document: Mapping[str, Any], *, is_insert: bool) -> None:
     """Take a document through the door."""
-    submission = await read_submission(Call("POST", "/p", "", (), json_bytes(document)))
+    submission = await read_submission(HttpRequest("POST", "/p", "", (), json_bytes(document)))
     parse_insert("p", submission.document) if is_insert else parse_query("p", submission.document)
 
 

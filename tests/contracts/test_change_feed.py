@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.redis_change_feed import CHANNEL, WRITES_CHANNEL, RedisChangeFeed
 from bqgate.domain.touched import EVERYTHING, touched_names
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.ports import ChangeFeed
 from tests.support.manual_clock import ManualClock
 from tests.support.redis_server import running_redis
@@ -24,8 +24,8 @@ LIMIT_S = 20
 
 def redis_feed(url: str, clock: ManualClock, metrics: Metrics | None = None) -> RedisChangeFeed:
     """A feed on a Redis; its failures are counted in `metrics`."""
-    journal = PrometheusJournal(metrics or Metrics(), make_logger(io.StringIO(), clock))
-    return RedisChangeFeed.open(url, clock, journal, timeout_s=5)
+    telemetry = PrometheusTelemetry(metrics or Metrics(), make_logger(io.StringIO(), clock))
+    return RedisChangeFeed.open(url, clock, telemetry, timeout_s=5)
 
 
 async def listening(feed: ChangeFeed, clock: ManualClock) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from bqgate.budgets.accounts import AccountSource, deployment_hold
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import (
@@ -23,8 +24,7 @@ from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
-from bqgate.domain.tier import Budget, Directory, Tier
+from bqgate.domain.tier import Budget, CustomerRegistry, Tier
 from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
@@ -33,7 +33,7 @@ from tests.support.manual_clock import START
 EVERYBODY = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, LimitPlan(Limits(daily_nanos=parse_usd("10"))))
 ABOVE = EVERYBODY.windows(START)
 TIER = Tier("t", parse_usd("8"), parse_usd("300"), parse_usd("50"))
-POLICIES = PolicySnapshot(Directory({}, {}, TIER, deployment=EVERYBODY), PriceList(PricingModel.ON_DEMAND, 1, 1))
+POLICIES = PolicySnapshot(CustomerRegistry({}, {}, TIER, deployment=EVERYBODY), PriceList(PricingModel.ON_DEMAND, 1, 1))
 
 
 @dataclass
@@ -180,8 +180,8 @@ async def test_without_a_deployments_budget_nothing_is_kept_above(tree: Tree) ->
     hold = hold_on(windows, "4")
     await tree.store.place_hold(hold, windows)
     await tree.store.capture(hold, parse_usd("1"))
-    standing = await tree.store.fetch_standing(windows)
-    assert (stands(standing.balances), standing.breaker) == ([usd("1", "0")] * 2, None)
+    budget_status = await tree.store.fetch_status(windows)
+    assert (stands(budget_status.balances), budget_status.breaker) == ([usd("1", "0")] * 2, None)
     assert await tree.store.fetch_customers() == ()
 
 

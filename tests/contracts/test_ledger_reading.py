@@ -156,7 +156,7 @@ async def test_a_page_of_nothing_is_malformed(ledger: SqlLedger) -> None:
     assert caught.value.field == "page_size"
 
 
-async def test_costs_are_summed_by_principal_dearest_first(ledger: SqlLedger) -> None:
+async def test_costs_are_summed_by_principal_most_expensive_first(ledger: SqlLedger) -> None:
     """Charges and adjustments since a moment, inclusive; an adjustment is no job."""
     usage = {"bytes_billed": 10, "slot_ms": 5}
     await book_all(

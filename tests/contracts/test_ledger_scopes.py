@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bqgate.domain.budget import Period, Window, WindowId
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.entry import EntryKind
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.ledger import SqlLedger
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import START
@@ -16,7 +16,7 @@ DAYS = {Period.DAY: "2026-11-24", Period.MONTH: "2026-11"}
 
 
 def window(kind: ScopeKind, value: str, period: Period = Period.DAY) -> Window:
-    return Window("acme", period, DAYS[period], None, START, Scope(kind, value))
+    return Window("acme", period, DAYS[period], None, START, BudgetScope(kind, value))
 
 
 async def booked(ledger: SqlLedger, cost_nanos: int, **about: Any) -> None:

@@ -136,7 +136,7 @@ async def test_spend_is_divided(
 
 
 async def test_rows_are_bounded_and_totals_are_of_all(ledger: SqlLedger) -> None:
-    """The latest and dearest are kept, and it is told how many there were."""
+    """The latest and most expensive are kept, and it is told how many there were."""
     for number in range(6):
         await ledger.book(on(f"2026-11-2{number // 2}", f"h{number}", principal=f"p{number}", cost_nanos=10 + number))
     table = await spending(ledger, group=SpendGroup.PRINCIPAL, rows_max=3)

@@ -12,9 +12,9 @@ from bqgate.budgets.redis_change_feed import CHANNEL, RedisChangeFeed
 from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.policies.book import PolicyBook
 from bqgate.policies.editor import PolicyEditor
 from bqgate.policies.models import TierPolicy
@@ -32,16 +32,16 @@ class Gate:
     """One gate's book and editor, with connections of its own."""
 
     def __init__(self, registry: SqlRegistry, feed: RedisChangeFeed, clock: ManualClock) -> None:
-        journal = PrometheusJournal(Metrics(), make_logger(io.StringIO(), clock))
+        telemetry = PrometheusTelemetry(Metrics(), make_logger(io.StringIO(), clock))
         self.clock = clock
         self.registry = registry
-        self.book = PolicyBook(make_base(), registry, feed, clock, journal)
+        self.book = PolicyBook(make_base(), registry, feed, clock, telemetry)
         self.editor = PolicyEditor(self.book, registry, feed)
 
     @property
     def daily_nanos(self) -> int:
         """What the standard tier may spend in a day."""
-        return self.book.directory.default_tier.daily_nanos
+        return self.book.customer_registry.default_tier.daily_nanos
 
     async def set_daily(self, usd: str) -> None:
         """Change the standard tier."""
@@ -56,8 +56,8 @@ async def running_gate(ledger_url: str, redis_url: str) -> AsyncIterator[Gate]:
     """A gate whose book follows the registry, by a clock of its own that stands still."""
     clock = ManualClock()
     registry = await SqlRegistry.open(ledger_url)
-    journal = PrometheusJournal(Metrics(), make_logger(io.StringIO(), clock))
-    feed = RedisChangeFeed.open(redis_url, clock, journal, timeout_s=5)
+    telemetry = PrometheusTelemetry(Metrics(), make_logger(io.StringIO(), clock))
+    feed = RedisChangeFeed.open(redis_url, clock, telemetry, timeout_s=5)
     gate = Gate(registry, feed, clock)
     await gate.book.load()
     following = asyncio.create_task(gate.book.run())

@@ -12,7 +12,7 @@ def fields_in_code() -> set[tuple[str, str]]:
     for source in sources("bqgate"):
         for node in ast.walk(source.tree):
             match node:
-                case ast.Call(func=ast.Attribute(attr="note"), args=[event, *_]):
+                case ast.Call(func=ast.Attribute(attr="log"), args=[event, *_]):
                     found |= {(ast.unparse(event), keyword.arg) for keyword in node.keywords if keyword.arg}
     return found
 

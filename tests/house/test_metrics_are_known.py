@@ -7,7 +7,7 @@ _CALLS = {"count": COUNTERS, "observe": HISTOGRAMS, "read_gauge_from": GAUGES}
 
 
 def said_in_code() -> dict[str, set[tuple[str, frozenset[str]]]]:
-    """Metric names and labels in calls of the Journal, by its method."""
+    """Metric names and labels in calls of the Telemetry, by its method."""
     found: dict[str, set[tuple[str, frozenset[str]]]] = {method: set() for method in _CALLS}
     for source in sources("bqgate"):
         if source.name.startswith("bqgate/sandbox/"):

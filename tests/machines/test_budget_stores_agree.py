@@ -23,10 +23,10 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Balance, Period, Window, WindowId
-from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, Standing, Terms
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind, Spender
+from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, BudgetStatus, GracePolicy
 from bqgate.domain.hold import Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
-from bqgate.domain.limits import LimitPlan, Limits, Raise
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind, Spender
+from bqgate.domain.limits import LimitPlan, Limits, TemporaryIncrease
 from bqgate.ports import BudgetStore
 from tests.support.budget_model import BudgetModel
 from tests.support.budget_scene import hold_on
@@ -38,8 +38,8 @@ ZONE = ZoneInfo("America/New_York")
 
 AMOUNTS = st.one_of(st.just(0), st.integers(1, 12), st.integers(0, 2**53 - 1))
 LIMITS = st.one_of(st.none(), st.integers(0, 30), st.just(2**53 - 1))
-TERMS = st.builds(
-    Terms,
+GRACE_POLICY = st.builds(
+    GracePolicy,
     grace_s=st.sampled_from([0, 3_600, 7_200]),
     emergency_nanos=st.one_of(st.none(), st.integers(0, 45), st.just(2**53 - 1)),
     cooldown_s=st.sampled_from([0, 1_800]),
@@ -48,12 +48,12 @@ TERMS = st.builds(
 ADA = Spender("ada", "acme-prod")
 SPENDERS = (ADA, Spender("bob", "acme-prod", "nightly", {"team": "ml"}), Spender("ada", "acme-prod", "nightly"))
 NAMES = {
-    Scope(ScopeKind.PRINCIPAL, "ada"): "principal/ada",
-    Scope(ScopeKind.WORKLOAD, "nightly"): "workload/nightly",
-    Scope(ScopeKind.LABEL, "team=ml"): "label/team%3Dml",
+    BudgetScope(ScopeKind.PRINCIPAL, "ada"): "principal/ada",
+    BudgetScope(ScopeKind.WORKLOAD, "nightly"): "workload/nightly",
+    BudgetScope(ScopeKind.LABEL, "team=ml"): "label/team%3Dml",
 }
 SCOPES = tuple(NAMES)
-GRACE = Terms(grace_s=7_200, emergency_nanos=30, cooldown_s=1_800)
+GRACE = GracePolicy(grace_s=7_200, emergency_nanos=30, cooldown_s=1_800)
 KEYS = st.one_of(st.none(), st.sampled_from(["job:p:a", "job:p:b", "request:p:c d"]))
 
 
@@ -78,10 +78,10 @@ class StoresAgree(RuleBasedStateMachine):
         self.over: list[Hold] = []
         self.limits: dict[Period, int | None] = {}
         self.rollover: dict[Period, int] = {}
-        self.raises: list[Raise] = []
-        self.parts: dict[Scope, tuple[Limits, bool]] = {}
+        self.raises: list[TemporaryIncrease] = []
+        self.parts: dict[BudgetScope, tuple[Limits, bool]] = {}
         self.book.scopes_of = lambda hold: self.scopes_over(hold.spender)
-        self.terms = GRACE
+        self.grace = GRACE
         self.may_exceed = False
 
     def teardown(self) -> None:
@@ -113,7 +113,7 @@ class StoresAgree(RuleBasedStateMachine):
             windows += plan.windows_at(now, customer=CUSTOMER, zone=ZONE, scope=scope, is_observed=is_observed)
         return windows
 
-    def scopes_over(self, spender: Spender) -> tuple[Scope, ...]:
+    def scopes_over(self, spender: Spender) -> tuple[BudgetScope, ...]:
         return tuple(scope for scope in self.parts if scope.covers(spender))
 
     @initialize(day=LIMITS, month=LIMITS, rollover=st.sampled_from([0, 5]), has_parts=st.booleans())
@@ -128,7 +128,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.may_exceed = True
 
     @rule(scope=st.sampled_from(SCOPES), day=LIMITS, month=LIMITS, is_observed=st.booleans())
-    def change_part(self, scope: Scope, day: int | None, month: int | None, *, is_observed: bool) -> None:
+    def change_part(self, scope: BudgetScope, day: int | None, month: int | None, *, is_observed: bool) -> None:
         """A budget of a part of the queries comes, or changes: some of its holds are older than it."""
         self.parts[scope] = (Limits(day, month), is_observed)
         self.may_exceed = True
@@ -146,21 +146,21 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([20, 90]), day=st.sampled_from([0, 5]), month=st.sampled_from([0, 20]))
     def lift(self, minutes: int, day: int, month: int) -> None:
         """A raise: it comes at once, and ends by the clock, whatever was placed under it."""
-        self.raises.append(Raise(self.clock.now() + timedelta(minutes=minutes), day, month))
+        self.raises.append(TemporaryIncrease(self.clock.now() + timedelta(minutes=minutes), day, month))
         self.may_exceed = True
 
-    @rule(terms=TERMS)
-    def change_terms(self, terms: Terms) -> None:
-        self.terms = terms
+    @rule(grace=GRACE_POLICY)
+    def change_grace(self, grace: GracePolicy) -> None:
+        self.grace = grace
 
     @rule()
     def give_grace(self) -> None:
-        self.limits, self.terms, self.may_exceed = {Period.DAY: 15, Period.MONTH: 60}, GRACE, True
+        self.limits, self.grace, self.may_exceed = {Period.DAY: 15, Period.MONTH: 60}, GRACE, True
 
     def place(self, hold: Hold) -> Placement:
-        windows, terms = self.windows(hold.spender), self.terms
-        placement: Placement = self.both(lambda store: store.place_hold(hold, windows, terms))
-        assert placement == self.model.place(hold, windows, terms)
+        windows, grace = self.windows(hold.spender), self.grace
+        placement: Placement = self.both(lambda store: store.place_hold(hold, windows, grace))
+        assert placement == self.model.place(hold, windows, grace)
         for window in placement.grace_started_in:
             self.remember(BreakerEventKind.GRACE_STARTED, window.period, window.key)
         if placement.has_tripped:
@@ -214,12 +214,12 @@ class StoresAgree(RuleBasedStateMachine):
         if not [balance for balance in past if balance.window.is_own]:
             return
         self.may_exceed = True
-        if self.terms.is_observed:
+        if self.grace.is_observed:
             return
         assert placement.grace_ends_at is not None
         assert placement.grace_ends_at > self.clock.now()
-        assert self.terms.emergency_nanos is not None
-        assert placement.balances[0].used_nanos <= self.terms.emergency_nanos
+        assert self.grace.emergency_nanos is not None
+        assert placement.balances[0].used_nanos <= self.grace.emergency_nanos
 
     @precondition(lambda self: self.model.holds)
     @rule(data=st.data())
@@ -352,8 +352,8 @@ class StoresAgree(RuleBasedStateMachine):
         windows = tuple(window for window in self.windows(spender) if only in {None, window.period})
         balances: tuple[Balance, ...] = self.both(lambda store: store.fetch_balances(windows))
         assert balances == self.model.balances(windows, self.clock.now())
-        standing: Standing = self.both(lambda store: store.fetch_standing(windows))
-        assert standing == Standing(balances, self.model.breaker_shown(self.clock.now()))
+        budget_status: BudgetStatus = self.both(lambda store: store.fetch_status(windows))
+        assert budget_status == BudgetStatus(balances, self.model.breaker_shown(self.clock.now()))
         # Invariant 2.
         own = [balance for balance in balances if balance.window.is_own]
         assert self.may_exceed or all((balance.balance_nanos or 0) >= 0 for balance in own), balances

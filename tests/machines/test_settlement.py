@@ -20,23 +20,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bqgate.budgets.accounts import AccountSource, deployment_hold
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.entry import Entry
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
-from bqgate.domain.tier import Budget, Directory, windows_of
+from bqgate.domain.tier import Budget, CustomerRegistry, windows_of
 from bqgate.domain.units import MIB
 from bqgate.settlement.evidence import Inquiry
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
 
 UNLIMITED = LimitPlan(Limits())
-NIGHTLY = Budget("nightly", "acme", Scope(ScopeKind.WORKLOAD, "nightly"), UNLIMITED)
+NIGHTLY = Budget("nightly", "acme", BudgetScope(ScopeKind.WORKLOAD, "nightly"), UNLIMITED)
 EVERYBODY = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, UNLIMITED)
 TREE = replace(ACME, budgets=(NIGHTLY,))
-POLICIES = PolicySnapshot(Directory({"acme": TREE}, {}, ACME.tier, deployment=EVERYBODY), PRICES)
+POLICIES = PolicySnapshot(CustomerRegistry({"acme": TREE}, {}, ACME.tier, deployment=EVERYBODY), PRICES)
 
 RECORD_WITHIN_S = 30
 FORWARD_WITHIN_S = 90
@@ -137,7 +137,7 @@ class SettlementMachine(RuleBasedStateMachine):
 
     def windows_of(self, hold: Hold) -> tuple[Window, ...]:
         """All that a query counts against."""
-        budgets = POLICIES.directory.budgets_over(TREE, hold.spender)
+        budgets = POLICIES.customer_registry.budgets_over(TREE, hold.spender)
         return windows_of(budgets, self.stand.clock.now())
 
     def make_hold(self, dollars: int, *, has_job_id: bool, is_nightly: bool) -> Hold:

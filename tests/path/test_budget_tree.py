@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from bqgate.clock import SystemClock
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import EntryFilter
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.sandbox.warehouse import Field, TableRef
 from tests.support.gate_stack import Stack, open_stack
@@ -74,7 +74,7 @@ async def test_a_hundred_callers_never_pass_a_parts_limit(tmp_path: Path, redis_
             assert " of 0.50 USD today" in refusal
             assert (await ask(session, urls[-1]))[0] == 200
         await stack.fetch_settled("acme")
-        nightly = stack.settings.directory.customer("acme").budgets[0]
+        nightly = stack.settings.customer_registry.customer("acme").budgets[0]
         day, month = await stack.gate.budgets.fetch_balances(nightly.windows(SystemClock().now()))
         assert (day.captured_nanos, day.held_nanos, month.captured_nanos) == (5 * CENTS_10, 0, 5 * CENTS_10)
 
@@ -101,7 +101,7 @@ async def test_the_deployments_budget_is_everybodys(tmp_path: Path, redis_url: s
                 assert " of 1.00" not in message
         for customer in ("acme", "globex"):
             await stack.fetch_settled(customer)
-        deployment = stack.settings.directory.deployment
+        deployment = stack.settings.customer_registry.deployment
         assert deployment is not None
         day, _ = await stack.gate.budgets.fetch_balances(deployment.windows(SystemClock().now()))
         assert (day.captured_nanos, day.held_nanos) == (10 * CENTS_10, 0)
@@ -150,9 +150,9 @@ async def test_an_observed_part_refuses_nobody_and_is_remembered(tmp_path: Path)
         assert decisions == [(200, "forward"), (200, "would_reject")]
         await stack.fetch_settled("acme")
         second, first = (await stack.gate.ledger.fetch_entries(EntryFilter(customer="acme"))).entries
-        assert first.would_have is None or first.would_have.reason is None
-        assert second.would_have is not None
-        assert (second.would_have.reason, second.would_have.budget) == ("budget_used_up", "workload/day")
+        assert first.shadow_decision is None or first.shadow_decision.reason is None
+        assert second.shadow_decision is not None
+        assert (second.shadow_decision.reason, second.shadow_decision.budget) == ("budget_used_up", "workload/day")
         url = f"{stack.url}/v1/analytics/graduation?customer=acme"
         async with session.get(url) as answer:
             graduation = await answer.json()

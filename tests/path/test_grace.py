@@ -16,7 +16,7 @@ import redis as blocking_redis
 
 from bqgate.app import Gate, open_gate
 from bqgate.domain.budget import Balance
-from bqgate.domain.cost_breaker import Standing
+from bqgate.domain.cost_breaker import BudgetStatus
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.sandbox import Sandbox, SandboxSettings
 from bqgate.sandbox.warehouse import Field, TableRef
@@ -75,12 +75,12 @@ class Scene:
         for gate in self.gates:
             await gate.holds.drain()
 
-    async def standing(self) -> Standing:
-        windows = self.settings.directory.customer("acme").windows(self.clock.now())
-        return await self.gates[0].budgets.fetch_standing(windows)
+    async def budget_status(self) -> BudgetStatus:
+        windows = self.settings.customer_registry.customer("acme").windows(self.clock.now())
+        return await self.gates[0].budgets.fetch_status(windows)
 
     async def day(self) -> Balance:
-        return (await self.standing()).balances[0]
+        return (await self.budget_status()).balances[0]
 
     async def reasons(self) -> Counter[str | None]:
         """Why queries were refused, as the ledger has it."""
@@ -140,18 +140,18 @@ async def test_two_hundred_callers_find_grace_over(scene: Scene) -> None:
     assert await scene.ask_often() == {(403, "reject"): CALLERS}
     assert (await scene.day()).used_nanos == 11 * CENTS_10
     assert await scene.reasons() == {"grace_over": CALLERS}
-    assert (await scene.standing()).breaker is None
+    assert (await scene.budget_status()).breaker is None
 
 
 async def test_two_hundred_callers_try_a_half_open_breaker_one_at_a_time(scene: Scene) -> None:
-    """A trial that is refused, here because grace is over, opens it anew: the others do not try."""
+    """A probe that is refused, here because grace is over, opens it anew: the others do not try."""
     await scene.ask_often(16)
     scene.clock.advance(3_600)
     assert await scene.ask_often() == {(403, "reject"): CALLERS}
     reasons = await scene.reasons()
-    # Under the emergency limit there is no room for ten cents, so the trial is refused by that.
+    # Under the emergency limit there is no room for ten cents, so the probe is refused by that.
     assert reasons == {"emergency": 2, "breaker_open": CALLERS - 1}
-    breaker = (await scene.standing()).breaker
+    breaker = (await scene.budget_status()).breaker
     assert breaker is not None
     assert breaker.opened_at == scene.clock.now()
 
@@ -177,7 +177,7 @@ async def test_the_refusals_say_why_until_when_and_who_can_help(scene: Scene) ->
 async def test_the_next_day_all_is_new(scene: Scene) -> None:
     """Breaker and grace were the old day's; the new one has its limit and a grace of its own."""
     await scene.ask_often(20)
-    assert (await scene.standing()).breaker is not None
+    assert (await scene.budget_status()).breaker is not None
     scene.clock.advance_to(START + timedelta(hours=12))
     assert await scene.ask_often(11) == {(200, "forward"): 10, (200, "grace"): 1}
     assert (await scene.day()).grace_started_at == START + timedelta(hours=12)

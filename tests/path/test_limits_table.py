@@ -16,10 +16,10 @@ import pytest
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly
 from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.queued_query import queued_query_of
 from bqgate.admission.refusals import Refused
 from bqgate.admission.sizing import HoldRules
 from bqgate.admission.slots import SlotBook
-from bqgate.admission.visits import visit_of
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Period
@@ -29,13 +29,13 @@ from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Principal
-from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.domain.units import GIB
 from bqgate.gate.reply import answer_for_reject
 from bqgate.ledger import SqlLedger
 from bqgate.ports import BudgetStore
 from bqgate.wire.query_request import parse_query
-from tests.support.hold_services import CountingJournal, hold_service_over
+from tests.support.hold_services import CountingTelemetry, hold_service_over
 from tests.support.manual_clock import START, ManualClock
 from tests.support.scripted_bigquery import ScriptedBigQuery
 
@@ -121,14 +121,14 @@ class Stand:
             breaker_cooldown_s=COOLDOWN_S,
         )
         self.acme = Customer("acme", tier)
-        journal, numbers = CountingJournal(), itertools.count(1)
+        telemetry, numbers = CountingTelemetry(), itertools.count(1)
         self.admission = Admission(
-            estimator=Estimator(ScriptedBigQuery(), self.clock, journal, EstimateCaching()),
+            estimator=Estimator(ScriptedBigQuery(), self.clock, telemetry, EstimateCaching()),
             holds=hold_service_over(self.store, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
-            journal=journal,
-            policies=PolicySnapshot(Directory({"acme": self.acme}, {}, tier), PRICES),
+            telemetry=telemetry,
+            policies=PolicySnapshot(CustomerRegistry({"acme": self.acme}, {}, tier), PRICES),
             rules=HoldRules(headroom_ppm=0),
             hold_ttl_s=86_400,
             new_id=lambda: f"hold{next(numbers)}",
@@ -159,7 +159,7 @@ class Stand:
         outcome = await self.admission.admit(request, ANN, self.acme, estimate)
         match outcome:
             case Admitted(hold=hold):
-                interval_ms = visit_of(outcome, self.acme).interval_ms
+                interval_ms = queued_query_of(outcome, self.acme).interval_ms
                 return f"{hold.decision}, {interval_ms} ms apart" if interval_ms else hold.decision
             case Refused():
                 return self._told(outcome, has_tripped=len(self.tripped) > trips)
@@ -206,9 +206,9 @@ async def test_the_table(stand: Stand, row: Row) -> None:
     await stand.spend(row.before, "2026-11-20")
     await stand.spend(row.today, "2026-11-24")
     await stand.come_to(row.state, row.limit)
-    before = await stand.store.fetch_standing(stand.acme.windows(stand.clock.now()))
+    before = await stand.store.fetch_status(stand.acme.windows(stand.clock.now()))
     assert await stand.ask(row.cost) == row.action
-    after = await stand.store.fetch_standing(stand.acme.windows(stand.clock.now()))
+    after = await stand.store.fetch_status(stand.acme.windows(stand.clock.now()))
     is_refused = row.action.startswith(("reject", "trip"))
     held_nanos = 0 if is_refused else parse_usd(row.cost)
     # Invariant 2, and: a refusal changes no balance.

@@ -120,7 +120,7 @@ async def scene(tmp_path: Path, redis_url: str) -> AsyncIterator[Scene]:
         }
         config = tmp_path / "bqgate.yaml"
         config.write_text(yaml.safe_dump(document))
-        windows = load_settings(config, {}).directory.customer("acme").windows(clock.now())
+        windows = load_settings(config, {}).customer_registry.customer("acme").windows(clock.now())
         ledger = await SqlLedger.open(ledger_url, clock)
         yield Scene(config, ledger, {window.period: window.key for window in windows})
         await ledger.close()

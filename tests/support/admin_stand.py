@@ -32,20 +32,20 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.key import Key, KeyKind
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.principal import Role
-from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.domain.touched import Touched
 from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
-from bqgate.identity.authenticator import Callers
+from bqgate.identity.authenticator import CallerAuthenticator
 from bqgate.identity.key_files import new_key
 from bqgate.identity.keyring import Keyring
 from bqgate.identity.logins import Logins
 from bqgate.ledger import SqlLedger, SqlRegistry
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.conformance import Conformance
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.manual_clock import ManualClock
 from tests.support.registries import make_event
 from tests.support.settlement_stand import PRICES
@@ -53,7 +53,7 @@ from tests.support.settlement_stand import PRICES
 FAILED_PER_MINUTE = 30
 REQUEST_ID = "request-1"
 _TIER = Tier("standard", daily_nanos=10**10, monthly_nanos=10**11, emergency_nanos=10**11)
-DIRECTORY = Directory(
+CUSTOMER_REGISTRY = CustomerRegistry(
     customers={
         "acme": Customer("acme", _TIER, projects=("acme-prod", "acme-dev")),
         "globex": Customer("globex", _TIER),
@@ -148,7 +148,7 @@ class AdminStand:
     path: Path
     clock: ManualClock
     stack: AsyncExitStack
-    trail: ListTrail = field(default_factory=ListTrail)
+    audit_log: ListAuditLog = field(default_factory=ListAuditLog)
     feed: CountedFeed = field(default_factory=CountedFeed)
     log: io.StringIO = field(default_factory=io.StringIO)
     metrics: Metrics = field(default_factory=Metrics)
@@ -156,15 +156,20 @@ class AdminStand:
 
     async def replica(self, *, registry: SqlRegistry | None = None, public_url: str | None = None) -> Replica:
         """Open a gate's control plane. `registry` is what the audit log is read from, where it is another."""
-        journal = PrometheusJournal(self.metrics, make_logger(self.log, self.clock))
+        telemetry = PrometheusTelemetry(self.metrics, make_logger(self.log, self.clock))
         shelf = Shelf(self.registry)
         keyring = Keyring(shelf, self.clock)
         tokens = AccessTokens("s" * 43, previous_secret=None, ttl_s=900, clock=self.clock, leeway_s=60)
         assertions = Assertions(keyring, self.clock, audiences=(), leeway_s=60)
         events = EventMaker(self.clock, lambda _request: REQUEST_ID)
-        policies = PolicySnapshot(DIRECTORY, PRICES)
+        policies = PolicySnapshot(CUSTOMER_REGISTRY, PRICES)
         changes = KeyChanges(
-            registry=self.registry, book=shelf, feed=self.feed, trail=self.trail, events=events, clock=self.clock
+            registry=self.registry,
+            book=shelf,
+            feed=self.feed,
+            audit_log=self.audit_log,
+            events=events,
+            clock=self.clock,
         )
         logins = Logins(access_tokens=tokens, assertions=assertions, keyring=keyring)
         failures = FailedLogins(self.clock, per_minute=FAILED_PER_MINUTE)
@@ -174,9 +179,9 @@ class AdminStand:
             policies=policies,
             clock=self.clock,
             metrics=self.metrics,
-            authenticator=Callers(access_tokens=tokens, assertions=assertions, keyring=keyring),
-            trail=self.trail,
-            limiter=RateLimiter(PLENTY, MemoryStorage(), journal),
+            authenticator=CallerAuthenticator(access_tokens=tokens, assertions=assertions, keyring=keyring),
+            audit_log=self.audit_log,
+            limiter=RateLimiter(PLENTY, MemoryStorage(), telemetry),
             events=events,
             views=(
                 KeyViews(
@@ -186,8 +191,10 @@ class AdminStand:
                     clock=self.clock,
                     public_url=public_url,
                 ),
-                AuditViews(registry=registry or self.registry, clock=self.clock, journal=journal),
-                LoginViews(logins=logins, failures=failures, trail=self.trail, events=events, journal=journal),
+                AuditViews(registry=registry or self.registry, clock=self.clock, telemetry=telemetry),
+                LoginViews(
+                    logins=logins, failures=failures, audit_log=self.audit_log, events=events, telemetry=telemetry
+                ),
             ),
         )
         app = web.Application()

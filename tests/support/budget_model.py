@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId
-from bqgate.domain.cost_breaker import NO_GRACE, Breaker, Refusal, Terms
+from bqgate.domain.cost_breaker import NO_GRACE, CostBreaker, GracePolicy, Refusal
 from bqgate.domain.hold import LEASE_S, RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from tests.support.budget_scene import own_id
 from tests.support.spend_book import SpendBook
@@ -20,11 +20,11 @@ class BreakerModel:
 
     since: datetime
     until: datetime
-    trial_id: str | None = None
+    probe_id: str | None = None
     emergency_nanos: int | None = None
 
-    def shown(self) -> Breaker:
-        return Breaker(self.since, self.until, self.trial_id, self.emergency_nanos)
+    def shown(self) -> CostBreaker:
+        return CostBreaker(self.since, self.until, self.probe_id, self.emergency_nanos)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class BudgetModel:
         self.captured, self.grace = {}, {}
 
     def fill(self, windows: tuple[Window, ...], now: datetime) -> None:
-        before = [window.carry.window for window in windows if window.carry is not None]
+        before = [window.rollover.window for window in windows if window.rollover is not None]
         unknown = [window for window in (*windows, *before) if window.id not in self.captured]
         if not unknown:
             return
@@ -92,17 +92,17 @@ class BudgetModel:
                 self.captured[window.id],
                 self.held_in(window.id),
                 self.grace.get(window.id),
-                self.carried_to(window),
+                self.rolled_over_to(window),
             )
             for window in windows
         )
 
-    def carried_to(self, window: Window) -> int:
-        if window.carry is None:
+    def rolled_over_to(self, window: Window) -> int:
+        if window.rollover is None:
             return 0
-        before = window.carry.window
+        before = window.rollover.window
         assert before.limit_nanos is not None
-        return max(0, min(window.carry.nanos_max, before.limit_nanos - self.used_in(before.id)))
+        return max(0, min(window.rollover.nanos_max, before.limit_nanos - self.used_in(before.id)))
 
     def held_in(self, window_id: WindowId) -> int:
         return sum(hold.amount_nanos for hold in self.holds.values() if window_id in hold.window_ids)
@@ -110,12 +110,12 @@ class BudgetModel:
     def used_in(self, window_id: WindowId) -> int:
         return self.captured[window_id] + self.held_in(window_id)
 
-    def breaker_shown(self, now: datetime) -> Breaker | None:
+    def breaker_shown(self, now: datetime) -> CostBreaker | None:
         if self.breaker is None or now >= self.breaker.until:
             return None
         return self.breaker.shown()
 
-    def place(self, hold: Hold, windows: tuple[Window, ...], terms: Terms = NO_GRACE) -> Placement:
+    def place(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE) -> Placement:
         now, balances = hold.placed_at, self.balances(windows, hold.placed_at)
         if self.breaker is not None and now >= self.breaker.until:
             self.breaker = None
@@ -132,21 +132,21 @@ class BudgetModel:
         if any(window.is_strict and self.is_short(window, hold.amount_nanos) for window in windows):
             return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.BUDGET, self.breaker_shown(now))
         short = [window for window in windows if window.is_own and self.is_short(window, hold.amount_nanos)]
-        tries = self.breaker is not None and self.is_trial_due(now, terms)
-        refusal = self.refusal_of(hold, windows, short, terms, tries=tries)
-        if refusal is not None and not terms.is_observed:
+        tries = self.breaker is not None and self.is_probe_due(now, grace)
+        refusal = self.refusal_of(hold, windows, short, grace, tries=tries)
+        if refusal is not None and not grace.is_observed:
             has_tripped = self.trip(refusal, windows, now, tries=tries)
             return Placement(
                 PlacementOutcome.REFUSED, None, balances, refusal, self.breaker_shown(now), has_tripped=has_tripped
             )
-        if tries and self.breaker is not None and not terms.is_observed:
-            self.breaker.trial_id, self.breaker.emergency_nanos = hold.id, terms.emergency_nanos
+        if tries and self.breaker is not None and not grace.is_observed:
+            self.breaker.probe_id, self.breaker.emergency_nanos = hold.id, grace.emergency_nanos
         begun, ends_at = [], None
         if refusal is None and short:
             begun = [window for window in short if window.id not in self.grace]
             for window in begun:
                 self.grace[window.id] = now
-            ends_at = min(self.grace[window.id] for window in short) + self.lasts(terms)
+            ends_at = min(self.grace[window.id] for window in short) + self.lasts(grace)
         self.put(hold, 1, now)
         return Placement(
             PlacementOutcome.PLACED,
@@ -162,31 +162,31 @@ class BudgetModel:
     def is_short(self, window: Window, amount_nanos: int) -> bool:
         if window.limit_nanos is None:
             return False
-        return self.used_in(window.id) + amount_nanos > window.limit_nanos + self.carried_to(window)
+        return self.used_in(window.id) + amount_nanos > window.limit_nanos + self.rolled_over_to(window)
 
-    def is_trial_due(self, now: datetime, terms: Terms) -> bool:
+    def is_probe_due(self, now: datetime, grace: GracePolicy) -> bool:
         assert self.breaker is not None
-        if terms.cooldown_s == 0 or self.breaker.trial_id is not None:
+        if grace.cooldown_s == 0 or self.breaker.probe_id is not None:
             return False
-        return now - self.breaker.since >= timedelta(seconds=terms.cooldown_s)
+        return now - self.breaker.since >= timedelta(seconds=grace.cooldown_s)
 
-    def lasts(self, terms: Terms) -> timedelta:
-        return timedelta(seconds=terms.grace_s)
+    def lasts(self, grace: GracePolicy) -> timedelta:
+        return timedelta(seconds=grace.grace_s)
 
     def refusal_of(
-        self, hold: Hold, windows: tuple[Window, ...], short: list[Window], terms: Terms, *, tries: bool
+        self, hold: Hold, windows: tuple[Window, ...], short: list[Window], grace: GracePolicy, *, tries: bool
     ) -> Refusal | None:
         if self.breaker is not None and not tries:
             return Refusal.BREAKER_OPEN
         if not short:
             return None
-        if terms.grace_s == 0 or terms.emergency_nanos is None:
+        if grace.grace_s == 0 or grace.emergency_nanos is None:
             return Refusal.BUDGET
         days = [window for window in windows if window.is_own and window.period is Period.DAY]
-        if any(self.used_in(day.id) + hold.amount_nanos > terms.emergency_nanos for day in days):
+        if any(self.used_in(day.id) + hold.amount_nanos > grace.emergency_nanos for day in days):
             return Refusal.EMERGENCY
         since = [self.grace[window.id] for window in short if window.id in self.grace]
-        if any(hold.placed_at - each >= self.lasts(terms) for each in since):
+        if any(hold.placed_at - each >= self.lasts(grace) for each in since):
             return Refusal.GRACE_OVER
         return None
 
@@ -215,13 +215,13 @@ class BudgetModel:
         for window_id in placed.window_ids:
             if window_id in self.captured:
                 self.captured[window_id] += cost_nanos
-        if self.breaker is not None and self.breaker.trial_id == hold.id:
-            self.end_trial(placed, cost_nanos, now)
+        if self.breaker is not None and self.breaker.probe_id == hold.id:
+            self.end_probe(placed, cost_nanos, now)
         return VoidOutcome.VOIDED
 
-    def end_trial(self, hold: Hold, cost_nanos: int, now: datetime) -> None:
+    def end_probe(self, hold: Hold, cost_nanos: int, now: datetime) -> None:
         assert self.breaker is not None
-        bound, self.breaker.trial_id, self.breaker.emergency_nanos = self.breaker.emergency_nanos, None, None
+        bound, self.breaker.probe_id, self.breaker.emergency_nanos = self.breaker.emergency_nanos, None, None
         day = own_id(Period.DAY, hold.window_keys.get(Period.DAY, ""))
         if cost_nanos == 0 or day not in self.captured:
             return

@@ -6,9 +6,9 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId, windows_at
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.hold import Hold
 from bqgate.domain.money import parse_usd
-from bqgate.domain.scope import CUSTOMER_SCOPE
 from tests.support.manual_clock import START
 
 UTC_ZONE = ZoneInfo("UTC")

@@ -17,9 +17,10 @@ from limits.aio.storage import MemoryStorage, Storage
 from bqgate.admin import ControlPlane, add_control_plane
 from bqgate.admin.audit import AuditViews
 from bqgate.admin.breakers import BreakerViews
+from bqgate.admin.enforcement_readiness import EnforcementReadinessViews
 from bqgate.admin.events import EventMaker
-from bqgate.admin.graduation import GraduationViews
 from bqgate.admin.holds_void import HoldVoidViews
+from bqgate.admin.increases import IncreaseViews
 from bqgate.admin.key_changes import KeyChanges
 from bqgate.admin.keys import KeyViews
 from bqgate.admin.logins import FailedLogins, LoginViews
@@ -27,7 +28,6 @@ from bqgate.admin.openapi import openapi_document
 from bqgate.admin.operation import Operation, Views
 from bqgate.admin.permissions import PUBLIC
 from bqgate.admin.policies import PolicyViews
-from bqgate.admin.raises import RaiseViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.memory_store import MemoryBudgetStore
@@ -46,7 +46,7 @@ from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy
 from bqgate.policies.prices import PriceTables
 from bqgate.ports import BudgetStore, SpendSource
 from tests.support.conformance import Conformance
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.manual_clock import ManualClock
 from tests.support.named_callers import NamedCallers, bearing
 from tests.support.settlement_stand import Gate, Stand, settlement_stand
@@ -81,7 +81,7 @@ class ControlStand:
     stand: Stand
     gate: Gate
     registry: SqlRegistry
-    trail: ListTrail
+    audit_log: ListAuditLog
     app: web.Application
     client: TestClient[web.Request, web.Application]
     operations: tuple[Operation, ...]
@@ -95,7 +95,7 @@ class ControlStand:
 
     def told(self, action: str) -> list[AuditEvent]:
         """The events of an action on the trail."""
-        return [event for event in self.trail.events if event.action == action]
+        return [event for event in self.audit_log.events if event.action == action]
 
 
 @asynccontextmanager
@@ -113,15 +113,17 @@ async def control_stand(
     """
 
     def make_store(source: SpendSource, clock: ManualClock) -> BudgetStore:
-        return MemoryBudgetStore(source, clock, has_deployment_budget=lambda: book.directory.deployment is not None)
+        return MemoryBudgetStore(
+            source, clock, has_deployment_budget=lambda: book.customer_registry.deployment is not None
+        )
 
     async with AsyncExitStack() as stack:
         stand = await stack.enter_async_context(settlement_stand(folder, make_store))
         registry = await SqlRegistry.open(f"sqlite:///{stand.path}", timeout_s=30)
         stack.push_async_callback(registry.close)
-        gate, trail, app = stand.gate(), ListTrail(), web.Application()
+        gate, audit_log, app = stand.gate(), ListAuditLog(), web.Application()
         events = EventMaker(stand.clock, lambda _request: REQUEST_ID)
-        book = PolicyBook(_base(budgets or {}), registry, LocalChangeFeed(stand.clock), stand.clock, stand.journal)
+        book = PolicyBook(_base(budgets or {}), registry, LocalChangeFeed(stand.clock), stand.clock, stand.telemetry)
         await book.load()
         plane = ControlPlane(
             ledger=stand.ledger,
@@ -130,10 +132,10 @@ async def control_stand(
             clock=stand.clock,
             metrics=stand.metrics,
             authenticator=NamedCallers(),
-            trail=trail,
-            limiter=RateLimiter(limits, storage or MemoryStorage(), stand.journal),
+            audit_log=audit_log,
+            limiter=RateLimiter(limits, storage or MemoryStorage(), stand.telemetry),
             events=events,
-            views=_views(stand, gate, registry, book, trail, events),
+            views=_views(stand, gate, registry, book, audit_log, events),
             has_open_metrics=has_open_metrics,
         )
         operations = add_control_plane(app, plane)
@@ -142,12 +144,12 @@ async def control_stand(
         conformance.install(app)
         stack.push_async_callback(client.close)
         await client.start_server()
-        yield ControlStand(stand, gate, registry, trail, app, client, operations, conformance)
+        yield ControlStand(stand, gate, registry, audit_log, app, client, operations, conformance)
         assert not conformance.faults, "\n".join(conformance.faults)
 
 
 def _views(
-    stand: Stand, gate: Gate, registry: SqlRegistry, book: PolicyBook, trail: ListTrail, events: EventMaker
+    stand: Stand, gate: Gate, registry: SqlRegistry, book: PolicyBook, audit_log: ListAuditLog, events: EventMaker
 ) -> tuple[Views, ...]:
     clock, feed = stand.clock, LocalChangeFeed(stand.clock)
     keyring = Keyring(book, clock)
@@ -156,19 +158,19 @@ def _views(
         assertions=Assertions(keyring, clock, audiences=(), leeway_s=60),
         keyring=keyring,
     )
-    changes = KeyChanges(registry=registry, book=book, feed=feed, trail=trail, events=events, clock=clock)
+    changes = KeyChanges(registry=registry, book=book, feed=feed, audit_log=audit_log, events=events, clock=clock)
     failures = FailedLogins(clock, per_minute=10_000)
     editor = PolicyEditor(book, registry, feed)
     return (
         *(PolicyViews(kind, editor=editor, events=events) for kind in PolicyKind),
-        RaiseViews(editor, book, events, stand.clock),
+        IncreaseViews(editor, book, events, stand.clock),
         KeyViews(registry=registry, policies=book, changes=changes, clock=clock, public_url=None),
-        AuditViews(registry=registry, clock=clock, journal=stand.journal),
-        GraduationViews(source=stand.ledger, clock=clock),
+        AuditViews(registry=registry, clock=clock, telemetry=stand.telemetry),
+        EnforcementReadinessViews(source=stand.ledger, clock=clock),
         BreakerViews(
             budgets=gate.budgets, ledger=stand.ledger, registry=registry, policies=book, events=events, clock=clock
         ),
-        LoginViews(logins=logins, failures=failures, trail=trail, events=events, journal=stand.journal),
+        LoginViews(logins=logins, failures=failures, audit_log=audit_log, events=events, telemetry=stand.telemetry),
         HoldVoidViews(ledger=stand.ledger, registry=registry, settlement=gate.settlement, events=events, clock=clock),
     )
 

@@ -20,9 +20,9 @@ from typing import Any
 from bqgate.admission.admit import Admission
 from bqgate.admission.estimate import EstimateCaching, Estimator
 from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.queue.admission_queue import AdmissionQueue
 from bqgate.admission.sizing import HoldRules
 from bqgate.admission.slots import SlotBook
-from bqgate.admission.waiting.room import WaitingRoom
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Period
 from bqgate.domain.entry import Entry, EntryKind
@@ -31,31 +31,31 @@ from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
-from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.domain.units import GIB
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.holds import Holds
-from bqgate.gate.isolation import Extent, Isolation
+from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission
 from bqgate.ledger import SqlLedger
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.settlement import Settlement
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from tests.support.hold_services import hold_service_over
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.manual_clock import START, ManualClock
 
 # A GiB is a dollar. Of ten dollars a month, one customer has spent all, the other all but thirty cents.
 TIER = Tier("standard", daily_nanos=10 * NANOS_PER_USD, monthly_nanos=10 * NANOS_PER_USD, emergency_nanos=0)
 CUSTOMERS = {name: Customer(name, TIER) for name in ("spent", "slow")}
 POLICIES = PolicySnapshot(
-    Directory(CUSTOMERS, {}, TIER), PriceList(PricingModel.BLENDED, 1_024 * NANOS_PER_USD, NANOS_PER_USD // 100)
+    CustomerRegistry(CUSTOMERS, {}, TIER), PriceList(PricingModel.BLENDED, 1_024 * NANOS_PER_USD, NANOS_PER_USD // 100)
 )
 SPENT_NANOS = {"spent": 10 * NANOS_PER_USD, "slow": 97 * NANOS_PER_USD // 10}
 DONE = json.dumps(
@@ -93,8 +93,10 @@ class QuietBigQuery:
     ) -> JobRef | None:
         raise AssertionError("every answer tells what its job used")
 
-    async def exchange(self, call: Call, *, credential: Credential, read_timeout_s: float | None = None) -> Answer:
-        return Answer(200, (("Content-Type", "application/json"),), DONE)
+    async def send(
+        self, call: HttpRequest, *, credential: Credential, read_timeout_s: float | None = None
+    ) -> HttpResponse:
+        return HttpResponse(200, (("Content-Type", "application/json"),), DONE)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -106,9 +108,9 @@ class Crowd:
 
     handler: QueryHandler
     holds: Holds
-    room: WaitingRoom
+    room: AdmissionQueue
     clock: ManualClock
-    journal: PrometheusJournal
+    telemetry: PrometheusTelemetry
     answered: Counter[int] = field(default_factory=Counter)
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -134,9 +136,9 @@ class Crowd:
         return asyncio.ensure_future(self._ask(Principal(customer, f"user{number % 100}"), f"SELECT {number} {size}"))
 
     async def _ask(self, principal: Principal, sql: str) -> int:
-        call = Call("POST", "/bigquery/v2/projects/p/queries")
+        call = HttpRequest("POST", "/bigquery/v2/projects/p/queries")
         ctx = RequestContext(
-            call, Route(Kind.SUBMIT, "jobs.query", call.path, "p"), principal, Stopwatch(self.clock, self.journal)
+            call, Route(Kind.SUBMIT, "jobs.query", call.path, "p"), principal, Stopwatch(self.clock, self.telemetry)
         )
         answer = await self.handler.handle_query(ctx, Submission({"query": sql}, lambda _: call))
         if not isinstance(answer.body, bytes):
@@ -150,37 +152,37 @@ async def crowded_gate(folder: Path, *, estimates_kept: int) -> AsyncIterator[Cr
     """A gate whose two customers have spent what they may, or nearly."""
     clock = ManualClock()
     async with AsyncExitStack() as stack:
-        journal = PrometheusJournal(Metrics(lambda: CUSTOMERS), make_logger(io.StringIO(), clock))
+        telemetry = PrometheusTelemetry(Metrics(lambda: CUSTOMERS), make_logger(io.StringIO(), clock))
         ledger = await SqlLedger.open(f"sqlite:///{folder}/ledger.db", clock)
         stack.push_async_callback(ledger.close)
         for customer, nanos in SPENT_NANOS.items():
             await ledger.book(_spent_before(customer, nanos))
-        room = WaitingRoom(clock, journal, places=PLACES)
+        room = AdmissionQueue(clock, telemetry, places=PLACES)
         running = asyncio.ensure_future(room.run())
         stack.push_async_callback(_end, running)
-        handler, holds = _wire(ledger, clock, journal, room, estimates_kept)
-        yield Crowd(handler, holds, room, clock, journal)
+        handler, holds = _wire(ledger, clock, telemetry, room, estimates_kept)
+        yield Crowd(handler, holds, room, clock, telemetry)
 
 
 def _wire(
-    ledger: SqlLedger, clock: ManualClock, journal: PrometheusJournal, room: WaitingRoom, estimates_kept: int
+    ledger: SqlLedger, clock: ManualClock, telemetry: PrometheusTelemetry, room: AdmissionQueue, estimates_kept: int
 ) -> tuple[QueryHandler, Holds]:
     bigquery, budgets = QuietBigQuery(), MemoryBudgetStore(ledger, clock)
     slots = SlotBook(ledger)
     settlement = Settlement(
-        ledger=ledger, budgets=budgets, policies=POLICIES, clock=clock, journal=journal, on_usage=slots.learn
+        ledger=ledger, budgets=budgets, policies=POLICIES, clock=clock, telemetry=telemetry, on_usage=slots.learn
     )
     poller = Poller(
-        settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, journal=journal
+        settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, telemetry=telemetry
     )
     service = hold_service_over(budgets, ledger, clock)
     numbers = itertools.count()
     admission = Admission(
-        estimator=Estimator(bigquery, clock, journal, EstimateCaching(max_entries=estimates_kept)),
+        estimator=Estimator(bigquery, clock, telemetry, EstimateCaching(max_entries=estimates_kept)),
         holds=service,
         ledger=ledger,
         clock=clock,
-        journal=journal,
+        telemetry=telemetry,
         policies=POLICIES,
         rules=HoldRules(),
         hold_ttl_s=86_400,
@@ -188,12 +190,12 @@ def _wire(
         slots=slots,
     )
     isolation = Isolation(
-        extent=Extent.NOTHING,
+        isolation_mode=IsolationMode.NOTHING,
         allows_unknown=False,
         policies=POLICIES,
         bigquery=bigquery,
         upstream=bigquery,
-        trail=ListTrail(),
+        audit_log=ListAuditLog(),
         clock=clock,
     )
     holds = Holds(admission=admission, service=service, poller=poller, release=room.release)
@@ -201,11 +203,11 @@ def _wire(
         admission=admission,
         holds=holds,
         writes=JobWrites(lambda _: None),
-        waiting_room=room,
+        admission_queue=room,
         policies=POLICIES,
         isolation=isolation,
         upstream=bigquery,
-        journal=journal,
+        telemetry=telemetry,
     )
     return handler, holds
 

@@ -199,5 +199,5 @@ async def fault_stand(
         await load_scripts(budgets)
         gate = await stack.enter_async_context(open_gate(settings, clock=clock, log_stream=io.StringIO()))
         await gate.reconciler.reconcile()  # after the one at the start: only the test's own calls meet a fault
-        windows = settings.directory.customer("acme").windows(clock.now())
+        windows = settings.customer_registry.customer("acme").windows(clock.now())
         yield Stand(gate, sandbox, wires, clock, budgets, ledger, windows)

@@ -10,13 +10,13 @@ from aiohttp import web
 
 from bqgate.bigquery.credentials import CallerCredentials
 from bqgate.bigquery.upstream import HttpUpstream
-from bqgate.gate.door import SERVER_OPTIONS
-from tests.support.gate_stand import ListJournal, RecordingHandler, data_plane
+from bqgate.gate.http_server import SERVER_OPTIONS
+from tests.support.gate_stand import ListTelemetry, RecordingHandler, data_plane
 
 
 async def serve(upstream_url: str) -> None:
     upstream = HttpUpstream(upstream_url, CallerCredentials())
-    runner = web.AppRunner(data_plane(RecordingHandler(upstream), upstream, ListJournal()), **SERVER_OPTIONS)
+    runner = web.AppRunner(data_plane(RecordingHandler(upstream), upstream, ListTelemetry()), **SERVER_OPTIONS)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     sys.stdout.write(f"http://127.0.0.1:{runner.addresses[0][1]}\n")

@@ -55,7 +55,7 @@ class Stack:
         return self.run(self.fetch_settled(customer, timeout_s=timeout_s))
 
     async def fetch_balances(self, customer: str) -> tuple[Balance, ...]:
-        known = self.settings.directory.customer(customer)
+        known = self.settings.customer_registry.customer(customer)
         return await self.gate.budgets.fetch_balances(known.windows(SystemClock().now()))
 
     async def fetch_settled(self, customer: str, *, timeout_s: float = 30) -> tuple[Balance, ...]:

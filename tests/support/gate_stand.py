@@ -20,26 +20,26 @@ from bqgate.domain.job import JobRef
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
-from bqgate.domain.tier import Directory, Tier
+from bqgate.domain.tier import CustomerRegistry, Tier
 from bqgate.gate import proxies
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.door import SERVER_OPTIONS, Door, add_data_plane
+from bqgate.gate.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
 from bqgate.gate.identify import Identification
-from bqgate.gate.isolation import Extent, Isolation
+from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Route
 from bqgate.gate.submission import Submission
-from bqgate.identity.open_door import EverybodyIn
+from bqgate.identity.open_access import OpenAuthenticator
 from bqgate.ports import Authenticator, Upstream
-from bqgate.wire.exchange import Answer, Call
 from bqgate.wire.forwarded import Networks
-from tests.support.list_trail import ListTrail
+from bqgate.wire.http_message import HttpRequest, HttpResponse
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.recording_upstream import RecordingUpstream, recording_upstream
 
 
-class ListJournal:
+class ListTelemetry:
     """Keeps notes."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class ListJournal:
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         """Not kept."""
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         self.notes.append((event, fields))
 
 
@@ -63,7 +63,7 @@ async def _nothing_to_book(job: JobRef, credential: Credential) -> None:
 class Judged:
     """One job as the handler saw it."""
 
-    call: Call
+    call: HttpRequest
     route: Route
     document: Mapping[str, Any]
 
@@ -74,17 +74,17 @@ class RecordingHandler:
 
     upstream: Upstream
     judged: list[Judged] = field(default_factory=list)
-    answer: Answer | None = None
+    answer: HttpResponse | None = None
     failure: Exception | None = None
 
-    async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> Answer:
+    async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> HttpResponse:
         self.judged.append(Judged(ctx.call, ctx.route, submission.document))
         if self.failure is not None:
             raise self.failure
         if self.answer is not None:
             return self.answer
-        return await self.upstream.exchange(
-            submission.forward({**submission.document, "judged": True}), credential=Credential()
+        return await self.upstream.send(
+            submission.build_request({**submission.document, "judged": True}), credential=Credential()
         )
 
 
@@ -95,7 +95,7 @@ class GateStand:
     url: str
     upstream: RecordingUpstream
     handler: RecordingHandler
-    journal: ListJournal
+    telemetry: ListTelemetry
     session: aiohttp.ClientSession
     app: web.Application
 
@@ -105,7 +105,7 @@ async def gate_stand(
     credentials: UpstreamCredentials | None = None,
     *,
     authenticator: Authenticator | None = None,
-    trail: ListTrail | None = None,
+    audit_log: ListAuditLog | None = None,
     trusted: Networks = (),
     public_url: str | None = None,
 ) -> AsyncIterator[GateStand]:
@@ -113,8 +113,8 @@ async def gate_stand(
     async with recording_upstream() as recorder:
         upstream = HttpUpstream(recorder.url, credentials or CallerCredentials())
         handler = RecordingHandler(upstream)
-        journal = ListJournal()
-        app = data_plane(handler, upstream, journal, authenticator=authenticator, trail=trail)
+        telemetry = ListTelemetry()
+        app = data_plane(handler, upstream, telemetry, authenticator=authenticator, audit_log=audit_log)
         proxies.install(app, trusted=trusted, public_url=public_url)
         runner = web.AppRunner(app, shutdown_timeout=1, **SERVER_OPTIONS)
         await runner.setup()
@@ -122,7 +122,7 @@ async def gate_stand(
         host, port = runner.addresses[0][:2]
         session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
         try:
-            yield GateStand(f"http://{host}:{port}", recorder, handler, journal, session, app)
+            yield GateStand(f"http://{host}:{port}", recorder, handler, telemetry, session, app)
         finally:
             await session.close()
             await runner.cleanup()
@@ -132,22 +132,22 @@ async def gate_stand(
 def data_plane(
     handler: RecordingHandler,
     upstream: Upstream,
-    journal: ListJournal,
+    telemetry: ListTelemetry,
     *,
     authenticator: Authenticator | None = None,
-    trail: ListTrail | None = None,
+    audit_log: ListAuditLog | None = None,
 ) -> web.Application:
     """The data plane as app puts it together."""
     app = web.Application()
-    install(app, journal)
+    install(app, telemetry)
     clock = SystemClock()
     tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
-    policies = PolicySnapshot(Directory({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1))
-    trail = trail or ListTrail()
+    policies = PolicySnapshot(CustomerRegistry({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1))
+    audit_log = audit_log or ListAuditLog()
     identification = Identification(
-        authenticator=authenticator or EverybodyIn(),
+        authenticator=authenticator or OpenAuthenticator(),
         policies=policies,
-        trail=trail,
+        audit_log=audit_log,
         clock=clock,
         passes_credentials=True,
         submissions_only=False,
@@ -157,16 +157,16 @@ def data_plane(
         handler=handler,
         passthrough=Passthrough(upstream, _nothing_to_book, JobWrites(lambda _: None)),
         isolation=Isolation(
-            extent=Extent.NOTHING,
+            isolation_mode=IsolationMode.NOTHING,
             allows_unknown=False,
             policies=policies,
             bigquery=GoogleBigQuery(upstream),
             upstream=upstream,
-            trail=trail,
+            audit_log=audit_log,
             clock=clock,
         ),
         clock=clock,
-        journal=journal,
+        telemetry=telemetry,
     )
-    add_data_plane(app, Door(dispatcher))
+    add_data_plane(app, HttpServer(dispatcher))
     return app

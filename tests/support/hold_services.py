@@ -9,7 +9,7 @@ from bqgate.domain.money import NANOS_PER_USD
 from bqgate.ports import BudgetStore, Clock, Ledger
 
 
-class CountingJournal:
+class CountingTelemetry:
     """Keeps what was counted."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class CountingJournal:
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         pass
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         pass
 
 
@@ -32,7 +32,7 @@ def hold_service_over(
     *,
     chosen: Mapping[System, Conduct] | None = None,
     allowance_nanos: int = NANOS_PER_USD,
-    journal: CountingJournal | None = None,
+    telemetry: CountingTelemetry | None = None,
 ) -> HoldService:
     """A HoldService over two stores."""
     return HoldService(
@@ -42,5 +42,5 @@ def hold_service_over(
         degradation=Degradation(chosen or {}, allowance_nanos),
         allowance=Allowance(clock),
         clock=clock,
-        journal=journal or CountingJournal(),
+        telemetry=telemetry or CountingTelemetry(),
     )

@@ -16,7 +16,7 @@ from bqgate.domain.key import Key, KeyKind
 from bqgate.domain.principal import Identity, Role
 from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
-from bqgate.identity.authenticator import Callers, Oidc
+from bqgate.identity.authenticator import CallerAuthenticator, Oidc
 from bqgate.identity.keyring import Keyring, email_of
 from bqgate.identity.logins import Logins
 from bqgate.identity.static_tokens import hash_of, mint
@@ -111,7 +111,7 @@ class IdentityStand:
         self.logins = Logins(
             access_tokens=self.access_tokens, assertions=self.assertions, keyring=self.keyring, oidc=self.oidc
         )
-        self.callers = Callers(
+        self.callers = CallerAuthenticator(
             access_tokens=self.access_tokens,
             assertions=self.assertions,
             keyring=self.keyring,

@@ -23,7 +23,7 @@ from bqgate.domain.errors import LoginFault, Unauthenticated, UpstreamUnavailabl
 from bqgate.domain.principal import Identity, Role
 from bqgate.identity.jwks import KeySets
 from bqgate.identity.oidc import Issuer, Oidc
-from tests.support.gate_stand import ListJournal
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 from tests.support.recording_upstream import served
 
@@ -169,7 +169,7 @@ class KeySetStand:
     issuer: OidcIssuer
     key_sets: KeySets
     clock: ManualClock
-    journal: ListJournal
+    telemetry: ListTelemetry
 
     async def kids(self, kid: str | None = None, *, jwks_url: str | None = None) -> set[str | None]:
         """The ids of the keys that are found."""
@@ -183,18 +183,18 @@ class KeySetStand:
     @property
     def errors(self) -> list[object]:
         """What the operator was told."""
-        assert all(event == "issuer_keys_not_fetched" for event, _ in self.journal.notes)
-        assert all(fields["issuer"] == self.issuer.url for _, fields in self.journal.notes)
-        return [fields["error"] for _, fields in self.journal.notes]
+        assert all(event == "issuer_keys_not_fetched" for event, _ in self.telemetry.notes)
+        assert all(fields["issuer"] == self.issuer.url for _, fields in self.telemetry.notes)
+        return [fields["error"] for _, fields in self.telemetry.notes]
 
 
 @asynccontextmanager
 async def key_set_stand() -> AsyncIterator[KeySetStand]:
     """A gate that has fetched nothing yet, and the issuer that it will ask."""
-    clock, journal = ManualClock(), ListJournal()
+    clock, telemetry = ManualClock(), ListTelemetry()
     async with oidc_issuer(clock) as issuer:
-        key_sets = KeySets(clock, journal)
-        yield KeySetStand(issuer, key_sets, clock, journal)
+        key_sets = KeySets(clock, telemetry)
+        yield KeySetStand(issuer, key_sets, clock, telemetry)
         issuer.may_answer.set()
         await key_sets.close()
 

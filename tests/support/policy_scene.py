@@ -7,9 +7,9 @@ from typing import Any
 
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyItem, PolicyKind
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.policies.compose import SettingsPolicies
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.prices import PriceTables
@@ -53,8 +53,8 @@ class Told:
     metrics: Metrics = field(default_factory=Metrics)
 
     @property
-    def journal(self) -> PrometheusJournal:
-        return PrometheusJournal(self.metrics, make_logger(self.lines, self.clock))
+    def telemetry(self) -> PrometheusTelemetry:
+        return PrometheusTelemetry(self.metrics, make_logger(self.lines, self.clock))
 
     def count_of(self, event: str) -> int:
         """How many lines there are of an event."""

@@ -21,11 +21,11 @@ from bqgate.domain.job import JobRef, Usage
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
-from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.ledger.sql_ledger import SqlLedger
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.ports import BudgetStore, PolicySource, SpendSource
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
@@ -38,11 +38,11 @@ STANDARD = Tier(
     name="standard", daily_nanos=1_000 * NANOS_PER_USD, monthly_nanos=9_000 * NANOS_PER_USD, emergency_nanos=0
 )
 ACME = Customer(id="acme", tier=STANDARD, zone=ZoneInfo("UTC"))
-DIRECTORY = Directory(customers={"acme": ACME}, customer_by_project={}, default_tier=STANDARD)
+CUSTOMER_REGISTRY = CustomerRegistry(customers={"acme": ACME}, customer_by_project={}, default_tier=STANDARD)
 
 # One dollar per MiB, so that tests can read the sums.
 PRICES = PriceList(model=PricingModel.ON_DEMAND, nanos_per_tib=NANOS_PER_USD * 2**20, nanos_per_slot_hour=0)
-POLICIES = PolicySnapshot(DIRECTORY, PRICES)
+POLICIES = PolicySnapshot(CUSTOMER_REGISTRY, PRICES)
 
 MakeStore = Callable[[SpendSource, ManualClock], BudgetStore]
 
@@ -68,7 +68,7 @@ class Gate:
             budgets=budgets,
             policies=policies,
             clock=stand.clock,
-            journal=stand.journal,
+            telemetry=stand.telemetry,
             on_usage=lambda customer, usage: self.learned.append((customer, usage)),
         )
         self.poller = Poller(
@@ -77,7 +77,7 @@ class Gate:
             bigquery=stand.bigquery,
             ledger=stand.ledger,
             clock=stand.clock,
-            journal=stand.journal,
+            telemetry=stand.telemetry,
             patience=patience,
             capacity=capacity,
         )
@@ -87,7 +87,7 @@ class Gate:
             poller=self.poller,
             policies=policies,
             clock=stand.clock,
-            journal=stand.journal,
+            telemetry=stand.telemetry,
         )
 
     async def look_at_all(self) -> None:
@@ -109,7 +109,7 @@ class Stand:
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def __post_init__(self) -> None:
-        self.journal = PrometheusJournal(self.metrics, make_logger(self.log, self.clock))
+        self.telemetry = PrometheusTelemetry(self.metrics, make_logger(self.log, self.clock))
 
     def gate(
         self, *, patience: Patience | None = None, capacity: int = 1_000, policies: PolicySource = POLICIES

@@ -10,11 +10,11 @@ from datetime import datetime
 
 from bqgate.budgets.accounts import deployment_hold
 from bqgate.domain.budget import Period, Window, WindowId
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope
 
 
 class SpendBook:
@@ -31,7 +31,7 @@ class SpendBook:
         self.is_down = False
         self.read_count = 0
         self.before_spend: Callable[[], Awaitable[None]] | None = None
-        self.scopes_of: Callable[[Hold], tuple[Scope, ...]] = lambda hold: hold.scopes
+        self.scopes_of: Callable[[Hold], tuple[BudgetScope, ...]] = lambda hold: hold.scopes
 
     def open_hold(self, hold: Hold) -> None:
         """Record a hold as open."""

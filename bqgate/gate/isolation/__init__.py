@@ -14,6 +14,6 @@ The dispatch step and the handler ask `boundary.Isolation`; everything else here
     gate/isolation/denials.py     the words
 """
 
-from bqgate.gate.isolation.boundary import Extent, Isolation
+from bqgate.gate.isolation.boundary import Isolation, IsolationMode
 
-__all__ = ["Extent", "Isolation"]
+__all__ = ["Isolation", "IsolationMode"]

@@ -31,15 +31,15 @@ from bqgate.gate.outcome import Seen
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind
 from bqgate.gate.submission import Submission
-from bqgate.ports import AuditTrail, Clock, DryRunner, PolicySource, Upstream
-from bqgate.wire.exchange import Answer, Call
+from bqgate.ports import AuditLog, Clock, DryRunner, PolicySource, Upstream
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.query_response import job_ref_in, read_members
 from bqgate.wire.query_string import values_of, without_parameters
 
 _UNJUDGED = frozenset({Role.ADMIN, Role.SUPER_ADMIN})
 
 
-class Extent(StrEnum):
+class IsolationMode(StrEnum):
     """How much the gate keeps apart itself."""
 
     NOTHING = "nothing"  # every caller is trusted
@@ -51,25 +51,25 @@ class Isolation:
     """What one customer may do among others.
 
     Args:
-        extent: how much is kept apart.
+        isolation_mode: how much is kept apart.
         allows_unknown: queries pass of which nobody can say all that they touch.
     """
 
     def __init__(
         self,
         *,
-        extent: Extent,
+        isolation_mode: IsolationMode,
         allows_unknown: bool,
         policies: PolicySource,
         bigquery: DryRunner,
         upstream: Upstream,
-        trail: AuditTrail,
+        audit_log: AuditLog,
         clock: Clock,
     ) -> None:
-        self._extent = extent
+        self._isolation_mode = isolation_mode
         self._allows_unknown = allows_unknown
         self._policies = policies
-        self._trail = trail
+        self._audit_log = audit_log
         self._clock = clock
         self._judge = QueryJudge(bigquery)
         self._bodies = ResourceBodies(self._judge)
@@ -92,7 +92,7 @@ class Isolation:
         project_id = ctx.route.project_id or ""
         with self._told(ctx):
             owner = None
-            if self._extent is Extent.ALL:
+            if self._isolation_mode is IsolationMode.ALL:
                 owner = _label_for(ctx.principal)
                 if not scope.may_run_jobs_in(project_id):
                     raise project_denied(project_id, "bigquery.jobs.create")
@@ -112,14 +112,18 @@ class Isolation:
         scope = self._scope_of(ctx.principal)
         if scope is None:
             return await ask()
-        is_alone = self._extent is Extent.ALL
+        is_alone = self._isolation_mode is IsolationMode.ALL
         bounds = bounds_of(request, scope, is_alone=is_alone, allows_unknown=self._allows_unknown)
         with self._told(ctx):
             return await self._judge.judge_request(request, bounds, ctx.principal.credential, ask)
 
-    def noted(self, ctx: RequestContext, answer: Answer) -> Answer:
+    def noted(self, ctx: RequestContext, answer: HttpResponse) -> HttpResponse:
         """BigQuery's answer to a job that was submitted: it tells where the job is, whose owner is known."""
-        if self._extent is not Extent.ALL or ctx.route.method_id != "jobs.insert" or answer.status != 200:
+        if (
+            self._isolation_mode is not IsolationMode.ALL
+            or ctx.route.method_id != "jobs.insert"
+            or answer.status != 200
+        ):
             return answer
         owner = _label_for(ctx.principal)
 
@@ -130,7 +134,7 @@ class Isolation:
 
         return replace(answer, body=WatchedBody(answer, note))
 
-    async def answer(self, ctx: RequestContext, send: Send) -> Answer:
+    async def answer(self, ctx: RequestContext, send: Send) -> HttpResponse:
         """The answer to a call that submits no job.
 
         Args:
@@ -142,13 +146,13 @@ class Isolation:
             JobNotFound: the job is not there, or another's.
             MalformedRequest, BodyTooLarge: the call cannot be judged.
         """
-        scope = self._scope_of(ctx.principal) if self._extent is Extent.ALL else None
+        scope = self._scope_of(ctx.principal) if self._isolation_mode is IsolationMode.ALL else None
         if scope is None:
             return await send(ctx.call)
         with self._told(ctx):
             return await self._answer(ctx, scope, send)
 
-    async def _answer(self, ctx: RequestContext, scope: DataScope, send: Send) -> Answer:
+    async def _answer(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
         route = ctx.route
         project_id, dataset_id = route.project_id or "", route.params.get("datasetId", "")
         rule = RULES.get(route.method_id, Rule.REFUSED)
@@ -183,7 +187,7 @@ class Isolation:
             case _:
                 raise use_denied(f"The method {route.method_id}")
 
-    async def _own_job(self, ctx: RequestContext, scope: DataScope, send: Send) -> Answer:
+    async def _own_job(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
         call, route = ctx.call, ctx.route
         locations = values_of(call.query, "location")
         if len(locations) > 1:
@@ -203,7 +207,7 @@ class Isolation:
             self._owners.forget(replace(job, location=location or found_at))
         return await send(call)
 
-    async def _list(self, ctx: RequestContext, rule: Rule, scope: DataScope, send: Send) -> Answer:
+    async def _list(self, ctx: RequestContext, rule: Rule, scope: DataScope, send: Send) -> HttpResponse:
         call, project_id = ctx.call, ctx.route.project_id or ""
         if rule is Rule.PROJECT_LIST:
             return await filtered_list(call, send, name="projects", keep=partial(_keeps_project, scope))
@@ -229,13 +233,13 @@ class Isolation:
 
     def _scope_of(self, principal: Principal) -> DataScope | None:
         """What the caller is held to; None: to nothing."""
-        if self._extent is Extent.NOTHING or principal.role in _UNJUDGED:
+        if self._isolation_mode is IsolationMode.NOTHING or principal.role in _UNJUDGED:
             return None
-        directory = self._policies.directory
-        customer = directory.customer(principal.customer)
-        if self._extent is Extent.DATA and customer.data is None:
+        customer_registry = self._policies.customer_registry
+        customer = customer_registry.customer(principal.customer)
+        if self._isolation_mode is IsolationMode.DATA and customer.data is None:
             return None
-        return DataScope.of(customer, directory.shared_projects)
+        return DataScope.of(customer, customer_registry.shared_projects)
 
     @contextmanager
     def _told(self, ctx: RequestContext) -> Iterator[None]:
@@ -248,7 +252,7 @@ class Isolation:
 
     def _tell(self, ctx: RequestContext, target: str) -> None:
         principal = ctx.principal
-        self._trail.tell(
+        self._audit_log.record(
             AuditEvent(
                 at=self._clock.now(),
                 action="access.refused",
@@ -269,7 +273,7 @@ def _label_for(principal: Principal) -> str:
     return sha256(principal.customer.encode()).hexdigest()[:16]
 
 
-def _with_location(call: Call, location: str) -> Call:
+def _with_location(call: HttpRequest, location: str) -> HttpRequest:
     query = without_parameters(call.query, {"location"})
     return replace(call, query="&".join(part for part in (query, f"location={location}") if part))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
 from bqgate.gate.body import plain_body, read_bounded
-from bqgate.wire.exchange import Answer, Call, without
+from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 from bqgate.wire.query_string import is_json, values_of, without_parameters
 
@@ -24,11 +24,11 @@ _BODY_HEADERS = frozenset(
     {"content-length", "content-encoding", "content-md5", "content-type", "transfer-encoding", "etag", "x-goog-hash"}
 )
 
-Send = Callable[[Call], Awaitable[Answer]]
+Send = Callable[[HttpRequest], Awaitable[HttpResponse]]
 Keep = Callable[[Mapping[str, Any]], Awaitable[bool]]
 
 
-async def filtered_list(call: Call, send: Send, *, name: str, keep: Keep, extra: str = "") -> Answer:
+async def filtered_list(call: HttpRequest, send: Send, *, name: str, keep: Keep, extra: str = "") -> HttpResponse:
     """The answer to a list call with the entries that `keep` keeps.
 
     Args:
@@ -59,11 +59,11 @@ async def filtered_list(call: Call, send: Send, *, name: str, keep: Keep, extra:
     if entries is not None:
         document[name] = kept
     headers = (*without(answer.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
-    return Answer(200, headers, json_bytes(document))
+    return HttpResponse(200, headers, json_bytes(document))
 
 
-async def _read(answer: Answer) -> dict[str, Any]:
-    packed = Call("GET", "/", headers=answer.headers, body=answer.body)
+async def _read(answer: HttpResponse) -> dict[str, Any]:
+    packed = HttpRequest("GET", "/", headers=answer.headers, body=answer.body)
     try:
         document = read_json((await read_bounded(plain_body(packed), bytes_max=LIST_BYTES_MAX)).decode())
     except BodyTooLarge:

@@ -19,7 +19,7 @@ from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
 from bqgate.ports import Clock, Upstream
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import CUSTOMER_LABEL
 from bqgate.wire.job_resource import job_ref_from
 
@@ -83,8 +83,8 @@ class JobOwners:
         params = {"fields": _FIELDS, "prettyPrint": "false"}
         if job.location is not None:
             params["location"] = job.location
-        call = Call("GET", path, urlencode(params))
-        answer = await self._upstream.exchange(call, credential=credential, read_timeout_s=_TIMEOUT_S)
+        call = HttpRequest("GET", path, urlencode(params))
+        answer = await self._upstream.send(call, credential=credential, read_timeout_s=_TIMEOUT_S)
         body = await _whole(answer)
         if answer.status in {400, 403, 404}:
             raise absent(job)
@@ -127,7 +127,7 @@ def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-async def _whole(answer: Answer) -> bytes:
+async def _whole(answer: HttpResponse) -> bytes:
     try:
         return await read_bounded(answer.body, bytes_max=_ANSWER_BYTES_MAX)
     except BodyTooLarge:

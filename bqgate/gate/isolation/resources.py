@@ -18,8 +18,8 @@ from bqgate.gate.isolation.queries import Bounds, QueryJudge
 from bqgate.gate.isolation.rules import Rule
 from bqgate.gate.isolation.sql_text import read_sql
 from bqgate.gate.routes import Route
-from bqgate.wire.exchange import Call
 from bqgate.wire.fields import camel_keys, flag_at, object_at, text_at
+from bqgate.wire.http_message import HttpRequest
 
 # What BigQuery puts into every resource, and ignores in requests.
 _SHOWN = frozenset(
@@ -63,7 +63,9 @@ class ResourceBodies:
     def __init__(self, judge: QueryJudge) -> None:
         self._judge = judge
 
-    async def judged(self, call: Call, route: Route, rule: Rule, bounds: Bounds, credential: Credential) -> Call:
+    async def judged(
+        self, call: HttpRequest, route: Route, rule: Rule, bounds: Bounds, credential: Credential
+    ) -> HttpRequest:
         """The call with the body that was judged.
 
         Raises:

@@ -13,14 +13,14 @@ from bqgate.admin.events import EventMaker
 from bqgate.admin.openapi import openapi_document
 from bqgate.admin.permissions import PUBLIC
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
-from bqgate.domain.scope import Scope, ScopeKind
-from bqgate.domain.tier import Budget, Customer, Directory, Mode, Tier
-from bqgate.identity.open_door import EverybodyIn
+from bqgate.domain.tier import Budget, Customer, CustomerRegistry, Mode, Tier
+from bqgate.identity.open_access import OpenAuthenticator
 from tests.support.conformance import Conformance
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
 
 STANDARD = Tier(
@@ -36,7 +36,7 @@ def part(
     name: str, kind: ScopeKind, value: str, usd: int, mode: Mode = Mode.ENFORCE, *, customer: str = "globex"
 ) -> Budget:
     """A budget of a day of a part of a customer's queries."""
-    return Budget(name, customer, Scope(kind, value), LimitPlan(Limits(daily_nanos=usd * NANOS_PER_USD)), mode)
+    return Budget(name, customer, BudgetScope(kind, value), LimitPlan(Limits(daily_nanos=usd * NANOS_PER_USD)), mode)
 
 
 GLOBEX = Customer(
@@ -58,7 +58,7 @@ INITECH = Customer(
         part("lax", ScopeKind.WORKLOAD, "lax", 3, Mode.OBSERVE, customer="initech"),
     ),
 )
-DIRECTORY = Directory(
+CUSTOMER_REGISTRY = CustomerRegistry(
     customers={
         "acme": Customer("acme", STANDARD),
         "globex": GLOBEX,
@@ -70,7 +70,7 @@ DIRECTORY = Directory(
     customer_by_project={},
     default_tier=STANDARD,
 )
-POLICIES = PolicySnapshot(DIRECTORY, PRICES)
+POLICIES = PolicySnapshot(CUSTOMER_REGISTRY, PRICES)
 
 
 @dataclass
@@ -119,9 +119,9 @@ async def serve() -> AsyncIterator[Serve]:
                 policies=POLICIES,
                 clock=stand.clock,
                 metrics=stand.metrics,
-                authenticator=EverybodyIn(),
-                trail=ListTrail(),
-                limiter=RateLimiter(RateLimits(), MemoryStorage(), stand.journal),
+                authenticator=OpenAuthenticator(),
+                audit_log=ListAuditLog(),
+                limiter=RateLimiter(RateLimits(), MemoryStorage(), stand.telemetry),
                 events=EventMaker(stand.clock, lambda _request: "request-1"),
             ),
         )

@@ -233,7 +233,7 @@ async def test_reading_is_not_audited(stand: AdminStand, gate: Replica, admin: s
     for path in (AUDIT, EXPORT, f"{AUDIT}:verify"):
         await gate.call("GET", path, token=admin)
     assert (await gate.call("GET", f"{AUDIT}:verify", token=admin))["records"] == 7
-    assert stand.trail.events == []
+    assert stand.audit_log.events == []
 
 
 @pytest.mark.parametrize("role", [Role.USER, Role.ANALYST])

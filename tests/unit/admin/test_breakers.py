@@ -26,10 +26,10 @@ from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.principal import Credential, Identity, Role
-from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.ledger import SqlRegistry
 from tests.support.conformance import Conformance
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.settlement_stand import PRICES, Gate, Stand, settlement_stand
 
 USD = NANOS_PER_USD
@@ -37,7 +37,7 @@ TIER = Tier(
     "standard", 10 * USD, 300 * USD, emergency_nanos=20 * USD, query_nanos=10 * USD, grace_s=900, breaker_cooldown_s=600
 )
 ACME = Customer("acme", TIER)
-POLICIES = PolicySnapshot(Directory({"acme": ACME}, {}, TIER), PRICES)
+POLICIES = PolicySnapshot(CustomerRegistry({"acme": ACME}, {}, TIER), PRICES)
 CLOSED = {"state": "closed", "opened_at": None, "until": None, "reason": None}
 OPEN = {
     "state": "open",
@@ -84,7 +84,7 @@ class Scene:
         windows = ACME.windows(now)
         keys = {window.period: window.key for window in windows}
         hold = replace(self.stand.make_hold(usd=usd), window_keys=keys, placed_at=now)
-        return await self.gate.budgets.place_hold(hold, windows, ACME.terms_at(now))
+        return await self.gate.budgets.place_hold(hold, windows, ACME.grace_at(now))
 
     async def trip(self) -> None:
         """Open acme's breaker, and let the ledger know, as admission does."""
@@ -117,8 +117,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             ),
         )
         app, operations = web.Application(), operations_of(views)
-        guard = Guard(authenticator=Known(), trail=ListTrail(), events=events, public=PUBLIC)
-        Mounting(guard, RateLimiter(RateLimits(), MemoryStorage(), stand.journal)).mount(app, operations)
+        guard = Guard(authenticator=Known(), audit_log=ListAuditLog(), events=events, public=PUBLIC)
+        Mounting(guard, RateLimiter(RateLimits(), MemoryStorage(), stand.telemetry)).mount(app, operations)
         conformance = Conformance(openapi_document(operations, PUBLIC))
         conformance.install(app)
         client = TestClient(TestServer(app))
@@ -148,7 +148,7 @@ async def test_the_budget_shows_grace_from_its_start_to_its_end(scene: Scene) ->
 
 
 async def test_the_budget_shows_the_breaker(scene: Scene) -> None:
-    """Closed, open, and half-open once a trial may come."""
+    """Closed, open, and half-open once a probe may come."""
     assert (await scene.budget())["breaker"] == CLOSED
     await scene.trip()
     assert (await scene.budget())["breaker"] == OPEN

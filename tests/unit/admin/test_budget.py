@@ -9,7 +9,7 @@ import pytest
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.tier import Customer
 from bqgate.domain.units import MIB
-from tests.unit.admin.conftest import DIRECTORY, GLOBEX, INITECH, Plane
+from tests.unit.admin.conftest import CUSTOMER_REGISTRY, GLOBEX, INITECH, Plane
 
 
 async def spend(plane: Plane, *, booked: int = 0, held: int = 0) -> None:
@@ -103,9 +103,9 @@ async def test_observing_refuses_nothing_and_says_what_it_would_have(plane: Plan
     """The mode tells; what admission would write into the ledger is what is said."""
     document = await plane.check("looker", {"cost_usd": "11"})
     assert (document["decision"], document["would_reject"]) == ("forward", "query_too_big")
-    looker = DIRECTORY.customer("looker")
+    looker = CUSTOMER_REGISTRY.customer("looker")
     hold = replace(plane.stand.make_hold(usd=5), customer="looker")
-    await plane.gate.budgets.place_hold(hold, looker.windows(hold.placed_at), looker.terms_at(hold.placed_at))
+    await plane.gate.budgets.place_hold(hold, looker.windows(hold.placed_at), looker.grace_at(hold.placed_at))
     document = await plane.check("looker", {"cost_usd": "6"})
     assert (document["decision"], document["would_reject"]) == ("forward", "budget_used_up")
 

@@ -21,7 +21,7 @@ from bqgate.domain.errors import (
 )
 from bqgate.domain.principal import Credential, Identity
 from tests.support.control_stand import REQUEST_ID, ControlStand, control_stand
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.manual_clock import START, ManualClock
 
 TOKEN = "bqg_0123456789abcdef_" + "s" * 43
@@ -101,10 +101,10 @@ class Refusing:
         raise self._error
 
 
-def guard_before(error: Exception, trail: ListTrail) -> Guard:
+def guard_before(error: Exception, audit_log: ListAuditLog) -> Guard:
     """A guard whose authenticator fails."""
     events = EventMaker(ManualClock(), lambda _request: REQUEST_ID)
-    return Guard(authenticator=Refusing(error), trail=trail, events=events, public=())
+    return Guard(authenticator=Refusing(error), audit_log=audit_log, events=events, public=())
 
 
 @pytest.mark.parametrize(
@@ -120,18 +120,18 @@ async def test_each_failure_to_find_out_has_its_answer(
     error: Exception, status: int, header: tuple[str, str] | None, told: int
 ) -> None:
     """Who is refused is told to the trail; who only could not be asked about is not."""
-    trail = ListTrail()
+    audit_log = ListAuditLog()
     with pytest.raises(Problem) as caught:
-        await guard_before(error, trail).identify(make_mocked_request("GET", "/v1/jobs"))
+        await guard_before(error, audit_log).identify(make_mocked_request("GET", "/v1/jobs"))
     assert caught.value.status == status
     assert header is None or header[1] in caught.value.headers[header[0]]
-    assert len(trail.events) == told
+    assert len(audit_log.events) == told
 
 
 async def test_a_ledger_that_is_away_is_no_refusal() -> None:
     """It leaves as it is, for the answer that stores get."""
     with pytest.raises(LedgerUnavailable):
-        await guard_before(LedgerUnavailable("away"), ListTrail()).identify(make_mocked_request("GET", "/"))
+        await guard_before(LedgerUnavailable("away"), ListAuditLog()).identify(make_mocked_request("GET", "/"))
 
 
 @pytest.mark.parametrize(

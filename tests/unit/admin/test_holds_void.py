@@ -19,7 +19,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.principal import Credential, Identity, Role
 from bqgate.ledger import SqlRegistry
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.settlement_stand import ACME, Gate, Stand, settlement_stand, usd
 
 MIB = 2**20
@@ -75,8 +75,8 @@ async def voiding(tmp_path: Path) -> AsyncIterator[Voiding]:
             ledger=stand.ledger, registry=registry, settlement=gate.settlement, events=events, clock=stand.clock
         )
         app = web.Application()
-        guard = Guard(authenticator=Known(), trail=ListTrail(), events=events, public=PUBLIC)
-        Mounting(guard, RateLimiter(RateLimits(), MemoryStorage(), stand.journal)).mount(app, views.operations())
+        guard = Guard(authenticator=Known(), audit_log=ListAuditLog(), events=events, public=PUBLIC)
+        Mounting(guard, RateLimiter(RateLimits(), MemoryStorage(), stand.telemetry)).mount(app, views.operations())
         client = TestClient(TestServer(app))
         await client.start_server()
         yield Voiding(stand, gate, registry, client)

@@ -100,7 +100,7 @@ async def test_a_secret_is_told_once(stand: AdminStand, gate: Replica, root: str
     secrets |= {key.token_hash for key in keys if key.token_hash}
     secrets |= {key.public_key.splitlines()[1] for key in keys if key.public_key}
     assert len(secrets) == 9
-    told = "\n".join(gate.seen[answers_before:]) + stand.log.getvalue() + repr(stand.trail.events)
+    told = "\n".join(gate.seen[answers_before:]) + stand.log.getvalue() + repr(stand.audit_log.events)
     assert file["id"] in told
     assert f"bqg_{token['id']}" in told
     assert not [secret for secret in secrets if secret in told]
@@ -108,14 +108,14 @@ async def test_a_secret_is_told_once(stand: AdminStand, gate: Replica, root: str
 
 @pytest.mark.parametrize("role", ["admin", "super_admin"])
 async def test_keys_of_admins_are_for_super_admins(stand: AdminStand, gate: Replica, root: str, role: str) -> None:
-    """An admin can neither make, rotate nor revoke one, and each try is told to the audit trail."""
+    """An admin can neither make, rotate nor revoke one, and each try is told to the audit log."""
     admin = await stand.token(Role.ADMIN)
     theirs = await make(gate, root, role=role, customer=None)
     await make(gate, admin, role=role, customer=None, status=403)
     await gate.call("POST", f"{KEYS}/{theirs['id']}:rotate", token=admin, status=403)
     await gate.call("DELETE", f"{KEYS}/{theirs['id']}?force=true", token=admin, status=403)
-    assert [event.action for event in stand.trail.events] == ["access.refused"] * 3
-    assert {event.actor for event in stand.trail.events} == {"the admin"}
+    assert [event.action for event in stand.audit_log.events] == ["access.refused"] * 3
+    assert {event.actor for event in stand.audit_log.events} == {"the admin"}
     assert (await gate.call("GET", f"{KEYS}/{theirs['id']}", token=admin))["is_valid"] is True
     await gate.call("POST", f"{KEYS}/{theirs['id']}:rotate", token=root, status=201)
     await gate.call("DELETE", f"{KEYS}/{theirs['id']}", token=root, status=204)

@@ -20,8 +20,8 @@ from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
 from bqgate.identity.keyring import Keyring
 from bqgate.identity.logins import Logins
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.admin_stand import FAILED_PER_MINUTE, AdminStand, Replica, admin_stand
 from tests.support.manual_clock import ManualClock
 
@@ -73,7 +73,7 @@ async def test_a_static_token_is_exchanged(stand: AdminStand, gate: Replica, hel
     }
     await gate.call("GET", "/v1/customers/acme/budget", token=granted["access_token"])
     assert counted(stand, "granted") == 1
-    assert stand.trail.events == []
+    assert stand.audit_log.events == []
 
 
 async def test_an_assertion_is_answered_without_members_that_do_not_apply(stand: AdminStand) -> None:
@@ -120,7 +120,7 @@ async def test_what_is_no_login_is_refused(
     error: str,
     reason: str,
 ) -> None:
-    """The answer is RFC 6749 section 5.2's; the audit trail knows fault and source, and nobody what was sent."""
+    """The answer is RFC 6749 section 5.2's; the audit log knows fault and source, and nobody what was sent."""
     data = body if isinstance(body, bytes) else urlencode(body).encode()
     async with gate.http.post(gate.url + TOKEN, data=data, headers={"Content-Type": FORM, **headers}) as answer:
         refusal = await answer.json()
@@ -128,7 +128,7 @@ async def test_what_is_no_login_is_refused(
         assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
     assert set(refusal) == {"error", "error_description"}
     assert counted(stand, "refused", reason) == 1
-    (event,) = stand.trail.events
+    (event,) = stand.audit_log.events
     assert (event.action, event.detail, event.source) == ("login.refused", reason, "127.0.0.1")
     assert event.target == f"POST {TOKEN}"
     told = json.dumps(refusal) + repr(event) + stand.log.getvalue()
@@ -139,7 +139,7 @@ async def test_what_is_no_login_is_refused(
 async def test_the_audit_trail_knows_whom_a_caller_claims_to_be(stand: AdminStand, gate: Replica) -> None:
     """By the key's id, which is no secret."""
     await gate.call("POST", TOKEN, data=WRONG, status=400)
-    assert [event.actor for event in stand.trail.events] == ["0123456789abcdef"]
+    assert [event.actor for event in stand.audit_log.events] == ["0123456789abcdef"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
@@ -163,7 +163,7 @@ async def test_a_flood_of_failures_is_cut_off(stand: AdminStand, gate: Replica, 
 
     statuses = await asyncio.gather(*(fail() for _ in range(3 * FAILED_PER_MINUTE)))
     assert sorted(statuses) == [400] * FAILED_PER_MINUTE + [429] * 2 * FAILED_PER_MINUTE
-    assert len(stand.trail.events) == FAILED_PER_MINUTE
+    assert len(stand.audit_log.events) == FAILED_PER_MINUTE
     assert counted(stand, "limited", "too_many") == 2 * FAILED_PER_MINUTE
     right = {**EXCHANGE, "subject_token": held}
     await gate.call("POST", "/token", data=right, status=429)
@@ -189,7 +189,7 @@ async def test_an_outage_is_no_failed_login(stand: AdminStand, gate: Replica) ->
         refusal = await gate.call("POST", TOKEN, data=WRONG, status=503)
     assert refusal["error"] == "temporarily_unavailable"
     assert counted(stand, "failed", "unavailable") == FAILED_PER_MINUTE + 1
-    assert stand.trail.events == []
+    assert stand.audit_log.events == []
 
 
 class SilentIssuer:
@@ -208,9 +208,9 @@ async def data_plane(stand: AdminStand) -> AsyncIterator[str]:
     views = LoginViews(
         logins=Logins(access_tokens=tokens, assertions=assertions, keyring=shelf_free, oidc=SilentIssuer()),
         failures=FailedLogins(stand.clock, per_minute=FAILED_PER_MINUTE),
-        trail=stand.trail,
+        audit_log=stand.audit_log,
         events=EventMaker(stand.clock, lambda _request: "request-1"),
-        journal=PrometheusJournal(stand.metrics, make_logger(stand.log, stand.clock)),
+        telemetry=PrometheusTelemetry(stand.metrics, make_logger(stand.log, stand.clock)),
     )
     app = web.Application()
     add_token_endpoint(app, views)
@@ -243,7 +243,7 @@ async def test_the_data_plane_has_the_endpoint_too(stand: AdminStand, data_plane
             assert (await answer.json())["error"] == "invalid_request"
         async with http.get(data_plane + "/bigquery/v2/projects") as answer:
             assert await answer.text() == "BigQuery"
-    assert len(stand.trail.events) == 1
+    assert len(stand.audit_log.events) == 1
 
 
 async def test_an_issuer_that_is_silent_is_no_failed_login(stand: AdminStand, data_plane: str) -> None:
@@ -251,7 +251,7 @@ async def test_an_issuer_that_is_silent_is_no_failed_login(stand: AdminStand, da
     form = {**EXCHANGE, "subject_token": "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"}
     async with aiohttp.ClientSession() as http, http.post(data_plane + TOKEN, data=form) as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-    assert stand.trail.events == []
+    assert stand.audit_log.events == []
 
 
 async def test_a_limited_caller_sends_no_body(data_plane: str) -> None:

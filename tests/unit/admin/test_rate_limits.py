@@ -14,9 +14,9 @@ from bqgate.admin.operation import RateClass
 from bqgate.admin.problem import Problem
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.admin.rate_storage import close_storage, open_storage
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.control_stand import control_stand
 from tests.support.manual_clock import ManualClock
 from tests.support.yes_redis import yes_redis
@@ -26,8 +26,8 @@ THREE = RateLimits(costs_per_minute=3, budget_checks_per_minute=3, other_per_min
 
 def limiter_over(storage: Storage, metrics: Metrics | None = None) -> RateLimiter:
     """A limiter of three a minute."""
-    journal = PrometheusJournal(metrics or Metrics(), make_logger(io.StringIO(), ManualClock()))
-    return RateLimiter(THREE, storage, journal)
+    telemetry = PrometheusTelemetry(metrics or Metrics(), make_logger(io.StringIO(), ManualClock()))
+    return RateLimiter(THREE, storage, telemetry)
 
 
 @pytest.fixture(params=["memory", "redis", "cluster"])

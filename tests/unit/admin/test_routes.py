@@ -41,7 +41,7 @@ async def test_alive_and_ready(plane: Plane) -> None:
 
 async def test_metrics_are_those_of_the_steps(plane: Plane) -> None:
     """In Prometheus' text format."""
-    plane.stand.journal.count("holds_total", event="placed")
+    plane.stand.telemetry.count("holds_total", event="placed")
     async with plane.client.get("/metrics") as answer:
         assert answer.status == 200
         assert answer.headers["Content-Type"].startswith("text/plain")

@@ -46,7 +46,7 @@ async def rows(control: ControlStand, query: str, caller: str = "admin") -> list
     return [(row["period"], row["customer"], row["value"], row["cost_usd"]) for row in answer.json["rows"]]
 
 
-async def test_days_of_all_customers_come_latest_and_dearest_first(control: ControlStand) -> None:
+async def test_days_of_all_customers_come_latest_and_most_expensive_first(control: ControlStand) -> None:
     """Exact amounts as text, with the totals of all rows and the span that they are of."""
     document = (await control.call("GET", "/v1/spend")).json
     assert [(row["period"], row["customer"], row["cost_usd"]) for row in document["rows"]] == [
@@ -84,7 +84,7 @@ async def test_it_is_divided_by_what_is_asked(control: ControlStand) -> None:
 
 
 async def test_too_many_rows_are_told_with_the_totals_of_all(control: ControlStand) -> None:
-    """The latest and dearest are there, and how many are not."""
+    """The latest and most expensive are there, and how many are not."""
     document = (await control.call("GET", "/v1/spend?group_by=principal&rows_max=1")).json
     assert [row["value"] for row in document["rows"]] == ["user"]
     assert (document["rows_left_out"], document["total"]["cost_usd"]) == (3, "9.93")

@@ -21,7 +21,7 @@ from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
-from bqgate.domain.tier import Customer, Directory, Mode, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Mode, Tier
 from bqgate.domain.units import GIB, TIB
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_insert, parse_query
@@ -33,13 +33,13 @@ USD = 10**9
 PRICES = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=10_240_000_000, nanos_per_slot_hour=0)
 TIER = Tier("standard", daily_nanos=5 * USD, monthly_nanos=50 * USD, emergency_nanos=10 * USD)
 ACME = Customer("acme", TIER)
-POLICIES = PolicySnapshot(Directory({"acme": ACME}, {}, TIER), PRICES)
+POLICIES = PolicySnapshot(CustomerRegistry({"acme": ACME}, {}, TIER), PRICES)
 ANN = Principal("acme", "ann")
 TEN_GIB = Estimate(10 * GIB, "SELECT", 1)
 
 
 class Silence:
-    """A Journal for tests that look at values instead."""
+    """A Telemetry for tests that look at values instead."""
 
     def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
         pass
@@ -47,7 +47,7 @@ class Silence:
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         pass
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         pass
 
 
@@ -102,7 +102,7 @@ class Scene:
             holds=hold_service_over(self.budgets, self.ledger, self.clock),
             ledger=self.ledger,
             clock=self.clock,
-            journal=Silence(),
+            telemetry=Silence(),
             policies=POLICIES,
             rules=rules or HoldRules(headroom_ppm=0),
             hold_ttl_s=86_400,

@@ -9,7 +9,7 @@ import pytest
 
 from bqgate.admission.breaker_log import remember
 from bqgate.domain.budget import Period
-from bqgate.domain.cost_breaker import Breaker, Refusal
+from bqgate.domain.cost_breaker import CostBreaker, Refusal
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from tests.support.budget_scene import own_id
 from tests.support.settlement_stand import ACME, Stand, settlement_stand
@@ -20,8 +20,8 @@ DAY = "2026-11-24"
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     """A ledger, a journal, a clock."""
-    async with settlement_stand(tmp_path) as standing:
-        yield standing
+    async with settlement_stand(tmp_path) as budget_status:
+        yield budget_status
 
 
 def hold_of(stand: Stand) -> Hold:
@@ -33,7 +33,7 @@ async def test_the_start_of_a_grace_is_remembered_for_its_window_alone(stand: St
     hold = hold_of(stand)
     day, month = ACME.windows(hold.placed_at)
     placement = Placement(PlacementOutcome.PLACED, hold.id, (), grace_started_in=(day,))
-    await remember(placement, hold, ledger=stand.ledger, journal=stand.journal)
+    await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     spend = await stand.ledger.fetch_spend((day, month))
     assert spend.grace_started_at == {own_id(Period.DAY, DAY): hold.placed_at}
     assert spend.tripped_at == {}
@@ -44,9 +44,9 @@ async def test_the_start_of_a_grace_is_remembered_for_its_window_alone(stand: St
 async def test_a_trip_is_remembered_for_its_day(stand: Stand) -> None:
     """With its moment, under the day in which it happened; and told at the level of a warning."""
     hold = hold_of(stand)
-    breaker = Breaker(hold.placed_at, hold.placed_at + timedelta(hours=12))
+    breaker = CostBreaker(hold.placed_at, hold.placed_at + timedelta(hours=12))
     placement = Placement(PlacementOutcome.REFUSED, None, (), Refusal.EMERGENCY, breaker, has_tripped=True)
-    await remember(placement, hold, ledger=stand.ledger, journal=stand.journal)
+    await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     assert (await stand.ledger.fetch_spend(ACME.windows(hold.placed_at))).tripped_at == {DAY: hold.placed_at}
     assert stand.metrics.value("bqgate_breaker_trips_total", customer="acme") == 1
     assert '"level": "warning"' in stand.log.getvalue()
@@ -57,7 +57,7 @@ async def test_a_ledger_that_is_away_is_counted(stand: Stand) -> None:
     hold = hold_of(stand)
     placement = Placement(PlacementOutcome.REFUSED, None, (), Refusal.EMERGENCY, has_tripped=True)
     with stand.ledger_away():
-        await remember(placement, hold, ledger=stand.ledger, journal=stand.journal)
+        await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     assert stand.metrics.value("bqgate_failures_total", system="ledger", step="breaker") == 1
     assert (await stand.ledger.fetch_spend(ACME.windows(hold.placed_at))).tripped_at == {}
 
@@ -67,7 +67,7 @@ async def test_an_attempt_that_began_nothing_is_no_news(stand: Stand) -> None:
     hold = hold_of(stand)
     with stand.ledger_away():
         await remember(
-            Placement(PlacementOutcome.PLACED, hold.id, ()), hold, ledger=stand.ledger, journal=stand.journal
+            Placement(PlacementOutcome.PLACED, hold.id, ()), hold, ledger=stand.ledger, telemetry=stand.telemetry
         )
     assert stand.log.getvalue() == ""
     assert stand.metrics.value("bqgate_failures_total", system="ledger", step="breaker") == 0

@@ -14,7 +14,7 @@ from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.touched import EVERYTHING, Touched, touched_names
 from bqgate.wire.query_request import parse_query
-from tests.support.hold_services import CountingJournal
+from tests.support.hold_services import CountingTelemetry
 from tests.support.manual_clock import ManualClock
 
 ANN = Credential(subject="ann")
@@ -66,7 +66,7 @@ class Scene:
 
     clock: ManualClock
     bigquery: SlowBigQuery
-    journal: CountingJournal
+    telemetry: CountingTelemetry
     estimator: Estimator
     told: list[Touched]
 
@@ -85,11 +85,11 @@ def query(sql: str = "SELECT a FROM p.d.t") -> QueryRequest:
 
 
 def scene_of(**caching: int) -> Scene:
-    clock, journal = ManualClock(), CountingJournal()
+    clock, telemetry = ManualClock(), CountingTelemetry()
     bigquery = SlowBigQuery(clock)
     told: list[Touched] = []
-    estimator = Estimator(bigquery, clock, journal, EstimateCaching(**caching), tell=told.append)
-    return Scene(clock, bigquery, journal, estimator, told)
+    estimator = Estimator(bigquery, clock, telemetry, EstimateCaching(**caching), tell=told.append)
+    return Scene(clock, bigquery, telemetry, estimator, told)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_a_write_lets_the_next_query_be_estimated_anew(scene: Scene) -> No
     scene.estimator.wrote(T)
     assert (await scene.ask()).bytes_processed == 1_000
     assert scene.told == [T], "other gates are told"
-    assert ("estimates_dropped_total", {}) in scene.journal.counted
+    assert ("estimates_dropped_total", {}) in scene.telemetry.counted
 
 
 async def test_a_write_elsewhere_or_none_drops_nothing(scene: Scene) -> None:
@@ -326,7 +326,7 @@ async def test_who_waits_too_long_is_sent_away() -> None:
         scene.clock.advance(1)
         with pytest.raises(TooManyRequests, match="30 s"):
             await late
-        assert Counter(labels.get("where") for _, labels in scene.journal.counted)["dry_run_deadline"] == 1
+        assert Counter(labels.get("where") for _, labels in scene.telemetry.counted)["dry_run_deadline"] == 1
     await scene.settle()
     assert scene.clock.sleeper_count == 0, "nobody watches deadlines where nobody waits"
 

@@ -1,7 +1,7 @@
 import itertools
 
 from bqgate.admission.fair_places import FairPlaces
-from bqgate.admission.waiting.fair_queue import Visit
+from bqgate.admission.queue.fair_queue import QueuedQuery
 
 
 class Scene:
@@ -10,30 +10,30 @@ class Scene:
     def __init__(self, places: int, waiting_max: int = 1_000) -> None:
         self.places = FairPlaces(places, waiting_max=waiting_max)
         self.numbers = itertools.count()
-        self.inside: list[Visit] = []
-        self.visits: dict[str, Visit] = {}
-        self.refused: list[Visit] = []
+        self.inside: list[QueuedQuery] = []
+        self.all_queued: dict[str, QueuedQuery] = {}
+        self.refused: list[QueuedQuery] = []
 
     def come(self, customer: str, count: int = 1, caller: str = "") -> None:
         """Let so many come."""
         for _ in range(count):
-            visit = Visit(f"{customer}{next(self.numbers)}", customer, caller)
-            self.visits[visit.hold_id] = visit
-            moves = self.places.arrive(visit, 0)
-            self.inside += [self.visits[ticket] for ticket in moves.granted]
-            self.refused += [self.visits[ticket] for ticket in moves.refused]
+            queued = QueuedQuery(f"{customer}{next(self.numbers)}", customer, caller)
+            self.all_queued[queued.hold_id] = queued
+            moves = self.places.arrive(queued, 0)
+            self.inside += [self.all_queued[ticket] for ticket in moves.granted]
+            self.refused += [self.all_queued[ticket] for ticket in moves.refused]
 
     def end(self, customer: str) -> list[str]:
         """End the oldest dry run of a customer; returns whose began then."""
-        ending = next(visit for visit in self.inside if visit.customer == customer)
+        ending = next(queued for queued in self.inside if queued.customer == customer)
         self.inside.remove(ending)
-        granted = [self.visits[ticket] for ticket in self.places.leave(ending.hold_id).granted]
+        granted = [self.all_queued[ticket] for ticket in self.places.leave(ending.hold_id).granted]
         self.inside += granted
-        return [visit.customer for visit in granted]
+        return [queued.customer for queued in granted]
 
     def count(self, customer: str) -> int:
         """How many of a customer are under way."""
-        return sum(visit.customer == customer for visit in self.inside)
+        return sum(queued.customer == customer for queued in self.inside)
 
 
 def test_one_customer_never_takes_the_last_places() -> None:
@@ -76,7 +76,7 @@ def test_callers_of_a_customer_take_turns() -> None:
     scene.come("a", 1, caller="bob")
     for _ in range(2):
         scene.end("a")
-    assert "bob" in {visit.principal for visit in scene.inside}
+    assert "bob" in {queued.principal for queued in scene.inside}
 
 
 def test_a_full_queue_makes_room_for_who_has_less_waiting() -> None:
@@ -84,7 +84,7 @@ def test_a_full_queue_makes_room_for_who_has_less_waiting() -> None:
     scene = Scene(1, waiting_max=3)
     scene.come("a", 4)
     scene.come("b", 1)
-    assert [visit.hold_id for visit in scene.refused] == ["a3"]
+    assert [queued.hold_id for queued in scene.refused] == ["a3"]
     scene.come("a", 1)
     assert scene.refused[-1].customer == "a"
 

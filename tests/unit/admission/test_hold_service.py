@@ -15,7 +15,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.tier import Customer, Mode, Tier
 from bqgate.ledger import SqlLedger
-from tests.support.hold_services import CountingJournal, hold_service_over
+from tests.support.hold_services import CountingTelemetry, hold_service_over
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
 
@@ -32,7 +32,7 @@ class Scene:
     clock: ManualClock
     ledger: SqlLedger
     path: Path
-    journal: CountingJournal
+    telemetry: CountingTelemetry
     opened: list[MemoryBudgetStore | RedisBudgetStore] = field(default_factory=list)
 
     def service(self, *, budgets_url: str | None = None, **chosen: Conduct) -> HoldService:
@@ -43,7 +43,7 @@ class Scene:
         )
         self.opened.append(store)
         conducts = {System(name): conduct for name, conduct in chosen.items()}
-        return hold_service_over(store, self.ledger, self.clock, chosen=conducts, journal=self.journal)
+        return hold_service_over(store, self.ledger, self.clock, chosen=conducts, telemetry=self.telemetry)
 
     def hold(self, hold_id: str) -> Hold:
         windows = ACME.windows(self.clock.now())
@@ -58,7 +58,7 @@ class Scene:
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     clock = ManualClock()
     ledger = await SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db", clock, timeout_s=1)
-    scene = Scene(clock, ledger, tmp_path, CountingJournal())
+    scene = Scene(clock, ledger, tmp_path, CountingTelemetry())
     yield scene
     for store in scene.opened:
         await store.close()
@@ -81,7 +81,7 @@ async def test_closed_refuses_without_budgets(scene: Scene) -> None:
     with pytest.raises(BudgetStoreUnavailable):
         await place(service, scene, "h1")
     assert await scene.ledger.fetch_open_holds() == ()
-    assert scene.journal.counted == [
+    assert scene.telemetry.counted == [
         ("degraded_total", {"system": "budgets", "conduct": "closed", "outcome": "refused"})
     ]
 
@@ -95,7 +95,7 @@ async def test_an_allowance_ends(scene: Scene) -> None:
     assert [hold.id for hold in await scene.ledger.fetch_open_holds()] == ["h1"]
     scene.clock.advance(86_400)
     await place(service, scene, "h3")
-    assert [labels["outcome"] for _, labels in scene.journal.counted] == ["went_on", "refused", "went_on"]
+    assert [labels["outcome"] for _, labels in scene.telemetry.counted] == ["went_on", "refused", "went_on"]
 
 
 async def test_allowances_are_a_customers_own(scene: Scene) -> None:
@@ -126,7 +126,7 @@ async def test_observing_goes_on_without_budgets(scene: Scene) -> None:
 async def test_closed_gives_the_hold_back_without_a_ledger(scene: Scene) -> None:
     """What cannot be recorded is not forwarded, and stands against no budget."""
     store = MemoryBudgetStore(scene.ledger, scene.clock)
-    service = hold_service_over(store, scene.ledger, scene.clock, journal=scene.journal)
+    service = hold_service_over(store, scene.ledger, scene.clock, telemetry=scene.telemetry)
     await store.fetch_balances(ACME.windows(scene.clock.now()))
     await scene.take_ledger_away()
     with pytest.raises(LedgerUnavailable):
@@ -142,7 +142,7 @@ async def test_what_the_ledger_missed_is_written_down_when_it_is_back(scene: Sce
     replaced = await SqlLedger.open(f"sqlite:///{scene.path}/other.db", scene.clock, timeout_s=1)
     await replaced.close()
     service = hold_service_over(
-        store, replaced, scene.clock, chosen={System.LEDGER: Conduct.OPEN}, journal=scene.journal
+        store, replaced, scene.clock, chosen={System.LEDGER: Conduct.OPEN}, telemetry=scene.telemetry
     )
     for hold_id in ("h1", "h2"):
         await place(service, scene, hold_id)

@@ -16,9 +16,9 @@ from bqgate.domain.job import Estimate
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Principal
-from bqgate.domain.tier import Customer, Directory, Mode, Tier
+from bqgate.domain.shadow_decision import ShadowDecision
+from bqgate.domain.tier import Customer, CustomerRegistry, Mode, Tier
 from bqgate.domain.units import GIB
-from bqgate.domain.would_have import WouldHave
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_query
 from tests.support.hold_services import hold_service_over
@@ -35,7 +35,7 @@ WATCHED = Customer("acme", TIER, mode=Mode.OBSERVE)
 
 
 class Silence:
-    """A Journal for tests that look at values instead."""
+    """A Telemetry for tests that look at values instead."""
 
     def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
         pass
@@ -43,7 +43,7 @@ class Silence:
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         pass
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         pass
 
 
@@ -61,8 +61,8 @@ def admission_over(ledger: SqlLedger, **rules: Any) -> Admission:
         holds=hold_service_over(MemoryBudgetStore(ledger, clock), ledger, clock),
         ledger=ledger,
         clock=clock,
-        journal=Silence(),
-        policies=PolicySnapshot(Directory({"acme": WATCHED}, {}, TIER), PRICES),
+        telemetry=Silence(),
+        policies=PolicySnapshot(CustomerRegistry({"acme": WATCHED}, {}, TIER), PRICES),
         rules=HoldRules(headroom_ppm=0, **rules),
         hold_ttl_s=86_400,
         new_id=lambda: f"hold{next(numbers)}",
@@ -91,16 +91,16 @@ async def test_every_query_runs_and_bears_what_enforcing_would_have_done(ledger:
     for size in (40, 40, 18, 40, 60):
         admitted = await submit(admission, gib(size))
         assert isinstance(admitted, Admitted)
-        seen.append((admitted.hold.decision, admitted.hold.would_have))
+        seen.append((admitted.hold.decision, admitted.hold.shadow_decision))
     assert seen == [
         ("forward", None),
         ("forward", None),
-        ("forward", WouldHave(None, 2_000, "customer/day")),
-        ("would_reject", WouldHave("budget_used_up", 0, "customer/day")),
-        ("would_reject", WouldHave("query_too_big", 0, "query")),
+        ("forward", ShadowDecision(None, 2_000, "customer/day")),
+        ("would_reject", ShadowDecision("budget_used_up", 0, "customer/day")),
+        ("would_reject", ShadowDecision("query_too_big", 0, "query")),
     ]
     recorded = sorted(await ledger.fetch_open_holds("acme"), key=lambda hold: hold.id)
-    assert [hold.would_have for hold in recorded] == [would_have for _, would_have in seen]
+    assert [hold.shadow_decision for hold in recorded] == [shadow_decision for _, shadow_decision in seen]
 
 
 async def test_what_cannot_be_estimated_runs_uncapped(ledger: SqlLedger) -> None:
@@ -110,7 +110,7 @@ async def test_what_cannot_be_estimated_runs_uncapped(ledger: SqlLedger) -> None
     admitted = await submit(admission, unknown)
     assert isinstance(admitted, Admitted)
     assert (admitted.hold.maximum_bytes_billed, admitted.hold.amount_nanos) == (None, 10 * CENT)
-    assert admitted.hold.would_have == WouldHave("unknown_estimate", 0, "query")
+    assert admitted.hold.shadow_decision == ShadowDecision("unknown_estimate", 0, "query")
     enforced = await submit(admission, unknown, replace(WATCHED, mode=Mode.ENFORCE))
     assert isinstance(enforced, Refused)
 
@@ -120,11 +120,11 @@ async def test_a_query_that_will_fail_is_spared_nothing(ledger: SqlLedger) -> No
     admission = admission_over(ledger, unknown=UnknownEstimate.REJECT)
     admitted = await submit(admission, Estimate(0, "", 0, unknown_because=DRY_RUN_REFUSED))
     assert isinstance(admitted, Admitted)
-    assert admitted.hold.would_have is None
+    assert admitted.hold.shadow_decision is None
 
 
 async def test_an_enforced_budget_foresees_nothing(ledger: SqlLedger) -> None:
     """What happened there is in the decision."""
     admitted = await submit(admission_over(ledger), gib(10), replace(WATCHED, mode=Mode.ENFORCE))
     assert isinstance(admitted, Admitted)
-    assert admitted.hold.would_have is None
+    assert admitted.hold.shadow_decision is None

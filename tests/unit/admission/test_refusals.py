@@ -13,7 +13,7 @@ from bqgate.domain.principal import Credential, Principal
 from bqgate.domain.tier import Customer, Tier
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_insert
-from tests.support.hold_services import CountingJournal
+from tests.support.hold_services import CountingTelemetry
 from tests.support.manual_clock import ManualClock
 
 USD = 10**9
@@ -32,12 +32,12 @@ class Scene:
     """Refusals over a real ledger."""
 
     def __init__(self, ledger: SqlLedger, clock: ManualClock) -> None:
-        self.ledger, self.clock, self.journal = ledger, clock, CountingJournal()
+        self.ledger, self.clock, self.telemetry = ledger, clock, CountingTelemetry()
         self.numbers = itertools.count(1)
         self.refusals = self.opened()
 
     def opened(self, *, ttl_s: int = 5, kept_max: int = 100) -> Refusals:
-        return Refusals(self.ledger, self.clock, self.journal, new_id=self.new_id, ttl_s=ttl_s, kept_max=kept_max)
+        return Refusals(self.ledger, self.clock, self.telemetry, new_id=self.new_id, ttl_s=ttl_s, kept_max=kept_max)
 
     def new_id(self) -> str:
         return f"id{next(self.numbers)}"
@@ -139,4 +139,4 @@ async def test_a_ledger_that_is_away_changes_no_answer(scene: Scene) -> None:
     await scene.ledger.close()
     assert await scene.refuse() == await scene.refuse()
     await scene.refusals.flush()
-    assert scene.journal.counted == [("failures_total", {"system": "ledger", "step": "refusal"})] * 2
+    assert scene.telemetry.counted == [("failures_total", {"system": "ledger", "step": "refusal"})] * 2

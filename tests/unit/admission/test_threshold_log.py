@@ -7,19 +7,23 @@ import pytest
 
 from bqgate.admission.threshold_log import tell_thresholds
 from bqgate.domain.budget import Balance
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.limits import LimitPlan, Limits
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.domain.tier import Budget, Threshold, ThresholdAction
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.manual_clock import START, ManualClock
 
 PLAN = LimitPlan(Limits(daily_nanos=100))
 OWN = Budget("acme", "acme", CUSTOMER_SCOPE, PLAN)
 NIGHTLY = Budget(
-    "n", "acme", Scope(ScopeKind.WORKLOAD, "nightly"), PLAN, thresholds=(Threshold(700_000, ThresholdAction.REVIEW),)
+    "n",
+    "acme",
+    BudgetScope(ScopeKind.WORKLOAD, "nightly"),
+    PLAN,
+    thresholds=(Threshold(700_000, ThresholdAction.REVIEW),),
 )
 EVERYBODY = Budget("all", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, PLAN)
 
@@ -29,11 +33,11 @@ def told(
 ) -> list[tuple[str, str, str]]:
     """(budget, whose, action) of each line, when so much of each budget's day is used with the hold."""
     log, metrics = io.StringIO(), Metrics(lambda: ("acme",))
-    standing = [(window, share) for budget, share in used for window in budget.windows(START)]
-    balances = tuple(Balance(window, share - amount, amount) for window, share in standing)
-    journal = PrometheusJournal(metrics, make_logger(log, ManualClock()))
+    budget_status = [(window, share) for budget, share in used for window in budget.windows(START)]
+    balances = tuple(Balance(window, share - amount, amount) for window, share in budget_status)
+    telemetry = PrometheusTelemetry(metrics, make_logger(log, ManualClock()))
     budgets = [budget for budget, _ in used]
-    tell_thresholds(Placement(outcome, "h", balances), budgets, amount_nanos=amount, journal=journal)
+    tell_thresholds(Placement(outcome, "h", balances), budgets, amount_nanos=amount, telemetry=telemetry)
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     for line in lines:
         customer = "acme" if line["customer"] == "acme" else "other"

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from bqgate.admission.write_exchange import NAMES_MAX, PAUSE_S, WriteExchange
 from bqgate.budgets.redis_change_feed import WRITES_CHANNEL, RedisChangeFeed
 from bqgate.domain.touched import Touched, touched_names
-from tests.support.hold_services import CountingJournal
+from tests.support.hold_services import CountingTelemetry
 from tests.support.manual_clock import ManualClock
 
 LIMIT_S = 20
@@ -16,7 +16,7 @@ LIMIT_S = 20
 @asynccontextmanager
 async def gate(redis_url: str, clock: ManualClock, heard: "asyncio.Queue[Touched]") -> AsyncIterator[WriteExchange]:
     """A gate's exchange, which tells and hears."""
-    feed = RedisChangeFeed.open(redis_url, clock, CountingJournal(), timeout_s=5)
+    feed = RedisChangeFeed.open(redis_url, clock, CountingTelemetry(), timeout_s=5)
     exchange = WriteExchange(feed, clock)
     tasks = [asyncio.create_task(exchange.send()), asyncio.create_task(exchange.hear(heard.put_nowait))]
     try:

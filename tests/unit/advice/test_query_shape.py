@@ -173,16 +173,18 @@ def test_conditions_are_added_where_they_belong() -> None:
     sql = "SELECT a FROM `p.d.t` AS x JOIN d.u ON x.id = u.id WHERE a = 1 OR b = 2"
     shape = shape_of(sql)
     first, second = shape.uses
-    mended = with_conditions(sql, (Condition(first, "day", "2026-01-01"), Condition(second, "_partitiontime", "2026")))
-    assert mended is not None
+    rewritten = with_conditions(
+        sql, (Condition(first, "day", "2026-01-01"), Condition(second, "_partitiontime", "2026"))
+    )
+    assert rewritten is not None
     added = "WHERE ((a = 1 OR b = 2) AND `x`.`day` >= '2026-01-01') AND `u`.`_partitiontime` >= '2026'"
-    assert mended == f"SELECT a FROM `p.d.t` AS x JOIN d.u ON x.id = u.id {added}"
-    again = shape_of(mended)
+    assert rewritten == f"SELECT a FROM `p.d.t` AS x JOIN d.u ON x.id = u.id {added}"
+    again = shape_of(rewritten)
     assert [set(use.pruning) & {"day", "_partitiontime"} for use in again.uses] == [{"day"}, {"_partitiontime"}]
 
 
 def test_a_statement_around_the_query_is_kept() -> None:
     """CREATE TABLE AS is estimated as it is."""
     sql = "CREATE TABLE d.made AS SELECT a FROM d.t"
-    mended = with_conditions(sql, (Condition(shape_of(sql).uses[0], "day", "2026-01-01"),))
-    assert mended == "CREATE TABLE d.made AS SELECT a FROM d.t WHERE `t`.`day` >= '2026-01-01'"
+    rewritten = with_conditions(sql, (Condition(shape_of(sql).uses[0], "day", "2026-01-01"),))
+    assert rewritten == "CREATE TABLE d.made AS SELECT a FROM d.t WHERE `t`.`day` >= '2026-01-01'"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bqgate.advice.query_shape import QueryShape, read_shape
-from bqgate.advice.suggestions import Facts, Mended, advice_for, conditions_for, unpruned
+from bqgate.advice.suggestions import Facts, RewrittenQuery, advice_for, conditions_for, unpruned
 from bqgate.domain.table import TableFacts
 from bqgate.domain.units import GIB
 
@@ -40,7 +40,7 @@ def test_a_missing_partition_filter_is_told_with_what_it_saves() -> None:
     shape = shape_of(ALL)
     conditions = conditions_for(shape, facts_of(shape), NOW)
     assert [(each.column, each.value) for each in conditions] == [("day", "2026-11-17")]
-    advice = advice_for(shape, facts_of(shape), Mended(conditions, 900 * GIB, 12 * GIB + 1))
+    advice = advice_for(shape, facts_of(shape), RewrittenQuery(conditions, 900 * GIB, 12 * GIB + 1))
     assert advice.startswith(
         "No filter prunes the partitions of p.d.events (partitioned by day): with day >= '2026-11-17' it would process "
         "12.1 GiB instead of 900.0 GiB."
@@ -58,8 +58,8 @@ def test_without_a_dry_run_no_number_is_said() -> None:
 def test_a_filter_that_saves_nothing_is_not_advised(bytes_after: int) -> None:
     """BigQuery's own estimate has the last word."""
     shape = shape_of(ALL)
-    mended = Mended(conditions_for(shape, facts_of(shape), NOW), 900 * GIB, bytes_after)
-    assert "partition" not in advice_for(shape, facts_of(shape), mended)
+    rewritten = RewrittenQuery(conditions_for(shape, facts_of(shape), NOW), 900 * GIB, bytes_after)
+    assert "partition" not in advice_for(shape, facts_of(shape), rewritten)
 
 
 def test_a_filter_that_does_not_prune_is_explained() -> None:
@@ -96,7 +96,7 @@ def test_partitions_by_load_time_are_shown_as_bigquery_writes_them() -> None:
     facts = replace(EVENTS, partition_column="_partitiontime", column_types={})
     shape = shape_of(ALL)
     conditions = conditions_for(shape, facts_of(shape, facts), NOW)
-    advice = advice_for(shape, facts_of(shape, facts), Mended(conditions, 2, 1))
+    advice = advice_for(shape, facts_of(shape, facts), RewrittenQuery(conditions, 2, 1))
     assert "(partitioned by _PARTITIONTIME): with _PARTITIONTIME >= '2026-11-17'" in advice
 
 
@@ -130,7 +130,7 @@ def test_a_good_query_gets_no_advice() -> None:
     assert advice_for(shape_of("SELECT 1"), {}) == ""
 
 
-def test_at_most_two_sentences_dearest_first() -> None:
+def test_at_most_two_sentences_most_expensive_first() -> None:
     """A refusal is no lecture; repeats are said once."""
     advice = told("SELECT * FROM p.d.events AS a, p.d.events AS b LIMIT 5")
     assert advice.count("No filter prunes") == 1

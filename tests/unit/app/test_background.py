@@ -4,9 +4,9 @@ import asyncio
 import io
 
 from bqgate.app.background import CANCELLED_TIMES_MAX, RESTART_S, Background
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.manual_clock import ManualClock
 
 
@@ -15,7 +15,7 @@ class Stand:
 
     def __init__(self) -> None:
         self.clock, self.metrics, self.log = ManualClock(), Metrics(), io.StringIO()
-        self.background = Background(self.clock, PrometheusJournal(self.metrics, make_logger(self.log, self.clock)))
+        self.background = Background(self.clock, PrometheusTelemetry(self.metrics, make_logger(self.log, self.clock)))
 
 
 class Deaf:

@@ -41,15 +41,15 @@ class Scene:
         source = SettingsSource(self.file, environ or {})
         settings = source.load()
         feed = LocalChangeFeed(self.clock)
-        self.book = PolicyBook(settings.policy_base, self.registry, feed, self.clock, self.told.journal)
+        self.book = PolicyBook(settings.policy_base, self.registry, feed, self.clock, self.told.telemetry)
         await self.book.load()
         reloader = Reloader(
             source,
             settings,
             book=self.book,
-            followers=[self.followed.append],
+            reload_hooks=[self.followed.append],
             clock=self.clock,
-            journal=self.told.journal,
+            telemetry=self.told.telemetry,
         )
         running = asyncio.ensure_future(reloader.run())
         await self.clock.wait_for_sleepers()
@@ -81,7 +81,7 @@ class Scene:
 
     @property
     def daily(self) -> int:
-        return self.book.directory.default_tier.daily_nanos
+        return self.book.customer_registry.default_tier.daily_nanos
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_a_change_during_the_start_is_noticed(scene: Scene) -> None:
     async with scene.started():
         scene.write(ACME | {"defaults": {"mode": "observe"}})
         await scene.look()
-        assert scene.book.directory.default_mode.value == "observe"
+        assert scene.book.customer_registry.default_mode.value == "observe"
 
 
 async def test_a_moved_link_is_noticed(tmp_path: Path, scene: Scene) -> None:
@@ -171,7 +171,7 @@ async def test_a_bad_file_changes_nothing_and_every_fault_is_told_once(scene: Sc
         scene.write({"tiers": {"standard": {"daily_usd": 20}}, "server": {"prot": 1}, "defaults": {"mode": "strict"}})
         await scene.look(5)
         assert scene.daily == parse_usd("10")
-        assert set(scene.book.directory.customers) == {"acme"}
+        assert set(scene.book.customer_registry.customers) == {"acme"}
     assert scene.followed == scene.followed[:1]  # of the first look
     assert (scene.reloads("taken"), scene.reloads("refused")) == (0, 1)
     line = scene.line("settings_not_reloaded")
@@ -190,7 +190,7 @@ async def test_a_mended_file_is_taken_again(scene: Scene) -> None:
         scene.file.unlink()
         await scene.look()
         assert "cannot be read" in scene.line("settings_not_reloaded")["faults"][0]
-    assert set(scene.book.directory.customers) == {"acme"}
+    assert set(scene.book.customer_registry.customers) == {"acme"}
 
 
 async def test_a_contradiction_to_what_admins_changed_is_a_bad_file(scene: Scene) -> None:
@@ -208,7 +208,7 @@ async def test_a_contradiction_to_what_admins_changed_is_a_bad_file(scene: Scene
         await scene.book.refresh()
         await scene.look(1)
         assert scene.reloads("taken") == 1
-        assert scene.book.directory.customer_by_project == {"acme-prod": "acme"}
+        assert scene.book.customer_registry.customer_by_project == {"acme-prod": "acme"}
 
 
 async def test_admins_changes_stay_over_a_reload(scene: Scene) -> None:
@@ -219,7 +219,7 @@ async def test_admins_changes_stay_over_a_reload(scene: Scene) -> None:
         scene.write({"tiers": {"standard": {"daily_usd": 20}, "premium": {"daily_usd": 60}}, **ACME})
         await scene.look()
         assert scene.daily == parse_usd(STANDARD["daily_usd"])
-        assert scene.book.directory.customer("acme").tier.daily_nanos == parse_usd("60")
+        assert scene.book.customer_registry.customer("acme").tier.daily_nanos == parse_usd("60")
 
 
 async def test_what_needs_a_restart_is_named_until_it_is_put_back(scene: Scene) -> None:
@@ -247,7 +247,7 @@ async def test_an_account_waits_for_the_credentials_that_can_be_it(scene: Scene)
         await scene.look()
     assert scene.reloads("refused") == 1
     assert scene.line("settings_not_reloaded")["faults"][0].startswith("customers.acme.service_account: ")
-    assert scene.book.directory.customer("acme").account is None
+    assert scene.book.customer_registry.customer("acme").account is None
 
 
 async def test_asking_reads_at_once(scene: Scene) -> None:
@@ -283,4 +283,4 @@ async def test_the_environment_stands_over_a_file_that_changed(scene: Scene) -> 
         scene.write(ACME | {"defaults": {"mode": "enforce"}, "tiers": {"standard": {"daily_usd": 20}}})
         await scene.look()
         assert scene.daily == parse_usd("20")
-        assert scene.book.directory.default_mode.value == "observe"
+        assert scene.book.customer_registry.default_mode.value == "observe"

@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from bqgate.app.tls import WATCH_S, CertificateUnusable, TlsContext
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import LogFormat, make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.certificates import make_pair, write_pair
 from tests.support.manual_clock import ManualClock
 
@@ -27,14 +27,14 @@ class Stand:
         self.cert_file, self.key_file = folder / "tls.crt", folder / "tls.key"
         self.clock, self.metrics, self.log = ManualClock(), Metrics(), io.StringIO()
         logger = make_logger(self.log, self.clock, level=logging.INFO, log_format=LogFormat.JSON)
-        self.journal = PrometheusJournal(self.metrics, logger)
+        self.telemetry = PrometheusTelemetry(self.metrics, logger)
         self.url = ""
 
     def write(self, pair: tuple[bytes, bytes]) -> None:
         write_pair(pair, self.cert_file, self.key_file)
 
     def open(self) -> TlsContext:
-        return TlsContext(self.cert_file, self.key_file, clock=self.clock, journal=self.journal)
+        return TlsContext(self.cert_file, self.key_file, clock=self.clock, telemetry=self.telemetry)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:

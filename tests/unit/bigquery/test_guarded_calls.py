@@ -17,16 +17,16 @@ from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.timeouts import Timeouts
 from bqgate.bigquery.upstream import Guards, HttpUpstream
-from bqgate.breakers.breaker import Breaker, BreakerRules
+from bqgate.breakers.circuit_breaker import BreakerRules, CircuitBreaker
 from bqgate.clock import SystemClock
 from bqgate.domain.errors import UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import LogFormat, make_logger
 from bqgate.observe.metrics import Metrics
-from bqgate.wire.exchange import Answer, Call
-from tests.support.gate_stand import ListJournal
+from bqgate.observe.telemetry import PrometheusTelemetry
+from bqgate.wire.http_message import HttpRequest, HttpResponse
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 from tests.support.recording_upstream import RecordingUpstream, replying
 from tests.support.tcp_fault_proxy import TcpFaultProxy
@@ -34,9 +34,9 @@ from tests.support.tcp_fault_proxy import TcpFaultProxy
 RULES = BreakerRules(failures_to_open=3, cooldown_s=7.5)
 TIMEOUTS = Timeouts(longest_s=5, slack_s=0.05, upload_s=5, control_s=5)
 API = "/bigquery/v2/projects/p"
-READ = Call("GET", f"{API}/datasets")
-POLL = Call("GET", f"{API}/queries/j", "timeoutMs=1")
-INSERT = Call("POST", f"{API}/jobs", body=b'{"jobReference": {"jobId": "mine"}}')
+READ = HttpRequest("GET", f"{API}/datasets")
+POLL = HttpRequest("GET", f"{API}/queries/j", "timeoutMs=1")
+INSERT = HttpRequest("POST", f"{API}/jobs", body=b'{"jobReference": {"jobId": "mine"}}')
 
 
 class Scene:
@@ -46,18 +46,18 @@ class Scene:
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.log = io.StringIO()
-        journal = PrometheusJournal(
+        telemetry = PrometheusTelemetry(
             self.metrics, make_logger(self.log, self.clock, level=logging.INFO, log_format=LogFormat.JSON)
         )
-        self.breaker = Breaker("upstream", RULES, self.clock, journal)
+        self.breaker = CircuitBreaker("upstream", RULES, self.clock, telemetry)
         # Pauses of no length pass by themselves.
-        self.retries = Retries(self.clock, journal, draw=lambda: pause)
-        guards = Guards(TIMEOUTS, journal, self.retries, self.breaker)
+        self.retries = Retries(self.clock, telemetry, draw=lambda: pause)
+        guards = Guards(TIMEOUTS, telemetry, self.retries, self.breaker)
         self.upstream = HttpUpstream(url, credentials or CallerCredentials(), guards)
 
-    async def ask(self, call: Call = READ, *, read_timeout_s: float | None = None, customer: str = "") -> int:
+    async def ask(self, call: HttpRequest = READ, *, read_timeout_s: float | None = None, customer: str = "") -> int:
         credential = Credential(customer=customer)
-        answer = await self.upstream.exchange(call, credential=credential, read_timeout_s=read_timeout_s)
+        answer = await self.upstream.send(call, credential=credential, read_timeout_s=read_timeout_s)
         await _close(answer)
         return answer.status
 
@@ -74,7 +74,7 @@ class Scene:
         ]
 
 
-async def _close(answer: Answer) -> None:
+async def _close(answer: HttpResponse) -> None:
     close = getattr(answer.body, "aclose", None)
     if close is not None:
         await close()
@@ -195,7 +195,7 @@ async def test_no_answer_is_counted_once_and_told(scene: Scene, recorder: Record
     """As none; the line names the request and not its query string, which may bear a token."""
     recorder.reply = _silence
     with pytest.raises(UpstreamTimeout):
-        await scene.ask(Call("GET", "/jobs", "key=secret", request_id="r1"), read_timeout_s=0.02)
+        await scene.ask(HttpRequest("GET", "/jobs", "key=secret", request_id="r1"), read_timeout_s=0.02)
     assert scene.answers("none") == 1
     told = {"method": "GET", "path": "/jobs", "error": "BigQuery is not answering (no answer in time)."}
     assert scene.lines("upstream_failed") == [told | {"request_id": "r1"}]
@@ -254,7 +254,7 @@ async def test_no_token_is_not_bigquerys_fault(recorder: RecordingUpstream) -> N
         def refresh(self, request: object) -> None:
             """Never called."""
 
-    scene = Scene(recorder.url, ServiceAccountCredentials(NoSource(), SystemClock(), ListJournal()))
+    scene = Scene(recorder.url, ServiceAccountCredentials(NoSource(), SystemClock(), ListTelemetry()))
     for _ in range(5):
         with pytest.raises(UpstreamNotTried, match="token"):
             await scene.ask()
@@ -268,7 +268,7 @@ async def test_an_insert_of_which_nothing_was_sent_is_sent_again(recorder: Recor
         scene = Scene(f"http://127.0.0.1:{proxy.port}", pause=1.0)
         proxy.refuse()
         with pytest.raises(UpstreamUnavailable):
-            await scene.ask(Call("POST", f"{API}/jobs", body=b"{}"))
+            await scene.ask(HttpRequest("POST", f"{API}/jobs", body=b"{}"))
         asking = asyncio.ensure_future(scene.ask(INSERT))
         await scene.clock.wait_for_sleepers()
         await proxy.heal()

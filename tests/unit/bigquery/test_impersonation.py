@@ -19,14 +19,16 @@ from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import TokenSource, Transport, load_token_source
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Call
-from tests.support.gate_stand import ListJournal
+from bqgate.wire.http_message import HttpRequest
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 from tests.support.recording_upstream import RecordingUpstream
 
 ACME = "acme@gate.iam.gserviceaccount.com"
 BETA = "beta@gate.iam.gserviceaccount.com"
-CALL = Call("GET", "/p", "access_token=theirs", (("Authorization", "Bearer caller"), ("x-goog-user-project", "q")))
+CALL = HttpRequest(
+    "GET", "/p", "access_token=theirs", (("Authorization", "Bearer caller"), ("x-goog-user-project", "q"))
+)
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Stand:
     accounts: ImpersonatedAccounts
     iam: Iam
     clock: ManualClock
-    journal: ListJournal
+    telemetry: ListTelemetry
 
     async def token(self, account: str | None) -> str | None:
         sent = await self.accounts.applied_to(CALL, Credential(account=account))
@@ -104,12 +106,12 @@ class Stand:
 
 
 async def _stand(*, accounts_max: int = 1_000, wait_s: float = 15) -> Stand:
-    clock, journal = ManualClock(), ListJournal()
-    own = ServiceAccountCredentials(OwnTokens(), clock, journal)
+    clock, telemetry = ManualClock(), ListTelemetry()
+    own = ServiceAccountCredentials(OwnTokens(), clock, telemetry)
     await own.renew()
     iam = Iam(clock)
-    accounts = ImpersonatedAccounts(own, iam.source_of, clock, journal, accounts_max=accounts_max, wait_s=wait_s)
-    return Stand(accounts, iam, clock, journal)
+    accounts = ImpersonatedAccounts(own, iam.source_of, clock, telemetry, accounts_max=accounts_max, wait_s=wait_s)
+    return Stand(accounts, iam, clock, telemetry)
 
 
 async def test_each_customer_goes_in_its_accounts_name() -> None:
@@ -180,7 +182,7 @@ async def test_a_refusal_of_iam_is_told_and_not_repeated_at_once() -> None:
         assert not caught.value.may_have_worked
     assert stand.iam.asked == [ACME]
     noted = {"account": ACME, "error": "Permission denied to [masked]", "cause": "RefreshError"}
-    assert stand.journal.notes == [("account_token_not_fetched", noted)]
+    assert stand.telemetry.notes == [("account_token_not_fetched", noted)]
     assert await stand.token(None) == "Bearer own"
     stand.iam.is_down = False
     stand.clock.advance(10)
@@ -207,7 +209,7 @@ async def test_nobody_waits_for_iam_for_ever() -> None:
     with pytest.raises(UpstreamUnavailable) as caught:
         await stand.token(ACME)
     assert not caught.value.may_have_worked
-    assert stand.journal.notes[0][0] == "account_token_late"
+    assert stand.telemetry.notes[0][0] == "account_token_late"
     stand.iam.may_answer.set()
     async with asyncio.timeout(10):
         while True:
@@ -247,9 +249,11 @@ async def test_googles_library_asks_iam_for_the_accounts_token(
         return web.json_response({"accessToken": "acmes", "expireTime": "2026-11-24T13:00:00Z"})
 
     recorder.reply = reply
-    clock, journal = ManualClock(), ListJournal()
+    clock, telemetry = ManualClock(), ListTelemetry()
     own = await asyncio.to_thread(load_token_source, str(file))
-    accounts = ImpersonatedAccounts(ServiceAccountCredentials(own, clock, journal), sources_from(own), clock, journal)
+    accounts = ImpersonatedAccounts(
+        ServiceAccountCredentials(own, clock, telemetry), sources_from(own), clock, telemetry
+    )
     sent = await accounts.applied_to(CALL, Credential(account=ACME))
     assert sent.header("authorization") == "Bearer acmes"
     assert recorder.last.target == f"/iam/{ACME}:generateAccessToken"

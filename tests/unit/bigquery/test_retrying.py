@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from bqgate.bigquery.retrying import ATTEMPTS_MAX, CALLS_PER_RETRY, SAVED_MAX, Retries, RetryBudget
 from bqgate.domain.errors import UpstreamNotTried, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import LogFormat, make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.manual_clock import ManualClock
 
 
@@ -21,7 +21,7 @@ class Scene:
         self.clock = ManualClock()
         self.metrics = Metrics()
         logger = make_logger(io.StringIO(), self.clock, level=20, log_format=LogFormat.JSON)
-        self.retries = Retries(self.clock, PrometheusJournal(self.metrics, logger), draw=lambda: 0.5)
+        self.retries = Retries(self.clock, PrometheusTelemetry(self.metrics, logger), draw=lambda: 0.5)
         self.failures: list[Exception] = []
         self.limits_s: list[float] = []
         self.lasts_s = 0.0

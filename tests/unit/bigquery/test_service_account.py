@@ -15,12 +15,12 @@ from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import CredentialsUnusable, Transport, load_token_source
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
-from bqgate.wire.exchange import Call
-from tests.support.gate_stand import ListJournal
+from bqgate.wire.http_message import HttpRequest
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import START, ManualClock
 from tests.support.recording_upstream import RecordingUpstream
 
-CALL = Call("GET", "/p", "key=k", (("Authorization", "Bearer caller"), ("x-goog-user-project", "q")))
+CALL = HttpRequest("GET", "/p", "key=k", (("Authorization", "Bearer caller"), ("x-goog-user-project", "q")))
 
 
 class Tokens:
@@ -59,7 +59,7 @@ async def _kept_fresh(credentials: ServiceAccountCredentials, clock: ManualClock
 async def test_the_gates_token_replaces_the_callers() -> None:
     """Nothing of the caller's credential goes upstream."""
     clock = ManualClock()
-    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
+    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListTelemetry())
     assert await credentials.renew()
     sent = await credentials.applied_to(CALL, Credential("Bearer caller"))
     assert (sent.query, sent.headers) == ("", (("Authorization", "Bearer token-1"),))
@@ -68,7 +68,7 @@ async def test_the_gates_token_replaces_the_callers() -> None:
 async def test_without_a_token_nothing_is_sent() -> None:
     """Before the first token, and after the last one has ended, calls fail at once and say that nothing ran."""
     clock = ManualClock()
-    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
+    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListTelemetry())
     for _ in range(2):
         with pytest.raises(UpstreamUnavailable) as caught:
             await credentials.applied_to(CALL, Credential())
@@ -80,7 +80,7 @@ async def test_without_a_token_nothing_is_sent() -> None:
 async def test_a_token_is_renewed_before_it_ends() -> None:
     """Five minutes before the end there is a new one; no caller waits for it."""
     clock = ManualClock()
-    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListJournal())
+    credentials = ServiceAccountCredentials(Tokens(clock), clock, ListTelemetry())
     async with _kept_fresh(credentials, clock):
         clock.advance(54 * 60)
         assert await _sent(credentials) == "Bearer token-1"
@@ -91,9 +91,9 @@ async def test_a_token_is_renewed_before_it_ends() -> None:
 
 async def test_a_failed_renewal_is_tried_again() -> None:
     """While the token endpoint is down the old token serves, and every ten seconds it is asked again."""
-    clock, journal = ManualClock(), ListJournal()
+    clock, telemetry = ManualClock(), ListTelemetry()
     tokens = Tokens(clock)
-    credentials = ServiceAccountCredentials(tokens, clock, journal)
+    credentials = ServiceAccountCredentials(tokens, clock, telemetry)
     async with _kept_fresh(credentials, clock):
         tokens.is_down = True
         clock.advance(55 * 60)
@@ -103,8 +103,8 @@ async def test_a_failed_renewal_is_tried_again() -> None:
         clock.advance(10)
         await clock.wait_for_sleepers()
         assert await _sent(credentials) == "Bearer token-2"
-    assert [name for name, _ in journal.notes] == ["token_not_renewed"]
-    noted = journal.notes[0][1]
+    assert [name for name, _ in telemetry.notes] == ["token_not_renewed"]
+    noted = telemetry.notes[0][1]
     assert (noted["error"], noted["cause"]) == ("down", "RefreshError")
 
 
@@ -131,7 +131,7 @@ async def test_a_key_file_logs_in_where_it_says(recorder: RecordingUpstream, tmp
     recorder.reply = reply
     clock = ManualClock(START)
     source = await asyncio.to_thread(load_token_source, str(file))
-    credentials = ServiceAccountCredentials(source, clock, ListJournal())
+    credentials = ServiceAccountCredentials(source, clock, ListTelemetry())
     assert await credentials.renew()
     assert b"jwt-bearer" in recorder.last.body
     assert source.token == "from-endpoint"

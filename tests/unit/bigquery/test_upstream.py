@@ -6,26 +6,26 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from bqgate.bigquery.bodies import AnswerBody
+from bqgate.bigquery.bodies import ResponseBody
 from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials
 from bqgate.bigquery.upstream import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HttpUpstream
 from bqgate.domain.errors import MalformedRequest, UpstreamNotTried, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import read_bounded
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from tests.support.recording_upstream import RecordingUpstream, replying
 
 NOBODY = Credential()
 
 
-async def _text(answer: Answer) -> bytes:
+async def _text(answer: HttpResponse) -> bytes:
     return await read_bounded(answer.body, bytes_max=2**24)
 
 
 async def test_a_call_goes_out_as_it_is(upstream: HttpUpstream, recorder: RecordingUpstream) -> None:
     """Target, header order and body arrive unchanged, and nothing is added but Host and a length."""
     headers = (("X-B", "1"), ("x-a", "2"), ("X-B", "3"), ("Host", "gate"), ("Expect", "100-continue"))
-    await upstream.exchange(Call("POST", "/a%2Fb//c%7e", "x=%2f&y=a+b&&", headers, b"body"), credential=NOBODY)
+    await upstream.send(HttpRequest("POST", "/a%2Fb//c%7e", "x=%2f&y=a+b&&", headers, b"body"), credential=NOBODY)
     assert recorder.last.target == "/a%2Fb//c%7e?x=%2f&y=a+b&&"
     assert recorder.last.body == b"body"
     sent = [(key, value) for key, value in recorder.last.headers if key != "Host"]
@@ -35,14 +35,14 @@ async def test_a_call_goes_out_as_it_is(upstream: HttpUpstream, recorder: Record
 async def test_a_base_url_may_have_a_path(recorder: RecordingUpstream) -> None:
     """An upstream below a prefix, with or without a slash at its end, is reached there."""
     upstream = HttpUpstream(f"{recorder.url}/emulator/", AnonymousCredentials())
-    await upstream.exchange(Call("GET", "/bigquery/v2/projects"), credential=NOBODY)
+    await upstream.send(HttpRequest("GET", "/bigquery/v2/projects"), credential=NOBODY)
     await upstream.close()
     assert recorder.last.target == "/emulator/bigquery/v2/projects"
 
 
 async def test_a_large_body_has_its_length(upstream: HttpUpstream, recorder: RecordingUpstream) -> None:
     """Bytes are sent with their own length, whatever the caller had said, and not chunked."""
-    await upstream.exchange(Call("POST", "/", "", (("content-length", "3"),), bytes(900_000)), credential=NOBODY)
+    await upstream.send(HttpRequest("POST", "/", "", (("content-length", "3"),), bytes(900_000)), credential=NOBODY)
     assert recorder.last.body == bytes(900_000)
     assert recorder.last.header("content-length") == "900000"
     assert recorder.last.header("transfer-encoding") is None
@@ -59,7 +59,7 @@ async def test_a_stream_keeps_its_framing(
         yield b" half"
 
     headers = () if length is None else (("Content-Length", length),)
-    await upstream.exchange(Call("POST", "/", "", headers, body()), credential=NOBODY)
+    await upstream.send(HttpRequest("POST", "/", "", headers, body()), credential=NOBODY)
     assert recorder.last.body == b"first half"
     assert recorder.last.header(framing) is not None
 
@@ -70,11 +70,11 @@ async def test_answers_come_compressed_unfollowed_and_without_cookies(
     """Gzip is left alone, a redirect is an answer, and a cookie is not kept for the next caller."""
     packed = gzip.compress(b"text")
     recorder.reply = replying(200, packed, {"Content-Encoding": "gzip", "Set-Cookie": "session=1; Path=/"})
-    answer = await upstream.exchange(Call("GET", "/"), credential=NOBODY)
+    answer = await upstream.send(HttpRequest("GET", "/"), credential=NOBODY)
     assert await _text(answer) == packed
     assert answer.header("set-cookie") is not None
     recorder.reply = replying(308, b"", {"Location": "/elsewhere", "Range": "bytes=0-1"})
-    answer = await upstream.exchange(Call("PUT", "/"), credential=NOBODY)
+    answer = await upstream.send(HttpRequest("PUT", "/"), credential=NOBODY)
     assert (answer.status, answer.header("range"), await _text(answer)) == (308, "bytes=0-1", b"")
     assert recorder.last.header("cookie") is None
 
@@ -83,7 +83,7 @@ async def test_answers_come_compressed_unfollowed_and_without_cookies(
 async def test_every_status_is_an_answer(upstream: HttpUpstream, recorder: RecordingUpstream, status: int) -> None:
     """What BigQuery says is passed on, errors too."""
     recorder.reply = replying(status, b"said")
-    answer = await upstream.exchange(Call("GET", "/"), credential=NOBODY)
+    answer = await upstream.send(HttpRequest("GET", "/"), credential=NOBODY)
     assert (answer.status, await _text(answer)) == (status, b"said")
 
 
@@ -93,7 +93,7 @@ async def test_nobody_there_means_that_nothing_ran() -> None:
         unused.bind(("127.0.0.1", 0))
         upstream = HttpUpstream(f"http://127.0.0.1:{unused.getsockname()[1]}", CallerCredentials())
         with pytest.raises(UpstreamUnavailable) as caught:
-            await upstream.exchange(Call("POST", "/", body=b"x"), credential=NOBODY)
+            await upstream.send(HttpRequest("POST", "/", body=b"x"), credential=NOBODY)
         await upstream.close()
     assert not caught.value.may_have_worked
     assert not isinstance(caught.value, UpstreamTimeout)
@@ -108,7 +108,7 @@ async def test_no_answer_in_time(upstream: HttpUpstream, recorder: RecordingUpst
 
     recorder.reply = reply
     with pytest.raises(UpstreamTimeout) as caught:
-        await upstream.exchange(Call("POST", "/", body=b"x"), credential=NOBODY, read_timeout_s=0.05)
+        await upstream.send(HttpRequest("POST", "/", body=b"x"), credential=NOBODY, read_timeout_s=0.05)
     assert caught.value.may_have_worked
 
 
@@ -122,7 +122,7 @@ async def test_a_connection_that_breaks_before_the_answer(upstream: HttpUpstream
 
     recorder.reply = reply
     with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.exchange(Call("POST", "/", body=b"x"), credential=NOBODY)
+        await upstream.send(HttpRequest("POST", "/", body=b"x"), credential=NOBODY)
     assert caught.value.may_have_worked
 
 
@@ -139,7 +139,7 @@ async def test_a_connection_that_breaks_in_the_answer(upstream: HttpUpstream, re
         return answer
 
     recorder.reply = reply
-    answer = await upstream.exchange(Call("GET", "/"), credential=NOBODY)
+    answer = await upstream.send(HttpRequest("GET", "/"), credential=NOBODY)
     with pytest.raises(UpstreamUnavailable):
         await _text(answer)
 
@@ -155,7 +155,7 @@ async def test_a_callers_body_that_breaks_off_ends_the_call(
         raise MalformedRequest("cut off")
 
     with pytest.raises(MalformedRequest, match="cut off"):
-        await upstream.exchange(Call("POST", "/", "", (("Content-Length", "100"),), body()), credential=NOBODY)
+        await upstream.send(HttpRequest("POST", "/", "", (("Content-Length", "100"),), body()), credential=NOBODY)
     await asyncio.wait_for(recorder.has_broken_body.wait(), 5)
     assert recorder.received == []
 
@@ -174,8 +174,8 @@ async def test_a_closed_answer_frees_the_connection(upstream: HttpUpstream, reco
             is_left.set()
 
     recorder.reply = reply
-    answer = await upstream.exchange(Call("GET", "/"), credential=NOBODY)
-    assert isinstance(answer.body, AnswerBody)
+    answer = await upstream.send(HttpRequest("GET", "/"), credential=NOBODY)
+    assert isinstance(answer.body, ResponseBody)
     await answer.body.aclose()
     await asyncio.wait_for(is_left.wait(), 5)
 
@@ -193,7 +193,7 @@ async def test_an_answer_read_to_its_end_leaves_the_connection_for_the_next(
 
     recorder.reply = reply
     for _ in range(3):
-        await _text(await upstream.exchange(Call("GET", "/"), credential=NOBODY))
+        await _text(await upstream.send(HttpRequest("GET", "/"), credential=NOBODY))
     assert len(peers) == 1
 
 
@@ -213,11 +213,11 @@ async def test_a_call_that_finds_no_free_connection_was_not_tried(recorder: Reco
 
     recorder.reply = reply
     upstream = HttpUpstream(recorder.url, CallerCredentials(), connect_timeout_s=0.5, connections_max=1)
-    poll = asyncio.ensure_future(upstream.exchange(Call("GET", "/poll"), credential=NOBODY))
+    poll = asyncio.ensure_future(upstream.send(HttpRequest("GET", "/poll"), credential=NOBODY))
     await recorder.has_call.wait()
     with pytest.raises(UpstreamNotTried, match="in use"):
-        await upstream.exchange(Call("GET", "/"), credential=NOBODY)
+        await upstream.send(HttpRequest("GET", "/"), credential=NOBODY)
     goes_on.set()
     await _text(await poll)
-    assert await _text(await upstream.exchange(Call("GET", "/"), credential=NOBODY)) == b"late"
+    assert await _text(await upstream.send(HttpRequest("GET", "/"), credential=NOBODY)) == b"late"
     await upstream.close()

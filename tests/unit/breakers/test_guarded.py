@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bqgate.breakers.breaker import Breaker, BreakerRules
+from bqgate.breakers.circuit_breaker import BreakerRules, CircuitBreaker
 from bqgate.breakers.guarded import guarded
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable, MalformedRequest
 from bqgate.ledger import SqlLedger
-from tests.support.gate_stand import ListJournal
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 
 RULES = BreakerRules(failures_to_open=2, cooldown_s=5)
@@ -38,7 +38,7 @@ class Adapter:
 class Scene:
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.breaker = Breaker("ledger", RULES, self.clock, ListJournal())
+        self.breaker = CircuitBreaker("ledger", RULES, self.clock, ListTelemetry())
         self.adapter = Adapter()
         self.port = guarded(self.adapter, self.breaker, LedgerUnavailable)
 
@@ -91,7 +91,7 @@ async def test_closing_is_never_refused(scene: Scene) -> None:
 async def test_a_database_that_does_not_answer_costs_as_little(tmp_path: Path) -> None:
     """The ledger's file is locked: two calls wait in vain, the next are refused, after the pause one asks."""
     file, clock = tmp_path / "ledger.db", ManualClock()
-    breaker = Breaker("ledger", RULES, clock, ListJournal())
+    breaker = CircuitBreaker("ledger", RULES, clock, ListTelemetry())
     ledger = guarded(await SqlLedger.open(f"sqlite:///{file}", clock, timeout_s=1), breaker, LedgerUnavailable)
     await ledger.check()
     with closing(sqlite3.connect(file, isolation_level=None)) as other:

@@ -3,21 +3,21 @@
 from dataclasses import replace
 
 from bqgate.budgets.accounts import AccountSource
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, Scope, ScopeKind
-from bqgate.domain.tier import Budget, Customer, Directory, Tier
+from bqgate.domain.tier import Budget, Customer, CustomerRegistry, Tier
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.spend_book import SpendBook
 
 TIER = Tier("t", 10, 300, 50)
-EACH = Budget("each", "acme", Scope(ScopeKind.PRINCIPAL, "*"), LimitPlan(Limits(daily_nanos=5)))
-ML = Budget("ml", "acme", Scope(ScopeKind.LABEL, "team=ml"), LimitPlan(Limits(daily_nanos=5)))
-DIRECTORY = Directory(
+EACH = Budget("each", "acme", BudgetScope(ScopeKind.PRINCIPAL, "*"), LimitPlan(Limits(daily_nanos=5)))
+ML = Budget("ml", "acme", BudgetScope(ScopeKind.LABEL, "team=ml"), LimitPlan(Limits(daily_nanos=5)))
+CUSTOMER_REGISTRY = CustomerRegistry(
     {"acme": Customer("acme", TIER, budgets=(EACH, ML)), "globex": Customer("globex", TIER)}, {}, TIER
 )
-POLICIES = PolicySnapshot(DIRECTORY, PriceList(PricingModel.ON_DEMAND, 1, 1))
+POLICIES = PolicySnapshot(CUSTOMER_REGISTRY, PriceList(PricingModel.ON_DEMAND, 1, 1))
 
 
 async def test_a_hold_falls_under_the_budgets_that_there_are_now() -> None:
@@ -29,7 +29,7 @@ async def test_a_hold_falls_under_the_budgets_that_there_are_now() -> None:
         book.open_hold(hold)
     source = AccountSource(book, POLICIES)
     (found,) = await source.fetch_open_holds("acme")
-    assert found.scopes == (Scope(ScopeKind.LABEL, "team=ml"), Scope(ScopeKind.PRINCIPAL, acme.principal))
+    assert found.scopes == (BudgetScope(ScopeKind.LABEL, "team=ml"), BudgetScope(ScopeKind.PRINCIPAL, acme.principal))
     assert await source.fetch_open_holds("globex") == (globex,)
     above = await source.fetch_open_holds(DEPLOYMENT_ACCOUNT)
     assert [(hold.id, hold.customer, hold.idempotency_key, hold.scopes) for hold in above] == [
@@ -49,7 +49,7 @@ async def test_what_this_gate_has_placed_counts_beside_what_the_ledger_has() -> 
         recorded.id: recorded.amount_nanos,
         unrecorded.id: unrecorded.amount_nanos,
     }
-    assert Scope(ScopeKind.LABEL, "team=ml") in found[unrecorded.id].scopes
+    assert BudgetScope(ScopeKind.LABEL, "team=ml") in found[unrecorded.id].scopes
     assert await source.fetch_open_holds("globex") == ()
     above = await source.fetch_open_holds(DEPLOYMENT_ACCOUNT)
     assert {(hold.id, hold.customer) for hold in above} == {(hold_id, DEPLOYMENT_ACCOUNT) for hold_id in found}

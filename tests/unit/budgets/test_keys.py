@@ -18,7 +18,7 @@ from bqgate.budgets.keys import (
     window_ttl_s,
 )
 from bqgate.domain.budget import Period, WindowId
-from bqgate.domain.scope import Scope, ScopeKind
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.manual_clock import START
 
@@ -59,7 +59,7 @@ def test_a_record_says_what_ending_the_hold_takes() -> None:
 
 def test_a_parts_window_is_named_by_what_it_is_about() -> None:
     """Behind what it is about, whatever characters that has; the customer's own stays short."""
-    scope = Scope(ScopeKind.PRINCIPAL, "a:b {c}@d/e")
+    scope = BudgetScope(ScopeKind.PRINCIPAL, "a:b {c}@d/e")
     assert window_name(WindowId(scope, Period.DAY, "2026-11-24")) == "principal/a%3Ab%20%7Bc%7D@d%2Fe:day:2026-11-24"
     assert window_name(windows_of()[0].id) == "day:2026-11-24"
 

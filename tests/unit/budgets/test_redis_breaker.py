@@ -3,12 +3,12 @@
 import pytest
 import redis as blocking_redis
 
-from bqgate.breakers.breaker import Breaker, BreakerRules
+from bqgate.breakers.circuit_breaker import BreakerRules, CircuitBreaker
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import PlacementOutcome
 from tests.support.budget_scene import hold_on, windows_of
-from tests.support.gate_stand import ListJournal
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
 from tests.support.tcp_fault_proxy import TcpFaultProxy
@@ -20,7 +20,7 @@ async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(r
     """Two calls wait for Redis, the next hundred are told at once, and when Redis is back one call finds out."""
     port = int(redis_url.rsplit(":", 1)[1].partition("/")[0])
     clock = ManualClock()
-    breaker = Breaker("budgets", RULES, clock, ListJournal())
+    breaker = CircuitBreaker("budgets", RULES, clock, ListTelemetry())
     async with TcpFaultProxy("127.0.0.1", port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         store = RedisBudgetStore.open(url, SpendBook(), clock, timeout_s=1, breaker=breaker)
@@ -44,10 +44,10 @@ async def test_redis_that_stalls_costs_one_timeout_and_not_one_for_each_caller(r
 
 
 async def test_a_redis_that_comes_back_empty_has_answered(redis_url: str) -> None:
-    """The trial is told that its windows are unknown: that closes the breaker, and they are filled."""
+    """The probe is told that its windows are unknown: that closes the breaker, and they are filled."""
     port = int(redis_url.rsplit(":", 1)[1].partition("/")[0])
     clock = ManualClock()
-    breaker = Breaker("budgets", RULES, clock, ListJournal())
+    breaker = CircuitBreaker("budgets", RULES, clock, ListTelemetry())
     windows, book = windows_of(), SpendBook()
     async with TcpFaultProxy("127.0.0.1", port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
@@ -75,7 +75,7 @@ async def test_a_redis_that_comes_back_empty_has_answered(redis_url: str) -> Non
 async def test_a_ledger_that_is_away_says_nothing_about_redis(redis_url: str) -> None:
     """Windows cannot be filled, again and again: Redis is still asked."""
     clock, book = ManualClock(), SpendBook()
-    breaker = Breaker("budgets", RULES, clock, ListJournal())
+    breaker = CircuitBreaker("budgets", RULES, clock, ListTelemetry())
     store = RedisBudgetStore.open(redis_url, book, clock, timeout_s=5, breaker=breaker)
     book.is_down = True
     for _ in range(4):

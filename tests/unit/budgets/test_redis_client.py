@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from bqgate.budgets.redis_breaker_board import RedisBreakerBoard
+from bqgate.budgets.redis_breaker_state import RedisBreakerState
 from bqgate.budgets.redis_change_feed import RedisChangeFeed
 from bqgate.budgets.redis_client import keeping_cancellation
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.observe.journal import PrometheusJournal
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
@@ -61,23 +61,23 @@ async def test_a_loop_over_the_store_ends_at_whatever_step_it_is_cancelled(
 
 async def test_a_loop_over_the_breakers_words_ends_at_whatever_step_it_is_cancelled(redis_url: str) -> None:
     """The same of what gates tell one another about BigQuery."""
-    board = RedisBreakerBoard.open(redis_url, timeout_s=5)
+    shared_state = RedisBreakerState.open(redis_url, timeout_s=5)
 
     async def run() -> None:
         while True:
-            await board.write("bigquery", is_open=True, for_s=5)
-            await board.read("bigquery")
+            await shared_state.write("bigquery", is_open=True, for_s=5)
+            await shared_state.read("bigquery")
 
     await assert_ends_at_every_step(run)
-    await board.close()
+    await shared_state.close()
 
 
 async def test_a_feed_closes_at_whatever_step_of_its_beginning(redis_url: str) -> None:
     """Listening begins with a connection and a subscription; closing at any step of that ends it."""
     for step in STEPS:
         clock = ManualClock()
-        journal = PrometheusJournal(Metrics(), make_logger(io.StringIO(), clock))
-        feed = RedisChangeFeed.open(redis_url, clock, journal, timeout_s=5)
+        telemetry = PrometheusTelemetry(Metrics(), make_logger(io.StringIO(), clock))
+        feed = RedisChangeFeed.open(redis_url, clock, telemetry, timeout_s=5)
         waiting = asyncio.create_task(feed.wait(3600))
         for _ in range(step):
             await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
@@ -109,14 +109,14 @@ async def test_a_gate_can_leave_a_redis_that_has_fallen_silent(tmp_path: Path) -
     """TLS says goodbye both ways; where the other end says nothing, closing ends in time and raises nothing."""
     async with yes_redis(tmp_path) as (url, wire):
         store = RedisBudgetStore.open(url, SpendBook(), ManualClock(), timeout_s=1)
-        board = RedisBreakerBoard.open(url, timeout_s=1)
+        shared_state = RedisBreakerState.open(url, timeout_s=1)
         await store.check()
-        await board.write("bigquery", is_open=True, for_s=5)
+        await shared_state.write("bigquery", is_open=True, for_s=5)
         wire.requests.stall()
         wire.answers.stall()
         async with asyncio.timeout(5):
             await store.close()
-            await board.close()
+            await shared_state.close()
 
 
 async def test_a_cluster_that_is_not_there_is_told_in_the_ports_words(unused_tcp_port: int) -> None:

@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 from bqgate.budgets.keys import ROWS
 from bqgate.budgets.redis_store import RedisBudgetStore
-from bqgate.domain.cost_breaker import Terms
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
+from bqgate.domain.cost_breaker import GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
-from bqgate.domain.scope import Scope, ScopeKind
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.manual_clock import START, ManualClock
 from tests.support.redis_server import running_redis
@@ -75,8 +75,8 @@ def raw(redis_url: str) -> Iterator[blocking_redis.Redis]:
 async def proxy(redis_url: str) -> AsyncIterator[TcpFaultProxy]:
     """A network to Redis that can be broken."""
     port = _port_of(redis_url)
-    async with TcpFaultProxy("127.0.0.1", port) as standing:
-        yield standing
+    async with TcpFaultProxy("127.0.0.1", port) as budget_status:
+        yield budget_status
 
 
 @pytest.fixture
@@ -254,12 +254,14 @@ async def test_the_table_of_keys_is_what_lies_in_redis(redis_url: str, raw: bloc
     """Each key matches one row: its type, its fields, and a TTL where the row has one and none where it has none."""
     store = RedisBudgetStore.open(redis_url, SpendBook(), ManualClock(START))
     windows = windows_of()
-    terms = Terms(grace_s=60, emergency_nanos=parse_usd("400"))
-    await store.place_hold(hold_on(windows, "301", idempotency_key="job:p:j"), windows, terms)
-    await store.place_hold(hold_on(windows, "301"), windows, terms)
+    grace = GracePolicy(grace_s=60, emergency_nanos=parse_usd("400"))
+    await store.place_hold(hold_on(windows, "301", idempotency_key="job:p:j"), windows, grace)
+    await store.place_hold(hold_on(windows, "301"), windows, grace)
     await store.void(hold_on(windows))
-    nightly = tuple(replace(window, scope=Scope(ScopeKind.WORKLOAD, "nightly"), limit_nanos=None) for window in windows)
-    await store.place_hold(hold_on((*windows, *nightly), "1"), (*windows, *nightly), terms)
+    nightly = tuple(
+        replace(window, scope=BudgetScope(ScopeKind.WORKLOAD, "nightly"), limit_nanos=None) for window in windows
+    )
+    await store.place_hold(hold_on((*windows, *nightly), "1"), (*windows, *nightly), grace)
     await store.check()
     await store.close()
     rows = {re.compile(re.sub(r"<[^>]+>", "[^{}:/]+", re.escape(row.pattern))): row for row in ROWS}

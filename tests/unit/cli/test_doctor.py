@@ -13,7 +13,7 @@ from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from bqgate.cli import app
-from bqgate.cli.checkup import REDIS_MAJOR_MIN, SKEW_S_MAX, judge_clock, judge_redis
+from bqgate.cli.doctor_checks import REDIS_MAJOR_MIN, SKEW_S_MAX, judge_clock, judge_redis
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry, migrate

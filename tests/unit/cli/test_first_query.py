@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bqgate.cli import showcase
+from bqgate.cli import demo_workload
 from bqgate.cli.first_query import first_query_command
 from tests.support.first_query import command_in
 
@@ -33,6 +33,6 @@ def test_no_terminal_breaks_its_lines(width: int) -> None:
     """A line that was wrapped would be copied as two, and what stands in brackets is no markup."""
     written = io.StringIO()
     terminal = Console(file=written, width=width, force_terminal=True)
-    showcase._say_where_to_look(terminal, url="http://127.0.0.1:8080", control_url="http://127.0.0.1:8080")
+    demo_workload._say_where_to_look(terminal, url="http://127.0.0.1:8080", control_url="http://127.0.0.1:8080")
     expected = command(sys.executable, str(Path.cwd()))
     assert expected == command_in(written.getvalue())

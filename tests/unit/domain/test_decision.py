@@ -4,25 +4,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
-from bqgate.domain.cost_breaker import Breaker, Refusal, Terms
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind
+from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, Refusal
 from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, decide, name_of, tightest_bound
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.limits import LimitPlan, Limits
-from bqgate.domain.scope import CUSTOMER_SCOPE, Scope, ScopeKind
 from bqgate.domain.tier import Budget, Mode
 
-TERMS = Terms(grace_s=60, emergency_nanos=500)
+GRACE_POLICY = GracePolicy(grace_s=60, emergency_nanos=500)
 
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 NOON = MIDNIGHT - timedelta(hours=12)
-BREAKER = Breaker(opened_at=NOON, until=MIDNIGHT)
+BREAKER = CostBreaker(opened_at=NOON, until=MIDNIGHT)
 
 
 def placed(*balances: Balance, refusal: Refusal | None = None, grace_ends_at: datetime | None = None) -> Placement:
     return Placement(PlacementOutcome.PLACED, "h", balances, refusal, grace_ends_at=grace_ends_at)
 
 
-def refused(refusal: Refusal, *balances: Balance, breaker: Breaker | None = None) -> Placement:
+def refused(refusal: Refusal, *balances: Balance, breaker: CostBreaker | None = None) -> Placement:
     return Placement(PlacementOutcome.REFUSED, None, balances, refusal, breaker)
 
 
@@ -50,11 +50,11 @@ def observed(*enforced: Balance) -> tuple[Balance, ...]:
 def test_a_placed_query_is_forwarded_or_throttled(day_used: int, month_used: int, expected: Forward | Throttle) -> None:
     """The share in use after the hold decides whether a query waits."""
     placement = placed(*balances(day_used, month_used))
-    assert expected == decide(placement, amount_nanos=1, terms=TERMS, wait_ms=2_000)
+    assert expected == decide(placement, amount_nanos=1, grace=GRACE_POLICY, wait_ms=2_000)
 
 
 def rejected(placement: Placement, amount_nanos: int = 5) -> Reject:
-    decision = decide(placement, amount_nanos=amount_nanos, terms=TERMS, wait_ms=2_000)
+    decision = decide(placement, amount_nanos=amount_nanos, grace=GRACE_POLICY, wait_ms=2_000)
     assert isinstance(decision, Reject)
     return decision
 
@@ -78,7 +78,7 @@ def test_a_refusal_though_all_have_room_names_the_tightest() -> None:
 def test_grace_is_a_throttle_that_says_until_when() -> None:
     """Past the limit a query runs after the tier's wait, and is called grace."""
     placement = placed(*balances(105), grace_ends_at=NOON)
-    decision = decide(placement, amount_nanos=5, terms=TERMS, wait_ms=2_000)
+    decision = decide(placement, amount_nanos=5, grace=GRACE_POLICY, wait_ms=2_000)
     assert decision == Throttle(2_000, grace_ends_at=NOON)
     assert name_of(decision, placement) == "grace"
 
@@ -107,12 +107,12 @@ def test_an_open_breaker_refuses_with_the_day_as_it_stands() -> None:
     assert (reject.reason, reject.balance) == (RejectReason.BREAKER_OPEN, balances(10)[0])
 
 
-def test_a_trial_is_called_so() -> None:
-    """It is forwarded, and the ledger's word for it is trial."""
-    trial = Placement(PlacementOutcome.PLACED, "h", balances(10), breaker=Breaker(NOON, MIDNIGHT, trial_id="h"))
-    decision = decide(trial, amount_nanos=1, terms=TERMS, wait_ms=2_000)
+def test_a_probe_is_called_so() -> None:
+    """It is forwarded, and the ledger's word for it is probe."""
+    probe = Placement(PlacementOutcome.PLACED, "h", balances(10), breaker=CostBreaker(NOON, MIDNIGHT, probe_id="h"))
+    decision = decide(probe, amount_nanos=1, grace=GRACE_POLICY, wait_ms=2_000)
     assert decision == Forward()
-    assert name_of(decision, trial) == "trial"
+    assert name_of(decision, probe) == "trial"
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_observing_refuses_and_delays_nothing_but_says_what_it_would_have_done(
 ) -> None:
     """Observe mode forwards past the limit, and marks it."""
     placement = placed(*observed(*balances(150)), refusal=refusal)
-    decision = decide(placement, amount_nanos=60, terms=replace(TERMS, is_observed=True), wait_ms=2_000)
+    decision = decide(placement, amount_nanos=60, grace=replace(GRACE_POLICY, is_observed=True), wait_ms=2_000)
     assert decision == Forward(would_reject=reason)
     assert name_of(decision, placement) == ("forward" if reason is None else "would_reject")
 
 
-NIGHTLY = Scope(ScopeKind.WORKLOAD, "nightly")
+NIGHTLY = BudgetScope(ScopeKind.WORKLOAD, "nightly")
 
 
 def part(used: int, limit: int, *, is_observed: bool = False) -> Balance:
@@ -153,8 +153,8 @@ def test_the_budget_of_a_part_refuses_by_its_own_name() -> None:
 def test_the_budget_of_a_part_throttles_alone() -> None:
     """Its own threshold, with room in all others; observed, it delays nobody."""
     near, seen = placed(*balances(10), part(19, 20)), placed(*balances(10), part(19, 20, is_observed=True))
-    assert decide(near, amount_nanos=1, terms=TERMS, wait_ms=2_000) == Throttle(2_000)
-    assert decide(seen, amount_nanos=1, terms=TERMS, wait_ms=2_000) == Forward()
+    assert decide(near, amount_nanos=1, grace=GRACE_POLICY, wait_ms=2_000) == Throttle(2_000)
+    assert decide(seen, amount_nanos=1, grace=GRACE_POLICY, wait_ms=2_000) == Forward()
 
 
 def test_one_query_may_never_cost_more_than_a_whole_limit() -> None:

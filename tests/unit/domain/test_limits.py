@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bqgate.domain.budget import Period
-from bqgate.domain.limits import LimitPlan, Limits, Raise, Schedule
+from bqgate.domain.limits import LimitPlan, Limits, Schedule, TemporaryIncrease
 from bqgate.domain.money import MAX_NANOS
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -45,7 +45,7 @@ def test_a_schedule_stands_over_the_limits_while_it_is_on(
 
 
 @pytest.mark.parametrize(
-    ("schedule", "hours", "eases_in_hours"),
+    ("schedule", "hours", "next_increase_in_hours"),
     [
         pytest.param(WORK, 0, 4, id="13:00, until 17:00"),
         pytest.param(WORK, 4, None, id="17:00: it is off"),
@@ -55,23 +55,27 @@ def test_a_schedule_stands_over_the_limits_while_it_is_on(
         pytest.param(GENEROUS, 0, None, id="what comes is lower"),
     ],
 )
-def test_a_window_says_when_a_higher_limit_holds(schedule: Schedule, hours: int, eases_in_hours: int | None) -> None:
+def test_a_window_says_when_a_higher_limit_holds(
+    schedule: Schedule, hours: int, next_increase_in_hours: int | None
+) -> None:
     """The end of the schedule that is on, where it comes before the window's own."""
     now = FRIDAY + timedelta(hours=hours)
     day, _ = LimitPlan(BASE, (schedule,)).windows_at(now, customer="acme", zone=BERLIN)
-    assert day.eases_at == (None if eases_in_hours is None else now + timedelta(hours=eases_in_hours))
+    assert day.next_increase_at == (
+        None if next_increase_in_hours is None else now + timedelta(hours=next_increase_in_hours)
+    )
 
 
 def test_raises_add_up_until_each_ends() -> None:
     """On top of the base and of schedules; a period without a limit has nothing to raise; the most is the most."""
     soon, later = FRIDAY + timedelta(hours=1), FRIDAY + timedelta(hours=20)
-    raises = (Raise(soon, daily_nanos=7), Raise(later, daily_nanos=1, monthly_nanos=2))
+    raises = (TemporaryIncrease(soon, daily_nanos=7), TemporaryIncrease(later, daily_nanos=1, monthly_nanos=2))
     plan = LimitPlan(BASE, (WEEKEND,), raises)
     assert plan.limits_at(FRIDAY, BERLIN) == Limits(108, 1_002, 50)
     assert plan.limits_at(soon, BERLIN) == Limits(101, 1_002, 50)
     assert plan.limits_at(FRIDAY + timedelta(hours=12), BERLIN) == Limits(21, 1_002, 50)
     assert plan.limits_at(later, BERLIN) == Limits(20, 1_000, 50)
-    assert [plan.raised_nanos_at(FRIDAY), plan.raised_nanos_at(later)] == [8, 0]
+    assert [plan.increase_nanos_at(FRIDAY), plan.increase_nanos_at(later)] == [8, 0]
     unlimited = LimitPlan(Limits(query_nanos=5), raises=raises)
     assert unlimited.limits_at(FRIDAY, BERLIN) == Limits(query_nanos=5)
     assert LimitPlan(Limits(MAX_NANOS), raises=raises).limits_at(FRIDAY, BERLIN).daily_nanos == MAX_NANOS
@@ -81,27 +85,30 @@ def test_both_windows_are_there_whether_limited_or_not() -> None:
     """What has no limit is counted all the same, so that a limit that comes finds the spend."""
     day, month = LimitPlan(Limits(daily_nanos=5)).windows_at(FRIDAY, customer="acme", zone=BERLIN)
     assert [(day.period, day.limit_nanos), (month.period, month.limit_nanos)] == [(Period.DAY, 5), (Period.MONTH, None)]
-    assert (day.carry, month.carry) == (None, None)
+    assert (day.rollover, month.rollover) == (None, None)
 
 
 def test_a_window_takes_over_from_the_one_before_by_the_limit_that_held_at_its_end() -> None:
     """A Monday after a weekend of its own; the month before; raises are left out; in the budget's zone."""
     monday = datetime(2026, 11, 30, 0, 30, tzinfo=BERLIN)
     plan = LimitPlan(
-        BASE, (WEEKEND,), (Raise(monday + timedelta(days=9), daily_nanos=7),), {Period.DAY: 30, Period.MONTH: 40}
+        BASE,
+        (WEEKEND,),
+        (TemporaryIncrease(monday + timedelta(days=9), daily_nanos=7),),
+        {Period.DAY: 30, Period.MONTH: 40},
     )
     day, month = plan.windows_at(monday, customer="acme", zone=BERLIN)
-    assert day.carry is not None
-    assert month.carry is not None
-    assert (day.key, day.limit_nanos, day.carry.window.key, day.carry.window.limit_nanos) == (
+    assert day.rollover is not None
+    assert month.rollover is not None
+    assert (day.key, day.limit_nanos, day.rollover.window.key, day.rollover.window.limit_nanos) == (
         "2026-11-30",
         107,
         "2026-11-29",
         20,
     )
-    assert (month.key, month.carry.window.key, month.carry.window.limit_nanos) == ("2026-11", "2026-10", 1_000)
-    assert day.carry.window.resets_at == monday.replace(minute=0)
-    assert (day.carry.nanos_max, month.carry.nanos_max) == (30, 40)
+    assert (month.key, month.rollover.window.key, month.rollover.window.limit_nanos) == ("2026-11", "2026-10", 1_000)
+    assert day.rollover.window.resets_at == monday.replace(minute=0)
+    assert (day.rollover.nanos_max, month.rollover.nanos_max) == (30, 40)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,7 @@ def test_a_window_takes_over_from_the_one_before_by_the_limit_that_held_at_its_e
         (LimitPlan(BASE), 50),
         (LimitPlan(Limits(100, 90)), 90),
         (LimitPlan(Limits(100, 900), rollover_nanos={Period.DAY: 30}), 130),
-        (LimitPlan(Limits(100), raises=(Raise(FRIDAY + timedelta(1), daily_nanos=5),)), 105),
+        (LimitPlan(Limits(100), raises=(TemporaryIncrease(FRIDAY + timedelta(1), daily_nanos=5),)), 105),
         (LimitPlan(Limits(100, query_nanos=50), (Schedule(Limits(query_nanos=7)),)), 7),
         (LimitPlan(Limits()), None),
     ],

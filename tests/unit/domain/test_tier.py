@@ -3,32 +3,32 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bqgate.domain.limits import LimitPlan, Limits, Raise
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, EACH, Scope, ScopeKind, Spender
-from bqgate.domain.tier import DEFAULT_THRESHOLDS, Budget, Customer, Directory, Mode, Tier, throttle_ppm_of
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, EACH, BudgetScope, ScopeKind, Spender
+from bqgate.domain.limits import LimitPlan, Limits, TemporaryIncrease
+from bqgate.domain.tier import DEFAULT_THRESHOLDS, Budget, Customer, CustomerRegistry, Mode, Tier, throttle_ppm_of
 
 STANDARD = Tier("standard", 10, 300, 50)
 PREMIUM = Tier("premium", 50, 1_500, 200)
-DIRECTORY = Directory(
+CUSTOMER_REGISTRY = CustomerRegistry(
     customers={"acme": Customer("acme", PREMIUM)}, customer_by_project={"acme-prod": "acme"}, default_tier=STANDARD
 )
 
 
 def test_an_unknown_customer_is_one_of_the_default_tier() -> None:
     """Nobody is unlimited by being unknown."""
-    stranger = DIRECTORY.customer("stranger")
+    stranger = CUSTOMER_REGISTRY.customer("stranger")
     assert ("stranger", STANDARD, Mode.ENFORCE) == (stranger.id, stranger.tier, stranger.mode)
 
 
 def test_the_customer_is_the_workload_else_the_owner_of_the_project_else_the_project() -> None:
     """Open mode finds who pays from what the URL says."""
-    assert DIRECTORY.customer_id_for(project_id="other", workload="acme") == "acme"
-    assert DIRECTORY.customer_id_for(project_id="acme-prod", workload="dbt") == "acme"
-    assert DIRECTORY.customer_id_for(project_id="other", workload="dbt") == "other"
+    assert CUSTOMER_REGISTRY.customer_id_for(project_id="other", workload="acme") == "acme"
+    assert CUSTOMER_REGISTRY.customer_id_for(project_id="acme-prod", workload="dbt") == "acme"
+    assert CUSTOMER_REGISTRY.customer_id_for(project_id="other", workload="dbt") == "other"
 
 
 def part(name: str, kind: ScopeKind, value: str) -> Budget:
-    return Budget(name, "acme", Scope(kind, value), LimitPlan(Limits(daily_nanos=5)))
+    return Budget(name, "acme", BudgetScope(kind, value), LimitPlan(Limits(daily_nanos=5)))
 
 
 EACH_ONE = part("each", ScopeKind.PRINCIPAL, EACH)
@@ -36,7 +36,7 @@ ANN = part("ann", ScopeKind.PRINCIPAL, "ann")
 ML = part("ml", ScopeKind.LABEL, "team=ml")
 EVERYBODY = Budget("all", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, LimitPlan(Limits(monthly_nanos=9)))
 ACME = Customer("acme", PREMIUM, budgets=(EACH_ONE, ANN, ML))
-TREE = Directory({"acme": ACME}, {}, STANDARD, deployment=EVERYBODY)
+TREE = CustomerRegistry({"acme": ACME}, {}, STANDARD, deployment=EVERYBODY)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_query_falls_under_its_customers_budget_its_parts_and_the_deployments(
 
 def test_a_customer_without_parts_has_its_own_alone() -> None:
     """And a deployment without a budget is not counted."""
-    acme = DIRECTORY.customer("acme")
-    assert DIRECTORY.budgets_over(acme, Spender("ann", "p")) == (acme.own_budget,)
-    assert DIRECTORY.account_budgets(DEPLOYMENT_ACCOUNT) == ()
+    acme = CUSTOMER_REGISTRY.customer("acme")
+    assert CUSTOMER_REGISTRY.budgets_over(acme, Spender("ann", "p")) == (acme.own_budget,)
+    assert CUSTOMER_REGISTRY.account_budgets(DEPLOYMENT_ACCOUNT) == ()
 
 
 def test_an_account_has_the_budgets_that_can_be_named() -> None:
@@ -75,10 +75,10 @@ def test_an_account_has_the_budgets_that_can_be_named() -> None:
 def test_a_raise_of_the_day_raises_its_emergency_limit_too() -> None:
     """Else what was just allowed would open the breaker; both end together."""
     now = datetime(2026, 11, 24, tzinfo=UTC)
-    raised = replace(ACME, raises=(Raise(now + timedelta(hours=1), daily_nanos=7),))
+    raised = replace(ACME, raises=(TemporaryIncrease(now + timedelta(hours=1), daily_nanos=7),))
     assert [window.limit_nanos for window in raised.windows(now)] == [57, 1_500]
-    assert raised.terms_at(now).emergency_nanos == 207
-    assert raised.terms_at(now + timedelta(hours=1)).emergency_nanos == 200
+    assert raised.grace_at(now).emergency_nanos == 207
+    assert raised.grace_at(now + timedelta(hours=1)).emergency_nanos == 200
 
 
 def test_only_what_throttles_gives_a_windows_threshold() -> None:

@@ -14,7 +14,7 @@ from googleapiclient.http import BatchHttpRequest, build_http
 from bqgate.domain.errors import MalformedRequest
 from bqgate.gate.batch import PARTS_AT_ONCE, BatchBody, parse_call
 from bqgate.gate.multipart import Part
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from tests.support.gate_stand import GateStand
 from tests.unit.gate.test_routes import DISCOVERY
 
@@ -171,7 +171,7 @@ async def test_few_parts_run_at_once_and_a_closed_batch_starts_no_more() -> None
     started: list[str] = []
     is_full = asyncio.Event()
 
-    async def dispatch(call: Call) -> Answer:
+    async def dispatch(call: HttpRequest) -> HttpResponse:
         started.append(call.path)
         running.add(call.path)
         if len(running) == PARTS_AT_ONCE and len(started) > PARTS_AT_ONCE:
@@ -181,7 +181,7 @@ async def test_few_parts_run_at_once_and_a_closed_batch_starts_no_more() -> None
                 await asyncio.Event().wait()
         finally:
             running.discard(call.path)
-        return Answer(200)
+        return HttpResponse(200)
 
     parts = tuple(Part(HTTP, f"GET /{number}".encode()) for number in range(100))
     body = BatchBody(parts, (), dispatch, lambda *_: None, "m")
@@ -204,7 +204,7 @@ def test_a_part_must_say_what_it_is() -> None:
 @pytest.mark.parametrize("content", [b"POST /p HTTP/1.1\r\nA: 1\r\n\r\nbody", b"POST /p HTTP/1.1\nA: 1\n\nbody"])
 def test_line_ends_may_be_bare(content: bytes) -> None:
     """The package googleapiclient ends lines with LF alone."""
-    assert parse_call(Part(HTTP, content)) == Call("POST", "/p", "", (("A", "1"),), b"body")
+    assert parse_call(Part(HTTP, content)) == HttpRequest("POST", "/p", "", (("A", "1"),), b"body")
 
 
 async def test_googles_own_client_understands_the_answers(gate: GateStand) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body import parse_json_object, plain_body, read_bounded, read_json_object, with_json
-from bqgate.wire.exchange import Call
+from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.json_text import json_bytes
 
 JSON_VALUES = st.recursive(
@@ -25,9 +25,11 @@ async def _stream(*chunks: bytes) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _call(body: bytes, encoding: str | None = None, *, chunk_bytes: int = 7) -> Call:
+def _call(body: bytes, encoding: str | None = None, *, chunk_bytes: int = 7) -> HttpRequest:
     chunks = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]
-    return Call("POST", "/x", "", () if encoding is None else (("Content-Encoding", encoding),), _stream(*chunks))
+    return HttpRequest(
+        "POST", "/x", "", () if encoding is None else (("Content-Encoding", encoding),), _stream(*chunks)
+    )
 
 
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=4))
@@ -160,7 +162,7 @@ async def test_a_body_past_the_bound_is_not_read_to_its_end() -> None:
 
 async def test_a_new_body_has_its_own_headers() -> None:
     """The headers that described the old body do not survive it, the others do."""
-    old = Call("POST", "/x", "", (("Content-Length", "9"), ("content-encoding", "gzip"), ("X-A", "1")), b"old")
+    old = HttpRequest("POST", "/x", "", (("Content-Length", "9"), ("content-encoding", "gzip"), ("X-A", "1")), b"old")
     new = with_json(old, {"a": "ä"})
     assert new.body == json.dumps({"a": "ä"}, ensure_ascii=False, separators=(",", ":")).encode()
     assert new.headers == (("X-A", "1"), ("Content-Type", "application/json; charset=UTF-8"))

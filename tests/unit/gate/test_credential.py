@@ -2,7 +2,7 @@ import pytest
 
 from bqgate.domain.principal import Credential
 from bqgate.gate.credential import credential_of
-from bqgate.wire.exchange import Call, Headers
+from bqgate.wire.http_message import Headers, HttpRequest
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from bqgate.wire.exchange import Call, Headers
 )
 def test_a_credential_is_found_in_header_or_url(query: str, headers: Headers, credential: Credential) -> None:
     """The header comes first, then a token in the URL; an API key is nobody."""
-    assert credential_of(Call("GET", "/", query, headers)) == credential
+    assert credential_of(HttpRequest("GET", "/", query, headers)) == credential

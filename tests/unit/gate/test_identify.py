@@ -9,16 +9,16 @@ from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Identity, Role
-from bqgate.domain.tier import Customer, Directory, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.gate.identify import Identification
 from bqgate.gate.routes import resolve
-from bqgate.wire.exchange import Call
+from bqgate.wire.http_message import HttpRequest
 from tests.support.gate_stand import gate_stand
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 
 TIER = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
 ACME = Customer("acme", TIER, projects=("acme-prod",), account="acme@gate.example")
-DIRECTORY = Directory({"acme": ACME}, {"acme-prod": "acme"}, TIER)
+CUSTOMER_REGISTRY = CustomerRegistry({"acme": ACME}, {"acme-prod": "acme"}, TIER)
 
 
 class Doorkeeper:
@@ -38,26 +38,26 @@ class Doorkeeper:
 ANN = Identity("ann", "key:ann", Role.USER, "acme")
 
 
-def identification(keeper: Doorkeeper, trail: ListTrail, *, passes: bool = False) -> Identification:
+def identification(keeper: Doorkeeper, audit_log: ListAuditLog, *, passes: bool = False) -> Identification:
     return Identification(
         authenticator=keeper,
-        policies=PolicySnapshot(DIRECTORY, PriceList(PricingModel.ON_DEMAND, 1, 1)),
-        trail=trail,
+        policies=PolicySnapshot(CUSTOMER_REGISTRY, PriceList(PricingModel.ON_DEMAND, 1, 1)),
+        audit_log=audit_log,
         clock=SystemClock(),
         passes_credentials=passes,
         submissions_only=passes,
     )
 
 
-def call(method: str, path: str, token: str | None = "good") -> Call:
+def call(method: str, path: str, token: str | None = "good") -> HttpRequest:
     headers = () if token is None else (("Authorization", f"Bearer {token}"),)
-    return Call(method, path, headers=headers, peer="192.0.2.7", request_id="r1")
+    return HttpRequest(method, path, headers=headers, peer="192.0.2.7", request_id="r1")
 
 
 async def test_an_unknown_caller_is_refused_before_its_body_is_read() -> None:
     """Whoever waits for 100 Continue hears 401 instead, and sends nothing; BigQuery hears nothing either."""
-    trail = ListTrail()
-    async with gate_stand(authenticator=Doorkeeper(ANN), trail=trail) as gate:
+    audit_log = ListAuditLog()
+    async with gate_stand(authenticator=Doorkeeper(ANN), audit_log=audit_log) as gate:
         host, port = gate.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(
@@ -69,7 +69,7 @@ async def test_an_unknown_caller_is_refused_before_its_body_is_read() -> None:
         assert first.split()[1] == b"401"
         assert gate.upstream.received == []
         assert gate.handler.judged == []
-    (event,) = trail.events
+    (event,) = audit_log.events
     assert (event.action, event.actor, event.source, event.detail) == (
         "login.refused",
         "key:ann",
@@ -93,7 +93,7 @@ async def test_an_unknown_caller_is_refused_before_its_body_is_read() -> None:
 async def test_every_way_in_asks_who_it_is(method: str, path: str) -> None:
     """401 in BigQuery's format with a challenge, whatever is asked for, and nothing goes upstream."""
     async with (
-        gate_stand(authenticator=Doorkeeper(ANN), trail=ListTrail()) as gate,
+        gate_stand(authenticator=Doorkeeper(ANN), audit_log=ListAuditLog()) as gate,
         gate.session.request(method, gate.url + path, data=b"{}") as answer,
     ):
         assert answer.status == 401
@@ -104,7 +104,7 @@ async def test_every_way_in_asks_who_it_is(method: str, path: str) -> None:
 
 async def test_the_discovery_document_is_public() -> None:
     """Clients read it before they log in."""
-    async with gate_stand(authenticator=Doorkeeper(ANN), trail=ListTrail()) as gate:
+    async with gate_stand(authenticator=Doorkeeper(ANN), audit_log=ListAuditLog()) as gate:
         async with gate.session.get(f"{gate.url}/$discovery/rest?version=v2") as answer:
             assert answer.status != 401
         assert [each.target for each in gate.upstream.received] == ["/$discovery/rest?version=v2"]
@@ -115,22 +115,22 @@ async def test_the_calls_of_a_batch_are_each_asked() -> None:
     part = "--b\r\nContent-Type: application/http\r\n\r\nGET /bigquery/v2/projects/p/jobs/j HTTP/1.1\r\n{}\r\n"
     body = part.format("") + part.format("Authorization: Bearer bad\r\n") + "--b--\r\n"
     headers = {"Authorization": "Bearer good", "Content-Type": "multipart/mixed; boundary=b"}
-    trail = ListTrail()
+    audit_log = ListAuditLog()
     async with (
-        gate_stand(authenticator=Doorkeeper(ANN), trail=trail) as gate,
+        gate_stand(authenticator=Doorkeeper(ANN), audit_log=audit_log) as gate,
         gate.session.post(f"{gate.url}/batch/bigquery/v2", data=body.encode(), headers=headers) as answer,
     ):
         text = (await answer.read()).decode()
         assert text.count("HTTP/1.1 401") == 1
         assert len(gate.upstream.received) == 1
-    assert [(event.source, event.detail) for event in trail.events] == [("127.0.0.1", "bad_signature")]
+    assert [(event.source, event.detail) for event in audit_log.events] == [("127.0.0.1", "bad_signature")]
 
 
 async def test_the_credential_says_who_pays() -> None:
     """Neither the project of the URL nor the workload makes anybody else pay."""
-    keeper, trail = Doorkeeper(ANN), ListTrail()
+    keeper, audit_log = Doorkeeper(ANN), ListAuditLog()
     asked = call("POST", "/w/globex/projects/globex-data/queries")
-    principal = await identification(keeper, trail).identify(asked, resolve(asked.method, asked.path))
+    principal = await identification(keeper, audit_log).identify(asked, resolve(asked.method, asked.path))
     assert (principal.customer, principal.name, principal.workload, principal.role) == (
         "acme",
         "ann",
@@ -141,24 +141,24 @@ async def test_the_credential_says_who_pays() -> None:
 
 async def test_who_is_of_no_customer_works_for_the_projects() -> None:
     """An admin's query is paid by the owner of the project."""
-    keeper, trail = Doorkeeper(Identity("root", "key:r", Role.ADMIN)), ListTrail()
+    keeper, audit_log = Doorkeeper(Identity("root", "key:r", Role.ADMIN)), ListAuditLog()
     asked = call("POST", "/projects/acme-prod/queries")
-    principal = await identification(keeper, trail).identify(asked, resolve(asked.method, asked.path))
+    principal = await identification(keeper, audit_log).identify(asked, resolve(asked.method, asked.path))
     assert (principal.customer, principal.role) == ("acme", Role.ADMIN)
 
 
 async def test_with_the_gates_own_credentials_the_callers_are_kept_nowhere() -> None:
     """The principal bears the subject and the customer's account, and no token."""
-    keeper, trail = Doorkeeper(ANN), ListTrail()
+    keeper, audit_log = Doorkeeper(ANN), ListAuditLog()
     asked = call("POST", "/projects/acme-prod/queries")
-    principal = await identification(keeper, trail).identify(asked, resolve(asked.method, asked.path))
+    principal = await identification(keeper, audit_log).identify(asked, resolve(asked.method, asked.path))
     assert principal.credential == Credential(subject="key:ann", account="acme@gate.example")
 
 
 async def test_with_the_callers_credentials_only_submissions_are_asked_about() -> None:
     """BigQuery authenticates the rest; a call without any credential is refused all the same."""
-    keeper, trail = Doorkeeper(replace(ANN, subject="google:ann@acme.com")), ListTrail()
-    step = identification(keeper, trail, passes=True)
+    keeper, audit_log = Doorkeeper(replace(ANN, subject="google:ann@acme.com")), ListAuditLog()
+    step = identification(keeper, audit_log, passes=True)
     reading = call("GET", "/projects/acme-prod/jobs/j")
     principal = await step.identify(reading, resolve(reading.method, reading.path))
     assert keeper.asked == 0
@@ -174,7 +174,7 @@ async def test_with_the_callers_credentials_only_submissions_are_asked_about() -
 
 async def test_a_credential_of_the_gates_cannot_go_up_to_google() -> None:
     """Where callers' credentials go to BigQuery, a key of the gate is refused with what to do instead."""
-    step = identification(Doorkeeper(ANN), ListTrail(), passes=True)
+    step = identification(Doorkeeper(ANN), ListAuditLog(), passes=True)
     asked = call("POST", "/projects/acme-prod/queries")
     with pytest.raises(Unauthenticated, match="Log in at Google") as refused:
         await step.identify(asked, resolve(asked.method, asked.path))
@@ -183,7 +183,7 @@ async def test_a_credential_of_the_gates_cannot_go_up_to_google() -> None:
 
 async def test_the_form_of_an_overridden_get_is_not_read_for_strangers() -> None:
     """A long GET sent as a POST waits for the caller to be known like any other body."""
-    async with gate_stand(authenticator=Doorkeeper(ANN), trail=ListTrail()) as gate:
+    async with gate_stand(authenticator=Doorkeeper(ANN), audit_log=ListAuditLog()) as gate:
         headers = {"X-HTTP-Method-Override": "GET", "Expect": "100-continue", "Authorization": "Bearer bad"}
         async with gate.session.post(
             f"{gate.url}/projects/p/queries/j", data=b"pageToken=x", headers=headers, timeout=aiohttp.ClientTimeout(10)

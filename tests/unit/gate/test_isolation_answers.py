@@ -13,7 +13,7 @@ from bqgate.domain.principal import Credential
 from bqgate.gate.isolation import lists
 from bqgate.gate.isolation.lists import filtered_list
 from bqgate.gate.isolation.owners import KEPT_S, NOBODY, JobOwners
-from bqgate.wire.exchange import Answer, Call
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from tests.support.manual_clock import ManualClock
 from tests.support.recording_upstream import RecordingUpstream, recording_upstream, replying
 
@@ -111,16 +111,16 @@ async def is_mine(entry: Mapping[str, Any]) -> bool:
     return bool(entry["id"] == "mine")
 
 
-async def ask(answer: Answer, query: str = "") -> tuple[Answer, Call]:
+async def ask(answer: HttpResponse, query: str = "") -> tuple[HttpResponse, HttpRequest]:
     """The filtered answer, and the call that BigQuery got."""
-    seen: list[Call] = []
+    seen: list[HttpRequest] = []
 
-    async def send(call: Call) -> Answer:
+    async def send(call: HttpRequest) -> HttpResponse:
         seen.append(call)
         return answer
 
     headers = (("If-None-Match", "e"), ("Accept-Encoding", "br"), ("X-Goog-FieldMask", "jobs.id"))
-    call = Call("HEAD", "/x", query, headers)
+    call = HttpRequest("HEAD", "/x", query, headers)
     return await filtered_list(call, send, name="jobs", keep=is_mine, extra="projection=full"), seen[0]
 
 
@@ -129,7 +129,9 @@ async def test_a_list_is_filtered_whatever_it_is_packed_in(is_packed: bool) -> N
     """Entries go, page tokens stay, counts and tags of what was left out do not."""
     text = json.dumps(PAGE).encode()
     headers = (("Content-Encoding", "gzip"), ("ETag", "e")) if is_packed else (("ETag", "e"),)
-    answer, call = await ask(Answer(200, headers, gzip.compress(text) if is_packed else text), "fields=x&maxResults=5")
+    answer, call = await ask(
+        HttpResponse(200, headers, gzip.compress(text) if is_packed else text), "fields=x&maxResults=5"
+    )
     assert isinstance(answer.body, bytes)
     assert {"kind": "k", "totalItems": 1, "jobs": [{"id": "mine"}], "nextPageToken": "n"} == json.loads(answer.body)
     assert answer.header("etag") is answer.header("content-encoding") is None
@@ -139,7 +141,7 @@ async def test_a_list_is_filtered_whatever_it_is_packed_in(is_packed: bool) -> N
 
 async def test_a_refusal_of_bigquerys_passes_as_it_is() -> None:
     """There is nothing to filter in an error."""
-    answer, _ = await ask(Answer(400, (), b"no"))
+    answer, _ = await ask(HttpResponse(400, (), b"no"))
     assert (400, b"no") == (answer.status, answer.body)
 
 
@@ -147,31 +149,33 @@ async def test_a_refusal_of_bigquerys_passes_as_it_is() -> None:
 async def test_what_cannot_be_filtered_is_not_shown(body: bytes) -> None:
     """An answer that is no JSON object is an outage, never passed on."""
     with pytest.raises(UpstreamUnavailable):
-        await ask(Answer(200, (), body))
+        await ask(HttpResponse(200, (), body))
 
 
 async def test_a_page_past_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller is told to ask for fewer."""
     monkeypatch.setattr(lists, "LIST_BYTES_MAX", 10)
     with pytest.raises(MalformedRequest, match="maxResults"):
-        await ask(Answer(200, (), json.dumps(PAGE).encode()))
+        await ask(HttpResponse(200, (), json.dumps(PAGE).encode()))
 
 
 @pytest.mark.parametrize("query", ["alt=media", "callback=f", "alt=json&alt=proto"])
 async def test_a_list_in_another_format_is_refused(query: str) -> None:
     """What the gate cannot read it cannot filter."""
     with pytest.raises(MalformedRequest):
-        await ask(Answer(200, (), b"{}"), query)
+        await ask(HttpResponse(200, (), b"{}"), query)
 
 
 async def test_a_list_is_asked_for_enums_by_their_names() -> None:
     """Generated clients ask for numbers and take names; and no mask of theirs takes away what the filter reads."""
-    _, call = await ask(Answer(200, (), json.dumps(PAGE).encode()), "alt=json%3Benum-encoding%3Dint&fields=jobs(id)")
+    _, call = await ask(
+        HttpResponse(200, (), json.dumps(PAGE).encode()), "alt=json%3Benum-encoding%3Dint&fields=jobs(id)"
+    )
     assert call.query == "projection=full"
     assert call.header("x-goog-fieldmask") is None
 
 
 async def test_numbers_of_a_list_keep_every_digit() -> None:
     """Results are never altered: what is shown is what BigQuery wrote."""
-    answer, _ = await ask(Answer(200, (), b'{"jobs":[{"id":"mine","x":1234567890123456789.10}]}'))
+    answer, _ = await ask(HttpResponse(200, (), b'{"jobs":[{"id":"mine","x":1234567890123456789.10}]}'))
     assert answer.body == b'{"jobs":[{"id":"mine","x":1234567890123456789.10}]}'

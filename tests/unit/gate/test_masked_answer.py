@@ -9,8 +9,8 @@ from multidict import CIMultiDict
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.gate.body import read_bounded
 from bqgate.gate.masked_answer import MASKED_BYTES_MAX, with_mask
-from bqgate.wire.exchange import Answer, Body, Headers
 from bqgate.wire.field_mask import parse_mask
+from bqgate.wire.http_message import Body, Headers, HttpResponse
 from tests.support.gate_stand import GateStand
 from tests.support.recording_upstream import replying
 
@@ -43,8 +43,8 @@ class Flowing:
         self.is_closed = True
 
 
-async def masked(body: Body, headers: Headers = (), *, status: int = 200) -> Answer:
-    return await with_mask(Answer(status, headers, body), parse_mask(MASK))
+async def masked(body: Body, headers: Headers = (), *, status: int = 200) -> HttpResponse:
+    return await with_mask(HttpResponse(status, headers, body), parse_mask(MASK))
 
 
 @pytest.mark.parametrize("body", [TEXT, Flowing(TEXT[:9], TEXT[9:]), b"\n" + TEXT])
@@ -64,7 +64,7 @@ async def test_a_packed_answer_is_unpacked() -> None:
 
 async def test_digits_stay_as_they_are() -> None:
     """Numbers that Python would round go out as BigQuery wrote them."""
-    answer = await with_mask(Answer(200, (), b'{"x": 1.10, "y": 1}'), parse_mask("x"))
+    answer = await with_mask(HttpResponse(200, (), b'{"x": 1.10, "y": 1}'), parse_mask("x"))
     assert answer.body == b'{"x":1.10}'
 
 
@@ -100,7 +100,7 @@ async def test_an_answer_that_breaks_off_breaks_off_for_its_caller() -> None:
 
 async def test_without_a_mask_nothing_is_read() -> None:
     """The answer streams as it comes."""
-    answer = Answer(200, (), Flowing(TEXT))
+    answer = HttpResponse(200, (), Flowing(TEXT))
     assert await with_mask(answer, None) is answer
 
 

@@ -1,5 +1,5 @@
 from bqgate.domain.errors import BodyTooLarge, LedgerUnavailable, UpstreamRefused
-from bqgate.wire.exchange import Answer
+from bqgate.wire.http_message import HttpResponse
 from tests.support.gate_stand import GateStand
 
 
@@ -10,7 +10,7 @@ async def test_every_answer_has_a_request_id(gate: GateStand) -> None:
         async with gate.session.get(gate.url + path) as answer:
             ids.add(answer.headers["X-Bqgate-Request-Id"])
     assert len(ids) == 2
-    gate.handler.answer = Answer(200, (("X-Bqgate-Request-Id", "decision"),), b"{}")
+    gate.handler.answer = HttpResponse(200, (("X-Bqgate-Request-Id", "decision"),), b"{}")
     async with gate.session.post(f"{gate.url}/projects/p/queries", json={}) as answer:
         assert answer.headers.getall("X-Bqgate-Request-Id") == ["decision"]
 
@@ -23,7 +23,7 @@ async def test_a_bug_is_an_internal_error_that_tells_nothing(gate: GateStand) ->
         assert answer.status == 500
         assert (await answer.json())["error"]["errors"][0]["reason"] == "internalError"
         assert answer.headers["X-Bqgate-Request-Id"] in text
-    ((event, fields),) = gate.journal.notes
+    ((event, fields),) = gate.telemetry.notes
     assert (event, fields["error"]) == ("bug", "RuntimeError")
     assert "handle_query" in str(fields["where"])
     assert "ya29" not in text + str(fields)
@@ -39,4 +39,4 @@ async def test_failures_of_ports_become_answers(gate: GateStand) -> None:
         gate.handler.failure = failure
         async with gate.session.post(f"{gate.url}/projects/p/queries", json={}) as answer:
             assert answer.status == status
-    assert gate.journal.notes == []
+    assert gate.telemetry.notes == []

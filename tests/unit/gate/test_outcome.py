@@ -9,7 +9,7 @@ import pytest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Method, Outcome
 from bqgate.domain.pricing import PriceList, PricingModel
-from bqgate.gate.outcome import Seen, judge
+from bqgate.gate.outcome import Seen, classify_response
 from bqgate.settlement.evidence import Denied, Evidence, JobMade, Told, Unknown
 
 JOB = JobRef("p", "j", "US")
@@ -42,7 +42,7 @@ def proof(
         deadline_at=NOW,
         job=JOB if method is Method.INSERT else None,
     )
-    return judge(seen, method=method, hold=hold, is_script=is_script, prices=PriceList(model, 1, 1))
+    return classify_response(seen, method=method, hold=hold, is_script=is_script, prices=PriceList(model, 1, 1))
 
 
 def error(reason: str) -> str:

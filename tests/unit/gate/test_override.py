@@ -4,20 +4,22 @@ import pytest
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UnsupportedRequest
 from bqgate.gate.override import with_real_verb
-from bqgate.wire.exchange import Call, Headers
+from bqgate.wire.http_message import Headers, HttpRequest
 
 FORM: Headers = (("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", "8"))
 
 
 async def test_a_call_without_override_is_left_alone() -> None:
     """Nothing changes where nothing is overridden."""
-    call = Call("POST", "/p", "$.xgafv=2", (("X-A", "1"),), b"body")
+    call = HttpRequest("POST", "/p", "$.xgafv=2", (("X-A", "1"),), b"body")
     assert await with_real_verb(call) == call
 
 
 async def test_a_form_becomes_the_query_string_of_a_get() -> None:
     """What googleapiclient sends for a long URL is the GET that it means."""
-    call = Call("POST", "/p", "alt=json", (("x-http-method-override", "GET"), *FORM, ("X-A", "1")), b"pageToken=a%2Fb")
+    call = HttpRequest(
+        "POST", "/p", "alt=json", (("x-http-method-override", "GET"), *FORM, ("X-A", "1")), b"pageToken=a%2Fb"
+    )
     real = await with_real_verb(call)
     assert (real.method, real.query, real.headers, real.body) == (
         "GET",
@@ -29,7 +31,7 @@ async def test_a_form_becomes_the_query_string_of_a_get() -> None:
 
 async def test_an_overridden_patch_keeps_its_body() -> None:
     """PATCH by way of POST is PATCH, with its body and without the override."""
-    real = await with_real_verb(Call("POST", "/p", "", (("X-HTTP-Method-Override", "patch"),), b"{}"))
+    real = await with_real_verb(HttpRequest("POST", "/p", "", (("X-HTTP-Method-Override", "patch"),), b"{}"))
     assert (real.method, real.headers, real.body) == ("PATCH", (), b"{}")
 
 
@@ -46,20 +48,20 @@ async def test_an_overridden_patch_keeps_its_body() -> None:
 async def test_a_doubtful_override_is_malformed(method: str, headers: Headers) -> None:
     """Where the gate and BigQuery might take another verb, the call is refused."""
     with pytest.raises(MalformedRequest):
-        await with_real_verb(Call(method, "/p", "", headers, b"a=b"))
+        await with_real_verb(HttpRequest(method, "/p", "", headers, b"a=b"))
 
 
 @pytest.mark.parametrize("body", [b"a=\xc3\xa4", b"a=b\r\nX: y", b"a=b\x00"])
 async def test_a_form_must_be_percent_encoded(body: bytes) -> None:
     """Nothing gets into the request line that could not be there."""
     with pytest.raises(MalformedRequest):
-        await with_real_verb(Call("POST", "/p", "", (("X-HTTP-Method-Override", "GET"), *FORM), body))
+        await with_real_verb(HttpRequest("POST", "/p", "", (("X-HTTP-Method-Override", "GET"), *FORM), body))
 
 
 async def test_a_form_is_bounded_like_a_url() -> None:
     """A form longer than a URL may be is refused."""
     with pytest.raises(BodyTooLarge):
-        await with_real_verb(Call("POST", "/p", "", (("X-HTTP-Method-Override", "GET"), *FORM), b"a" * 20_000))
+        await with_real_verb(HttpRequest("POST", "/p", "", (("X-HTTP-Method-Override", "GET"), *FORM), b"a" * 20_000))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ async def test_a_form_is_bounded_like_a_url() -> None:
 async def test_an_override_inside_the_url_is_refused(name: str) -> None:
     """Google's front end knows parameters that change verb and headers; the gate passes on none of them."""
     with pytest.raises(UnsupportedRequest):
-        await with_real_verb(Call("POST", "/p", f"a=1&{name}=GET"))
+        await with_real_verb(HttpRequest("POST", "/p", f"a=1&{name}=GET"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ async def test_an_override_inside_the_url_is_refused(name: str) -> None:
 )
 async def test_system_parameters_mean_their_plain_names(query: str, plain: str) -> None:
     """Generated clients write a dollar before them; no step behind this one has to look for two spellings."""
-    assert (await with_real_verb(Call("GET", "/p", query))).query == plain
+    assert (await with_real_verb(HttpRequest("GET", "/p", query))).query == plain
 
 
 @pytest.mark.parametrize(
@@ -96,12 +98,14 @@ async def test_system_parameters_mean_their_plain_names(query: str, plain: str) 
 async def test_a_system_parameter_has_one_value(query: str) -> None:
     """Which of two Google takes is not written anywhere, so the gate takes neither."""
     with pytest.raises(MalformedRequest, match="twice"):
-        await with_real_verb(Call("GET", "/p", query))
+        await with_real_verb(HttpRequest("GET", "/p", query))
 
 
 async def test_a_form_may_hold_system_parameters() -> None:
     """A GET that was sent as a form is read like one that was not."""
-    call = Call("POST", "/p", "fields=a", (("x-http-method-override", "GET"), *FORM), b"%24alt=json&$prettyPrint=true")
+    call = HttpRequest(
+        "POST", "/p", "fields=a", (("x-http-method-override", "GET"), *FORM), b"%24alt=json&$prettyPrint=true"
+    )
     assert (await with_real_verb(call)).query == "fields=a&alt=json&prettyPrint=true"
     with pytest.raises(MalformedRequest):
         await with_real_verb(replace(call, body=b"$fields=b"))

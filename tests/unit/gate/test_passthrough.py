@@ -4,7 +4,7 @@ import pytest
 
 from bqgate.gate.passthrough import with_gate_location
 from bqgate.gate.routes import METHODS, SUBMITTING
-from bqgate.wire.exchange import Answer
+from bqgate.wire.http_message import HttpResponse
 from tests.support.gate_stand import GateStand
 from tests.support.recording_upstream import replying
 
@@ -86,5 +86,7 @@ async def test_a_discovery_answer_that_is_none(gate: GateStand, status: int, bod
 
 def test_only_the_location_is_moved() -> None:
     """Other headers stay, and a Location without query keeps its path."""
-    moved = with_gate_location(Answer(200, (("location", "http://x/a/b"), ("X-A", "http://x/a"))), root="http://gate")
+    moved = with_gate_location(
+        HttpResponse(200, (("location", "http://x/a/b"), ("X-A", "http://x/a"))), root="http://gate"
+    )
     assert moved.headers == (("location", "http://gate/a/b"), ("X-A", "http://x/a"))

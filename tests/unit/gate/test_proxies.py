@@ -5,9 +5,9 @@ import pytest
 
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Credential, Identity
-from bqgate.identity.open_door import EverybodyIn
+from bqgate.identity.open_access import OpenAuthenticator
 from tests.support.gate_stand import GateStand, gate_stand
-from tests.support.list_trail import ListTrail
+from tests.support.list_audit_log import ListAuditLog
 from tests.support.recording_upstream import replying
 
 HERE = (ip_network("127.0.0.0/8"),)
@@ -61,7 +61,7 @@ async def test_the_discovery_document_names_the_forwarded_host() -> None:
             assert json.loads(await answer.read())["rootUrl"] == "https://gate.example:8443/"
 
 
-class _Refusing(EverybodyIn):
+class _Refusing(OpenAuthenticator):
     async def authenticate(self, credential: Credential, **_: object) -> Identity:
         raise Unauthenticated(LoginFault.UNKNOWN_KEY, "Nobody knows you.")
 
@@ -69,14 +69,14 @@ class _Refusing(EverybodyIn):
 async def test_the_audit_log_has_the_clients_address() -> None:
     """A refused login is told with the address behind the proxies that are trusted, and of no others."""
     for trusted, source in ((HERE, "198.51.100.7"), (ELSEWHERE, "127.0.0.1")):
-        trail = ListTrail()
+        audit_log = ListAuditLog()
         async with (
-            gate_stand(authenticator=_Refusing(), trail=trail, trusted=trusted) as gate,
+            gate_stand(authenticator=_Refusing(), audit_log=audit_log, trusted=trusted) as gate,
             gate.session.get(f"{gate.url}/projects", headers=SAID) as answer,
         ):
             assert answer.status == 401
             assert answer.headers["X-Bqgate-Request-Id"]
-        assert [event.source for event in trail.events] == [source]
+        assert [event.source for event in audit_log.events] == [source]
 
 
 async def test_a_page_of_the_forwarded_host_is_no_foreign_one() -> None:

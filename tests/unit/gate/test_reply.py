@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
-from bqgate.domain.cost_breaker import Breaker
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
+from bqgate.domain.cost_breaker import CostBreaker
 from bqgate.domain.decision import Reject, RejectReason
 from bqgate.domain.errors import (
     BodyTooLarge,
@@ -23,10 +24,9 @@ from bqgate.domain.errors import (
     UpstreamUnavailable,
 )
 from bqgate.domain.limits import LimitPlan, Limits
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.domain.tier import Budget
 from bqgate.gate.reply import answer_for_error, answer_for_reject, answer_for_shed
-from bqgate.wire.exchange import Answer
+from bqgate.wire.http_message import HttpResponse
 
 USD = 10**9
 RESET = datetime(2026, 11, 25, tzinfo=UTC)
@@ -34,7 +34,7 @@ JAVA_RETRIES = re.compile(r".*exceed.*rate.*limit.*", re.IGNORECASE)
 TEAM = "data-platform@example.com"
 
 
-def read(answer: Answer) -> tuple[int, str, str]:
+def read(answer: HttpResponse) -> tuple[int, str, str]:
     assert isinstance(answer.body, bytes)
     assert answer.header("content-type") == "application/json; charset=UTF-8"
     error = json.loads(answer.body)["error"]
@@ -62,13 +62,13 @@ def test_a_used_up_budget_says_so_in_the_words_of_a_cost_quota() -> None:
     ("window", "said"),
     [
         pytest.param(
-            Window("acme", Period.MONTH, "2026-11", USD, RESET, Scope(ScopeKind.PRINCIPAL, "ann@acme.example")),
+            Window("acme", Period.MONTH, "2026-11", USD, RESET, BudgetScope(ScopeKind.PRINCIPAL, "ann@acme.example")),
             "principal ann@acme.example of customer acme has used 0.90 and holds 0.10 for running queries of 1.00 USD "
             "this month, 2026-11 (this query: up to 0.42 USD). Resets 2026-11-25T00:00Z. Filter. bqgate decision d1",
             id="a part of a customer's queries",
         ),
         pytest.param(
-            Window("acme", Period.DAY, "2026-11-24", USD, RESET, eases_at=RESET - timedelta(hours=4)),
+            Window("acme", Period.DAY, "2026-11-24", USD, RESET, next_increase_at=RESET - timedelta(hours=4)),
             "customer acme has used 0.90 and holds 0.10 for running queries of 1.00 USD today, 2026-11-24 (this query: "
             "up to 0.42 USD). More is allowed from 2026-11-24T20:00Z. Resets 2026-11-25T00:00Z. Filter. bqgate "
             "decision d1",
@@ -92,12 +92,12 @@ def test_a_refusal_names_the_budget_that_said_no(window: Window, said: str) -> N
 @pytest.mark.parametrize(
     ("account", "scope", "who"),
     [
-        ("acme", Scope(ScopeKind.LABEL, "team=ml"), "label team=ml of customer acme"),
+        ("acme", BudgetScope(ScopeKind.LABEL, "team=ml"), "label team=ml of customer acme"),
         ("acme", CUSTOMER_SCOPE, "customer acme"),
         (DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, "this deployment"),
     ],
 )
-def test_a_query_too_big_says_whose_bound_it_passed(account: str, scope: Scope, who: str) -> None:
+def test_a_query_too_big_says_whose_bound_it_passed(account: str, scope: BudgetScope, who: str) -> None:
     """BigQuery's own wording first, in bytes; then in dollars what it would cost and what is allowed."""
     budget = Budget("b", account, scope, LimitPlan(Limits(query_nanos=1)))
     reject = Reject(RejectReason.QUERY_TOO_BIG, USD, suggestion="Filter.", budget=budget, bound_nanos=USD // 2)
@@ -109,7 +109,7 @@ def test_a_query_too_big_says_whose_bound_it_passed(account: str, scope: Scope, 
 
 DAY = Window("acme", Period.DAY, "2026-11-24", 10 * USD, datetime(2026, 11, 25, tzinfo=UTC))
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-BREAKER = Breaker(opened_at=NOON, until=DAY.resets_at)
+BREAKER = CostBreaker(opened_at=NOON, until=DAY.resets_at)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_amounts_are_told_in_cents_where_cents_say_it_all(
     assert f"Custom quota exceeded: customer acme has used {said} USD). Resets" in read(answer)[2]
 
 
-USED_UP = Balance(replace(DAY, eases_at=NOON), 10 * USD, 0)
+USED_UP = Balance(replace(DAY, next_increase_at=NOON), 10 * USD, 0)
 EVERY_REFUSAL = (
     Reject(RejectReason.BUDGET_USED_UP, USD, USED_UP, "Filter."),
     Reject(RejectReason.GRACE_OVER, USD, USED_UP, "Filter.", NOON),

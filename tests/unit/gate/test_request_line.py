@@ -6,11 +6,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.gate import middleware, request_line
-from tests.support.gate_stand import ListJournal
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 
 
-async def _client(journal: ListJournal, clock: ManualClock) -> TestClient[web.Request, web.Application]:
+async def _client(telemetry: ListTelemetry, clock: ManualClock) -> TestClient[web.Request, web.Application]:
     async def answer(request: web.Request) -> web.Response:
         clock.advance(0.25)
         headers = {"X-Bqgate-Decision": "reject", "X-Bqgate-Reason": "grace_over", "X-Bqgate-Cost-Usd": "0.10"}
@@ -21,7 +21,7 @@ async def _client(journal: ListJournal, clock: ManualClock) -> TestClient[web.Re
         raise asyncio.CancelledError
 
     app = web.Application()
-    request_line.install(app, journal, clock)
+    request_line.install(app, telemetry, clock)
     app.add_routes([web.get("/projects/p/jobs", answer), web.get("/hang", hang), web.get("/metrics", answer)])
     client = TestClient(TestServer(app))
     await client.start_server()
@@ -30,11 +30,11 @@ async def _client(journal: ListJournal, clock: ManualClock) -> TestClient[web.Re
 
 async def test_a_request_is_one_line() -> None:
     """Method, path without its query string, status, duration, and what the answer's headers say of the decision."""
-    journal, clock = ListJournal(), ManualClock()
-    client = await _client(journal, clock)
+    telemetry, clock = ListTelemetry(), ManualClock()
+    client = await _client(telemetry, clock)
     await client.get("/projects/p/jobs?key=secret")
     await client.close()
-    assert journal.notes == [
+    assert telemetry.notes == [
         (
             "request",
             {
@@ -53,12 +53,12 @@ async def test_a_request_is_one_line() -> None:
 
 async def test_a_request_that_ends_without_an_answer_is_a_line_too() -> None:
     """A caller that left is noted as such."""
-    journal, clock = ListJournal(), ManualClock()
-    client = await _client(journal, clock)
+    telemetry, clock = ListTelemetry(), ManualClock()
+    client = await _client(telemetry, clock)
     with pytest.raises(ServerDisconnectedError):
         await client.get("/hang")
     await client.close()
-    ((_, fields),) = journal.notes
+    ((_, fields),) = telemetry.notes
     assert fields["status"] == "caller_gone"
 
 
@@ -68,20 +68,20 @@ async def test_a_failure_is_named() -> None:
     async def fail(_: web.Request) -> web.Response:
         raise LedgerUnavailable("x")
 
-    journal, app = ListJournal(), web.Application()
-    request_line.install(app, journal, ManualClock())
-    middleware.install(app, journal)
+    telemetry, app = ListTelemetry(), web.Application()
+    request_line.install(app, telemetry, ManualClock())
+    middleware.install(app, telemetry)
     app.add_routes([web.get("/fail", fail)])
     async with TestClient(TestServer(app)) as client:
         await client.get("/fail")
-    ((_, fields),) = journal.notes
+    ((_, fields),) = telemetry.notes
     assert (fields["status"], fields["reason"]) == (503, "LedgerUnavailable")
 
 
 async def test_probes_are_not_noted() -> None:
     """A scrape every few seconds does not fill the log."""
-    journal, clock = ListJournal(), ManualClock()
-    client = await _client(journal, clock)
+    telemetry, clock = ListTelemetry(), ManualClock()
+    client = await _client(telemetry, clock)
     await client.get("/metrics")
     await client.close()
-    assert journal.notes == []
+    assert telemetry.notes == []

@@ -5,9 +5,9 @@ import pytest
 
 from bqgate.admission.admit import Admitted
 from bqgate.domain.budget import Balance, Period, Window
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.decision import Forward, Throttle
 from bqgate.domain.hold import Hold
-from bqgate.domain.scope import DEPLOYMENT_ACCOUNT, Scope, ScopeKind
 from bqgate.gate.slow_note import notes_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -27,7 +27,10 @@ def admitted(decision: Forward | Throttle, word: str, *balances: Balance) -> Adm
         ([Balance(DAY, 60, 0), Balance(MONTH, 900, 0)], "customer_month"),
         ([Balance(DAY, 10, 0), Balance(replace(MONTH, throttle_ppm=None), 400, 0)], "customer_month"),
         ([Balance(replace(DAY, is_observed=True), 99, 0), Balance(MONTH, 600, 0)], "customer_month"),
-        ([Balance(DAY, 60, 0), Balance(replace(DAY, scope=Scope(ScopeKind.LABEL, "Team=Ä")), 70, 0)], "label_day"),
+        (
+            [Balance(DAY, 60, 0), Balance(replace(DAY, scope=BudgetScope(ScopeKind.LABEL, "Team=Ä")), 70, 0)],
+            "label_day",
+        ),
         ([Balance(replace(DAY, customer=DEPLOYMENT_ACCOUNT), 70, 0)], "deployment_day"),
         ([Balance(replace(DAY, limit_nanos=None), 70, 0)], "budget"),
         ([], "budget"),

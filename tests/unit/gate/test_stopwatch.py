@@ -5,7 +5,7 @@ from tests.support.manual_clock import ManualClock
 
 
 class Notebook:
-    """A Journal that keeps what it is told."""
+    """A Telemetry that keeps what it is told."""
 
     def __init__(self) -> None:
         self.observed: list[tuple[str, float, dict[str, str]]] = []
@@ -16,14 +16,14 @@ class Notebook:
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         self.observed.append((name, value_s, labels))
 
-    def note(self, event: str, /, **fields: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         raise AssertionError(f"nothing is noted here: {event} {fields}")
 
 
 def test_steps_show_in_server_timing_in_milliseconds() -> None:
     """Each step is measured by the clock that was handed in, failed ones too."""
-    clock, journal = ManualClock(), Notebook()
-    watch = Stopwatch(clock, journal)
+    clock, telemetry = ManualClock(), Notebook()
+    watch = Stopwatch(clock, telemetry)
     with watch.step("dryrun"):
         clock.advance(0.25)
     with pytest.raises(AssertionError, match="backwards"), watch.step("hold"):
@@ -32,4 +32,4 @@ def test_steps_show_in_server_timing_in_milliseconds() -> None:
         clock.advance(0.001)
     assert watch.server_timing() == "dryrun;dur=250.0, hold;dur=1.0"
     assert [watch.span_ms(name) for name in ("dryrun", "hold", "wait")] == [250, 1, 0]
-    assert ["dryrun", "hold", "hold"] == [labels["step"] for _, _, labels in journal.observed]
+    assert ["dryrun", "hold", "hold"] == [labels["step"] for _, _, labels in telemetry.observed]

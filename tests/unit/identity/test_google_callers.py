@@ -10,11 +10,11 @@ from bqgate.domain.errors import LoginFault, Unauthenticated, UpstreamRefused, U
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Identity, Role
-from bqgate.domain.tier import Directory, Tier
+from bqgate.domain.tier import CustomerRegistry, Tier
 from bqgate.identity.google_callers import GoogleCallers
 from bqgate.sandbox.server import Sandbox
 from bqgate.sandbox.settings import SandboxSettings
-from tests.support.gate_stand import ListJournal
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_google import ScriptedGoogle
 
@@ -31,8 +31,8 @@ class Rules:
     snapshot: PolicySnapshot
 
     @property
-    def directory(self) -> Directory:
-        return self.snapshot.directory
+    def customer_registry(self) -> CustomerRegistry:
+        return self.snapshot.customer_registry
 
     @property
     def prices(self) -> PriceList:
@@ -40,7 +40,9 @@ class Rules:
 
     def map_emails(self, customers: dict[str, str]) -> None:
         """Say whose which domain or address is."""
-        self.snapshot = PolicySnapshot(Directory({}, {}, TIER, customer_by_email=customers), self.snapshot.prices)
+        self.snapshot = PolicySnapshot(
+            CustomerRegistry({}, {}, TIER, customer_by_email=customers), self.snapshot.prices
+        )
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Stand:
     google: ScriptedGoogle
     rules: Rules
     clock: ManualClock
-    journal: ListJournal
+    telemetry: ListTelemetry
     callers: GoogleCallers
 
     async def who(self, credential: Credential, project_id: str | None = "p") -> Identity:
@@ -58,10 +60,10 @@ class Stand:
 
 
 def _stand(*, kept_max: int = 10_000) -> Stand:
-    google, clock, journal = ScriptedGoogle(), ManualClock(), ListJournal()
-    rules = Rules(PolicySnapshot(Directory({}, {}, TIER), PriceList(PricingModel.ON_DEMAND, 1, 1)))
+    google, clock, telemetry = ScriptedGoogle(), ManualClock(), ListTelemetry()
+    rules = Rules(PolicySnapshot(CustomerRegistry({}, {}, TIER), PriceList(PricingModel.ON_DEMAND, 1, 1)))
     rules.map_emails({"acme.example": "acme"})
-    return Stand(google, rules, clock, journal, GoogleCallers(google, rules, clock, journal, kept_max=kept_max))
+    return Stand(google, rules, clock, telemetry, GoogleCallers(google, rules, clock, telemetry, kept_max=kept_max))
 
 
 async def test_the_address_comes_from_a_dry_run() -> None:
@@ -178,7 +180,7 @@ async def test_an_answer_without_an_address_lets_nobody_in() -> None:
     stand.google.emails["ya29.stranger"] = None
     with pytest.raises(UpstreamUnavailable):
         await stand.who(STRANGER)
-    assert stand.journal.notes == [("caller_not_named", {"error": "no user_email in a dry run"})]
+    assert stand.telemetry.notes == [("caller_not_named", {"error": "no user_email in a dry run"})]
 
 
 async def test_callers_of_one_token_share_one_dry_run() -> None:
@@ -275,7 +277,7 @@ async def test_no_token_is_kept_or_shown() -> None:
     with pytest.raises(UpstreamRefused) as caught:
         await stand.who(STRANGER)
     kept = {name: value for name, value in vars(stand.callers).items() if name != "_bigquery"}
-    remembered = f"{kept} {caught.value!r} {stand.journal.notes}"
+    remembered = f"{kept} {caught.value!r} {stand.telemetry.notes}"
     assert "secret" not in remembered
     assert "stranger" not in remembered
 
@@ -283,11 +285,11 @@ async def test_no_token_is_kept_or_shown() -> None:
 async def test_a_token_is_known_by_what_the_sandbox_says() -> None:
     """Over HTTP: the dry run's job names the token's user, and the sandbox sees one dry run of each token."""
     known = {"ann-token": "ann@acme.example"}
-    clock, journal = ManualClock(), ListJournal()
+    clock, telemetry = ManualClock(), ListTelemetry()
     async with Sandbox.start(SandboxSettings(users=known, require_token=True)) as sandbox:
         upstream = HttpUpstream(sandbox.url, CallerCredentials())
         rules = _stand().rules
-        callers = GoogleCallers(GoogleBigQuery(upstream), rules, clock, journal)
+        callers = GoogleCallers(GoogleBigQuery(upstream), rules, clock, telemetry)
         for _ in range(3):
             identity = await callers.authenticate(Credential("Bearer ann-token"), project_id="acme-prod")
             assert (identity.name, identity.customer) == ("ann@acme.example", "acme")

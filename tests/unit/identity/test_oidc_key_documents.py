@@ -87,7 +87,7 @@ async def test_an_issuer_without_https_is_not_asked(stand: KeySetStand) -> None:
     """Keys that come in the clear over a network are nobody's."""
     with pytest.raises(UpstreamUnavailable):
         await stand.key_sets.find("http://issuer.example", None, "rsa-1")
-    assert stand.journal.notes[0][1]["error"] == "not an https URL"
+    assert stand.telemetry.notes[0][1]["error"] == "not an https URL"
 
 
 async def test_only_keys_for_signatures_are_taken(stand: KeySetStand) -> None:

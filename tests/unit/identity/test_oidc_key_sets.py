@@ -145,12 +145,12 @@ async def test_a_closed_port_is_an_outage(stand: KeySetStand) -> None:
     """Nobody listens: an outage like any other."""
     with pytest.raises(UpstreamUnavailable):
         await stand.key_sets.find("http://127.0.0.1:1", None, "rsa-1")
-    assert stand.journal.notes[0][1]["error"] == "connection refused"
+    assert stand.telemetry.notes[0][1]["error"] == "connection refused"
 
 
 async def test_a_slow_issuer_is_not_waited_for(stand: KeySetStand) -> None:
     """An answer that does not come in time is an outage."""
-    key_sets = KeySets(stand.clock, stand.journal, timeout_s=0.05)
+    key_sets = KeySets(stand.clock, stand.telemetry, timeout_s=0.05)
     stand.issuer.may_answer.clear()
     with pytest.raises(UpstreamUnavailable):
         await key_sets.find(stand.issuer.url, None, None)
@@ -171,7 +171,7 @@ async def test_closing_ends_a_fetch_under_way(stand: KeySetStand) -> None:
 async def test_a_session_that_was_given_stays_open(stand: KeySetStand) -> None:
     """Who opened a session closes it."""
     async with aiohttp.ClientSession() as session:
-        key_sets = KeySets(stand.clock, stand.journal, session=session)
+        key_sets = KeySets(stand.clock, stand.telemetry, session=session)
         assert await key_sets.find(stand.issuer.url, None, "rsa-1")
         await key_sets.close()
         assert not session.closed

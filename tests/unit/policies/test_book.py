@@ -34,7 +34,7 @@ class Scene:
     def book(self, feed: ChangeFeed | None = None) -> PolicyBook:
         """Another replica's book."""
         return PolicyBook(
-            make_base(), self.registry, feed or LocalChangeFeed(self.clock), self.clock, self.told.journal
+            make_base(), self.registry, feed or LocalChangeFeed(self.clock), self.clock, self.told.telemetry
         )
 
     async def write_tier(self, name: str = "standard", version: int = 0, **changes: str) -> int:
@@ -87,7 +87,7 @@ async def until(scene: Scene, condition: Callable[[], bool]) -> None:
 
 def daily(book: PolicySource) -> int:
     """What the default tier may spend in a day."""
-    return book.directory.default_tier.daily_nanos
+    return book.customer_registry.default_tier.daily_nanos
 
 
 async def test_a_book_begins_with_the_settings(scene: Scene) -> None:
@@ -137,10 +137,10 @@ async def test_a_refresh_is_a_look_at_the_revision(scene: Scene) -> None:
     await scene.write_tier(daily_usd="20")
     book = scene.book()
     await book.load()
-    before = book.directory
+    before = book.customer_registry
     tamper(scene.url, "DELETE FROM policies")  # not by a gate, so that the revision stays
     await book.refresh()
-    assert book.directory is before
+    assert book.customer_registry is before
     assert scene.told.metrics.value("bqgate_policy_loads_total", result="loaded") == 0
 
 
@@ -263,5 +263,5 @@ async def test_a_document_of_a_later_version_keeps_the_rules(scene: Scene) -> No
         PolicyKind.TIER, "gold", GOLD | {"colour": "gold"}, expected_version=0, event=NOTHING
     )
     await book.refresh()
-    assert set(book.directory.customers) == {"acme"}
+    assert set(book.customer_registry.customers) == {"acme"}
     assert scene.told.count_of("tiers.gold.colour: unknown key") == 1

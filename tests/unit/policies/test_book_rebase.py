@@ -26,7 +26,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[SqlRegistry]:
 
 def make_book(registry: SqlRegistry) -> PolicyBook:
     clock = ManualClock()
-    return PolicyBook(make_base(), registry, LocalChangeFeed(clock), clock, Told(clock).journal)
+    return PolicyBook(make_base(), registry, LocalChangeFeed(clock), clock, Told(clock).telemetry)
 
 
 async def write_tier(registry: SqlRegistry, name: str, **changes: str) -> None:
@@ -36,7 +36,7 @@ async def write_tier(registry: SqlRegistry, name: str, **changes: str) -> None:
 
 def daily(book: PolicyBook) -> int:
     """What the default tier may spend in a day."""
-    return book.directory.default_tier.daily_nanos
+    return book.customer_registry.default_tier.daily_nanos
 
 
 async def test_other_settings_go_below_what_admins_changed(registry: SqlRegistry) -> None:
@@ -50,8 +50,8 @@ async def test_other_settings_go_below_what_admins_changed(registry: SqlRegistry
     }
     book.rebase(make_base(tiers=tiers, customers={"globex": CustomerPolicy(tier="premium")}))
     assert daily(book) == parse_usd("15")
-    assert set(book.directory.customers) == {"globex"}
-    assert book.directory.customer("globex").tier.daily_nanos == parse_usd("45")
+    assert set(book.customer_registry.customers) == {"globex"}
+    assert book.customer_registry.customer("globex").tier.daily_nanos == parse_usd("45")
     assert book.revision == 1
 
 
@@ -62,8 +62,8 @@ async def test_a_later_look_stays_on_the_new_settings(registry: SqlRegistry) -> 
     book.rebase(make_base(customers={"globex": CustomerPolicy(tier="premium")}))
     await write_tier(registry, "premium", daily_usd="45")
     await book.refresh()
-    assert set(book.directory.customers) == {"globex"}
-    assert book.directory.customer("globex").tier.daily_nanos == parse_usd("45")
+    assert set(book.customer_registry.customers) == {"globex"}
+    assert book.customer_registry.customer("globex").tier.daily_nanos == parse_usd("45")
 
 
 async def test_settings_that_admins_contradict_change_nothing(registry: SqlRegistry) -> None:
@@ -71,17 +71,17 @@ async def test_settings_that_admins_contradict_change_nothing(registry: SqlRegis
     await registry.write_policy(PolicyKind.CUSTOMER, "globex", {"tier": "premium"}, expected_version=0, event=NOTHING)
     book = make_book(registry)
     await book.load()
-    before = book.directory
+    before = book.customer_registry
     tiers = {"standard": TierPolicy.model_validate(STANDARD | {"daily_usd": "15"})}
     with pytest.raises(PolicyFaults) as caught:
         book.rebase(make_base(tiers=tiers))
     (fault,) = caught.value.faults
     assert fault.path == "customers.globex.tier"
     assert fault.message == "there is no tier 'premium'; there are standard (written by ann@acme.example)"
-    assert book.directory is before
+    assert book.customer_registry is before
     await write_tier(registry, "standard", daily_usd="12")
     await book.refresh()  # composes anew: on the old settings
-    assert set(book.directory.customers) == {"acme", "globex"}
+    assert set(book.customer_registry.customers) == {"acme", "globex"}
     assert daily(book) == parse_usd("12")
 
 
@@ -91,7 +91,7 @@ async def test_other_settings_can_heal_a_contradiction(registry: SqlRegistry) ->
     await book.load()
     await registry.write_policy(PolicyKind.CUSTOMER, "globex", {"tier": "gold"}, expected_version=0, event=NOTHING)
     await book.refresh()
-    assert "globex" not in book.directory.customers
+    assert "globex" not in book.customer_registry.customers
     gold = TierPolicy.model_validate(GOLD)
     book.rebase(make_base(tiers={**make_base().tiers, "gold": gold}))
-    assert book.directory.customer("globex").tier.daily_nanos == parse_usd("100")
+    assert book.customer_registry.customer("globex").tier.daily_nanos == parse_usd("100")

@@ -4,15 +4,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bqgate.domain.scope import Scope, ScopeKind
-from bqgate.policies.budget_models import BudgetPolicy, RaisePolicy, SchedulePolicy
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
+from bqgate.policies.budget_models import BudgetPolicy, IncreasePolicy, SchedulePolicy
 from bqgate.policies.messages import message_of
 from bqgate.policies.models import keys_around
 
 NIGHTLY = {"customer": "acme", "workload": "nightly", "daily_usd": "5"}
 
 
-def faults(model: type[BudgetPolicy | RaisePolicy | SchedulePolicy], document: dict[str, Any]) -> list[str]:
+def faults(model: type[BudgetPolicy | IncreasePolicy | SchedulePolicy], document: dict[str, Any]) -> list[str]:
     """What is wrong with a document, each with its key."""
     with pytest.raises(ValidationError) as caught:
         model.model_validate(document)
@@ -25,17 +25,17 @@ def faults(model: type[BudgetPolicy | RaisePolicy | SchedulePolicy], document: d
 @pytest.mark.parametrize(
     ("document", "scope"),
     [
-        (NIGHTLY, Scope(ScopeKind.WORKLOAD, "nightly")),
-        ({"customer": "acme", "principal": "*", "query_usd": "1"}, Scope(ScopeKind.PRINCIPAL, "*")),
-        ({"customer": "acme", "project": "p", "monthly_usd": "1"}, Scope(ScopeKind.PROJECT, "p")),
-        ({"customer": "acme", "label": "team=", "daily_usd": "1"}, Scope(ScopeKind.LABEL, "team=")),
+        (NIGHTLY, BudgetScope(ScopeKind.WORKLOAD, "nightly")),
+        ({"customer": "acme", "principal": "*", "query_usd": "1"}, BudgetScope(ScopeKind.PRINCIPAL, "*")),
+        ({"customer": "acme", "project": "p", "monthly_usd": "1"}, BudgetScope(ScopeKind.PROJECT, "p")),
+        ({"customer": "acme", "label": "team=", "daily_usd": "1"}, BudgetScope(ScopeKind.LABEL, "team=")),
         ({"deployment": True, "daily_usd": "1"}, None),
         ({"daily_usd": "1"}, None),
         ({"raises": [{"daily_usd": "1", "until": "2026-12-01T00:00:00Z", "reason": "x"}]}, None),
         ({"schedules": [{"daily_usd": "1"}]}, None),
     ],
 )
-def test_a_budget_is_about_one_thing(document: dict[str, Any], scope: Scope | None) -> None:
+def test_a_budget_is_about_one_thing(document: dict[str, Any], scope: BudgetScope | None) -> None:
     """A part of a customer's queries; else the customer's own, or the deployment's. It reads as it was written."""
     budget = BudgetPolicy.model_validate(document)
     assert budget.scope == scope
@@ -101,7 +101,7 @@ def test_what_is_no_time_of_day_is_refused(time: object) -> None:
 def test_a_raise_says_how_much_until_when_and_why(changes: dict[str, Any], said: str) -> None:
     """Each by its key. What databases cannot keep, or what only a machine would take for a moment, is refused."""
     document = {"daily_usd": "1", "until": "2026-12-01T00:00:00Z", "reason": "x"}
-    (fault,) = faults(RaisePolicy, document | changes)
+    (fault,) = faults(IncreasePolicy, document | changes)
     assert fault.startswith(said)
 
 
@@ -112,7 +112,7 @@ def test_a_raise_says_how_much_until_when_and_why(changes: dict[str, Any], said:
 def test_a_raise_ends_at_one_moment_however_it_is_written(until: str) -> None:
     """Kept and shown in UTC."""
     document = {"daily_usd": "1", "until": until, "reason": "x"}
-    assert RaisePolicy.model_validate(document).model_dump(mode="json")["until"] == "2026-12-01T18:00:00Z"
+    assert IncreasePolicy.model_validate(document).model_dump(mode="json")["until"] == "2026-12-01T18:00:00Z"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bqgate.domain.budget import Period
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.limits import Limits
 from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicyItem, PolicyKind
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
-from bqgate.domain.tier import DEFAULT_THRESHOLDS, Directory, Mode, Threshold, ThresholdAction
+from bqgate.domain.tier import DEFAULT_THRESHOLDS, CustomerRegistry, Mode, Threshold, ThresholdAction
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.compose import compose
 from bqgate.policies.faults import PolicyFaults
@@ -23,8 +23,8 @@ def item(name: str, document: dict[str, Any]) -> PolicyItem:
     return make_item(PolicyKind.BUDGET, name, document)
 
 
-def directory(*items: PolicyItem, **base: Any) -> Directory:
-    return compose(make_base(**base), items).directory
+def customer_registry(*items: PolicyItem, **base: Any) -> CustomerRegistry:
+    return compose(make_base(**base), items).customer_registry
 
 
 def test_a_part_has_its_customers_zone_and_mode_and_limits_of_its_own() -> None:
@@ -36,8 +36,12 @@ def test_a_part_has_its_customers_zone_and_mode_and_limits_of_its_own() -> None:
         "schedules": [{"days": ["sat", "sun"], "from_time": "08:30", "daily_usd": "1"}],
         "raises": [{"monthly_usd": "3", "until": "2026-12-01T00:00:00Z", "reason": "x", "by": "ann"}],
     }
-    (nightly,) = directory(item("nightly", document), customers={"acme": acme}).customer("acme").budgets
-    assert (nightly.name, nightly.account, nightly.scope) == ("nightly", "acme", Scope(ScopeKind.WORKLOAD, "nightly"))
+    (nightly,) = customer_registry(item("nightly", document), customers={"acme": acme}).customer("acme").budgets
+    assert (nightly.name, nightly.account, nightly.scope) == (
+        "nightly",
+        "acme",
+        BudgetScope(ScopeKind.WORKLOAD, "nightly"),
+    )
     assert (nightly.mode, nightly.zone) == (Mode.OBSERVE, ZoneInfo("Asia/Tokyo"))
     assert nightly.thresholds == (Threshold(700_000, ThresholdAction.THROTTLE),)
     assert nightly.plan.base == Limits(daily_nanos=parse_usd("5"))
@@ -64,7 +68,7 @@ def test_a_part_is_meant_as_seriously_as_it_says_and_never_more_than_the_deploym
     own: str | None, customer: str, deployment: str, expected: Mode | None
 ) -> None:
     """Its own word, else the customer's; off, there is none."""
-    found = directory(
+    found = customer_registry(
         item("nightly", NIGHTLY | {"mode": own}),
         customers={"acme": CustomerPolicy.model_validate({"mode": customer})},
         defaults=DefaultsPolicy.model_validate({"deployment_mode": deployment}),
@@ -75,12 +79,12 @@ def test_a_part_is_meant_as_seriously_as_it_says_and_never_more_than_the_deploym
 def test_the_deployments_budget_is_an_account_of_its_own_in_utc() -> None:
     """Off, or not there: nothing is counted above customers."""
     everybody = {"deployment": True, "monthly_usd": "100"}
-    found = directory(item("all", everybody)).deployment
+    found = customer_registry(item("all", everybody)).deployment
     assert found is not None
     assert (found.account, found.scope, found.zone.key) == (DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, "UTC")
     assert found.thresholds == DEFAULT_THRESHOLDS
-    assert directory(item("all", everybody | {"mode": "off"})).deployment is None
-    assert directory().deployment is None
+    assert customer_registry(item("all", everybody | {"mode": "off"})).deployment is None
+    assert customer_registry().deployment is None
 
 
 def test_a_customers_own_budget_changes_its_tier_alone() -> None:
@@ -90,7 +94,7 @@ def test_a_customers_own_budget_changes_its_tier_alone() -> None:
         "rollover_monthly_usd": "4",
         "raises": [{"daily_usd": "2", "until": "2026-12-01T00:00:00Z", "reason": "x"}],
     }
-    acme = directory(item("acme", document)).customer("acme")
+    acme = customer_registry(item("acme", document)).customer("acme")
     assert acme.own_budget.plan.limits_at(START, acme.zone) == Limits(parse_usd("3"), parse_usd("300"), None)
     assert acme.tier.rollover_nanos == {Period.MONTH: parse_usd("4")}
     assert acme.budgets == ()
@@ -100,22 +104,22 @@ def test_a_customer_may_end_what_its_tier_does_with_time() -> None:
     """No schedule, and nothing that is taken over."""
     changing = {"rollover_daily_usd": "5", "schedules": [{"daily_usd": "1"}]}
     tier = make_item(PolicyKind.TIER, "standard", STANDARD | changing)
-    assert directory(tier).customer("acme").tier.rollover_nanos == {Period.DAY: parse_usd("5")}
-    acme = directory(tier, item("acme", {"rollover_daily_usd": "0", "schedules": []})).customer("acme").tier
+    assert customer_registry(tier).customer("acme").tier.rollover_nanos == {Period.DAY: parse_usd("5")}
+    acme = customer_registry(tier, item("acme", {"rollover_daily_usd": "0", "schedules": []})).customer("acme").tier
     assert (acme.rollover_nanos, acme.schedules, acme.daily_nanos) == ({}, (), parse_usd("10"))
 
 
 def test_what_may_be_taken_over_fits_under_the_emergency_limit_to_the_cent() -> None:
     """On the days of a schedule too."""
     document = {"schedules": [{"daily_usd": "45"}], "rollover_daily_usd": "5"}
-    acme = directory(item("acme", document)).customer("acme")
+    acme = customer_registry(item("acme", document)).customer("acme")
     assert acme.own_budget.plan.limits_at(START, acme.zone).daily_nanos == parse_usd("45")
 
 
 def test_admins_budgets_go_over_the_files_by_name() -> None:
     """Whole; others of the file stay."""
     file = {name: BudgetPolicy.model_validate(NIGHTLY | {"workload": name}) for name in ("nightly", "hourly")}
-    acme = directory(item("nightly", NIGHTLY | {"daily_usd": "9"}), budgets=file).customer("acme")
+    acme = customer_registry(item("nightly", NIGHTLY | {"daily_usd": "9"}), budgets=file).customer("acme")
     assert {each.name: each.plan.base.daily_nanos for each in acme.budgets} == {
         "nightly": parse_usd("9"),
         "hourly": parse_usd("5"),
@@ -205,6 +209,6 @@ def test_admins_budgets_go_over_the_files_by_name() -> None:
 def test_what_does_not_go_together_is_refused_with_its_path(items: list[PolicyItem], expected: str) -> None:
     """One fault each, where it shows."""
     with pytest.raises(PolicyFaults) as caught:
-        directory(*items)
+        customer_registry(*items)
     (fault,) = caught.value.faults
     assert f"{fault.path}: {fault.message}".startswith(expected)

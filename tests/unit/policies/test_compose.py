@@ -71,29 +71,31 @@ def test_an_admins_tier_always_beats_the_files(changes: list[tuple[str, dict[str
         written.pop(name, None)
         if document is not None:
             written[name] = document
-    directory = compose(base, [make_item(TIER, name, document) for name, document in written.items()]).directory
+    customer_registry = compose(
+        base, [make_item(TIER, name, document) for name, document in written.items()]
+    ).customer_registry
     of_the_file = {"standard": STANDARD, "premium": STANDARD | {"daily_usd": "50"}}
     for name, document in of_the_file.items():
-        tier = directory.customer(name).tier
+        tier = customer_registry.customer(name).tier
         assert (tier.name, limits_in_force(tier)) == (name, limits_of(written.get(name, document)))
-    assert directory.default_tier == directory.customer("standard").tier
+    assert customer_registry.default_tier == customer_registry.customer("standard").tier
 
 
 @given(customer_documents())
 def test_an_admins_customer_always_beats_the_files(document: dict[str, Any]) -> None:
     """No key of the file's customer shows through, also where the admin's says nothing."""
     base = make_base()
-    directory = compose(base, [make_item(CUSTOMER, "acme", document)]).directory
-    acme = directory.customer("acme")
+    customer_registry = compose(base, [make_item(CUSTOMER, "acme", document)]).customer_registry
+    acme = customer_registry.customer("acme")
     assert acme.tier.name == (document.get("tier") or "standard")
     assert acme.projects == tuple(document.get("projects", ()))
     assert acme.mode is Mode(document.get("mode") or "enforce")
     assert acme.zone == ZoneInfo(document.get("time_zone", "UTC"))
     data = document.get("data")
     assert acme.data == (None if data is None else tuple(data))
-    assert directory.customer_id_of_email("bob@acme.example") is None
-    assert directory.customer_by_project == dict.fromkeys(document.get("projects", ()), "acme")
-    assert compose(base, ()).directory.customer_id_of_email("bob@acme.example") == "acme"
+    assert customer_registry.customer_id_of_email("bob@acme.example") is None
+    assert customer_registry.customer_by_project == dict.fromkeys(document.get("projects", ()), "acme")
+    assert compose(base, ()).customer_registry.customer_id_of_email("bob@acme.example") == "acme"
 
 
 @given(st.dictionaries(st.sampled_from(LIMITS), st.integers(0, 400).map(str), min_size=1))
@@ -106,9 +108,9 @@ def test_a_budget_beats_its_tier_key_by_key(budget: dict[str, str]) -> None:
     assert emergency is not None
     item = make_item(BUDGET, "acme", budget)
     if daily <= monthly and daily <= emergency and (query is None or query <= daily):
-        directory = compose(base, [item]).directory
-        assert limits_in_force(directory.customer("acme").tier) == expected
-        assert limits_in_force(directory.customer("globex").tier) == limits_of(STANDARD)
+        customer_registry = compose(base, [item]).customer_registry
+        assert limits_in_force(customer_registry.customer("acme").tier) == expected
+        assert limits_in_force(customer_registry.customer("globex").tier) == limits_of(STANDARD)
     else:
         with pytest.raises(PolicyFaults, match=r"budgets\.acme\."):
             compose(base, [item])
@@ -117,7 +119,7 @@ def test_a_budget_beats_its_tier_key_by_key(budget: dict[str, str]) -> None:
 def test_a_budget_changes_the_limits_of_its_customer_alone() -> None:
     """The tier's name and everything that is no limit stay the tier's."""
     snapshot = compose(make_base(), [make_item(BUDGET, "acme", {"daily_usd": "20", "query_usd": "1"})])
-    tier, default = snapshot.directory.customer("acme").tier, snapshot.directory.default_tier
+    tier, default = snapshot.customer_registry.customer("acme").tier, snapshot.customer_registry.default_tier
     assert (tier.name, tier.daily_nanos, tier.query_nanos) == ("standard", parse_usd("20"), parse_usd("1"))
     assert (tier.monthly_nanos, tier.thresholds) == (default.monthly_nanos, default.thresholds)
     assert default.daily_nanos == parse_usd("10")
@@ -188,20 +190,20 @@ def test_shared_projects_are_nobodys() -> None:
     """A project where everybody may run jobs cannot also be one customer's; it is known to the directory."""
     shared = frozenset({"acme-prod"})
     assert faults(shared_projects=shared)[0].startswith("customers.acme.projects: acme-prod is in isolation.shared")
-    assert compose(make_base(shared_projects=shared, customers={}), ()).directory.shared_projects == shared
+    assert compose(make_base(shared_projects=shared, customers={}), ()).customer_registry.shared_projects == shared
 
 
 def test_a_project_may_move_from_one_customer_to_another() -> None:
     """What counts is the whole, whatever the order in which it was written."""
     items = [make_item(CUSTOMER, "globex", {"projects": ["acme-prod"]}), make_item(CUSTOMER, "acme", {})]
-    assert compose(make_base(), items).directory.customer_by_project == {"acme-prod": "globex"}
+    assert compose(make_base(), items).customer_registry.customer_by_project == {"acme-prod": "globex"}
 
 
 def test_the_defaults_are_the_files() -> None:
     """Customers that nobody lists are of the default tier as it holds now, in the default mode."""
     base = make_base(defaults=DefaultsPolicy(tier="premium", mode=Mode.OBSERVE))
-    directory = compose(base, [make_item(TIER, "premium", GOLD)]).directory
-    assert (directory.customer("nobody").tier.daily_nanos, directory.customer("nobody").mode) == (
+    customer_registry = compose(base, [make_item(TIER, "premium", GOLD)]).customer_registry
+    assert (customer_registry.customer("nobody").tier.daily_nanos, customer_registry.customer("nobody").mode) == (
         parse_usd("100"),
         Mode.OBSERVE,
     )
@@ -210,5 +212,5 @@ def test_the_defaults_are_the_files() -> None:
 def test_an_account_needs_credentials_that_can_become_it() -> None:
     """With the gate's own credentials a customer's account reaches the directory."""
     item = make_item(CUSTOMER, "acme", {"service_account": "A@p.iam.gserviceaccount.com"})
-    directory = compose(make_base(can_impersonate=True), [item]).directory
-    assert directory.customer("acme").account == "a@p.iam.gserviceaccount.com"
+    customer_registry = compose(make_base(can_impersonate=True), [item]).customer_registry
+    assert customer_registry.customer("acme").account == "a@p.iam.gserviceaccount.com"

@@ -17,14 +17,17 @@ def test_the_weaker_of_customer_and_deployment_holds(own: Mode, deployment: Mode
         customers={"acme": CustomerPolicy(mode=own), "globex": CustomerPolicy()},
         defaults=DefaultsPolicy(mode=own, deployment_mode=deployment),
     )
-    directory = compose(base, ()).directory
+    customer_registry = compose(base, ()).customer_registry
     weakest = min((own, deployment), key=STRENGTH.__getitem__)
-    assert {directory.customer(name).mode for name in ("acme", "globex", "unlisted")} == {weakest}
+    assert {customer_registry.customer(name).mode for name in ("acme", "globex", "unlisted")} == {weakest}
     assert weaker(own, deployment) is weaker(deployment, own) is weakest
 
 
 def test_a_customer_may_be_weaker_than_its_deployment() -> None:
     """One customer is observed while the others are enforced: so they graduate one by one."""
     base = make_base(customers={"acme": CustomerPolicy(mode=Mode.OBSERVE), "globex": CustomerPolicy()})
-    directory = compose(base, ()).directory
-    assert (directory.customer("acme").mode, directory.customer("globex").mode) == (Mode.OBSERVE, Mode.ENFORCE)
+    customer_registry = compose(base, ()).customer_registry
+    assert (customer_registry.customer("acme").mode, customer_registry.customer("globex").mode) == (
+        Mode.OBSERVE,
+        Mode.ENFORCE,
+    )

@@ -31,7 +31,7 @@ class Replica:
         clock = ManualClock()
         self.registry = registry
         self.feed = LocalChangeFeed(clock)
-        self.book = PolicyBook(make_base(), registry, self.feed, clock, Told(clock).journal)
+        self.book = PolicyBook(make_base(), registry, self.feed, clock, Told(clock).telemetry)
         self.editor = PolicyEditor(self.book, registry, self.feed)
 
     def one(self, kind: PolicyKind, name: str) -> PolicyView:
@@ -95,7 +95,7 @@ async def test_a_change_holds_when_the_call_returns(replica: Replica) -> None:
     assert view == replica.one(TIER, "standard")
     assert (view.source, view.version, view.etag) == (Source.ADMIN, 1, '"v1"')
     assert (view.changed_at, view.changed_by) == (START, "ann@acme.example")
-    assert replica.book.directory.default_tier.daily_nanos == parse_usd("20")
+    assert replica.book.customer_registry.default_tier.daily_nanos == parse_usd("20")
     [event] = await replica.audited()
     assert event.before == before.document.model_dump(mode="json")
     assert event.after is not None
@@ -111,7 +111,7 @@ async def test_removing_brings_the_files_back(replica: Replica) -> None:
     await replica.remove(TIER, "standard")
     await replica.remove(TIER, "gold")
     assert replica.editor.view(TIER) == before
-    assert replica.book.directory.default_tier.daily_nanos == parse_usd("10")
+    assert replica.book.customer_registry.default_tier.daily_nanos == parse_usd("10")
     *_, standard, gold = await replica.audited()
     assert standard.after is not None
     assert standard.after["daily_usd"] == "10.00"
@@ -187,11 +187,11 @@ async def test_prices_and_budgets_are_changed_like_the_rest(replica: Replica) ->
     await replica.put(PRICING, PRICING_NAME, PricingPolicy.model_validate({"usd_per_tib": "4"}))
     await replica.put(BUDGET, "acme", BudgetPolicy.model_validate({"daily_usd": "20"}))
     assert replica.book.prices.tib_price(None) == parse_usd("4")
-    assert replica.book.directory.customer("acme").tier.daily_nanos == parse_usd("20")
+    assert replica.book.customer_registry.customer("acme").tier.daily_nanos == parse_usd("20")
     await replica.remove(PRICING, PRICING_NAME)
     await replica.remove(BUDGET, "acme")
     assert replica.book.prices.tib_price(None) == parse_usd("5")
-    assert replica.book.directory.customer("acme").tier.daily_nanos == parse_usd("10")
+    assert replica.book.customer_registry.customer("acme").tier.daily_nanos == parse_usd("10")
 
 
 async def test_without_a_database_nothing_changes(replica: Replica, url: str) -> None:
@@ -199,7 +199,7 @@ async def test_without_a_database_nothing_changes(replica: Replica, url: str) ->
     tamper(url, "ALTER TABLE registry_revision RENAME TO elsewhere")
     with pytest.raises(LedgerUnavailable):
         await replica.put(TIER, "standard", tier(daily_usd="20"))
-    assert replica.book.directory.default_tier.daily_nanos == parse_usd("10")
+    assert replica.book.customer_registry.default_tier.daily_nanos == parse_usd("10")
 
 
 class MeetingRegistry(SqlRegistry):

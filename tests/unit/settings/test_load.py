@@ -34,27 +34,27 @@ def faults(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> 
 def test_without_anything_the_three_tiers_are_the_customers_table() -> None:
     """The built-in limits are those of the design, per day, month and emergency."""
     settings = load_settings(None, {})
-    assert settings.directory.default_tier.name == "standard"
+    assert settings.customer_registry.default_tier.name == "standard"
     shown = settings.effective["tiers"]
     assert {name: (tier["daily_usd"], tier["monthly_usd"], tier["emergency_usd"]) for name, tier in shown.items()} == {
         "standard": ("10.00", "300.00", "50.00"),
         "premium": ("50.00", "1500.00", "200.00"),
         "enterprise": ("200.00", "6000.00", "1000.00"),
     }
-    assert settings.directory.default_tier.thresholds == DEFAULT_THRESHOLDS
+    assert settings.customer_registry.default_tier.thresholds == DEFAULT_THRESHOLDS
 
 
 def test_the_example_becomes_customers_of_the_domain() -> None:
     """Tier, mode, time zone and projects arrive where decisions are made."""
-    directory = load_settings(EXAMPLE, {}).directory
-    acme, initech = directory.customer("acme"), directory.customer("initech")
+    customer_registry = load_settings(EXAMPLE, {}).customer_registry
+    acme, initech = customer_registry.customer("acme"), customer_registry.customer("initech")
     assert (acme.tier.name, acme.tier.daily_nanos, acme.zone) == (
         "premium",
         parse_usd("50"),
         ZoneInfo("America/New_York"),
     )
     assert (initech.tier.name, initech.mode) == ("standard", Mode.OBSERVE)
-    assert directory.customer_id_for(project_id="acme-dev", workload=None) == "acme"
+    assert customer_registry.customer_id_for(project_id="acme-dev", workload=None) == "acme"
     day, _ = acme.windows(datetime(2026, 11, 24, 3, tzinfo=UTC))
     assert (day.period, day.key) == (Period.DAY, "2026-11-23")
 
@@ -62,8 +62,8 @@ def test_the_example_becomes_customers_of_the_domain() -> None:
 def test_a_file_changes_single_keys_of_a_built_in_tier(tmp_path: Path) -> None:
     """Who writes one key keeps the others, and the other tiers."""
     settings = load(tmp_path, 'tiers: {standard: {daily_usd: "20"}}')
-    assert settings.directory.default_tier.daily_nanos == parse_usd("20")
-    assert settings.directory.default_tier.monthly_nanos == parse_usd("300")
+    assert settings.customer_registry.default_tier.daily_nanos == parse_usd("20")
+    assert settings.customer_registry.default_tier.monthly_nanos == parse_usd("300")
     assert set(settings.effective["tiers"]) == {"standard", "premium", "enterprise"}
 
 
@@ -79,10 +79,10 @@ def test_a_tier_of_ones_own_has_its_thresholds(tmp_path: Path) -> None:
         defaults: {tier: trial, mode: observe}
         """,
     )
-    tier = settings.directory.customer("whoever").tier
+    tier = settings.customer_registry.customer("whoever").tier
     assert (tier.name, tier.query_nanos, tier.throttle_wait_ms) == ("trial", 250_000_000, 500)
     assert tier.thresholds == (Threshold(333_333, ThresholdAction.THROTTLE),)
-    assert settings.directory.customer("whoever").mode is Mode.OBSERVE
+    assert settings.customer_registry.customer("whoever").mode is Mode.OBSERVE
 
 
 def test_admission_becomes_rules_of_the_domain(tmp_path: Path) -> None:
@@ -199,12 +199,12 @@ def test_callers_and_their_data_reach_the_domain(tmp_path: Path) -> None:
         """,
         {"BQGATE_ISSUERS__CORP__ROLE_CLAIM": "https://example.com/role"},
     )
-    acme = settings.directory.customer("acme")
+    acme = settings.customer_registry.customer("acme")
     assert (acme.projects, acme.data) == (("acme-prod",), ())
     assert acme.account == "bq@acme-prod.iam.gserviceaccount.com"
-    assert settings.directory.customer_id_of_email("BOB@acme.EXAMPLE") == "acme"
-    assert settings.directory.customer_id_of_email("ann@globex.example") == "acme"
-    assert settings.directory.shared_projects == {"pool"}
+    assert settings.customer_registry.customer_id_of_email("BOB@acme.EXAMPLE") == "acme"
+    assert settings.customer_registry.customer_id_of_email("ann@globex.example") == "acme"
+    assert settings.customer_registry.shared_projects == {"pool"}
     assert settings.isolation.unknown_tables is UnknownTables.ALLOW
     issuer = settings.issuers["corp"]
     assert (issuer.issuer, issuer.role_claim, issuer.roles) == (

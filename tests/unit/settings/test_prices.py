@@ -46,7 +46,7 @@ def test_on_demand_is_charged_at_the_regions_list_price(location: str | None, us
     ("edition", "usd"), [("STANDARD", "0.04"), ("ENTERPRISE", "0.06"), ("ENTERPRISE_PLUS", "0.10"), (None, "0.10")]
 )
 def test_capacity_is_charged_at_the_editions_list_price(edition: str | None, usd: str) -> None:
-    """An edition that BigQuery does not name is priced as the dearest."""
+    """An edition that BigQuery does not name is priced as the most expensive."""
     prices = load_settings(None, prices_of(model="capacity")).prices
     usage = Usage(None, Outcome.DONE, slot_ms=MS_PER_HOUR, reservation="p:US.r", edition=edition)
     assert prices.cost_of(usage, location="US") == parse_usd(usd)
@@ -60,7 +60,7 @@ def test_a_price_in_the_settings_beats_the_table_everywhere() -> None:
 
 
 def test_the_table_has_every_region_once() -> None:
-    """49 places of the pricing page, all between the cheapest and the dearest."""
+    """49 places of the pricing page, all between the cheapest and the most expensive."""
     tables = load_price_tables(prices_path())
     by_location, by_edition = tables.by_location, tables.by_edition
     assert len(by_location) == 49

@@ -1,4 +1,4 @@
-"""A customer whose cost breaker opened: its running jobs are cancelled, dearest first, and booked as before."""
+"""A customer whose cost breaker opened: its running jobs are cancelled, most expensive first, and booked as before."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.ledger import SqlLedger
 from bqgate.settlement.emergency import CUSTOMERS_MAX, EmergencyStop
-from tests.support.hold_services import CountingJournal
+from tests.support.hold_services import CountingTelemetry
 from tests.support.ledgers import make_hold
 from tests.support.manual_clock import ManualClock
 
@@ -37,14 +37,14 @@ class Scene:
 
     def __init__(self, ledger: SqlLedger, clock: ManualClock) -> None:
         self.ledger, self.clock = ledger, clock
-        self.bigquery, self.journal = Canceller(), CountingJournal()
+        self.bigquery, self.telemetry = Canceller(), CountingTelemetry()
         self.credentials: dict[str, Credential] = {}
         self.stop = EmergencyStop(
             ledger=ledger,
             bigquery=self.bigquery,
             credential_of=self.credential_of,
             clock=clock,
-            journal=self.journal,
+            telemetry=self.telemetry,
         )
 
     def credential_of(self, hold: Hold) -> Credential | None:
@@ -56,7 +56,7 @@ class Scene:
         await self.ledger.open_hold(hold)
 
     def results(self) -> list[str]:
-        return [labels["result"] for name, labels in self.journal.counted if name == "emergency_cancels_total"]
+        return [labels["result"] for name, labels in self.telemetry.counted if name == "emergency_cancels_total"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def stopped(scene: Scene, customer: str = "acme") -> None:
     stopping.result()
 
 
-async def test_the_dearest_is_cancelled_first(scene: Scene) -> None:
+async def test_the_most_expensive_is_cancelled_first(scene: Scene) -> None:
     """In the order of what they hold; nobody else's job is touched, and every hold stays open."""
     for name, cents in (("cheap", 10), ("dear", 90), ("middle", 40)):
         await scene.run(name, cents)
@@ -141,7 +141,7 @@ async def test_a_customer_is_stopped_once_a_trip(scene: Scene) -> None:
     await asyncio.gather(running, return_exceptions=True)
     for number in range(CUSTOMERS_MAX + 1):
         scene.stop.begin(f"customer{number}")
-    assert ("shed_total", {"where": "emergency"}) in scene.journal.counted
+    assert ("shed_total", {"where": "emergency"}) in scene.telemetry.counted
 
 
 async def test_a_ledger_that_is_away_is_counted(scene: Scene) -> None:
@@ -149,5 +149,5 @@ async def test_a_ledger_that_is_away_is_counted(scene: Scene) -> None:
     await scene.ledger.close()
     scene.ledger._connections = type(scene.ledger._connections)("sqlite:////nowhere/at/all.db", timeout_s=1)
     await scene.stop.stop("acme")
-    assert scene.journal.counted == [("failures_total", {"system": "ledger", "step": "emergency"})]
+    assert scene.telemetry.counted == [("failures_total", {"system": "ledger", "step": "emergency"})]
     assert scene.bigquery.asked == []

@@ -12,9 +12,9 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MIB
 from bqgate.settlement.evidence import Inquiry
 from bqgate.settlement.held_prices import HeldPrices
-from tests.support.settlement_stand import DIRECTORY, POLICIES, PRICES, Stand
+from tests.support.settlement_stand import CUSTOMER_REGISTRY, POLICIES, PRICES, Stand
 
-RAISED = PolicySnapshot(DIRECTORY, replace(PRICES, nanos_per_tib=2 * PRICES.nanos_per_tib))
+RAISED = PolicySnapshot(CUSTOMER_REGISTRY, replace(PRICES, nanos_per_tib=2 * PRICES.nanos_per_tib))
 
 
 def done(hold: Hold, mib: int) -> Usage:

@@ -7,7 +7,7 @@ from tests.support.settlement_stand import Gate, Stand, usd
 
 async def give_back_unanswered(stand: Stand, gate: Gate) -> tuple[LateJobs, str]:
     """A hold that was given back because its query was sent, never answered, and made no job for a while."""
-    late = LateJobs(settlement=gate.settlement, bigquery=stand.bigquery, clock=stand.clock, journal=stand.journal)
+    late = LateJobs(settlement=gate.settlement, bigquery=stand.bigquery, clock=stand.clock, telemetry=stand.telemetry)
     hold = await stand.place(gate, stand.make_hold())
     await gate.settlement.void(hold, attempts=1)
     late.expect(hold, None)

@@ -12,7 +12,7 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.hold import VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.policy import PolicySnapshot
-from bqgate.domain.tier import Directory
+from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.units import MIB
 from tests.support.settlement_stand import ACME, PRICES, Stand, settlement_stand, usd
 
@@ -51,7 +51,7 @@ async def test_after_a_restart_a_customers_own_account_asks(shared: Stand) -> No
     account = "acme@gate.iam.example"
     shared.bigquery.accepted = {account}
     acme = replace(ACME, account=account)
-    policies = PolicySnapshot(Directory({"acme": acme}, {}, ACME.tier), PRICES)
+    policies = PolicySnapshot(CustomerRegistry({"acme": acme}, {}, ACME.tier), PRICES)
     hold = await shared.place(shared.gate(), shared.make_hold())
     shared.bigquery.end(shared.run_job(hold), bytes_billed=7 * MIB)
     gate = shared.gate(policies=policies)

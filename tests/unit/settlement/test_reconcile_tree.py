@@ -10,23 +10,23 @@ from bqgate.budgets.accounts import AccountSource, deployment_hold
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
-from bqgate.domain.scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Scope, ScopeKind
-from bqgate.domain.tier import Budget, Directory
+from bqgate.domain.tier import Budget, CustomerRegistry
 from bqgate.domain.units import MIB
 from bqgate.ports import BudgetStore, SpendSource
 from tests.support.manual_clock import ManualClock
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
 
 PLAN = LimitPlan(Limits(daily_nanos=100 * NANOS_PER_USD))
-NIGHTLY = Budget("nightly", "acme", Scope(ScopeKind.WORKLOAD, "nightly"), PLAN)
+NIGHTLY = Budget("nightly", "acme", BudgetScope(ScopeKind.WORKLOAD, "nightly"), PLAN)
 EVERYBODY = Budget("all", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, PLAN)
 TREE = replace(ACME, budgets=(NIGHTLY,))
-POLICIES = PolicySnapshot(Directory({"acme": TREE}, {}, ACME.tier, deployment=EVERYBODY), PRICES)
+POLICIES = PolicySnapshot(CustomerRegistry({"acme": TREE}, {}, ACME.tier, deployment=EVERYBODY), PRICES)
 
 
 @dataclass

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqgate.wire.exchange import Headers
 from bqgate.wire.forwarded import AsCalled, is_among, read_forwarded
+from bqgate.wire.http_message import Headers
 
 PROXIES = tuple(ip_network(text) for text in ("10.0.0.0/8", "fd00::/8", "192.0.2.1/32"))
 PEER = "10.0.0.1"

@@ -1,0 +1,127 @@
+"""Open the outside systems in the order in which they lean on one another: ledger, registry, budgets, BigQuery.
+
+Called by root; what is opened here is closed by the stack it was given, backwards. Leaves a Dependencies value: the
+systems, the rules that hold, and how to speak of what happens.
+"""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
+from bqgate.app.background import Background
+from bqgate.app.breakers_wiring import guards_of, make_breakers, share_breaker_state
+from bqgate.app.drain import Drain
+from bqgate.bigquery.jobs import GoogleBigQuery
+from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.breakers.circuit_breaker import CircuitBreaker
+from bqgate.breakers.guarded import guarded
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.hold import Hold
+from bqgate.domain.units import MS_PER_S
+from bqgate.identity.audit_log import BufferedAuditLog
+from bqgate.ledger import SqlLedger
+from bqgate.ledger.registry import SqlRegistry
+from bqgate.observe.logs import LeveledLogger, make_logger
+from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
+from bqgate.policies.book import PolicyBook
+from bqgate.ports import BudgetStore, ChangeFeed, Clock, Telemetry
+from bqgate.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
+
+    `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
+    """
+
+    settings: Settings
+    clock: Clock
+    telemetry: Telemetry
+    metrics: Metrics
+    background: Background
+    ledger: SqlLedger
+    registry: SqlRegistry
+    audit_log: BufferedAuditLog
+    feed: ChangeFeed
+    policies: PolicyBook
+    budgets: BudgetStore
+    upstream: HttpUpstream
+    bigquery: GoogleBigQuery
+    logger: LeveledLogger
+    drain: Drain
+    holds_under_way: dict[str, Hold]
+    reload_hooks: list[Callable[[Settings], None]] = field(default_factory=list)
+
+
+async def open_dependencies(
+    settings: Settings, clock: Clock, log_stream: TextIO, stack: AsyncExitStack
+) -> Dependencies:
+    """Open everything; each is closed after all that leans on it.
+
+    Raises:
+        LedgerUnavailable: the ledger's database cannot be opened, or needs `bqgate migrate`.
+        PolicyFaults: what admins changed does not go together with these settings.
+        CredentialsUnusable: the gate's own credentials for BigQuery are none to work with.
+    """
+    observed = settings.observe
+    metrics = Metrics(lambda: book.customer_registry.customers)
+    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
+    telemetry = PrometheusTelemetry(metrics, logger)
+    for warning in settings.warnings:
+        telemetry.log("settings_warning", warning=warning)
+    background = Background(clock, telemetry)
+    breakers = make_breakers(settings, clock, telemetry, metrics)
+    ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
+    audit_log = BufferedAuditLog(registry, clock, telemetry)
+    feed = open_feed(settings, clock, telemetry)
+    stack.push_async_callback(feed.close)
+    book = PolicyBook(settings.policy_base, registry, feed, clock, telemetry)
+    await book.load()
+    holds_under_way: dict[str, Hold] = {}
+    budgets = open_budgets(settings, ledger, book, clock, breakers.budgets, lambda: tuple(holds_under_way.values()))
+    stack.push_async_callback(budgets.close)
+    guards = guards_of(settings, breakers.upstream, clock, telemetry)
+    upstream, own = await open_upstreams(settings, guards, clock, telemetry, background)
+    stack.push_async_callback(upstream.close)
+    if own is not None:
+        stack.push_async_callback(own.close)
+    share_breaker_state(settings, breakers.upstream, clock, telemetry, background, stack)
+    stack.push_async_callback(audit_log.flush)
+    stack.push_async_callback(background.stop)
+    background.start("audit trail", audit_log.run)
+    background.start("policies", book.run)
+    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
+    return Dependencies(
+        settings,
+        clock,
+        telemetry,
+        metrics,
+        background,
+        ledger,
+        registry,
+        audit_log,
+        feed,
+        book,
+        budgets,
+        upstream,
+        bigquery,
+        logger,
+        Drain(telemetry),
+        holds_under_way,
+    )
+
+
+async def _open_database(
+    settings: Settings, clock: Clock, stack: AsyncExitStack, breaker: CircuitBreaker
+) -> tuple[SqlLedger, SqlRegistry]:
+    """The ledger and the registry, which live in one database over connections of their own, behind one breaker."""
+    url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
+    ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
+    stack.push_async_callback(ledger.close)
+    registry = await SqlRegistry.open(url, timeout_s=timeout_s)
+    stack.push_async_callback(registry.close)
+    return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)

@@ -1,0 +1,207 @@
+"""Serve the data plane: aiohttp's requests come in as HttpRequest, HttpResponse values go out, both streaming.
+
+Registered by app below every other route; calls the dispatch step. Nothing is buffered: a body is read when somebody
+asks for its next chunk and written as fast as the caller takes it. When the caller leaves, the handler is cancelled
+(SERVER_OPTIONS) and the answer's body closed, which closes the connection to BigQuery unless the body's owner decides
+otherwise. An answer that breaks off upstream breaks off here, too: the connection is closed without the end of the
+body, so that no client takes a half for the whole.
+
+Framing: RFC 9112 sections 6 and 7. "Expect: 100-continue" is answered when the body is first read and not before
+(RFC 9110 section 10.1.1), so that a refused caller sends none. Errors leave as they are; the middleware answers them.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from bqgate.domain.errors import MalformedRequest
+from bqgate.gate.credential import credential_of
+from bqgate.gate.dispatch import Dispatcher
+from bqgate.gate.ending import BEGUN, cut, note_side, reset_on_close
+from bqgate.gate.reply import error_answer
+from bqgate.gate.routes import resolve
+from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, without
+
+# For web.AppRunner. Lines: BigQuery takes URLs and headers of 16 KiB together
+# (https://cloud.google.com/bigquery/quotas) and aiohttp only 8 KiB unless told. No access log: URLs may bear tokens.
+SERVER_OPTIONS: dict[str, Any] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "handler_cancellation": True,
+    "max_field_size": 32 * 1024,
+    "max_line_size": 32 * 1024,
+}
+CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
+FAILURE = web.RequestKey("FAILURE", str)  # the name of the error that it answered, where there was one
+GATE_ADDRESS = web.RequestKey("GATE_ADDRESS", str)  # settled by gate/proxies.py
+_FRAMING = frozenset({"connection", "transfer-encoding"})
+_VERBS = "GET, POST, PUT, PATCH, DELETE"
+
+
+class HttpServer:
+    """The data plane's one aiohttp handler."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    async def serve_data_plane(self, request: web.Request) -> web.StreamResponse:
+        """Answer any request that no other route took."""
+        call = read_call(request)
+        if request.method == hdrs.METH_OPTIONS:
+            return await send(request, _preflight(request, call))
+        if _is_from_foreign_page(request):
+            # A web page may make a browser on this network send anything; without a token it speaks for nobody.
+            if credential_of(call).authorization is None:
+                challenge = ("WWW-Authenticate", 'Bearer realm="bqgate"')
+                message = "Requests from web pages of other origins must bear credentials."
+                return await send(request, error_answer(401, "required", message, headers=(challenge,)))
+            request[CORS_ORIGIN] = request.headers[hdrs.ORIGIN]
+        answer = await self._dispatcher.dispatch(call, origin=origin_of(request))
+        return await send(request, answer)
+
+
+def add_data_plane(app: web.Application, server: HttpServer) -> None:
+    """Register the HTTP server for every path; other routes must be added before."""
+    app.router.add_route("*", "/{tail:.*}", server.serve_data_plane, expect_handler=_expect_later)
+
+
+def read_call(request: web.Request) -> HttpRequest:
+    """The request as a plain value.
+
+    Raises:
+        MalformedRequest: the target or a header is not text that can be sent on.
+    """
+    target = request.raw_path
+    if not target.startswith("/"):
+        parts = urlsplit(target)  # absolute form, as sent to proxies (RFC 9112 section 3.2.2)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    path, _, query = target.partition("?")
+    if not target.isascii() or not target.isprintable() or " " in target:
+        raise MalformedRequest("The URL must be percent-encoded.", reason="badRequest")
+    headers = tuple(request.headers.items())
+    if not all(_can_be_sent(value) for _, value in headers):
+        raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
+    body: bytes | AsyncIterator[bytes] = RequestBody(request) if request.body_exists else b""
+    return HttpRequest(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
+
+
+def origin_of(request: web.Request) -> str:
+    """The gate's address as the caller reaches it, without a slash at its end."""
+    return request.get(GATE_ADDRESS) or f"{request.scheme}://{request.host}"
+
+
+class RequestBody:
+    """The caller's body, read on demand."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._must_ask = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            if self._must_ask:
+                self._must_ask = False
+                writer = self._request.writer
+                await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
+            chunk = await self._request.content.readany()
+        except (ConnectionError, web.RequestPayloadError):
+            raise MalformedRequest("The request body is cut off.", reason="badRequest") from None
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
+async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse:
+    """Write an answer to the caller, to its end, or cut its connection. The answer's body is closed in every case.
+
+    Raises:
+        ConnectionError: the caller is gone.
+        BqgateError: the body failed while it was read.
+    """
+    body = answer.body
+    response = web.StreamResponse(status=answer.status, headers=CIMultiDict(without(answer.headers, _FRAMING)))
+    if isinstance(body, bytes) and (body or request.method != hdrs.METH_HEAD):
+        response.content_length = len(body)
+    request[BEGUN] = response
+    is_whole = False
+    try:
+        await response.prepare(request)
+        reset_on_close(request, response, is_on=True)
+        if request.method != hdrs.METH_HEAD:
+            await _write(response, body)
+        await response.write_eof()
+        reset_on_close(request, response, is_on=False)
+        is_whole = True
+    except BaseException as error:
+        note_side(request, error)
+        raise
+    finally:
+        try:
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            if not is_whole:
+                cut(request)
+    if request.content.exception() is not None:
+        # The body that came with it broke off, so where the next request begins nobody knows.
+        request.protocol.force_close()
+    return response
+
+
+async def _write(response: web.StreamResponse, body: bytes | AsyncIterator[bytes]) -> None:
+    if isinstance(body, bytes):
+        if body:
+            await response.write(body)
+        return
+    async for chunk in body:
+        await response.write(chunk)
+
+
+def _preflight(request: web.Request, call: HttpRequest) -> HttpResponse:
+    """What a browser asks before a page of another origin may call (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+    Raises:
+        UnsupportedRequest: the page wants to call what the data plane does not have.
+    """
+    resolve(request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD, hdrs.METH_OPTIONS), call.path)
+    wanted = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "authorization")
+    names = [name.strip() for name in wanted.split(",")]
+    headers: Headers = (
+        ("Access-Control-Allow-Origin", request.headers.get(hdrs.ORIGIN, "*")),
+        ("Access-Control-Allow-Methods", _VERBS),
+        ("Access-Control-Allow-Headers", ", ".join(name for name in names if not _is_of_proxies(name))),
+        ("Access-Control-Max-Age", "3600"),
+        ("Vary", "Origin"),
+    )
+    return HttpResponse(204, headers)
+
+
+def _is_of_proxies(name: str) -> bool:
+    """Whether a header says how a call reached the gate: by one that a proxy hands on, any page would be the gate's."""
+    return name.lower() == "forwarded" or name.lower().startswith("x-forwarded-")
+
+
+def _is_from_foreign_page(request: web.Request) -> bool:
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def _can_be_sent(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+async def _expect_later(_request: web.Request) -> None:
+    """Leave 100-continue to the first read of the body."""

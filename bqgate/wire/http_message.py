@@ -1,0 +1,59 @@
+"""Carry one HTTP call and its answer between the gate's server, its steps and the upstream client, as plain values.
+
+Built by the gate from an aiohttp request (or from one part of a batch), sent by an Upstream, answered to the caller.
+Bodies are bytes, or an async iterator of chunks where they are streamed; header names keep the sender's case and may
+repeat, as RFC 9110 section 5.3 allows.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+Headers = tuple[tuple[str, str], ...]
+Body = bytes | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP request. `path` begins with a slash, still percent-encoded; `query` is the raw text after '?'.
+
+    `peer` is the address it came from and `request_id` what the log calls it, both empty in the gate's own calls.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = field(default=(), repr=False)
+    body: Body = field(default=b"", repr=False)
+    peer: str = ""
+    request_id: str = ""
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    def header(self, name: str) -> str | None:
+        return header_of(self.headers, name)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """One HTTP answer. A streamed body must be read to its end or closed (aclose) by whoever holds it."""
+
+    status: int
+    headers: Headers = field(default=(), repr=False)
+    body: Body = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        return header_of(self.headers, name)
+
+
+def header_of(headers: Headers, name: str) -> str | None:
+    """The first header of that name, whatever its case."""
+    wanted = name.lower()
+    return next((value for key, value in headers if key.lower() == wanted), None)
+
+
+def without(headers: Headers, names: Iterable[str]) -> Headers:
+    """All headers but those named, in lower case."""
+    dropped = frozenset(names)
+    return tuple((key, value) for key, value in headers if key.lower() not in dropped)
