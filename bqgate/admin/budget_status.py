@@ -1,6 +1,6 @@
-"""Say how a customer stands past its limits: the emergency limit, its grace, its cost breaker.
+"""Describe a customer's status past its limits: emergency limit, grace, cost breaker.
 
-Answered by budget and breakers; the write_* functions fill the models from the domain. Pure. Moments are RFC 3339,
+Shown by budget and breakers; the write_* functions fill the models from domain values. Pure. Moments are RFC 3339,
 money is decimal text.
 """
 

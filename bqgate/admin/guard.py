@@ -1,7 +1,7 @@
 """Let through who may: ask who calls, look up the table, bind own-customer roles to their customer.
 
-Called by routes before every view, and before a body is read. What leaves: an Identity; or a Problem, told to the audit
-trail: 401 with the challenge of RFC 6750 section 3 ("login.refused"), 403 ("access.refused").
+Called by routes before every view, and before a body is read. What leaves: an Identity; or a Problem, recorded in
+the audit log: 401 with the challenge of RFC 6750 section 3 ("login.refused"), 403 ("access.refused").
 """
 
 from collections.abc import Collection

@@ -1,7 +1,7 @@
 """Turn what is known of a query and its tables into sentences for its sender, the one that saves most first.
 
-Called by query_advisor; pure. A number is said only where a dry run gave it. No sentence has the word that, after
-"exceeded" and "rate", makes Java clients repeat the query (see gate.reply), and names that have it are not quoted.
+Called by query_advisor; pure. Numbers come from dry runs only. No sentence contains "limit": after "exceeded" and
+"rate" that word makes Java clients repeat the query (see gate.reply). Names that contain it are not quoted.
 """
 
 from collections.abc import Mapping

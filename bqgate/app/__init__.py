@@ -1,18 +1,18 @@
 """Compose the gate. The only room that names concrete stores and reads the settings' values.
 
-    root.py        open_gate and serve: the rooms put together
-    listening.py   the ports that callers come to
-    dependencies.py  the outside systems, in the order in which they lean on one another
-    adapters.py    which store, which credentials
-    path.py        the request path and the settlement behind it
-    authentication.py  who finds out who calls
+    root.py              open_gate and serve: the rooms put together
+    listening.py         the ports that callers come to
+    dependencies.py      the outside systems, in the order in which they lean on one another
+    adapters.py          which store, which credentials
+    path.py              the request path and the settlement behind it
+    authentication.py    who finds out who calls
     isolation_wiring.py  what keeps customers apart
-    control.py     the control plane
-    reload.py      settings that changed while the gate runs
-    file_versions.py  whether a file was replaced
-    drain.py       whether the gate is being stopped
-    tls.py         the certificate, which may be replaced
-    background.py  what runs beside the requests
+    control.py           the control plane
+    reload.py            settings that changed while the gate runs
+    file_versions.py     whether a file was replaced
+    drain.py             whether the gate is being stopped
+    tls.py               the certificate, which may be replaced
+    background.py        what runs beside the requests
 
 Called by cli and by the tests of the whole gate.
 """

@@ -1,6 +1,6 @@
-"""Make the advisor of refused callers where the settings want one.
+"""Build the query advisor where the settings want one.
 
-Called by root. sqlglot, which the advisor reads queries with, is an extra: it is imported only here and only then.
+Called by root. The advisor parses SQL with sqlglot, which is an extra: it is imported only here and only then.
 """
 
 from contextlib import AsyncExitStack

@@ -1,7 +1,7 @@
-"""Wire who finds out who calls, and the token endpoint, as identity.mode says.
+"""Build what authenticates callers, and the token endpoint, as identity.mode says.
 
-Called by root. Open: everybody is let in, and nobody logs in. Required: keys of the gate, other issuers' tokens, and
-Google's own where they go up to BigQuery.
+Called by root. Open: every caller is let in, and nobody logs in. Required: keys of the gate, tokens of other issuers,
+and Google's own tokens where callers send them to BigQuery.
 """
 
 from contextlib import AsyncExitStack

@@ -1,6 +1,6 @@
-"""Make the breakers of a gate and what else stands around its calls, and tell other gates of BigQuery's breaker.
+"""Create the circuit breakers and what else stands around calls, and share BigQuery's between gates on one Redis.
 
-Called by outside. One breaker per outside system and process; all that runs over a system shares it.
+Called by dependencies and adapters. One breaker per outside system and process, used by every call to that system.
 """
 
 from contextlib import AsyncExitStack

@@ -1,7 +1,7 @@
-"""Open the outside systems in the order in which they lean on one another: ledger, registry, budgets, BigQuery.
+"""Open the outside systems in the order of their dependencies: ledger, registry, budgets, BigQuery.
 
-Called by root; what is opened here is closed by the stack it was given, backwards. Leaves a Dependencies value: the
-systems, the rules that hold, and how to speak of what happens.
+Called by root with an exit stack, which closes them in reverse. Returns Dependencies: the systems, the policies in
+force, and telemetry.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Remember that the gate is being stopped, so that its readiness goes before it does.
+"""Remember that the gate is being stopped, so that it stops being ready before it stops answering.
 
 Set by serve at the first signal, read by the control plane's /readyz.
 """

@@ -1,7 +1,7 @@
-"""Notice that a file was replaced, through symbolic links: an orchestrator replaces a mounted file by moving a link.
+"""Notice that a file was replaced, through symbolic links: orchestrators replace a mounted file by moving a link.
 
 Used by tls and reload, which look every few seconds (https://kubernetes.io/docs/concepts/configuration/configmap/).
-Leaves a Stamp, which is another one after any change.
+A FileVersion differs after any change.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Wire what keeps customers apart, as far as nobody else does.
+"""Build the isolation of customers, as far as BigQuery's IAM does not provide it.
 
-Called where the request path is put together. Callers that nobody knows are trusted with everything; where each goes
-up with its own credentials BigQuery's IAM keeps them apart; where all go up with the gate's, the gate must.
+Called where the request path is put together. With identity.mode open every caller is trusted; where callers use their
+own credentials BigQuery's IAM separates them; where all share the gate's account, the gate must.
 """
 
 from bqgate.gate.isolation import Isolation, IsolationMode

@@ -1,7 +1,7 @@
-"""Open the ports that callers come to, and say in words why one cannot be opened.
+"""Open the gate's ports, and explain in words why one cannot be opened.
 
-Used by root for the data plane and the control plane, and by `bqgate doctor` to see whether a gate could listen. What
-leaves: CannotListen, with what to do.
+Used by root for the data plane and the control plane, and by `bqgate doctor` to check them. Raises CannotListen, with
+what to do about it.
 """
 
 import asyncio

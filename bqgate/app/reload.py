@@ -1,10 +1,10 @@
-"""Take over changed settings while the gate runs: from its files, when one changes or when SIGHUP asks for it.
+"""Apply changed settings while the gate runs, when a settings file changes or SIGHUP asks for it.
 
-Started by root beside the requests. A new file is checked whole, as at the start, and laid under what admins changed;
-what does not hold together changes nothing: every fault is in the log, settings_reloads_total counts it, and the old
-settings go on. What can be taken over holds from the next request on (settings.changes lists it); the rest is named in
-the log and waits for a restart. The environment stands over the file here, too; a process cannot be given another one,
-but the files that it takes values from (BQGATE_…_FILE) are looked at like the settings file.
+Started by root as a background task. New settings are validated whole, together with what admins changed; invalid ones
+change nothing: every fault is logged and counted in settings_reloads_total, and the old settings stay in force. What
+can change at run time applies from the next request on (listed in settings.changes); the rest is named in the log and
+needs a restart. Environment variables override the file here, too. They cannot change while the process runs, but the
+files they name (BQGATE_…_FILE) are watched like the settings file.
 """
 
 import asyncio

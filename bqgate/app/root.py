@@ -1,8 +1,8 @@
 """Put the gate together: settings in, a running gate out.
 
-``open_gate`` opens the outside systems (dependencies.py), wires the rooms over them (authentication.py, path.py,
-control.py), starts what runs beside the requests (poller, reconciler, renewals) and listens; leaving it does the same
-backwards: answer who waits, stop listening, finish what is under way, close.
+``open_gate`` opens the outside systems (dependencies.py), wires the packages over them (authentication.py, path.py,
+control.py), starts the background tasks (poller, reconciler, renewals) and listens. Leaving it does the same backwards:
+answer queries that wait, stop listening, finish requests under way, close.
 """
 
 import asyncio

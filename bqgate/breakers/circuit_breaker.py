@@ -137,7 +137,7 @@ class CircuitBreaker:
         self._begin_to_leave_alone(min(for_s, self._rules.cooldown_s), why="")
 
     def on_remote_closed(self) -> None:
-        """Another gate was answered: what was opened by word is closed.
+        """Another gate was answered: what was opened because of another gate is closed.
 
         A breaker that opened by what it saw itself waits for a probe of its own.
         """
@@ -208,7 +208,7 @@ class CircuitBreaker:
 
 
 class Permit:
-    """The leave to call a system once. Ends once; as a context manager by how its block ends (see `failing_on`)."""
+    """Permission to call a system once. Ends once; as a context manager by how its block ends (see `failing_on`)."""
 
     def __init__(self, breaker: CircuitBreaker, changes: int, customer: str) -> None:
         self._breaker = breaker

@@ -1,9 +1,8 @@
-"""Put any port behind a breaker: its calls fail at once while the system is left alone.
+"""Put any port behind a circuit breaker: its calls fail at once while the system is left alone.
 
-Used by app for the ledger and the registry; the budget store in Redis asks its breaker itself. A port is taken as it
-is, whatever methods it has: each coroutine of it asks the breaker first, everything else (properties, plain methods,
-and `close`, which must work always) passes. What leaves: what the port itself raises, or its own "unavailable" error
-without a call.
+Used by app for the ledger and the registry; the budget store in Redis asks its breaker itself. Every coroutine of the
+port asks the breaker first; everything else passes (properties, plain methods, and `close`, which must always work).
+Raises what the port itself raises, or its "unavailable" error without making a call.
 """
 
 import inspect

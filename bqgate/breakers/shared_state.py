@@ -1,9 +1,9 @@
-"""Tell other gates that a system is left alone, and hear it from them, over a shared state that all of them read.
+"""Share circuit-breaker state between gates, so that one that sees few calls learns at once what a busy one found out.
 
-Run by app beside the requests, for BigQuery, where budgets are in Redis: a gate with few callers then learns at once
-what a busy one found out. Every `LOOK_S` seconds it writes what changed here and reads what others wrote. Words end by
-themselves with the cool-down, so that a gate that dies leaves nothing behind. While the shared state is away each gate
-goes by what it sees itself; failures are counted. Nothing leaves it.
+Run by app in the background, for BigQuery, where budgets are in Redis. Every `LOOK_S` seconds a gate writes what
+changed in its own breaker, or else reads what others wrote. States expire with the cool-down, so that a gate that dies
+leaves nothing behind. While the shared state is unavailable each gate relies on what it sees itself; failures are
+counted.
 """
 
 from typing import Protocol
@@ -13,33 +13,33 @@ from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.ports import Clock, Telemetry
 
 LOOK_S = 0.5
-# How long the word "closed" stays: several looks, so that nobody misses it.
+# How long the state "closed" stays: several looks, so that no gate misses it.
 CLOSED_FOR_S = 5.0
 
 
 class SharedBreakerState(Protocol):
-    """A place that all gates read, with one word for each name. A word goes by itself."""
+    """Where gates keep the state of a breaker for one another, by name. A state expires."""
 
     async def write(self, name: str, *, is_open: bool, for_s: float) -> None:
-        """Put up a word for so many seconds, in place of the one that is there.
+        """Store a state for `for_s` seconds, replacing the present one.
 
         Raises:
             BudgetStoreUnavailable: it was not written, or nobody knows.
         """
 
     async def read(self, name: str) -> tuple[bool, float] | None:
-        """The word (is it open) and for how many seconds it still stands; None where there is none.
+        """Whether the breaker is open, and for how many seconds that holds; None: no state is stored.
 
         Raises:
             BudgetStoreUnavailable: no answer.
         """
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
 
 
 class SharedBreaker:
-    """One breaker, told to and heard from all gates under `name` (of BigQuery: its host)."""
+    """One breaker whose state is shared under `name` (BigQuery's: its host)."""
 
     def __init__(
         self, breaker: CircuitBreaker, shared_state: SharedBreakerState, name: str, clock: Clock, telemetry: Telemetry
@@ -52,7 +52,7 @@ class SharedBreaker:
         self._said_changes = breaker.changes
 
     async def run(self) -> None:
-        """For ever: tell and hear."""
+        """Synchronise every `LOOK_S` seconds, until cancelled."""
         while True:
             try:
                 await self.look()
@@ -64,7 +64,7 @@ class SharedBreaker:
         """Write what changed here since the last look, else read what others wrote.
 
         Raises:
-            BudgetStoreUnavailable: the shared state did not answer; what was to be written is written at the next look.
+            BudgetStoreUnavailable: the shared state did not answer; the next look writes what this one could not.
         """
         changes = self._breaker.changes
         if changes != self._said_changes:
@@ -72,14 +72,14 @@ class SharedBreaker:
             self._said_changes = changes
             return
         state = await self._shared_state.read(self._name)
-        if state is None or changes != self._breaker.changes:  # what happened here meanwhile is told first
+        if state is None or changes != self._breaker.changes:  # changed here meanwhile: written first
             return
         is_open, for_s = state
         if is_open:
             self._breaker.on_remote_open(for_s)
         else:
             self._breaker.on_remote_closed()
-        self._said_changes = self._breaker.changes  # what was heard is no news of this gate's
+        self._said_changes = self._breaker.changes  # a change from elsewhere is not written again
 
     async def _tell(self) -> None:
         for_s = self._breaker.open_for_s

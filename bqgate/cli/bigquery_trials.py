@@ -1,8 +1,8 @@
 """Try what the gate would do at BigQuery: load its credentials, fetch a token, dry-run ``SELECT 1`` where it would.
 
-Called by checkup once BigQuery answers. Credentials are loaded and used by the very parts that `bqgate serve` puts
-together, so that what fails there is red here. A dry run processes nothing and costs nothing. In which project: the one
-that was asked for; else each customer's first, as the service account of its own where it has one; else the
+Called by doctor_checks once BigQuery answers. Credentials are loaded and used by the very parts that `bqgate serve`
+puts together, so that what fails there is red here. A dry run processes nothing and costs nothing. In which project:
+the one that was asked for; else each customer's first, as the service account of its own where it has one; else the
 credentials' own. Where callers bring their credentials, those of whoever runs this are tried: a token that was given,
 else this machine's default credentials; what these may do says nothing about the gate, so that a refusal of them is no
 cross.
@@ -60,7 +60,7 @@ class Trial:
 
 
 class _Heard:
-    """A journal that keeps the last failure, which says why there is no token."""
+    """A Telemetry that keeps the last failure, which says why there is no token."""
 
     def __init__(self) -> None:
         self.error = ""

@@ -1,8 +1,8 @@
-"""Take from command line and environment where the control plane is, who asks and about whom, and connect to it.
+"""Connect a command to the control plane: its address, the credentials, and whom the command is about.
 
 Used by the commands that ask a running gate. A secret comes from a file, the environment or standard input, never as
-an argument: arguments stand in the shell's history and in everybody's list of processes. A refusal of the gate ends the
-command with its sentence and status 1, a wrong argument with 2.
+an argument: arguments end up in the shell's history and in everybody's process list. A refusal by the gate ends the
+command with its message and status 1, a wrong argument with status 2.
 """
 
 import json

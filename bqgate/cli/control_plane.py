@@ -1,6 +1,6 @@
 """Speak the control plane's admin API: log in, send, read answers and problems.
 
-Made by connecting for the commands keys, tiers and customers. Synchronous, over requests. Who has a key file that this
+Made by client for the commands keys, tiers and customers. Synchronous, over requests. Who has a key file that this
 gate issued logs in at the file's `token_uri` by google-auth, as every other client does. What leaves: Documents, or
 Refused with a sentence that says what to do next. No sentence quotes a credential.
 """

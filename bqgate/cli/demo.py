@@ -1,4 +1,4 @@
-"""Show the gate at work on this machine: ``bqgate demo``. The showing itself is demo_workload.py.
+"""Show the gate at work on this machine: ``bqgate demo``. The queries are in demo_workload.py.
 
 Needs the extra `sandbox`; where it is not installed, says how to install it, exit status 1, as for a port that is
 taken. Ctrl-C ends it with 0.

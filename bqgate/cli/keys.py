@@ -195,7 +195,7 @@ def revoke_key(
 
 
 def _revoke(plane: "ControlPlane", key_id: str, *, is_forced: bool) -> None:
-    from bqgate.cli.control_plane import Refused  # noqa: PLC0415 - as in connecting
+    from bqgate.cli.control_plane import Refused  # noqa: PLC0415 - as in client
 
     try:
         plane.change("DELETE", f"{PATH}/{key_id}{'?force=true' if is_forced else ''}")

@@ -1,6 +1,7 @@
 """Check that a gate could listen at its ports: opens each and closes it again, or finds this gate there already.
 
-Called by checkup. A port that is taken is a cross, unless a bqgate answers there: doctor is run beside gates that run.
+Called by doctor_checks. A port that is taken is a cross, unless a bqgate answers there: doctor is run beside gates that
+run.
 """
 
 import errno

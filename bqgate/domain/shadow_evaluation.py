@@ -1,9 +1,9 @@
-"""Foresee what enforcing would have done to a query that is only observed.
+"""Evaluate what enforcing would have decided about a query whose budgets are only observed.
 
-Called by admission for every query of which at least one budget is observed, with the answer of the store that counted
-it there and refused nothing. Pure: the same decide that enforces, on the balances as they stood before the query. What
-each query would have met is judged by what was really spent, that of the queries before it included which enforcing
-would have stopped: so past a limit it foresees more stops than enforcing would have made.
+Called by admission for every query with at least one observed budget, with the placement by a store that counted the
+hold and refused nothing. Pure: the same `decide` that enforces, on the balances as they were before the query. Earlier
+queries that enforcing would have stopped have spent their money all the same: past a limit this predicts more stops
+than enforcing would have made.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Say who stands behind a credential (ports.Authenticator), and hand out credentials of the gate's own.
 
     open_access.py     identity.mode open: everybody is let in
-    authenticator.py   the door otherwise: which kind of credential this is, and who checks it
+    authenticator.py   identity.mode required: which kind of credential this is, and who checks it
     keyring.py         the keys that are known now
     jwt_reading.py     a JWT's parts, read strictly and not believed yet
     access_tokens.py   short-lived tokens that the gate signs
@@ -12,7 +12,7 @@
     oidc.py            JWTs of other issuers, by their published keys
     jwks.py            those published keys, fetched and kept
     google_callers.py  Google's own tokens, by the e-mail address that a dry run tells
-    audit_log.py       refused logins, on their way to the audit log
+    audit_log.py       writes refused logins to the audit log in the background
 
 Called by the gate's dispatch step and by the control plane. What leaves: an Identity, or Unauthenticated.
 """
