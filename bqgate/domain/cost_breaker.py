@@ -1,4 +1,4 @@
-"""Judge an attempt to spend past a limit: grace, the emergency limit and the customer's cost breaker. Pure.
+"""Assess an attempt to spend past a limit: grace, the emergency limit and the customer's cost breaker. Pure.
 
 The memory store calls assess and after_probe, place_hold.lua and end_hold.lua say the same in Lua, and a state machine
 holds both to a naive model. The rules, in order:
@@ -135,7 +135,7 @@ def assess(
     amount_nanos: int,
     now: datetime,
 ) -> Assessment:
-    """Judge an attempt to hold `amount_nanos` on all windows of `balances`."""
+    """Assess an attempt to hold `amount_nanos` on all windows of `balances`."""
     if breaker is not None and not breaker.is_open(now):
         breaker = None
     if any(balance.window.is_strict and not balance.has_room_for(amount_nanos) for balance in balances):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ShadowDecision:
-    """What would have become of one query. `reason` None: it would have run, after `wait_ms`.
+    """What enforcing would have decided about one query. `reason` None: it would have run, after `wait_ms`.
 
-    `reason` is a decision.RejectReason's word. `budget` is what would have said so: the budget's scope and period
+    `reason` is the value of a decision.RejectReason. `budget` is the budget that decides: its scope and period
     ("customer/day"), or "query", the bound of one query.
     """
 
@@ -22,7 +22,7 @@ class ShadowDecision:
 
 @dataclass(frozen=True, slots=True)
 class ShadowDecisionRow:
-    """Queries of one principal of one customer with one end: `reason` and `budget` as above, None: as it was.
+    """A group of queries of one principal with the same shadow decision; `reason` and `budget` as above, or None.
 
     `delayed_count` of them would have waited, `wait_ms` in all, the longest `longest_wait_ms`.
     """
