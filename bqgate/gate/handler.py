@@ -123,12 +123,12 @@ class QueryHandler:
                         await attempt.ended()  # or a client that repeats at once would meet its own attempt
                         return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
                     answer = await self._forward(ctx, attempt, submission)
-                    if not is_last and ctx.route.kind is not Kind.UPLOAD:  # an upload's media can be sent once
-                        answer, has_outgrown_cap = await has_outgrown(answer, ctx.query, attempt.hold)
-                        if has_outgrown_cap:
-                            await attempt.ended()
-                            return None
-                    return answer
+                    if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
+                        return answer
+                    answer, is_too_small = await has_outgrown(answer, ctx, attempt.hold)
+                    if is_too_small:
+                        await attempt.ended()
+                    return None if is_too_small else answer
 
     async def _estimate(self, ctx: RequestContext) -> Estimate:
         """The dry run, and whether all that it names is the customer's to touch."""

@@ -12,15 +12,16 @@ from dataclasses import replace
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Method, QueryRequest
 from bqgate.gate.forward import decoded
+from bqgate.gate.request_context import RequestContext
 from bqgate.wire.cap_refusal import is_refused_by_cap
 from bqgate.wire.http_message import HttpResponse
 
 _REFUSAL_BYTES_MAX = 64 * 1024
 
 
-async def has_outgrown(answer: HttpResponse, query: QueryRequest, hold: Hold) -> tuple[HttpResponse, bool]:
+async def has_outgrown(answer: HttpResponse, ctx: RequestContext, hold: Hold) -> tuple[HttpResponse, bool]:
     """The answer, of which the beginning may have been read, and whether it says that the gate's cap was too small."""
-    if not _is_gates_cap(query, hold) or not _may_say_so(answer, query):
+    if not ctx.estimate.is_known or not _is_gates_cap(ctx.query, hold) or not _may_say_so(answer, ctx.query):
         return answer, False
     answer, text = await _begun(answer)
     return answer, text is not None and is_refused_by_cap(answer.status, text)

@@ -78,11 +78,7 @@ class SqlLedger:
             self._price_lists[prices.id] = prices
 
     async def fetch_prices(self, prices_id: str) -> PriceList | None:
-        """A price list that a hold named; None: there is none of this id.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """A price list that a hold named; None: there is none of this id."""
         rows = await self._rows(queries.price_list(prices_id))
         return PriceList.from_document(rows[0].document) if rows else None
 
@@ -132,37 +128,21 @@ class SqlLedger:
         await self._writer.submit(RecordBreakerEvent(event))
 
     async def fetch_open_hold(self, hold_id: str) -> Hold | None:
-        """A hold that is open; None: unknown, or ended.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """A hold that is open; None: unknown, or ended."""
         rows = await self._rows(queries.open_hold(hold_id))
         return hold_of(rows[0]) if rows else None
 
     async def find_open_hold(self, job: JobRef) -> Hold | None:
-        """The open hold that names a job.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """The open hold that names a job."""
         rows = await self._rows(queries.open_holds_of_job(job))
         return hold_of(rows[0]) if rows else None
 
     async def is_booked_already(self, hold: Hold, *, key_prefix: str, since: datetime) -> bool:
-        """Whether another hold of the same request was booked; see ports.Ledger.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Whether another hold of the same request was booked; see ports.Ledger."""
         return bool(await self._rows(queries.charges_of_repeats(hold, key_prefix, since)))
 
     async def fetch_entry(self, hold_id: str) -> Entry | None:
-        """The entry that ended a hold, None where there is none.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """The entry that ended a hold, None where there is none."""
         rows = await self._rows(queries.entry_of_hold(hold_id))
         return entry_of(rows[0]) if rows else None
 
@@ -184,28 +164,16 @@ class SqlLedger:
         )
 
     async def find_entries(self, wanted: EntryLookup) -> tuple[Entry, ...]:
-        """Entries of one job or one decision, oldest first, 100 at most.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Entries of one job or one decision, oldest first, 100 at most."""
         found = (entry_of(row) for row in await self._rows(queries.entries_of(wanted)))
         return tuple(sorted(found, key=lambda entry: (entry.booked_at, entry.id)))
 
     async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
-        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows."""
         return spend_table_of(await self._rows(spend_queries.spend_over_time(wanted)))
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked at a moment or later, by customer and principal, most expensive first.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Spend booked at a moment or later, by customer and principal, most expensive first."""
         return tuple(
             CostRow(
                 customer=row.customer,
@@ -221,31 +189,19 @@ class SqlLedger:
     async def fetch_shadow_decisions(
         self, *, since: datetime, until: datetime, customer: str | None = None
     ) -> tuple[ShadowDecisionRow, ...]:
-        """Charges of a span of time by what enforcing would have done; see ports.ShadowDecisionSource.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Charges of a span of time by what enforcing would have done; see ports.ShadowDecisionSource."""
         rows = await self._rows(shadow_decision_queries.shadow_decisions_between(since, until, customer))
         return tuple(shadow_decision_row_of(row) for row in rows)
 
     async def fetch_most_expensive_rejections(
         self, *, since: datetime, until: datetime, customer: str | None = None, count: int = 10
     ) -> tuple[Entry, ...]:
-        """The most expensive charges that enforcing would have refused.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """The most expensive charges that enforcing would have refused."""
         rows = await self._rows(shadow_decision_queries.most_expensive_rejections(since, until, customer, count))
         return tuple(entry_of(row) for row in rows)
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
-        """Booked spend of each window, all of one moment; then what is remembered of grace and breaker.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Booked spend of each window, all of one moment; then what is remembered of grace and breaker."""
         if not windows:
             return CustomerSpend(captured_nanos={})
         sums = (await self._rows(queries.spend_of(windows)))[0]
@@ -267,19 +223,11 @@ class SqlLedger:
         )
 
     async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:
-        """Holds that have not ended, oldest first, with the job that was attached.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Holds that have not ended, oldest first, with the job that was attached."""
         return tuple(hold_of(row) for row in await self._rows(queries.open_holds(customer)))
 
     async def fetch_slot_history(self, customer: str) -> SlotHistory:
-        """Slots and bytes of the customer's last 1,000 jobs that ran: done or stopped, not from the cache.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
+        """Slots and bytes of the customer's last 1,000 jobs that ran: done or stopped, not from the cache."""
         row = (await self._rows(queries.slot_history_of(customer)))[0]
         return SlotHistory(slot_ms=int(row.slot_ms), bytes_processed=int(row.bytes_processed))
 
