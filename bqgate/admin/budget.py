@@ -39,10 +39,18 @@ from bqgate.domain import shadow_evaluation
 from bqgate.domain.budget import Balance
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, EACH, Spender
 from bqgate.domain.cost_breaker import BudgetStatus, GracePolicy, assess
-from bqgate.domain.decision import Decision, Forward, Reject, RejectReason, Throttle, decide, tightest_bound
+from bqgate.domain.decision import (
+    Decision,
+    Forward,
+    Reject,
+    Throttle,
+    decide,
+    tightest_bound,
+)
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import format_usd, parse_usd
 from bqgate.domain.principal import Identity
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.policies.values import Line
 from bqgate.ports import BudgetStore, Clock, PolicySource

@@ -21,11 +21,11 @@ from bqgate.admin.schemas import (
     TotalDocument,
 )
 from bqgate.domain.budget import Balance
-from bqgate.domain.decision import RejectReason
 from bqgate.domain.entry import CostRow, Entry
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.money import format_usd
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecision
 from bqgate.domain.units import PPM
 

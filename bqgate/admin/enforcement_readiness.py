@@ -17,9 +17,9 @@ from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_QUERY, Parameters
 from bqgate.admin.problem import Problem
 from bqgate.admin.schemas import Count, Document, EntryDocument, MomentText, UsdText
-from bqgate.domain.decision import RejectReason
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Identity
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecisionRow
 from bqgate.ports import Clock
 from bqgate.ports.shadow_decisions import ShadowDecisionSource

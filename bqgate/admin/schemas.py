@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from bqgate.domain.budget import Period
-from bqgate.domain.decision import RejectReason
 from bqgate.domain.entry import EntryKind
 from bqgate.domain.job import Outcome
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.spend import SpendPeriod
 from bqgate.domain.tier import Mode
 

@@ -23,14 +23,12 @@ from bqgate.admission.slots import SlotBook
 from bqgate.admission.threshold_log import tell_thresholds
 from bqgate.domain.budget import Balance
 from bqgate.domain.budget_scope import Spender
-from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.decision import (
     DEGRADED,
     MAKE_IT_CHEAPER,
     Decision,
     Forward,
     Reject,
-    RejectReason,
     Throttle,
     decide,
     name_of,
@@ -48,6 +46,7 @@ from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.ports import Clock, Ledger, PolicySource, Telemetry
 from bqgate.wire.error_reply import reason_of
@@ -225,7 +224,7 @@ class Admission:
         is_slowed: bool,
     ) -> Admitted | Refused:
         """Judge by what became of the hold, and write it down where the query may run."""
-        if placement.refusal is Refusal.ENDED:
+        if placement.outcome is PlacementOutcome.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await remember(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
         tell_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
@@ -267,7 +266,9 @@ class Admission:
             budget=bound[0],
             bound_nanos=bound[1],
         )
-        cap_bytes = self._policies.prices.bytes_affordable(bound[1], location=estimate.location or request.location)
+        cap_bytes = self._policies.prices.bytes_affordable(
+            bound[1], location=estimate.location or request.location, statement_type=size.priced_as
+        )
         return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
 
 

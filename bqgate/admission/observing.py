@@ -9,9 +9,13 @@ from dataclasses import replace
 
 from bqgate.admission.estimate import DRY_RUN_REFUSED
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
-from bqgate.domain.decision import Forward, RejectReason, Throttle
+from bqgate.domain.decision import (
+    Forward,
+    Throttle,
+)
 from bqgate.domain.hold import Hold, Placement
 from bqgate.domain.job import Estimate
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecision
 from bqgate.domain.shadow_evaluation import QUERY_BOUND, shadow_decide
 from bqgate.domain.tier import Budget, Customer, Mode

@@ -12,7 +12,12 @@ from bqgate.budgets.keys import WINDOW_KEPT
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE
-from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, Refusal, after_probe, assess
+from bqgate.domain.cost_breaker import (
+    CostBreaker,
+    GracePolicy,
+    after_probe,
+    assess,
+)
 from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 
 
@@ -75,7 +80,7 @@ class Account:
         breaker = self.breaker_at(hold.placed_at)
         # A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
         if hold.id in self.ended:
-            return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, breaker)
+            return Placement(PlacementOutcome.ENDED, None, balances, breaker=breaker)
         verdict = assess(balances, breaker, grace, hold_id=hold.id, amount_nanos=hold.amount_nanos, now=hold.placed_at)
         self.breaker = verdict.breaker
         if verdict.refuses:

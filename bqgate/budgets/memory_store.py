@@ -18,7 +18,7 @@ from bqgate.domain.budget import Balance, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import LEASE_S, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
+from bqgate.domain.hold import LEASE_S, Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.money import check_nanos
 from bqgate.ports import Clock, SpendSource
 
@@ -138,10 +138,10 @@ class MemoryBudgetStore:
         first = deployment.join(hold_above, above, leased_until) or deployment.place(
             hold_above, above, NO_GRACE, leased_until
         )
-        if first.outcome is PlacementOutcome.REFUSED:
+        if first.hold_id is None:
             return replace(first, balances=(*balances, *balances_above), breaker=account.breaker_at(hold.placed_at))
         second = account.place(hold, own, grace, leased_until)
-        if second.outcome is PlacementOutcome.REFUSED:
+        if second.hold_id is None:
             deployment.give_back(hold.id, self._clock.now())
             return replace(second, balances=(*second.balances, *deployment.balances(above)))
         return replace(second, balances=(*second.balances, *first.balances))

@@ -29,7 +29,7 @@
 --           over from, 0 for none; the limit of that one, as above; the most that is taken over, as above
 --
 -- Returns, all text: {"unknown", number of a window from 1, ...}: nothing was touched; or
---   {"placed" | "replayed" | "refused", id of the open hold or "", refusal (Refusal) or "", "1" when it tripped or "",
+--   {"placed" | "replayed" | "refused" | "ended", id of the open hold or "", refusal (RejectReason) or "", "1" when it tripped or "",
 --    numbers of the windows whose grace began with it, by blanks, attempts that have joined it,
 --    the breaker after it: opened_at_us, until_us, trial, emergency_nanos (each "" for none),
 --    captured, held, grace_started_us or "", captured, held, ...} of all windows
@@ -101,12 +101,12 @@ if idempotency_key ~= "" then
   end
 end
 if ARGV[17] == "1" then
-  return answer("refused", "", "budget", "", "", "0")
+  return answer("refused", "", "budget_used_up", "", "", "0")
 end
 
 -- A hold that was voided because nobody knew whether it was placed must not be placed by a call that comes late.
 if redis.call("EXISTS", KEYS[3]) == 1 then
-  return answer("refused", "", "ended", "", "", "0")
+  return answer("ended", "", "", "", "", "0")
 end
 
 local function used_with(i)
@@ -146,7 +146,7 @@ local function judge()
     return "", {}
   end
   if grace_us == 0 then
-    return "budget", {}
+    return "budget_used_up", {}
   end
   if day > 0 and used_with(day + FIRST_WINDOW - 1) > tonumber(emergency) then
     return "emergency", {}
@@ -159,7 +159,7 @@ end
 
 for i = LAST_OWN + 1, LAST_WINDOW do
   if is_short(i) then
-    return answer("refused", "", "budget", "", "", "0")
+    return answer("refused", "", "budget_used_up", "", "", "0")
   end
 end
 

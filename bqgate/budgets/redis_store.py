@@ -117,7 +117,7 @@ class RedisBudgetStore:
             return await self._place(hold, own, grace)
         hold_above = deployment_hold(hold)
         first = await self._place(hold_above, above)
-        if first.outcome is PlacementOutcome.REFUSED:
+        if first.hold_id is None:
             found = await self._place(hold, own, grace, joins_only=True)
             refusal = None if found.outcome is PlacementOutcome.REPLAYED else first.refusal
             return replace(found, refusal=refusal, balances=(*found.balances, *first.balances))

@@ -29,9 +29,14 @@ from bqgate.budgets.lua_script import LuaScript
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
-from bqgate.domain.cost_breaker import BudgetStatus, CostBreaker, GracePolicy, Refusal
+from bqgate.domain.cost_breaker import (
+    BudgetStatus,
+    CostBreaker,
+    GracePolicy,
+)
 from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import check_nanos
+from bqgate.domain.reject_reason import RejectReason
 
 _PLACE_HOLD = LuaScript("place_hold.lua")
 _END_HOLD = LuaScript("end_hold.lua")
@@ -81,7 +86,7 @@ async def place_hold(
         PlacementOutcome(word),
         unescape(open_id) or None,
         balances,
-        Refusal(refusal) if refusal else None,
+        RejectReason(refusal) if refusal else None,
         breaker,
         has_tripped=tripped == "1",
         grace_started_in=started_in,

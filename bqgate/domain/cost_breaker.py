@@ -25,16 +25,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bqgate.domain.budget import Balance, Period
-
-
-class Refusal(StrEnum):
-    """Why a hold was not placed."""
-
-    BUDGET = "budget"
-    GRACE_OVER = "grace_over"
-    EMERGENCY = "emergency"
-    BREAKER_OPEN = "breaker_open"
-    ENDED = "ended"  # its id was ended before it was placed; no budget said no
+from bqgate.domain.reject_reason import RejectReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +109,7 @@ class Assessment:
     it, `grace_ends_at` the earliest end among the windows in grace.
     """
 
-    refusal: Refusal | None
+    refusal: RejectReason | None
     breaker: CostBreaker | None
     refuses: bool = False
     grace_starts: tuple[int, ...] = ()
@@ -139,10 +130,10 @@ def assess(
     if breaker is not None and not breaker.is_open(now):
         breaker = None
     if any(balance.window.is_strict and not balance.has_room_for(amount_nanos) for balance in balances):
-        return Assessment(Refusal.BUDGET, breaker, refuses=True)
+        return Assessment(RejectReason.BUDGET_USED_UP, breaker, refuses=True)
     is_probe = breaker is not None and breaker.is_probe_due(now, grace.cooldown_s)
     if breaker is not None and not is_probe:
-        return Assessment(Refusal.BREAKER_OPEN, breaker, refuses=not grace.is_observed)
+        return Assessment(RejectReason.BREAKER_OPEN, breaker, refuses=not grace.is_observed)
     verdict = _assess_budgets(balances, grace, amount_nanos, now)
     if grace.is_observed:
         return replace(verdict, breaker=breaker)
@@ -153,7 +144,7 @@ def assess(
     day = day_of(balances)
     if breaker is not None:
         breaker = CostBreaker(opened_at=now, until=breaker.until)
-    elif verdict.refusal is Refusal.EMERGENCY and day is not None:
+    elif verdict.refusal is RejectReason.EMERGENCY and day is not None:
         breaker = CostBreaker(opened_at=now, until=day.window.resets_at)
     return replace(verdict, breaker=breaker, refuses=True, has_tripped=breaker is not None)
 
@@ -191,13 +182,13 @@ def _assess_budgets(balances: tuple[Balance, ...], grace: GracePolicy, amount_na
     if not short:
         return Assessment(None, None)
     if not grace.has_grace:
-        return Assessment(Refusal.BUDGET, None)
+        return Assessment(RejectReason.BUDGET_USED_UP, None)
     assert grace.emergency_nanos is not None, "there is grace only below an emergency limit"
     day = day_of(balances)
     if day is not None and day.used_nanos + amount_nanos > grace.emergency_nanos:
-        return Assessment(Refusal.EMERGENCY, None)
+        return Assessment(RejectReason.EMERGENCY, None)
     ends_at = min((balances[place].grace_started_at or now) for place in short) + timedelta(seconds=grace.grace_s)
     if now >= ends_at:
-        return Assessment(Refusal.GRACE_OVER, None)
+        return Assessment(RejectReason.GRACE_OVER, None)
     starts = tuple(place for place in short if balances[place].grace_started_at is None)
     return Assessment(None, None, grace_starts=starts, grace_ends_at=ends_at)

@@ -5,29 +5,18 @@ Forward, Throttle or Reject out. Reasons are an enum whose values are the words 
 ledger show. Statuses and BigQuery's reasons are not here: gate.reply knows them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from bqgate.domain.budget import Balance
-from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, Refusal, day_of
+from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, day_of
 from bqgate.domain.hold import Placement, PlacementOutcome
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget, Mode
 
 # What helps against most refusals, until the query itself is looked at.
 MAKE_IT_CHEAPER = "Filter on the partition column or select fewer columns to make it cheaper."
-
-
-class RejectReason(StrEnum):
-    """Why a query does not run."""
-
-    BUDGET_USED_UP = "budget_used_up"
-    GRACE_OVER = "grace_over"
-    EMERGENCY = "emergency"
-    BREAKER_OPEN = "breaker_open"
-    QUERY_TOO_BIG = "query_too_big"
-    UNKNOWN_ESTIMATE = "unknown_estimate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +59,6 @@ IN_GRACE = "grace"
 PROBE = "trial"
 DEGRADED = "degraded"  # the budgets were away; domain.degradation
 
-_REASONS: Mapping[Refusal, RejectReason] = {
-    Refusal.BUDGET: RejectReason.BUDGET_USED_UP,
-    Refusal.GRACE_OVER: RejectReason.GRACE_OVER,
-    Refusal.EMERGENCY: RejectReason.EMERGENCY,
-    Refusal.BREAKER_OPEN: RejectReason.BREAKER_OPEN,
-    Refusal.ENDED: RejectReason.BUDGET_USED_UP,
-}
-
 
 def tightest_bound(budgets: Iterable[Budget], mode: Mode, now: datetime) -> tuple[Budget, int] | None:
     """The budget of those in this mode that lets one query cost least, and how much; None: none of them bounds it."""
@@ -101,7 +82,7 @@ def decide(placement: Placement, *, amount_nanos: int, grace: GracePolicy, wait_
         return Throttle(wait_ms=wait_ms, grace_ends_at=placement.grace_ends_at)
     if wait_ms and any(balance.is_throttled for balance in placement.balances):
         return Throttle(wait_ms=wait_ms)
-    return Forward(would_reject=None if placement.refusal is None else _REASONS[placement.refusal])
+    return Forward(would_reject=placement.refusal)
 
 
 def name_of(decision: Forward | Throttle, placement: Placement) -> str:
@@ -123,7 +104,7 @@ def budget_that_throttles(balances: Iterable[Balance]) -> Balance | None:
 def _reject(placement: Placement, amount_nanos: int, grace: GracePolicy) -> Reject:
     assert placement.refusal is not None, "what was refused was refused for a reason"
     reject = Reject(
-        reason=_REASONS[placement.refusal],
+        reason=placement.refusal,
         amount_nanos=amount_nanos,
         balance=_budget_that_refused(placement, amount_nanos, grace),
         breaker=placement.breaker,
@@ -138,15 +119,15 @@ def _reject(placement: Placement, amount_nanos: int, grace: GracePolicy) -> Reje
 
 def _budget_that_refused(placement: Placement, amount_nanos: int, grace: GracePolicy) -> Balance | None:
     """The day for emergency and breaker; else a strict one that is short, the first that is, or whose grace is over."""
-    if placement.refusal in {Refusal.EMERGENCY, Refusal.BREAKER_OPEN}:
+    if placement.refusal in {RejectReason.EMERGENCY, RejectReason.BREAKER_OPEN}:
         day = day_of(placement.balances)
-        if day is not None and placement.refusal is Refusal.EMERGENCY:
+        if day is not None and placement.refusal is RejectReason.EMERGENCY:
             return replace(day, window=replace(day.window, limit_nanos=grace.emergency_nanos), carried_nanos=0)
         return day
     enforced = [balance for balance in placement.balances if not balance.window.is_observed]
     short = [balance for balance in enforced if not balance.has_room_for(amount_nanos)]
     started = [balance for balance in short if balance.grace_started_at is not None]
-    if placement.refusal is Refusal.GRACE_OVER and started:
+    if placement.refusal is RejectReason.GRACE_OVER and started:
         return min(started, key=lambda balance: (balance.grace_started_at is None, balance.grace_started_at))
     short.sort(key=lambda balance: not balance.window.is_strict)
     return next(iter(short), max(enforced, key=lambda balance: balance.used_ppm, default=None))

@@ -19,8 +19,11 @@ from enum import StrEnum
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, Spender
-from bqgate.domain.cost_breaker import CostBreaker, Refusal
+from bqgate.domain.cost_breaker import (
+    CostBreaker,
+)
 from bqgate.domain.job import JobRef
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecision
 
 # How long an attempt, or a gate that keeps a hold, leases it: many times the second in which gates keep their holds.
@@ -136,24 +139,25 @@ class PlacementOutcome(StrEnum):
     PLACED = "placed"
     REPLAYED = "replayed"  # an open hold with the same idempotency key is there already
     REFUSED = "refused"  # at least one budget has no room; none was touched
+    ENDED = "ended"  # its id was ended in the last minutes; no budget said no, and none was touched
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
     """A BudgetStore's answer to place_hold.
 
-    `hold_id` is the open hold's id (the earlier one's when replayed), None when refused. `balances` are one for each
-    window, in the order asked: after placing, or as they stand when refused or replayed. `refusal` says why it was
-    refused, or, where the grace policy says observed and it was placed, would have been. `breaker` is the customer's
-    cost breaker after it, None when closed; `has_tripped`: this attempt opened it. In grace `grace_ends_at` says until
-    when, and `grace_started_in` has the windows whose grace began with this hold. `attempts` counts those that have
-    joined the hold, this one among them; 0 when refused. `is_degraded`: the budgets were away and not asked.
+    `hold_id` is the open hold's id (the earlier one's when replayed), None when refused or ended. `balances` are one
+    for each window, in the order asked: after placing, or as they stand when refused or replayed. `refusal` says why it
+    was refused, or, where the grace policy says observed and it was placed, would have been. `breaker` is the
+    customer's cost breaker after it, None when closed; `has_tripped`: this attempt opened it. In grace `grace_ends_at`
+    says until when, and `grace_started_in` has the windows whose grace began with this hold. `attempts` counts those
+    that have joined the hold, this one among them; 0 when refused. `is_degraded`: the budgets were away and not asked.
     """
 
     outcome: PlacementOutcome
     hold_id: str | None
     balances: tuple[Balance, ...]
-    refusal: Refusal | None = None
+    refusal: RejectReason | None = None
     breaker: CostBreaker | None = None
     has_tripped: bool = False
     grace_ends_at: datetime | None = None

@@ -12,9 +12,18 @@ from datetime import datetime
 
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
-from bqgate.domain.cost_breaker import GracePolicy, Refusal
-from bqgate.domain.decision import Decision, Reject, RejectReason, Throttle, decide, tightest_bound
+from bqgate.domain.cost_breaker import (
+    GracePolicy,
+)
+from bqgate.domain.decision import (
+    Decision,
+    Reject,
+    Throttle,
+    decide,
+    tightest_bound,
+)
 from bqgate.domain.hold import Placement, PlacementOutcome
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecision
 from bqgate.domain.tier import Budget, Mode
 
@@ -50,7 +59,7 @@ def shadow_decide(
     before = tuple(replace(each, held_nanos=each.held_nanos - amount_nanos) for each in enforced)
     refusal = placement.refusal
     if any(each.window.is_strict and not each.has_room_for(amount_nanos) for each in before):
-        refusal = Refusal.BUDGET
+        refusal = RejectReason.BUDGET_USED_UP
     if refusal is not None:
         enforced_placement = replace(placement, outcome=PlacementOutcome.REFUSED, refusal=refusal, balances=before)
     else:

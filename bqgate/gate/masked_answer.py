@@ -6,13 +6,11 @@ does at BigQuery's too. One that breaks off breaks off here as well, so that nob
 """
 
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from bqgate.domain.errors import BqgateError
-from bqgate.gate.body import chunks_of
+from bqgate.gate.read_ahead import ReadAhead
 from bqgate.wire.field_mask import FieldMask
-from bqgate.wire.http_message import Body, HttpResponse, without
+from bqgate.wire.http_message import HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 
 MASKED_BYTES_MAX = 2**20
@@ -25,56 +23,13 @@ async def with_mask(answer: HttpResponse, mask: FieldMask | None) -> HttpRespons
     """The answer with what a mask selects; without a mask, as it is."""
     if mask is None or not 200 <= answer.status < 300:
         return answer
-    body = _ReadAhead(answer.body)
+    body = ReadAhead(answer.body)
     data = await body.read(MASKED_BYTES_MAX)
     document = None if data is None else _document(data, answer.header("content-encoding"))
     if document is None:
         return replace(answer, body=body)
     await body.aclose()
     return HttpResponse(answer.status, without(answer.headers, _FRAMING), json_bytes(mask.applied_to(document)))
-
-
-class _ReadAhead:
-    """A body of which the beginning was read: whoever reads it begins with that."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-        self._rest = chunks_of(body)
-        self._seen: list[bytes] = []
-        self._failure: BqgateError | None = None
-
-    async def read(self, bytes_max: int) -> bytes | None:
-        """All of the body; None where it is longer, or broke off."""
-        size = 0
-        try:
-            async for chunk in self._rest:
-                self._seen.append(chunk)
-                size += len(chunk)
-                if size > bytes_max:
-                    return None
-        except BqgateError as failure:
-            self._failure = failure  # to be met by whoever reads on
-            return None
-        except BaseException:
-            await self.aclose()
-            raise
-        return b"".join(self._seen)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._seen:
-            return self._seen.pop(0)
-        if self._failure is not None:
-            raise self._failure
-        return await anext(self._rest)
-
-    async def aclose(self) -> None:
-        """Stop reading."""
-        close = getattr(self._body, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _document(data: bytes, encoding: str | None) -> dict[str, object] | None:

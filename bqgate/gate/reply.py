@@ -26,7 +26,9 @@ from datetime import datetime
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope
-from bqgate.domain.decision import Reject, RejectReason
+from bqgate.domain.decision import (
+    Reject,
+)
 from bqgate.domain.errors import (
     AccessDenied,
     AttemptEnded,
@@ -45,6 +47,7 @@ from bqgate.domain.errors import (
     UpstreamUnavailable,
 )
 from bqgate.domain.money import show_usd
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.units import GIB
 from bqgate.wire.error_reply import error_body
 from bqgate.wire.http_message import Headers, HttpResponse

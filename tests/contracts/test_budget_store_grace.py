@@ -6,9 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from bqgate.domain.cost_breaker import NO_GRACE, BreakerEvent, BreakerEventKind, CostBreaker, GracePolicy, Refusal
+from bqgate.domain.cost_breaker import (
+    NO_GRACE,
+    BreakerEvent,
+    BreakerEventKind,
+    CostBreaker,
+    GracePolicy,
+)
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
@@ -37,7 +44,7 @@ async def trip(scene: Scene, grace: GracePolicy = GRACE_POLICY) -> Placement:
     """Fill the day up to its limit and ask for more than the emergency limit has left."""
     await attempt(scene, "10", grace)
     tripping = await attempt(scene, "10.000000001", grace)
-    assert tripping.refusal is Refusal.EMERGENCY
+    assert tripping.refusal is RejectReason.EMERGENCY
     return tripping
 
 
@@ -63,7 +70,7 @@ async def test_when_grace_is_over_nothing_more_is_placed_and_nothing_changes(sce
     refused = await attempt(scene, "0.000000001")
     assert (refused.outcome, refused.refusal, refused.breaker) == (
         PlacementOutcome.REFUSED,
-        Refusal.GRACE_OVER,
+        RejectReason.GRACE_OVER,
         None,
     )
     assert stands(refused.balances) == [usd("0", "11")] * 2
@@ -78,7 +85,7 @@ async def test_without_grace_the_limit_refuses(scene: Scene, grace: GracePolicy)
     """No grace, or none without an emergency limit: the budget says no, and no breaker trips."""
     await attempt(scene, "10", grace)
     refused = await attempt(scene, "11", grace)
-    assert (refused.refusal, refused.breaker) == (Refusal.BUDGET, None)
+    assert (refused.refusal, refused.breaker) == (RejectReason.BUDGET_USED_UP, None)
 
 
 async def test_a_new_day_has_a_grace_of_its_own(scene: Scene) -> None:
@@ -98,7 +105,7 @@ async def test_the_month_has_a_grace_too(scene: Scene) -> None:
     assert placed.grace_started_in == (windows[1],)
     scene.clock.advance(GRACE_S)
     late = hold_on(windows, "1", placed_at=scene.clock.now())
-    assert (await scene.store.place_hold(late, windows, GRACE_POLICY)).refusal is Refusal.GRACE_OVER
+    assert (await scene.store.place_hold(late, windows, GRACE_POLICY)).refusal is RejectReason.GRACE_OVER
 
 
 async def test_the_emergency_limit_may_be_reached_and_not_passed(scene: Scene) -> None:
@@ -106,12 +113,12 @@ async def test_the_emergency_limit_may_be_reached_and_not_passed(scene: Scene) -
     await attempt(scene, "10")
     assert (await attempt(scene, "10")).outcome is PlacementOutcome.PLACED
     tripping = await attempt(scene, "0.000000001")
-    assert (tripping.refusal, tripping.has_tripped) == (Refusal.EMERGENCY, True)
+    assert (tripping.refusal, tripping.has_tripped) == (RejectReason.EMERGENCY, True)
     assert tripping.breaker == CostBreaker(opened_at=START, until=MIDNIGHT)
     scene.clock.advance(60)
     refused = await attempt(scene, "0")
     assert (refused.refusal, refused.has_tripped, refused.breaker) == (
-        Refusal.BREAKER_OPEN,
+        RejectReason.BREAKER_OPEN,
         False,
         CostBreaker(START, MIDNIGHT),
     )
@@ -124,14 +131,14 @@ async def test_an_overrun_past_the_emergency_limit_admits_nothing(scene: Scene) 
     hold = hold_now(scene, "9")
     await scene.run(hold, windows_of())
     await scene.store.capture(hold, parse_usd("25"))
-    assert (await attempt(scene, "0")).refusal is Refusal.EMERGENCY
+    assert (await attempt(scene, "0")).refusal is RejectReason.EMERGENCY
 
 
 async def test_the_breaker_closes_with_its_day(scene: Scene) -> None:
     """At midnight it is closed, whatever it was, and the new day has its limit."""
     await trip(scene)
     scene.clock.advance_to(MIDNIGHT - timedelta(microseconds=1))
-    assert (await attempt(scene, "1")).refusal is Refusal.BREAKER_OPEN
+    assert (await attempt(scene, "1")).refusal is RejectReason.BREAKER_OPEN
     scene.clock.advance_to(MIDNIGHT)
     assert (await attempt(scene, "1")).outcome is PlacementOutcome.PLACED
     budget_status = await scene.store.fetch_status(windows_of(now=scene.clock.now()))
@@ -143,7 +150,7 @@ async def test_a_breaker_refuses_whatever_room_there_is_and_every_tier(scene: Sc
     """A budget raised after the trip, or terms without grace, do not pass an open breaker; other customers do."""
     await trip(scene)
     wide = windows_of(day_usd="1000")
-    assert (await scene.store.place_hold(hold_on(wide), wide, NO_GRACE)).refusal is Refusal.BREAKER_OPEN
+    assert (await scene.store.place_hold(hold_on(wide), wide, NO_GRACE)).refusal is RejectReason.BREAKER_OPEN
     others = windows_of("zenith")
     assert (await scene.store.place_hold(hold_on(others), others, GRACE_POLICY)).outcome is PlacementOutcome.PLACED
 
@@ -172,7 +179,7 @@ async def test_without_a_cooldown_there_is_no_probe(scene: Scene) -> None:
     """Minutes do not open it; only the next day or an admin."""
     await trip(scene)
     scene.clock.advance(11 * 3600)
-    assert (await attempt(scene, "0")).refusal is Refusal.BREAKER_OPEN
+    assert (await attempt(scene, "0")).refusal is RejectReason.BREAKER_OPEN
 
 
 async def test_after_the_cooldown_one_probe_goes_through(scene: Scene) -> None:
@@ -180,15 +187,15 @@ async def test_after_the_cooldown_one_probe_goes_through(scene: Scene) -> None:
     await trip(scene, HALF_OPEN)
     await scene.store.fetch_balances(windows_of())
     scene.clock.advance(COOLDOWN_S - 1)
-    assert (await attempt(scene, "0", HALF_OPEN)).refusal is Refusal.BREAKER_OPEN
+    assert (await attempt(scene, "0", HALF_OPEN)).refusal is RejectReason.BREAKER_OPEN
     scene.clock.advance(1)
-    assert (await attempt(scene, "0", GRACE_POLICY)).refusal is Refusal.BREAKER_OPEN
+    assert (await attempt(scene, "0", GRACE_POLICY)).refusal is RejectReason.BREAKER_OPEN
     probe = await attempt(scene, "0", HALF_OPEN)
     assert (probe.outcome, probe.is_probe) == (PlacementOutcome.PLACED, True)
     assert probe.breaker is not None
     assert (probe.breaker.opened_at, probe.breaker.probe_id) == (START, probe.hold_id)
     other = await attempt(scene, "0", HALF_OPEN)
-    assert (other.refusal, other.is_probe) == (Refusal.BREAKER_OPEN, False)
+    assert (other.refusal, other.is_probe) == (RejectReason.BREAKER_OPEN, False)
 
 
 async def start_probe(scene: Scene, amount: str = "1") -> Hold:
@@ -235,9 +242,9 @@ async def test_a_probe_that_is_refused_opens_it_anew(scene: Scene) -> None:
     await attempt(scene, "10", HALF_OPEN)
     scene.clock.advance(COOLDOWN_S)
     refused = await attempt(scene, "1", HALF_OPEN)
-    assert (refused.refusal, refused.has_tripped) == (Refusal.GRACE_OVER, True)
+    assert (refused.refusal, refused.has_tripped) == (RejectReason.GRACE_OVER, True)
     assert refused.breaker == CostBreaker(opened_at=scene.clock.now(), until=MIDNIGHT)
-    assert (await attempt(scene, "1", HALF_OPEN)).refusal is Refusal.BREAKER_OPEN
+    assert (await attempt(scene, "1", HALF_OPEN)).refusal is RejectReason.BREAKER_OPEN
 
 
 async def test_a_probe_whose_day_is_not_known_at_its_end_proves_nothing(scene: Scene) -> None:
@@ -274,7 +281,7 @@ async def test_observing_places_everything_and_says_why_it_would_not_have(scene:
     refusals = [(await attempt(scene, amount, observed)).refusal for amount in ("10", "5", "6")]
     scene.clock.advance(GRACE_S)
     last = await attempt(scene, "0", observed)
-    assert [*refusals, last.refusal] == [None, None, Refusal.EMERGENCY, Refusal.EMERGENCY]
+    assert [*refusals, last.refusal] == [None, None, RejectReason.EMERGENCY, RejectReason.EMERGENCY]
     assert (last.outcome, last.breaker) == (PlacementOutcome.PLACED, None)
     assert stands(last.balances) == [usd("0", "21")] * 2
 
@@ -283,7 +290,7 @@ async def test_observing_is_not_stopped_by_an_open_breaker(scene: Scene) -> None
     """It opened while the mode was enforce; now it only shows."""
     await trip(scene)
     placed = await attempt(scene, "1", GracePolicy(is_observed=True))
-    assert (placed.outcome, placed.refusal) == (PlacementOutcome.PLACED, Refusal.BREAKER_OPEN)
+    assert (placed.outcome, placed.refusal) == (PlacementOutcome.PLACED, RejectReason.BREAKER_OPEN)
 
 
 async def test_observing_makes_no_probe(scene: Scene) -> None:
@@ -299,12 +306,12 @@ async def test_observing_makes_no_probe(scene: Scene) -> None:
     assert (await attempt(scene, "0", HALF_OPEN)).is_probe
 
 
-async def test_an_id_that_has_ended_is_refused_for_that(scene: Scene) -> None:
+async def test_an_id_that_has_ended_is_not_placed_again(scene: Scene) -> None:
     """No budget said no."""
     hold = hold_now(scene, "1")
     await scene.store.void(hold)
     refused = await scene.store.place_hold(hold, windows_of(), GRACE_POLICY)
-    assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, Refusal.ENDED)
+    assert (refused.outcome, refused.refusal) == (PlacementOutcome.ENDED, None)
 
 
 async def test_a_lost_store_has_grace_and_breaker_back_before_it_decides(scene: Scene) -> None:
@@ -316,13 +323,13 @@ async def test_a_lost_store_has_grace_and_breaker_back_before_it_decides(scene: 
     async with scene.wiped() as store:
         refused = await attempt(scene, "1", store=store)
         assert (refused.refusal, refused.breaker) == (
-            Refusal.BREAKER_OPEN,
+            RejectReason.BREAKER_OPEN,
             CostBreaker(START + timedelta(minutes=5), MIDNIGHT),
         )
         assert refused.balances[0].grace_started_at == START
         await store.reset_breaker("acme")
         scene.clock.advance(GRACE_S)
-        assert (await attempt(scene, "11", store=store)).refusal is Refusal.GRACE_OVER
+        assert (await attempt(scene, "11", store=store)).refusal is RejectReason.GRACE_OVER
 
 
 async def test_a_window_that_is_forgotten_is_filled_anew(scene: Scene) -> None:

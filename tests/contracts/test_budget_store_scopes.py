@@ -7,10 +7,13 @@ import pytest
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind
-from bqgate.domain.cost_breaker import GracePolicy, Refusal
+from bqgate.domain.cost_breaker import (
+    GracePolicy,
+)
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import parse_usd
+from bqgate.domain.reject_reason import RejectReason
 from tests.support.budget_scene import UTC_ZONE, hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
 from tests.support.manual_clock import START
@@ -52,7 +55,7 @@ async def test_a_part_without_room_refuses_whatever_the_customer_has_left(scene:
     windows = (*windows_of(day_usd="1"), *part())
     for grace in (GRACE, GracePolicy(), replace(GRACE, is_observed=True)):
         refused = await place(scene, windows, "6", grace)
-        assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, Refusal.BUDGET)
+        assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, RejectReason.BUDGET_USED_UP)
         assert (refused.breaker, refused.grace_started_in) == (None, ())
         assert stands(refused.balances) == [usd("0", "0")] * 4
     assert (await place(scene, windows, "5")).outcome is PlacementOutcome.PLACED
@@ -64,7 +67,7 @@ async def test_grace_passes_the_customers_limit_and_no_parts(scene: Scene) -> No
     in_grace = await place(scene, windows, "3")
     assert in_grace.grace_ends_at == START + timedelta(hours=1)
     assert in_grace.grace_started_in == (windows[0],)
-    assert (await place(scene, windows, "3")).refusal is Refusal.BUDGET
+    assert (await place(scene, windows, "3")).refusal is RejectReason.BUDGET_USED_UP
     assert (await place(scene, windows, "2")).outcome is PlacementOutcome.PLACED
 
 
@@ -84,7 +87,7 @@ async def test_a_budget_that_is_younger_than_a_hold_counts_it(scene: Scene) -> N
     scene.book.open_hold(recorded_only)  # the store lost it
     scene.book.scopes_of = lambda _hold: (NIGHTLY,)
     windows = (*own, *nightly)
-    assert (await place(scene, windows, "1")).refusal is Refusal.BUDGET
+    assert (await place(scene, windows, "1")).refusal is RejectReason.BUDGET_USED_UP
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "5")] * 4
     assert await scene.store.capture(running, parse_usd("2"))
     assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "1")] * 4

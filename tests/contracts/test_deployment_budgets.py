@@ -9,7 +9,6 @@ import pytest
 
 from bqgate.budgets.accounts import AccountSource, deployment_hold
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
-from bqgate.domain.cost_breaker import Refusal
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import (
     LEASE_S,
@@ -24,6 +23,7 @@ from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import parse_usd
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget, CustomerRegistry, Tier
 from bqgate.ports import BudgetStore
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
@@ -77,7 +77,7 @@ async def test_all_customers_together_have_one_limit(tree: Tree) -> None:
     await tree.run("acme", "6")
     await tree.run("globex", "3")
     _, refused = await tree.place("initech", "2")
-    assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, Refusal.BUDGET)
+    assert (refused.outcome, refused.refusal) == (PlacementOutcome.REFUSED, RejectReason.BUDGET_USED_UP)
     assert [balance.window.customer for balance in refused.balances] == ["initech"] * 2 + [DEPLOYMENT_ACCOUNT] * 2
     assert await tree.store.fetch_hold_ids("initech") == {}
     assert await tree.above() == usd("0", "9")

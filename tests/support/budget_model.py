@@ -8,8 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId
-from bqgate.domain.cost_breaker import NO_GRACE, CostBreaker, GracePolicy, Refusal
+from bqgate.domain.cost_breaker import (
+    NO_GRACE,
+    CostBreaker,
+    GracePolicy,
+)
 from bqgate.domain.hold import LEASE_S, RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
+from bqgate.domain.reject_reason import RejectReason
 from tests.support.budget_scene import own_id
 from tests.support.spend_book import SpendBook
 
@@ -128,9 +133,11 @@ class BudgetModel:
                 PlacementOutcome.REPLAYED, found, balances, breaker=self.breaker_shown(now), attempts=count
             )
         if hold.id in self.ended:
-            return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.ENDED, self.breaker_shown(now))
+            return Placement(PlacementOutcome.ENDED, None, balances, breaker=self.breaker_shown(now))
         if any(window.is_strict and self.is_short(window, hold.amount_nanos) for window in windows):
-            return Placement(PlacementOutcome.REFUSED, None, balances, Refusal.BUDGET, self.breaker_shown(now))
+            return Placement(
+                PlacementOutcome.REFUSED, None, balances, RejectReason.BUDGET_USED_UP, self.breaker_shown(now)
+            )
         short = [window for window in windows if window.is_own and self.is_short(window, hold.amount_nanos)]
         tries = self.breaker is not None and self.is_probe_due(now, grace)
         refusal = self.refusal_of(hold, windows, short, grace, tries=tries)
@@ -175,26 +182,26 @@ class BudgetModel:
 
     def refusal_of(
         self, hold: Hold, windows: tuple[Window, ...], short: list[Window], grace: GracePolicy, *, tries: bool
-    ) -> Refusal | None:
+    ) -> RejectReason | None:
         if self.breaker is not None and not tries:
-            return Refusal.BREAKER_OPEN
+            return RejectReason.BREAKER_OPEN
         if not short:
             return None
         if grace.grace_s == 0 or grace.emergency_nanos is None:
-            return Refusal.BUDGET
+            return RejectReason.BUDGET_USED_UP
         days = [window for window in windows if window.is_own and window.period is Period.DAY]
         if any(self.used_in(day.id) + hold.amount_nanos > grace.emergency_nanos for day in days):
-            return Refusal.EMERGENCY
+            return RejectReason.EMERGENCY
         since = [self.grace[window.id] for window in short if window.id in self.grace]
         if any(hold.placed_at - each >= self.lasts(grace) for each in since):
-            return Refusal.GRACE_OVER
+            return RejectReason.GRACE_OVER
         return None
 
-    def trip(self, refusal: Refusal, windows: tuple[Window, ...], now: datetime, *, tries: bool) -> bool:
+    def trip(self, refusal: RejectReason, windows: tuple[Window, ...], now: datetime, *, tries: bool) -> bool:
         if tries and self.breaker is not None:
             self.breaker = BreakerModel(now, self.breaker.until)
             return True
-        if refusal is not Refusal.EMERGENCY:
+        if refusal is not RejectReason.EMERGENCY:
             return False
         (day,) = (window for window in windows if window.is_own and window.period is Period.DAY)
         self.breaker = BreakerModel(now, day.resets_at)

@@ -21,11 +21,15 @@ from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.admin.routes import Mounting
 from bqgate.domain.audit import AuditFilter
 from bqgate.domain.budget import Period
-from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, Refusal
+from bqgate.domain.cost_breaker import (
+    BreakerEvent,
+    BreakerEventKind,
+)
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.principal import Credential, Identity, Role
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.ledger import SqlRegistry
 from tests.support.conformance import Conformance
@@ -89,7 +93,7 @@ class Scene:
     async def trip(self) -> None:
         """Open acme's breaker, and let the ledger know, as admission does."""
         assert (await self.attempt(10)).outcome is PlacementOutcome.PLACED
-        assert (await self.attempt(11)).refusal is Refusal.EMERGENCY
+        assert (await self.attempt(11)).refusal is RejectReason.EMERGENCY
         day, now = ACME.windows(self.stand.clock.now())[0], self.stand.clock.now()
         event = BreakerEvent("acme", Period.DAY, day.key, now, BreakerEventKind.TRIPPED, "ada@acme.example")
         await self.stand.ledger.record_breaker_event(event)
@@ -229,7 +233,7 @@ async def test_a_reset_says_why(scene: Scene) -> None:
     """A body without a reason is refused, and nothing is done."""
     await scene.trip()
     assert (await scene.reset(status=400, body={}))["field"] == "reason"
-    assert (await scene.attempt(0)).refusal is Refusal.BREAKER_OPEN
+    assert (await scene.attempt(0)).refusal is RejectReason.BREAKER_OPEN
 
 
 async def test_without_the_ledger_nothing_is_reset(scene: Scene) -> None:

@@ -14,13 +14,17 @@ from bqgate.admission.refusals import Refusals, Refused
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.admission.slots import SlotBook
 from bqgate.budgets.memory_store import MemoryBudgetStore
-from bqgate.domain.decision import Forward, RejectReason, Throttle
+from bqgate.domain.decision import (
+    Forward,
+    Throttle,
+)
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.errors import LedgerUnavailable, TooManyRequests, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Principal
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Customer, CustomerRegistry, Mode, Tier
 from bqgate.domain.units import GIB, TIB
 from bqgate.ledger import SqlLedger

@@ -9,8 +9,11 @@ import pytest
 
 from bqgate.admission.breaker_log import remember
 from bqgate.domain.budget import Period
-from bqgate.domain.cost_breaker import CostBreaker, Refusal
+from bqgate.domain.cost_breaker import (
+    CostBreaker,
+)
 from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.reject_reason import RejectReason
 from tests.support.budget_scene import own_id
 from tests.support.settlement_stand import ACME, Stand, settlement_stand
 
@@ -45,7 +48,7 @@ async def test_a_trip_is_remembered_for_its_day(stand: Stand) -> None:
     """With its moment, under the day in which it happened; and told at the level of a warning."""
     hold = hold_of(stand)
     breaker = CostBreaker(hold.placed_at, hold.placed_at + timedelta(hours=12))
-    placement = Placement(PlacementOutcome.REFUSED, None, (), Refusal.EMERGENCY, breaker, has_tripped=True)
+    placement = Placement(PlacementOutcome.REFUSED, None, (), RejectReason.EMERGENCY, breaker, has_tripped=True)
     await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     assert (await stand.ledger.fetch_spend(ACME.windows(hold.placed_at))).tripped_at == {DAY: hold.placed_at}
     assert stand.metrics.value("bqgate_breaker_trips_total", customer="acme") == 1
@@ -55,7 +58,7 @@ async def test_a_trip_is_remembered_for_its_day(stand: Stand) -> None:
 async def test_a_ledger_that_is_away_is_counted(stand: Stand) -> None:
     """Nothing is raised: the decision stands."""
     hold = hold_of(stand)
-    placement = Placement(PlacementOutcome.REFUSED, None, (), Refusal.EMERGENCY, has_tripped=True)
+    placement = Placement(PlacementOutcome.REFUSED, None, (), RejectReason.EMERGENCY, has_tripped=True)
     with stand.ledger_away():
         await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     assert stand.metrics.value("bqgate_failures_total", system="ledger", step="breaker") == 1

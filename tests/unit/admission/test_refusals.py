@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from bqgate.admission.refusals import COUNT_LABEL, Refusals, Refused
-from bqgate.domain.decision import Reject, RejectReason
+from bqgate.domain.decision import (
+    Reject,
+)
 from bqgate.domain.entry import Entry, EntryFilter, EntryKind
 from bqgate.domain.job import QueryRequest
 from bqgate.domain.principal import Credential, Principal
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Customer, Tier
 from bqgate.ledger import SqlLedger
 from bqgate.wire.query_request import parse_insert

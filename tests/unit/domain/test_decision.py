@@ -5,10 +5,21 @@ import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind
-from bqgate.domain.cost_breaker import CostBreaker, GracePolicy, Refusal
-from bqgate.domain.decision import Forward, Reject, RejectReason, Throttle, decide, name_of, tightest_bound
+from bqgate.domain.cost_breaker import (
+    CostBreaker,
+    GracePolicy,
+)
+from bqgate.domain.decision import (
+    Forward,
+    Reject,
+    Throttle,
+    decide,
+    name_of,
+    tightest_bound,
+)
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget, Mode
 
 GRACE_POLICY = GracePolicy(grace_s=60, emergency_nanos=500)
@@ -18,11 +29,11 @@ NOON = MIDNIGHT - timedelta(hours=12)
 BREAKER = CostBreaker(opened_at=NOON, until=MIDNIGHT)
 
 
-def placed(*balances: Balance, refusal: Refusal | None = None, grace_ends_at: datetime | None = None) -> Placement:
+def placed(*balances: Balance, refusal: RejectReason | None = None, grace_ends_at: datetime | None = None) -> Placement:
     return Placement(PlacementOutcome.PLACED, "h", balances, refusal, grace_ends_at=grace_ends_at)
 
 
-def refused(refusal: Refusal, *balances: Balance, breaker: CostBreaker | None = None) -> Placement:
+def refused(refusal: RejectReason, *balances: Balance, breaker: CostBreaker | None = None) -> Placement:
     return Placement(PlacementOutcome.REFUSED, None, balances, refusal, breaker)
 
 
@@ -61,18 +72,18 @@ def rejected(placement: Placement, amount_nanos: int = 5) -> Reject:
 
 def test_a_refusal_names_the_budget_that_said_no() -> None:
     """When nothing was held, the first budget without room is the reason."""
-    reject = rejected(refused(Refusal.BUDGET, *balances(10, 999)))
+    reject = rejected(refused(RejectReason.BUDGET_USED_UP, *balances(10, 999)))
     assert reject.reason is RejectReason.BUDGET_USED_UP
     assert reject.balance is not None
     assert reject.balance.window.period is Period.MONTH
 
 
 def test_a_refusal_though_all_have_room_names_the_tightest() -> None:
-    """An id that had ended is refused by no budget; the answer has numbers all the same, and none is no error."""
-    reject = rejected(refused(Refusal.ENDED, *balances(10, 900)))
+    """Room may be there again by now; the answer has numbers all the same, and none is no error."""
+    reject = rejected(refused(RejectReason.BUDGET_USED_UP, *balances(10, 900)))
     assert reject.balance is not None
     assert reject.balance.window.period is Period.MONTH
-    assert rejected(refused(Refusal.ENDED)).balance is None
+    assert rejected(refused(RejectReason.BUDGET_USED_UP)).balance is None
 
 
 def test_grace_is_a_throttle_that_says_until_when() -> None:
@@ -88,14 +99,14 @@ def test_grace_that_is_over_names_the_budget_whose_it_was_and_when() -> None:
     day, month = balances(105, 1_005)
     late = Balance(day.window, 105, 0, grace_started_at=NOON)
     early = Balance(month.window, 1_005, 0, grace_started_at=NOON - timedelta(hours=1))
-    reject = rejected(refused(Refusal.GRACE_OVER, late, early))
+    reject = rejected(refused(RejectReason.GRACE_OVER, late, early))
     assert (reject.reason, reject.balance) == (RejectReason.GRACE_OVER, early)
     assert reject.grace_ended_at == NOON - timedelta(minutes=59)
 
 
 def test_an_emergency_is_told_against_its_own_limit() -> None:
     """The day's balance, with the emergency limit in the place of the day's, and the breaker that it opened."""
-    reject = rejected(refused(Refusal.EMERGENCY, *balances(490), breaker=BREAKER), 20)
+    reject = rejected(refused(RejectReason.EMERGENCY, *balances(490), breaker=BREAKER), 20)
     assert (reject.reason, reject.breaker) == (RejectReason.EMERGENCY, BREAKER)
     assert reject.balance is not None
     assert (reject.balance.window.period, reject.balance.window.limit_nanos) == (Period.DAY, 500)
@@ -103,7 +114,7 @@ def test_an_emergency_is_told_against_its_own_limit() -> None:
 
 def test_an_open_breaker_refuses_with_the_day_as_it_stands() -> None:
     """Whatever room there is."""
-    reject = rejected(refused(Refusal.BREAKER_OPEN, *balances(10), breaker=BREAKER))
+    reject = rejected(refused(RejectReason.BREAKER_OPEN, *balances(10), breaker=BREAKER))
     assert (reject.reason, reject.balance) == (RejectReason.BREAKER_OPEN, balances(10)[0])
 
 
@@ -119,14 +130,14 @@ def test_a_probe_is_called_so() -> None:
     ("refusal", "reason"),
     [
         (None, None),
-        (Refusal.BUDGET, RejectReason.BUDGET_USED_UP),
-        (Refusal.GRACE_OVER, RejectReason.GRACE_OVER),
-        (Refusal.EMERGENCY, RejectReason.EMERGENCY),
-        (Refusal.BREAKER_OPEN, RejectReason.BREAKER_OPEN),
+        (RejectReason.BUDGET_USED_UP, RejectReason.BUDGET_USED_UP),
+        (RejectReason.GRACE_OVER, RejectReason.GRACE_OVER),
+        (RejectReason.EMERGENCY, RejectReason.EMERGENCY),
+        (RejectReason.BREAKER_OPEN, RejectReason.BREAKER_OPEN),
     ],
 )
 def test_observing_refuses_and_delays_nothing_but_says_what_it_would_have_done(
-    refusal: Refusal | None, reason: RejectReason | None
+    refusal: RejectReason | None, reason: RejectReason | None
 ) -> None:
     """Observe mode forwards past the limit, and marks it."""
     placement = placed(*observed(*balances(150)), refusal=refusal)
@@ -146,7 +157,7 @@ def part(used: int, limit: int, *, is_observed: bool = False) -> Balance:
 
 def test_the_budget_of_a_part_refuses_by_its_own_name() -> None:
     """Grace lets the customer's day pass; that of a part stands before it and says so."""
-    reject = rejected(refused(Refusal.BUDGET, *balances(99), part(10, 10)))
+    reject = rejected(refused(RejectReason.BUDGET_USED_UP, *balances(99), part(10, 10)))
     assert reject.balance == part(10, 10)
 
 

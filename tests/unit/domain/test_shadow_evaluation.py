@@ -5,10 +5,13 @@ import pytest
 
 from bqgate.domain.budget import Balance, Period, Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
-from bqgate.domain.cost_breaker import GracePolicy, Refusal
+from bqgate.domain.cost_breaker import (
+    GracePolicy,
+)
 from bqgate.domain.decision import Forward, Throttle
 from bqgate.domain.hold import Placement, PlacementOutcome
 from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecision
 from bqgate.domain.shadow_evaluation import shadow_decide
 from bqgate.domain.tier import Budget, Mode
@@ -20,7 +23,7 @@ GRACE_POLICY = GracePolicy(emergency_nanos=200, is_observed=True)
 DAY, MONTH = OWN.windows(START)
 
 
-def placed(day_used: int, month_used: int, refusal: Refusal | None = None) -> Placement:
+def placed(day_used: int, month_used: int, refusal: RejectReason | None = None) -> Placement:
     """What the store answers after it has counted the hold."""
     balances = (Balance(DAY, 0, day_used), Balance(MONTH, month_used - day_used, day_used))
     return Placement(PlacementOutcome.PLACED, "h", balances, refusal)
@@ -39,10 +42,10 @@ def shadow_decision_for(placement: Placement, amount: int, *, wait_ms: int = 2_0
         (placed(94, 94), 10, None),
         (placed(95, 95), 10, ShadowDecision(None, 2_000, "customer/day")),
         (placed(10, 960), 10, ShadowDecision(None, 2_000, "customer/month")),
-        (placed(110, 110, Refusal.BUDGET), 20, ShadowDecision("budget_used_up", 0, "customer/day")),
-        (placed(90, 1_005, Refusal.BUDGET), 10, ShadowDecision("budget_used_up", 0, "customer/month")),
-        (placed(110, 110, Refusal.GRACE_OVER), 20, ShadowDecision("grace_over", 0, "customer/day")),
-        (placed(210, 210, Refusal.EMERGENCY), 20, ShadowDecision("emergency", 0, "customer/day")),
+        (placed(110, 110, RejectReason.BUDGET_USED_UP), 20, ShadowDecision("budget_used_up", 0, "customer/day")),
+        (placed(90, 1_005, RejectReason.BUDGET_USED_UP), 10, ShadowDecision("budget_used_up", 0, "customer/month")),
+        (placed(110, 110, RejectReason.GRACE_OVER), 20, ShadowDecision("grace_over", 0, "customer/day")),
+        (placed(210, 210, RejectReason.EMERGENCY), 20, ShadowDecision("emergency", 0, "customer/day")),
         (placed(60, 60), 51, ShadowDecision("query_too_big", 0, "query")),
         (placed(50, 50), 50, None),
     ],

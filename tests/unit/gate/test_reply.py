@@ -9,7 +9,9 @@ import pytest
 from bqgate.domain.budget import Balance, Period, Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.cost_breaker import CostBreaker
-from bqgate.domain.decision import Reject, RejectReason
+from bqgate.domain.decision import (
+    Reject,
+)
 from bqgate.domain.errors import (
     BodyTooLarge,
     BqgateError,
@@ -24,6 +26,7 @@ from bqgate.domain.errors import (
     UpstreamUnavailable,
 )
 from bqgate.domain.limits import LimitPlan, Limits
+from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget
 from bqgate.gate.reply import answer_for_error, answer_for_reject, answer_for_shed
 from bqgate.wire.http_message import HttpResponse

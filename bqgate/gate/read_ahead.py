@@ -1,0 +1,53 @@
+"""Read an answer's beginning before it goes to the caller, and lose nothing of it.
+
+Used where the gate must see a small answer whole: to show what a mask selects, to see that a cap was too small.
+"""
+
+from collections.abc import AsyncIterator
+
+from bqgate.domain.errors import BqgateError
+from bqgate.gate.body import chunks_of
+from bqgate.wire.http_message import Body
+
+
+class ReadAhead:
+    """A body of which the beginning was read: whoever reads it begins with that."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._rest = chunks_of(body)
+        self._seen: list[bytes] = []
+        self._failure: BqgateError | None = None
+
+    async def read(self, bytes_max: int) -> bytes | None:
+        """All of the body; None where it is longer, or broke off."""
+        size = 0
+        try:
+            async for chunk in self._rest:
+                self._seen.append(chunk)
+                size += len(chunk)
+                if size > bytes_max:
+                    return None
+        except BqgateError as failure:
+            self._failure = failure  # to be met by whoever reads on
+            return None
+        except BaseException:
+            await self.aclose()
+            raise
+        return b"".join(self._seen)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._seen:
+            return self._seen.pop(0)
+        if self._failure is not None:
+            raise self._failure
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        close = getattr(self._body, "aclose", None)
+        if close is not None:
+            await close()
