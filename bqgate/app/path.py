@@ -219,7 +219,7 @@ def _emergency_stop(deps: Dependencies, poller: Poller) -> Callable[[Customer], 
     def credential_of(hold: Hold) -> Credential | None:
         account = deps.policies.customer_registry.customer(hold.customer).account
         known = poller.credential_of(hold.id)
-        return known if known is not None or account is None else Credential(account=account)
+        return known if known is not None or account is None else Credential(account=account, customer=hold.customer)
 
     stop = EmergencyStop(
         ledger=deps.ledger,

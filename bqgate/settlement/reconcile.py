@@ -107,7 +107,7 @@ class Reconciler:
     def _credential_for(self, hold: Hold) -> Credential | None:
         """As whom a job of long ago is asked after: its customer's own account where it has one, else the gate."""
         account = self._policies.customer_registry.customer(hold.customer).account
-        return None if account is None else Credential(account=account)
+        return None if account is None else Credential(account=account, customer=hold.customer)
 
     async def _reconcile_jobs(self) -> None:
         """Steps 1 and 2. Young holds are left to whoever placed them, except at the start: nobody else may be there."""
