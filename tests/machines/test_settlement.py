@@ -1,9 +1,9 @@
 """Two gates place, forward, crash, ask and mend in any order; at the end the ledger says what BigQuery billed.
 
-The machine plays what is around settlement: admission (place, record), forwarding, BigQuery's jobs, crashes at each
-step in between, a store that loses everything, a ledger that is away. What admission promises it keeps: a hold is
-recorded within half a minute and forwarded within another minute, or given up. Each query counts against its customer's
-budget and the deployment's, some against that of a workload too. The auditor asks invariants 3, 4, 6, 7.
+The machine plays what is around settlement: admission (place, join, record), forwarding, BigQuery's jobs, crashes at
+each step in between, a store that loses everything, a ledger that is away. A query may be sent by both gates under one
+hold; BigQuery runs its job once. A gate that lives keeps the lease of what it may yet send. Each query counts against
+its customer's budget and the deployment's, some against that of a workload too. The auditor asks invariants 3, 4, 6, 7.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Budget, CustomerRegistry, windows_of
 from bqgate.domain.units import MIB
 from bqgate.settlement.evidence import Inquiry
@@ -38,61 +39,78 @@ EVERYBODY = Budget("everybody", DEPLOYMENT_ACCOUNT, CUSTOMER_SCOPE, UNLIMITED)
 TREE = replace(ACME, budgets=(NIGHTLY,))
 POLICIES = PolicySnapshot(CustomerRegistry({"acme": TREE}, {}, ACME.tier, deployment=EVERYBODY), PRICES)
 
-RECORD_WITHIN_S = 30
-FORWARD_WITHIN_S = 90
-
-Fits = Callable[["Query"], bool]
+Fits = Callable[["Attempt"], bool]
 
 COSTS_MIB = st.integers(0, 40)
 ENDS = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.STOPPED, Outcome.FAILED, Outcome.CACHED])
 
 
-@dataclass
+@dataclass(eq=False)
 class Query:
-    """One query on its way through a gate. `gate` None: that gate crashed, nobody but settlement cares any more."""
+    """One query, its hold, and its job as BigQuery knows it."""
 
     hold: Hold
-    gate: Gate | None
-    is_recorded: bool = False
-    is_over: bool = False
     job: JobRef | None = None
     usage: Usage | None = None
 
     @property
     def billed_nanos(self) -> int:
-        """What BigQuery bills for it."""
-        is_billed = self.usage is not None and self.usage.outcome in {Outcome.DONE, Outcome.STOPPED}
+        """What BigQuery bills for it: what it reports, however the job ended."""
+        is_billed = self.usage is not None and self.usage.outcome is not Outcome.CACHED
         return (self.usage.bytes_billed or 0) // MIB * NANOS_PER_USD if is_billed and self.usage else 0
 
 
-def is_placed(query: Query) -> bool:
+@dataclass(eq=False)
+class Attempt:
+    """One request of a query at a gate. `gate` None: that gate crashed, nobody but settlement cares any more."""
+
+    query: Query
+    gate: Gate | None
+    is_first: bool
+    is_recorded: bool = False
+    is_sent: bool = False
+    has_made_job: bool = False
+    is_over: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Its gate has still to do something for it."""
+        return self.gate is not None and not self.is_over
+
+
+def is_placed(attempt: Attempt) -> bool:
     """The gate has still to record it."""
-    return query.gate is not None and not query.is_recorded and not query.is_over
+    return attempt.is_live and not attempt.is_recorded
 
 
-def is_ready(query: Query) -> bool:
+def is_ready(attempt: Attempt) -> bool:
     """The gate has still to forward it."""
-    return query.gate is not None and query.is_recorded and query.job is None and not query.is_over
+    return attempt.is_live and attempt.is_recorded and not attempt.is_sent
 
 
-def is_running(query: Query) -> bool:
-    """BigQuery has still to end it."""
-    return query.job is not None and query.usage is None
+def is_joinable(attempt: Attempt) -> bool:
+    """It has a job id, so that another gate may get the same request."""
+    return attempt.is_first and attempt.query.hold.job is not None
 
 
-def is_unanswered(query: Query) -> bool:
-    """The gate has still to hear of the job that BigQuery made."""
-    return query.gate is not None and query.job is not None and not query.is_over
+def is_running(attempt: Attempt) -> bool:
+    """BigQuery has still to end its job."""
+    return attempt.has_made_job and attempt.query.usage is None
 
 
-def is_unbooked(query: Query) -> bool:
+def is_unanswered(attempt: Attempt) -> bool:
+    """The gate has still to hear what became of it."""
+    return attempt.is_live and attempt.is_sent
+
+
+def is_unbooked(attempt: Attempt) -> bool:
     """The gate is about to hear that the job has ended."""
-    return is_unanswered(query) and query.usage is not None
+    return is_unanswered(attempt) and attempt.has_made_job and attempt.query.usage is not None
 
 
 def when(fits: Fits) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Take a step only where it fits some query."""
-    return precondition(lambda machine: any(map(fits, machine.queries)))
+    return precondition(lambda machine: any(map(fits, machine.attempts)))
 
 
 class SettlementMachine(RuleBasedStateMachine):
@@ -105,6 +123,7 @@ class SettlementMachine(RuleBasedStateMachine):
         self._opened = AsyncExitStack()
         self._folder = tempfile.TemporaryDirectory(prefix="bqgate-settlement-")
         self.queries: list[Query] = []
+        self.attempts: list[Attempt] = []
 
     @initialize()
     def open_all(self) -> None:
@@ -128,12 +147,9 @@ class SettlementMachine(RuleBasedStateMachine):
             self._runner.close()
             self._folder.cleanup()
 
-    def _pick(self, data: st.DataObject, fits: Fits) -> tuple[Query, Gate]:
-        query = data.draw(st.sampled_from([query for query in self.queries if fits(query)]))
-        return query, query.gate or self.gates[0]
-
-    def _age_s(self, query: Query) -> float:
-        return (self.stand.clock.now() - query.hold.placed_at).total_seconds()
+    def _pick(self, data: st.DataObject, fits: Fits) -> tuple[Attempt, Gate]:
+        attempt = data.draw(st.sampled_from([attempt for attempt in self.attempts if fits(attempt)]))
+        return attempt, attempt.gate or self.gates[0]
 
     def windows_of(self, hold: Hold) -> tuple[Window, ...]:
         """All that a query counts against."""
@@ -150,7 +166,21 @@ class SettlementMachine(RuleBasedStateMachine):
         hold = self.make_hold(dollars, has_job_id=has_job_id, is_nightly=is_nightly)
         placement = self._run(self.store.place_hold(hold, self.windows_of(hold)))
         assert placement.outcome is PlacementOutcome.PLACED
-        self.queries.append(Query(hold, self.gates[which]))
+        self.queries.append(Query(hold))
+        self.attempts.append(Attempt(self.queries[-1], self.gates[which], is_first=True))
+
+    @when(is_joinable)
+    @rule(data=st.data(), which=st.integers(0, 1))
+    def join(self, data: st.DataObject, which: int) -> None:
+        """The same request comes once more, at either gate, while its hold is open."""
+        query = self._pick(data, is_joinable)[0].query
+        gate = self.gates[which]
+        is_there = any(other.is_live and other.query is query and other.gate is gate for other in self.attempts)
+        if is_there or self._run(self.store.fetch_attempts(query.hold)) is None:
+            return
+        placement = self._run(self.store.place_hold(query.hold, self.windows_of(query.hold)))
+        assert placement.outcome is PlacementOutcome.REPLAYED
+        self.attempts.append(Attempt(query, gate, is_first=False))
 
     @rule(which=st.integers(0, 1), dollars=st.integers(0, 20))
     def crash_between_the_deployment_and_the_customer(self, which: int, dollars: int) -> None:
@@ -162,73 +192,95 @@ class SettlementMachine(RuleBasedStateMachine):
     @when(is_placed)
     @rule(data=st.data())
     def record(self, data: st.DataObject) -> None:
-        """The gate records it, or gives it up when that took too long."""
-        query, _gate = self._pick(data, is_placed)
-        if self._age_s(query) > RECORD_WITHIN_S:
-            query.is_over = True
-            self._run(self.store.void(query.hold))
-            return
-        self._run(self.stand.ledger.open_hold(query.hold))
-        query.is_recorded = True
+        """The gate records it; a repeat whose hold has ended meanwhile is sent away."""
+        attempt, _gate = self._pick(data, is_placed)
+        self._run(self.stand.ledger.open_hold(attempt.query.hold))
+        attempt.is_recorded = True
+        if not attempt.is_first and self._run(self.stand.ledger.fetch_open_hold(attempt.query.hold.id)) is None:
+            attempt.is_over = True
+
+    @when(is_placed)
+    @rule(data=st.data())
+    def fail_to_record(self, data: st.DataObject) -> None:
+        """The ledger is away: the gate gives back what it has placed, where nobody has joined it."""
+        attempt, _gate = self._pick(data, is_placed)
+        attempt.is_over = True
+        if attempt.is_first:
+            self._run(self.store.void(attempt.query.hold, attempts=1))
 
     @when(is_ready)
     @rule(data=st.data(), is_in_region=st.booleans())
     def forward(self, data: st.DataObject, *, is_in_region: bool) -> None:
-        """BigQuery makes the job, or the gate gives up."""
-        query, gate = self._pick(data, is_ready)
-        if self._age_s(query) > FORWARD_WITHIN_S:
-            query.is_over = True
-            self._run(gate.settlement.void(query.hold, attempts=1))
+        """BigQuery makes the job, or has it already."""
+        attempt, _gate = self._pick(data, is_ready)
+        attempt.is_sent = True
+        query = attempt.query
+        if query.job is not None:
             return
+        attempt.has_made_job = True
         location = "asia-northeast1" if is_in_region else "US"
         job_id = query.hold.job.job_id if query.hold.job else f"made_for_{query.hold.id}"
         query.job = self.stand.run_job(query.hold, job=JobRef(query.hold.project_id, job_id, location))
+
+    @when(is_ready)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        """The caller leaves before anything was sent from here."""
+        attempt, gate = self._pick(data, is_ready)
+        attempt.is_over = True
+        if attempt.is_first:
+            self._run(gate.poller.give_back(attempt.query.hold, Credential(), attempts=1))
 
     @when(is_running)
     @rule(data=st.data(), mib=COSTS_MIB, outcome=ENDS)
     def end_job(self, data: st.DataObject, mib: int, outcome: Outcome) -> None:
         """BigQuery ends a job; it may cost more than its hold."""
-        query, _gate = self._pick(data, is_running)
+        query = self._pick(data, is_running)[0].query
         assert query.job is not None
         query.usage = self.stand.bigquery.end(query.job, bytes_billed=mib * MIB, outcome=outcome)
 
     @when(is_unanswered)
     @rule(data=st.data(), is_ledger_away=st.booleans())
     def answer(self, data: st.DataObject, *, is_ledger_away: bool) -> None:
-        """The answer reaches the gate: it tells the cost, or that the job runs."""
-        query, gate = self._pick(data, is_unanswered)
-        query.is_over = True
-        if query.usage is None:
-            gate.poller.watch(query.hold, None, inquiry=Inquiry(query.job, is_made=True), attempts=1)
+        """The answer reaches the gate: it tells the cost, that the job runs, or that there is one already."""
+        attempt, gate = self._pick(data, is_unanswered)
+        attempt.is_over = True
+        query = attempt.query
+        if not attempt.has_made_job:
+            self._watch(attempt, gate, Inquiry())
+        elif query.usage is None:
+            self._watch(attempt, gate, Inquiry(query.job, is_made=True))
         elif is_ledger_away:
             with self.stand.ledger_away():
-                self._run(gate.settlement.settle(query.hold, query.usage))
+                self._run(gate.poller.settle(query.hold, query.usage))
         else:
-            self._run(gate.settlement.settle(query.hold, query.usage))
+            self._run(gate.poller.settle(query.hold, query.usage))
 
-    @when(lambda query: is_ready(query) or is_unanswered(query))
+    @when(lambda attempt: is_ready(attempt) or is_unanswered(attempt))
     @rule(data=st.data())
     def lose_the_answer(self, data: st.DataObject) -> None:
         """A 5xx after the work was done, or before: the gate does not know whether there is a job."""
-        query, gate = self._pick(data, lambda each: is_ready(each) or is_unanswered(each))
-        query.is_over = True
-        gate.poller.watch(query.hold, None)
+        attempt, gate = self._pick(data, lambda each: is_ready(each) or is_unanswered(each))
+        attempt.is_over = True
+        self._watch(attempt, gate, Inquiry())
 
     @when(is_unbooked)
     @rule(data=st.data())
     def crash_between_book_and_capture(self, data: st.DataObject) -> None:
         """The entry is written, the budgets never hear of it."""
-        query, gate = self._pick(data, is_unbooked)
-        assert query.usage is not None
-        self._run(self.stand.ledger.book(gate.settlement._entry_for(query.hold, query.usage, PRICES)))
+        attempt, gate = self._pick(data, is_unbooked)
+        assert attempt.query.usage is not None
+        entry = gate.settlement._entry_for(attempt.query.hold, attempt.query.usage, PRICES)
+        self._run(self.stand.ledger.book(entry))
         self._crash(self.gates.index(gate))
 
     @when(is_ready)
     @rule(data=st.data())
-    def crash_between_close_and_void(self, data: st.DataObject) -> None:
-        """The ledger has closed a hold that never ran, the budgets never hear of it."""
-        query, gate = self._pick(data, is_ready)
-        self._run(self.stand.ledger.close_hold(query.hold.id))
+    def crash_between_void_and_close(self, data: st.DataObject) -> None:
+        """The budgets have a hold back that never ran, the ledger never hears of it."""
+        attempt, gate = self._pick(data, is_ready)
+        if attempt.is_first:
+            self._run(self.store.void(attempt.query.hold, attempts=1))
         self._crash(self.gates.index(gate))
 
     @rule(which=st.integers(0, 1))
@@ -271,8 +323,10 @@ class SettlementMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 20, 40, 61]))
     def pass_time(self, seconds: int) -> None:
-        """Time passes."""
+        """Time passes; gates that live keep what they may yet send."""
         self.stand.clock.advance(seconds)
+        kept = {attempt.query.hold.id: attempt.query.hold for attempt in self.attempts if attempt.is_live}
+        self._run(self.store.keep_holds(tuple(kept.values())))
 
     @invariant()
     def nothing_is_booked_twice_or_too_dear(self) -> None:
@@ -286,10 +340,13 @@ class SettlementMachine(RuleBasedStateMachine):
         for entry in entries:
             assert entry.cost_nanos == query_by_hold[str(entry.hold_id)].billed_nanos
 
+    def _watch(self, attempt: Attempt, gate: Gate, inquiry: Inquiry) -> None:
+        gate.poller.watch(attempt.query.hold, None, inquiry=inquiry, attempts=1 if attempt.is_first else None)
+
     def _crash(self, which: int) -> None:
-        for query in self.queries:
-            if query.gate is self.gates[which]:
-                query.gate = None
+        for attempt in self.attempts:
+            if attempt.gate is self.gates[which]:
+                attempt.gate = None
         self.gates[which] = self.stand.gate(policies=POLICIES)
 
     def _come_to_rest(self) -> None:
@@ -304,7 +361,7 @@ class SettlementMachine(RuleBasedStateMachine):
         open_ids = {hold.id for hold in self._run(self.stand.ledger.fetch_open_holds())}
         assert not open_ids & {query.hold.id for query in self.queries if query.usage is not None}
         # What never ran takes the poller's patience.
-        for _ in range(4):
+        for _ in range(5):
             self.stand.clock.advance(60)
             self.reconcile_at_once()
             self.poll()
@@ -325,7 +382,7 @@ class SettlementMachine(RuleBasedStateMachine):
 
 TestSettlement = SettlementMachine.TestCase
 TestSettlement.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
