@@ -7,8 +7,9 @@ poller. What leaves: mended holds, counters, log lines; an outside failure ends 
        no attempt under way here
     2  here asked after, ledger: has an entry       another replica booked it: forget it
     3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace, unless
-                                                    an attempt at it may be under way anywhere, or it is asked after
-                                                    here: then what is learnt ends it
+                                                    an attempt at it may be under way anywhere (its lease was extended
+                                                    since the last round), or it is asked after here: then what is
+                                                    learnt ends it
     4  ledger: open, budgets: not held              put it back
     5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
                                                     account's windows forgotten: their next use fills them from the
@@ -36,7 +37,7 @@ from datetime import datetime, timedelta
 from bqgate.domain.budget import Window, WindowId, with_rollovers
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold, VoidOutcome
+from bqgate.domain.hold import Attempts, Hold, VoidOutcome
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import windows_of
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
@@ -74,6 +75,7 @@ class Reconciler:
         self._grace = timedelta(seconds=grace_s)
         self._is_first = True
         self._drifts: Drifts = {}
+        self._orphans: dict[str, Attempts] = {}  # holds that no ledger knows, as they stood in the last round
         self._oldest_placed_at: datetime | None = None
 
     @property
@@ -132,6 +134,8 @@ class Reconciler:
             held[customer] = await self._budgets.fetch_hold_ids(customer)
         open_holds = await self._ledger.fetch_open_holds()
         open_ids = {hold.id for hold in open_holds}
+        held_ids = {hold_id for placed_at_by_id in held.values() for hold_id in placed_at_by_id}
+        self._orphans = {hold_id: seen for hold_id, seen in self._orphans.items() if hold_id in held_ids - open_ids}
         for customer, placed_at_by_id in held.items():
             for hold_id, placed_at in placed_at_by_id.items():
                 if hold_id not in open_ids:
@@ -169,6 +173,10 @@ class Reconciler:
             return False
         attempts = await self._budgets.fetch_attempts(hold)
         if attempts is None or attempts.leased_until > self._clock.now():
+            return False
+        if self._orphans.get(hold.id) != attempts:
+            # Over by this gate's clock; whoever lives, with whichever clock, has extended it by the next round.
+            self._orphans[hold.id] = attempts
             return False
         return await self._budgets.void(hold, attempts=attempts.count) is VoidOutcome.VOIDED
 

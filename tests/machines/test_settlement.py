@@ -361,7 +361,7 @@ class SettlementMachine(RuleBasedStateMachine):
         open_ids = {hold.id for hold in self._run(self.stand.ledger.fetch_open_holds())}
         assert not open_ids & {query.hold.id for query in self.queries if query.usage is not None}
         # What never ran takes the poller's patience.
-        for _ in range(5):
+        for _ in range(6):
             self.stand.clock.advance(60)
             self.reconcile_at_once()
             self.poll()
