@@ -54,72 +54,21 @@ class QueryPath:
 
 def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     """Put the path together and start what runs beside it."""
-    settings, clock, telemetry = deps.settings, deps.clock, deps.telemetry
-    slots = SlotBook(deps.ledger)
-    service = _hold_service(deps)
-    queue = AdmissionQueue(
-        clock,
-        telemetry,
-        places=settings.admission.waiting_max,
-        deadline_s=settings.admission.waiting_deadline_s,
-        running_max=settings.admission.running_max,
-    )
+    service, slots, queue = _hold_service(deps), SlotBook(deps.ledger), _admission_queue(deps)
     estimator = wire_estimator(deps)
     writes = JobWrites(estimator.wrote)
-
-    def on_end(hold: Hold) -> None:
-        service.forget(hold.id)
-        writes.end_of(hold)
-
-    settlement = Settlement(
-        ledger=deps.ledger,
-        budgets=deps.budgets,
-        policies=deps.policies,
-        clock=clock,
-        telemetry=telemetry,
-        on_usage=slots.learn,
-        on_end=on_end,
-    )
-    late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=clock, telemetry=telemetry)
-    deps.background.start("late jobs", late_jobs.run)
-    poller = Poller(
-        settlement=settlement,
-        budgets=deps.budgets,
-        bigquery=deps.bigquery,
-        ledger=deps.ledger,
-        clock=clock,
-        telemetry=telemetry,
-        patience=settings.patience,
-        workers=settings.settlement.polls_max,
-        on_end=queue.release,
-        late_jobs=late_jobs,
-    )
+    settlement = _settlement(deps, service, slots, writes)
+    poller = _poller(deps, settlement, queue)
     admission = _admission(deps, estimator, service, slots, poller)
-    holds = Holds(
-        admission=admission,
-        service=service,
-        poller=poller,
-        release=queue.release,
-    )
-    reconciler = Reconciler(
-        ledger=deps.ledger,
-        budgets=deps.budgets,
-        poller=poller,
-        policies=deps.policies,
-        clock=clock,
-        telemetry=telemetry,
-        under_way=holds.under_way,
-        interval_s=settings.settlement.reconcile_interval_s,
-        grace_s=settings.settlement.orphan_age_s,
-    )
+    holds = Holds(admission=admission, service=service, poller=poller, release=queue.release)
     dry_runs = FairDryRuns(deps.bigquery, estimator.places)
     isolation = wire_isolation(
-        settings,
+        deps.settings,
         policies=deps.policies,
         bigquery=dry_runs,
         upstream=deps.upstream,
         audit_log=deps.audit_log,
-        clock=clock,
+        clock=deps.clock,
     )
     handler = QueryHandler(
         admission=admission,
@@ -129,9 +78,9 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         policies=deps.policies,
         isolation=isolation,
         upstream=deps.upstream,
-        telemetry=telemetry,
+        telemetry=deps.telemetry,
         advisor=wire_advisor(deps, stack, dry_runs),
-        contact=settings.refusals.contact,
+        contact=deps.settings.refusals.contact,
     )
 
     def follow_contact(new: Settings) -> None:
@@ -140,9 +89,68 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     deps.reload_hooks.append(follow_contact)
     deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
+    reconciler = _reconciler(deps, poller, holds)
     path = QueryPath(handler, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
     _run(deps, path)
     return path
+
+
+def _admission_queue(deps: Dependencies) -> AdmissionQueue:
+    section = deps.settings.admission
+    return AdmissionQueue(
+        deps.clock,
+        deps.telemetry,
+        places=section.waiting_max,
+        deadline_s=section.waiting_deadline_s,
+        running_max=section.running_max,
+    )
+
+
+def _settlement(deps: Dependencies, service: HoldService, slots: SlotBook, writes: JobWrites) -> Settlement:
+    def on_end(hold: Hold) -> None:
+        service.forget(hold.id)
+        writes.end_of(hold)
+
+    return Settlement(
+        ledger=deps.ledger,
+        budgets=deps.budgets,
+        policies=deps.policies,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        on_usage=slots.learn,
+        on_end=on_end,
+    )
+
+
+def _poller(deps: Dependencies, settlement: Settlement, queue: AdmissionQueue) -> Poller:
+    late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=deps.clock, telemetry=deps.telemetry)
+    deps.background.start("late jobs", late_jobs.run)
+    return Poller(
+        settlement=settlement,
+        budgets=deps.budgets,
+        bigquery=deps.bigquery,
+        ledger=deps.ledger,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        patience=deps.settings.patience,
+        workers=deps.settings.settlement.polls_max,
+        on_end=queue.release,
+        late_jobs=late_jobs,
+    )
+
+
+def _reconciler(deps: Dependencies, poller: Poller, holds: Holds) -> Reconciler:
+    return Reconciler(
+        ledger=deps.ledger,
+        budgets=deps.budgets,
+        poller=poller,
+        policies=deps.policies,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        under_way=holds.under_way,
+        interval_s=deps.settings.settlement.reconcile_interval_s,
+        grace_s=deps.settings.settlement.orphan_age_s,
+    )
 
 
 def _run(deps: Dependencies, path: QueryPath) -> None:

@@ -132,9 +132,12 @@ class Account:
         self.end(hold_id, 0, now)
         del self.ended[hold_id]
 
-    def restore(self, hold: Hold, leased_until: datetime) -> bool:
-        """Put a lost hold back. False: it is there, or has ended in the last minutes."""
-        if hold.id in self.holds or hold.id in self.ended:
+    def restore(self, hold: Hold, leased_until: datetime, now: datetime) -> bool:
+        """Put a lost hold back. False: it is there, or has ended, which is then remembered for some minutes more."""
+        ended = self.ended.pop(hold.id, None)
+        if ended is not None:
+            self.ended[hold.id] = (now, ended[1])
+        if hold.id in self.holds or ended is not None:
             return False
         self._add(hold, Attempts(RESTORED_ATTEMPTS, leased_until))
         return True

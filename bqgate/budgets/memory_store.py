@@ -162,7 +162,7 @@ class MemoryBudgetStore:
         for hold in holds:
             for each in (hold, deployment_hold(hold)) if self._is_counted_above(hold) else (hold,):
                 account = self._account(each.customer)
-                if account.restore(each, leased_until):
+                if account.restore(each, leased_until, self._clock.now()):
                     restored.add(hold.id)
                 elif not restores_only:
                     account.keep(each.id, leased_until)

@@ -1,10 +1,9 @@
-"""Call the Lua scripts with the domain's values and read their answers back into them: the typed door.
+"""Call the Lua scripts with the domain's values and read their answers back into them.
 
-Used by redis_store alone. Each method is one script and one round trip (EVALSHA; EVAL when Redis has forgotten the
-script), idempotent, and never tried again here: whether a call without an answer did its work is for the caller to
-say. Amounts are nano-dollars: what goes in is asserted to be 0 <= n < 2**53, because Lua computes in doubles; what
-comes out is decimal text, read exactly and asserted to be no less than zero (sums without a limit may pass 2**53).
-UnknownWindows and redis' errors leave it.
+Used by redis_store alone. Each function is one script and one round trip, and idempotent; whether a call without an
+answer did its work is for the caller to say. Amounts are nano-dollars: what goes in is asserted to be 0 <= n < 2**53,
+because Lua computes in doubles; what comes out is decimal text, read exactly and asserted to be no less than zero (sums
+without a limit may pass 2**53). UnknownWindows and redis' errors leave it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -167,11 +166,11 @@ async def keep_holds(
     keys = CustomerKeys(holds[0].customer)
     names = sorted({name for hold in holds for name in window_names(hold.window_ids)})
     windows, marks = [keys.window(name) for name in names], [keys.ended(hold.id) for hold in holds]
-    kept = "" if restores_only else "1"
+    options = [RESTORED_ATTEMPTS, "" if restores_only else "1", ENDED_TTL_S]
     numbers = await _KEEP_HOLDS.run(
         client,
         [keys.holds, keys.idempotency, keys.attempts, *windows, *marks],
-        [len(names), to_micros(leased_until), RESTORED_ATTEMPTS, kept, *names, *_records(holds)],
+        [len(names), to_micros(leased_until), *options, *names, *_records(holds)],
     )
     return {holds[int(number) - 1].id for number in numbers}
 

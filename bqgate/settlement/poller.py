@@ -8,6 +8,7 @@ in memory; one that finds no room stays open in the ledger, from where reconcile
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Attempts, Hold
@@ -23,6 +24,8 @@ from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience, Watched
 
 DEFAULT_PATIENCE = Patience()
+# What is said of the attempts at a hold that somebody has ended, in the ledger and in the budgets.
+_ENDED = Attempts(0, datetime.min.replace(tzinfo=UTC))
 # A hold of which only the ledger tells.
 ANY_HOLD = Inquiry()
 
@@ -242,6 +245,8 @@ class Poller:
         """The attempts that there were at a hold, when none is under way anywhere; None: one is, or may be."""
         try:
             attempts = await self._budgets.fetch_attempts(hold)
+            if attempts is None and await self._ledger.fetch_open_hold(hold.id) is None:
+                return _ENDED
             if attempts is None:  # the store lost it: whoever makes an attempt has its lease from now on
                 await self._budgets.keep_holds((hold,))
         except BudgetStoreUnavailable:
@@ -252,6 +257,8 @@ class Poller:
 
     async def _void(self, watched: Watched) -> bool:
         """Give a hold back. False: others made an attempt at it meanwhile, or nobody can say."""
+        if watched.counted == _ENDED:
+            return True
         known = watched.attempts if watched.counted is None else watched.counted.count
         try:
             is_void = known is not None and await self._settlement.void(watched.hold, attempts=known)

@@ -53,7 +53,8 @@ OF_CALLERS = {
     "audit": {"actor", "target", "subject", "customer", "source", "request_id", "detail"},
 }
 OF_THE_GATE = {
-    "holds": {"id", "day_key", "month_key", "decision", "fingerprint", "state", "would_have", "would_budget"},
+    "holds": {"id", "day_key", "month_key", "decision", "fingerprint", "state", "would_have", "would_budget"}
+    | {"prices_id", "priced_as"},
     "entries": {
         *("id", "kind", "day_key", "month_key", "outcome", "hold_id", "decision", "reason", "statement_type"),
         *("fingerprint", "would_have", "would_budget"),

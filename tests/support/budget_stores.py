@@ -7,8 +7,10 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
+from bqgate.budgets.keys import CustomerKeys
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.budgets.refill import ENDED_TTL_S
 from bqgate.domain.budget import Window
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.ports import BudgetStore, SpendSource
@@ -64,6 +66,15 @@ class Scene(NamedTuple):
         """The store after everything in it was lost."""
         await self.forget_everything(self.store)
         yield self.store
+
+    async def age_mark(self, hold: Hold) -> None:
+        """Let the mark that a hold has ended be about to be forgotten. It must be as good as new."""
+        if not isinstance(self.store, RedisBudgetStore):
+            self.clock.advance(ENDED_TTL_S - 5)
+            return
+        mark = CustomerKeys(hold.customer).ended(hold.id)
+        assert await self.store._client.ttl(mark) > ENDED_TTL_S - 5
+        await self.store._client.expire(mark, 60)
 
     async def forget_everything(self, store: BudgetStore) -> None:
         """Lose what a store has: FLUSHALL, or a new process."""
