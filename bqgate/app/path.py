@@ -79,6 +79,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         telemetry=telemetry,
         on_usage=slots.learn,
         on_end=on_end,
+        on_failure=estimator.forget_failed,
     )
     late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=clock, telemetry=telemetry)
     deps.background.start("late jobs", late_jobs.run)
