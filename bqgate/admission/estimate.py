@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from bqgate.admission.dry_run_places import DryRunPlaces
 from bqgate.admission.kept_estimates import KeptEstimates
+from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Credential
 from bqgate.domain.touched import Reads, Touched, reads_of
 from bqgate.ports import BigQuery, Clock, Telemetry
-from bqgate.wire.query_request import dry_run_body, fingerprint
+from bqgate.wire.query_request import dry_run_body, fingerprint, short_fingerprint
 
 # Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
 DRY_RUN_REFUSED = "dry_run_refused"
@@ -133,6 +134,11 @@ class Estimator:
         if flight is not None:  # who waits for it gets its answer
             flight.may_be_kept = False
 
+    def forget_failed(self, hold: Hold) -> None:
+        """Let the next estimate of a query be a new one, whose job failed: perhaps under a cap that was too small."""
+        if hold.fingerprint is not None:
+            self._kept.drop_query(hold.fingerprint)
+
     def wrote(self, touched: Touched | None) -> None:
         """Drop what a write may have changed, here and on other gates. None: it writes nothing. Does not wait.
 
@@ -188,7 +194,8 @@ class Estimator:
             )
         reads = reads_of(estimate, request.project_id)
         if not question.sees_cache and flight.may_be_kept and not reads.may_change_by(flight.touched):
-            self._kept.keep(key, estimate, reads, expires_s=self._clock.monotonic_s() + self._caching.ttl_s)
+            expires_s = self._clock.monotonic_s() + self._caching.ttl_s
+            self._kept.keep(key, estimate, reads, expires_s=expires_s, query=short_fingerprint(request))
         return estimate, reads
 
     def _land(self, key: str, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:

@@ -15,7 +15,7 @@ from bqgate.domain.job import Estimate, JobRef, Method, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Budget
-from bqgate.wire.query_request import fingerprint
+from bqgate.wire.query_request import short_fingerprint
 
 # The label and the job id carry the hold's id, so it is lower case and short.
 JOB_ID_PREFIX = "bqgate_"
@@ -50,7 +50,7 @@ def make_hold(
     if request.method is Method.INSERT:
         location = request.location or estimate.location
         job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
-    digest = fingerprint(request)[:16]
+    digest = short_fingerprint(request)
     return Hold(
         id=hold_id,
         customer=principal.customer,

@@ -18,6 +18,7 @@ class _Kept:
     expires_s: float
     estimate: Estimate
     reads: Reads
+    query: str
 
 
 class KeptEstimates:
@@ -26,7 +27,8 @@ class KeptEstimates:
     def __init__(self, *, max_entries: int) -> None:
         self._max_entries = max_entries
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        # Keys by what they read: ("table", "p.d.t"), ("open", "p")… In no order, hence dicts that are used as sets.
+        # Keys by their query and what they read: ("table", "p.d.t"), ("open", "p")… In no order, hence
+        # dicts that are used as sets.
         self._index: dict[tuple[str, str], dict[str, None]] = {}
 
     def __len__(self) -> int:
@@ -37,11 +39,11 @@ class KeptEstimates:
         kept = self._kept.get(key)
         return None if kept is None or kept.expires_s <= now_s else kept.estimate
 
-    def keep(self, key: str, estimate: Estimate, reads: Reads, *, expires_s: float) -> None:
-        """Keep an estimate until a moment."""
+    def keep(self, key: str, estimate: Estimate, reads: Reads, *, expires_s: float, query: str = "") -> None:
+        """Keep an estimate until a moment. `query` names what it is of, for `drop_query`."""
         self.forget(key)
-        self._kept[key] = _Kept(expires_s, estimate, reads)
-        for mark in _marks_of(reads):
+        kept = self._kept[key] = _Kept(expires_s, estimate, reads, query)
+        for mark in _marks_of(kept):
             self._index.setdefault(mark, {})[key] = None
         while len(self._kept) > self._max_entries:
             self.forget(next(iter(self._kept)))
@@ -51,11 +53,16 @@ class KeptEstimates:
         kept = self._kept.pop(key, None)
         if kept is None:
             return
-        for mark in _marks_of(kept.reads):
+        for mark in _marks_of(kept):
             keys = self._index[mark]
             del keys[key]
             if not keys:
                 del self._index[mark]
+
+    def drop_query(self, query: str) -> None:
+        """Drop all of one query, whoever asked."""
+        for key in tuple(self._index.get(("query", query), ())):
+            self.forget(key)
 
     def drop(self, touched: Touched) -> int:
         """Drop all that a write may have changed; returns how many."""
@@ -85,9 +92,10 @@ class KeptEstimates:
                     yield key
 
 
-def _marks_of(reads: Reads) -> set[tuple[str, str]]:
+def _marks_of(kept: _Kept) -> set[tuple[str, str]]:
     """Where the index has an estimate."""
-    marks = {("table", name) for name in reads.tables}
+    reads = kept.reads
+    marks = {("query", kept.query)} | {("table", name) for name in reads.tables}
     marks |= {("dataset", name) for name in reads.datasets}
     marks |= {("project", name) for name in reads.projects}
     marks |= {("family", dataset) for dataset, _ in reads.families}

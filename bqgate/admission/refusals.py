@@ -21,7 +21,7 @@ from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer
 from bqgate.ports import Clock, Ledger, Telemetry
-from bqgate.wire.query_request import fingerprint, may_be_served_from_cache
+from bqgate.wire.query_request import fingerprint, may_be_served_from_cache, short_fingerprint
 
 # How many refusals an entry stands for, where it is more than itself.
 COUNT_LABEL = "bqgate_refusals"
@@ -191,7 +191,7 @@ def _entry_of(
         reason=refused.reject.reason.value,
         estimate_bytes=refused.bytes_at_most,
         estimate_nanos=min(refused.reject.amount_nanos, MAX_NANOS),
-        fingerprint=fingerprint(request)[:16],
+        fingerprint=short_fingerprint(request),
         labels=request.labels,
         placed_at=now,
     )

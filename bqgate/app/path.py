@@ -57,7 +57,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     service, slots, queue = _hold_service(deps), SlotBook(deps.ledger), _admission_queue(deps)
     estimator = wire_estimator(deps)
     writes = JobWrites(estimator.wrote)
-    settlement = _settlement(deps, service, slots, writes)
+    settlement = _settlement(deps, service, slots, estimator, writes)
     poller = _poller(deps, settlement, queue)
     admission = _admission(deps, estimator, service, slots, poller)
     holds = Holds(admission=admission, service=service, poller=poller, release=queue.release)
@@ -106,7 +106,9 @@ def _admission_queue(deps: Dependencies) -> AdmissionQueue:
     )
 
 
-def _settlement(deps: Dependencies, service: HoldService, slots: SlotBook, writes: JobWrites) -> Settlement:
+def _settlement(
+    deps: Dependencies, service: HoldService, slots: SlotBook, estimator: Estimator, writes: JobWrites
+) -> Settlement:
     def on_end(hold: Hold) -> None:
         service.forget(hold.id)
         writes.end_of(hold)
@@ -119,6 +121,7 @@ def _settlement(deps: Dependencies, service: HoldService, slots: SlotBook, write
         telemetry=deps.telemetry,
         on_usage=slots.learn,
         on_end=on_end,
+        on_failure=estimator.forget_failed,
     )
 
 

@@ -37,7 +37,7 @@ from bqgate.wire.job_labels import HOLD_LABEL, WORKLOAD_LABEL, check_room
 from bqgate.wire.query_request import cached_only_body, forward_body, parse_insert, parse_query
 from bqgate.wire.query_string import values_of
 from bqgate.wire.slowing import slowed_body
-from bqgate.wire.writes import job_named, touched_by, touched_by_job
+from bqgate.wire.writes import job_named, touched_by, touched_by_job, touched_by_unread
 
 
 class QueryHandler:
@@ -90,7 +90,7 @@ class QueryHandler:
         if query.dry_run or ctx.customer.mode is Mode.OFF:
             if self._isolation.watches(ctx.principal):  # what is free may still tell of others
                 await self._estimate(ctx)
-            return await self._pass(ctx, submission.build_request(query.body), "dry_run" if query.dry_run else "off")
+            return await self._pass_query(ctx, submission)
         check_room(query, workload=ctx.principal.workload)
         judge_reservations(query, ctx.customer, self._policies.prices)
         ctx.estimate = await self._estimate(ctx)
@@ -183,6 +183,20 @@ class QueryHandler:
             contact=self.contact,
         )
         return shown(answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value)
+
+    async def _pass_query(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
+        """A query that no budget covers. What it writes outdates the estimates of others, before and after."""
+        query, call = ctx.query, submission.build_request(ctx.query.body)
+        if query.dry_run:
+            return await self._pass(ctx, call, "dry_run")
+        job, touched = job_named(query.project_id, submission.document), touched_by_unread(query)
+        self._writes.begin(job, touched)
+        answer = await self._pass(ctx, call, "off")
+        if job is None:
+            self._writes.begin(None, touched)
+        else:
+            self._writes.look(job)
+        return answer
 
     async def _load(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         """A load, copy or extract job, which no budget covers: estimates of what it writes are outdated."""

@@ -26,7 +26,7 @@ class Settlement:
     """Prices usage, books it, ends holds.
 
     `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold before it
-    ends.
+    ends; `on_failure` of each whose job has failed and billed nothing.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Settlement:
         telemetry: Telemetry,
         on_usage: Callable[[str, Usage], None] | None = None,
         on_end: Callable[[Hold], None] | None = None,
+        on_failure: Callable[[Hold], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._budgets = budgets
@@ -48,6 +49,7 @@ class Settlement:
         self._telemetry = telemetry
         self._on_usage = on_usage
         self._on_end = on_end
+        self._on_failure = on_failure
 
     async def settle(self, hold: Hold, usage: Usage) -> Entry | None:
         """Book the job and capture its cost. None: nothing stands for this hold, it cost nothing.
@@ -59,6 +61,8 @@ class Settlement:
         """
         if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
             return await self._end_as_booked(hold)  # somebody ended it meanwhile, and knew more than an assumption
+        if usage.outcome is Outcome.FAILED and not usage.bytes_billed and self._on_failure is not None:
+            self._on_failure(hold)
         entry = self._entry_for(hold, usage, await self._held_prices.prices_of(hold))
         self._tell_end(hold)
         match await self._ledger.book(entry):

@@ -143,6 +143,11 @@ def fingerprint(request: QueryRequest) -> str:
     return sha256(decisive.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def short_fingerprint(request: QueryRequest) -> str:
+    """The beginning of it, as a hold and its booking show it."""
+    return fingerprint(request)[:16]
+
+
 def forward_body(
     request: QueryRequest,
     *,

@@ -1,5 +1,7 @@
 """Look in a query's text for what no dry run tells: CREATE MODEL, dynamic SQL, the system variable @@reservation.
 
+And, of a query that is not dry-run, for whether it only reads and which projects it may name.
+
 Used by admission to size holds and to judge reservations; pure, and always on the safe side. It cuts the text into the
 tokens of GoogleSQL (https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical), so that a word in a string
 or a comment is none; a text that it cannot cut to its end may contain anything.
@@ -29,6 +31,11 @@ _SYSTEM_VARIABLE = re.compile(
     r"(?P<set>\bSET\s*)?@@\s*(?:(?P<name>\w+)|`(?P<quoted>\d+)`)(?:\s*=\s*['\"](?P<value>\d+)['\"]\s*(?=;|\Z))?",
     _OPTIONS,
 )
+# One statement that changes nothing but the table that its result may go to.
+_READING = re.compile(r"[\s(]*(?:SELECT|WITH|FROM)\b[^;]*;?\s*", _OPTIONS)
+# A project may be called example.com:sales; legacy SQL writes project:dataset.table.
+_BEFORE_A_DOT = re.compile(r"(?<![\w:-])([\w:-]++)[`\]\s]*+\.")
+_OF_A_DOMAIN = re.compile(r"(?<![\w.-])[\w-]++(?:\.[\w-]++)++:[\w-]++")
 _PLAIN_TEXT = re.compile(r"'([\w/:.-]+)'|\"([\w/:.-]+)\"", re.ASCII)
 
 
@@ -65,6 +72,18 @@ def read_sql_words(sql: str) -> SqlWords:
         is_dynamic=is_dynamic,
         reservations=tuple(_value(use, literals) for use in uses),
     )
+
+
+def only_reads(sql: str) -> bool:
+    """Whether a text is one statement that changes nothing. In doubt it is not."""
+    code = _code(sql, [])
+    return code is not None and _READING.fullmatch(code) is not None
+
+
+def words_before_dots(sql: str) -> frozenset[str]:
+    """All that may be the project of a name in a text, and much that is not."""
+    words = _BEFORE_A_DOT.findall(sql)
+    return frozenset((*words, *(word.partition(":")[0] for word in words), *_OF_A_DOMAIN.findall(sql))) - {""}
 
 
 def _code(sql: str, literals: list[str]) -> str | None:

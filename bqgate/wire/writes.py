@@ -11,8 +11,9 @@ from typing import Any
 from bqgate.domain.data_scope import split_name
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
-from bqgate.domain.touched import Touched, touched_names
+from bqgate.domain.touched import EVERYTHING, Touched, touched_names
 from bqgate.wire.fields import camel_keys, object_at, text_at
+from bqgate.wire.sql_words import only_reads, read_sql_words, words_before_dots
 
 # Statements that change nothing, beyond the table that their result may go to.
 _READING = frozenset({"SELECT", "EXPORT_DATA", "EXPORT_MODEL", "ASSERT", "BEGIN_TRANSACTION", "ROLLBACK_TRANSACTION"})
@@ -61,6 +62,16 @@ def touched_by(request: QueryRequest, estimate: Estimate) -> Touched | None:
     return targets | touched_names({request.project_id, *named})
 
 
+def touched_by_unread(request: QueryRequest) -> Touched | None:
+    """What a query may write that no dry run was made of; None: nothing."""
+    if only_reads(request.sql):
+        destination = touched_names(_destination_of_query(request))
+        return destination if destination.name_count else None
+    if read_sql_words(request.sql).is_dynamic:
+        return EVERYTHING
+    return touched_names({request.project_id, *words_before_dots(request.sql), *_default_projects(request)})
+
+
 def touched_by_job(project_id: str, document: Mapping[str, Any]) -> Touched | None:
     """What a load or copy job may write; None for an extract job, which writes files.
 
@@ -102,6 +113,16 @@ def touched_by_route(method_id: str, params: Mapping[str, str]) -> Touched | Non
     if naming is None:
         return None
     return touched_names([".".join(params[name] for name in naming)])
+
+
+def _default_projects(request: QueryRequest) -> tuple[str, ...]:
+    """The project in which a query's short names lie, where it is not the job's."""
+    try:
+        part = request.body if request.method is not Method.INSERT else request.body["configuration"]["query"]
+        project = text_at(object_at(part, "defaultDataset") or {}, "projectId")
+    except MalformedRequest:
+        project = None
+    return () if project is None else (project,)
 
 
 def _destination_of_query(request: QueryRequest) -> tuple[str, ...]:

@@ -169,13 +169,19 @@ def _wire(
 ) -> tuple[QueryHandler, Holds]:
     bigquery, budgets = QuietBigQuery(), MemoryBudgetStore(ledger, clock)
     slots = SlotBook(ledger)
+    service = hold_service_over(budgets, ledger, clock)
     settlement = Settlement(
-        ledger=ledger, budgets=budgets, policies=POLICIES, clock=clock, telemetry=telemetry, on_usage=slots.learn
+        ledger=ledger,
+        budgets=budgets,
+        policies=POLICIES,
+        clock=clock,
+        telemetry=telemetry,
+        on_usage=slots.learn,
+        on_end=lambda hold: service.forget(hold.id),
     )
     poller = Poller(
         settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, telemetry=telemetry
     )
-    service = hold_service_over(budgets, ledger, clock)
     numbers = itertools.count()
     admission = Admission(
         estimator=Estimator(bigquery, clock, telemetry, EstimateCaching(max_entries=estimates_kept)),

@@ -60,3 +60,13 @@ def test_forgetting_takes_it_out_of_the_index() -> None:
     kept.forget("a")
     kept.forget("a")
     assert (0, {}) == (len(kept), kept._index)
+
+
+def test_all_estimates_of_one_query_can_be_dropped() -> None:
+    """Whoever asked; those of other queries stay."""
+    kept = KeptEstimates(max_entries=9)
+    for key, query in (("ann", "q"), ("bob", "q"), ("eve", "r")):
+        kept.keep(key, of("p.d.t"), reads_of(of("p.d.t"), "p"), expires_s=60, query=query)
+    kept.drop_query("q")
+    kept.drop_query("unknown")
+    assert [kept.get(key, 0) is not None for key in ("ann", "bob", "eve")] == [False, False, True]

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from bqgate.domain.job import Estimate, QueryRequest
-from bqgate.domain.touched import Touched, touched_names
+from bqgate.domain.touched import EVERYTHING, Touched, touched_names
 from bqgate.gate.routes import METHODS
 from bqgate.wire.query_request import parse_insert, parse_query
-from bqgate.wire.writes import touched_by, touched_by_job, touched_by_route
+from bqgate.wire.writes import touched_by, touched_by_job, touched_by_route, touched_by_unread
 
 DESTINATION = {"projectId": "q", "datasetId": "d", "tableId": "made$20260101"}
 
@@ -117,3 +117,48 @@ def test_every_method_can_be_asked_about() -> None:
     for method_id, _, path in METHODS:
         params = {name: value for name, value in PARAMS.items() if f"{{{name}}}" in path}
         touched_by_route(method_id, params)
+
+
+def mine(query: dict[str, Any]) -> QueryRequest:
+    """A query by jobs.insert in project mine."""
+    request = parse_insert("mine", {"configuration": {"query": query}})
+    assert request is not None
+    return request
+
+
+@pytest.mark.parametrize(
+    ("sql", "projects"),
+    [
+        ("SELECT a FROM p.d.t; ", None),
+        ("/* DROP TABLE p.d.t; */ (WITH x AS (SELECT ';') SELECT * FROM x)", None),
+        ("INSERT INTO `other.d.t` SELECT 1", {"other", "mine"}),
+        ("DROP TABLE `other` . d.t", {"other", "d", "mine"}),
+        ("CREATE VIEW d.v AS SELECT a FROM `example.com:sales.d.t`", {"d", "mine", "example.com:sales"}),
+        ("SELECT 1; DELETE FROM other.d.t WHERE true", {"other", "d", "mine"}),
+        ("SELECT 'not closed", {"mine"}),
+    ],
+)
+def test_a_query_that_was_not_estimated_may_write_where_its_text_names_a_project(
+    sql: str, projects: set[str] | None
+) -> None:
+    """Nothing where it only reads; else in its own project and in all that may be one by the text."""
+    touched = touched_by_unread(parse_query("mine", {"query": sql, "useLegacySql": False}))
+    if projects is None:
+        assert touched is None
+    else:
+        assert touched is not None
+        assert projects <= touched.projects
+
+
+def test_a_query_that_was_not_estimated_and_runs_text_may_write_anything() -> None:
+    """A procedure may lie in one project and write in another."""
+    assert touched_by_unread(parse_query("mine", {"query": "CALL other.d.write()"})) == EVERYTHING
+
+
+def test_a_query_that_was_not_estimated_writes_its_destination() -> None:
+    """A SELECT into a table; and short names lie in the default dataset's project."""
+    table = {"projectId": "other", "datasetId": "d", "tableId": "t"}
+    asked = {"query": "SELECT 1", "destinationTable": table}
+    assert touched_by_unread(mine(asked)) == touched_names(["other.d.t"])
+    asked = {"query": "DROP TABLE t", "defaultDataset": {"projectId": "other", "datasetId": "d"}}
+    assert touched_by_unread(mine(asked)) == touched_names(["mine", "other"])
