@@ -79,5 +79,8 @@ def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize
     key = request.idempotency_key
     if key is None:
         return None
-    key = f"{key}:{digest}:{size.maximum_bytes_billed}"
+    bounds = str(size.maximum_bytes_billed)
+    if size.slot_ms_at_most is not None:
+        bounds += f"/{size.slot_ms_at_most}"
+    key = f"{key}:{digest}:{bounds}"
     return f"{key}:{principal.credential.fingerprint}" if request.request_id is not None else key

@@ -10,14 +10,16 @@ gates see that it may yet be sent, and puts it back where the store has lost it.
 written down as soon as it answers; that list is bounded, and full it is closed.
 """
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bqgate.admission.allowance import Allowance
 from bqgate.domain.budget import Window
 from bqgate.domain.degradation import Degradation, System
 from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold, Placement, PlacementOutcome
+from bqgate.domain.hold import LEASE_S, Hold, Placement, PlacementOutcome
 from bqgate.domain.tier import Customer
 from bqgate.ports import BudgetStore, Clock, Ledger, Telemetry
 
@@ -43,6 +45,7 @@ class HoldService:
         allowance: Allowance,
         clock: Clock,
         telemetry: Telemetry,
+        lease_s: float = LEASE_S,
     ) -> None:
         """Take the ports. `under_way` is filled with the holds that are under way here, for whoever counts them too."""
         self._budgets = budgets
@@ -54,6 +57,9 @@ class HoldService:
         self._unrecorded: OrderedDict[str, Hold] = OrderedDict()
         self._under_way = under_way
         self._lingering: dict[str, float] = {}  # until when a hold is kept whose query has left
+        self._lease_s = lease_s
+        self._alive_at_s = clock.monotonic_s()
+        self._lapsed: set[str] = set()
 
     async def place(self, hold: Hold, windows: tuple[Window, ...], customer: Customer) -> Placement:
         """Place a hold on every budget, or on none; or join the attempts at the one that it repeats.
@@ -69,6 +75,7 @@ class HoldService:
                 raise
             placement = Placement(PlacementOutcome.PLACED, hold.id, balances=(), is_degraded=True)
         if placement.outcome is PlacementOutcome.PLACED:
+            self._note_standstill()
             self._keep(hold)
         return placement
 
@@ -107,7 +114,8 @@ class HoldService:
         """
         if placement.outcome is not PlacementOutcome.PLACED:
             return
-        self.forget(hold.id)
+        if self._under_way.get(hold.id) is hold:  # else a repeat has joined it here, which is still under way
+            self.forget(hold.id)
         if not placement.is_degraded:
             await self._budgets.void(hold, attempts=1)
 
@@ -123,6 +131,7 @@ class HoldService:
             self._lingering[hold_id] = self._clock.monotonic_s()
         else:
             self._under_way.pop(hold_id, None)
+            self._lapsed.discard(hold_id)
 
     def may_go_on(self, system: System, customer: Customer, amount_nanos: int) -> bool:
         """Whether a query of this cost runs although a system is away; takes the allowance where one is meant."""
@@ -139,13 +148,18 @@ class HoldService:
 
     async def run(self) -> None:
         """Keep what is under way and write down what the ledger missed, for ever."""
-        while True:
-            await self.keep_alive()
-            await self.record_missed()
-            await self._clock.sleep(KEEP_EVERY_S)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._repeat(self.keep_alive))
+            loops.create_task(self._repeat(self.record_missed))  # may take long, and leases must not wait for it
+
+    def has_lapsed(self, hold_id: str) -> bool:
+        """Whether this gate stood still for longer than a lease while it kept a hold: others may have ended it."""
+        self._note_standstill()
+        return hold_id in self._lapsed
 
     async def keep_alive(self) -> None:
         """Extend the lease of every hold that is kept, and put back what the store has lost."""
+        self._note_standstill()
         now_s = self._clock.monotonic_s()
         for hold_id in [each for each, until_s in self._lingering.items() if until_s <= now_s]:
             self.forget(hold_id)
@@ -172,6 +186,18 @@ class HoldService:
     def _keep(self, hold: Hold) -> None:
         self._lingering.pop(hold.id, None)
         self._under_way[hold.id] = hold
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await step()
+            await self._clock.sleep(KEEP_EVERY_S)
+
+    def _note_standstill(self) -> None:
+        """Mark what was under way when this process was stopped, or its machine, until the leases were over."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._alive_at_s >= self._lease_s:
+            self._lapsed |= self._under_way.keys()
+        self._alive_at_s = now_s
 
     async def _record_again(self, hold: Hold) -> Hold:
         """A repeat's hold, which its first attempt may not have recorded yet, and may fail to."""

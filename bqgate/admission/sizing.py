@@ -47,6 +47,7 @@ class HoldSize:
     """How much to hold. `maximum_bytes_billed` None: the caller's own cap stands (policy allow).
 
     `prices_id` and `priced_as` say by which prices, and as which kind of statement: so its job is priced, too.
+    `slot_ms_at_most` is the bound on slots that it relies on; None: it relies on none.
     """
 
     amount_nanos: int
@@ -54,6 +55,7 @@ class HoldSize:
     maximum_bytes_billed: int | None
     prices_id: str | None = None
     priced_as: str | None = None
+    slot_ms_at_most: int | None = None
 
 
 def size_hold(
@@ -91,6 +93,7 @@ def size_hold(
         maximum_bytes_billed=cap,
         prices_id=prices.id,
         priced_as=priced_as,
+        slot_ms_at_most=request.slot_ms_at_most if prices.uses_slots else None,
     )
 
 

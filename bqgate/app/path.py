@@ -219,6 +219,7 @@ def _hold_service(deps: Dependencies) -> HoldService:
         allowance=Allowance(deps.clock),
         clock=deps.clock,
         telemetry=deps.telemetry,
+        lease_s=deps.settings.settlement.lease_s,
     )
     deps.background.start("holds", service.run)
     return service

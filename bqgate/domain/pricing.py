@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 from bqgate.domain.job import Estimate, Usage
-from bqgate.domain.money import check_nanos
+from bqgate.domain.money import MAX_NANOS, check_nanos
 from bqgate.domain.script_parts import billed_parts
 from bqgate.domain.statements import BYTES_FACTORS, is_known, is_multi_statement
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, PPM, TIB, ceil_div, ceil_mib
@@ -102,7 +102,7 @@ class PriceList:
         return max([self.nanos_per_slot_hour, *self.nanos_per_slot_hour_by_edition.values()])
 
     def cost_of(self, usage: Usage, *, location: str | None, priced_as: str | None = None) -> int:
-        """What a finished job cost, in nano-dollars.
+        """What a finished job cost, in nano-dollars, and never more than the largest amount that can be booked.
 
         A kind of statement, a place, an edition that is not known costs the most that it may. A script costs the sum of
         its children, each by its own kind; what the parent reports beyond them may have been of any kind.
@@ -114,8 +114,8 @@ class PriceList:
         for part in billed_parts(usage):
             nanos += self._part_cost(part, location, priced_as, lacks)
         if lacks:
-            raise CostUnknown(tuple(sorted(lacks)), check_nanos(nanos))
-        return check_nanos(nanos)
+            raise CostUnknown(tuple(sorted(lacks)), check_nanos(min(nanos, MAX_NANOS)))
+        return check_nanos(min(nanos, MAX_NANOS))
 
     def lacks(self, usage: Usage, *, location: str | None, priced_as: str | None = None) -> tuple[str, ...]:
         """What these prices need to know of a finished job and its answer does not tell. Empty: its cost is exact."""

@@ -3,7 +3,7 @@
 Called by the handler; calls the Upstream port. The answer's bytes are never changed; a copy of its first MiB is kept,
 because the job reference stands at its beginning and a small answer bears the whole cost. The attempt is told when
 sending begins, and ends with what the answer proved: when all of it has passed, the caller has left, or BigQuery broke
-off. What leaves: an HttpResponse, or UpstreamUnavailable.
+off. What leaves: an HttpResponse, UpstreamUnavailable or AttemptEnded.
 """
 
 import zlib
@@ -31,6 +31,7 @@ async def forward(
 
     Raises:
         UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
+        AttemptEnded: nothing was sent, because its hold may have ended.
     """
     call = HttpRequest(call.method, call.path, call.query, _readable(call.headers), call.body)
     attempt.begin_to_send()

@@ -15,6 +15,7 @@ from typing import Any, assert_never
 from bqgate.admission.admit import Admission, Admitted, CachedOnly
 from bqgate.admission.hold_service import HoldService
 from bqgate.admission.refusals import Refused
+from bqgate.domain.errors import AttemptEnded
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.gate.request_context import RequestContext
@@ -36,9 +37,16 @@ class OpenHold:
 class Attempt:
     """One request under a hold: it has sent nothing until `begin_to_send`, and ends once."""
 
-    def __init__(self, admitted: Admitted, end: Callable[[Evidence], asyncio.Task[None] | None]) -> None:
+    def __init__(
+        self,
+        admitted: Admitted,
+        end: Callable[[Evidence], asyncio.Task[None] | None],
+        *,
+        has_lapsed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.admitted = admitted
         self._end = end
+        self._has_lapsed = has_lapsed
         self._evidence: Evidence = NotSent()
         self._is_ended = False
         self._ending: asyncio.Task[None] | None = None
@@ -50,7 +58,13 @@ class Attempt:
         return self.admitted.hold
 
     def begin_to_send(self) -> None:
-        """From here on BigQuery may have the query."""
+        """From here on BigQuery may have the query.
+
+        Raises:
+            AttemptEnded: this gate stood still for so long that others may have ended the hold.
+        """
+        if self._has_lapsed():
+            raise AttemptEnded("This gate stood still for too long to know whether the query is still covered.")
         self._evidence = Unknown()
 
     def end(self, evidence: Evidence | None = None) -> None:
@@ -146,7 +160,7 @@ class Holds:
             del self._open[hold_id]
             return self._end(open_hold)
 
-        return Attempt(admitted, end)
+        return Attempt(admitted, end, has_lapsed=lambda: self._service.has_lapsed(hold_id))
 
     def _end(self, open_hold: OpenHold) -> asyncio.Task[None] | None:
         """End a hold by what its attempts here prove, or have the poller find out."""

@@ -44,7 +44,8 @@ class Passthrough:
         """Forward a call as it is. A job is booked before it is deleted; a write drops estimates that it outdates.
 
         Raises:
-            MalformedRequest, UpstreamRefused, UpstreamUnavailable, LedgerUnavailable: the job cannot be booked.
+            MalformedRequest, JobNotFound, UpstreamRefused, UpstreamUnavailable, LedgerUnavailable: the job cannot be
+                booked.
         """
         if route.method_id == "jobs.delete":
             await self._prepare_deletion(_job_of(call, route), credential)

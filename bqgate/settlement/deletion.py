@@ -2,8 +2,9 @@
 
 Called by the gate before a caller's jobs.delete goes to BigQuery
 (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/delete); asks jobs.get and the Ledger. A job without an
-open hold is nobody's concern here, and so is one that BigQuery does not know. What leaves: nothing, once the deletion
-may pass; MalformedRequest while the job runs; or the ports' errors, and then the deletion does not pass.
+open hold is nobody's concern here. One that BigQuery does not know is not deleted either: it may be on its way, run,
+end, and be gone before anybody asked what it cost. What leaves: nothing, once the deletion may pass; MalformedRequest
+while the job runs; or the ports' errors, and then the deletion does not pass.
 """
 
 from bqgate.domain.errors import JobNotFound, MalformedRequest, UpstreamRefused
@@ -28,16 +29,17 @@ class Deletions:
 
         Raises:
             MalformedRequest: the job runs; its cost is not known yet.
-            UpstreamRefused: neither the caller nor the gate may see the job.
+            JobNotFound: BigQuery does not know the job.
+            UpstreamRefused: neither the caller nor the gate may see it.
             UpstreamUnavailable: BigQuery did not answer.
             LedgerUnavailable: the cost could not be booked.
         """
-        try:
-            job = await self._fetch(ref, credential)
-            if job.parent_id is not None:  # a statement of a script is paid for with the script
+        job = await self._fetch(ref, credential)
+        if job.parent_id is not None:  # a statement of a script is paid for with the script
+            try:
                 job = await self._fetch(JobRef(ref.project_id, job.parent_id, job.ref.location), credential)
-        except JobNotFound:
-            return
+            except JobNotFound:  # booked before it was deleted
+                return
         hold = await self._hold_of(job)
         if hold is None:
             return

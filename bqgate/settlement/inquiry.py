@@ -51,12 +51,14 @@ async def inquire(bigquery: BigQuery, hold: Hold, credential: Credential | None)
     finding = await _inquire_as(bigquery, hold, credential)
     if finding.news is not News.REFUSED or credential is None:
         return finding
-    own = await _inquire_as(bigquery, hold, None)
+    own = await _inquire_as(bigquery, hold, None, is_makers=False)
     is_spent = own.news in {News.ENDED, News.RUNNING, News.ABSENT, News.FOREIGN}
     return Finding(own.news, own.job, own.usage, is_credential_spent=is_spent)
 
 
-async def _inquire_as(bigquery: BigQuery, hold: Hold, credential: Credential | None) -> Finding:
+async def _inquire_as(
+    bigquery: BigQuery, hold: Hold, credential: Credential | None, *, is_makers: bool = True
+) -> Finding:
     try:
         if hold.job is not None:
             try:
@@ -64,7 +66,7 @@ async def _inquire_as(bigquery: BigQuery, hold: Hold, credential: Credential | N
                 return _found(job) if _is_of(job, hold) else replace(_found(job), news=News.FOREIGN)
             except JobNotFound:
                 pass  # the label decides
-        ref = await _find(bigquery, hold, credential)
+        ref = await _find(bigquery, hold, credential, is_makers=is_makers)
         if ref is None:
             return Finding(News.ABSENT, hold.job)
         return _found(await fetch_whole_job(bigquery, ref, credential))
@@ -90,14 +92,14 @@ def _is_of(job: Job, hold: Hold) -> bool:
     return job.is_query and (job.created_at is None or job.created_at >= hold.placed_at - LOOK_BACK)
 
 
-async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None) -> JobRef | None:
+async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None, *, is_makers: bool) -> JobRef | None:
     try:
         return await bigquery.find_job(
             project_id=hold.project_id, hold_id=hold.id, since=hold.placed_at - LOOK_BACK, credential=credential
         )
     except UpstreamRefused as refused:
-        # Who may not list jobs must trust the 404, if the question named the right place.
-        if hold.job is None or hold.job.location is None or _is_busy(refused):
+        # Who may not list jobs must trust the 404, if the question named the right place, and its own jobs are meant.
+        if not is_makers or hold.job is None or hold.job.location is None or _is_busy(refused):
             raise
         return None
 

@@ -7,9 +7,9 @@ poller. What leaves: mended holds, counters, log lines; an outside failure ends 
        no attempt under way here
     2  here asked after, ledger: has an entry       another replica booked it: forget it
     3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace, unless
-                                                    an attempt at it may be under way anywhere (its lease was extended
-                                                    since the last round), or it is asked after here: then what is
-                                                    learnt ends it
+                                                    an attempt at it may be under way anywhere, or it is asked after
+                                                    here: then what is learnt ends it. A lease that is over and was
+                                                    extended since the last round is of a gate whose clock is behind
     4  ledger: open, budgets: not held              put it back
     5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
                                                     account's windows forgotten: their next use fills them from the
@@ -75,7 +75,7 @@ class Reconciler:
         self._grace = timedelta(seconds=grace_s)
         self._is_first = True
         self._drifts: Drifts = {}
-        self._orphans: dict[str, Attempts] = {}  # holds that no ledger knows, as they stood in the last round
+        self._orphans: dict[str, Attempts] = {}  # of the last round, with what the store said of them
         self._oldest_placed_at: datetime | None = None
 
     @property
@@ -134,12 +134,11 @@ class Reconciler:
             held[customer] = await self._budgets.fetch_hold_ids(customer)
         open_holds = await self._ledger.fetch_open_holds()
         open_ids = {hold.id for hold in open_holds}
-        held_ids = {hold_id for placed_at_by_id in held.values() for hold_id in placed_at_by_id}
-        self._orphans = {hold_id: seen for hold_id, seen in self._orphans.items() if hold_id in held_ids - open_ids}
+        before, self._orphans = self._orphans, {}
         for customer, placed_at_by_id in held.items():
             for hold_id, placed_at in placed_at_by_id.items():
                 if hold_id not in open_ids:
-                    await self._end_orphan(_bare_hold(hold_id, customer, placed_at))
+                    await self._end_orphan(_bare_hold(hold_id, customer, placed_at), before.get(hold_id))
         for hold in open_holds:
             is_missing = any(hold.id not in held.get(account, {}) for account in self._accounts_of(hold))
             if is_missing and await self._restore(hold):
@@ -155,28 +154,28 @@ class Reconciler:
         scopes = self._policies.customer_registry.customer(hold.customer).scopes_over(hold.spender)
         return await self._budgets.restore_hold(replace(hold, scopes=scopes))
 
-    async def _end_orphan(self, hold: Hold) -> None:
-        """Step 3 for one hold."""
+    async def _end_orphan(self, hold: Hold, before: Attempts | None) -> None:
+        """Step 3 for one hold; `before` is what the store said of it at the last round."""
         entry = await self._ledger.fetch_entry(hold.id)
         if entry is not None:
             is_ended = await self._budgets.capture(hold, entry.cost_nanos)
             event = "captured" if entry.cost_nanos else "voided"
         else:
-            is_ended, event = await self._void_orphan(hold), "voided"
+            is_ended, event = await self._void_orphan(hold, before), "voided"
         if is_ended:
             self._telemetry.count("holds_total", event=event)
             self._telemetry.log("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
 
-    async def _void_orphan(self, hold: Hold) -> bool:
+    async def _void_orphan(self, hold: Hold, before: Attempts | None) -> bool:
         """Give back a hold that no ledger knows. False: it may be about to be recorded, or is asked after."""
-        if not self._is_past_grace(hold.placed_at) or hold.id in self._poller.watched_ids:
+        if hold.id in self._poller.watched_ids:
             return False
         attempts = await self._budgets.fetch_attempts(hold)
-        if attempts is None or attempts.leased_until > self._clock.now():
+        if attempts is None:
             return False
-        if self._orphans.get(hold.id) != attempts:
-            # Over by this gate's clock; whoever lives, with whichever clock, has extended it by the next round.
-            self._orphans[hold.id] = attempts
+        self._orphans[hold.id] = attempts
+        is_kept = attempts.leased_until > self._clock.now() or attempts != before
+        if is_kept or not self._is_past_grace(hold.placed_at):
             return False
         return await self._budgets.void(hold, attempts=attempts.count) is VoidOutcome.VOIDED
 

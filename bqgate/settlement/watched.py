@@ -9,7 +9,7 @@ Used by the poller alone. The conclusions:
                             was asked, or enough time has passed since the last of them
     absent, made before     somebody deleted a finished job: its cost is assumed, after the same time
     refused                 nobody may ask: at the deadline its cost is assumed to be the hold, unless BigQuery refused
-                            the query itself, which is free
+                            the query itself, which is free, at every attempt that there was
     silent                  keep asking; at the deadline as refused
 
 The credential lives here, in memory only, and shows in no repr (invariant 10).
@@ -126,7 +126,7 @@ class Watched:
                 return finding.usage
             case News.ABSENT:
                 return self._conclude_absence(now, patience)
-            case News.REFUSED if self.is_free:
+            case News.REFUSED if self.is_free and self.attempts is not None:
                 return self._never_ran()
             case News.REFUSED | News.SILENT:
                 return self._assumed() if now >= self.hold.deadline_at else None

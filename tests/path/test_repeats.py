@@ -165,6 +165,22 @@ async def test_a_throttled_job_sent_twice_at_once(stores: Stores, tmp_path: Path
         await scene.race(repetitions(16), run, name="throttled twice")
 
 
+async def test_a_query_whose_gate_stood_still_for_longer_than_a_lease_is_not_sent(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """While it waited others may have given its hold back; its caller is told to send it again, and nothing is held."""
+    waits = {"tiers": {"standard": {**THROTTLED["tiers"]["standard"], "throttle_wait_ms": 30_000}}}
+    async with race_scene(stores, tmp_path, more=waits) as scene:
+        waiting = asyncio.ensure_future(scene.caller.insert(scene.url(0), "race-0", "job"))
+        await scene.recorded("race-0", 1)
+        for _ in range(2):
+            scene.clock.skip(20)
+            await pass_ms(20)
+        assert await waiting == "503"
+        await scene.audit(name="stood still")
+        assert not scene.keeper.books
+
+
 async def wait_behind_another(scene: Scene, project: str, number: int, sql: str) -> "asyncio.Task[str]":
     """Have a job wait at the first gate behind a query of a cent that runs for longer than anybody waits."""
     await scene.caller.insert(scene.gates[0].url, project, f"before-{number}", f"/*bytes={GIB} ms=4000*/")
@@ -286,6 +302,26 @@ async def test_a_job_is_deleted_before_the_gate_knows_what_it_cost(stores: Store
 
     async with race_scene(stores, tmp_path) as scene:
         await scene.race(repetitions(24), run, name="deleted")
+
+
+async def test_a_deletion_that_is_sent_before_its_job(stores: Stores, tmp_path: Path) -> None:
+    """It must not lie in wait at BigQuery, and take the job away before anybody has seen it."""
+
+    async def run(scene: Scene, project: str, number: int) -> None:
+        job_id, faults = f"job-{number}", scene.keeper.faults
+        faults.add(Fault(FaultKind.CUT_AFTER, method="jobs.insert", project_id=project))
+        lies_in_wait = faults.add(Fault(FaultKind.STALL, method="jobs.delete", project_id=project))
+        deleting = asyncio.ensure_future(scene.caller.delete(scene.url(number + 1), project, job_id))
+        reaching = asyncio.ensure_future(lies_in_wait.reached.wait())
+        await asyncio.wait((deleting, reaching), return_when=asyncio.FIRST_COMPLETED)
+        faults.add(Fault(FaultKind.UNAVAILABLE, method="jobs.get", project_id=project, count=5))
+        await scene.caller.insert(scene.url(number), project, job_id, query_of(3, 0))
+        lies_in_wait.released.set()
+        await deleting
+        reaching.cancel()
+
+    async with race_scene(stores, tmp_path) as scene:
+        await scene.race(repetitions(16), run, name="deletion before its job")
 
 
 async def test_an_upload_that_trickles_keeps_its_hold(stores: Stores, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """While a store is away, the table decides; what goes on is covered, counted, and made known afterwards."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +55,23 @@ class Scene:
 
     async def take_ledger_away(self) -> None:
         await self.ledger.close()
+
+
+class SlowLedger:
+    """One that records nothing, and of which every other question has no answer for as long as a test runs."""
+
+    def __init__(self, ledger: SqlLedger) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def open_hold(self, hold: Hold) -> None:
+        raise LedgerUnavailable(hold.id)
+
+    async def fetch_entry(self, hold_id: str) -> None:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError(hold_id)
 
 
 @pytest.fixture
@@ -176,3 +196,52 @@ async def test_the_list_of_missed_records_is_bounded(scene: Scene) -> None:
         await place(service, scene, f"h{number}", huge)
     with pytest.raises(LedgerUnavailable):
         await place(service, scene, "one too many", huge)
+
+
+async def test_a_record_that_fails_leaves_the_hold_to_a_repeat_that_is_under_way(scene: Scene) -> None:
+    """Both are this gate's: the hold is kept until the repeat has left, whose record was written."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    service = hold_service_over(store, scene.ledger, scene.clock)
+    windows = ACME.windows(scene.clock.now())
+    first = replace(scene.hold("h1"), idempotency_key="job:p:j")
+    repeat = replace(first, id="h2")
+    placements = [await service.place(each, windows, ACME) for each in (first, repeat)]
+    await service.record(repeat, placements[1], ACME)
+    await service.give_back(first, placements[0])
+    scene.clock.advance(10)
+    await service.keep_alive()
+    attempts = await store.fetch_attempts(first)
+    assert attempts is not None
+    assert attempts.leased_until > scene.clock.now() + timedelta(seconds=10)
+
+
+async def test_leases_do_not_wait_for_a_slow_ledger(scene: Scene) -> None:
+    """What the ledger missed is written down by and by; what is under way is kept meanwhile."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    service = hold_service_over(store, SlowLedger(scene.ledger), scene.clock, chosen={System.LEDGER: Conduct.OPEN})
+    await place(service, scene, "h1")
+    running = asyncio.create_task(service.run())
+    for _ in range(20):
+        await scene.clock.wait_for_sleepers()
+        scene.clock.advance(1)
+    await scene.clock.wait_for_sleepers()
+    attempts = await store.fetch_attempts(scene.hold("h1"))
+    running.cancel()
+    await asyncio.wait([running])
+    assert attempts is not None
+    assert attempts.leased_until > scene.clock.now() + timedelta(seconds=10)
+
+
+async def test_a_gate_that_stood_still_cannot_answer_for_what_it_held_before(scene: Scene) -> None:
+    """Others may have ended its holds meanwhile; those that it places afterwards are its own again."""
+    service = scene.service()
+    await place(service, scene, "h1")
+    scene.clock.advance(14)
+    await service.keep_alive()
+    assert not service.has_lapsed("h1")
+    scene.clock.advance(15)
+    await place(service, scene, "h2")
+    await service.keep_alive()
+    assert (service.has_lapsed("h1"), service.has_lapsed("h2")) == (True, False)
+    service.forget("h1")
+    assert not service.has_lapsed("h1")

@@ -67,6 +67,12 @@ async def test_a_spent_token_gives_way_to_the_gates_own(stand: Stand) -> None:
     assert stand.bigquery.asked == ["get as Bearer ada", f"get as {OWN}"]
 
 
+async def test_the_gates_own_404_proves_nothing_of_anothers_job(stand: Stand) -> None:
+    """The caller's token is spent, and the gate's own account may not list: it may just not be shown the job."""
+    stand.bigquery.may_list = False
+    assert (await inquire(stand.bigquery, stand.make_hold(), ADA)).news is News.REFUSED
+
+
 async def test_nobody_may_see_it(stand: Stand) -> None:
     """Refused with either credential; the caller's is kept."""
     stand.bigquery.accepted.clear()

@@ -10,7 +10,7 @@ import pytest
 
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import JobRef, Outcome
-from bqgate.domain.money import NANOS_PER_USD
+from bqgate.domain.money import MAX_NANOS, NANOS_PER_USD
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
 from bqgate.settlement.evidence import Denied, Inquiry, conclude
@@ -176,6 +176,29 @@ async def test_a_refused_query_is_free_where_nobody_may_ask(
     assert (await stand.ledger.fetch_open_holds() == ()) is is_void
 
 
+async def test_a_refusal_here_says_nothing_of_attempts_elsewhere(stand: Stand, gate: Gate) -> None:
+    """A repeat was refused at this gate, and the first attempt's gate has died: where nobody may ask, nobody knows."""
+    hold = await stand.place(gate, stand.make_hold())
+    stand.bigquery.accepted.clear()
+    inquiry = conclude((Denied(),))
+    assert isinstance(inquiry, Inquiry)
+    gate.poller.watch(hold, ADA, inquiry=inquiry, attempts=None)
+    for _ in range(4):
+        stand.clock.advance(60)
+        await gate.look_at_all()
+    assert [each.id for each in await stand.ledger.fetch_open_holds()] == [hold.id]
+
+
+async def test_a_cost_past_every_amount_ends_its_hold(stand: Stand, gate: Gate) -> None:
+    """A number of bytes that no job can have is booked as the largest amount that there is, once."""
+    hold = await stand.place(gate, stand.make_hold())
+    stand.bigquery.end(stand.run_job(hold), bytes_billed=2**63 - 1)
+    gate.poller.watch(hold, None)
+    await gate.look_at_all()
+    (entry,) = await stand.entries()
+    assert (entry.cost_nanos, gate.poller.depth) == (MAX_NANOS, 0)
+
+
 async def test_a_job_that_appears_late_is_booked(stand: Stand, gate: Gate) -> None:
     """Looks that found nothing are forgotten when it is there."""
     hold = await stand.place(gate, stand.make_hold())
@@ -288,7 +311,7 @@ async def test_memory_is_bounded_and_nothing_is_lost(stand: Stand) -> None:
 async def test_a_bug_in_one_look_does_not_lose_the_others(stand: Stand, gate: Gate) -> None:
     """Run again by its supervisor, the poller goes on with all of them; the faulty one waits longest."""
     poisoned = await stand.place(gate, stand.make_hold())
-    stand.bigquery.end(stand.run_job(poisoned), bytes_billed=2**63 - 1)
+    stand.bigquery.end(stand.run_job(poisoned), bytes_billed=-MIB)
     gate.poller.watch(poisoned, None)
     sound = await stand.place(gate, stand.make_hold())
     stand.bigquery.end(stand.run_job(sound), bytes_billed=3 * MIB)

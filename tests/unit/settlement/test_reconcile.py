@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.units import MIB
-from tests.support.settlement_stand import ACME, PRICES, Stand, settlement_stand, usd
+from bqgate.settlement.watched import Patience
+from tests.support.manual_clock import ManualClock
+from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand, usd
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -129,6 +132,31 @@ async def test_an_orphan_that_somebody_keeps_is_left_alone(shared: Stand) -> Non
     assert usd(await shared.balance(gate)) == (0, 20)
 
 
+async def test_a_hold_is_not_void_while_a_gate_whose_clock_is_behind_keeps_it(redis_url: str, tmp_path: Path) -> None:
+    """Its leases look over, and get longer all the same: the ledger is away from that gate alone."""
+    async with settlement_stand(tmp_path) as stand:
+        clock = ManualClock(stand.clock.now() - timedelta(seconds=40))
+        stores = [RedisBudgetStore.open(redis_url, stand.ledger, each, timeout_s=5) for each in (stand.clock, clock)]
+        gate = Gate(stand, stores[0], patience=Patience())
+        hold = replace(stand.make_hold(), placed_at=clock.now())
+        await stores[1].place_hold(hold, ACME.windows(clock.now()))
+
+        async def pass_a_round(*, is_kept: bool) -> None:
+            stand.clock.advance(60)
+            clock.advance(60)
+            if is_kept:
+                await stores[1].keep_holds((hold,))
+            await gate.reconciler.reconcile()
+
+        for _ in range(3):
+            await pass_a_round(is_kept=True)
+        assert usd(await stand.balance(gate)) == (0, 20)
+        await pass_a_round(is_kept=False)
+        assert usd(await stand.balance(gate)) == (0, 0)
+        for store in stores:
+            await store.close()
+
+
 async def test_a_hold_that_the_ledger_missed_is_left_to_the_gate_that_has_still_to_book_it(shared: Stand) -> None:
     """The ledger was away for longer than the grace: its hold has neither record nor entry, and its job ran."""
     gate = shared.gate()
@@ -159,10 +187,10 @@ async def test_a_closed_hold_is_void_after_a_grace(shared: Stand) -> None:
     gate = shared.gate()
     hold = await shared.place(gate, shared.make_hold())
     await shared.ledger.close_hold(hold.id)
-    gates = [shared.gate() for _ in range(3)]
+    reconcilers = [shared.gate().reconciler for _ in range(3)]
     for _ in range(2):
         shared.clock.advance(60)
-        await asyncio.gather(*(each.reconciler.reconcile() for each in gates))
+        await asyncio.gather(*(reconciler.reconcile() for reconciler in reconcilers))
     assert usd(await shared.balance(gate)) == (0, 0)
 
 

@@ -1,0 +1,70 @@
+"""A hold is found by a repeat of its query, and by nothing that may cost more."""
+
+from dataclasses import replace
+
+from bqgate.admission.hold_making import make_hold
+from bqgate.admission.sizing import HoldRules, size_hold, slowed_request
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import Estimate, QueryRequest
+from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory
+from bqgate.domain.principal import Principal
+from bqgate.domain.throttling import Slowdown
+from bqgate.domain.units import GIB
+from bqgate.wire.query_request import parse_insert
+from tests.support.manual_clock import START
+
+ESTIMATE = Estimate(10 * GIB, "SELECT", 1)
+ANN = Principal("acme", "ann")
+
+
+def insert(**configuration: int) -> QueryRequest:
+    """A job of one id, with bounds of its own."""
+    document = {
+        "jobReference": {"jobId": "mine"},
+        "configuration": {"query": {"query": "SELECT a FROM d.t"}, **configuration},
+    }
+    request = parse_insert("p", document)
+    assert request is not None
+    return request
+
+
+def hold_for(request: QueryRequest, model: PricingModel, *, bounded: QueryRequest | None = None) -> Hold:
+    """Its hold, sized by the query as it is to run."""
+    prices = PriceList(model, nanos_per_tib=10**9, nanos_per_slot_hour=10**9)
+    size = size_hold(bounded or request, ESTIMATE, rules=HoldRules(), prices=prices, history=SlotHistory())
+    assert size is not None
+    return make_hold(request, ANN, ESTIMATE, size, (), (), hold_id="h", now=START, ttl_s=60)
+
+
+def test_a_job_id_used_again_for_more_slots_is_held_anew() -> None:
+    """Slots and time decide the hold as the cap on bytes does; a millisecond covers no long query."""
+    small, large = insert(maxSlots=100, jobTimeoutMs=1), insert(maxSlots=100, jobTimeoutMs=3_600_000)
+    keys = {hold_for(each, PricingModel.CAPACITY).idempotency_key for each in (small, large, insert(maxSlots=100))}
+    assert len(keys) == 3
+    assert hold_for(small, PricingModel.CAPACITY).idempotency_key in keys
+
+
+def test_a_repeat_at_full_speed_does_not_join_the_hold_of_a_slowed_query() -> None:
+    """A slowed query is held for the slots of its tier's slowdown only."""
+    request, slowdown = insert(), Slowdown(max_slots=10, job_timeout_ms=1_000)
+    slow = hold_for(request, PricingModel.BLENDED, bounded=slowed_request(request, slowdown))
+    fast = hold_for(request, PricingModel.BLENDED)
+    assert slow.amount_nanos < fast.amount_nanos
+    assert slow.idempotency_key != fast.idempotency_key
+
+
+def test_bounds_on_slots_do_not_part_repeats_where_slots_cost_nothing() -> None:
+    """On demand a query costs its bytes, however long it runs."""
+    keys = {
+        hold_for(each, PricingModel.ON_DEMAND).idempotency_key
+        for each in (insert(maxSlots=1), insert(maxSlots=1, jobTimeoutMs=1))
+    }
+    assert len(keys) == 1
+
+
+def test_a_request_is_known_again_whatever_bounds_its_slots() -> None:
+    """What BigQuery knows a requestId by has none of the gate's bounds."""
+    request = replace(insert(), job_id=None, request_id="r1")
+    bounded = replace(request, slot_ms_at_most=7)
+    prefixes = {hold_for(each, PricingModel.CAPACITY).request_prefix for each in (request, bounded)}
+    assert len(prefixes) == 1
