@@ -37,6 +37,7 @@ from bqgate.domain.decision import (
 from bqgate.domain.degradation import System
 from bqgate.domain.errors import (
     AttemptEnded,
+    AttemptUnderWay,
     BudgetStoreUnavailable,
     TooManyRequests,
     UpstreamRefused,
@@ -51,6 +52,9 @@ from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.ports import Clock, Ledger, PolicySource, Telemetry
 from bqgate.wire.error_reply import reason_of
 from bqgate.wire.query_request import may_be_served_from_cache
+
+# Between a cost's booking and its capture, or a hold's way back and its record's end, lie milliseconds.
+_WHILE_IT_ENDS_S = (0.01, 0.05, 0.2)
 
 # Why a query is refused that might have room when it is slowed down.
 _FOR_WANT_OF_ROOM = frozenset({RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER, RejectReason.QUERY_TOO_BIG})
@@ -188,10 +192,31 @@ class Admission:
         *,
         is_slowed: bool = False,
     ) -> Admitted | Refused:
-        """Try to hold this much. None: the policy refuses to guess. `is_slowed`: it covers a throttled query only."""
+        """Try to hold this much. None: the policy refuses to guess. `is_slowed`: it covers a throttled query only.
+
+        A repeat may find the hold of the request that it repeats while that is being ended: a moment later it has one
+        of its own.
+        """
         if size is None:
             reject = Reject(RejectReason.UNKNOWN_ESTIMATE, 0, suggestion=f"It is {estimate.unknown_because}.")
             return Refused(reject, self._new_id(), bytes_at_most=None, cap_bytes=0, balances=())
+        for pause_s in _WHILE_IT_ENDS_S:
+            try:
+                return await self._attempt_once(request, principal, customer, estimate, size, is_slowed=is_slowed)
+            except AttemptEnded:
+                await self._clock.sleep(pause_s)
+        return await self._attempt_once(request, principal, customer, estimate, size, is_slowed=is_slowed)
+
+    async def _attempt_once(
+        self,
+        request: QueryRequest,
+        principal: Principal,
+        customer: Customer,
+        estimate: Estimate,
+        size: HoldSize,
+        *,
+        is_slowed: bool,
+    ) -> Admitted | Refused:
         now = self._clock.now()
         spender = Spender(principal.name, request.project_id, principal.workload, request.labels)
         budgets = self._policies.customer_registry.budgets_over(customer, spender)
@@ -244,7 +269,8 @@ class Admission:
         is_repeat = placement.outcome is PlacementOutcome.REPLAYED
         if is_repeat and hold.job is None:
             # BigQuery runs a repeated SELECT a second time, and one hold covers one run.
-            raise AttemptEnded("An earlier attempt of this request is still running. Send it again when it has ended.")
+            message = "An earlier attempt of this request is still running. Send it again when it has ended."
+            raise AttemptUnderWay(message)
         word = DEGRADED if placement.is_degraded else name_of(decision, placement)
         hold = await self._holds.record(
             replace(hold, decision=word, shadow_decision=shadow_decision), placement, customer

@@ -9,6 +9,7 @@
     ├── TooManyRequests           the caller asks more often than it may (429)
     ├── VersionConflict           what was to be changed is not what it was when it was read (412)
     ├── AttemptEnded              the request repeats one that is just ending (503: send it again)
+    ├── AttemptUnderWay           the request repeats one that is running and may be sent once only (503)
     ├── BudgetStoreUnavailable    Redis did not answer
     ├── LedgerUnavailable         the SQL database did not answer
     ├── UpstreamUnavailable       BigQuery did not answer, or answered 5xx
@@ -107,7 +108,11 @@ class VersionConflict(BqgateError):
 
 
 class AttemptEnded(BqgateError):
-    """The request repeats another, whose hold is ending or under which nothing may be sent twice."""
+    """The request repeats another, whose hold is ending."""
+
+
+class AttemptUnderWay(BqgateError):
+    """The request repeats another, under whose hold nothing may be sent twice."""
 
 
 class BudgetStoreUnavailable(BqgateError):

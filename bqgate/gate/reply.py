@@ -32,6 +32,7 @@ from bqgate.domain.decision import (
 from bqgate.domain.errors import (
     AccessDenied,
     AttemptEnded,
+    AttemptUnderWay,
     BodyTooLarge,
     BqgateError,
     BudgetStoreUnavailable,
@@ -100,7 +101,7 @@ def _answer_for_want(error: BqgateError) -> HttpResponse:
 def _own_cause(error: BqgateError) -> str:
     """Why the gate itself cannot answer now."""
     match error:
-        case AttemptEnded():
+        case AttemptEnded() | AttemptUnderWay():
             return str(error)
         case BudgetStoreUnavailable():
             return "its store of budgets does not answer; retry later."
