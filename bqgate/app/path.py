@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from bqgate.admission.admit import Admission
 from bqgate.admission.allowance import Allowance
-from bqgate.admission.dry_run_places import FairDryRuns
-from bqgate.admission.estimate import Estimator
+from bqgate.admission.estimates.dry_run_places import FairDryRuns
+from bqgate.admission.estimates.estimator import Estimator
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.hold_service import HoldService
-from bqgate.admission.job_writes import JobWrites
 from bqgate.admission.queue.admission_queue import AdmissionQueue
 from bqgate.admission.refusals import Refusals
 from bqgate.admission.slots import SlotBook
@@ -110,7 +110,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         telemetry=telemetry,
         under_way=holds.under_way,
         interval_s=settings.settlement.reconcile_interval_s,
-        grace_s=settings.settlement.orphan_age_s,
+        orphan_age_s=settings.settlement.orphan_age_s,
     )
     dry_runs = FairDryRuns(deps.bigquery, estimator.places)
     isolation = wire_isolation(

@@ -1,8 +1,8 @@
-"""Tell the story of a query: read, estimate, hold, wait, forward (the map is in this package's docstring).
+"""Take one query through the request path: read, estimate, hold, wait, forward. This package's docstring has the map.
 
-Called by the dispatch step, which knows who asks, for every jobs.insert and jobs.query, be it alone, in a batch or on
-the upload path. What leaves is an HttpResponse: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures
-of outside systems leave as the ports' exceptions, for the middleware to answer.
+Called by dispatch.py, which knows who asks, for every jobs.insert and jobs.query, whether alone, in a batch or by
+upload. Returns BigQuery's answer, streamed, or a refusal in BigQuery's format. Failures of outside systems leave as the
+ports' exceptions, which the middleware answers.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from bqgate.admission.admit import Admission, CachedOnly, booked_name
-from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.queue.admission_queue import AdmissionQueue, Shed
 from bqgate.admission.queued_query import queued_query_of
 from bqgate.admission.refusals import Refused
@@ -20,16 +20,16 @@ from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.tier import Mode
+from bqgate.gate.answer_headers import with_admission, with_decision
+from bqgate.gate.cap_exceeded import check_gates_cap
 from bqgate.gate.forward import forward
 from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
-from bqgate.gate.outgrown import has_outgrown
 from bqgate.gate.reply import answer_for_reject, answer_for_shed
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
-from bqgate.gate.shown import shown, shown_as_run
-from bqgate.gate.slow_note import notes_of
 from bqgate.gate.submission import Submission
+from bqgate.gate.throttle_labels import throttle_labels
 from bqgate.observe.request_fields import note_caller
 from bqgate.ports import Advisor, PolicySource, Telemetry, Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
@@ -114,7 +114,7 @@ class QueryHandler:
                 case CachedOnly(decision_id=decision_id):
                     self._count(ctx, "cached")
                     answer = await self._pass(ctx, submission.build_request(cached_only_body(ctx.query)), "cached")
-                    return shown(answer, "cached", decision_id, 0, ctx.watch)
+                    return with_decision(answer, "cached", decision_id, 0, ctx.watch)
                 case Attempt() as attempt:
                     self._count(ctx, attempt.hold.decision)
                     try:
@@ -125,7 +125,7 @@ class QueryHandler:
                     answer = await self._forward(ctx, attempt, submission)
                     if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
                         return answer
-                    answer, is_too_small = await has_outgrown(answer, ctx, attempt.hold)
+                    answer, is_too_small = await check_gates_cap(answer, ctx, attempt.hold)
                     if is_too_small:
                         await attempt.ended()
                     return None if is_too_small else answer
@@ -148,7 +148,7 @@ class QueryHandler:
         labels = {HOLD_LABEL: hold.id}
         if ctx.principal.workload is not None:
             labels[WORKLOAD_LABEL] = ctx.principal.workload
-        notes = notes_of(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
+        notes = throttle_labels(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
         body = forward_body(
             ctx.query,
             job_id=hold.job.job_id if hold.job else "",
@@ -164,7 +164,7 @@ class QueryHandler:
             answer = await forward(
                 self._upstream, submission.build_request(body), ctx, attempt, prices=self._policies.prices
             )
-        return shown_as_run(answer, attempt.admitted, notes, ctx.watch)
+        return with_admission(answer, attempt.admitted, notes, ctx.watch)
 
     async def _refuse(self, ctx: RequestContext, refused: Refused) -> HttpResponse:
         """The refusal, with what would help this query where a cheaper one would pass. It is booked already."""
@@ -182,7 +182,9 @@ class QueryHandler:
             cap_bytes=refused.cap_bytes,
             contact=self.contact,
         )
-        return shown(answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value)
+        return with_decision(
+            answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value
+        )
 
     async def _load(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         """A load, copy or extract job, which no budget covers: estimates of what it writes are outdated."""

@@ -1,9 +1,10 @@
-"""Open a hold for a query, and end it: captured, void, or handed to the poller. The only place where holds end.
+"""Open a hold for a query and end it: captured, void, or handed to the poller. Holds end here and nowhere else.
 
-The handler opens a hold by ``async with``; each request under it is an Attempt. A repeat of a jobs.insert joins the
-hold of the request that it repeats, at this gate or another. An attempt says when it begins to send and how it ended;
-when the last one here has ended, settlement.evidence says what all of them prove, and the hold ends here, off the
-caller's path. What a crash loses is an open hold in the ledger, which reconcile hands to the poller.
+The handler opens a hold with ``async with``; each request under it is an Attempt. A repeated jobs.insert joins the hold
+of the request that it repeats, at this gate or another. An attempt records when it begins to send and how it ended.
+When the last attempt at this gate has ended, settlement/evidence.py says what all of them prove, and the hold ends in a
+task of its own, so that no caller waits for it. A crash leaves an open hold in the ledger; reconcile hands it to the
+poller.
 """
 
 import asyncio
@@ -34,7 +35,10 @@ class OpenHold:
 
 
 class Attempt:
-    """One request under a hold: it has sent nothing until `begin_to_send`, and ends once."""
+    """One request under a hold. Nothing is sent before `begin_to_send`, and it ends once.
+
+    `is_answering`: BigQuery's answer is on its way to the caller, and ends the attempt.
+    """
 
     def __init__(self, admitted: Admitted, end: Callable[[Evidence], asyncio.Task[None] | None]) -> None:
         self.admitted = admitted
@@ -46,7 +50,7 @@ class Attempt:
 
     @property
     def hold(self) -> Hold:
-        """The hold that covers it."""
+        """The hold that covers this request."""
         return self.admitted.hold
 
     def begin_to_send(self) -> None:
@@ -54,20 +58,20 @@ class Attempt:
         self._evidence = Unknown()
 
     def end(self, evidence: Evidence | None = None) -> None:
-        """End the attempt with what is known of it; again: nothing happens."""
+        """End the attempt with what is known of it. Calling it again changes nothing."""
         if not self._is_ended:
             self._is_ended = True
             self._ending = self._end(self._evidence if evidence is None else evidence)
 
     async def ended(self) -> None:
-        """End the attempt, and return when its hold has ended too, where that needs nobody else."""
+        """End the attempt; return when its hold has ended too, unless the poller or another attempt has to end it."""
         self.end()
         if self._ending is not None:
             await asyncio.shield(self._ending)
 
 
 class Holds:
-    """The holds with queries under way here. `release` gives back a query's place among those that run, by its hold."""
+    """The holds with queries under way at this gate. `release` frees a query's concurrency slot, by its hold's id."""
 
     def __init__(
         self,
@@ -88,10 +92,10 @@ class Holds:
     async def open(self, ctx: RequestContext) -> AsyncIterator[Attempt | Refused | CachedOnly]:
         """Hold what the context's query may cost, on all budgets or on none; or join the hold that it repeats.
 
-        The attempt ends with the block, unless BigQuery's answer is on its way to the caller: then with that.
+        The attempt ends with the block, or, once BigQuery's answer is on its way to the caller, with that answer.
 
         Raises:
-            AttemptEnded: it repeats a request that cannot be joined.
+            AttemptEnded: it repeats a request that it cannot join.
             BudgetStoreUnavailable, LedgerUnavailable: nothing was held.
         """
         outcome = await self._admit(ctx)
@@ -106,16 +110,16 @@ class Holds:
                 attempt.end()
 
     def under_way(self) -> frozenset[str]:
-        """The ids of holds with queries under way here."""
+        """The ids of the holds with queries under way at this gate."""
         return frozenset(self._open)
 
     async def drain(self, *, limit_s: float | None = None) -> None:
-        """Return when no hold is being ended, or after `limit_s` seconds."""
+        """Wait until no hold is being ended, at most `limit_s` seconds."""
         if self._ending:
             await asyncio.wait(self._ending, timeout=limit_s)
 
     async def _admit(self, ctx: RequestContext) -> Admitted | Refused | CachedOnly:
-        """Admit to the end even when the caller leaves meanwhile, so that no hold is left half placed."""
+        """Finish admitting even when the caller disconnects, so that no hold is left half placed."""
         admitting = asyncio.ensure_future(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
         try:
             with ctx.watch.step("hold"):
@@ -149,7 +153,7 @@ class Holds:
         return Attempt(admitted, end)
 
     def _end(self, open_hold: OpenHold) -> asyncio.Task[None] | None:
-        """End a hold by what its attempts here prove, or have the poller find out."""
+        """End a hold by what its attempts at this gate prove, or have the poller find out."""
         hold = open_hold.hold
         self._service.leave(hold.id)
         match conclude(open_hold.evidence):
@@ -157,7 +161,7 @@ class Holds:
                 self._release(hold.id)
                 return self._start(self._poller.settle(hold, usage))
             case NothingSent() if open_hold.is_repeat:
-                # Whoever made the first attempt sees that there was another, and asks.
+                # The gate of the first attempt sees that another joined, and asks BigQuery.
                 if not self._poller.watches(hold.id):
                     self._release(hold.id)
                 return None

@@ -19,7 +19,7 @@ from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import AccessDenied, JobNotFound, MalformedRequest
 from bqgate.domain.job import Estimate, JobRef, QueryRequest
 from bqgate.domain.principal import Principal, Role
-from bqgate.gate.forward import WatchedBody
+from bqgate.gate.forward import ObservedBody
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
 from bqgate.gate.isolation.job_bodies import JobBody
 from bqgate.gate.isolation.lists import Send, filtered_list
@@ -132,7 +132,7 @@ class Isolation:
             if job is not None:
                 self._owners.note(job, owner)
 
-        return replace(answer, body=WatchedBody(answer, note))
+        return replace(answer, body=ObservedBody(answer, note))
 
     async def answer(self, ctx: RequestContext, send: Send) -> HttpResponse:
         """The answer to a call that submits no job.
