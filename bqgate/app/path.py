@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from bqgate.admission.admit import Admission
 from bqgate.admission.allowance import Allowance
@@ -57,13 +58,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     settings, clock, telemetry = deps.settings, deps.clock, deps.telemetry
     slots = SlotBook(deps.ledger)
     service = _hold_service(deps)
-    queue = AdmissionQueue(
-        clock,
-        telemetry,
-        places=settings.admission.waiting_max,
-        deadline_s=settings.admission.waiting_deadline_s,
-        running_max=settings.admission.running_max,
-    )
+    queue = _admission_queue(deps)
     estimator = wire_estimator(deps)
     writes = JobWrites(estimator.wrote)
 
@@ -80,20 +75,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         on_usage=slots.learn,
         on_end=on_end,
     )
-    late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=clock, telemetry=telemetry)
-    deps.background.start("late jobs", late_jobs.run)
-    poller = Poller(
-        settlement=settlement,
-        budgets=deps.budgets,
-        bigquery=deps.bigquery,
-        ledger=deps.ledger,
-        clock=clock,
-        telemetry=telemetry,
-        patience=settings.patience,
-        workers=settings.settlement.polls_max,
-        on_end=queue.release,
-        late_jobs=late_jobs,
-    )
+    poller = _poller(deps, settlement, queue)
     admission = _admission(deps, estimator, service, slots, poller)
     holds = Holds(
         admission=admission,
@@ -101,17 +83,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         poller=poller,
         release=queue.release,
     )
-    reconciler = Reconciler(
-        ledger=deps.ledger,
-        budgets=deps.budgets,
-        poller=poller,
-        policies=deps.policies,
-        clock=clock,
-        telemetry=telemetry,
-        under_way=holds.under_way,
-        interval_s=settings.settlement.reconcile_interval_s,
-        orphan_age_s=settings.settlement.orphan_age_s,
-    )
+    reconciler = _reconciler(deps, poller, holds)
     dry_runs = FairDryRuns(deps.bigquery, estimator.places)
     isolation = wire_isolation(
         settings,
@@ -133,16 +105,58 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         advisor=wire_advisor(deps, stack, dry_runs),
         contact=settings.refusals.contact,
     )
-
-    def follow_contact(new: Settings) -> None:
-        handler.contact = new.refusals.contact
-
-    deps.reload_hooks.append(follow_contact)
+    deps.reload_hooks.append(partial(_follow_contact, handler))
     deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
     path = QueryPath(handler, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
     _run(deps, path)
     return path
+
+
+def _admission_queue(deps: Dependencies) -> AdmissionQueue:
+    return AdmissionQueue(
+        deps.clock,
+        deps.telemetry,
+        places=deps.settings.admission.waiting_max,
+        deadline_s=deps.settings.admission.waiting_deadline_s,
+        running_max=deps.settings.admission.running_max,
+    )
+
+
+def _poller(deps: Dependencies, settlement: Settlement, queue: AdmissionQueue) -> Poller:
+    """The poller, and the task that looks for late jobs."""
+    late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=deps.clock, telemetry=deps.telemetry)
+    deps.background.start("late jobs", late_jobs.run)
+    return Poller(
+        settlement=settlement,
+        budgets=deps.budgets,
+        bigquery=deps.bigquery,
+        ledger=deps.ledger,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        patience=deps.settings.patience,
+        workers=deps.settings.settlement.polls_max,
+        on_end=queue.release,
+        late_jobs=late_jobs,
+    )
+
+
+def _reconciler(deps: Dependencies, poller: Poller, holds: Holds) -> Reconciler:
+    return Reconciler(
+        ledger=deps.ledger,
+        budgets=deps.budgets,
+        poller=poller,
+        policies=deps.policies,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        under_way=holds.under_way,
+        interval_s=deps.settings.settlement.reconcile_interval_s,
+        orphan_age_s=deps.settings.settlement.orphan_age_s,
+    )
+
+
+def _follow_contact(handler: QueryHandler, new: Settings) -> None:
+    handler.contact = new.refusals.contact
 
 
 def _run(deps: Dependencies, path: QueryPath) -> None:

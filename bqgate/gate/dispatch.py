@@ -110,7 +110,9 @@ class Dispatcher:
                 return await self._pass(ctx)
 
     async def _submitted(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
-        return await with_mask(await self._handler.handle_query(ctx, submission), submission.mask)
+        judged = self._isolation.judged_submission(ctx, submission)
+        answer = self._isolation.noted(ctx, await self._handler.handle_query(ctx, judged))
+        return await with_mask(answer, submission.mask)
 
     async def _pass(self, ctx: RequestContext) -> HttpResponse:
         send = partial(self._passthrough.send, route=ctx.route, credential=ctx.principal.credential)

@@ -40,13 +40,16 @@ class Attempt:
     `is_answering`: BigQuery's answer is on its way to the caller, and ends the attempt.
     """
 
-    def __init__(self, admitted: Admitted, end: Callable[[Evidence], asyncio.Task[None] | None]) -> None:
+    def __init__(
+        self, admitted: Admitted, open_hold: OpenHold, end_hold: Callable[[OpenHold], asyncio.Task[None] | None]
+    ) -> None:
         self.admitted = admitted
-        self._end = end
+        self.is_answering = False
+        self._open_hold = open_hold
+        self._end_hold = end_hold
         self._evidence: Evidence = NotSent()
         self._is_ended = False
         self._ending: asyncio.Task[None] | None = None
-        self.is_answering = False
 
     @property
     def hold(self) -> Hold:
@@ -58,10 +61,14 @@ class Attempt:
         self._evidence = Unknown()
 
     def end(self, evidence: Evidence | None = None) -> None:
-        """End the attempt with what is known of it. Calling it again changes nothing."""
-        if not self._is_ended:
-            self._is_ended = True
-            self._ending = self._end(self._evidence if evidence is None else evidence)
+        """End the attempt with what is known of it, and with the last one the hold. Again: nothing changes."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        self._open_hold.evidence.append(self._evidence if evidence is None else evidence)
+        self._open_hold.under_way -= 1
+        if not self._open_hold.under_way:
+            self._ending = self._end_hold(self._open_hold)
 
     async def ended(self) -> None:
         """End the attempt; return when its hold has ended too, unless the poller or another attempt has to end it."""
@@ -92,17 +99,25 @@ class Holds:
     async def open(self, ctx: RequestContext) -> AsyncIterator[Attempt | Refused | CachedOnly]:
         """Hold what the context's query may cost, on all budgets or on none; or join the hold that it repeats.
 
+        Admission runs to its end even when the caller disconnects, so that no hold is left half placed.
         The attempt ends with the block, or, once BigQuery's answer is on its way to the caller, with that answer.
 
         Raises:
             AttemptEnded: it repeats a request that it cannot join.
             BudgetStoreUnavailable, LedgerUnavailable: nothing was held.
         """
-        outcome = await self._admit(ctx)
+        credential = ctx.principal.credential
+        admitting = asyncio.ensure_future(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
+        try:
+            with ctx.watch.step("hold"):
+                outcome = await asyncio.shield(admitting)
+        except asyncio.CancelledError:
+            admitting.add_done_callback(lambda done: self._abandon(done, credential))
+            raise
         if not isinstance(outcome, Admitted):
             yield outcome
             return
-        attempt = self._join(outcome, ctx.principal.credential)
+        attempt = self._join(outcome, credential)
         try:
             yield attempt
         finally:
@@ -118,16 +133,6 @@ class Holds:
         if self._ending:
             await asyncio.wait(self._ending, timeout=limit_s)
 
-    async def _admit(self, ctx: RequestContext) -> Admitted | Refused | CachedOnly:
-        """Finish admitting even when the caller disconnects, so that no hold is left half placed."""
-        admitting = asyncio.ensure_future(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
-        try:
-            with ctx.watch.step("hold"):
-                return await asyncio.shield(admitting)
-        except asyncio.CancelledError:
-            admitting.add_done_callback(lambda done: self._abandon(done, ctx.principal.credential))
-            raise
-
     def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], credential: Credential) -> None:
         if not admitting.cancelled() and admitting.exception() is None:
             outcome = admitting.result()
@@ -141,25 +146,18 @@ class Holds:
             open_hold = self._open[hold_id] = OpenHold(admitted.hold, credential, admitted.is_repeat)
         open_hold.is_repeat = open_hold.is_repeat and admitted.is_repeat
         open_hold.under_way += 1
-
-        def end(evidence: Evidence) -> asyncio.Task[None] | None:
-            open_hold.evidence.append(evidence)
-            open_hold.under_way -= 1
-            if open_hold.under_way:
-                return None
-            del self._open[hold_id]
-            return self._end(open_hold)
-
-        return Attempt(admitted, end)
+        return Attempt(admitted, open_hold, self._end)
 
     def _end(self, open_hold: OpenHold) -> asyncio.Task[None] | None:
         """End a hold by what its attempts at this gate prove, or have the poller find out."""
         hold = open_hold.hold
+        ending: Coroutine[Any, Any, None]
+        del self._open[hold.id]
         self._service.leave(hold.id)
         match conclude(open_hold.evidence):
             case Told(usage=usage):
                 self._release(hold.id)
-                return self._start(self._poller.settle(hold, usage))
+                ending = self._poller.settle(hold, usage)
             case NothingSent() if open_hold.is_repeat:
                 # The gate of the first attempt sees that another joined, and asks BigQuery.
                 if not self._poller.watches(hold.id):
@@ -168,15 +166,13 @@ class Holds:
             case NothingSent():
                 self._release(hold.id)
                 attempts = len(open_hold.evidence)
-                return self._start(self._poller.give_back(hold, open_hold.credential, attempts=attempts))
+                ending = self._poller.give_back(hold, open_hold.credential, attempts=attempts)
             case Inquiry() as inquiry:
                 known = None if open_hold.is_repeat else len(open_hold.evidence)
                 self._poller.watch(hold, open_hold.credential, inquiry=inquiry, attempts=known)
                 return None
             case conclusion:
                 assert_never(conclusion)
-
-    def _start(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

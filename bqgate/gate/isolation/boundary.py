@@ -1,6 +1,6 @@
 """Stand between a known caller and BigQuery: what may pass, and what of the answer may come back.
 
-Called by the dispatch step (`answer`, for every call that submits no job) and by the handler (`judged_submission`,
+Called by the dispatch step (`answer`, for every call that submits no job) and around the handler (`judged_submission`,
 `judged_estimate`, `noted`). Who is judged is asked anew for each call, so that an admin's change holds at once. Admins
 are not judged. What leaves: calls and answers, or AccessDenied and JobNotFound, which are told to the audit log on
 their way out.
