@@ -50,7 +50,8 @@ class TierPolicy(Policy):
         description="How long an open cost breaker waits before it lets one query try; 0: until the next day.",
     )
     cancel_in_emergency: bool = Field(
-        default=False, description="true: when the cost breaker opens, running jobs are cancelled, most expensive first."
+        default=False,
+        description="true: when the cost breaker opens, running jobs are cancelled, most expensive first.",
     )
     throttle_wait_ms: Whole = Field(
         default=2_000,
