@@ -80,7 +80,9 @@ class EnforcementReadinessDocument(Document):
     by_reason: tuple[ReasonDocument, ...]
     by_budget: tuple[BudgetImpactDocument, ...]
     by_principal: tuple[PrincipalImpactDocument, ...]
-    top_stopped: tuple[EntryDocument, ...] = Field(description="The dearest queries that would have been refused.")
+    top_stopped: tuple[EntryDocument, ...] = Field(
+        description="The most expensive queries that would have been refused."
+    )
     as_of: MomentText
 
 

@@ -1,26 +1,25 @@
-"""Decide whether a query may run, in order: estimate, size, hold, decide (steps 3 to 7).
+"""Decide whether a query may run: size its hold, place it, judge the result, record it.
 
-Called by the gate's handler with a parsed query and its principal; calls BigQuery (dry run), the BudgetStore and the
-Ledger through their ports. What leaves: Admitted, with an open hold that is recorded in the ledger and that the caller
-must end (forward and settle, or void); Refused, with nothing held and the refusal booked; CachedOnly, when a budget
-says no and the result is in BigQuery's cache, which costs nothing and needs no hold; or the ports' errors, with
-nothing held. Order that is safe to crash in: a hold without a record is an orphan that reconcile voids, a record
-without a forward is a hold whose job is never found, which it voids too.
+Called by the gate; calls BigQuery (dry run), the BudgetStore and the Ledger through their ports. Returns Admitted, with
+an open hold that is recorded in the ledger and that the caller must end; Refused, with nothing held and the refusal
+booked; or CachedOnly, where a budget refuses but BigQuery has the result in its cache, which is free and needs no hold.
+Safe to crash in: a hold without a record is an orphan that reconcile voids; a recorded hold whose query was never
+forwarded is voided once BigQuery knows no such job.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bqgate.admission.breaker_log import remember
-from bqgate.admission.estimate import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
-from bqgate.admission.hold_making import make_hold
+from bqgate.admission.breaker_log import record_breaker_events
+from bqgate.admission.estimates.estimator import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
+from bqgate.admission.hold_factory import make_hold
 from bqgate.admission.hold_service import HoldService
-from bqgate.admission.observing import as_observed, rules_for, shadow_decision_of
+from bqgate.admission.observe_mode import as_observed, rules_for, shadow_decision_of
 from bqgate.admission.refusals import Refusals, Refused
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed_request, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
-from bqgate.admission.threshold_log import tell_thresholds
+from bqgate.admission.threshold_log import log_thresholds
 from bqgate.domain.budget import Balance
 from bqgate.domain.budget_scope import Spender
 from bqgate.domain.decision import (
@@ -56,13 +55,13 @@ from bqgate.wire.query_request import may_be_served_from_cache
 # Between a cost's booking and its capture, or a hold's way back and its record's end, lie milliseconds.
 _WHILE_IT_ENDS_S = (0.01, 0.05, 0.2)
 
-# Why a query is refused that might have room when it is slowed down.
-_FOR_WANT_OF_ROOM = frozenset({RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER, RejectReason.QUERY_TOO_BIG})
+# Refusals of queries that might fit when they are slowed down.
+_OUT_OF_ROOM = frozenset({RejectReason.BUDGET_USED_UP, RejectReason.GRACE_OVER, RejectReason.QUERY_TOO_BIG})
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """It may run: now (Forward) or after a wait (Throttle). `is_repeat`: an earlier attempt's hold covers it."""
+    """It may run, now (Forward) or after a wait (Throttle). `is_repeat`: the hold is an earlier attempt's."""
 
     decision: Forward | Throttle
     hold: Hold
@@ -72,13 +71,13 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class CachedOnly:
-    """A budget said no, but BigQuery has the result in its cache: it may run bound to that, without a hold."""
+    """A budget refuses, but BigQuery has the result in its cache: it may run from there only, without a hold."""
 
     decision_id: str
 
 
 class Admission:
-    """The money side of the request path, over its ports."""
+    """The request path from estimate to decision, over its ports."""
 
     def __init__(
         self,
@@ -111,12 +110,12 @@ class Admission:
         self._refusals = refusals or Refusals(ledger, clock, telemetry, new_id=new_id, ttl_s=0)
 
     def take_over(self, rules: HoldRules, *, hold_ttl_s: int) -> None:
-        """Size and date holds by these rules, from the next query on."""
+        """Use new rules and a new lifetime of holds, from the next query on."""
         self._rules = rules
         self._hold_ttl_s = hold_ttl_s
 
     async def estimate(self, request: QueryRequest, principal: Principal, customer: Customer) -> Estimate:
-        """Step 3. A query that BigQuery calls invalid: jobs.query answers so, jobs.insert makes a job that fails.
+        """Estimate a query. What BigQuery calls invalid is unknown for jobs.insert, which makes a job that fails.
 
         Raises:
             UpstreamRefused: BigQuery's answer is the caller's answer.
@@ -136,17 +135,18 @@ class Admission:
             return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_AWAY)
 
     def forget_estimate(self, request: QueryRequest, principal: Principal) -> None:
-        """Ask BigQuery anew the next time."""
+        """Drop the cached estimate of a query."""
         self._estimator.forget(request, principal.credential, principal.customer)
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
     ) -> Admitted | Refused | CachedOnly:
-        """Steps 4 to 7: size, hold, decide, and record. What a budget refuses may still come from the cache.
+        """Size, hold, decide and record. What a budget refuses may still come from BigQuery's cache.
 
         Raises:
             BudgetStoreUnavailable: the budgets cannot be asked.
             LedgerUnavailable: the hold cannot be recorded; it was voided.
+            AttemptEnded: it repeats a request that it cannot join.
         """
         principal = replace(principal, name=booked_name(principal, estimate))
         prices = self._policies.prices
@@ -155,7 +155,7 @@ class Admission:
         rules = rules_for(customer, estimate, self._rules)
         size = size_hold(request, estimate, rules=rules, prices=prices, history=history)
         outcome = await self._attempt(request, principal, customer, estimate, size)
-        if isinstance(outcome, Refused) and outcome.reject.reason in _FOR_WANT_OF_ROOM and size is not None:
+        if isinstance(outcome, Refused) and outcome.reject.reason in _OUT_OF_ROOM and size is not None:
             slow = slowed_request(request, customer.tier.throttling.slowdown)
             less = size_hold(slow, estimate, rules=rules, prices=prices, history=history)
             if less is not None and less.amount_nanos < size.amount_nanos:
@@ -248,11 +248,11 @@ class Admission:
         *,
         is_slowed: bool,
     ) -> Admitted | Refused:
-        """Judge by what became of the hold, and write it down where the query may run."""
+        """Decide by the outcome of the placement, and record the hold where the query may run."""
         if placement.outcome is PlacementOutcome.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
-        await remember(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
-        tell_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
+        await record_breaker_events(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
+        log_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
         grace, wait_ms = customer.grace_at(hold.placed_at), customer.tier.throttle_wait_ms
@@ -271,9 +271,9 @@ class Admission:
             # BigQuery runs a repeated SELECT a second time, and one hold covers one run.
             message = "An earlier attempt of this request is still running. Send it again when it has ended."
             raise AttemptUnderWay(message)
-        word = DEGRADED if placement.is_degraded else name_of(decision, placement)
+        decision_name = DEGRADED if placement.is_degraded else name_of(decision, placement)
         hold = await self._holds.record(
-            replace(hold, decision=word, shadow_decision=shadow_decision), placement, customer
+            replace(hold, decision=decision_name, shadow_decision=shadow_decision), placement, customer
         )
         self._telemetry.count("holds_total", event="replayed" if is_repeat else "placed")
         return Admitted(decision, hold, placement.balances, is_repeat)
@@ -281,7 +281,7 @@ class Admission:
     def _too_big(
         self, request: QueryRequest, estimate: Estimate, size: HoldSize, budgets: tuple[Budget, ...], now: datetime
     ) -> Refused | None:
-        """The refusal of a query that passes an enforced budget's bound of one query."""
+        """The refusal of a query over the limit of one query in an enforced budget."""
         bound = tightest_bound(budgets, Mode.ENFORCE, now)
         if bound is None or size.amount_nanos <= bound[1]:
             return None
@@ -299,7 +299,7 @@ class Admission:
 
 
 def booked_name(principal: Principal, estimate: Estimate) -> str:
-    """Whose query the ledger books: where nobody has authenticated it, BigQuery's word is the best there is."""
+    """The name that the ledger books; before an open gate, the address that BigQuery authenticated."""
     return (principal.role is Role.OPEN and estimate.user_email) or principal.name
 
 

@@ -1,9 +1,8 @@
-"""Count what this replica spends for each customer while an outside system is away, up to a stated sum a day.
+"""Count what this gate lets each customer spend while an outside system is away, up to a set sum a day.
 
-Asked by placing where the degradation table says so. Nothing is given back: a replica that has used its allowance is
-closed for that customer until the next day, however often the system comes and goes. Days are UTC days, in memory
-alone: a restart begins anew, so the most that a deployment can go past its budgets is the sum times replicas times
-their restarts. Bounded in customers. Amounts are nano-dollars.
+Used by hold_service.py where the degradation table says so. Nothing is given back: a gate whose allowance is used up is
+closed for that customer until the next UTC day. Counted in memory: a restart starts anew, so the most that a deployment
+can exceed its budgets is the sum times gates times their restarts. Bounded in customers. Amounts are nano-dollars.
 """
 
 from collections import OrderedDict
@@ -15,7 +14,7 @@ CUSTOMERS_MAX = 10_000
 
 
 class Allowance:
-    """What is spent of it."""
+    """What is spent today, by customer."""
 
     def __init__(self, clock: Clock, *, customers_max: int = CUSTOMERS_MAX) -> None:
         self._clock = clock
@@ -23,7 +22,7 @@ class Allowance:
         self._spent_nanos: OrderedDict[str, tuple[date, int]] = OrderedDict()
 
     def take(self, customer: str, amount_nanos: int, *, limit_nanos: int) -> bool:
-        """Take an amount of a customer's allowance of today. False: not so much is left, and nothing was taken."""
+        """Take an amount of today's allowance. False: not enough is left, and nothing was taken."""
         today = self._clock.now().date()
         day, spent_nanos = self._spent_nanos.get(customer, (today, 0))
         if day != today:
@@ -31,14 +30,14 @@ class Allowance:
         if spent_nanos + amount_nanos > limit_nanos:
             return False
         if customer not in self._spent_nanos and len(self._spent_nanos) >= self._customers_max:
-            return False  # forgetting somebody would hand out a second allowance
+            return False  # forgetting a customer would give it a second allowance
         self._spent_nanos[customer] = (today, spent_nanos + amount_nanos)
         self._spent_nanos.move_to_end(customer)
         self._forget_before(today)
         return True
 
     def _forget_before(self, today: date) -> None:
-        """Drop who was last here on an earlier day; they stand first."""
+        """Drop customers last seen on an earlier day; they come first."""
         while self._spent_nanos:
             customer, (day, _) = next(iter(self._spent_nanos.items()))
             if day == today:

@@ -1,8 +1,7 @@
-"""Tell and remember what an attempt to hold began: a grace, or a cost breaker that opened.
+"""Log and record what placing a hold set off: a grace period began, or a cost breaker opened.
 
-Called by admit after each attempt; nearly always there is nothing to say, and it costs nothing. Counters and log lines
-are what alerts hang on; the ledger's line lets a budget store that lost its memory know it again. A ledger that does
-not answer is counted and changes no decision: the store knows, and what is lost with it is that one line.
+Called by admit.py after each placement. Alerts hang on the counters and log lines; the ledger's record lets a budget
+store that lost its memory know it again. A ledger that does not answer is counted and changes no decision.
 """
 
 from bqgate.domain.budget import Period
@@ -12,8 +11,8 @@ from bqgate.domain.hold import Hold, Placement
 from bqgate.ports import Ledger, Telemetry
 
 
-async def remember(placement: Placement, hold: Hold, *, ledger: Ledger, telemetry: Telemetry) -> None:
-    """Count, note and record what this attempt of `hold` began."""
+async def record_breaker_events(placement: Placement, hold: Hold, *, ledger: Ledger, telemetry: Telemetry) -> None:
+    """Count, log and record what placing `hold` set off."""
     for window in placement.grace_started_in:
         telemetry.count("grace_started_total", customer=hold.customer)
         telemetry.log("grace_started", customer=hold.customer, period=window.period.value, window=window.key)

@@ -1,13 +1,12 @@
-"""Place holds on the budgets, record them in the ledger, and keep them alive while their queries are under way.
+"""Place holds on the budgets, record them in the ledger, and keep their leases while their queries are under way.
 
-Called by admit; the gate says when a query is no longer under way. While both stores answer a hold takes two calls.
-While one is away domain.degradation says what happens for the customer's mode: refuse (the port's error leaves, with
-nothing held), or go on, bounded by the allowance where the table says so. What leaves: a Placement whose hold is
-covered by a record, by the budgets, or by both.
+Called by admit.py; gate/holds.py says when a query is no longer under way. While both stores answer, a hold takes two
+calls. While one is away, domain/degradation.py decides by the customer's mode: refuse (the port's error leaves, with
+nothing held) or go on, bounded by the allowance where the table says so.
 
-From when a hold is placed until its query has left this gate, `run` extends its lease every second, by which other
-gates see that it may yet be sent, and puts it back where the store has lost it. Holds that the ledger does not know are
-written down as soon as it answers; that list is bounded, and full it is closed.
+From placement until its query has left this gate, `run` extends a hold's lease every second, by which other gates see
+that the query may yet be sent, and puts the hold back where the store lost it. Holds that the ledger does not know are
+recorded as soon as it answers; that list is bounded, and no query goes on without the ledger once it is full.
 """
 
 import asyncio
@@ -24,16 +23,15 @@ from bqgate.domain.tier import Customer
 from bqgate.ports import BudgetStore, Clock, Ledger, Telemetry
 
 UNRECORDED_MAX = 1_000
-# How often leases are extended: a fraction of what a lease lasts (ports.BudgetStore), and what a store that was wiped
-# may lack a hold for.
+# How often leases are extended: a fraction of a lease, and for how long a wiped store may lack a hold.
 KEEP_EVERY_S = 1.0
-# A hold whose query has just been answered is kept a little longer: a store that fails over may lose its last second.
+# For how long a hold is kept once its query is answered: a store that fails over may lose its last second.
 _LINGER_S = 10.0
 _KEPT_AT_ONCE = 500
 
 
 class HoldService:
-    """The two stores, what to do without one, and the holds whose queries are under way here."""
+    """Places, records and keeps holds, and decides what to do while a store is away."""
 
     def __init__(
         self,
@@ -47,7 +45,7 @@ class HoldService:
         telemetry: Telemetry,
         lease_s: float = LEASE_S,
     ) -> None:
-        """Take the ports. `under_way` is filled with the holds that are under way here, for whoever counts them too."""
+        """Take the ports. `under_way` is filled with the holds under way at this gate, for a store that is refilled."""
         self._budgets = budgets
         self._ledger = ledger
         self._degradation = degradation
@@ -56,13 +54,13 @@ class HoldService:
         self._telemetry = telemetry
         self._unrecorded: OrderedDict[str, Hold] = OrderedDict()
         self._under_way = under_way
-        self._lingering: dict[str, float] = {}  # until when a hold is kept whose query has left
+        self._lingering: dict[str, float] = {}  # until when a hold is kept whose query is answered
         self._lease_s = lease_s
         self._alive_at_s = clock.monotonic_s()
         self._lapsed: set[str] = set()
 
     async def place(self, hold: Hold, windows: tuple[Window, ...], customer: Customer) -> Placement:
-        """Place a hold on every budget, or on none; or join the attempts at the one that it repeats.
+        """Place a hold on every budget or on none, or join the hold that it repeats.
 
         Raises:
             BudgetStoreUnavailable: the budgets cannot be asked, and the table says closed.
@@ -80,7 +78,7 @@ class HoldService:
         return placement
 
     async def record(self, hold: Hold, placement: Placement, customer: Customer) -> Hold:
-        """Write a placed hold down before anything is forwarded: after this a crash loses no money.
+        """Record a placed hold before anything is forwarded: from here on a crash loses no money.
 
         Returns:
             the hold as it stands; of a repeat, the one that it repeats.
@@ -107,7 +105,7 @@ class HoldService:
         return hold
 
     async def give_back(self, hold: Hold, placement: Placement) -> None:
-        """Undo a placement of which no query came. Where others have joined it they need it: it stands.
+        """Undo a placement whose query is not forwarded. Where others have joined the hold, it stays.
 
         Raises:
             BudgetStoreUnavailable: whether it was given back is unknown; reconcile does it, no ledger knows the hold.
@@ -120,12 +118,12 @@ class HoldService:
             await self._budgets.void(hold, attempts=1)
 
     def leave(self, hold_id: str) -> None:
-        """A hold's last query here has been answered: it is kept a little longer."""
+        """Note that a hold's last query here is answered: its lease is kept a little longer."""
         if hold_id in self._under_way:
             self._lingering[hold_id] = self._clock.monotonic_s() + _LINGER_S
 
     def forget(self, hold_id: str) -> None:
-        """A hold is about to end. One that the ledger does not know is kept until it does."""
+        """Stop keeping a hold that is about to end. One that the ledger does not know is kept until it does."""
         self._lingering.pop(hold_id, None)
         if hold_id in self._unrecorded:
             self._lingering[hold_id] = self._clock.monotonic_s()
@@ -134,7 +132,7 @@ class HoldService:
             self._lapsed.discard(hold_id)
 
     def may_go_on(self, system: System, customer: Customer, amount_nanos: int) -> bool:
-        """Whether a query of this cost runs although a system is away; takes the allowance where one is meant."""
+        """Whether a query of this cost runs although a system is away; takes from the allowance where there is one."""
         row = self._degradation.row(system, customer.mode)
         goes_on = row.goes_on
         if goes_on and row.takes_allowance:
@@ -147,7 +145,7 @@ class HoldService:
         return goes_on
 
     async def run(self) -> None:
-        """Keep what is under way and write down what the ledger missed, for ever."""
+        """Keep what is under way and record what the ledger missed, for ever."""
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._repeat(self.keep_alive))
             loops.create_task(self._repeat(self.record_missed))  # may take long, and leases must not wait for it
@@ -174,7 +172,7 @@ class HoldService:
                 self._telemetry.count("holds_total", len(restored), event="restored")
 
     async def record_missed(self) -> None:
-        """Write down what the ledger missed, oldest first, until it fails again. Twice changes nothing."""
+        """Record what the ledger missed, oldest first, until it fails again. Twice changes nothing."""
         for hold_id, hold in list(self._unrecorded.items()):
             try:
                 if await self._ledger.fetch_entry(hold_id) is None:  # its job may have ended and been booked first

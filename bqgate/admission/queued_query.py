@@ -1,7 +1,7 @@
-"""Make an admitted query's queued to the admission queue: its customer's limits, its class, its pace. Pure.
+"""Describe an admitted query to the admission queue: its customer's limits, its priority, its pace. Pure.
 
-Called by the handler. A customer that is only observed has no limits and no class; its queries go apart only where
-another budget, which is enforced, throttles them.
+Called by the handler. A customer whose budgets are only observed has no limits and no priority; its queries are paced
+only where another budget, which is enforced, throttles them.
 """
 
 from bqgate.admission.admit import Admitted
@@ -12,7 +12,7 @@ from bqgate.domain.tier import Customer, Mode
 
 
 def queued_query_of(admitted: Admitted, customer: Customer) -> QueuedQuery:
-    """How this query goes through the limiter."""
+    """The query as the admission queue sees it."""
     hold, decision = admitted.hold, admitted.decision
     pace_ms = interval_ms(decision.wait_ms, admitted.balances) if isinstance(decision, Throttle) else 0
     if customer.mode is not Mode.ENFORCE:

@@ -1,10 +1,10 @@
-"""Remember refusals for a moment, so that a refused query in a loop costs neither BigQuery nor the ledger much.
+"""Book refusals, and remember each for a moment, so that a refused query in a loop costs neither calls nor entries.
 
-Asked by admit after the budgets have said no: they are asked every time, so that a raised limit, a freed budget or a
-new day is seen at once. Remembered is that the query's result was not in BigQuery's cache, and that the refusal is
-booked. Repeats are added up and booked together, as one entry whose label bqgate_refusals says how many it stands for;
-they are answered with the id of the first, which the ledger knows. No money depends on any of it: what a crash or an
-outage of the ledger takes are counts of refusals. Bounded in number: the oldest are booked early.
+Asked by admit.py after the budgets have refused: they are asked every time, so that a raised limit, a freed budget or a
+new day counts at once. Remembered is that the result was not in BigQuery's cache and that the refusal is booked.
+Repeats are answered with the first one's id and booked together, as one entry whose label bqgate_refusals says how many
+it is for. No money depends on it: a crash or an outage of the ledger loses counts of refusals only. Bounded in number:
+the oldest are booked early.
 """
 
 from collections import OrderedDict, deque

@@ -1,9 +1,9 @@
 """Refuse a query that names a reservation which its customer may not use. Pure.
 
-Called by the gate before anything is asked or held. Where prices depend on where a query runs, a caller who may choose
-chooses the price too: `none` makes ten TiB of scans a question of slots that nobody used, another project's reservation
-lets others pay. So a choice needs the customer's allow-list. Elsewhere it changes no price and is let through, unless
-the customer has a list.
+Called by the handler before anything is asked or held. Where prices depend on where a query runs, choosing the
+reservation is choosing the price: `none` turns ten TiB of scans into slots that nobody used, another project's
+reservation makes others pay. So the choice needs the customer's allow-list. Under other price models it changes no
+price and passes, unless the customer has a list.
 """
 
 from bqgate.domain.errors import AccessDenied

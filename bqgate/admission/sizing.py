@@ -1,17 +1,17 @@
-"""Say how much to hold for a query and what to tell BigQuery it may bill (step 4). Pure.
+"""Say how much to hold for a query, and the cap that BigQuery gets. Pure.
 
-Called by admit with an estimate. A known estimate is bounded by BigQuery's own rounding and minimums, plus headroom;
-an unknown one follows a policy. The cap that goes to BigQuery is what the hold covers, and never more than the caller's
-own, which lowers a hold only where BigQuery enforces it. Slots are foreseen from what the customer's jobs used, and
-never more than the caller's own bounds let it use. Bytes are priced as those of the most expensive kind of statement
-that may occur: that of the dry run, or, in a script or a query of which no dry run tells the kind, a CREATE MODEL where
-the text does not rule it out. Bytes are bytes, amounts nano-dollars, shares parts per million.
+Called by admit.py with an estimate. A known estimate is bounded by BigQuery's rounding and minimums, plus headroom; an
+unknown one follows a policy. The cap is what the hold covers, and never more than the caller's own, which lowers a hold
+only where BigQuery enforces it. Slots are estimated from the customer's past jobs, and never more than the caller's own
+bounds allow. Bytes are priced as those of the most expensive kind of statement that may occur: the dry run's, or, in a
+script or where no dry run tells, a CREATE MODEL where the text does not rule it out. Bytes are bytes, amounts
+nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from bqgate.admission.estimate import DRY_RUN_AWAY
+from bqgate.admission.estimates.estimator import DRY_RUN_AWAY
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
 from bqgate.domain.statements import is_known, is_multi_statement
@@ -20,12 +20,12 @@ from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
 from bqgate.wire.reservations import may_run_on_demand
 from bqgate.wire.sql_words import read_sql_words
 
-# Of a query that was not dry run.
+# The estimate of a query without a dry run.
 _UNKNOWN = Estimate(0, "", 0)
 
 
 class UnknownEstimate(StrEnum):
-    """What to do with a query whose estimate bounds nothing."""
+    """What to do with a query without an upper bound."""
 
     CAP = "cap"  # hold a set amount and cap the job at it
     REJECT = "reject"
@@ -44,9 +44,9 @@ class HoldRules:
 
 @dataclass(frozen=True, slots=True)
 class HoldSize:
-    """How much to hold. `maximum_bytes_billed` None: the caller's own cap stands (policy allow).
+    """How much to hold. `maximum_bytes_billed` None: the caller's own cap, if any, stays (policy allow).
 
-    `prices_id` and `priced_as` say by which prices, and as which kind of statement: so its job is priced, too.
+    The job is priced later by the same price list (`prices_id`) and kind of statement (`priced_as`).
     `slot_ms_at_most` is the bound on slots that it relies on; None: it relies on none.
     """
 
@@ -83,7 +83,7 @@ def size_hold(
         priced_as=priced_as,
         may_run_on_demand=_may_run_on_demand(request, prices),
     )
-    # A dry run that was not answered says nothing of the query: what nobody foresaw is capped whatever the policy.
+    # Without an answer to its dry run a query is capped, whatever the policy says.
     may_be_uncapped = not estimate.is_known and estimate.unknown_because != DRY_RUN_AWAY
     is_uncapped = may_be_uncapped and rules.unknown is UnknownEstimate.ALLOW
     cap = None if is_uncapped else min(covered, own_cap)
@@ -98,10 +98,10 @@ def size_hold(
 
 
 def _is_capped(estimate: Estimate) -> bool:
-    """Whether BigQuery holds the query to a cap.
+    """Whether BigQuery enforces a cap on the query.
 
-    It does not where another system is asked, and not to the sum of a script's statements; of what no dry run was
-    answered for nobody knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
+    It does not where another system is queried, nor for the sum of a script's statements; without a dry run nobody
+    knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
     """
     return estimate.is_known or estimate.unknown_because == "row_level_security"
 

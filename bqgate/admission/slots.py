@@ -1,7 +1,7 @@
-"""Remember what each customer's jobs used, so that slot time can be foreseen (part of step 4).
+"""Remember the slot time of each customer's jobs, to estimate that of the next.
 
-Asked by admit, told by settlement. A customer seen for the first time is read from the ledger; while the ledger is away
-only the prior speaks. Bounded: the customers longest unseen are forgotten and read again. Old jobs fade: when the
+Asked by admit.py, told by settlement. A customer seen for the first time is read from the ledger; while the ledger is
+away, only the prior counts. Bounded: the customers longest unseen are forgotten and read again. Old jobs fade: when the
 remembered bytes pass a bound, both sums are halved, so that the ratio follows the recent past.
 """
 

@@ -1,8 +1,8 @@
-"""Tell which thresholds a query's hold passed: once for each, by the hold that passed it.
+"""Log each threshold that a placed hold passed, once, by the hold that passed it.
 
-Called by admit after each placed hold; nearly always there is nothing to say. `monitor` and `review` are for people:
-the counter and the log line are all that follows, and what alerts hang on. `throttle` is told too, and decided
-elsewhere. What is held counts as used, so a share that falls when a job ends cheaper than held may be passed again.
+Called by admit.py after each placement. `monitor` and `review` are for people: a counter and a log line, for alerts.
+`throttle` is logged here and decided in domain/decision.py. Held money counts as used, so that a share which falls when
+a job costs less than its hold may be passed again.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,8 @@ from bqgate.domain.units import PPM
 from bqgate.ports import Telemetry
 
 
-def tell_thresholds(
-    placement: Placement, budgets: Sequence[Budget], *, amount_nanos: int, telemetry: Telemetry
-) -> None:
-    """Count and note every threshold that this hold of `amount_nanos` passed, in any of the budgets it falls under."""
+def log_thresholds(placement: Placement, budgets: Sequence[Budget], *, amount_nanos: int, telemetry: Telemetry) -> None:
+    """Count and log every threshold that a hold of `amount_nanos` passed, in any of its budgets."""
     if placement.outcome is not PlacementOutcome.PLACED:
         return
     by_account = {(budget.account, budget.scope): budget for budget in budgets}

@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from bqgate.admission.admit import Admission
 from bqgate.admission.allowance import Allowance
-from bqgate.admission.dry_run_places import FairDryRuns
-from bqgate.admission.estimate import Estimator
+from bqgate.admission.estimates.dry_run_places import FairDryRuns
+from bqgate.admission.estimates.estimator import Estimator
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.hold_service import HoldService
-from bqgate.admission.job_writes import JobWrites
 from bqgate.admission.queue.admission_queue import AdmissionQueue
 from bqgate.admission.refusals import Refusals
 from bqgate.admission.slots import SlotBook
@@ -82,11 +83,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         advisor=wire_advisor(deps, stack, dry_runs),
         contact=deps.settings.refusals.contact,
     )
-
-    def follow_contact(new: Settings) -> None:
-        handler.contact = new.refusals.contact
-
-    deps.reload_hooks.append(follow_contact)
+    deps.reload_hooks.append(partial(_follow_contact, handler))
     deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
     reconciler = _reconciler(deps, poller, holds)
@@ -126,6 +123,7 @@ def _settlement(
 
 
 def _poller(deps: Dependencies, settlement: Settlement, queue: AdmissionQueue) -> Poller:
+    """The poller, and the task that looks for late jobs."""
     late_jobs = LateJobs(settlement=settlement, bigquery=deps.bigquery, clock=deps.clock, telemetry=deps.telemetry)
     deps.background.start("late jobs", late_jobs.run)
     return Poller(
@@ -152,8 +150,12 @@ def _reconciler(deps: Dependencies, poller: Poller, holds: Holds) -> Reconciler:
         telemetry=deps.telemetry,
         under_way=holds.under_way,
         interval_s=deps.settings.settlement.reconcile_interval_s,
-        grace_s=deps.settings.settlement.orphan_age_s,
+        orphan_age_s=deps.settings.settlement.orphan_age_s,
     )
+
+
+def _follow_contact(handler: QueryHandler, new: Settings) -> None:
+    handler.contact = new.refusals.contact
 
 
 def _run(deps: Dependencies, path: QueryPath) -> None:

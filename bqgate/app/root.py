@@ -28,7 +28,7 @@ from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.clock import SystemClock
-from bqgate.gate import middleware, proxies, request_line
+from bqgate.gate import access_log, middleware, proxies
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
 from bqgate.gate.http_server import HttpServer, add_data_plane
@@ -215,7 +215,7 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
 
 def _application(deps: Dependencies) -> web.Application:
     app = web.Application()
-    request_line.install(app, deps.telemetry, deps.clock)
+    access_log.install(app, deps.telemetry, deps.clock)
     middleware.install(app, deps.telemetry)
     settings = deps.settings
     proxies.install(app, trusted=settings.server.trusted_proxies, public_url=settings.identity.public_url)

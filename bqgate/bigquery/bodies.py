@@ -66,7 +66,7 @@ class ResponseBody:
             content.set_exception(aiohttp.ClientPayloadError("the connection is closed"))
 
 
-class WatchedBody:
+class CallerBody:
     """A request body that remembers why it broke off, which aiohttp would hide behind its own error."""
 
     def __init__(self, body: Body) -> None:

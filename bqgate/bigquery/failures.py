@@ -29,7 +29,7 @@ def unavailable(error: Exception) -> UpstreamUnavailable:
 
 def left_alone(breaker: CircuitBreaker) -> UpstreamNotTried:
     """What a caller is told while BigQuery is left alone, with the seconds after which it may ask again."""
-    # At least a second: half-open, the trial is under way.
+    # At least a second: half-open, the probe is under way.
     retry_after_s = max(math.ceil(breaker.open_for_s), 1)
     return UpstreamNotTried(
         f"{breaker.why or _TOLD_BY_OTHERS} It is left alone for a moment.", retry_after_s=retry_after_s

@@ -1,13 +1,13 @@
-"""Carry calls to BigQuery and stream its answers back: the Upstream port over aiohttp.
+"""Send calls to BigQuery and stream its answers back: the Upstream port over aiohttp.
 
-Called by the gate's passthrough and forward steps and by jobs.py; HttpUpstream.exchange lists what happens to a call.
+Called by the gate's passthrough and forward steps and by jobs.py; HttpUpstream.send lists what happens to a call.
 What goes out is what came in, but for the headers of one connection (end_to_end.py) and the credential
 (credentials.py). Compression is not touched, redirects (among them 308, by which BigQuery asks for the next chunk of an
 upload) are not followed, cookies are not kept, and the path keeps its percent-encoding.
 
-What leaves: an HttpResponse whose body is read as the caller takes it, or UpstreamUnavailable: UpstreamTimeout, and
-UpstreamNotTried where there is no token, all connections are in use, or BigQuery is left alone; a caller's body that
-breaks off ends the call with the error of that body.
+Returns an HttpResponse whose body is read as the caller takes it. Raises UpstreamUnavailable (UpstreamTimeout;
+UpstreamNotTried where there is no token, all connections are in use, or the breaker is open), or, when the caller's
+body breaks off, the error of that body.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from bqgate.bigquery.bodies import ResponseBody, WatchedBody
+from bqgate.bigquery.bodies import CallerBody, ResponseBody
 from bqgate.bigquery.credentials import UpstreamCredentials
 from bqgate.bigquery.end_to_end import headers_answered, headers_sent, malformed
 from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
@@ -46,7 +46,7 @@ _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AG
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What stands around the calls to one BigQuery, whatever credentials they bear: all ways to it share them."""
+    """What all calls to one BigQuery share, whatever their credentials."""
 
     timeouts: Timeouts
     telemetry: Telemetry
@@ -101,8 +101,7 @@ class HttpUpstream:
 
             time limit    that of its operation; the gate's own calls bring theirs
             metrics       one count, and a line where it failed
-            retry         of an insert that names its job, while nothing was sent; the gate's own calls are asked again
-                          by whoever asked
+            retry         of an insert that names its job, while nothing was sent; jobs.py retries the gate's own calls
             breaker       counts each attempt, for the customer who pays
             credentials   the caller's, the gate's own, or none
             aiohttp       the wire
@@ -142,7 +141,7 @@ class HttpUpstream:
             permit.leave()  # where nothing was said above: the caller left, or its body broke off
 
     async def _send(self, call: HttpRequest, limit_s: float) -> HttpResponse:
-        body = WatchedBody(call.body)
+        body = CallerBody(call.body)
         queue = _Queue()
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._connect_timeout_s, sock_connect=self._connect_timeout_s, sock_read=limit_s

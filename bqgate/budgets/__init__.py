@@ -1,10 +1,16 @@
-"""Keep the budgets and the holds against them: BudgetStore in this process's memory, and in Redis.
+"""Keep budgets and the holds against them: BudgetStore in this process's memory, and in Redis.
 
-Named by app and cli alone; everything else knows ports.BudgetStore. Calls the SpendSource (the ledger) to fill a
-window that it does not know. A hold counts in its customer's account and, where the deployment has a budget, in the
-deployment's. Read in this order: refill (how a lost store becomes whole), accounts (which hold counts where),
-memory_account and memory_store (the rules in plain Python), keys (what lies in Redis), redis_store, scripts (their
-typed door), the .lua files. Beside them stand change_feed and redis_change_feed, by which gates of one store tell one
-another that an admin changed something. BudgetStoreUnavailable and LedgerUnavailable leave it, nothing else. Amounts
-are nano-dollars.
+Only app and cli import it; everything else knows ports.BudgetStore. The SpendSource (the ledger) fills windows that a
+store does not know. A hold counts in its customer's account and, where the deployment has a budget, in the
+deployment's. Raises BudgetStoreUnavailable and LedgerUnavailable, nothing else. Amounts are nano-dollars.
+
+    refill.py                 how a store that lost its memory becomes whole
+    accounts.py               which hold counts in which account
+    memory_store.py           the store of one process; memory_account.py has the rules of one account
+    redis_store.py            the store that gates share; redis_client.py connects it
+    scripts.py                calls the .lua files (lua_script.py) with the domain's values
+    keys.py                   what Redis holds: keys, fields, lifetimes
+    change_feed.py            how gates of one store tell one another of changes and writes: in memory, and
+    redis_change_feed.py      through Redis (write_message.py)
+    redis_breaker_state.py    how they share the state of circuit breakers
 """

@@ -1,9 +1,9 @@
-"""Show the ledger's open holds as the accounts of a budget store see them.
+"""Map the ledger's open holds to the accounts of a budget store: a customer's, and the deployment's.
 
-Put by app between the stores and the ledger: what a store fills its windows from. The ledger writes down what a query
-is (customer, principal, project, workload, labels); which budgets it falls under is a matter of the rules that hold,
-and they may have changed since. The deployment's account is about all customers' holds, in days and months of UTC. What
-this gate has placed and the ledger has not heard of counts too: a store may be lost just in between.
+Wired by app between the stores and the ledger; a store fills its windows from it. The ledger knows whose a query is
+(customer, principal, project, workload, labels); which budgets that means follows from today's rules. The deployment's
+account has all customers' holds, in days and months of UTC. Holds that this gate has placed and the ledger does not
+know yet count too, because a store may be lost just in between.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -19,12 +19,12 @@
 -- Returns, all text: {"voided", cost}: it is ended now; {"ended", cost}: it was, at that cost; {"unknown", cost} and
 --   {"joined", cost}: no window was touched; {"elsewhere", names}: nothing was touched, the hold was placed in these
 --   windows, call again with them.
--- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 2 for the trial of a breaker. O(windows).
+-- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 2 for the probe of a breaker. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
 -- reads it there, or finds it in the ended mark. The mark is written for an unknown hold too where it is to be ended
--- whoever joined: it may have been lost, and a filling under way may be about to put it back. What the end of a trial
--- does to the breaker: after_trial in domain/cost_breaker.py.
+-- whoever joined: it may have been lost, and a filling under way may be about to put it back. What the end of a probe
+-- does to the breaker: after_probe in domain/cost_breaker.py.
 
 local record = redis.call("HGET", KEYS[1], ARGV[1])
 if not record then

@@ -4,7 +4,7 @@
 -- KEYS[2..] windows (hash)
 --
 -- Returns, all text: {"unknown", number of a window from 1, ...}, or {"known", the breaker: opened_at_us, until_us,
---   trial, emergency_nanos (each "" for none), captured, held, grace_started_us or "", captured, held, ...},
+--   probe, emergency_nanos (each "" for none), captured, held, grace_started_us or "", captured, held, ...},
 --   nano-dollars. Whether the breaker's day is over is for the caller to say.
 -- Cost: 1 command a window and 1. O(windows).
 

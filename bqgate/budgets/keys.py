@@ -69,10 +69,10 @@ ROWS = (
     Row(
         pattern="bqgate:{<customer>}:breaker",
         type="hash",
-        fields="opened_at_us, until_us, trial (a hold id or nothing), emergency_nanos (of the trial, or nothing)",
+        fields="opened_at_us, until_us, trial (the probe's hold id or nothing), emergency_nanos (the probe's)",
         unit="microseconds, nano-dollars",
         ttl="1 hour after its day; there while the breaker is open",
-        deleted_by="end_hold.lua when the trial closes it; reset_breaker; TTL",
+        deleted_by="end_hold.lua when the probe closes it; reset_breaker; TTL",
     ),
     Row(
         pattern="bqgate:{<customer>}:holds",

@@ -1,7 +1,6 @@
 """Run a Lua script of this package inside Redis, in one round trip.
 
-Used by scripts, which knows what each of them takes and answers. Nothing is tried again: whether a call without an
-answer did its work is for the caller to say. redis' errors leave it.
+Used by scripts.py, which knows the arguments and answers of each. Nothing is retried. Raises redis' errors.
 """
 
 import hashlib

@@ -14,7 +14,7 @@
 -- ARGV[5]   now, microseconds since 1970
 -- ARGV[6]   how long grace lasts, microseconds; 0 for no grace
 -- ARGV[7]   emergency limit of the day, nano-dollars, whole, 0 <= n < 2^53; "" for none
--- ARGV[8]   how long the breaker stays open before a trial, microseconds; 0 for no trial
+-- ARGV[8]   how long the breaker stays open before a probe, microseconds; 0 for no probe
 -- ARGV[9]   "1" where the budgets are observed only, else ""
 -- ARGV[10]  number of the day among the windows, from 1; 0 where there is none
 -- ARGV[11]  when that day ends, microseconds since 1970
@@ -31,7 +31,7 @@
 -- Returns, all text: {"unknown", number of a window from 1, ...}: nothing was touched; or
 --   {"placed" | "replayed" | "refused" | "ended", id of the open hold or "", refusal (RejectReason) or "", "1" when it tripped or "",
 --    numbers of the windows whose grace began with it, by blanks, attempts that have joined it,
---    the breaker after it: opened_at_us, until_us, trial, emergency_nanos (each "" for none),
+--    the breaker after it: opened_at_us, until_us, probe, emergency_nanos (each "" for none),
 --    captured, held, grace_started_us or "", captured, held, ...} of all windows
 -- Cost: 1 HMGET a window, 4 commands; when placed 2 a window and 3 more; 2 when joined, 3 when it trips. O(windows).
 --
@@ -57,7 +57,7 @@ if #unknown > 1 then
   return unknown
 end
 
--- opened_at_us, until_us, trial, emergency_nanos; nil while the breaker is closed
+-- opened_at_us, until_us, probe, emergency_nanos; nil while the breaker is closed
 local breaker = redis.call("HMGET", KEYS[4], "opened_at_us", "until_us", "trial", "emergency_nanos")
 if not breaker[1] or now_us >= tonumber(breaker[2]) then
   breaker = nil
@@ -163,22 +163,22 @@ for i = LAST_OWN + 1, LAST_WINDOW do
   end
 end
 
-local is_trial = breaker and cooldown_us > 0 and breaker[3] == "" and now_us >= tonumber(breaker[1]) + cooldown_us
+local is_probe = breaker and cooldown_us > 0 and breaker[3] == "" and now_us >= tonumber(breaker[1]) + cooldown_us
 local refusal, starts = "breaker_open", {}
-if not breaker or is_trial then
+if not breaker or is_probe then
   refusal, starts = judge()
 end
 
-local function write_breaker(opened_at_us, until_us, trial, trial_emergency)
-  breaker = { opened_at_us, until_us, trial, trial_emergency }
+local function write_breaker(opened_at_us, until_us, probe, probe_emergency)
+  breaker = { opened_at_us, until_us, probe, probe_emergency }
   redis.call(
-    "HSET", KEYS[4], "opened_at_us", opened_at_us, "until_us", until_us, "trial", trial, "emergency_nanos", trial_emergency
+    "HSET", KEYS[4], "opened_at_us", opened_at_us, "until_us", until_us, "trial", probe, "emergency_nanos", probe_emergency
   )
 end
 
 if refusal ~= "" and not is_observed then
   local tripped = ""
-  if is_trial then
+  if is_probe then
     write_breaker(ARGV[5], breaker[2], "", "")
     tripped = "1"
   elseif refusal == "emergency" then
@@ -188,7 +188,7 @@ if refusal ~= "" and not is_observed then
   end
   return answer("refused", "", refusal, tripped, "", "0")
 end
-if is_trial and not is_observed then
+if is_probe and not is_observed then
   write_breaker(breaker[1], breaker[2], hold_id, emergency)
 end
 

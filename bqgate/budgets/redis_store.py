@@ -1,13 +1,13 @@
-"""Keep budgets in Redis or Redis Cluster, shared by any number of gates: the BudgetStore of replicas.
+"""Keep budgets in Redis or Redis Cluster, shared by any number of gates: the BudgetStore of several replicas.
 
-Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts, and the SpendSource
-when a window is unknown. Every socket has a timeout, no call is repeated on its own, at most `connections_max` calls
-are under way: without an answer a call ends within `timeout_s` for its turn, again to connect and again for each reply.
-While its breaker is open a call ends at once. BudgetStoreUnavailable leaves it for whatever Redis or the network does;
-LedgerUnavailable when a filling fails.
+Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts.py, and the SpendSource
+when a window is unknown. No call is retried, and at most `connections_max` are under way: without an answer a call ends
+within `timeout_s` for its turn, again to connect and again for each reply. While its breaker is open a call fails at
+once. Raises BudgetStoreUnavailable for whatever Redis or the network does, LedgerUnavailable when a window cannot be
+filled.
 
 A cluster keeps a customer and the deployment on different machines. So a hold is placed with the deployment first and
-with the customer after it, and what the customer refuses, or what turns out a repeat, is voided above. A crash in
+with the customer after it; what the customer refuses, or what turns out to be a repeat, is given back above. A crash in
 between leaves a hold above that no ledger knows: reconcile voids it.
 """
 
@@ -46,8 +46,6 @@ _LOSES_WINDOWS = "the budget store loses windows as fast as they are filled"
 
 # Keys looked at in one SCAN step; a step stays well under a millisecond.
 _SCAN_COUNT = 1000
-
-
 # Holds that one script keeps: it then takes a few milliseconds.
 _KEPT_AT_ONCE = 500
 
@@ -55,7 +53,7 @@ _KEPT_AT_ONCE = 500
 class RedisBudgetStore:
     """BudgetStore in Redis. `client` decodes answers; it is closed with the store.
 
-    `has_deployment_budget` says whether the deployment has a budget now: then a hold ends, and is kept, above too.
+    `has_deployment_budget` says whether the deployment has a budget now: then a hold ends and is kept there too.
     """
 
     def __init__(
@@ -161,9 +159,9 @@ class RedisBudgetStore:
 
     async def fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
         """What stands against each window, and the breaker: one round trip for each account."""
-        standings = [await self._stand(part) for part in by_account(windows)]
-        balances = tuple(balance for budget_status in standings for balance in budget_status.balances)
-        breaker = standings[0].breaker
+        statuses = [await self._fetch_status(part) for part in by_account(windows)]
+        balances = tuple(balance for status in statuses for balance in status.balances)
+        breaker = statuses[0].breaker
         return BudgetStatus(balances, breaker if breaker is not None and breaker.is_open(self._clock.now()) else None)
 
     async def fetch_breakers(self) -> dict[str, CostBreaker]:
@@ -225,7 +223,7 @@ class RedisBudgetStore:
                 await self._refill.fill(unknown.windows)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
-    async def _stand(self, windows: tuple[Window, ...]) -> BudgetStatus:
+    async def _fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
         """What stands against windows of one account; those that are unknown there are filled first."""
         for _ in range(TRIES_MAX):
             try:
@@ -276,9 +274,9 @@ class RedisBudgetStore:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """One call to Redis: not while its breaker is open, so many at a time, and only the port's errors come out."""
-        leave = None if self._breaker is None else self._breaker.ask(BudgetStoreUnavailable)
-        with nullcontext() if leave is None else leave.failing_on(BudgetStoreUnavailable):
+        """One call to Redis: not while its breaker is open, a bounded number at once, only the port's errors leave."""
+        permit = None if self._breaker is None else self._breaker.ask(BudgetStoreUnavailable)
+        with nullcontext() if permit is None else permit.failing_on(BudgetStoreUnavailable):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await self._turns.acquire()
@@ -288,8 +286,8 @@ class RedisBudgetStore:
                 with keeping_cancellation():
                     yield
             except UnknownWindows:
-                if leave is not None:
-                    leave.succeed()  # Redis answered
+                if permit is not None:
+                    permit.succeed()  # Redis answered
                 raise
             # A cluster's errors have a root of their own; OSError stands for TimeoutError and what sockets raise.
             except (RedisError, RedisClusterException, OSError) as error:

@@ -18,11 +18,10 @@ again. A store applies a Snapshot by these rules, in one atomic step:
 6. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
    yet captured looks the same, and is then counted with its cost until refilled: refused too early, never too late.)
 
-What this cannot see: a hold placed by another gate just before a wipe and recorded in the ledger just after the refill
-(its own a gate adds, see accounts.py). Until that gate keeps it (keep_holds), within a second, the store lacks its
-amount; ended before that, it lacks its cost. And a breaker
-that an admin resets while a wiped store is being filled: it may be open again, and is reset again.
-LedgerUnavailable leaves it.
+What this cannot see: a hold that another gate placed just before a wipe and recorded in the ledger just after the
+refill (accounts.py adds a gate's own). Until that gate keeps it (keep_holds), within a second, the store lacks its
+amount; if it ends before that, its cost. And a breaker that an admin resets while a wiped store is being filled: it may
+be open again, and is reset again. Raises LedgerUnavailable.
 """
 
 import asyncio
@@ -48,7 +47,7 @@ _READS_MAX = 5
 
 
 class UnknownWindows(Exception):
-    """The step touched nothing, because these windows are not in the store. It never leaves this room."""
+    """A script touched nothing, because these windows are not in the store. It never leaves this package."""
 
     def __init__(self, windows: tuple[Window, ...]) -> None:
         super().__init__(f"{len(windows)} windows are unknown")

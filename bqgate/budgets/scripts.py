@@ -28,11 +28,7 @@ from bqgate.budgets.lua_script import LuaScript
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
-from bqgate.domain.cost_breaker import (
-    BudgetStatus,
-    CostBreaker,
-    GracePolicy,
-)
+from bqgate.domain.cost_breaker import BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import check_nanos
 from bqgate.domain.reject_reason import RejectReason
@@ -59,7 +55,7 @@ async def place_hold(
         UnknownWindows: nothing was touched.
     """
     asked = with_rollovers(windows)
-    word, *rest = await _PLACE_HOLD.run(
+    outcome, *rest = await _PLACE_HOLD.run(
         client,
         _hold_keys(hold, [window_name(window.id) for window in asked]),
         [
@@ -77,12 +73,12 @@ async def place_hold(
             *_limit_args(windows, asked),
         ],
     )
-    _expect_known(word, rest, asked)
-    open_id, refusal, tripped, grace_starts, attempts, *budget_status = rest
-    breaker, balances = _breaker(budget_status[:4]), _balances(windows, asked, budget_status[4:])
+    _expect_known(outcome, rest, asked)
+    open_id, refusal, tripped, grace_starts, attempts, *numbers = rest
+    breaker, balances = _breaker(numbers[:4]), _balances(windows, asked, numbers[4:])
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
-        PlacementOutcome(word),
+        PlacementOutcome(outcome),
         unescape(open_id) or None,
         balances,
         RejectReason(refusal) if refusal else None,
@@ -118,7 +114,7 @@ def _judging_args(now: datetime, windows: tuple[Window, ...], grace: GracePolicy
 
 
 def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[str | int]:
-    """ARGV[18] and what follows it of place_hold.lua. What is only observed bears no limit there, but for the own."""
+    """ARGV[19] and what follows it of place_hold.lua. Observed budgets have none, except the customer's own."""
     numbers = {window.id: number for number, window in enumerate(asked, 1)}
     args: list[str | int] = []
     for window in windows:
@@ -141,20 +137,20 @@ async def end_hold(
     attempts: int | None = None,
     mark_ttl_s: int = ENDED_TTL_S,
 ) -> tuple[VoidOutcome, int]:
-    """Run end_hold.lua; a second time where the hold was placed in other windows than `hold` says.
+    """Run end_hold.lua; twice where the hold was placed in other windows than `hold` says.
 
     Returns what became of it (VOIDED: it ended now, whatever its cost), and at which cost it ended, now or before.
     """
     names = " ".join(window_names(hold.window_ids))
     known = "" if attempts is None else attempts
     while True:
-        word, detail = await _END_HOLD.run(
+        outcome, detail = await _END_HOLD.run(
             client,
             _hold_keys(hold, names.split()),
             [escape(hold.id), check_nanos(cost_nanos), names, mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS],
         )
-        if word != "elsewhere":
-            return VoidOutcome(word), int(detail)
+        if outcome != "elsewhere":
+            return VoidOutcome(outcome), int(detail)
         assert detail != names, detail
         names = detail
 
@@ -193,8 +189,8 @@ async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> Budg
     keys = CustomerKeys(windows[0].customer)
     asked = with_rollovers(windows)
     names = [keys.window(window_name(window.id)) for window in asked]
-    word, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
-    _expect_known(word, rest, asked)
+    outcome, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
+    _expect_known(outcome, rest, asked)
     return BudgetStatus(_balances(windows, asked, rest[4:]), _breaker(rest[:4]))
 
 
@@ -262,34 +258,37 @@ def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
     return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, *windows]
 
 
-def _expect_known(word: str, rest: list[str], windows: tuple[Window, ...]) -> None:
-    if word == "unknown":
+def _expect_known(outcome: str, rest: list[str], windows: tuple[Window, ...]) -> None:
+    if outcome == "unknown":
         raise UnknownWindows(tuple(windows[int(number) - 1] for number in rest))
 
 
-def _balances(windows: tuple[Window, ...], asked: tuple[Window, ...], words: list[str]) -> tuple[Balance, ...]:
-    """Balances of the windows; those behind them in `asked` tell what is taken over."""
-    assert len(words) == 3 * len(asked), words
-    amounts = [(int(captured), int(held)) for captured, held in zip(words[::3], words[1::3], strict=True)]
-    assert all(captured >= 0 and held >= 0 for captured, held in amounts), words
-    stands = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
+def _balances(windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str]) -> tuple[Balance, ...]:
+    """Balances of the windows; the windows after them in `asked` are those whose unused limit is carried over."""
+    assert len(values) == 3 * len(asked), values
+    amounts = [(int(captured), int(held)) for captured, held in zip(values[::3], values[1::3], strict=True)]
+    assert all(captured >= 0 and held >= 0 for captured, held in amounts), values
+    amounts_by_id = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
     return tuple(
         Balance(
-            window, *stands[window.id], from_micros(started_us) if started_us else None, _rolled_over(window, stands)
+            window,
+            *amounts_by_id[window.id],
+            from_micros(started_us) if started_us else None,
+            _rolled_over(window, amounts_by_id),
         )
-        for window, started_us in zip(windows, words[2 : 3 * len(windows) : 3], strict=True)
+        for window, started_us in zip(windows, values[2 : 3 * len(windows) : 3], strict=True)
     )
 
 
-def _rolled_over(window: Window, stands: Mapping[WindowId, tuple[int, int]]) -> int:
+def _rolled_over(window: Window, amounts_by_id: Mapping[WindowId, tuple[int, int]]) -> int:
     if window.rollover is None:
         return 0
-    captured_nanos, held_nanos = stands[window.rollover.window.id]
+    captured_nanos, held_nanos = amounts_by_id[window.rollover.window.id]
     return carried_nanos(window.rollover, captured_nanos=captured_nanos, held_nanos=held_nanos)
 
 
-def _breaker(words: list[str]) -> CostBreaker | None:
-    opened_at_us, until_us, probe, emergency_nanos = words
+def _breaker(values: list[str]) -> CostBreaker | None:
+    opened_at_us, until_us, probe, emergency_nanos = values
     if not opened_at_us:
         return None
     return CostBreaker(

@@ -1,28 +1,37 @@
-"""HTTP in, HTTP out: the map of the request path.
+"""Serve BigQuery's API over HTTP, and hold every query against its budgets before it is forwarded.
 
-A query passes these files, in this order; ``handler.QueryHandler.handle_query`` tells the story in one screen, and
-everything that is learnt on the way stands in one RequestContext (request_context.py):
+Read this map, then handler.py: ``QueryHandler.handle_query`` is the request path on one screen. What is learnt on the
+way is kept in one RequestContext (request_context.py). A query passes these files, in this order:
 
-    http_server.py     aiohttp's request becomes a Call
-    dispatch.py        which way: a job to the handler, a batch apart, everything else through passthrough.py
-    identify.py        who asks, who pays
-    submission.py      the job out of the body, however it is packed
-    isolation/         where all customers are one to BigQuery: what this one may touch
-    handler.py         wire/query_request.py reads the query; then
-      admission/estimate.py        what it would process: a dry run, or one that is remembered
-      holds.py                     opens its hold, and is the only place where a hold ends
-        admission/admit.py         sizes it (sizing.py), has it placed, decides (domain/decision.py)
-        admission/hold_service.py  places it on all budgets or none, and records it: from here a crash loses no money
-          budgets/redis_store.py   one script, place_hold.lua; or memory_store.py
-          ledger/sql_ledger.py     one row, written in groups
-      admission/queue/           its turn: when little is left, or when enough run already
-      forward.py                   to BigQuery and back, streamed, watched as it passes
-        bigquery/upstream.py       time limits, retry, breaker, credentials, the socket
-      outcome.py                   what the answer proves of the cost
-    holds.py           the attempt has ended; with the last one settlement/evidence.py says what all of them prove
-      settlement/poller.py         books the cost, gives the hold back, or asks BigQuery until it is known
-      settlement/settlement.py     ledger and budgets, in the order that a crash cannot hurt
+    gate/http_server.py                    aiohttp's request becomes an HttpRequest
+    gate/dispatch.py                       chooses: jobs to the handler, batches apart, the rest to gate/passthrough.py
+      gate/routes.py                       which of BigQuery's methods the URL names
+      gate/identify.py                     who asks, and which customer pays
+      gate/method_override.py              takes off X-HTTP-Method-Override
+      gate/submission.py                   reads the job from the body: JSON, multipart or a resumable upload's start
+    gate/handler.py                        wire/query_request.py parses the query; then
+      gate/isolation/boundary.py           where customers share an account: may this one touch what the query names
+      admission/estimates/estimator.py     what it would process: a dry run, or a cached one
+        bigquery/jobs.py                   the gate's own calls to BigQuery
+      gate/holds.py                        opens the hold; the only place where a hold ends
+        admission/admit.py                 size, place, decide, record
+          admission/sizing.py              how much to hold, and the cap that BigQuery gets
+          admission/hold_factory.py        the hold, with its job id and idempotency key
+          admission/hold_service.py        places it on all budgets or none, records it, keeps its lease
+            budgets/redis_store.py         place_hold.lua in Redis; or budgets/memory_store.py
+            ledger/sql_ledger.py           one row, committed in groups: from here a crash loses no money
+          domain/decision.py               forward, throttle or reject
+      admission/queue/admission_queue.py   waits, where a budget throttles or enough queries run already
+      gate/forward.py                      sends it, streams the answer back and keeps a copy of its beginning
+        bigquery/upstream.py               time limit, metrics, retry, breaker, credentials, aiohttp
+      gate/cap_exceeded.py                 refused by the gate's own cap: once more, under a fresh estimate
+      gate/answer_headers.py               X-Bqgate-* and Server-Timing
+    gate/outcome.py                        what the answer proves of the cost, once its body has passed
+    gate/holds.py                          the last attempt has ended:
+      settlement/evidence.py               what all attempts prove together
+      settlement/poller.py                 settles, gives back, or asks BigQuery until the cost is known
+      settlement/settlement.py             books in the ledger, then captures in the budgets
 
-``reply.py`` knows the status codes, ``shown.py`` the gate's headers, ``middleware.py`` answers for failures. A refusal
-may be told what would make its query cheaper (``advice/``); a forwarded query never asks.
+Around it: gate/middleware.py answers for failures, gate/reply.py has their status codes, gate/access_log.py writes the
+log line. A refused query may get advice (``advice/``) on what would make it cheaper.
 """

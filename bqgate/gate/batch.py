@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
 from bqgate.domain.errors import OUTAGES, BodyTooLarge, BqgateError, MalformedRequest, UpstreamUnavailable
-from bqgate.gate.body import plain_body, read_bounded
+from bqgate.gate.body import close_body, plain_body, read_bounded
 from bqgate.gate.multipart import Part, boundary_of, parse_headers, split_parts
 from bqgate.gate.reply import answer_for_error
 from bqgate.observe.request_fields import note_cause
@@ -164,9 +164,7 @@ async def _whole(answer: HttpResponse) -> bytes:
     except BodyTooLarge:
         raise UpstreamUnavailable(f"An answer inside a batch is larger than {_ANSWER_BYTES_MAX} bytes.") from None
     finally:
-        close = getattr(answer.body, "aclose", None)
-        if close is not None:
-            await close()
+        await close_body(answer.body)
 
 
 def _part_text(content_id: str | None, answer: HttpResponse, body: bytes) -> bytes:

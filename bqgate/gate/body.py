@@ -1,9 +1,9 @@
-"""Read request bodies: whole within a bound as JSON, or as a stream with its compression taken off.
+"""Read bodies: whole within a bound as JSON, or as a stream, decompressed.
 
-Called by the dispatch, upload and batch steps for the calls that the gate must understand. Leaves plain Python values,
-or BodyTooLarge and MalformedRequest (reason parseError). Bound: BigQuery takes query requests of up to 10 MB
-(https://cloud.google.com/bigquery/quotas#query_jobs). A compressed body is
-counted unpacked, so that a few kilobytes cannot become gigabytes.
+Used for requests that the gate must understand and for answers that it looks into. Raises BodyTooLarge and
+MalformedRequest (reason parseError). Bound: BigQuery takes query requests of up to 10 MB
+(https://cloud.google.com/bigquery/quotas#query_jobs). A compressed body is counted unpacked, so that a few kilobytes
+cannot become gigabytes.
 """
 
 import codecs
@@ -19,8 +19,11 @@ from bqgate.wire.json_text import json_bytes, read_json
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 _CHUNK_BYTES_MAX = 64 * 1024
+# Larger than this, unpacked, no answer is JSON that the gate waits for: a bound against gzip bombs.
+_UNPACKED_BYTES_MAX = 16 * 2**20
+_GZIP_NAMES = frozenset({"gzip", "x-gzip"})
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
-_BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
+BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
 
 
 async def read_json_object(call: HttpRequest, *, bytes_max: int = BODY_BYTES_MAX) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def without_mark(data: bytes) -> bytes:
 
 def with_json(call: HttpRequest, document: Mapping[str, Any]) -> HttpRequest:
     """The same call with another body; the headers that described the old one are gone."""
-    headers = (*without(call.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
+    headers = (*without(call.headers, BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
     return replace(call, headers=headers, body=json_bytes(document))
 
 
@@ -92,7 +95,7 @@ def plain_body(call: HttpRequest) -> Body:
     encoding = (call.header("content-encoding") or "identity").strip().lower()
     if encoding == "identity":
         return call.body
-    if encoding not in {"gzip", "x-gzip"}:
+    if encoding not in _GZIP_NAMES:
         raise MalformedRequest(f"Content-Encoding {encoding[:32]} is not supported; use gzip or none.")
     return _unpacked(call.body)
 
@@ -127,3 +130,30 @@ async def chunks_of(body: Body) -> AsyncIterator[bytes]:
         return
     async for chunk in body:
         yield chunk
+
+
+async def close_body(body: Body) -> None:
+    """Stop reading a body, where it is a stream that can be closed."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def unpacked(data: bytes, encoding: str | None) -> tuple[bytes, bool]:
+    """The beginning of an answer, decompressed, and whether all of `data` could be read."""
+    name = (encoding or "identity").strip().lower()
+    if name == "identity":
+        return data, True
+    if name not in _GZIP_NAMES:
+        return b"", False
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        return inflater.decompress(data, _UNPACKED_BYTES_MAX), inflater.eof
+    except zlib.error:
+        return b"", False
+
+
+def decoded(data: bytes, encoding: str | None) -> tuple[str, bool]:
+    """The text of an answer's beginning, and whether all of `data` could be read."""
+    plain, is_whole = unpacked(data, encoding)
+    return plain.decode("utf-8", "replace"), is_whole

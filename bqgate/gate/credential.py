@@ -1,7 +1,8 @@
-"""Find what a caller sent to prove who it is: in the headers, or in the URL.
+"""Read a caller's credential from the headers or the URL.
 
-Called by the passthrough and by whoever identifies. Tokens in the URL are BigQuery's system parameters access_token and
-oauth_token (https://cloud.google.com/apis/docs/system-parameters); they count as a bearer token. Nothing is checked.
+Used by identify.py, passthrough.py and the HTTP server. The URL parameters access_token and oauth_token are BigQuery's
+system parameters (https://cloud.google.com/apis/docs/system-parameters) and count as a bearer token. Nothing is
+verified here.
 """
 
 from bqgate.domain.principal import Credential

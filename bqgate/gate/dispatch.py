@@ -1,8 +1,8 @@
-"""Choose the way of one call: to the query handler, through, or apart into the calls of a batch.
+"""Route one call: to the query handler, through to BigQuery, or, for a batch, each of its calls by itself.
 
-Called by the HTTP server with a call as it came, and by the batch step with the calls inside; leaves an HttpResponse or
-raises what the ways raise. Who asks is found out first (identify.py), while the body is unread. Every request that
-could start a job meets the handler here, whatever path or packing it came by.
+Called by the HTTP server with a call as it came, and by the batch step with the calls inside. Who asks is found out
+first (identify.py), before the body is read. Every request that could start a job goes to the handler, by whatever path
+or encoding it came.
 """
 
 import secrets
@@ -12,11 +12,11 @@ from typing import Protocol
 
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.gate.batch import answer_batch
+from bqgate.gate.batch_log import note_part
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.masked_answer import with_mask
-from bqgate.gate.override import real_verb, with_real_verb
-from bqgate.gate.part_line import note_part
+from bqgate.gate.method_override import real_verb, with_real_verb
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route, resolve
@@ -31,14 +31,14 @@ _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
 
 
 class SubmissionHandler(Protocol):
-    """Who judges jobs: gate.handler."""
+    """What handles submitted jobs: gate.handler."""
 
     async def handle_query(self, ctx: RequestContext, submission: Submission, /) -> HttpResponse:
         """Answer a submitted job. `submission.build_request` may be used once."""
 
 
 class Dispatcher:
-    """The crossing behind the HTTP server."""
+    """The router behind the HTTP server."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Dispatcher:
         return await self._answer(ctx, root=root)
 
     async def _dispatch_part(self, call: HttpRequest, *, batch: HttpRequest, workload: str | None) -> HttpResponse:
-        """Answer a call inside a batch. It inherits the workload of the batch's path, and may have its own caller."""
+        """Answer a call inside a batch. It inherits the batch's workload, and may have credentials of its own."""
         begin_request()
         call = replace(call, peer=batch.peer, request_id=batch.request_id)
         route = resolve(real_verb(call), call.path)
@@ -86,7 +86,7 @@ class Dispatcher:
         return await self._answer(await self._received(call, route), root="")
 
     async def _received(self, call: HttpRequest, route: Route) -> RequestContext:
-        """Find out who asks, then take off any override, which may read a form."""
+        """Identify the caller, then apply a method override, which may read the body."""
         watch = Stopwatch(self._clock, self._telemetry)
         with watch.step("identify"):
             principal = await self._identification.identify(call, route)
@@ -110,7 +110,9 @@ class Dispatcher:
                 return await self._pass(ctx)
 
     async def _submitted(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
-        return await with_mask(await self._handler.handle_query(ctx, submission), submission.mask)
+        judged = self._isolation.judged_submission(ctx, submission)
+        answer = self._isolation.noted(ctx, await self._handler.handle_query(ctx, judged))
+        return await with_mask(answer, submission.mask)
 
     async def _pass(self, ctx: RequestContext) -> HttpResponse:
         send = partial(self._passthrough.send, route=ctx.route, credential=ctx.principal.credential)

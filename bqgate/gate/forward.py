@@ -1,17 +1,17 @@
-"""Send an admitted query to BigQuery and stream the answer to the caller, watching it pass (step 9).
+"""Send an admitted query to BigQuery and stream the answer to the caller, keeping a copy of its beginning.
 
-Called by the handler; calls the Upstream port. The answer's bytes are never changed; a copy of its first MiB is kept,
-because the job reference stands at its beginning and a small answer bears the whole cost. The attempt is told when
-sending begins, and ends with what the answer proved: when all of it has passed, the caller has left, or BigQuery broke
-off. What leaves: an HttpResponse, UpstreamUnavailable or AttemptEnded.
+Called by the handler; calls the Upstream port. The answer's bytes are never changed. The first MiB is copied: the job
+reference is at its beginning, and a small answer tells the whole cost. The attempt learns when sending begins, and ends
+with what the answer proves: when all of it has passed, the caller has left, or BigQuery broke off. Raises
+UpstreamUnavailable or AttemptEnded.
 """
 
-import zlib
 from collections.abc import AsyncIterator, Callable
 
-from bqgate.admission.estimate import DRY_RUN_REFUSED
+from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.pricing import PriceList
+from bqgate.gate.body import chunks_of, close_body, decoded
 from bqgate.gate.holds import Attempt
 from bqgate.gate.outcome import Seen, classify_response
 from bqgate.gate.request_context import RequestContext
@@ -20,7 +20,7 @@ from bqgate.settlement.evidence import NotSent
 from bqgate.wire.accept_encoding import accepts_gzip
 from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, without
 
-# Large enough for any job and for the totals of a usual result; past it the job is asked after.
+# Large enough for any job and for the totals of a usual result; for a larger answer the poller asks.
 COPY_BYTES = 2**20
 
 
@@ -53,19 +53,19 @@ async def forward(
         attempt.end(evidence)
 
     attempt.is_answering = True
-    return HttpResponse(answer.status, answer.headers, WatchedBody(answer, tell))
+    return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
 
 
-class WatchedBody:
-    """An answer's body on its way to the caller. Tells once what it saw: at the end, at a break, or when closed.
+class ObservedBody:
+    """An answer's body on its way to the caller. Calls `tell` once: at its end, when it breaks off, or when closed.
 
-    A class and no generator, because a generator that was never begun does not notice that it is closed.
+    A class, because a generator that was never started does not notice that it is closed.
     """
 
     def __init__(self, answer: HttpResponse, tell: Callable[[Seen], None]) -> None:
         self._answer = answer
         self._tell = tell
-        self._chunks = _chunks_of(answer)
+        self._chunks = chunks_of(answer.body)
         self._copy = bytearray()
         self._size = 0
         self._is_told = False
@@ -87,11 +87,9 @@ class WatchedBody:
         return chunk
 
     async def aclose(self) -> None:
-        """Stop reading; BigQuery's connection is given back."""
+        """Stop reading and free the connection to BigQuery."""
         self._finish(is_whole=False)
-        close = getattr(self._answer.body, "aclose", None)
-        if close is not None:
-            await close()
+        await close_body(self._answer.body)
 
     def _finish(self, *, is_whole: bool) -> None:
         if self._is_told:
@@ -101,28 +99,7 @@ class WatchedBody:
         self._tell(Seen(self._answer.status, text, is_whole and is_decoded))
 
 
-async def _chunks_of(answer: HttpResponse) -> AsyncIterator[bytes]:
-    if isinstance(answer.body, bytes):
-        yield answer.body
-        return
-    async for chunk in answer.body:
-        yield chunk
-
-
 def _readable(headers: Headers) -> Headers:
-    """Ask only for encodings that the gate can read in passing: gzip where the caller takes it, else none."""
+    """Ask only for encodings that the gate can read too: gzip where the caller takes it, else none."""
     encoding = "gzip" if accepts_gzip(headers) else "identity"
     return (*without(headers, ("accept-encoding",)), ("Accept-Encoding", encoding))
-
-
-def decoded(copy: bytes, encoding: str | None) -> tuple[str, bool]:
-    """The text of an answer's beginning, and whether all of the copy could be read."""
-    if encoding is not None and "gzip" in encoding.lower():
-        inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            # Text beyond sixteen times the copy is no JSON that the gate waits for: bounded against bombs.
-            copy = inflater.decompress(copy, 16 * COPY_BYTES)
-        except zlib.error:
-            return "", False
-        return copy.decode("utf-8", "replace"), inflater.eof
-    return copy.decode("utf-8", "replace"), True

@@ -1,8 +1,8 @@
-"""Tell the story of a query: read, estimate, hold, wait, forward (the map is in this package's docstring).
+"""Take one query through the request path: read, estimate, hold, wait, forward. This package's docstring has the map.
 
-Called by the dispatch step, which knows who asks, for every jobs.insert and jobs.query, be it alone, in a batch or on
-the upload path. What leaves is an HttpResponse: BigQuery's own, streamed, or a refusal in BigQuery's format. Failures
-of outside systems leave as the ports' exceptions, for the middleware to answer.
+Called by dispatch.py, which knows who asks, for every jobs.insert and jobs.query, whether alone, in a batch or by
+upload. Returns BigQuery's answer, streamed, or a refusal in BigQuery's format. Failures of outside systems leave as the
+ports' exceptions, which the middleware answers.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from bqgate.admission.admit import Admission, CachedOnly, booked_name
-from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.queue.admission_queue import AdmissionQueue, Shed
 from bqgate.admission.queued_query import queued_query_of
 from bqgate.admission.refusals import Refused
@@ -20,16 +20,16 @@ from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.tier import Mode
+from bqgate.gate.answer_headers import with_admission, with_decision
+from bqgate.gate.cap_exceeded import check_gates_cap
 from bqgate.gate.forward import forward
 from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
-from bqgate.gate.outgrown import has_outgrown
 from bqgate.gate.reply import answer_for_reject, answer_for_shed
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
-from bqgate.gate.shown import shown, shown_as_run
-from bqgate.gate.slow_note import notes_of
 from bqgate.gate.submission import Submission
+from bqgate.gate.throttle_labels import throttle_labels
 from bqgate.observe.request_fields import note_caller
 from bqgate.ports import Advisor, PolicySource, Telemetry, Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
@@ -74,13 +74,8 @@ class QueryHandler:
 
         Args:
             ctx: the request, and who asks.
-            submission: its parsed JSON, and what makes the call that goes upstream from a body.
+            submission: its parsed JSON, and what builds the request that goes to BigQuery.
         """
-        submission = self._isolation.judged_submission(ctx, submission)
-        answer = await self._answer(ctx, submission)
-        return self._isolation.noted(ctx, answer)
-
-    async def _answer(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
         query = _read(ctx.route, submission.document)
         if query is None:
@@ -88,7 +83,7 @@ class QueryHandler:
         ctx.query = query
         _refuse_delayed_start(ctx.call)
         if query.dry_run or ctx.customer.mode is Mode.OFF:
-            if self._isolation.watches(ctx.principal):  # what is free may still tell of others
+            if self._isolation.watches(ctx.principal):  # a free dry run may still name other customers' tables
                 await self._estimate(ctx)
             return await self._pass_query(ctx, submission)
         check_room(query, workload=ctx.principal.workload)
@@ -96,7 +91,7 @@ class QueryHandler:
         ctx.estimate = await self._estimate(ctx)
         note_caller(ctx.customer.id, booked_name(ctx.principal, ctx.estimate))
         answer = await self._hold_and_run(ctx, submission)
-        if answer is None:  # its tables have grown since its estimate was kept: a fresh one, and once more
+        if answer is None:  # its tables have grown since the estimate was cached
             self._admission.forget_estimate(ctx.query, ctx.principal)
             ctx.estimate = await self._estimate(ctx)
             answer = await self._hold_and_run(ctx, submission, is_last=True)
@@ -106,7 +101,7 @@ class QueryHandler:
     async def _hold_and_run(
         self, ctx: RequestContext, submission: Submission, *, is_last: bool = False
     ) -> HttpResponse | None:
-        """Hold what it may cost, let it wait its turn, and forward it. None: its estimate was too small, try again."""
+        """Hold what it may cost, wait for its turn, forward it. None: the estimate was too small, try a fresh one."""
         async with self._holds.open(ctx) as opened:
             match opened:
                 case Refused() as refused:
@@ -114,7 +109,7 @@ class QueryHandler:
                 case CachedOnly(decision_id=decision_id):
                     self._count(ctx, "cached")
                     answer = await self._pass(ctx, submission.build_request(cached_only_body(ctx.query)), "cached")
-                    return shown(answer, "cached", decision_id, 0, ctx.watch)
+                    return with_decision(answer, "cached", decision_id, 0, ctx.watch)
                 case Attempt() as attempt:
                     self._count(ctx, attempt.hold.decision)
                     try:
@@ -122,16 +117,21 @@ class QueryHandler:
                     except Shed as shed:
                         await attempt.ended()  # or a client that repeats at once would meet its own attempt
                         return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
-                    answer = await self._forward(ctx, attempt, submission)
+                    labels = throttle_labels(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
+                    call = submission.build_request(self._body_to_send(ctx, attempt, labels))
+                    self._writes.begin_under(attempt.hold, touched_by(ctx.query, ctx.estimate))
+                    with ctx.watch.step("upstream"):
+                        answer = await forward(self._upstream, call, ctx, attempt, prices=self._policies.prices)
+                    answer = with_admission(answer, attempt.admitted, labels, ctx.watch)
                     if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
                         return answer
-                    answer, is_too_small = await has_outgrown(answer, ctx, attempt.hold)
+                    answer, is_too_small = await check_gates_cap(answer, ctx, attempt.hold)
                     if is_too_small:
                         await attempt.ended()
                     return None if is_too_small else answer
 
     async def _estimate(self, ctx: RequestContext) -> Estimate:
-        """The dry run, and whether all that it names is the customer's to touch."""
+        """Dry-run the query, and check that the customer may touch all that it names."""
         ask = partial(self._admission.estimate, ctx.query, ctx.principal, ctx.customer)
         with ctx.watch.step("dryrun"):
             return await self._isolation.judged_estimate(ctx, ctx.query, ask)
@@ -142,32 +142,26 @@ class QueryHandler:
             with ctx.watch.step("wait"):
                 await self._admission_queue.wait(queued)
 
-    async def _forward(self, ctx: RequestContext, attempt: Attempt, submission: Submission) -> HttpResponse:
-        """The query as it goes to BigQuery: under its hold's cap and label, slower where little is left."""
+    def _body_to_send(self, ctx: RequestContext, attempt: Attempt, more_labels: Mapping[str, str]) -> dict[str, Any]:
+        """The query as it goes to BigQuery: with its hold's cap and label, slowed down where little is left."""
         hold = attempt.hold
         labels = {HOLD_LABEL: hold.id}
         if ctx.principal.workload is not None:
             labels[WORKLOAD_LABEL] = ctx.principal.workload
-        notes = notes_of(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
         body = forward_body(
             ctx.query,
             job_id=hold.job.job_id if hold.job else "",
             maximum_bytes_billed=hold.maximum_bytes_billed,
             labels=labels,
-            notes=notes,
+            notes=more_labels,
             is_script=ctx.estimate.unknown_because is not None,
         )
         if isinstance(attempt.admitted.decision, Throttle):
-            body = slowed_body(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
-        self._writes.begin_under(hold, touched_by(ctx.query, ctx.estimate))
-        with ctx.watch.step("upstream"):
-            answer = await forward(
-                self._upstream, submission.build_request(body), ctx, attempt, prices=self._policies.prices
-            )
-        return shown_as_run(answer, attempt.admitted, notes, ctx.watch)
+            return slowed_body(body, ctx.query.method, ctx.customer.tier.throttling.slowdown)
+        return body
 
     async def _refuse(self, ctx: RequestContext, refused: Refused) -> HttpResponse:
-        """The refusal, with what would help this query where a cheaper one would pass. It is booked already."""
+        """Answer a refusal, with advice where a cheaper query would pass. It is booked already."""
         reject = refused.reject
         if self._advisor is not None and reject.suggestion == MAKE_IT_CHEAPER:
             with ctx.watch.step("advice"):
@@ -182,7 +176,9 @@ class QueryHandler:
             cap_bytes=refused.cap_bytes,
             contact=self.contact,
         )
-        return shown(answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value)
+        return with_decision(
+            answer, "reject", refused.decision_id, reject.amount_nanos, ctx.watch, reason=reject.reason.value
+        )
 
     async def _pass_query(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         """A query that no budget covers. What it writes outdates the estimates of others, before and after."""
@@ -199,13 +195,13 @@ class QueryHandler:
         return answer
 
     async def _load(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
-        """A load, copy or extract job, which no budget covers: estimates of what it writes are outdated."""
+        """Pass a load, copy or extract job, which no budget covers, and drop estimates of what it writes."""
         project_id, document = ctx.route.project_id or "", submission.document
         self._writes.begin(job_named(project_id, document), touched_by_job(project_id, document))
         return await self._pass(ctx, submission.build_request(document), "load")
 
     async def _pass(self, ctx: RequestContext, call: HttpRequest, kind: str) -> HttpResponse:
-        """What costs nothing: load, copy and extract jobs, the caller's own dry runs, customers that are off."""
+        """Forward what no budget covers: load, copy and extract jobs, dry runs, customers in mode off."""
         self._telemetry.count("passed_total", kind=kind)
         return await self._upstream.send(call, credential=ctx.principal.credential)
 

@@ -1,9 +1,10 @@
-"""Open a hold for a query, and end it: captured, void, or handed to the poller. The only place where holds end.
+"""Open a hold for a query and end it: captured, void, or handed to the poller. Holds end here and nowhere else.
 
-The handler opens a hold by ``async with``; each request under it is an Attempt. A repeat of a jobs.insert joins the
-hold of the request that it repeats, at this gate or another. An attempt says when it begins to send and how it ended;
-when the last one here has ended, settlement.evidence says what all of them prove, and the hold ends here, off the
-caller's path. What a crash loses is an open hold in the ledger, which reconcile hands to the poller.
+The handler opens a hold with ``async with``; each request under it is an Attempt. A repeated jobs.insert joins the hold
+of the request that it repeats, at this gate or another. An attempt records when it begins to send and how it ended.
+When the last attempt at this gate has ended, settlement/evidence.py says what all of them prove, and the hold ends in a
+task of its own, so that no caller waits for it. A crash leaves an open hold in the ledger; reconcile hands it to the
+poller.
 """
 
 import asyncio
@@ -35,26 +36,31 @@ class OpenHold:
 
 
 class Attempt:
-    """One request under a hold: it has sent nothing until `begin_to_send`, and ends once."""
+    """One request under a hold. Nothing is sent before `begin_to_send`, and it ends once.
+
+    `is_answering`: BigQuery's answer is on its way to the caller, and ends the attempt.
+    """
 
     def __init__(
         self,
         admitted: Admitted,
-        end: Callable[[Evidence], asyncio.Task[None] | None],
+        open_hold: OpenHold,
+        end_hold: Callable[[OpenHold], asyncio.Task[None] | None],
         *,
         has_lapsed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.admitted = admitted
-        self._end = end
+        self.is_answering = False
+        self._open_hold = open_hold
+        self._end_hold = end_hold
         self._has_lapsed = has_lapsed
         self._evidence: Evidence = NotSent()
         self._is_ended = False
         self._ending: asyncio.Task[None] | None = None
-        self.is_answering = False
 
     @property
     def hold(self) -> Hold:
-        """The hold that covers it."""
+        """The hold that covers this request."""
         return self.admitted.hold
 
     def begin_to_send(self) -> None:
@@ -68,20 +74,24 @@ class Attempt:
         self._evidence = Unknown()
 
     def end(self, evidence: Evidence | None = None) -> None:
-        """End the attempt with what is known of it; again: nothing happens."""
-        if not self._is_ended:
-            self._is_ended = True
-            self._ending = self._end(self._evidence if evidence is None else evidence)
+        """End the attempt with what is known of it, and with the last one the hold. Again: nothing changes."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        self._open_hold.evidence.append(self._evidence if evidence is None else evidence)
+        self._open_hold.under_way -= 1
+        if not self._open_hold.under_way:
+            self._ending = self._end_hold(self._open_hold)
 
     async def ended(self) -> None:
-        """End the attempt, and return when its hold has ended too, where that needs nobody else."""
+        """End the attempt; return when its hold has ended too, unless the poller or another attempt has to end it."""
         self.end()
         if self._ending is not None:
             await asyncio.shield(self._ending)
 
 
 class Holds:
-    """The holds with queries under way here. `release` gives back a query's place among those that run, by its hold."""
+    """The holds with queries under way at this gate. `release` frees a query's concurrency slot, by its hold's id."""
 
     def __init__(
         self,
@@ -102,17 +112,25 @@ class Holds:
     async def open(self, ctx: RequestContext) -> AsyncIterator[Attempt | Refused | CachedOnly]:
         """Hold what the context's query may cost, on all budgets or on none; or join the hold that it repeats.
 
-        The attempt ends with the block, unless BigQuery's answer is on its way to the caller: then with that.
+        Admission runs to its end even when the caller disconnects, so that no hold is left half placed.
+        The attempt ends with the block, or, once BigQuery's answer is on its way to the caller, with that answer.
 
         Raises:
-            AttemptEnded: it repeats a request that cannot be joined.
+            AttemptEnded: it repeats a request that it cannot join.
             BudgetStoreUnavailable, LedgerUnavailable: nothing was held.
         """
-        outcome = await self._admit(ctx)
+        credential = ctx.principal.credential
+        admitting = asyncio.ensure_future(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
+        try:
+            with ctx.watch.step("hold"):
+                outcome = await asyncio.shield(admitting)
+        except asyncio.CancelledError:
+            admitting.add_done_callback(lambda done: self._abandon(done, credential))
+            raise
         if not isinstance(outcome, Admitted):
             yield outcome
             return
-        attempt = self._join(outcome, ctx.principal.credential)
+        attempt = self._join(outcome, credential)
         try:
             yield attempt
         finally:
@@ -120,23 +138,13 @@ class Holds:
                 attempt.end()
 
     def under_way(self) -> frozenset[str]:
-        """The ids of holds with queries under way here."""
+        """The ids of the holds with queries under way at this gate."""
         return frozenset(self._open)
 
     async def drain(self, *, limit_s: float | None = None) -> None:
-        """Return when no hold is being ended, or after `limit_s` seconds."""
+        """Wait until no hold is being ended, at most `limit_s` seconds."""
         if self._ending:
             await asyncio.wait(self._ending, timeout=limit_s)
-
-    async def _admit(self, ctx: RequestContext) -> Admitted | Refused | CachedOnly:
-        """Admit to the end even when the caller leaves meanwhile, so that no hold is left half placed."""
-        admitting = asyncio.ensure_future(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
-        try:
-            with ctx.watch.step("hold"):
-                return await asyncio.shield(admitting)
-        except asyncio.CancelledError:
-            admitting.add_done_callback(lambda done: self._abandon(done, ctx.principal.credential))
-            raise
 
     def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], credential: Credential) -> None:
         if not admitting.cancelled() and admitting.exception() is None:
@@ -151,42 +159,33 @@ class Holds:
             open_hold = self._open[hold_id] = OpenHold(admitted.hold, credential, admitted.is_repeat)
         open_hold.is_repeat = open_hold.is_repeat and admitted.is_repeat
         open_hold.under_way += 1
-
-        def end(evidence: Evidence) -> asyncio.Task[None] | None:
-            open_hold.evidence.append(evidence)
-            open_hold.under_way -= 1
-            if open_hold.under_way:
-                return None
-            del self._open[hold_id]
-            return self._end(open_hold)
-
-        return Attempt(admitted, end, has_lapsed=lambda: self._service.has_lapsed(hold_id))
+        return Attempt(admitted, open_hold, self._end, has_lapsed=lambda: self._service.has_lapsed(hold_id))
 
     def _end(self, open_hold: OpenHold) -> asyncio.Task[None] | None:
-        """End a hold by what its attempts here prove, or have the poller find out."""
+        """End a hold by what its attempts at this gate prove, or have the poller find out."""
         hold = open_hold.hold
+        ending: Coroutine[Any, Any, None]
+        del self._open[hold.id]
         self._service.leave(hold.id)
         match conclude(open_hold.evidence):
             case Told(usage=usage):
                 self._release(hold.id)
-                return self._start(self._poller.settle(hold, usage))
+                ending = self._poller.settle(hold, usage)
             case NothingSent() if open_hold.is_repeat:
-                # Whoever made the first attempt sees that there was another, and asks.
+                # The gate of the first attempt sees that another joined, and asks BigQuery.
                 if not self._poller.watches(hold.id):
                     self._release(hold.id)
                 return None
             case NothingSent():
                 self._release(hold.id)
                 attempts = len(open_hold.evidence)
-                return self._start(self._poller.give_back(hold, open_hold.credential, attempts=attempts))
+                ending = self._poller.give_back(hold, open_hold.credential, attempts=attempts)
             case Inquiry() as inquiry:
                 known = None if open_hold.is_repeat else len(open_hold.evidence)
                 self._poller.watch(hold, open_hold.credential, inquiry=inquiry, attempts=known)
                 return None
             case conclusion:
                 assert_never(conclusion)
-
-    def _start(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -1,13 +1,12 @@
-"""Serve the data plane: aiohttp's requests come in as HttpRequest, HttpResponse values go out, both streaming.
+"""Serve the data plane: aiohttp's requests come in as HttpRequest, HttpResponse values go out, both streamed.
 
-Registered by app below every other route; calls the dispatch step. Nothing is buffered: a body is read when somebody
-asks for its next chunk and written as fast as the caller takes it. When the caller leaves, the handler is cancelled
-(SERVER_OPTIONS) and the answer's body closed, which closes the connection to BigQuery unless the body's owner decides
-otherwise. An answer that breaks off upstream breaks off here, too: the connection is closed without the end of the
-body, so that no client takes a half for the whole.
+Registered by app below every other route; calls dispatch.py. Nothing is buffered: a body is read chunk by chunk and
+written as fast as the caller takes it. When the caller disconnects, the handler is cancelled (SERVER_OPTIONS) and the
+answer's body closed, which closes the connection to BigQuery. An answer that breaks off upstream breaks off here too,
+without the end of the body, so that no client takes half of it for the whole.
 
-Framing: RFC 9112 sections 6 and 7. "Expect: 100-continue" is answered when the body is first read and not before
-(RFC 9110 section 10.1.1), so that a refused caller sends none. Errors leave as they are; the middleware answers them.
+Framing: RFC 9112 sections 6 and 7. "Expect: 100-continue" is answered when the body is first read (RFC 9110 section
+10.1.1), so that a refused caller sends none. Errors leave as they are; the middleware answers them.
 """
 
 from collections.abc import AsyncIterator
@@ -18,9 +17,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from bqgate.domain.errors import MalformedRequest
+from bqgate.gate.aborted_calls import BEGUN, cut, note_side, reset_on_close
+from bqgate.gate.body import close_body
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.ending import BEGUN, cut, note_side, reset_on_close
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, without
@@ -145,9 +145,7 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
         raise
     finally:
         try:
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
+            await close_body(body)
         finally:
             if not is_whole:
                 cut(request)

@@ -1,21 +1,19 @@
-"""Show a caller of BigQuery's answer to a job what its mask of fields selects.
+"""Apply the caller's field mask to BigQuery's answer to a job.
 
-Called by the dispatch step on the answer's way out: the gate needs all of an answer, so the mask does not go to
-BigQuery (submission.py). An answer that is longer than the gate keeps, or that is no JSON, goes out whole, as an error
-does at BigQuery's too. One that breaks off breaks off here as well, so that nobody takes a half for the whole.
+Called by dispatch.py on the answer's way out. The gate needs all of an answer, so the mask does not go to BigQuery
+(submission.py). An answer longer than the gate reads, or one that is no JSON, goes out whole, as errors do at
+BigQuery. One that breaks off breaks off here too, so that nobody takes half of it for the whole.
 """
 
-import zlib
 from dataclasses import replace
 
+from bqgate.gate.body import unpacked
 from bqgate.gate.read_ahead import ReadAhead
 from bqgate.wire.field_mask import FieldMask
 from bqgate.wire.http_message import HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 
 MASKED_BYTES_MAX = 2**20
-# Larger than this, unpacked, an answer is no job's.
-_UNPACKED_BYTES_MAX = 16 * 2**20
 _FRAMING = frozenset({"content-encoding", "content-length", "content-md5", "transfer-encoding"})
 
 
@@ -34,16 +32,11 @@ async def with_mask(answer: HttpResponse, mask: FieldMask | None) -> HttpRespons
 
 def _document(data: bytes, encoding: str | None) -> dict[str, object] | None:
     """The JSON object in an answer; None where there is none that could be read."""
-    if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            data = unpacker.decompress(data, _UNPACKED_BYTES_MAX)
-        except zlib.error:
-            return None
-        if not unpacker.eof:
-            return None
+    plain, is_whole = unpacked(data, encoding)
+    if not is_whole:
+        return None
     try:
-        document = read_json(data.decode())
+        document = read_json(plain.decode())
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

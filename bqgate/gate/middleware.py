@@ -1,10 +1,10 @@
 """Give every request an id and every failure an answer. The outermost step; one of two places that catch everything.
 
-Installed by app around all routes. A failure of the project's own kind becomes the answer that gate.reply has for it;
-anything else is a bug: one log line with where it happened (not what was in it, which may be a credential), and a 500
-internalError in BigQuery's form. A failure after the answer has begun, or after its caller has left, can not be told
-any more: the connection ends (ending.py), a line and a counter say who broke off. None of them leaves as an exception,
-which aiohttp would take for a bug of the server's.
+Installed by app around all routes. gate/reply.py says how each of the project's errors is answered. Anything else is a
+bug: one log line with where it happened (not what was in it, which may be a credential), and a 500 internalError in
+BigQuery's format. Once an answer has begun or its caller has left, nobody can be told: the connection is closed
+(aborted_calls.py), and a log line and a counter say who broke off. No exception leaves, because aiohttp would take it
+for a bug of the server's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import OUTAGES, BqgateError
-from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
+from bqgate.gate.aborted_calls import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
 from bqgate.gate.http_server import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of

@@ -1,15 +1,15 @@
-"""Read what BigQuery's answer to one attempt proves of the job's cost. Pure.
+"""Classify BigQuery's answer to one attempt: what it proves of the job's cost. Pure.
 
-Called by forward when an answer has passed or broken off; settlement.evidence puts the attempts of a hold together.
+Called by forward.py when an answer has passed or broken off; settlement/evidence.py combines the attempts of a hold.
 
-    jobs.insert  2xx            DONE with all that its price needs: that is the usage; else there is a job
-                 409            proves nothing: a job of that id is there, of another attempt's or of another hold's
-                 other 4xx, 501 denied: no job was made by this request, which asking confirms
-    jobs.query   2xx            complete with all that its price needs: the same
+    jobs.insert  2xx            DONE with all that its price needs: the usage; else there is a job
+                 409            proves nothing: the job id belongs to another attempt, or to another hold
+                 other 4xx, 501 denied: this request made no job, which asking confirms
+    jobs.query   2xx            complete, with all that its price needs: the usage; else there is a job
                  4xx, 501       denied; a failed query is free, unless it was a script (earlier statements stay billed)
                                 or was stopped (a cancelled job may be billed)
-                 the cap's 400  BigQuery refused the query before it ran, for what it would bill: free
-    either       5xx, cut       proves nothing
+                 400 by the cap refused before it ran, for what it would bill: free
+    either       5xx, cut off   proves nothing
 
 Sources: https://cloud.google.com/bigquery/docs/error-messages (look a job up before retrying a 5xx);
 https://cloud.google.com/bigquery/docs/best-practices-costs#restrict-bytes-billed (over the cap nothing is charged).

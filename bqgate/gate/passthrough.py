@@ -1,20 +1,19 @@
-"""Send on what costs nothing that a budget covers, streamed and unchanged.
+"""Forward calls that no budget covers, streamed and unchanged.
 
-Called by the dispatch step; calls the Upstream port and leaves its answer. Two things name BigQuery's own address and
-would lead the caller past the gate, so they are rewritten: the Location of a resumable upload
-(https://cloud.google.com/bigquery/docs/reference/api-uploads) and the addresses in the discovery document. The gate's
-address is the one that the caller used, with its /w/{workload}. Errors are the port's.
+Called by dispatch.py; calls the Upstream port. Two answers name BigQuery's own address and would lead the caller past
+the gate, so they are rewritten: the Location of a resumable upload
+(https://cloud.google.com/bigquery/docs/reference/api-uploads) and the addresses in the discovery document.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
-from bqgate.gate.body import read_bounded
+from bqgate.gate.body import close_body, read_bounded
 from bqgate.gate.credential import credential_of
 from bqgate.gate.routes import Route
 from bqgate.ports import Upstream
@@ -68,9 +67,7 @@ class Passthrough:
         except (ValueError, BodyTooLarge):
             document = None
         finally:
-            close = getattr(answer.body, "aclose", None)
-            if close is not None:
-                await close()
+            await close_body(answer.body)
         if not isinstance(document, dict):
             raise UpstreamUnavailable("The discovery document is not a JSON object.")
         document.pop("endpoints", None)  # regional addresses of BigQuery's own

@@ -1,9 +1,9 @@
-"""Take a call as its client made it, where reverse proxies stand before the gate that it trusts.
+"""Restore the client's address, scheme and host where trusted reverse proxies stand before the gate.
 
-Installed by app inside the other outermost steps, around both planes. With `server.trusted_proxies`, a request that one
-of them hands on has the client's address, the scheme and the host that the client used; without, it has the
-connection's own. It also settles the gate's address for this caller, which the Location of an upload and the discovery
-document bear: what a trusted proxy says, else `identity.public_url`, else the Host header.
+Installed by app inside the other outermost steps, around both planes. With `server.trusted_proxies`, a request from one
+of them has the address, scheme and host that the client used; otherwise it has the connection's own. The gate's own
+address for this caller, used in the Location of an upload and in the discovery document, is what a trusted proxy says,
+else `identity.public_url`, else the Host header.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,17 +1,17 @@
-"""Read an answer's beginning before it goes to the caller, and lose nothing of it.
+"""Read the beginning of an answer before it goes to the caller, and lose nothing of it.
 
-Used where the gate must see a small answer whole: to show what a mask selects, to see that a cap was too small.
+Used where the gate must see a small answer whole: to apply a field mask, to recognise a refusal by the gate's cap.
 """
 
 from collections.abc import AsyncIterator
 
 from bqgate.domain.errors import BqgateError
-from bqgate.gate.body import chunks_of
+from bqgate.gate.body import chunks_of, close_body
 from bqgate.wire.http_message import Body
 
 
 class ReadAhead:
-    """A body of which the beginning was read: whoever reads it begins with that."""
+    """A body whose beginning was read ahead; reading it starts with that."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -20,7 +20,7 @@ class ReadAhead:
         self._failure: BqgateError | None = None
 
     async def read(self, bytes_max: int) -> bytes | None:
-        """All of the body; None where it is longer, or broke off."""
+        """All of the body; None where it is longer than `bytes_max`, or broke off."""
         size = 0
         try:
             async for chunk in self._rest:
@@ -29,7 +29,7 @@ class ReadAhead:
                 if size > bytes_max:
                     return None
         except BqgateError as failure:
-            self._failure = failure  # to be met by whoever reads on
+            self._failure = failure  # raised for whoever reads on
             return None
         except BaseException:
             await self.aclose()
@@ -48,6 +48,4 @@ class ReadAhead:
 
     async def aclose(self) -> None:
         """Stop reading."""
-        close = getattr(self._body, "aclose", None)
-        if close is not None:
-            await close()
+        await close_body(self._body)

@@ -1,6 +1,6 @@
-"""Hold what is known of one request, filled step by step: who asks, what is asked, what it may cost.
+"""Collect what is known of one request, step by step: who asks, what is asked, what it may cost.
 
-Made by the dispatch step as soon as it is known who asks; the handler adds the rest, in the order of the fields.
+Made by dispatch.py as soon as the caller is known; the handler fills the other fields, in their order.
 """
 
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from bqgate.wire.http_message import HttpRequest
 
 @dataclass(slots=True)
 class RequestContext:
-    """A request of a known caller. `call.path` is BigQuery's; the watch runs since the request came.
+    """A request of a known caller. `call.path` is BigQuery's path; `watch` measures the steps.
 
-    The fields below are there as soon as their step is done: who pays, by the rules that held when the query came; the
-    query; what BigQuery says that it would process. To ask before is a bug, and an AttributeError.
+    The last three fields are set by their steps: the customer, by the rules in force when the query came; the query;
+    and its estimate. Reading one before its step is a bug and raises AttributeError.
     """
 
     call: HttpRequest

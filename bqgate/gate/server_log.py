@@ -1,8 +1,8 @@
-"""Say in one line what aiohttp's server would say in a traceback: a request that is no HTTP, or a body that is not.
+"""Log in one line what aiohttp's server would log as a traceback: a request that is not HTTP, or a malformed body.
 
-Given to the server by app in place of a logger. Such requests reach no handler: aiohttp answers them with 400 and ends
-the connection. Whoever sends nonsense must not fill the log, so a line has no more than the error's name and the
-address it came from. Anything else that aiohttp catches is a bug, told with where it happened and not what was in it.
+Given to the server by app in place of a logger. Such requests reach no handler: aiohttp answers 400 and closes the
+connection. Nobody should fill the log by sending garbage, so a line has only the error's name and the caller's address.
+Anything else that aiohttp catches is a bug, logged with where it happened and without what was in it.
 """
 
 from aiohttp import web

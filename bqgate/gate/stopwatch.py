@@ -1,7 +1,7 @@
-"""Measure the steps of one request: for the Server-Timing header and the step histogram.
+"""Measure the steps of one request, for the Server-Timing header and the step histogram.
 
-Made by the handler for each query. Milliseconds in the header, as https://www.w3.org/TR/server-timing/ has them;
-seconds in the metric.
+Made by dispatch.py for each call. Milliseconds in the header (https://www.w3.org/TR/server-timing/), seconds in the
+metric.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""Take the job out of a request, however it is packed: plain JSON, multipart with media, a resumable upload's start.
+"""Read the job from a request: plain JSON, multipart with media, or the start of a resumable upload.
 
-Called by the dispatch step; leaves a Submission, which the query handler judges and sends on with another body. The
-media behind a multipart's first part is never read here: it streams from the caller to BigQuery when the forwarded
-call is sent, so a submission can be forwarded once.
+Called by dispatch.py; returns a Submission, from which the handler builds the request that goes to BigQuery. The media
+behind a multipart's first part is never read here: it streams from the caller to BigQuery when that request is sent, so
+a request can be built once.
 
 Upload protocols: https://cloud.google.com/bigquery/docs/reference/api-uploads (uploadType=multipart and resumable).
 uploadType=media carries no job configuration, without which BigQuery starts nothing, and the newer X-Goog-Upload-*
@@ -17,6 +17,7 @@ from typing import Any
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.gate.body import (
     BODY_BYTES_MAX,
+    BODY_HEADERS,
     parse_json_object,
     plain_body,
     read_bounded,
@@ -34,7 +35,6 @@ from bqgate.wire.query_string import PLAIN_JSON, is_json, split_query, values_of
 
 BuildRequest = Callable[[Mapping[str, Any]], HttpRequest]
 
-_LENGTH_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
 _MASK_PARAMETERS = frozenset({"fields", "$fields"})
 _MASK_HEADERS = frozenset({"x-goog-fieldmask", "x-goog-field-mask"})
 _PLAIN_TRANSFER = frozenset({"7bit", "8bit", "binary"})
@@ -42,9 +42,9 @@ _PLAIN_TRANSFER = frozenset({"7bit", "8bit", "binary"})
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as it was submitted. `forward` builds the call that submits another document in its place, once.
+    """A job as it was submitted. `build_request` makes the request that submits another document in its place, once.
 
-    `mask` is what the caller wants to see of the answer; the call that goes on asks for all of it.
+    `mask` selects the fields of the answer that the caller wants; the gate asks BigQuery for all of them.
     """
 
     document: Mapping[str, Any]
@@ -56,7 +56,7 @@ async def read_submission(call: HttpRequest) -> Submission:
     """The JSON body of jobs.insert or jobs.query."""
     call, mask = without_mask_of_fields(asked_in_plain_json(call))
     document = with_callers_labels(await read_json_object(call))
-    return Submission(document, lambda other: with_json(call, other), mask)
+    return Submission(document, lambda new: with_json(call, new), mask)
 
 
 async def read_upload(call: HttpRequest) -> Submission:
@@ -91,7 +91,7 @@ def check_chunk(call: HttpRequest) -> None:
 
 
 def asked_in_plain_json(call: HttpRequest) -> HttpRequest:
-    """The call, when its answer will be JSON as the gate reads it: enums by their names.
+    """The call, changed so that its answer is JSON with enums by name, as the gate reads it.
 
     Generated clients ask for enums as numbers (enum-encoding=int) and take names as well.
 
@@ -136,7 +136,7 @@ def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | 
 async def _read_resumable(call: HttpRequest) -> Submission:
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
     document = parse_json_object(data) if without_mark(data).strip() else {}
-    return Submission(with_callers_labels(document), lambda other: with_json(call, other))
+    return Submission(with_callers_labels(document), lambda new: with_json(call, new))
 
 
 async def _read_multipart(call: HttpRequest) -> Submission:
@@ -146,7 +146,7 @@ async def _read_multipart(call: HttpRequest) -> Submission:
         if name.lower() == "content-transfer-encoding" and value.lower() not in _PLAIN_TRANSFER:
             raise MalformedRequest(f"Content-Transfer-Encoding {value[:32]} is not supported for the job's part.")
     document = with_callers_labels(parse_json_object(opened.first.content))
-    return Submission(document, lambda other: _with_first_part(call, boundary, opened, other))
+    return Submission(document, lambda new: _with_first_part(call, boundary, opened, new))
 
 
 def _with_first_part(call: HttpRequest, boundary: str, opened: OpenedBody, document: Mapping[str, Any]) -> HttpRequest:
@@ -158,7 +158,7 @@ def _with_first_part(call: HttpRequest, boundary: str, opened: OpenedBody, docum
         *(f"{key}: {value}" for key, value in kept),
     ]
     head = "\r\n".join((*lines, "", "")).encode() + json_bytes(document)
-    headers = (*without(call.headers, _LENGTH_HEADERS), ("Content-Type", f'multipart/related; boundary="{boundary}"'))
+    headers = (*without(call.headers, BODY_HEADERS), ("Content-Type", f'multipart/related; boundary="{boundary}"'))
     length = call.header("content-length")
     if length is not None and length.isdecimal() and call.header("content-encoding") is None:
         headers = (*headers, ("Content-Length", str(int(length) - opened.first_bytes + len(head))))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bqgate.admission.estimate import EstimateCaching
+from bqgate.admission.estimates.estimator import EstimateCaching
 from bqgate.admission.sizing import HoldRules
 from bqgate.domain.pricing import PriceList, SlotPrior
 from bqgate.domain.tier import CustomerRegistry

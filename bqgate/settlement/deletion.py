@@ -1,10 +1,10 @@
-"""Book a job before it is deleted: what BigQuery has forgotten, nobody can price any more.
+"""Book a job before its caller deletes it: nobody can price what BigQuery has forgotten.
 
-Called by the gate before a caller's jobs.delete goes to BigQuery
-(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/delete); asks jobs.get and the Ledger. A job without an
-open hold is nobody's concern here. One that BigQuery does not know is not deleted either: it may be on its way, run,
-end, and be gone before anybody asked what it cost. What leaves: nothing, once the deletion may pass; MalformedRequest
-while the job runs; or the ports' errors, and then the deletion does not pass.
+Called by gate/passthrough.py before a jobs.delete goes to BigQuery
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/delete). Asks jobs.get and the Ledger. A job without an
+open hold passes at once. One that BigQuery does not know is not deleted: it may be on its way, run, end, and be gone
+before anybody asked what it cost. Returns when the deletion may pass. MalformedRequest while the job runs, or the
+ports' errors, mean that it may not.
 """
 
 from bqgate.domain.errors import JobNotFound, MalformedRequest, UpstreamRefused
@@ -17,7 +17,7 @@ from bqgate.settlement.settlement import Settlement
 
 
 class Deletions:
-    """What has to be done before a job is deleted."""
+    """Settles holds of jobs that are about to be deleted."""
 
     def __init__(self, *, ledger: Ledger, bigquery: BigQuery, settlement: Settlement) -> None:
         self._ledger = ledger

@@ -1,12 +1,11 @@
 """Cancel the running jobs of a customer whose cost breaker opened, most expensive first, where its tier says so.
 
-Told by admission when an attempt trips the breaker (once a trip: the store opens it once), run by app beside the
-requests. Reads the customer's open holds from the ledger, whichever replica placed them, and asks BigQuery to cancel
-their jobs, at most CANCELS_PER_S a second: BigQuery counts such calls, and a burst would take the gate's own room.
-A cancelled job may still be billed (https://cloud.google.com/bigquery/docs/managing-jobs#cancel_jobs), up to its whole
-price; so nothing is voided here: the poller asks after each job as before and books what BigQuery billed.
-
-What is not reached is left running and counted: its hold covers it. Bounded in customers.
+Told by admission when a query trips the breaker (once, because the store opens it once); run by app beside the
+requests. Reads the customer's open holds from the ledger, whichever gate placed them, and has BigQuery cancel their
+jobs, at most CANCELS_PER_S a second: BigQuery counts such calls towards the gate's own quota. A cancelled job may still
+be billed, up to its whole price (https://cloud.google.com/bigquery/docs/managing-jobs#cancel_jobs), so nothing is
+voided here: the poller books what BigQuery billed. A job that cannot be cancelled keeps running, under its hold, and is
+counted. Bounded in customers.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ CUSTOMERS_MAX = 1_000
 
 
 class EmergencyStop:
-    """Whose jobs must stop. `credential_of` says as whom a hold's job may be cancelled; None: as the gate."""
+    """Customers whose jobs must stop. `credential_of`: the credential for a hold's job; None: the gate's own."""
 
     def __init__(
         self,

@@ -1,13 +1,12 @@
-"""Say what the attempts at one hold prove of its job's cost: one rule for all of them, however they ended. Pure.
+"""Combine what the attempts at one hold prove of its job's cost. One rule, however they ended. Pure.
 
-An attempt is one request of a caller's under a hold; a repeat of a jobs.insert is another attempt at the same hold.
-Each ends with one piece of Evidence, which gate.outcome reads from BigQuery's answer, or from its absence; `conclude`
-puts the pieces together. The rules:
+An attempt is one request under a hold; a repeated jobs.insert is another attempt at the same hold. Each ends with one
+piece of Evidence, which gate/outcome.py reads from BigQuery's answer or from its absence. `conclude` combines them:
 
-    one answer told the cost               that is the cost
-    nothing was sent by anyone             nothing can have run
-    all else                               BigQuery is asked: 409, a 5xx, silence and a caller that left prove nothing,
-                                           and an answer of 4xx proves only what asking confirms
+    an answer told the cost   that is the cost
+    nothing was sent          nothing can have run
+    all else                  BigQuery is asked: a 409, a 5xx, silence and a caller that left prove nothing, and
+                              another 4xx proves only what asking confirms
 """
 
 from collections.abc import Sequence
@@ -18,33 +17,33 @@ from bqgate.domain.job import JobRef, Usage
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Not a byte went to BigQuery."""
+    """Not a byte was sent to BigQuery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """BigQuery's answer told what the job used."""
+    """BigQuery's answer says what the job used."""
 
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
 class JobMade:
-    """BigQuery answered that there is a job, whose end it did not tell. `job` None: it did not name it."""
+    """BigQuery answered that there is a job, but not what it used. `job` None: the answer did not name it."""
 
     job: JobRef | None
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """BigQuery answered and said no. `may_bill`: what it ran before it said so may be billed all the same."""
+    """BigQuery refused. `may_bill`: what it ran before that may be billed all the same."""
 
     may_bill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something was sent, and what became of it nobody said."""
+    """Something was sent, and what became of it is unknown."""
 
 
 Evidence = NotSent | Told | JobMade | Denied | Unknown
@@ -59,9 +58,9 @@ class NothingSent:
 class Inquiry:
     """BigQuery must be asked what became of the hold's job.
 
-    `is_made`: it has said that there is one, so that one which is gone was deleted. `is_answered`: every attempt had an
-    answer, so that nothing is on its way any more. `is_free`: all answers were no, to queries that are free when they
-    fail, so that nothing is owed where nobody may ask.
+    `is_made`: BigQuery has named a job, so that one which is gone was deleted. `is_answered`: every attempt had an
+    answer, so that nothing is on its way any more. `is_free`: all were refused, and are free when they fail, so that
+    nothing is owed where nobody may ask.
     """
 
     job: JobRef | None = None

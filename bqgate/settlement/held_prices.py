@@ -1,14 +1,14 @@
-"""Find the prices by which a hold was sized, so that its job is priced by them, whatever holds when it ends.
+"""Find the prices by which a hold was sized: its job is priced by them, whatever prices hold when it ends.
 
-Asked by the bookkeeper; asks the ledger for price lists that this process has not seen: after a restart, or for another
-replica's holds. Holds of before there were such lists are priced as of now.
+Used by Settlement; asks the ledger for price lists that this process has not seen, as after a restart or for another
+gate's holds. Holds that name no price list are priced as of now.
 """
 
 from bqgate.domain.hold import Hold
 from bqgate.domain.pricing import PriceList
 from bqgate.ports import Ledger, PolicySource
 
-# Price lists change when somebody changes them: this many are never reached, and bound the memory.
+# Price lists change by hand: this many are never reached, and bound the memory.
 _REMEMBERED_MAX = 256
 
 
@@ -33,7 +33,7 @@ class HeldPrices:
         if known is not None:
             return known
         found = await self._ledger.fetch_prices(hold.prices_id)
-        if found is None:  # of a hold that was recorded without its prices: none better are known
+        if found is None:  # recorded without its prices: none better are known
             return present
         if len(self._known) >= _REMEMBERED_MAX:
             self._known.clear()

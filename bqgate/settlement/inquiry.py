@@ -1,9 +1,9 @@
 """Ask BigQuery once what became of a hold's job.
 
-Called by the poller; calls the BigQuery port. What leaves is always a Finding, never an error: an outside failure is
-news too. A 404 alone proves little, because jobs.get finds a job outside the US and EU only with its location
-(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get): the gate's label is looked for before a job counts
-as absent.
+Called by the poller; calls the BigQuery port. Always returns a Finding, never raises: an outside failure is a finding
+too. A 404 alone proves little, because jobs.get finds a job outside the US and EU only with its location
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get): a job counts as absent only once jobs.list shows
+none with the gate's label.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from bqgate.domain.statements import is_multi_statement
 from bqgate.ports import BigQuery
 from bqgate.wire.error_reply import reason_of
 
-# A caller's repeat bears a later moment than the job that it repeats: BigQuery knows a requestId for 15 minutes.
+# A repeat's hold is younger than the job that it repeats: BigQuery remembers a requestId for 15 minutes.
 LOOK_BACK = timedelta(minutes=20)
 
 _BUSY_STATUSES = frozenset({408, 429})
@@ -26,12 +26,12 @@ _BUSY_REASONS = frozenset({"rateLimitExceeded", "quotaExceeded", "jobRateLimitEx
 
 
 class News(StrEnum):
-    """What one question brought."""
+    """The answer to one question."""
 
     ENDED = "ended"
     RUNNING = "running"
     ABSENT = "absent"  # neither by its id nor by its label
-    FOREIGN = "foreign"  # its id is another query's, so this one made no job
+    FOREIGN = "foreign"  # its id belongs to another query, so this one made no job
     REFUSED = "refused"  # no credential at hand may see it
     SILENT = "silent"  # no answer, or too busy to give one
 
@@ -81,9 +81,9 @@ async def _inquire_as(
 def _is_of(job: Job, hold: Hold) -> bool:
     """Whether a job that was found by its id is this hold's.
 
-    The gate chose the id; or the job bears the gate's label of this hold; or of none, which a session or script may
-    have brought about, and is a query of the hold's time. A repeat of the same jobs.insert with other SQL has a hold of
-    its own and the same id; only one of them is the job.
+    It is where the gate chose the id, or the job has this hold's label. A job without a label (sessions and scripts may
+    drop it) is, if it is a query not older than the hold. A jobs.insert with the same id and other SQL has a hold of
+    its own; only one of the two made the job.
     """
     if hold.job is not None and hold.job.job_id.endswith(hold.id):
         return True
@@ -98,7 +98,7 @@ async def _find(bigquery: BigQuery, hold: Hold, credential: Credential | None, *
             project_id=hold.project_id, hold_id=hold.id, since=hold.placed_at - LOOK_BACK, credential=credential
         )
     except UpstreamRefused as refused:
-        # Who may not list jobs must trust the 404, if the question named the right place, and its own jobs are meant.
+        # Without the right to list jobs the 404 must do, if the question named the location and the asker made the job.
         if not is_makers or hold.job is None or hold.job.location is None or _is_busy(refused):
             raise
         return None

@@ -1,9 +1,9 @@
-"""Look once more for jobs of holds that were given back because BigQuery knew no job.
+"""Look again for jobs of holds that were given back because BigQuery knew no job.
 
-A request that was cut off may lie in some queue and make its job after nobody expected it any more. Told by the poller
-of each hold that it gave back without an answer from BigQuery to every attempt; asks after a minute, and after five.
-What turns up is booked, late rather than never; its hold is gone, so that the budgets learn of it by reconcile.
-Bounded: the holds longest given back are forgotten first, and a restart forgets all.
+A request that was cut off may be stuck in some queue and make its job minutes later. Told by the poller of each hold
+that it gave back although not every attempt had an answer; asks again after one minute, and after five. A job that
+turns up is booked late; its hold is gone, so the budgets learn its cost from reconcile. Bounded: the holds longest
+given back are forgotten first, and a restart forgets all.
 """
 
 from collections import OrderedDict
@@ -24,7 +24,7 @@ _AGAIN_AFTER_S = 30
 
 @dataclass(slots=True)
 class _GivenBack:
-    """A hold, as whom its job is asked after, and after how long to look again."""
+    """A hold, the credential for its job, and the waits until the next looks."""
 
     hold: Hold
     credential: Credential | None = field(repr=False)

@@ -1,9 +1,9 @@
-"""Ask after jobs until their end is known, then have it booked. It outlives the caller, never the process.
+"""Ask BigQuery about jobs until their cost is known, then have it booked. Callers may leave; this goes on.
 
-Told by the gate's holds (settle, give_back, watch) how the attempts at a hold ended, and by reconcile what a crash
-left open; calls inquiry, settlement, the BudgetStore and the Ledger. Nothing leaves it but booked entries. Never
-forgets: whatever does not answer is asked again. Bounded: at most `workers` questions at once, at most `capacity` holds
-in memory; one that finds no room stays open in the ledger, from where reconcile brings it when there is room.
+Told by gate/holds.py how the attempts at a hold ended (settle, give_back, watch), and by reconcile what a crash left
+open; calls inquiry, settlement, the BudgetStore and the Ledger. Nothing is given up: whatever does not answer is asked
+again. Bounded: at most `workers` questions at once, at most `capacity` holds in memory; a hold beyond that stays open
+in the ledger, and reconcile brings it back when there is room.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience, Watched
 
 DEFAULT_PATIENCE = Patience()
-# What is said of the attempts at a hold that somebody has ended, in the ledger and in the budgets.
+# What is said of the attempts at a hold that has ended in the ledger and in the budgets.
 _ENDED = Attempts(0, datetime.min.replace(tzinfo=UTC))
-# A hold of which only the ledger tells.
+# Of a hold that is known from the ledger only.
 ANY_HOLD = Inquiry()
 
 
@@ -52,17 +52,17 @@ class Poller:
 
         Args:
             settlement: books what is learnt.
-            budgets: knows who else makes attempts at a hold.
-            bigquery: is asked.
-            ledger: where a job that is learnt on the way is noted.
+            budgets: counts attempts at a hold, at other gates too.
+            bigquery: where jobs run.
+            ledger: where a job's id is recorded once it is known.
             clock: the time.
             telemetry: where failures are counted.
             patience: how often to ask, and when to stop.
             workers: how many questions may be under way.
             capacity: how many holds may be watched.
-            on_end: hears of each hold, by its id, whose job has ended or about which nobody here can ask any more;
-                perhaps more than once.
-            late_jobs: hears of holds that were given back although not every attempt had an answer.
+            on_end: called with the id of each hold whose job has ended, or about which nobody here can ask any
+                more; perhaps more than once.
+            late_jobs: told of holds that were given back although not every attempt had an answer.
         """
         self._settlement = settlement
         self._budgets = budgets
@@ -83,13 +83,13 @@ class Poller:
         try:
             await self._settlement.settle(hold, usage)
         except LedgerUnavailable as error:
-            self._tell_deferred(hold, "ledger", error)
+            self._report_deferred(hold, "ledger", error)
             self.watch(hold, None, usage=usage)
         else:
             self.forget(hold.id)
 
     async def give_back(self, hold: Hold, credential: Credential, *, attempts: int) -> None:
-        """End a hold at which so many attempts were made here that sent nothing. Where others have joined, ask."""
+        """End a hold of whose attempts at this gate none sent anything. Where others have joined it, ask BigQuery."""
         inquiry: Inquiry = Inquiry(is_answered=True, is_free=True)
         known: int | None = attempts
         try:
@@ -97,9 +97,9 @@ class Poller:
                 self.forget(hold.id)
                 return
         except BudgetStoreUnavailable as error:
-            self._tell_deferred(hold, "budgets", error)
+            self._report_deferred(hold, "budgets", error)
         except LedgerUnavailable as error:
-            self._tell_deferred(hold, "ledger", error)
+            self._report_deferred(hold, "ledger", error)
         else:
             inquiry, known = ANY_HOLD, None
         self.watch(hold, credential, inquiry=inquiry, attempts=known)
@@ -127,7 +127,7 @@ class Poller:
             watched.add(inquiry, attempts)
         elif len(self._watched) >= self._capacity:
             self._telemetry.count("shed_total", where="poller")
-            self._tell_end(hold.id)
+            self._notify_end(hold.id)
             return
         else:
             watched = self._watched[hold.id] = Watched(
@@ -145,28 +145,28 @@ class Poller:
         self._look_after(hold.id, 0 if is_ended else watched.delay_ms(self._patience))
 
     def credential_of(self, hold_id: str) -> Credential | None:
-        """As whom a hold's job is asked after; None: as the gate, or nobody here asks."""
+        """The credential used to poll a hold's job; None: the gate's own, or it is not polled here."""
         watched = self._watched.get(hold_id)
         return None if watched is None else watched.credential
 
     def forget(self, hold_id: str) -> None:
-        """Stop asking: the hold has ended by another path."""
+        """Stop polling: the hold has ended otherwise."""
         self._watched.pop(hold_id, None)
         self._schedule.drop(hold_id)
-        self._tell_end(hold_id)
+        self._notify_end(hold_id)
 
     def watches(self, hold_id: str) -> bool:
-        """Whether a hold is asked after."""
+        """Whether a hold is polled here."""
         return hold_id in self._watched
 
     @property
     def depth(self) -> int:
-        """How many holds wait for news."""
+        """How many holds are polled."""
         return len(self._watched)
 
     @property
     def watched_ids(self) -> frozenset[str]:
-        """The holds that are asked after."""
+        """The ids of the holds that are polled."""
         return frozenset(self._watched)
 
     async def run(self) -> None:
@@ -183,7 +183,7 @@ class Poller:
             while True:
                 await turns.acquire()
                 hold_id = await self._schedule.next_due()
-                # Due again after the longest delay, whatever happens to this look: a bug in one does not lose it.
+                # Due again after the longest delay, whatever happens: a bug in one look does not lose the hold.
                 self._look_after(hold_id, self._patience.longest_delay_ms)
                 looks.create_task(take_turn(hold_id))
 
@@ -207,15 +207,15 @@ class Poller:
             self.forget(hold_id)
             return
         if watched.is_refused or watched.usage is not None:
-            # Nobody may ask, or only the books are late: in both cases it is no reason to hold up other queries.
-            self._tell_end(hold_id)
+            # Nobody may ask, or only the booking is late: no reason to keep its concurrency slot.
+            self._notify_end(hold_id)
         self._look_after(hold_id, watched.delay_ms(self._patience))
 
-    def _tell_deferred(self, hold: Hold, system: str, error: Exception) -> None:
+    def _report_deferred(self, hold: Hold, system: str, error: Exception) -> None:
         self._telemetry.count("failures_total", system=system, step="settle")
         self._telemetry.log("settle_deferred", hold_id=hold.id, error=str(error))
 
-    def _tell_end(self, hold_id: str) -> None:
+    def _notify_end(self, hold_id: str) -> None:
         if self._on_end is not None:
             self._on_end(hold_id)
 
@@ -230,7 +230,7 @@ class Poller:
             if watched.attempts is None:
                 watched.count_attempts(await self._count_attempts(watched.hold))  # before BigQuery is asked
             finding = await inquire(self._bigquery, watched.hold, watched.credential)
-            # An answer that passed meanwhile told the usage: it knows better than this question.
+            # An answer to another attempt may have told the usage meanwhile; it is better than this finding.
             usage = watched.usage or watched.conclude(finding, self._clock.now(), self._patience)
             is_absent = finding.news is News.ABSENT
         if usage is None:
@@ -247,7 +247,7 @@ class Poller:
             attempts = await self._budgets.fetch_attempts(hold)
             if attempts is None and await self._ledger.fetch_open_hold(hold.id) is None:
                 return _ENDED
-            if attempts is None:  # the store lost it: whoever makes an attempt has its lease from now on
+            if attempts is None:  # the store lost it: lease it anew, so that an attempt under way shows
                 await self._budgets.keep_holds((hold,))
         except BudgetStoreUnavailable:
             return None

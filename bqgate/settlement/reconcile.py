@@ -1,32 +1,31 @@
-"""Mend what crashes leave between the ledger, the budgets and BigQuery, by the ledger's word.
+"""Mend what crashes leave between the ledger, the budgets and BigQuery. The ledger is right.
 
-Run by app at the start and every minute, in every replica; nobody is leader. Calls the Ledger, the BudgetStore and the
-poller. What leaves: mended holds, counters, log lines; an outside failure ends the round, the next one goes on. Steps:
+Run by app at the start and every minute, at every gate; there is no leader. Calls the Ledger, the BudgetStore and the
+poller. An outside failure ends the round; the next one goes on. Steps:
 
-    1  ledger: open, nobody here asks after it,     watch it, as its customer's account or the gate's
+    1  open in the ledger, not polled here,         poll it, with its customer's account or the gate's credentials
        no attempt under way here
-    2  here asked after, ledger: has an entry       another replica booked it: forget it
-    3  budgets: held, ledger: not open              has an entry: capture its cost; else void it, after a grace, unless
-                                                    an attempt at it may be under way anywhere, or it is asked after
-                                                    here: then what is learnt ends it. A lease that is over and was
-                                                    extended since the last round is of a gate whose clock is behind
-    4  ledger: open, budgets: not held              put it back
-    5  budgets' captured against the ledger's sum   a difference that stays from one round to the next is told, and the
-                                                    account's windows forgotten: their next use fills them from the
-                                                    ledger
+    2  polled here, has an entry in the ledger      another gate booked it: stop polling
+    3  held in the budgets, not open in the ledger  has an entry: capture its cost. Else void it once it is old enough
+                                                    (settlement.orphan_age_s), unless it is polled here, or its
+                                                    lease runs or was extended since the last round (by a gate
+                                                    whose clock is behind)
+    4  open in the ledger, not held in the budgets  put it back
+    5  captured differs from the ledger's sum       a difference that lasts two rounds is logged, and the account's
+                                                    windows are dropped: their next use fills them from the ledger
 
 Races, and why they are harmless:
 
-    - Between place_hold and open_hold a hold looks like an orphan (3). Whoever placed it keeps its lease until it is
-      recorded, and the grace is far longer than both take, clock differences between replicas included.
-    - Two replicas capture or void one hold (3), or one of them and the path that ended it: the store ends it once.
+    - Between place_hold and open_hold a hold looks like an orphan (3). Its gate keeps its lease until it is recorded,
+      and the age of orphans is far longer than both take, clock differences included.
+    - Two gates capture or void one hold (3), or one of them and the request that ended it: the store ends it once.
     - A hold that ends between the look and restore_hold (4): the store remembers for minutes what it ended, and
       refuses.
-    - Several replicas ask after one job (1): the ledger books it once, the others hear so.
+    - Several gates poll one job (1): the ledger books it once.
     - The budgets are read before the ledger (4): a hold that was placed and recorded in between looks lost. Putting
       back what is there changes nothing; one that the ledger has ended since is ended by (3) of the next round.
-    - Between book and capture (5) the sums differ for a moment: hence the two rounds. Two replicas forget one window:
-      what fills it sets it, and adds nothing. A hold that is booked, and captured only after the filling, counts twice
+    - Between book and capture (5) the sums differ for a moment: hence the two rounds. Two gates drop one window:
+      filling sets it and adds nothing. A hold that is booked, and captured only after the filling, counts twice
       in it: refused too early, never too late, and mended by the next rounds.
 """
 
@@ -48,7 +47,7 @@ Drifts = dict[tuple[str, WindowId], int]
 
 
 class Reconciler:
-    """Compares ledger and budgets and mends the holds."""
+    """Compares ledger and budgets, and mends holds and windows."""
 
     def __init__(
         self,
@@ -61,9 +60,9 @@ class Reconciler:
         telemetry: Telemetry,
         under_way: Callable[[], Collection[str]] = frozenset,
         interval_s: int = 60,
-        grace_s: int = 60,
+        orphan_age_s: int = 60,
     ) -> None:
-        """Take the ports. `under_way` tells the ids of holds at which this gate is making an attempt."""
+        """Take the ports. `under_way`: the ids of holds with queries under way at this gate."""
         self._ledger = ledger
         self._budgets = budgets
         self._poller = poller
@@ -72,7 +71,7 @@ class Reconciler:
         self._telemetry = telemetry
         self._under_way = under_way
         self._interval_s = interval_s
-        self._grace = timedelta(seconds=grace_s)
+        self._orphan_age = timedelta(seconds=orphan_age_s)
         self._is_first = True
         self._drifts: Drifts = {}
         self._orphans: dict[str, Attempts] = {}  # of the last round, with what the store said of them
@@ -107,7 +106,7 @@ class Reconciler:
             self._tell_failure("budgets", error)
 
     def _credential_for(self, hold: Hold) -> Credential | None:
-        """As whom a job of long ago is asked after: its customer's own account where it has one, else the gate."""
+        """The credential for a job whose caller is gone: its customer's own account, if any, else the gate's."""
         account = self._policies.customer_registry.customer(hold.customer).account
         return None if account is None else Credential(account=account, customer=hold.customer)
 
@@ -119,7 +118,7 @@ class Reconciler:
         self._oldest_placed_at = min((hold.placed_at for hold in open_holds), default=None)
         for hold in open_holds:
             is_known = hold.id in watched or hold.id in under_way
-            if not is_known and (self._is_first or self._is_past_grace(hold.placed_at)):
+            if not is_known and (self._is_first or self._is_old(hold.placed_at)):
                 self._poller.watch(hold, self._credential_for(hold))
         self._is_first = False
         # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
@@ -167,7 +166,7 @@ class Reconciler:
             self._telemetry.log("orphan_ended", hold_id=hold.id, customer=hold.customer, how=event)
 
     async def _void_orphan(self, hold: Hold, before: Attempts | None) -> bool:
-        """Give back a hold that no ledger knows. False: it may be about to be recorded, or is asked after."""
+        """Give back a hold that no ledger knows. False: it may be about to be recorded, or it is polled here."""
         if hold.id in self._poller.watched_ids:
             return False
         attempts = await self._budgets.fetch_attempts(hold)
@@ -175,7 +174,7 @@ class Reconciler:
             return False
         self._orphans[hold.id] = attempts
         is_kept = attempts.leased_until > self._clock.now() or attempts != before
-        if is_kept or not self._is_past_grace(hold.placed_at):
+        if is_kept or not self._is_old(hold.placed_at):
             return False
         return await self._budgets.void(hold, attempts=attempts.count) is VoidOutcome.VOIDED
 
@@ -219,8 +218,8 @@ class Reconciler:
                 found.append((balance.window, balance.captured_nanos - booked_nanos))
         return found
 
-    def _is_past_grace(self, placed_at: datetime) -> bool:
-        return self._clock.now() - placed_at >= self._grace
+    def _is_old(self, placed_at: datetime) -> bool:
+        return self._clock.now() - placed_at >= self._orphan_age
 
     def _tell_failure(self, system: str, error: Exception) -> None:
         self._telemetry.count("failures_total", system=system, step="reconcile")

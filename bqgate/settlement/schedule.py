@@ -1,6 +1,6 @@
-"""Keep what is to be done when, and wake whoever waits for the next of it.
+"""Keep names with the moment at which each is due, and wake whoever waits for the next.
 
-Used by the poller. Each name has one moment, in seconds of the clock's monotonic time; planning it again replaces it.
+Used by the poller and for late jobs. Each name has one moment (monotonic seconds); planning it again replaces it.
 """
 
 import asyncio

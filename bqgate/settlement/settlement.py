@@ -1,10 +1,10 @@
-"""Book what a hold's job cost, then end the hold in the budgets: one attempt, safe to repeat.
+"""Book what a hold's job cost, then end the hold in the budgets: one try, safe to repeat.
 
-Called by the gate's holds, by the poller and by an admin's void; calls the Ledger and the BudgetStore. The ledger
-decides who was first (invariant 4), so several replicas may do this for one hold at once. A cost is booked before it is
-captured: a crash in between leaves the hold standing, never money missing. A hold that cost nothing is given back by
-the budget store first, because only that knows whether a repeat has joined it; a crash then leaves it open in the
-ledger, and whoever finds it there asks BigQuery. Amounts are nano-dollars.
+Called by the poller, by deletion.py and by an admin's void; calls the Ledger and the BudgetStore. The ledger decides
+who was first (invariant 4), so several gates may settle one hold at once. A cost is booked before it is captured: a
+crash in between leaves the hold standing, never money missing. A hold that cost nothing is ended by the budget store
+first, which alone knows whether a repeat has joined it; a crash then leaves it open in the ledger, and reconcile has
+BigQuery asked. Amounts are nano-dollars.
 """
 
 import uuid
@@ -25,8 +25,8 @@ from bqgate.settlement.held_prices import HeldPrices
 class Settlement:
     """Prices usage, books it, ends holds.
 
-    `on_usage` hears of each job booked for the first time: customer and usage; `on_end` of each hold before it
-    ends; `on_failure` of each whose job has failed and billed nothing.
+    `on_usage` is called with customer and usage of each job booked for the first time, `on_end` with each hold before
+    it ends; `on_failure` with each hold whose job has failed and billed nothing.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Settlement:
             LedgerUnavailable: not booked, or unknown; call again.
         """
         if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
-            return await self._end_as_booked(hold)  # somebody ended it meanwhile, and knew more than an assumption
+            return await self._end_as_booked(hold)  # somebody booked it meanwhile, who knew more than an assumption
         if usage.outcome is Outcome.FAILED and not usage.bytes_billed and self._on_failure is not None:
             self._on_failure(hold)
         entry = self._entry_for(hold, usage, await self._held_prices.prices_of(hold))
-        self._tell_end(hold)
+        self._notify_end(hold)
         match await self._ledger.book(entry):
             case Booking.BOOKED:
-                self._tell(hold, entry, usage)
+                self._report(hold, entry, usage)
                 await self._capture(hold, entry.cost_nanos)
                 return entry
             case Booking.HOLD_ALREADY_BOOKED:
@@ -91,13 +91,13 @@ class Settlement:
         outcome = await self._budgets.void(hold, attempts=attempts)
         if outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None):
             return False
-        self._tell_end(hold)
+        self._notify_end(hold)
         await self._ledger.close_hold(hold.id)
         if outcome is VoidOutcome.VOIDED:
             await self._note_end(hold, "voided")
         return True
 
-    def _tell_end(self, hold: Hold) -> None:
+    def _notify_end(self, hold: Hold) -> None:
         if self._on_end is not None:
             self._on_end(hold)
 
@@ -105,7 +105,7 @@ class Settlement:
         return await self._ledger.fetch_open_hold(hold.id) is not None
 
     async def _end_as_booked(self, hold: Hold) -> Entry | None:
-        """End a hold in the budgets with what the ledger says of it; without an entry it cost nothing."""
+        """End a hold in the budgets at the cost in the ledger; without an entry it cost nothing."""
         booked = await self._ledger.fetch_entry(hold.id)
         await self._capture(hold, 0 if booked is None else booked.cost_nanos)
         return booked
@@ -126,7 +126,7 @@ class Settlement:
             await self._remember_probe(hold)
 
     async def _remember_probe(self, hold: Hold) -> None:
-        """Record what the end of a probe did to the customer's cost breaker, for a store that loses it."""
+        """Record what the end of a probe did to the customer's cost breaker, for a store that loses its memory."""
         windows = self._policies.customer_registry.customer(hold.customer).windows(hold.placed_at)
         try:
             breaker = (await self._budgets.fetch_status(windows)).breaker
@@ -183,8 +183,8 @@ class Settlement:
             placed_at=hold.placed_at,
         )
 
-    def _tell(self, hold: Hold, entry: Entry, usage: Usage) -> None:
-        """Count and log what was booked, once a hold."""
+    def _report(self, hold: Hold, entry: Entry, usage: Usage) -> None:
+        """Count and log what was booked, once for each hold."""
         self._telemetry.count("booked_nanos_total", entry.cost_nanos, customer=hold.customer)
         if entry.outcome is Outcome.ASSUMED:
             self._telemetry.count("assumed_total", customer=hold.customer)
@@ -203,7 +203,7 @@ class Settlement:
 
 
 def _cost(hold: Hold, usage: Usage, prices: PriceList) -> tuple[int, Outcome]:
-    """The cost and the outcome to book. One that is not told is the hold's, or what is known if more."""
+    """The cost and the outcome to book. An unknown cost is the hold's amount, or more if more is known."""
     if usage.outcome is Outcome.ASSUMED:
         return hold.amount_nanos, Outcome.ASSUMED
     location = (usage.job.location if usage.job else None) or (hold.job.location if hold.job else None)

@@ -1,18 +1,18 @@
-"""Keep what the poller knows of one hold, and conclude from the news when its story is over. Pure.
+"""Collect what the poller knows of one hold, and conclude what to book. Pure.
 
 Used by the poller alone. The conclusions:
 
     ended                   book what it used
     running                 ask again, past the deadline too: BigQuery itself ends every job within a day
     another's               the job's id was taken by another query: this one never ran
-    absent                  it never ran, where nothing can be on its way: every attempt had its answer before BigQuery
-                            was asked, or enough time has passed since the last of them
+    absent                  it never ran, once nothing can be on its way: every attempt had its answer before BigQuery
+                            was asked, or settlement.absent_for_s has passed since the last of them
     absent, made before     somebody deleted a finished job: its cost is assumed, after the same time
     refused                 nobody may ask: at the deadline its cost is assumed to be the hold, unless BigQuery refused
                             the query itself, which is free, at every attempt that there was
     silent                  keep asking; at the deadline as refused
 
-The credential lives here, in memory only, and shows in no repr (invariant 10).
+The credential lives here, in memory only, and is in no repr (invariant 10).
 """
 
 import zlib

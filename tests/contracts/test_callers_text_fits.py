@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bqgate.admission.hold_making import make_hold
+from bqgate.admission.hold_factory import make_hold
 from bqgate.admission.sizing import HoldSize
 from bqgate.domain.audit import AuditEvent, AuditFilter
 from bqgate.domain.entry import EntryFilter

@@ -175,8 +175,11 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_the_map_of_the_request_path_is_true() -> None:
-    """Each file that the docstring of bqgate/gate names exists."""
-    named = re.findall(r"\b([a-z]+/[a-z_]+\.py)\b", (ROOT / "bqgate/gate/__init__.py").read_text(encoding="utf-8"))
+    """Each file that the docstring of bqgate/gate names exists, by its path from bqgate."""
+    named = re.findall(
+        r"(?<![\w./])([a-z_]+(?:/[a-z_]+)+\.(?:py|lua))\b",
+        (ROOT / "bqgate/gate/__init__.py").read_text(encoding="utf-8"),
+    )
     assert named, "the map of the request path is gone from bqgate/gate/__init__.py"
     missing = [name for name in named if f"bqgate/{name}" not in files()]
     assert not missing, complain(missing, "named in the map of bqgate/gate/__init__.py; there is no such file")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly
-from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.admission.queued_query import queued_query_of
 from bqgate.admission.refusals import Refused
 from bqgate.admission.sizing import HoldRules

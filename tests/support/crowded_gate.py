@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bqgate.admission.admit import Admission
-from bqgate.admission.estimate import EstimateCaching, Estimator
-from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.queue.admission_queue import AdmissionQueue
 from bqgate.admission.sizing import HoldRules
 from bqgate.admission.slots import SlotBook

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.bigquery.credentials import CallerCredentials, UpstreamCredentials
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.upstream import HttpUpstream

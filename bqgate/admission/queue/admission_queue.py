@@ -1,12 +1,11 @@
-"""Let an admitted query wait for its turn, and know what runs (step 8): the limiter with a clock and coroutines.
+"""Let an admitted query wait for its turn, and count what runs: the concurrency limiter with a clock and coroutines.
 
-Called by the handler for every admitted query; told by the gate's holds and by the poller when a query has ended
-(release). A waiting query keeps its hold; who is shed or leaves has it voided by the handler. What leaves: nothing when
-the query may run, Shed when it may not.
+Called by the handler for every admitted query; told by gate/holds.py and the poller when a query has ended (release). A
+waiting query keeps its hold; one that is shed or leaves ends its attempt. Raises Shed when the query may not run.
 
-A place is held until this replica knows that the job has ended: BigQuery's answer said so, or the poller learnt it, or
-nobody here can ask any more. So a job that jobs.insert started counts as long as it runs, not as long as its caller
-looked.
+A query counts as running until this gate knows that its job has ended: BigQuery's answer said so, the poller learnt it,
+or nobody here can ask any more. So a job that jobs.insert started counts as long as it runs, not as long as its caller
+waits.
 """
 
 import asyncio
@@ -17,14 +16,14 @@ from bqgate.admission.queue.fair_queue import QueuedQuery
 from bqgate.domain.units import MS_PER_S
 from bqgate.ports import Clock, Telemetry
 
-# What a caller that finds no place is told to wait, in seconds, where no pace says more.
+# Retry-After of a caller that found no place, in seconds, where no pace says more.
 _COME_BACK_S = 5
 
 _STOPPING = "this gate is stopping."
 
 
 class Shed(Exception):
-    """No place, or none in time; the caller is asked to come back later (429 rateLimitExceeded)."""
+    """There is no place, or no turn in time: 429 rateLimitExceeded, with Retry-After."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
@@ -33,7 +32,7 @@ class Shed(Exception):
 
 @dataclass(slots=True)
 class _Wait:
-    """The attempts at one hold that wait for its turn, and whether one of them has gone.
+    """The attempts at one hold that wait for its turn, and whether one of them was let through.
 
     `granted` is resolved with None when the turn comes, else with why it does not.
     """
@@ -44,12 +43,12 @@ class _Wait:
 
 
 class AdmissionQueue:
-    """The limiter of one replica. `run` it in one task; without it nobody's time comes."""
+    """The queue of one gate. `run` it in one task; without it no turn comes and no deadline passes."""
 
     def __init__(
         self, clock: Clock, telemetry: Telemetry, *, places: int, deadline_s: int = 30, running_max: int | None = None
     ) -> None:
-        """Open an empty room.
+        """Start empty.
 
         Args:
             clock: the time.

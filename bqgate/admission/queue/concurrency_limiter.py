@@ -1,9 +1,9 @@
-"""Decide who may run now: what is running, who waits, and how far apart throttled queries go. Pure.
+"""Decide who may run now: what runs, who waits, and how far apart throttled queries go. Pure.
 
-Driven by the queue, which brings the time (monotonic seconds) and tells the waiting coroutines. Each step returns a
-Turn: whose waiting ended, and how. The rule that keeps it fair: after `advance` nobody waits who could go, so who then
-arrives and goes at once overtakes nobody that could. A customer's throttled queries go one at a time (GCRA without a
-burst): each goes its interval after the one before it, or after its own arrival, whichever is later.
+Driven by AdmissionQueue, which passes the time (monotonic seconds) and wakes the waiting coroutines. Each step returns
+a QueueChange: whose wait ended, and how. Fair because after `advance` nobody waits who could go, so that one who then
+arrives and goes at once overtakes nobody. A customer's throttled queries go one at a time (GCRA without a burst): each
+goes its interval after the one before it, or after its own arrival, whichever is later.
 """
 
 import heapq
@@ -26,7 +26,7 @@ _STALE_MAX = 64
 
 @dataclass(slots=True)
 class QueueChange:
-    """Whose waiting a step ended, by hold id: they run, another took their place, or their deadline passed."""
+    """Whose wait a step ended, by hold id: they run, another took their place, or their deadline passed."""
 
     granted: list[str] = field(default_factory=list)
     displaced: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class QueueChange:
 
 
 class ConcurrencyLimiter:
-    """Who runs and who waits, at one replica.
+    """Who runs and who waits, at one gate.
 
     Args of the constructor: how many may wait, for how many seconds, and how many may run at once; None: any number.
     """

@@ -1,6 +1,6 @@
-"""Count who has how many waiting, and know who has the most, in constant time. Pure.
+"""Count how many wait for each name, and know who has the most, in constant time. Pure.
 
-Used by the fair queue, which asks at every arrival in a full room: a search through all would make refusing dear.
+Used by the fair queue, which asks at every arrival in a full queue: a search through all would make refusing expensive.
 """
 
 from collections import defaultdict

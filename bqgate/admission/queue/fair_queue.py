@@ -1,11 +1,11 @@
-"""Hold who waits, and say whose turn is next. Pure and bounded.
+"""Keep those who wait in order, and say whose turn is next. Pure and bounded.
 
-Used by the limiter. Three orders, one inside the other: classes by priority, the best first; inside a class customers
-take turns; inside a customer its principals take turns; one principal's queries go in the order in which they came.
-Who comes with nothing running stands before those at the end who have something running, whose turn is under way: who
-fills the queue delays another's first query until the next place is freed, and no longer.
-A full queue gives every customer, and in it every principal, the same share: who comes with fewer waiting takes the
-newest place of who has the most, so that nobody can keep others out by filling the queue.
+Used by the concurrency limiter and by the dry runs' places. Three orders, one inside the other: classes by priority,
+the best first; within a class customers take turns; within a customer its principals take turns; one principal's
+queries go in the order in which they came. A newcomer with nothing running goes before those at the end who have
+something running: filling the queue delays another's first query only until the next place is free.
+A full queue gives every customer, and within it every principal, the same share: one with fewer waiting takes the
+newest place of the one with most, so that nobody keeps others out by filling the queue.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from bqgate.domain.throttling import Priority
 
 @dataclass(frozen=True, slots=True)
 class QueuedQuery:
-    """One admitted query at the limiter. Limits are of what runs at once; None: no limit.
+    """A query that asks for a turn. Limits are on what runs at once; None: no limit.
 
     `interval_ms` is the time to the customer's throttled query before it; 0: this one is not throttled.
     """
@@ -36,7 +36,7 @@ class QueuedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued query that waits since a moment, in seconds of the clock's monotonic time."""
+    """A query that waits, and since when (monotonic seconds)."""
 
     queued: QueuedQuery
     arrived_s: float

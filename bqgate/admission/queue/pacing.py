@@ -1,6 +1,6 @@
-"""Say how far apart a customer's throttled queries go: the less is left, the farther. Pure.
+"""Space a customer's throttled queries: the less is left, the farther apart. Pure.
 
-Called by the handler for a Throttle. The interval is the tier's wait where the first throttle threshold is passed,
+Called for a Throttle. The interval is the tier's wait where the first throttle threshold is passed,
 grows in a straight line with the share in use, and is SLOWEST_FACTOR times the wait at the limit and beyond it (grace).
 Shares are parts per million, times milliseconds.
 """
@@ -13,7 +13,7 @@ SLOWEST_FACTOR = 4
 
 
 def interval_ms(wait_ms: int, balances: tuple[Balance, ...]) -> int:
-    """The time between two throttled queries of one customer; the tightest budget says it.
+    """The time between two throttled queries of one customer, by its tightest budget.
 
     Args:
         wait_ms: the wait at the threshold.

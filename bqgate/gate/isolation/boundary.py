@@ -1,6 +1,6 @@
 """Stand between a known caller and BigQuery: what may pass, and what of the answer may come back.
 
-Called by the dispatch step (`answer`, for every call that submits no job) and by the handler (`judged_submission`,
+Called by the dispatch step (`answer`, for every call that submits no job) and around the handler (`judged_submission`,
 `judged_estimate`, `noted`). Who is judged is asked anew for each call, so that an admin's change holds at once. Admins
 are not judged. What leaves: calls and answers, or AccessDenied and JobNotFound, which are told to the audit log on
 their way out.
@@ -19,7 +19,7 @@ from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import AccessDenied, JobNotFound, MalformedRequest
 from bqgate.domain.job import Estimate, JobRef, QueryRequest
 from bqgate.domain.principal import Principal, Role
-from bqgate.gate.forward import WatchedBody
+from bqgate.gate.forward import ObservedBody
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
 from bqgate.gate.isolation.job_bodies import JobBody
 from bqgate.gate.isolation.lists import Send, filtered_list
@@ -132,7 +132,7 @@ class Isolation:
             if job is not None:
                 self._owners.note(job, owner)
 
-        return replace(answer, body=WatchedBody(answer, note))
+        return replace(answer, body=ObservedBody(answer, note))
 
     async def answer(self, ctx: RequestContext, send: Send) -> HttpResponse:
         """The answer to a call that submits no job.

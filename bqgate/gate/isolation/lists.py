@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
-from bqgate.gate.body import plain_body, read_bounded
+from bqgate.gate.body import close_body, plain_body, read_bounded
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 from bqgate.wire.query_string import is_json, values_of, without_parameters
@@ -73,9 +73,7 @@ async def _read(answer: HttpResponse) -> dict[str, Any]:
     except (ValueError, MalformedRequest):
         document = None
     finally:
-        close = getattr(answer.body, "aclose", None)
-        if close is not None:
-            await close()
+        await close_body(answer.body)
     if not isinstance(document, dict):
         raise UpstreamUnavailable("BigQuery's list is not a JSON object.")
     return document

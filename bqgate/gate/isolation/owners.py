@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from bqgate.domain.errors import BodyTooLarge, JobNotFound, UpstreamUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
-from bqgate.gate.body import read_bounded
+from bqgate.gate.body import close_body, read_bounded
 from bqgate.ports import Clock, Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import CUSTOMER_LABEL
@@ -133,6 +133,4 @@ async def _whole(answer: HttpResponse) -> bytes:
     except BodyTooLarge:
         raise UpstreamUnavailable("BigQuery's answer about a job is too large.") from None
     finally:
-        close = getattr(answer.body, "aclose", None)
-        if close is not None:
-            await close()
+        await close_body(answer.body)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bqgate.admission.estimate import DRY_RUN_REFUSED
+from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.domain.data_scope import DataScope, split_name
 from bqgate.domain.errors import AccessDenied, UpstreamRefused
 from bqgate.domain.job import Estimate, QueryRequest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly
-from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.admission.refusals import Refusals, Refused
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.admission.slots import SlotBook

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bqgate.admission.breaker_log import remember
+from bqgate.admission.breaker_log import record_breaker_events
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import (
     CostBreaker,
@@ -36,7 +36,7 @@ async def test_the_start_of_a_grace_is_remembered_for_its_window_alone(stand: St
     hold = hold_of(stand)
     day, month = ACME.windows(hold.placed_at)
     placement = Placement(PlacementOutcome.PLACED, hold.id, (), grace_started_in=(day,))
-    await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
+    await record_breaker_events(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     spend = await stand.ledger.fetch_spend((day, month))
     assert spend.grace_started_at == {own_id(Period.DAY, DAY): hold.placed_at}
     assert spend.tripped_at == {}
@@ -49,7 +49,7 @@ async def test_a_trip_is_remembered_for_its_day(stand: Stand) -> None:
     hold = hold_of(stand)
     breaker = CostBreaker(hold.placed_at, hold.placed_at + timedelta(hours=12))
     placement = Placement(PlacementOutcome.REFUSED, None, (), RejectReason.EMERGENCY, breaker, has_tripped=True)
-    await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
+    await record_breaker_events(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     assert (await stand.ledger.fetch_spend(ACME.windows(hold.placed_at))).tripped_at == {DAY: hold.placed_at}
     assert stand.metrics.value("bqgate_breaker_trips_total", customer="acme") == 1
     assert '"level": "warning"' in stand.log.getvalue()
@@ -60,7 +60,7 @@ async def test_a_ledger_that_is_away_is_counted(stand: Stand) -> None:
     hold = hold_of(stand)
     placement = Placement(PlacementOutcome.REFUSED, None, (), RejectReason.EMERGENCY, has_tripped=True)
     with stand.ledger_away():
-        await remember(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
+        await record_breaker_events(placement, hold, ledger=stand.ledger, telemetry=stand.telemetry)
     assert stand.metrics.value("bqgate_failures_total", system="ledger", step="breaker") == 1
     assert (await stand.ledger.fetch_spend(ACME.windows(hold.placed_at))).tripped_at == {}
 
@@ -69,7 +69,7 @@ async def test_an_attempt_that_began_nothing_is_no_news(stand: Stand) -> None:
     """No line, no count, no question to the ledger."""
     hold = hold_of(stand)
     with stand.ledger_away():
-        await remember(
+        await record_breaker_events(
             Placement(PlacementOutcome.PLACED, hold.id, ()), hold, ledger=stand.ledger, telemetry=stand.telemetry
         )
     assert stand.log.getvalue() == ""

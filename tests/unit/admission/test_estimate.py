@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bqgate.admission.dry_run_places import FairDryRuns
-from bqgate.admission.estimate import EstimateCaching, Estimator
+from bqgate.admission.estimates.dry_run_places import FairDryRuns
+from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.domain.errors import TooManyRequests, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential

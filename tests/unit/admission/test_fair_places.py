@@ -1,6 +1,6 @@
 import itertools
 
-from bqgate.admission.fair_places import FairPlaces
+from bqgate.admission.estimates.fair_places import FairPlaces
 from bqgate.admission.queue.fair_queue import QueuedQuery
 
 

@@ -1,4 +1,4 @@
-from bqgate.admission.job_writes import JobWrites
+from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.domain.touched import Touched, touched_names
 
 T, U = touched_names(["p.d.t"]), touched_names(["p.d.u"])

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bqgate.admission.threshold_log import tell_thresholds
+from bqgate.admission.threshold_log import log_thresholds
 from bqgate.domain.budget import Balance
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.hold import Placement, PlacementOutcome
@@ -37,7 +37,7 @@ def told(
     balances = tuple(Balance(window, share - amount, amount) for window, share in budget_status)
     telemetry = PrometheusTelemetry(metrics, make_logger(log, ManualClock()))
     budgets = [budget for budget, _ in used]
-    tell_thresholds(Placement(outcome, "h", balances), budgets, amount_nanos=amount, telemetry=telemetry)
+    log_thresholds(Placement(outcome, "h", balances), budgets, amount_nanos=amount, telemetry=telemetry)
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     for line in lines:
         customer = "acme" if line["customer"] == "acme" else "other"

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bqgate.admission.estimate import DRY_RUN_REFUSED
+from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.bigquery.credentials import AnonymousCredentials
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.upstream import HttpUpstream

@@ -1,20 +1,18 @@
-"""Write one line for each request: what was asked, what was answered, how long it took.
+"""Write one log line for each request: what was asked, what was answered, how long it took.
 
-Installed by app outside middleware.py, so that its errors are seen too. The path is told without its query string,
-which may hold a key or an upload's token; decision, reason, cost and balance are those that the answer's headers show.
-A failure's reason is that of bqgate_refused_calls_total; where there was no whole answer, the status is a word. The
-request id of a query is its hold's id, by which the ledger tells the rest. Customer and principal are those that the
-ledger books, where it came out who asks. A failure of another system bears its cause. Calls of a batch have lines of
-their own (part_line.py). Probes and scrapes are left out.
+Installed by app outside middleware.py, so that errors are seen too. The query string is left out, which may hold a key
+or an upload's token. Decision, reason, cost and balance come from the answer's headers; the request id of a query is
+its hold's id, by which the ledger knows the rest. Where there was no whole answer, the status is a word. Calls of a
+batch have lines of their own (batch_log.py). Health checks and scrapes are left out.
 """
 
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bqgate.gate.ending import BEGUN, BROKEN_OFF_BY, Side
+from bqgate.gate.aborted_calls import BEGUN, BROKEN_OFF_BY, Side
+from bqgate.gate.batch_log import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
 from bqgate.gate.http_server import FAILURE, REQUEST_ID
-from bqgate.gate.part_line import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
 from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Telemetry
 

@@ -1,8 +1,8 @@
-"""Remember what jobs write until they have ended, so that estimates made while one ran are dropped after it.
+"""Remember what running jobs write, so that estimates made meanwhile are dropped when a job ends.
 
-Told by the gate when a writing call is sent, when somebody asks after its job and has BigQuery's answer, and by
-settlement when its end is known. A load or copy job has no hold and nobody here waits for its end, but its caller does:
-the last time that it asks is the moment before it goes on. Bounded: the jobs longest unseen are forgotten.
+Told by the gate when a writing call is sent and when somebody has asked after its job, and by settlement when the job
+has ended. A load or copy job has no hold and nobody here waits for its end, but its caller does: it asks once more
+right before it goes on. Bounded: the jobs longest unseen are forgotten.
 """
 
 from collections import OrderedDict
@@ -12,12 +12,12 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.touched import Touched
 
 JOBS_MAX = 10_000
-# What one job is remembered to write; a script may name more.
+# How many tables are remembered of one job; a script may name more.
 _NAMES_MAX = 50
 
 
 class JobWrites:
-    """What is being written. `wrote` is Estimator.wrote. A job is named as its caller does: "project:jobid"."""
+    """What running jobs write. `wrote` is Estimator.wrote. Jobs are named "project:jobid"."""
 
     def __init__(self, wrote: Callable[[Touched | None], None], *, jobs_max: int = JOBS_MAX) -> None:
         self._wrote = wrote
@@ -28,7 +28,7 @@ class JobWrites:
         return len(self._writing)
 
     def begin(self, job: str | None, touched: Touched | None) -> None:
-        """A write is being sent to BigQuery. `job` None: it has no job, or none that is known yet."""
+        """Note a write that is being sent to BigQuery. `job` None: it has no job, or none that is known yet."""
         self._wrote(touched)
         if job is None or touched is None:
             return
@@ -38,25 +38,25 @@ class JobWrites:
             self._writing.popitem(last=False)
 
     def look(self, job: str) -> None:
-        """Somebody has asked after a job, which may have ended by now."""
+        """Note that somebody asked after a job, which may have ended by now."""
         touched = self._writing.get(job)
         if touched is not None:
             self._wrote(touched)
 
     def end(self, job: str) -> None:
-        """A job has ended. Again, or unknown: nothing changes."""
+        """Note that a job has ended. Again, or unknown: nothing changes."""
         self._wrote(self._writing.pop(job, None))
 
     def begin_under(self, hold: Hold, touched: Touched | None) -> None:
-        """A query is being sent under its hold."""
+        """Note a query that is being sent under its hold."""
         self.begin(_name_of(hold), touched)
 
     def end_of(self, hold: Hold) -> None:
-        """A hold is about to end: its query has."""
+        """Note that the query of a hold has ended."""
         self.end(hold.id)
         self.end(_name_of(hold))
 
 
 def _name_of(hold: Hold) -> str:
-    """The job that the caller asks after, where it is known when the query is sent."""
+    """The job's name, or the hold's id where the job is not known when the query is sent."""
     return hold.id if hold.job is None else f"{hold.job.project_id}:{hold.job.job_id}"

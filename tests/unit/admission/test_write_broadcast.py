@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from bqgate.admission.write_exchange import NAMES_MAX, PAUSE_S, WriteExchange
+from bqgate.admission.estimates.write_broadcast import NAMES_MAX, PAUSE_S, WriteBroadcast
 from bqgate.budgets.redis_change_feed import WRITES_CHANNEL, RedisChangeFeed
 from bqgate.domain.touched import Touched, touched_names
 from tests.support.hold_services import CountingTelemetry
@@ -14,10 +14,10 @@ LIMIT_S = 20
 
 
 @asynccontextmanager
-async def gate(redis_url: str, clock: ManualClock, heard: "asyncio.Queue[Touched]") -> AsyncIterator[WriteExchange]:
+async def gate(redis_url: str, clock: ManualClock, heard: "asyncio.Queue[Touched]") -> AsyncIterator[WriteBroadcast]:
     """A gate's exchange, which tells and hears."""
     feed = RedisChangeFeed.open(redis_url, clock, CountingTelemetry(), timeout_s=5)
-    exchange = WriteExchange(feed, clock)
+    exchange = WriteBroadcast(feed, clock)
     tasks = [asyncio.create_task(exchange.send()), asyncio.create_task(exchange.hear(heard.put_nowait))]
     try:
         yield exchange

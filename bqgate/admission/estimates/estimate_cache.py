@@ -1,7 +1,7 @@
-"""Keep estimates for a short time, and find those that a write may have made old. No I/O, no clock.
+"""Cache estimates for a short time, and find those that a write may have outdated. No I/O, no clock.
 
-Used by the estimator, which brings the time (monotonic seconds). Bounded in number: the oldest go first. An index from
-what was read to the estimates that read it makes a write as cheap as what it drops, also where thousands are kept.
+Used by estimator.py, which passes the time (monotonic seconds). Bounded in number: the oldest go first. An index from
+what was read to the estimates that read it makes a write as cheap as what it drops.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ class _Kept:
     query: str
 
 
-class KeptEstimates:
+class EstimateCache:
     """Estimates by key."""
 
     def __init__(self, *, max_entries: int) -> None:

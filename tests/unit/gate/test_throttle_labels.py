@@ -8,7 +8,7 @@ from bqgate.domain.budget import Balance, Period, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.decision import Forward, Throttle
 from bqgate.domain.hold import Hold
-from bqgate.gate.slow_note import notes_of
+from bqgate.gate.throttle_labels import throttle_labels
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = Window("acme", Period.DAY, "2026-11-24", 100, NOW, throttle_ppm=500_000)
@@ -38,22 +38,22 @@ def admitted(decision: Forward | Throttle, word: str, *balances: Balance) -> Adm
 )
 def test_a_throttled_query_names_the_budget_that_is_short(balances: list[Balance], reason: str) -> None:
     """The tightest of those past a threshold; where it was slowed down to fit, the tightest of all that may say no."""
-    notes = notes_of(admitted(Throttle(2_000), "throttle", *balances), waited_ms=1_500)
+    notes = throttle_labels(admitted(Throttle(2_000), "throttle", *balances), waited_ms=1_500)
     assert notes == {"bqgate_decision": "throttle", "bqgate_reason": reason, "bqgate_waited_ms": "1500"}
 
 
 def test_a_query_in_grace_says_so() -> None:
     """The decision is the word that the ledger and the answer's header have."""
-    notes = notes_of(admitted(Throttle(0, NOW), "grace", Balance(DAY, 101, 0)), waited_ms=0)
+    notes = throttle_labels(admitted(Throttle(0, NOW), "grace", Balance(DAY, 101, 0)), waited_ms=0)
     assert notes == {"bqgate_decision": "grace", "bqgate_reason": "customer_day", "bqgate_waited_ms": "0"}
 
 
 def test_a_query_that_waited_behind_others_says_so() -> None:
     """It was not slowed down, and its sender wonders all the same; one that went at once says nothing."""
     query = admitted(Forward(), "forward", Balance(DAY, 10, 0))
-    assert notes_of(query, waited_ms=700) == {
+    assert throttle_labels(query, waited_ms=700) == {
         "bqgate_decision": "forward",
         "bqgate_reason": "concurrency",
         "bqgate_waited_ms": "700",
     }
-    assert notes_of(query, waited_ms=0) == {}
+    assert throttle_labels(query, waited_ms=0) == {}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bqgate.admission.hold_making import make_hold
+from bqgate.admission.hold_factory import make_hold
 from bqgate.admission.sizing import HoldRules, size_hold, slowed_request
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, QueryRequest

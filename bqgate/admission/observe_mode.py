@@ -1,13 +1,13 @@
-"""Admit everything where budgets are only observed, and note what enforcing would have done instead.
+"""Admit everything where budgets are only observed, and record what enforcing would have done instead. Pure.
 
-Called by admit; pure. Nothing is refused for a customer in observe mode, not even what no dry run can bound: such a
-query is held at the rules' guess and not capped.
+Called by admit.py. Nothing is refused for a customer in observe mode, not even a query that no dry run bounds: it is
+held at the amount of the rules and not capped.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bqgate.admission.estimate import DRY_RUN_REFUSED
+from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.domain.decision import (
     Forward,
@@ -38,16 +38,16 @@ def shadow_decision_of(
     customer: Customer,
     rules: HoldRules,
 ) -> ShadowDecision | None:
-    """What enforcing would have done to it; None: the same, or none of its budgets is observed.
+    """What enforcing would have done to the query; None: the same, or none of its budgets is observed.
 
     Args:
-        placement: what became of its hold.
+        placement: the outcome of placing its hold.
         actual: the decision about it.
-        estimate: its dry run's.
+        estimate: what its dry run said.
         hold: its hold.
-        budgets: all that it falls under.
+        budgets: those that it counts in.
         customer: who pays.
-        rules: those of the settings, by which a query is refused that cannot be estimated.
+        rules: those of the settings, which may refuse a query without an estimate.
     """
     if all(budget.mode is Mode.ENFORCE for budget in budgets):
         return None
@@ -65,12 +65,12 @@ def shadow_decision_of(
 
 
 def as_observed(shadow_decision: ShadowDecision | None) -> Forward:
-    """The decision about it: it runs at once, and says why enforcing would have refused it."""
+    """The decision: it runs at once, with the reason for which enforcing would have refused it."""
     if shadow_decision is None or shadow_decision.reason is None:
         return Forward()
     return Forward(would_reject=RejectReason(shadow_decision.reason))
 
 
 def _would_refuse(rules: HoldRules, estimate: Estimate) -> bool:
-    """Whether a query is refused for its estimate. One that BigQuery calls invalid is not: it will fail, free."""
+    """Whether a query is refused for want of an estimate. One that BigQuery calls invalid is not: it fails, free."""
     return rules.unknown is UnknownEstimate.REJECT and estimate.unknown_because not in {None, DRY_RUN_REFUSED}

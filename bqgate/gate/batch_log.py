@@ -1,6 +1,6 @@
-"""Write one line for each call inside a batch, beside the batch's own (request_line.py).
+"""Write one log line for each call inside a batch, beside the batch's own (access_log.py).
 
-Called by the batch step, in the call's own task, once its answer is there. The fields are those of a request's line.
+Called by dispatch.py once the call's answer is there, in the task that made it.
 """
 
 from bqgate.domain.errors import BqgateError

@@ -5,7 +5,7 @@ from aiohttp import ServerDisconnectedError, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.gate import middleware, request_line
+from bqgate.gate import access_log, middleware
 from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 
@@ -21,7 +21,7 @@ async def _client(telemetry: ListTelemetry, clock: ManualClock) -> TestClient[we
         raise asyncio.CancelledError
 
     app = web.Application()
-    request_line.install(app, telemetry, clock)
+    access_log.install(app, telemetry, clock)
     app.add_routes([web.get("/projects/p/jobs", answer), web.get("/hang", hang), web.get("/metrics", answer)])
     client = TestClient(TestServer(app))
     await client.start_server()
@@ -69,7 +69,7 @@ async def test_a_failure_is_named() -> None:
         raise LedgerUnavailable("x")
 
     telemetry, app = ListTelemetry(), web.Application()
-    request_line.install(app, telemetry, ManualClock())
+    access_log.install(app, telemetry, ManualClock())
     middleware.install(app, telemetry)
     app.add_routes([web.get("/fail", fail)])
     async with TestClient(TestServer(app)) as client:

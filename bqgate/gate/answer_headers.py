@@ -1,7 +1,7 @@
-"""Put into an answer's headers what the gate tells of its own decision.
+"""Add the gate's headers to an answer: the decision, its cost, what is left, and how long each step took.
 
-Called by the handler for every query that was decided on: X-Bqgate-Decision, -Request-Id, -Cost-Usd, -Reason,
--Balance-Usd, and Server-Timing (https://www.w3.org/TR/server-timing/). The answer's body is BigQuery's.
+Called by the handler for every query that was decided on. Headers: X-Bqgate-Decision, -Request-Id, -Cost-Usd, -Reason,
+-Balance-Usd, and Server-Timing (https://www.w3.org/TR/server-timing/). The body stays BigQuery's.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from bqgate.wire.http_message import HttpResponse
 from bqgate.wire.job_labels import REASON_LABEL
 
 
-def shown(
+def with_decision(
     answer: HttpResponse,
     decision: str,
     decision_id: str,
@@ -25,28 +25,30 @@ def shown(
     reason: str | None = None,
 ) -> HttpResponse:
     """The answer with the decision, its cost and how long each step took."""
-    told = (
+    added = (
         *(() if reason is None else (("X-Bqgate-Reason", reason),)),
         ("X-Bqgate-Decision", decision),
         ("X-Bqgate-Request-Id", decision_id),
         ("X-Bqgate-Cost-Usd", format_usd(cost_nanos)),
         ("Server-Timing", watch.server_timing()),
     )
-    return replace(answer, headers=(*answer.headers, *told))
+    return replace(answer, headers=(*answer.headers, *added))
 
 
-def shown_as_run(answer: HttpResponse, admitted: Admitted, notes: Mapping[str, str], watch: Stopwatch) -> HttpResponse:
-    """The answer of a query that was forwarded, with what is left of its budgets and why it was slowed down."""
+def with_admission(
+    answer: HttpResponse, admitted: Admitted, labels: Mapping[str, str], watch: Stopwatch
+) -> HttpResponse:
+    """The answer of a forwarded query, with the balance of its budgets and why it was throttled, if it was."""
     hold = admitted.hold
     answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))
-    reason = notes.get(REASON_LABEL)
-    return shown(answer, hold.decision, hold.id, hold.amount_nanos, watch, reason=reason)
+    reason = labels.get(REASON_LABEL)
+    return with_decision(answer, hold.decision, hold.id, hold.amount_nanos, watch, reason=reason)
 
 
 def _balance(admitted: Admitted) -> str:
-    """What is left in the customer's tightest budget; 0 under a limit that observing let pass.
+    """What is left in the customer's tightest budget; 0 where an observed limit is passed.
 
-    The deployment's is nobody's to see but an admin's.
+    The deployment's budget is left out: only admins may see it.
     """
     seen = [balance for balance in admitted.balances if balance.window.customer != DEPLOYMENT_ACCOUNT]
     left = [balance.balance_nanos for balance in seen if balance.balance_nanos is not None]

@@ -1,7 +1,7 @@
-"""Make the hold of a query (step 5). Pure.
+"""Build the hold of a query. Pure.
 
-Called by admit. A caller's repeat is known by its job id or request id, and by all that decides what it may cost: the
-earlier hold covers nothing wider.
+Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost:
+the earlier hold covers nothing wider.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Budget
 from bqgate.wire.query_request import short_fingerprint
 
-# The label and the job id carry the hold's id, so it is lower case and short.
+# Of the job ids that the gate chooses; the hold's id follows, lower case and short.
 JOB_ID_PREFIX = "bqgate_"
 
 
@@ -37,14 +37,14 @@ def make_hold(
 
     Args:
         request: what was submitted.
-        principal: who submitted it, under the name that is booked.
-        estimate: its dry run's.
+        principal: who submitted it, by the name that is booked.
+        estimate: what its dry run said.
         size: how much to hold.
-        budgets: all that it falls under.
-        windows: theirs, now.
+        budgets: those that it counts in.
+        windows: the current windows of these budgets.
         hold_id: the new hold's id.
         now: when it is placed.
-        ttl_s: when its cost is assumed, without news of the job.
+        ttl_s: after how long its cost is assumed, where nobody can learn it.
     """
     job = None
     if request.method is Method.INSERT:
@@ -75,7 +75,7 @@ def make_hold(
 
 
 def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize, digest: str) -> str | None:
-    """What a repeat of the request has in common with it; None: it cannot be repeated."""
+    """What a repeat has in common with the request; None: a repeat cannot be recognised."""
     key = request.idempotency_key
     if key is None:
         return None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bqgate.admission.admit import Admission, Admitted
-from bqgate.admission.estimate import DRY_RUN_REFUSED, EstimateCaching, Estimator
+from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED, EstimateCaching, Estimator
 from bqgate.admission.refusals import Refused
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.admission.slots import SlotBook

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UnsupportedRequest
-from bqgate.gate.override import with_real_verb
+from bqgate.gate.method_override import with_real_verb
 from bqgate.wire.http_message import Headers, HttpRequest
 
 FORM: Headers = (("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", "8"))

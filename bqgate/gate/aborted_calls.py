@@ -1,8 +1,8 @@
-"""End a call whose answer cannot be whole: cut the caller's connection so that it notices, and say who broke off.
+"""Close a caller's connection when its answer cannot be completed, and note who broke off.
 
-Used by the HTTP server, which writes answers, and by the middleware, which tells of what became of them. A caller that
-gets half an answer must never take it for all of it. Where the answer has a length or comes in chunks the missing end
-shows that; where it ends with the connection (HTTP/1.0) only a reset does, so the connection is reset.
+Used by the HTTP server, which writes answers, and by the middleware, which logs what became of them. A caller must
+never take half an answer for all of it. Where the answer has a length or is chunked, the missing end shows; where it
+ends with the connection (HTTP/1.0) only a reset does, so the connection is reset.
 """
 
 import asyncio

@@ -1,13 +1,12 @@
-"""Give a request its real verb, so that the gate and BigQuery judge the same one.
+"""Replace a request's method by the one that its override header names, so that the gate and BigQuery judge the same.
 
-Called by the dispatch step before anything else. googleapiclient sends a GET with more than 2,048 characters of URL as
-a POST with X-HTTP-Method-Override: GET and the query string as a form body; old HTTP stacks send PATCH that way. The
-override is carried out here and its header taken off: what goes upstream is the verb that was judged, with the form in
-the query string where Google too would read it, so that no later step has to look for parameters in two places or
-under two names ($alt is alt).
+Called by dispatch.py before anything else. googleapiclient sends a GET with more than 2,048 characters of URL as a POST
+with X-HTTP-Method-Override: GET and the query string as a form body; old HTTP stacks send PATCH that way. The override
+is applied here and its header removed. The form becomes the query string, and $alt becomes alt, so that no later step
+has to look for parameters in two places or under two names.
 
-Errors: MalformedRequest (two different overrides, a form that is not one), UnsupportedRequest ($httpMethod and the
-like, which do the same from inside the URL), BodyTooLarge.
+Raises MalformedRequest (two different overrides, a body that is no form), UnsupportedRequest ($httpMethod and the like,
+which override the method from inside the URL), BodyTooLarge.
 """
 
 from dataclasses import replace

@@ -1,16 +1,15 @@
-"""Find out whether BigQuery refused a query for passing the gate's cap, which its caller did not set.
+"""Find out whether BigQuery refused a query for exceeding the gate's cap, which its caller did not set.
 
 Called by the handler with BigQuery's answer. The cap is what the hold covers, and the hold rests on an estimate that
-is kept for a short time: where the tables have grown since, a good query would fail for a limit that nobody set. Then
-nothing ran, and the handler may try again under a fresh estimate. Such an answer is small: only that much is read
-before the rest streams.
+may be cached: where the tables have grown since, a good query fails under a limit that nobody set. Then nothing ran,
+and the handler tries once more with a fresh estimate. A refusal is small: no more than that is read ahead.
 """
 
 from dataclasses import replace
 
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Method, QueryRequest
-from bqgate.gate.forward import decoded
+from bqgate.gate.body import decoded
 from bqgate.gate.read_ahead import ReadAhead
 from bqgate.gate.request_context import RequestContext
 from bqgate.wire.cap_refusal import is_refused_by_cap
@@ -19,8 +18,8 @@ from bqgate.wire.http_message import HttpResponse
 _REFUSAL_BYTES_MAX = 64 * 1024
 
 
-async def has_outgrown(answer: HttpResponse, ctx: RequestContext, hold: Hold) -> tuple[HttpResponse, bool]:
-    """The answer, of which the beginning may have been read, and whether it says that the gate's cap was too small."""
+async def check_gates_cap(answer: HttpResponse, ctx: RequestContext, hold: Hold) -> tuple[HttpResponse, bool]:
+    """The answer, whose beginning may have been read ahead, and whether it says that the gate's cap was too small."""
     if not ctx.estimate.is_known or not _is_gates_cap(ctx.query, hold) or not _may_say_so(answer, ctx.query):
         return answer, False
     body = ReadAhead(answer.body)

@@ -1,8 +1,8 @@
-"""Share a number of places fairly between customers: who has one, and who is next. Pure and bounded.
+"""Share a bounded number of places fairly between customers. Pure.
 
-Used by the dry runs' places. Who waits stands in the admission queue's FairQueue, where customers take turns and in
-each its callers. A customer may have at most SHARE times as many places as are free: one alone fills most of them, so
-that another that comes finds one at once; the more customers there are, the less each may have.
+Used by dry_run_places.py. Whoever waits is in the admission queue's FairQueue, where customers take turns, and within
+each its callers. A customer may have at most SHARE times as many places as are free: one alone fills most of them and
+still leaves some, so that another finds one at once; the more customers there are, the fewer each may have.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ Key = TypeVar("Key")
 
 @dataclass(slots=True)
 class Moves:
-    """Whose waiting a step ended, by ticket: who has a place now, and who will get none."""
+    """Whose wait a step ended, by ticket: who has a place now, and who gets none."""
 
     granted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -49,9 +49,9 @@ class FairPlaces:
         return self._queue.oldest
 
     def arrive(self, queued: QueuedQuery, now_s: float) -> Moves:
-        """Let one in, or let it wait; in a full queue who has most waiting makes room."""
+        """Give it a place or let it wait; in a full queue, whoever has most waiting loses one."""
         moves = Moves()
-        # Whoever could go has gone, so who may take a place passes only those of customers that have their share.
+        # All who could take a place have one; those who wait belong to customers that have their share.
         if self._may_take(queued.customer) and not self._queue.waits_for(queued.customer):
             self._take(queued)
             moves.granted.append(queued.hold_id)

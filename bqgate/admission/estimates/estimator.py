@@ -1,18 +1,17 @@
-"""Ask what a query would process, once for all who ask the same at the same time (step 3).
+"""Ask BigQuery by a dry run what a query would process, once for all who ask the same at the same time.
 
-Called by admit; asks BigQuery by a dry run, whichever method the query came by. Answers are kept for a short time,
-keyed by everything that decides them and by who asks (row-level security and authorized views differ by caller).
-Bounded in number; a failed dry run is never kept and never means "costs nothing". What is written meanwhile drops what
-was made of it (`wrote`), so that no query fails under a cap that was right a minute ago. What leaves: an Estimate, or
-the port's errors (UpstreamRefused for a query that BigQuery calls invalid).
+Used by admit.py. Answers are cached for a short time, by everything that decides them and by who asks (row-level
+security and authorized views differ by caller). A failed dry run is never cached and never means "costs nothing". A
+write drops the estimates of what it touches (`wrote`), so that no query fails under a cap that was right a minute ago.
+Returns an Estimate, or raises the port's errors (UpstreamRefused for a query that BigQuery calls invalid).
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bqgate.admission.dry_run_places import DryRunPlaces
-from bqgate.admission.kept_estimates import KeptEstimates
+from bqgate.admission.estimates.dry_run_places import DryRunPlaces
+from bqgate.admission.estimates.estimate_cache import EstimateCache
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Credential
@@ -20,20 +19,20 @@ from bqgate.domain.touched import Reads, Touched, reads_of
 from bqgate.ports import BigQuery, Clock, Telemetry
 from bqgate.wire.query_request import dry_run_body, fingerprint, short_fingerprint
 
-# Why an estimate is unknown: BigQuery called the query invalid, and jobs.insert lets it fail as a job.
+# Why an estimate is unknown: BigQuery called the query invalid, which jobs.insert turns into a failed job.
 DRY_RUN_REFUSED = "dry_run_refused"
-# And where nobody answered, and domain.degradation says to go on.
+# Or BigQuery did not answer, and domain/degradation.py says to go on.
 DRY_RUN_AWAY = "dry_run_away"
 
-# How many names are remembered of what was written while a dry run was under way; more become their datasets.
+# How many written tables are remembered while a dry run is under way; more become their datasets.
 _NAMES_MAX = 1_000
-# How often a caller asks anew because of what was written while it waited for another's dry run.
+# How often a caller asks again because of writes that came before it joined another's dry run.
 _ROUNDS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
 class EstimateCaching:
-    """How long and how many estimates are kept, and how many dry runs may be under way, or wait for that.
+    """How many estimates are cached and for how long; how many dry runs may be under way, and how many may wait.
 
     BigQuery allows 300 concurrent requests a user (https://cloud.google.com/bigquery/quotas): 100 leaves room.
     """
@@ -47,7 +46,7 @@ class EstimateCaching:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Who asks about which query. `sees_cache`: with BigQuery's cache on."""
+    """Who asks about which query. `sees_cache`: the dry run may use BigQuery's cache."""
 
     request: QueryRequest
     credential: Credential
@@ -56,7 +55,7 @@ class _Question:
 
     @property
     def key(self) -> str:
-        """Equal for questions with one answer."""
+        """Equal for questions that have the same answer."""
         kind = "cached" if self.sees_cache else "estimate"
         return f"{kind}:{fingerprint(self.request)}:{self.credential.fingerprint}:{self.customer}"
 
@@ -84,13 +83,13 @@ class Estimator:
         *,
         tell: Callable[[Touched], None] | None = None,
     ) -> None:
-        """Begin with nothing kept. `tell` takes what is written here to other gates; it does not wait."""
+        """Start with an empty cache. `tell` sends what is written here to other gates, without waiting."""
         self._bigquery = bigquery
         self._clock = clock
         self._telemetry = telemetry
         self._caching = caching
         self._tell = tell
-        self._kept = KeptEstimates(max_entries=caching.max_entries)
+        self._kept = EstimateCache(max_entries=caching.max_entries)
         self._flights: dict[str, _Flight] = {}
         self.places = DryRunPlaces(
             clock,
@@ -118,7 +117,7 @@ class Estimator:
         return await self._fly(key, question)
 
     async def is_cached(self, request: QueryRequest, credential: Credential, customer: str) -> bool:
-        """A second look, with BigQuery's cache on: whether the result is there for nothing. Never kept.
+        """Whether BigQuery has the result in its cache, where it is free. Never cached here.
 
         Raises:
             UpstreamRefused, UpstreamUnavailable, TooManyRequests: as estimate.
@@ -127,11 +126,11 @@ class Estimator:
         return (await self._fly(question.key, question)).cache_hit
 
     def forget(self, request: QueryRequest, credential: Credential, customer: str) -> None:
-        """Let the next estimate of this query be a new one: what is known of it has proved wrong."""
+        """Drop what is cached of this query, which has proved wrong."""
         key = _Question(request, credential, customer).key
         self._kept.forget(key)
         flight = self._flights.pop(key, None)
-        if flight is not None:  # who waits for it gets its answer
+        if flight is not None:  # those who wait for it still get its answer
             flight.may_be_kept = False
 
     def forget_failed(self, hold: Hold) -> None:
@@ -151,7 +150,7 @@ class Estimator:
             self._tell(touched)
 
     def drop(self, touched: Touched) -> None:
-        """Drop what a write may have changed, here. A dry run that is under way is not kept, if it was of that."""
+        """Drop what a write may have changed, at this gate. A dry run under way that read it is not cached."""
         dropped = self._kept.drop(touched)
         if dropped:
             self._telemetry.count("estimates_dropped_total", dropped)
@@ -160,19 +159,19 @@ class Estimator:
                 flight.touched = (flight.touched | touched).within(_NAMES_MAX)
 
     async def _fly(self, key: str, question: _Question) -> Estimate:
-        """Join a dry run or make one; again, where what was written before joining turns out to concern it."""
+        """Join a dry run or start one; again, where a write before joining turns out to concern it."""
         for _ in range(_ROUNDS_MAX):
             flight = self._flights.get(key) or self._take_off(key, question)
             written_before = flight.touched
             flight.callers += 1
             try:
-                # The flight is a task of its own, so a caller that leaves takes nobody with it.
+                # A task of its own: a caller that disconnects must not cancel it for the others.
                 estimate, reads = await asyncio.shield(flight.landing)
             finally:
                 flight.callers -= 1
                 if not flight.callers and not flight.is_sent:
                     self._leave(key, flight)
-                    flight.landing.cancel()  # nobody wants to know any more
+                    flight.landing.cancel()  # nobody waits for it any more
             if not reads.may_change_by(written_before):
                 break
         return estimate
@@ -201,9 +200,9 @@ class Estimator:
     def _land(self, key: str, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:
         self._leave(key, flight)
         if not done.cancelled():
-            done.exception()  # looked at even when every caller has left, or asyncio complains
+            done.exception()  # retrieved even when every caller has left, or asyncio complains
 
     def _leave(self, key: str, flight: _Flight) -> None:
-        """Let nobody join it any more; another may be under way by this key."""
+        """Let nobody join it any more; another may be under way for this key."""
         if self._flights.get(key) is flight:
             del self._flights[key]

@@ -1,8 +1,8 @@
-"""Let so many dry runs be under way at once, shared fairly between customers: FairPlaces with a clock and coroutines.
+"""Bound the dry runs under way, shared fairly between customers: FairPlaces with a clock and coroutines.
 
-Used by the estimator, and by whoever else dry-runs for a caller (FairDryRuns). A place lasts as long as its context;
-who leaves while waiting gives its place in the queue back at once. What leaves besides: TooManyRequests, where the
-queue is full or a turn did not come in time.
+Used by estimator.py, and through FairDryRuns by everything else that dry-runs for a caller. A place lasts as long as
+its context; a caller that disconnects while it waits gives its place back at once. Raises TooManyRequests where the
+queue is full or no place came free in time.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bqgate.admission.fair_places import FairPlaces, Moves
+from bqgate.admission.estimates.fair_places import FairPlaces, Moves
 from bqgate.admission.queue.fair_queue import QueuedQuery
 from bqgate.domain.errors import TooManyRequests
 from bqgate.domain.job import Estimate
 from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery, Clock, Telemetry
 
-# What a caller that finds no place is told to wait, in seconds.
+# Retry-After of a caller that found no place, in seconds.
 _COME_BACK_S = 5
 
 _STOPPING = "this gate is stopping."
@@ -30,11 +30,11 @@ class DryRunPlaces:
     def __init__(
         self, clock: Clock, telemetry: Telemetry, *, places: int, waiting_max: int = 10_000, deadline_s: int = 30
     ) -> None:
-        """Open them.
+        """Start with all places free.
 
         Args:
             clock: the time.
-            telemetry: where is counted who was sent away.
+            telemetry: counts who was refused.
             places: how many dry runs may be under way.
             waiting_max: how many may wait for a place.
             deadline_s: how long one may wait; clients give up at 60 s.
@@ -61,7 +61,7 @@ class DryRunPlaces:
 
     @asynccontextmanager
     async def place(self, customer: str, caller: str) -> AsyncIterator[None]:
-        """Have a place for a dry run of a customer's, of which `caller` is one of several.
+        """Take a place for a dry run of a customer, for one of its callers.
 
         Raises:
             TooManyRequests: there is none, or none in time.
@@ -85,7 +85,7 @@ class DryRunPlaces:
             self._keep_time()
 
     def close(self) -> None:
-        """Send everybody away that waits, and let nobody in any more: the gate stops."""
+        """Refuse all who wait or come later: the gate is stopping."""
         self._is_closed = True
         while (oldest := self._places.oldest) is not None:
             self._places.leave(oldest.queued.hold_id)
@@ -93,15 +93,15 @@ class DryRunPlaces:
         self._keep_time()
 
     def _keep_time(self) -> None:
-        """Let a task watch deadlines while somebody waits, and only then."""
+        """Run a task that watches deadlines while somebody waits, and only then."""
         if self._places.waiting_count == 0:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
         elif self._timer is None:
-            self._timer = asyncio.create_task(self._send_away_late())
+            self._timer = asyncio.create_task(self._refuse_overdue())
 
-    async def _send_away_late(self) -> None:
+    async def _refuse_overdue(self) -> None:
         while (oldest := self._places.oldest) is not None:
             left_s = oldest.arrived_s + self._deadline_s - self._clock.monotonic_s()
             if left_s > 0:
@@ -128,7 +128,7 @@ class DryRunPlaces:
 
 
 class FairDryRuns:
-    """A DryRunner whose dry runs take places like everybody's, each caller for itself."""
+    """A DryRunner that takes a place for each dry run; each caller counts as a customer of its own."""
 
     def __init__(self, bigquery: BigQuery, places: DryRunPlaces) -> None:
         self._bigquery = bigquery

@@ -1,7 +1,7 @@
-"""Take what was written here to other gates, and what was written there to the estimator, beside the requests.
+"""Tell other gates what is written here, and hear what is written there, so that all drop outdated estimates.
 
-Used by app between the estimator and ports.ChangeFeed. What is written in quick succession, as by streaming inserts,
-goes in one message; a query never waits for it. A word that is lost costs at most the life of an estimate.
+Wired by app between the estimator and ports.ChangeFeed. Writes in quick succession, such as streaming inserts, go in
+one message; no query waits for it. A lost message costs at most the lifetime of an estimate.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from bqgate.domain.touched import Touched
 from bqgate.ports import ChangeFeed, Clock
 
-# Between two messages; what is written meanwhile goes with the next.
+# Between two messages; writes meanwhile go with the next.
 PAUSE_S = 0.05
-# How many names a message may have; more become their datasets.
+# How many tables a message may name; more become their datasets.
 NAMES_MAX = 200
 
 
-class WriteExchange:
-    """What waits to be told. `send` and `hear` run for as long as the gate lives."""
+class WriteBroadcast:
+    """Writes that other gates are to be told of. `send` and `hear` run as long as the gate."""
 
     def __init__(self, feed: ChangeFeed, clock: Clock) -> None:
         self._feed = feed
@@ -26,12 +26,12 @@ class WriteExchange:
         self._is_told = asyncio.Event()
 
     def tell(self, touched: Touched) -> None:
-        """Have other gates told. Does not wait."""
+        """Queue a write for the next message. Does not wait."""
         self._waiting = (self._waiting | touched).within(NAMES_MAX)
         self._is_told.set()
 
     async def send(self) -> None:
-        """Tell other gates, for ever."""
+        """Send messages to other gates, for ever."""
         while True:
             await self._is_told.wait()
             self._is_told.clear()
@@ -40,6 +40,6 @@ class WriteExchange:
             await self._clock.sleep(PAUSE_S)
 
     async def hear(self, drop: Callable[[Touched], None]) -> None:
-        """Give `drop` what other gates wrote, for ever."""
+        """Pass what other gates wrote to `drop`, for ever."""
         while True:
             drop(await self._feed.hear_writes())
