@@ -36,7 +36,6 @@ from bqgate.domain.decision import (
 from bqgate.domain.degradation import System
 from bqgate.domain.errors import (
     AttemptEnded,
-    AttemptUnderWay,
     BudgetStoreUnavailable,
     TooManyRequests,
     UpstreamRefused,
@@ -49,7 +48,7 @@ from bqgate.domain.principal import Principal, Role
 from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.ports import Clock, Ledger, PolicySource, Telemetry
-from bqgate.wire.error_reply import reason_of
+from bqgate.wire.error_reply import is_about_the_query
 from bqgate.wire.query_request import may_be_served_from_cache
 
 # Between a cost's booking and its capture, or a hold's way back and its record's end, lie milliseconds.
@@ -125,7 +124,7 @@ class Admission:
         try:
             return await self._estimator.estimate(request, principal.credential, customer.id)
         except UpstreamRefused as refused:
-            if request.method is Method.QUERY or not _is_about_the_query(refused):
+            if request.method is Method.QUERY or not is_about_the_query(refused.status, refused.body):
                 raise
             return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_REFUSED)
         except UpstreamUnavailable:
@@ -267,10 +266,6 @@ class Admission:
         if isinstance(decision, Forward):
             decision = as_observed(shadow_decision)
         is_repeat = placement.outcome is PlacementOutcome.REPLAYED
-        if is_repeat and hold.job is None:
-            # BigQuery runs a repeated SELECT a second time, and one hold covers one run.
-            message = "An earlier attempt of this request is still running. Send it again when it has ended."
-            raise AttemptUnderWay(message)
         decision_name = DEGRADED if placement.is_degraded else name_of(decision, placement)
         hold = await self._holds.record(
             replace(hold, decision=decision_name, shadow_decision=shadow_decision), placement, customer
@@ -301,8 +296,3 @@ class Admission:
 def booked_name(principal: Principal, estimate: Estimate) -> str:
     """The name that the ledger books; before an open gate, the address that BigQuery authenticated."""
     return (principal.role is Role.OPEN and estimate.user_email) or principal.name
-
-
-def _is_about_the_query(refused: UpstreamRefused) -> bool:
-    """Whether jobs.insert would answer 200 and a failed job, rather than refuse the call (bad token, no quota)."""
-    return refused.status in {400, 404} or (refused.status == 403 and reason_of(refused.body) == "accessDenied")

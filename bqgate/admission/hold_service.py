@@ -17,7 +17,7 @@ from dataclasses import replace
 from bqgate.admission.allowance import Allowance
 from bqgate.domain.budget import Window
 from bqgate.domain.degradation import Degradation, System
-from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.errors import AttemptEnded, AttemptUnderWay, BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import LEASE_S, Hold, Placement, PlacementOutcome
 from bqgate.domain.tier import Customer
 from bqgate.ports import BudgetStore, Clock, Ledger, Telemetry
@@ -86,7 +86,11 @@ class HoldService:
         Raises:
             LedgerUnavailable: it cannot be, and the table says closed.
             AttemptEnded: what it repeats has just ended.
+            AttemptUnderWay: it repeats a requestId: BigQuery would run a SELECT again, and one hold covers one run.
         """
+        if placement.outcome is PlacementOutcome.REPLAYED and not hold.is_joined_by_repeats:
+            message = "An earlier attempt of this request is still running. Send it again when it has ended."
+            raise AttemptUnderWay(message)
         hold = replace(hold, id=placement.hold_id or hold.id)
         try:
             if placement.outcome is PlacementOutcome.REPLAYED:

@@ -47,6 +47,11 @@ def message_of(body: bytes) -> str | None:
     return message if isinstance(message, str) else None
 
 
+def is_about_the_query(status: int, body: bytes) -> bool:
+    """Whether an error of jobs.insert blames the query, which then makes a failed job, and not the call."""
+    return status in {400, 404} or (status == 403 and reason_of(body) == "accessDenied")
+
+
 def reason_of(body: bytes) -> str | None:
     """``errors[0].reason`` of an error body; None where it is not one."""
     try:
