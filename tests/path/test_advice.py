@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bqgate.app import root
+from bqgate.app import path
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.job import Estimate, QueryRequest
@@ -146,7 +146,7 @@ async def test_a_forwarded_query_never_meets_the_advisor(
     Only a refused one waits for it, and its refusal is booked by then.
     """
     advisor = Blocking()
-    monkeypatch.setattr(root, "wire_advisor", lambda _outside, _stack, _dry_runs: advisor)
+    monkeypatch.setattr(path, "wire_advisor", lambda _outside, _stack, _dry_runs: advisor)
     stack = await open_advised(exits, tmp_path, "off")
     async with asyncio.timeout(30):
         for method in ("queries", "jobs"):

@@ -114,8 +114,13 @@ class AdmissionQueue:
             raise Shed(refusal, retry_after_s=max(_COME_BACK_S, -(-queued.interval_ms // MS_PER_S)))
 
     def release(self, hold_id: str) -> None:
-        """Give back a query's place: it has ended, or will not run. Again, or unknown: nothing changes."""
+        """Give back a query's place: it has ended, or will not run. Again, or unknown: nothing changes.
+
+        A repeat that still waits when its job has ended goes: it starts nothing, and BigQuery tells it what became of
+        the job.
+        """
         self._tell(self._limiter.leave(hold_id, self._clock.monotonic_s()))
+        self._resolve(hold_id, None)
 
     def close(self) -> None:
         """Send everybody away that waits, and let nobody wait any more: the gate stops."""

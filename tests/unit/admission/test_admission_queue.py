@@ -210,6 +210,23 @@ async def test_a_repeat_shares_the_place_of_what_runs() -> None:
         assert scene.queue.running_count == 1
 
 
+async def test_a_repeat_that_waits_when_its_job_ends_goes() -> None:
+    """A job that ends while a repeat of it waits for its pace lets the repeat go, rather than wait for ever."""
+    async with open_room() as scene:
+        first = scene.come("h1", interval_ms=1_000)
+        await scene.pass_time(1)
+        await first
+        repeat = scene.come("h1", interval_ms=1_000)
+        await settle()
+        assert not repeat.done()
+
+        scene.queue.release("h1")
+        await settle()
+        assert repeat.done()
+        await repeat
+        assert not scene.queue.depth
+
+
 async def test_one_limit_for_all_lets_the_better_class_go_first() -> None:
     """Under a limit for the whole gate, customers take turns and a place that one gives back is another's."""
     async with open_room(running_max=1) as scene:
