@@ -12,7 +12,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery, Ledger
-from bqgate.settlement.inquiry import fetch_whole_job
+from bqgate.settlement.inquiry import fetch_whole_job, inquire
 from bqgate.settlement.settlement import Settlement
 
 
@@ -40,7 +40,7 @@ class Deletions:
                 job = await self._fetch(JobRef(ref.project_id, job.parent_id, job.ref.location), credential)
             except JobNotFound:  # booked before it was deleted
                 return
-        hold = await self._hold_of(job)
+        hold = await self._hold_of(job, credential)
         if hold is None:
             return
         if job.usage is None:
@@ -54,6 +54,18 @@ class Deletions:
         except UpstreamRefused:
             return await fetch_whole_job(self._bigquery, ref, None)
 
-    async def _hold_of(self, job: Job) -> Hold | None:
-        labelled = None if job.hold_id is None else await self._ledger.fetch_open_hold(job.hold_id)
-        return labelled or await self._ledger.find_open_hold(job.ref)
+    async def _hold_of(self, job: Job, credential: Credential) -> Hold | None:
+        if job.hold_id is not None:
+            hold = await self._ledger.fetch_open_hold(job.hold_id)
+            if hold is not None and await self._is_of(job, hold, credential):
+                return hold
+        return await self._ledger.find_open_hold(job.ref)
+
+    async def _is_of(self, job: Job, hold: Hold, credential: Credential) -> bool:
+        """Whether a job is what its label says. Who may reach BigQuery without the gate can copy a label."""
+        if not job.is_query or job.ref.project_id != hold.project_id:
+            return False
+        if hold.job is not None:
+            return hold.job.job_id == job.ref.job_id
+        finding = await inquire(self._bigquery, hold, credential)  # the earliest job with the label
+        return finding.job is None or finding.job.job_id == job.ref.job_id
