@@ -132,10 +132,6 @@ class PriceList:
                 lacks.append("edition")
         return tuple(lacks)
 
-    def bytes_cost(self, bytes_billed: int, *, location: str | None, statement_type: str | None = "SELECT") -> int:
-        """The price of bytes alone, rounded up to a nano-dollar."""
-        return ceil_div(bytes_billed * self.tib_price(location) * self.bytes_factor(statement_type), TIB)
-
     def bytes_factor(self, statement_type: str | None, *, priced_as: str | None = None) -> int:
         """How many times a query's price a byte costs. A kind that is not known, or a script, costs as `priced_as`."""
         if statement_type is not None and statement_type in self.bytes_factors:
@@ -174,7 +170,7 @@ class PriceList:
                 return max(bytes_nanos, slot_nanos)
 
     def bytes_affordable(self, nanos: int, *, location: str | None, statement_type: str | None = "SELECT") -> int:
-        """How many bytes a sum pays for at the most: the inverse of bytes_cost, rounded down to MiB."""
+        """How many bytes a sum pays for at the most: the inverse of hold_cost, rounded down to MiB."""
         price = self.tib_price(location) * self.bytes_factor(statement_type)
         if price == 0:
             return TIB * PPM

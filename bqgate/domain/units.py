@@ -4,7 +4,6 @@ Used everywhere. BigQuery prices per TiB (2**40 bytes) and rounds up to MiB with
 (https://cloud.google.com/bigquery/pricing; the unit is binary: its own messages say "10485760 or higher").
 """
 
-KIB = 2**10
 MIB = 2**20
 GIB = 2**30
 TIB = 2**40

@@ -108,7 +108,8 @@ def test_the_least_hold_and_the_guess_are_for_that_statement_too() -> None:
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     request = QueryRequest(Method.INSERT, "p", {}, "CREATE MODEL d.m AS SELECT bad")
     least = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
-    assert (least.priced_as, least.amount_nanos) == ("CREATE_MODEL", prices.bytes_cost(500 * MIB, location=None))
+    price = prices.hold_cost(bytes_billed=500 * MIB, slot_ms=0, location=None)
+    assert (least.priced_as, least.amount_nanos) == ("CREATE_MODEL", price)
     assert unknown_hold_nanos(request, RULES, prices) == 50 * USD
 
 

@@ -186,7 +186,8 @@ def test_a_query_without_tables_bills_nothing() -> None:
 def test_affordable_bytes_never_cost_more_than_the_sum(nanos: int, nanos_per_tib: int) -> None:
     """The inverse of the price rounds down: what is affordable is affordable."""
     table = PriceList(PricingModel.ON_DEMAND, nanos_per_tib, 0)
-    assert table.bytes_cost(table.bytes_affordable(nanos, location=None), location=None) <= nanos
+    affordable = table.bytes_affordable(nanos, location=None)
+    assert table.hold_cost(bytes_billed=affordable, slot_ms=0, location=None) <= nanos
 
 
 def test_slot_time_is_foreseen_from_history_weighed_against_the_prior() -> None:

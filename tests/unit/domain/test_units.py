@@ -6,7 +6,7 @@ from bqgate.domain import units
 
 def test_units_are_binary_and_what_their_names_say() -> None:
     """Every unit is pinned: a wrong power would be wrong money."""
-    assert (1024, 1_048_576, 1_073_741_824, 1_099_511_627_776) == (units.KIB, units.MIB, units.GIB, units.TIB)
+    assert (1_048_576, 1_073_741_824, 1_099_511_627_776) == (units.MIB, units.GIB, units.TIB)
     assert units.MINIMUM_BILLED_BYTES == 10_485_760
     assert (1_000, 3_600_000, 1_000_000) == (units.MS_PER_S, units.MS_PER_HOUR, units.PPM)
     assert units.INT64_MAX == 9_223_372_036_854_775_807
