@@ -144,7 +144,7 @@ async def test_a_hold_that_was_voided_cannot_be_placed_by_a_call_that_comes_late
     windows = windows_of()
     hold = hold_on(windows)
     assert await scene.store.void(hold) is VoidOutcome.UNKNOWN
-    assert (await scene.store.place_hold(hold, windows)).outcome is PlacementOutcome.REFUSED
+    assert (await scene.store.place_hold(hold, windows)).outcome is PlacementOutcome.ENDED
     assert stands(await scene.store.fetch_balances(windows)) == [usd("0", "0")] * 2
 
 
