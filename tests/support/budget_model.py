@@ -126,9 +126,10 @@ class BudgetModel:
             self.breaker = None
         found = hold.id if hold.id in self.holds else self.keys.get(hold.idempotency_key or "")
         if found is not None:
-            self.lease(found, now)
-            count = self.attempts[found].count + 1
-            self.attempts[found] = replace(self.attempts[found], count=count)
+            if hold.is_joined_by_repeats:
+                self.lease(found, now)
+                self.attempts[found] = replace(self.attempts[found], count=self.attempts[found].count + 1)
+            count = self.attempts[found].count
             return Placement(
                 PlacementOutcome.REPLAYED, found, balances, breaker=self.breaker_shown(now), attempts=count
             )
