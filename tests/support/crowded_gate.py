@@ -20,6 +20,7 @@ from typing import Any
 from bqgate.admission.admit import Admission
 from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.admission.estimates.job_writes import JobWrites
+from bqgate.admission.hold_service import HoldService
 from bqgate.admission.queue.admission_queue import AdmissionQueue
 from bqgate.admission.sizing import HoldRules
 from bqgate.admission.slots import SlotBook
@@ -108,6 +109,7 @@ class Crowd:
 
     handler: QueryHandler
     holds: Holds
+    service: HoldService
     room: AdmissionQueue
     clock: ManualClock
     telemetry: PrometheusTelemetry
@@ -125,7 +127,9 @@ class Crowd:
         for leaving in waiting[:LEAVING]:
             leaving.cancel()
         await asyncio.wait(waiting[:LEAVING])
-        self.clock.advance(31)
+        for _ in range(31):
+            self.clock.advance(1)
+            await self.service.keep_alive()
         await asyncio.wait(throttled)
         await self.holds.drain()
         for each in (*refused, *throttled):
@@ -160,13 +164,13 @@ async def crowded_gate(folder: Path, *, estimates_kept: int) -> AsyncIterator[Cr
         room = AdmissionQueue(clock, telemetry, places=PLACES)
         running = asyncio.ensure_future(room.run())
         stack.push_async_callback(_end, running)
-        handler, holds = _wire(ledger, clock, telemetry, room, estimates_kept)
-        yield Crowd(handler, holds, room, clock, telemetry)
+        handler, holds, service = _wire(ledger, clock, telemetry, room, estimates_kept)
+        yield Crowd(handler, holds, service, room, clock, telemetry)
 
 
 def _wire(
     ledger: SqlLedger, clock: ManualClock, telemetry: PrometheusTelemetry, room: AdmissionQueue, estimates_kept: int
-) -> tuple[QueryHandler, Holds]:
+) -> tuple[QueryHandler, Holds, HoldService]:
     bigquery, budgets = QuietBigQuery(), MemoryBudgetStore(ledger, clock)
     slots = SlotBook(ledger)
     service = hold_service_over(budgets, ledger, clock)
@@ -215,7 +219,7 @@ def _wire(
         upstream=bigquery,
         telemetry=telemetry,
     )
-    return handler, holds
+    return handler, holds, service
 
 
 def _spent_before(customer: str, nanos: int) -> Entry:
