@@ -1,9 +1,9 @@
 """System, fault, moment: what the client is answered, what stays held, what is booked, what is counted. One row a cell.
 
-`held` is what is open in budgets and ledger after the answer, while the fault stands; after it and two
-minutes, with a reconcile each, nothing is, in any cell, and what was booked was captured, once. BigQuery has no part between booking and
-capture, and before anything is sent to it its connection can be refused, no more. The gate is closed while a system is
-away, as it is by itself for `enforce`; test_degraded.py has what `open` and `allowance` change.
+`held` is what is open in budgets and ledger after the answer, while the fault stands; after it and two minutes, with a
+reconcile each, nothing is, in any cell, and what was booked was captured, once. BigQuery has no part between booking
+and capture, and before anything is sent to it its connection can be refused, no more. The gate is closed while a system
+is away, as it is by itself for `enforce`; test_degraded.py has what `open` and `allowance` change.
 """
 
 from pathlib import Path
