@@ -18,7 +18,7 @@ from bqgate.domain.budget import Balance, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import LEASE_S, Attempts, Hold, Placement, VoidOutcome
+from bqgate.domain.hold import ENDED_ATTEMPTS, LEASE_S, Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.money import check_nanos
 from bqgate.ports import Clock, SpendSource
 
@@ -67,8 +67,9 @@ class MemoryBudgetStore:
         return self._end(hold, 0, attempts)[0]
 
     async def fetch_attempts(self, hold: Hold) -> Attempts | None:
-        """How many have joined a hold, and until when it is leased."""
-        return self._account(hold.customer).attempts.get(hold.id)
+        """How many have joined a hold, and until when it is leased; or that it has ended."""
+        account = self._account(hold.customer)
+        return account.attempts.get(hold.id) or (ENDED_ATTEMPTS if hold.id in account.ended else None)
 
     async def keep_holds(self, holds: Sequence[Hold]) -> tuple[str, ...]:
         """Lease holds from now on, and put back what was lost."""

@@ -139,7 +139,7 @@ class RedisBudgetStore:
         return (await self._end(hold, 0, attempts))[0]
 
     async def fetch_attempts(self, hold: Hold) -> Attempts | None:
-        """How many have joined a hold, and until when it is leased: two round trips."""
+        """How many have joined a hold, and until when it is leased: two round trips, three if it is not open."""
         async with self._turn():
             return await scripts.fetch_attempts(self._client, hold)
 

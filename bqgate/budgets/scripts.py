@@ -29,7 +29,15 @@ from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
 from bqgate.domain.cost_breaker import BudgetStatus, CostBreaker, GracePolicy
-from bqgate.domain.hold import RESTORED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
+from bqgate.domain.hold import (
+    ENDED_ATTEMPTS,
+    RESTORED_ATTEMPTS,
+    Attempts,
+    Hold,
+    Placement,
+    PlacementOutcome,
+    VoidOutcome,
+)
 from bqgate.domain.money import check_nanos
 from bqgate.domain.reject_reason import RejectReason
 
@@ -172,11 +180,14 @@ async def keep_holds(
 
 
 async def fetch_attempts(client: RedisClient, hold: Hold) -> Attempts | None:
-    """The record of an open hold; an older revision leaves none when it places, and leaves it when it ends a hold."""
+    """The record of an open hold, ENDED_ATTEMPTS of one that has ended.
+
+    An older revision writes no record when it places a hold, and leaves it there when it ends one.
+    """
     keys, hold_id = CustomerKeys(hold.customer), escape(hold.id)
     record = await client.hget(keys.attempts, hold_id)
     if not await client.hexists(keys.holds, hold_id):
-        return None
+        return ENDED_ATTEMPTS if await client.exists(keys.ended(hold.id)) else None
     return Attempts(RESTORED_ATTEMPTS, from_micros("0")) if record is None else attempts_of(str(record))
 
 

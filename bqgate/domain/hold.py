@@ -14,7 +14,7 @@ Amounts are nano-dollars, `maximum_bytes_billed` is bytes, moments are aware UTC
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from bqgate.domain.budget import Balance, Period, Window, WindowId
@@ -122,6 +122,10 @@ class Attempts:
     def joined(self, leased_until: datetime) -> "Attempts":
         """One more."""
         return Attempts(self.count + 1, max(self.leased_until, leased_until))
+
+
+# What is said of a hold that has ended: nobody is under way, and nobody can join any more.
+ENDED_ATTEMPTS = Attempts(0, datetime.min.replace(tzinfo=UTC))
 
 
 class VoidOutcome(StrEnum):

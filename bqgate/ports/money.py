@@ -83,9 +83,10 @@ class BudgetStore(Protocol):
         """
 
     async def fetch_attempts(self, hold: Hold) -> Attempts | None:
-        """How many have joined a hold, and until when it is leased. None: it is not open.
+        """How many have joined a hold, and until when it is leased. None: nothing is known of it.
 
-        A hold that a gate of an older revision placed has RESTORED_ATTEMPTS, and its lease is over.
+        ENDED_ATTEMPTS where it ended in the last minutes. A hold that a gate of an older revision placed has
+        RESTORED_ATTEMPTS, and its lease is over.
 
         Raises:
             BudgetStoreUnavailable: no answer.

@@ -8,10 +8,9 @@ in the ledger, and reconcile brings it back when there is room.
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Attempts, Hold
+from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MS_PER_S
@@ -24,8 +23,6 @@ from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience, Watched
 
 DEFAULT_PATIENCE = Patience()
-# What is said of the attempts at a hold that has ended in the ledger and in the budgets.
-_ENDED = Attempts(0, datetime.min.replace(tzinfo=UTC))
 # Of a hold that is known from the ledger only.
 ANY_HOLD = Inquiry()
 
@@ -246,7 +243,7 @@ class Poller:
         try:
             attempts = await self._budgets.fetch_attempts(hold)
             if attempts is None and await self._ledger.fetch_open_hold(hold.id) is None:
-                return _ENDED
+                return ENDED_ATTEMPTS
             if attempts is None:  # the store lost it: lease it anew, so that an attempt under way shows
                 await self._budgets.keep_holds((hold,))
         except BudgetStoreUnavailable:
@@ -257,7 +254,7 @@ class Poller:
 
     async def _void(self, watched: Watched) -> bool:
         """Give a hold back. False: others made an attempt at it meanwhile, or nobody can say."""
-        if watched.counted == _ENDED:
+        if watched.counted == ENDED_ATTEMPTS and await self._ledger.fetch_open_hold(watched.hold.id) is None:
             return True
         known = watched.attempts if watched.counted is None else watched.counted.count
         try:

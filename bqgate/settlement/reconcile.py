@@ -36,7 +36,7 @@ from datetime import datetime, timedelta
 from bqgate.domain.budget import Window, WindowId, with_rollovers
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Attempts, Hold, VoidOutcome
+from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, VoidOutcome
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import windows_of
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
@@ -170,7 +170,7 @@ class Reconciler:
         if hold.id in self._poller.watched_ids:
             return False
         attempts = await self._budgets.fetch_attempts(hold)
-        if attempts is None:
+        if attempts is None or attempts == ENDED_ATTEMPTS:
             return False
         self._orphans[hold.id] = attempts
         is_kept = attempts.leased_until > self._clock.now() or attempts != before

@@ -8,6 +8,7 @@ import pytest
 
 from bqgate.budgets.accounts import AccountSource
 from bqgate.domain.hold import (
+    ENDED_ATTEMPTS,
     LEASE_S,
     RESTORED_ATTEMPTS,
     Attempts,
@@ -86,7 +87,7 @@ async def test_a_hold_that_nobody_else_has_joined_is_voided(scene: Scene) -> Non
     await place(scene.store, first)
     assert await scene.store.void(first, attempts=1) is VoidOutcome.VOIDED
     assert await scene.store.void(first, attempts=1) is VoidOutcome.ENDED
-    assert await scene.store.fetch_attempts(first) is None
+    assert await scene.store.fetch_attempts(first) == ENDED_ATTEMPTS
     assert stands(await scene.store.fetch_balances(WINDOWS)) == [usd("0", "0")] * 2
     placement = await place(scene.store, second)
     assert (placement.outcome, placement.hold_id, placement.attempts) == (PlacementOutcome.PLACED, second.id, 1)
@@ -102,7 +103,7 @@ async def test_an_end_asks_for_no_attempts_unless_told_to(scene: Scene, how: str
         assert await scene.store.capture(first, parse_usd("1"))
     else:
         assert await scene.store.void(first) is VoidOutcome.VOIDED
-    assert await scene.store.fetch_attempts(first) is None
+    assert await scene.store.fetch_attempts(first) == ENDED_ATTEMPTS
     assert await scene.store.void(first, attempts=2) is VoidOutcome.ENDED
     assert await scene.store.fetch_hold_ids("acme") == {}
 

@@ -25,7 +25,7 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Balance, Period, Window, WindowId
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind, Spender
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, BudgetStatus, GracePolicy
-from bqgate.domain.hold import Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
+from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.limits import LimitPlan, Limits, TemporaryIncrease
 from bqgate.ports import BudgetStore
 from tests.support.budget_model import BudgetModel
@@ -362,8 +362,13 @@ class StoresAgree(RuleBasedStateMachine):
     def the_same_holds_are_open(self) -> None:
         listed = self.both(lambda store: store.fetch_hold_ids(CUSTOMER))
         assert listed == {hold.id: hold.placed_at for hold in self.model.holds.values()}
-        for hold in (*self.model.holds.values(), *self.over[-1:]):
+        for hold in self.model.holds.values():
             assert self.both(methodcaller("fetch_attempts", hold)) == self.model.attempts.get(hold.id)
+        for hold in self.over[-1:]:
+            expected = ENDED_ATTEMPTS if hold.id in self.model.ended else None
+            assert self.run(lambda hold=hold: self.redis.fetch_attempts(hold)) == expected
+            # The clock is memory's alone: minutes later it has forgotten the end.
+            assert self.run(lambda hold=hold: self.memory.fetch_attempts(hold)) in {expected, None}
         breaker = self.model.breaker_shown(self.clock.now())
         assert self.both(lambda store: store.fetch_breakers()) == ({CUSTOMER: breaker} if breaker else {})
         assert self.both(lambda store: store.fetch_customers()) == ((CUSTOMER,) if self.model.holds else ())

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -22,7 +23,7 @@ from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.entry import Entry
-from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.domain.hold import ENDED_ATTEMPTS, Hold, PlacementOutcome
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.limits import LimitPlan, Limits
 from bqgate.domain.money import NANOS_PER_USD
@@ -32,6 +33,9 @@ from bqgate.domain.tier import Budget, CustomerRegistry, windows_of
 from bqgate.domain.units import MIB
 from bqgate.settlement.evidence import Inquiry
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
+
+# A minute; what fails takes minutes more, until the shortest run that fails is found.
+pytestmark = pytest.mark.timeout(600)
 
 UNLIMITED = LimitPlan(Limits())
 NIGHTLY = Budget("nightly", "acme", BudgetScope(ScopeKind.WORKLOAD, "nightly"), UNLIMITED)
@@ -176,7 +180,7 @@ class SettlementMachine(RuleBasedStateMachine):
         query = self._pick(data, is_joinable)[0].query
         gate = self.gates[which]
         is_there = any(other.is_live and other.query is query and other.gate is gate for other in self.attempts)
-        if is_there or self._run(self.store.fetch_attempts(query.hold)) is None:
+        if is_there or self._run(self.store.fetch_attempts(query.hold)) in {None, ENDED_ATTEMPTS}:
             return
         placement = self._run(self.store.place_hold(query.hold, self.windows_of(query.hold)))
         assert placement.outcome is PlacementOutcome.REPLAYED

@@ -194,6 +194,37 @@ async def test_a_closed_hold_is_void_after_a_grace(shared: Stand) -> None:
     assert usd(await shared.balance(gate)) == (0, 0)
 
 
+async def test_a_crash_between_void_and_close_leaves_no_hold_open(shared: Stand) -> None:
+    """The store remembers the end, the ledger has it open: nobody can join, so BigQuery's word closes it."""
+    hold = await shared.place(shared.gate(), shared.make_hold())
+    assert await shared.gate().budgets.void(hold, attempts=1) is VoidOutcome.VOIDED
+    gates = [shared.gate(), shared.gate()]
+    for _ in range(2):
+        await asyncio.gather(*(gate.reconciler.reconcile() for gate in gates))
+        await asyncio.gather(*(gate.look_at_all() for gate in gates))
+        assert usd(await shared.balance(gates[0])) == (0, 0)
+        shared.clock.advance(60)
+    assert await shared.ledger.fetch_open_holds() == ()
+    assert await shared.entries() == ()
+    await asyncio.gather(*(gate.look_at_all() for gate in gates))
+    assert [gate.poller.depth for gate in gates] == [0, 0]
+
+
+async def test_a_hold_that_was_given_back_and_ran_after_all_is_booked(shared: Stand) -> None:
+    """As before, but a job appears: what the store says of the hold is no proof of what BigQuery ran."""
+    hold = await shared.place(shared.gate(), shared.make_hold())
+    assert await shared.gate().budgets.void(hold, attempts=1) is VoidOutcome.VOIDED
+    gate = shared.gate()
+    await gate.reconciler.reconcile()
+    await gate.look_at_all()
+    shared.bigquery.end(shared.run_job(hold), bytes_billed=7 * MIB)
+    shared.clock.advance(60)
+    await gate.look_at_all()
+    (entry,) = await shared.entries()
+    assert entry.bytes_billed == 7 * MIB
+    assert await shared.ledger.fetch_open_holds() == ()
+
+
 async def test_a_hold_that_the_store_lost_is_put_back_once(shared: Stand) -> None:
     """The ledger says open, the store knows nothing, its windows stand: three replicas put it back, once."""
     gate = shared.gate()
