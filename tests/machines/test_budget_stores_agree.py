@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from operator import methodcaller
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -366,9 +367,9 @@ class StoresAgree(RuleBasedStateMachine):
             assert self.both(methodcaller("fetch_attempts", hold)) == self.model.attempts.get(hold.id)
         for hold in self.over[-1:]:
             expected = ENDED_ATTEMPTS if hold.id in self.model.ended else None
-            assert self.run(lambda hold=hold: self.redis.fetch_attempts(hold)) == expected
+            assert self.run(partial(self.redis.fetch_attempts, hold)) == expected
             # The clock is memory's alone: minutes later it has forgotten the end.
-            assert self.run(lambda hold=hold: self.memory.fetch_attempts(hold)) in {expected, None}
+            assert self.run(partial(self.memory.fetch_attempts, hold)) in {expected, None}
         breaker = self.model.breaker_shown(self.clock.now())
         assert self.both(lambda store: store.fetch_breakers()) == ({CUSTOMER: breaker} if breaker else {})
         assert self.both(lambda store: store.fetch_customers()) == ((CUSTOMER,) if self.model.holds else ())
