@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from bqgate.budgets.accounts import AccountSource, deployment_hold
 from bqgate.budgets.memory_store import MemoryBudgetStore
@@ -34,8 +41,8 @@ from bqgate.domain.units import MIB
 from bqgate.settlement.evidence import Inquiry
 from tests.support.settlement_stand import ACME, PRICES, Gate, Stand, settlement_stand
 
-# A minute; what fails takes minutes more, until the shortest run that fails is found.
-pytestmark = pytest.mark.timeout(600)
+# What fails takes minutes more, until the shortest run that fails is found.
+pytestmark = pytest.mark.timeout(1_200)
 
 UNLIMITED = LimitPlan(Limits())
 NIGHTLY = Budget("nightly", "acme", BudgetScope(ScopeKind.WORKLOAD, "nightly"), UNLIMITED)
@@ -46,6 +53,8 @@ POLICIES = PolicySnapshot(CustomerRegistry({"acme": TREE}, {}, ACME.tier, deploy
 Fits = Callable[["Attempt"], bool]
 
 COSTS_MIB = st.integers(0, 40)
+# How far a gate comes with an attempt in one step: often far, or most runs would never reach a job.
+FAR = st.sampled_from(["placed", "recorded", "recorded", "sent", "sent"])
 ENDS = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.STOPPED, Outcome.FAILED, Outcome.CACHED])
 
 
@@ -60,8 +69,7 @@ class Query:
     @property
     def billed_nanos(self) -> int:
         """What BigQuery bills for it: what it reports, however the job ended."""
-        is_billed = self.usage is not None and self.usage.outcome is not Outcome.CACHED
-        return (self.usage.bytes_billed or 0) // MIB * NANOS_PER_USD if is_billed and self.usage else 0
+        return 0 if self.usage is None else (self.usage.bytes_billed or 0) // MIB * NANOS_PER_USD
 
 
 @dataclass(eq=False)
@@ -164,18 +172,20 @@ class SettlementMachine(RuleBasedStateMachine):
         hold = self.stand.make_hold(usd=dollars, job=has_job_id)
         return replace(hold, workload="nightly", scopes=(NIGHTLY.scope,)) if is_nightly else hold
 
-    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20), has_job_id=st.booleans(), is_nightly=st.booleans())
-    def place(self, which: int, dollars: int, *, has_job_id: bool, is_nightly: bool) -> None:
-        """A gate places a hold."""
+    @rule(
+        which=st.integers(0, 1), dollars=st.integers(0, 20), has_job_id=st.booleans(), is_nightly=st.booleans(), far=FAR
+    )
+    def place(self, which: int, dollars: int, far: str, *, has_job_id: bool, is_nightly: bool) -> None:
+        """A gate places a hold, and may have come further with it."""
         hold = self.make_hold(dollars, has_job_id=has_job_id, is_nightly=is_nightly)
         placement = self._run(self.store.place_hold(hold, self.windows_of(hold)))
         assert placement.outcome is PlacementOutcome.PLACED
         self.queries.append(Query(hold))
-        self.attempts.append(Attempt(self.queries[-1], self.gates[which], is_first=True))
+        self._go_on(Attempt(self.queries[-1], self.gates[which], is_first=True), far)
 
     @when(is_joinable)
-    @rule(data=st.data(), which=st.integers(0, 1))
-    def join(self, data: st.DataObject, which: int) -> None:
+    @rule(data=st.data(), which=st.integers(0, 1), far=FAR)
+    def join(self, data: st.DataObject, which: int, far: str) -> None:
         """The same request comes once more, at either gate, while its hold is open."""
         query = self._pick(data, is_joinable)[0].query
         gate = self.gates[which]
@@ -184,20 +194,23 @@ class SettlementMachine(RuleBasedStateMachine):
             return
         placement = self._run(self.store.place_hold(query.hold, self.windows_of(query.hold)))
         assert placement.outcome is PlacementOutcome.REPLAYED
-        self.attempts.append(Attempt(query, gate, is_first=False))
+        self._go_on(Attempt(query, gate, is_first=False), far)
 
-    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20))
-    def crash_between_the_deployment_and_the_customer(self, which: int, dollars: int) -> None:
-        """It is held above, and the customer's budgets never hear of it."""
-        hold = self.make_hold(dollars, has_job_id=True, is_nightly=True)
-        self._run(self.store.place_hold(deployment_hold(hold), EVERYBODY.windows(self.stand.clock.now())))
-        self._crash(which)
+    def _go_on(self, attempt: Attempt, far: str) -> None:
+        self.attempts.append(attempt)
+        if far in {"recorded", "sent"}:
+            self._record(attempt)
+        if far == "sent" and is_ready(attempt):
+            self._forward(attempt, is_in_region=False)
 
     @when(is_placed)
     @rule(data=st.data())
     def record(self, data: st.DataObject) -> None:
-        """The gate records it; a repeat whose hold has ended meanwhile is sent away."""
-        attempt, _gate = self._pick(data, is_placed)
+        """The gate records it."""
+        self._record(self._pick(data, is_placed)[0])
+
+    def _record(self, attempt: Attempt) -> None:
+        """A repeat whose hold has ended meanwhile is sent away."""
         self._run(self.stand.ledger.open_hold(attempt.query.hold))
         attempt.is_recorded = True
         if not attempt.is_first and self._run(self.stand.ledger.fetch_open_hold(attempt.query.hold.id)) is None:
@@ -216,7 +229,9 @@ class SettlementMachine(RuleBasedStateMachine):
     @rule(data=st.data(), is_in_region=st.booleans())
     def forward(self, data: st.DataObject, *, is_in_region: bool) -> None:
         """BigQuery makes the job, or has it already."""
-        attempt, _gate = self._pick(data, is_ready)
+        self._forward(self._pick(data, is_ready)[0], is_in_region=is_in_region)
+
+    def _forward(self, attempt: Attempt, *, is_in_region: bool) -> None:
         attempt.is_sent = True
         query = attempt.query
         if query.job is not None:
@@ -238,10 +253,11 @@ class SettlementMachine(RuleBasedStateMachine):
     @when(is_running)
     @rule(data=st.data(), mib=COSTS_MIB, outcome=ENDS)
     def end_job(self, data: st.DataObject, mib: int, outcome: Outcome) -> None:
-        """BigQuery ends a job; it may cost more than its hold."""
+        """BigQuery ends a job; it may cost more than its hold, and nothing where it was served from the cache."""
         query = self._pick(data, is_running)[0].query
         assert query.job is not None
-        query.usage = self.stand.bigquery.end(query.job, bytes_billed=mib * MIB, outcome=outcome)
+        bytes_billed = 0 if outcome is Outcome.CACHED else mib * MIB
+        query.usage = self.stand.bigquery.end(query.job, bytes_billed=bytes_billed, outcome=outcome)
 
     @when(is_unanswered)
     @rule(data=st.data(), is_ledger_away=st.booleans())
@@ -287,29 +303,29 @@ class SettlementMachine(RuleBasedStateMachine):
             self._run(self.store.void(attempt.query.hold, attempts=1))
         self._crash(self.gates.index(gate))
 
-    @rule(which=st.integers(0, 1))
-    def crash(self, which: int) -> None:
-        """A gate loses what it had in memory."""
+    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20), what=st.sampled_from(["gate", "store", "placing"]))
+    def lose(self, which: int, dollars: int, what: str) -> None:
+        """What was in memory is lost: a gate's, the store's, or a gate's between the deployment and the customer."""
+        if what == "store":
+            self.store._accounts.clear()
+            return
+        if what == "placing":  # it is held above, and the customer's budgets never hear of it
+            hold = self.make_hold(dollars, has_job_id=True, is_nightly=True)
+            self._run(self.store.place_hold(deployment_hold(hold), EVERYBODY.windows(self.stand.clock.now())))
         self._crash(which)
 
-    @rule()
-    def wipe_the_store(self) -> None:
-        """Redis loses everything."""
-        self.store._accounts.clear()
-
-    @rule(which=st.integers(0, 1), is_ledger_away=st.booleans())
-    def reconcile(self, which: int, *, is_ledger_away: bool) -> None:
-        """One round of one gate."""
-        if is_ledger_away:
+    @rule(what=st.sampled_from([0, 1, "both"]), is_ledger_away=st.booleans())
+    def reconcile(self, what: int | str, *, is_ledger_away: bool) -> None:
+        """One round of one gate, or of both at the same time."""
+        if what == "both":
+            self._reconcile_at_once()
+        elif is_ledger_away:
             with self.stand.ledger_away():
-                self._run(self.gates[which].reconciler.reconcile())
+                self._run(self.gates[int(what)].reconciler.reconcile())
         else:
-            self._run(self.gates[which].reconciler.reconcile())
+            self._run(self.gates[int(what)].reconciler.reconcile())
 
-    @rule()
-    def reconcile_at_once(self) -> None:
-        """A round of both gates at the same time."""
-
+    def _reconcile_at_once(self) -> None:
         async def both() -> None:
             await asyncio.gather(*(gate.reconciler.reconcile() for gate in self.gates))
 
@@ -360,14 +376,14 @@ class SettlementMachine(RuleBasedStateMachine):
                 query.usage = self.stand.bigquery.end(query.job, bytes_billed=7 * MIB)
         self._crash(0)
         self._crash(1)
-        self.reconcile_at_once()
+        self._reconcile_at_once()
         self.poll()
         open_ids = {hold.id for hold in self._run(self.stand.ledger.fetch_open_holds())}
         assert not open_ids & {query.hold.id for query in self.queries if query.usage is not None}
         # What never ran takes the poller's patience.
         for _ in range(6):
             self.stand.clock.advance(60)
-            self.reconcile_at_once()
+            self._reconcile_at_once()
             self.poll()
 
     def _audit_the_end(self) -> None:
@@ -384,10 +400,24 @@ class SettlementMachine(RuleBasedStateMachine):
                 assert (balance.captured_nanos, balance.held_nanos) == (expected_nanos, 0)
 
 
-TestSettlement = SettlementMachine.TestCase
-TestSettlement.settings = settings(
-    max_examples=30,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+def run_machine(examples: int) -> None:
+    run_state_machine_as_test(
+        SettlementMachine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
+
+
+def test_the_books_say_what_bigquery_billed() -> None:
+    """Whatever two gates, their callers, crashes and losses do in whatever order."""
+    run_machine(examples=30)
+
+
+@pytest.mark.long
+def test_the_books_say_what_bigquery_billed_at_length() -> None:
+    """The same, for runs that few examples do not reach."""
+    run_machine(examples=150)
