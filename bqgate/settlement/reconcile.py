@@ -119,7 +119,7 @@ class Reconciler:
         for hold in open_holds:
             is_known = hold.id in watched or hold.id in under_way
             if not is_known and (self._is_first or self._is_old(hold.placed_at)):
-                self._poller.watch(hold, self._credential_for(hold))
+                self._poller.watch(self._with_scopes(hold), self._credential_for(hold))
         self._is_first = False
         # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
         for hold_id in watched - {hold.id for hold in open_holds}:
@@ -140,7 +140,7 @@ class Reconciler:
                     await self._end_orphan(_bare_hold(hold_id, customer, placed_at), before.get(hold_id))
         for hold in open_holds:
             is_missing = any(hold.id not in held.get(account, {}) for account in self._accounts_of(hold))
-            if is_missing and await self._restore(hold):
+            if is_missing and await self._budgets.restore_hold(self._with_scopes(hold)):
                 self._telemetry.count("holds_total", event="restored")
 
     def _accounts_of(self, hold: Hold) -> tuple[str, ...]:
@@ -148,10 +148,10 @@ class Reconciler:
         customer_registry = self._policies.customer_registry
         return (hold.customer,) if customer_registry.deployment is None else (hold.customer, DEPLOYMENT_ACCOUNT)
 
-    async def _restore(self, hold: Hold) -> bool:
-        """Step 4 for one hold: it counts against the budgets that there are now."""
+    def _with_scopes(self, hold: Hold) -> Hold:
+        """A hold of the ledger's with the budgets that there are now: it counts against them where it is put back."""
         scopes = self._policies.customer_registry.customer(hold.customer).scopes_over(hold.spender)
-        return await self._budgets.restore_hold(replace(hold, scopes=scopes))
+        return replace(hold, scopes=scopes)
 
     async def _end_orphan(self, hold: Hold, before: Attempts | None) -> None:
         """Step 3 for one hold; `before` is what the store said of it at the last round."""

@@ -50,6 +50,17 @@ class Tree:
         await self.stand.ledger.open_hold(hold)
         return hold
 
+    async def lose(self, hold: Hold) -> None:
+        """The store fails over, and what it wrote last is gone: the hold, and no trace of an end."""
+        store = self.gate.budgets
+        if isinstance(store, MemoryBudgetStore):
+            for account in store._accounts.values():
+                account.give_back(hold.id, self.stand.clock.now())
+            return
+        assert isinstance(store, RedisBudgetStore)
+        for each in (hold, deployment_hold(hold)):
+            await store._give_back(each)
+
     async def days(self) -> list[tuple[int, int]]:
         """(captured, held) in dollars: the customer's day, the part's, the deployment's."""
         balances = await self.gate.budgets.fetch_balances(self.windows[::2])
@@ -138,3 +149,14 @@ async def test_a_lasting_drift_of_a_part_is_mended_for_the_whole_account(tree: T
     await tree.round()
     assert await tree.days() == [(7, 0)] * 3
     assert tree.stand.metrics.value("bqgate_budget_drifts_total", period="day") == 3
+
+
+async def test_what_the_poller_puts_back_counts_in_its_parts(tree: Tree) -> None:
+    """The ledger does not say which budgets a hold falls under: the rules do, whoever finds that it is lost."""
+    hold = await tree.place(tree.make_hold())
+    await tree.round()
+    assert tree.gate.poller.watched_ids == {hold.id}
+    await tree.lose(hold)
+    assert await tree.days() == [(0, 0)] * 3
+    await tree.gate.poller.look(hold.id)
+    assert await tree.days() == [(0, 20)] * 3
