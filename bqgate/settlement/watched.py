@@ -9,7 +9,8 @@ Used by the poller alone. The conclusions:
                             was asked, or settlement.absent_for_s has passed since the last of them
     absent, made before     somebody deleted a finished job: its cost is assumed, after the same time
     refused                 nobody may ask: at the deadline its cost is assumed to be the hold, unless BigQuery refused
-                            the query itself, which is free, at every attempt that there was
+                            the query itself, which is free, at every attempt that there was; or the budget store has
+                            ended the hold, which it does only where somebody knew that nothing ran
     silent                  keep asking; at the deadline as refused
 
 The credential lives here, in memory only, and is in no repr (invariant 10).
@@ -19,7 +20,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from bqgate.domain.hold import Attempts, Hold
+from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.settlement.evidence import Inquiry
@@ -128,8 +129,11 @@ class Watched:
                 return self._conclude_absence(now, patience)
             case News.REFUSED if self.is_free and self.attempts is not None:
                 return self._never_ran()
+            case News.REFUSED | News.SILENT if now < self.hold.deadline_at:
+                return None
             case News.REFUSED | News.SILENT:
-                return self._assumed() if now >= self.hold.deadline_at else None
+                is_given_back = self.counted == ENDED_ATTEMPTS and not self.is_made
+                return self._never_ran() if is_given_back else self._assumed()
 
     def _conclude_absence(self, now: datetime, patience: Patience) -> Usage | None:
         self.absences += 1

@@ -210,6 +210,22 @@ async def test_a_crash_between_void_and_close_leaves_no_hold_open(shared: Stand)
     assert [gate.poller.depth for gate in gates] == [0, 0]
 
 
+async def test_what_was_given_back_is_not_assumed_where_nobody_may_ask(shared: Stand) -> None:
+    """A crash between void and close, and no credential that may see jobs: the budgets know that nothing ran."""
+    made = shared.make_hold()
+    hold = await shared.place(shared.gate(), replace(made, deadline_at=made.placed_at + timedelta(minutes=4)))
+    assert await shared.gate().budgets.void(hold, attempts=1) is VoidOutcome.VOIDED
+    shared.bigquery.accepted.clear()
+    gate = shared.gate()
+    for _ in range(5):
+        await gate.reconciler.reconcile()
+        await gate.look_at_all()
+        shared.clock.advance(60)
+    assert await shared.entries() == ()
+    assert await shared.ledger.fetch_open_holds() == ()
+    assert gate.poller.depth == 0
+
+
 async def test_a_hold_that_was_given_back_and_ran_after_all_is_booked(shared: Stand) -> None:
     """As before, but a job appears: what the store says of the hold is no proof of what BigQuery ran."""
     hold = await shared.place(shared.gate(), shared.make_hold())
