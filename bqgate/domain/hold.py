@@ -83,6 +83,13 @@ class Hold:
         return key.rsplit(":", 2)[0] + ":" if key is not None and key.startswith("request:") else None
 
     @property
+    def is_job_told(self) -> bool:
+        """Whether its job's id came from BigQuery: neither the caller nor the gate has chosen it."""
+        if self.job is None or self.job.job_id.endswith(self.id):
+            return False
+        return self.idempotency_key is None or self.request_prefix is not None
+
+    @property
     def is_joined_by_repeats(self) -> bool:
         """Whether a repeat is one more attempt at this hold: of a job id, which BigQuery runs once.
 

@@ -130,7 +130,7 @@ class Poller:
             watched = self._watched[hold.id] = Watched(
                 hold,
                 attempts=attempts,
-                is_made=inquiry.is_made,
+                is_made=inquiry.is_made or hold.is_job_told,
                 is_answered=inquiry.is_answered,
                 is_free=inquiry.is_free,
             )

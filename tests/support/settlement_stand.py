@@ -131,6 +131,7 @@ class Stand:
             window_keys={window.period: window.key for window in ACME.windows(now)},
             placed_at=now,
             deadline_at=now + timedelta(hours=6),
+            idempotency_key=f"job:acme-prod:job{number}" if job else None,
             job=JobRef("acme-prod", f"job{number}", location) if job else None,
             priced_as="SELECT",
         )

@@ -11,7 +11,7 @@ import pytest
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.hold import VoidOutcome
-from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.units import MIB
@@ -224,6 +224,21 @@ async def test_what_was_given_back_is_not_assumed_where_nobody_may_ask(shared: S
     assert await shared.entries() == ()
     assert await shared.ledger.fetch_open_holds() == ()
     assert gate.poller.depth == 0
+
+
+async def test_a_deleted_job_that_bigquery_had_named_is_not_free_for_another_gate(shared: Stand) -> None:
+    """jobs.query makes no job id: where the ledger has one, BigQuery told it, though this gate never asked before."""
+    hold = await shared.place(shared.gate(), shared.make_hold(job=False))
+    job = shared.run_job(hold, job=JobRef("acme-prod", "made-up", "US"))
+    await shared.ledger.attach_job(hold.id, job)
+    shared.bigquery.delete(job)
+    gate = shared.gate()
+    await gate.reconciler.reconcile()
+    for _ in range(3):
+        await gate.look_at_all()
+        shared.clock.advance(30)
+    (entry,) = await shared.entries()
+    assert (entry.outcome, entry.cost_nanos, entry.job) == (Outcome.ASSUMED, hold.amount_nanos, job)
 
 
 async def test_a_hold_that_was_given_back_and_ran_after_all_is_booked(shared: Stand) -> None:
