@@ -208,5 +208,16 @@ class HoldService:
             await self._ledger.open_hold(hold)
             recorded = await self._ledger.fetch_open_hold(hold.id)
         if recorded is None:
+            await self._end_as_recorded(hold)
             raise AttemptEnded("The attempt that this request repeats has just ended. Send it again.")
         return recorded
+
+    async def _end_as_recorded(self, hold: Hold) -> None:
+        """End in the budgets what the ledger has ended, where they missed it: else its repeats would keep it alive."""
+        try:
+            entry = await self._ledger.fetch_entry(hold.id)
+            await self._budgets.capture(hold, 0 if entry is None else entry.cost_nanos)
+        except LedgerUnavailable:
+            self._telemetry.count("failures_total", system="ledger", step="repeat")
+        except BudgetStoreUnavailable:
+            self._telemetry.count("failures_total", system="budgets", step="repeat")

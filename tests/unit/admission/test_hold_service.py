@@ -13,8 +13,8 @@ from bqgate.admission.hold_service import UNRECORDED_MAX, HoldService
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.degradation import Conduct, System
-from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold
+from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
+from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.tier import Customer, Mode, Tier
 from bqgate.ledger import SqlLedger
@@ -245,3 +245,27 @@ async def test_a_gate_that_stood_still_cannot_answer_for_what_it_held_before(sce
     assert (service.has_lapsed("h1"), service.has_lapsed("h2")) == (True, False)
     service.forget("h1")
     assert not service.has_lapsed("h1")
+
+
+@pytest.mark.parametrize("cost_nanos", [None, CENTS_60 // 2])
+async def test_a_repeat_of_what_only_the_ledger_has_ended_ends_it_in_the_budgets(
+    scene: Scene, cost_nanos: int | None
+) -> None:
+    """A store that failed over forgot the end. Or a client that asks again and again would keep the hold alive."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    service = hold_service_over(store, scene.ledger, scene.clock)
+    windows = ACME.windows(scene.clock.now())
+    first = replace(scene.hold("h1"), idempotency_key="job:p:j")
+    await service.record(first, await service.place(first, windows, ACME), ACME)
+    if cost_nanos is None:
+        await scene.ledger.close_hold("h1")
+    else:
+        await scene.ledger.book(replace(make_entry("h1"), cost_nanos=cost_nanos))
+    repeat = replace(first, id="h2")
+    with pytest.raises(AttemptEnded):
+        await service.record(repeat, await service.place(repeat, windows, ACME), ACME)
+    day, _ = await store.fetch_balances(windows)
+    assert (day.captured_nanos, day.held_nanos) == (cost_nanos or 0, 0)
+    placement = await service.place(repeat, windows, ACME)
+    assert placement.outcome is PlacementOutcome.PLACED
+    assert (await service.record(repeat, placement, ACME)).id == "h2"
