@@ -66,6 +66,7 @@ class HoldService:
             BudgetStoreUnavailable: the budgets cannot be asked, and the table says closed.
             LedgerUnavailable: a window had to be filled and the ledger did not answer.
         """
+        begun_at_s = self._clock.monotonic_s()
         try:
             placement = await self._budgets.place_hold(hold, windows, customer.grace_at(hold.placed_at))
         except BudgetStoreUnavailable:
@@ -75,6 +76,10 @@ class HoldService:
         if placement.outcome is PlacementOutcome.PLACED:
             self._note_standstill()
             self._keep(hold)
+        elif placement.outcome is PlacementOutcome.REPLAYED and hold.is_joined_by_repeats:
+            self._note_standstill()
+            if self._clock.monotonic_s() - begun_at_s < self._lease_s:  # found open, and leased anew by this call
+                self._lapsed.discard(placement.hold_id or "")
         return placement
 
     async def record(self, hold: Hold, placement: Placement, customer: Customer) -> Hold:

@@ -269,3 +269,18 @@ async def test_a_repeat_of_what_only_the_ledger_has_ended_ends_it_in_the_budgets
     placement = await service.place(repeat, windows, ACME)
     assert placement.outcome is PlacementOutcome.PLACED
     assert (await service.record(repeat, placement, ACME)).id == "h2"
+
+
+async def test_a_repeat_after_a_standstill_is_covered(scene: Scene) -> None:
+    """It found the hold open and joined it: a client that asks every few seconds is not sent away for ever."""
+    service = scene.service()
+    windows = ACME.windows(scene.clock.now())
+    first = replace(scene.hold("h1"), idempotency_key="job:p:j")
+    await service.record(first, await service.place(first, windows, ACME), ACME)
+    scene.clock.advance(15)
+    await service.keep_alive()
+    assert service.has_lapsed("h1")
+    repeat = replace(first, id="h2", placed_at=scene.clock.now())
+    joined = await service.record(repeat, await service.place(repeat, windows, ACME), ACME)
+    assert joined.id == "h1"
+    assert not service.has_lapsed("h1")
