@@ -215,7 +215,8 @@ class HoldService:
         if recorded is None:
             await self._end_as_recorded(hold)
             raise AttemptEnded("The attempt that this request repeats has just ended. Send it again.")
-        return recorded
+        # The ledger does not say which budgets it falls under; whose query it is says so.
+        return replace(recorded, scopes=hold.scopes) if recorded.spender == hold.spender else recorded
 
     async def _end_as_recorded(self, hold: Hold) -> None:
         """End in the budgets what the ledger has ended, where they missed it: else its repeats would keep it alive."""

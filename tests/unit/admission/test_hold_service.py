@@ -12,6 +12,7 @@ import pytest
 from bqgate.admission.hold_service import UNRECORDED_MAX, HoldService
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
 from bqgate.domain.degradation import Conduct, System
 from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome
@@ -284,3 +285,19 @@ async def test_a_repeat_after_a_standstill_is_covered(scene: Scene) -> None:
     joined = await service.record(repeat, await service.place(repeat, windows, ACME), ACME)
     assert joined.id == "h1"
     assert not service.has_lapsed("h1")
+
+
+async def test_a_hold_that_a_repeat_has_joined_is_put_back_with_its_parts(scene: Scene) -> None:
+    """The ledger does not say which budgets a hold falls under; the repeat, of the same spender, does."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    service = hold_service_over(store, scene.ledger, scene.clock)
+    windows = ACME.windows(scene.clock.now())
+    scope = BudgetScope(ScopeKind.WORKLOAD, "nightly")
+    first = replace(scene.hold("h1"), idempotency_key="job:p:j", scopes=(scope,))
+    parts = tuple(replace(window, scope=scope) for window in windows)
+    for each in (first, replace(first, id="h2")):
+        await service.record(each, await service.place(each, (*windows, *parts), ACME), ACME)
+    store._accounts["acme"].give_back("h1", scene.clock.now())  # its end was never told: it is lost
+    await service.keep_alive()
+    balances = await store.fetch_balances((*windows, *parts))
+    assert [balance.held_nanos for balance in balances] == [CENTS_60] * 4
