@@ -179,13 +179,17 @@ class Reconciler:
         return await self._budgets.void(hold, attempts=attempts.count) is VoidOutcome.VOIDED
 
     async def _compare_spend(self) -> None:
-        """Step 5, for configured customers, those with open holds, and the deployment."""
-        drifts: Drifts = {}
-        for account in {
+        """Step 5, for configured customers, those with open holds or a cost booked lately, and the deployment."""
+        lately = self._clock.now() - 2 * timedelta(seconds=self._interval_s)
+        accounts = {
             *self._policies.customer_registry.customers,
             *await self._budgets.fetch_customers(),
+            *(row.customer for row in await self._ledger.fetch_costs(since=lately)),
+            *(account for account, _ in self._drifts),
             DEPLOYMENT_ACCOUNT,
-        }:
+        }
+        drifts: Drifts = {}
+        for account in accounts:
             drifts |= {(account, window.id): nanos for window, nanos in await self._drifts_of(account)}
         lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
         self._drifts = {window: nanos for window, nanos in drifts.items() if window not in lasting}

@@ -1,8 +1,10 @@
 """A job that turns up after its hold was given back is booked all the same."""
 
+from dataclasses import replace
+
 from bqgate.domain.units import MIB
 from bqgate.settlement.late_jobs import LateJobs
-from tests.support.settlement_stand import Gate, Stand, usd
+from tests.support.settlement_stand import ACME, Gate, Stand, usd
 
 
 async def give_back_unanswered(stand: Stand, gate: Gate) -> tuple[LateJobs, str]:
@@ -32,6 +34,24 @@ async def test_a_late_job_is_booked_and_counts(stand: Stand, gate: Gate) -> None
     for _ in range(3):
         await gate.reconciler.reconcile()
     assert usd(await stand.balance(gate)) == (7, 0)
+
+
+async def test_a_late_job_counts_for_a_customer_without_a_row_of_its_own(stand: Stand, gate: Gate) -> None:
+    """Nobody configured it, and no hold of it is open: what was booked lately tells whom to look at."""
+    windows = replace(ACME, id="globex").windows(stand.clock.now())
+    hold = replace(stand.make_hold(), customer="globex")
+    await gate.budgets.place_hold(hold, windows)
+    await stand.ledger.open_hold(hold)
+    late = LateJobs(settlement=gate.settlement, bigquery=stand.bigquery, clock=stand.clock, telemetry=stand.telemetry)
+    await gate.settlement.void(hold, attempts=1)
+    late.expect(hold, None)
+    stand.bigquery.end(stand.run_job(hold), bytes_billed=7 * MIB)
+    await late.look(hold.id)
+    for _ in range(2):
+        stand.clock.advance(60)
+        await gate.reconciler.reconcile()
+    day, _ = await gate.budgets.fetch_balances(windows)
+    assert usd(day) == (7, 0)
 
 
 async def test_what_never_turns_up_is_forgotten(stand: Stand, gate: Gate) -> None:
