@@ -30,6 +30,7 @@ from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, BudgetScope, ScopeKind
 from bqgate.domain.entry import Entry
+from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.hold import ENDED_ATTEMPTS, Hold, PlacementOutcome
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.limits import LimitPlan, Limits
@@ -144,7 +145,10 @@ class SettlementMachine(RuleBasedStateMachine):
         opening = settlement_stand(Path(self._folder.name), lambda _source, _clock: stores[0])
         self.stand: Stand = self._run(self._opened.enter_async_context(opening))
         source = AccountSource(self.stand.ledger, POLICIES)
-        self.store = MemoryBudgetStore(source, self.stand.clock, has_deployment_budget=lambda: True)
+        self.has_deployment_budget = True
+        self.store = MemoryBudgetStore(
+            source, self.stand.clock, has_deployment_budget=lambda: self.has_deployment_budget
+        )
         stores.append(self.store)
         self.gates = [self.stand.gate(policies=POLICIES), self.stand.gate(policies=POLICIES)]
 
@@ -243,6 +247,14 @@ class SettlementMachine(RuleBasedStateMachine):
 
     @when(is_ready)
     @rule(data=st.data())
+    def deny(self, data: st.DataObject) -> None:
+        """BigQuery refuses this request: it makes no job, and is free."""
+        attempt, gate = self._pick(data, is_ready)
+        attempt.is_over = True
+        self._watch(attempt, gate, Inquiry(is_answered=True, is_free=True))
+
+    @when(is_ready)
+    @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         """The caller leaves before anything was sent from here."""
         attempt, gate = self._pick(data, is_ready)
@@ -303,16 +315,49 @@ class SettlementMachine(RuleBasedStateMachine):
             self._run(self.store.void(attempt.query.hold, attempts=1))
         self._crash(self.gates.index(gate))
 
-    @rule(which=st.integers(0, 1), dollars=st.integers(0, 20), what=st.sampled_from(["gate", "store", "placing"]))
+    @rule(
+        which=st.integers(0, 1), dollars=st.integers(0, 20), what=st.sampled_from(["gate", "store", "ends", "placing"])
+    )
     def lose(self, which: int, dollars: int, what: str) -> None:
         """What was in memory is lost: a gate's, the store's, or a gate's between the deployment and the customer."""
         if what == "store":
             self.store._accounts.clear()
             return
+        if what == "ends":  # the store remembers them for minutes only
+            for account in self.store._accounts.values():
+                account.ended.clear()
+            return
         if what == "placing":  # it is held above, and the customer's budgets never hear of it
             hold = self.make_hold(dollars, has_job_id=True, is_nightly=True)
             self._run(self.store.place_hold(deployment_hold(hold), EVERYBODY.windows(self.stand.clock.now())))
         self._crash(which)
+
+    @precondition(lambda self: any(self._is_idle(query) for query in self.queries))
+    @rule(data=st.data(), is_closed=st.booleans())
+    def void_by_hand(self, data: st.DataObject, *, is_closed: bool) -> None:
+        """An admin ends a hold of which nothing ran; perhaps the process crashes before the ledger hears of it."""
+        query = data.draw(st.sampled_from([query for query in self.queries if self._is_idle(query)]))
+        if is_closed:
+            self._run(self.gates[0].settlement.void(query.hold, attempts=None))
+        else:
+            self._run(self.store.void(query.hold))
+
+    def _is_idle(self, query: Query) -> bool:
+        return query.job is None and not any(each.is_live for each in self.attempts if each.query is query)
+
+    @precondition(lambda self: bool(self.queries))
+    @rule(data=st.data(), is_above=st.booleans())
+    def lose_a_hold(self, data: st.DataObject, *, is_above: bool) -> None:
+        """One account's machine fails over, and what it wrote last is gone."""
+        query = data.draw(st.sampled_from(self.queries))
+        account = self.store._accounts.get(DEPLOYMENT_ACCOUNT if is_above else query.hold.customer)
+        if account is not None and query.hold.id in account.holds:
+            account.give_back(query.hold.id, self.stand.clock.now())
+
+    @rule()
+    def switch_the_deployments_budget(self) -> None:
+        """A gate has heard of a change of the rules, or not yet."""
+        self.has_deployment_budget = not self.has_deployment_budget
 
     @rule(what=st.sampled_from([0, 1, "both"]), is_ledger_away=st.booleans())
     def reconcile(self, what: int | str, *, is_ledger_away: bool) -> None:
@@ -332,16 +377,20 @@ class SettlementMachine(RuleBasedStateMachine):
         self._run(both())
 
     @precondition(lambda self: any(gate.poller.depth for gate in self.gates))
-    @rule()
-    def poll(self) -> None:
+    @rule(how=st.sampled_from(["answers", "answers", "silent", "refused"]))
+    def poll(self, how: str = "answers") -> None:
         """Both gates ask after what they watch, at the same time."""
 
         async def both() -> None:
             await asyncio.gather(*(gate.look_at_all() for gate in self.gates))
 
+        accepted = self.stand.bigquery.accepted
+        self.stand.bigquery.failure = UpstreamUnavailable("silent") if how == "silent" else None
+        self.stand.bigquery.accepted = set() if how == "refused" else accepted
         self._run(both())
+        self.stand.bigquery.failure, self.stand.bigquery.accepted = None, accepted
 
-    @rule(seconds=st.sampled_from([1, 20, 40, 61]))
+    @rule(seconds=st.sampled_from([1, 20, 40, 61, 301]))
     def pass_time(self, seconds: int) -> None:
         """Time passes; gates that live keep what they may yet send."""
         self.stand.clock.advance(seconds)
@@ -376,6 +425,7 @@ class SettlementMachine(RuleBasedStateMachine):
                 query.usage = self.stand.bigquery.end(query.job, bytes_billed=7 * MIB)
         self._crash(0)
         self._crash(1)
+        self.has_deployment_budget = True
         self._reconcile_at_once()
         self.poll()
         open_ids = {hold.id for hold in self._run(self.stand.ledger.fetch_open_holds())}
