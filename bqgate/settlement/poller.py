@@ -227,6 +227,8 @@ class Poller:
             if watched.attempts is None:
                 watched.count_attempts(await self._count_attempts(watched.hold))  # before BigQuery is asked
             finding = await inquire(self._bigquery, watched.hold, watched.credential)
+            if finding.news is News.REFUSED and not watched.is_made and await self._is_ended(watched):
+                return watched.usage is None  # a gate that may ask has ended it; nothing can be learned here
             # An answer to another attempt may have told the usage meanwhile; it is better than this finding.
             usage = watched.usage or watched.conclude(finding, self._clock.now(), self._patience)
             is_absent = finding.news is News.ABSENT
@@ -254,7 +256,7 @@ class Poller:
 
     async def _void(self, watched: Watched) -> bool:
         """Give a hold back. False: others made an attempt at it meanwhile, or nobody can say."""
-        if watched.counted == ENDED_ATTEMPTS and await self._ledger.fetch_open_hold(watched.hold.id) is None:
+        if await self._is_ended(watched):
             return True
         known = watched.attempts if watched.counted is None else watched.counted.count
         try:
@@ -267,6 +269,12 @@ class Poller:
         elif self._late_jobs is not None and not watched.is_answered:
             self._late_jobs.expect(watched.hold, watched.credential)
         return is_void
+
+    async def _is_ended(self, watched: Watched) -> bool:
+        """Whether a hold has ended in the budgets and in the ledger."""
+        if watched.counted != ENDED_ATTEMPTS:
+            return False
+        return await self._ledger.fetch_open_hold(watched.hold.id) is None
 
     async def _is_repeat(self, hold: Hold) -> bool:
         """Whether BigQuery answered a repeated requestId with the job of an earlier hold, which is booked there.

@@ -13,6 +13,7 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.hold import VoidOutcome
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.units import MIB
 from bqgate.settlement.watched import Patience
@@ -88,6 +89,24 @@ async def test_what_another_replica_booked_is_forgotten(shared: Stand) -> None:
     await other.reconciler.reconcile()
     assert other.poller.depth == 0
     assert shared.bigquery.asked == ["get as the gate's own"]
+
+
+async def test_a_gate_that_may_not_ask_forgets_what_another_has_given_back(shared: Stand) -> None:
+    """There is no entry to tell it; it would ask in vain until the deadline, a day later."""
+    shared.bigquery.accepted = {"Bearer ya29.ada"}
+    one, other = shared.gate(), shared.gate()
+    hold = await shared.place(one, shared.make_hold())
+    await other.reconciler.reconcile()
+    one.poller.watch(hold, Credential("Bearer ya29.ada"), attempts=1)
+    for _ in range(2):
+        await other.look_at_all()
+        assert other.poller.watched_ids == {hold.id}
+        await one.look_at_all()
+        shared.clock.advance(30)
+    assert await shared.ledger.fetch_open_holds() == ()
+    await other.look_at_all()
+    assert other.poller.depth == 0
+    assert await shared.entries() == ()
 
 
 async def test_a_hold_closed_too_early_is_still_booked(shared: Stand) -> None:
