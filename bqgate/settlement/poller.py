@@ -236,7 +236,7 @@ class Poller:
             await self._record_job(watched)
             return False
         if usage.outcome is Outcome.NEVER_RAN or (is_absent and await self._is_repeat(watched.hold)):
-            return await self._void(watched)
+            return await self._void(watched) and watched.usage is None  # else it was told meanwhile
         await self._settlement.settle(watched.hold, usage)
         return True
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.errors import UpstreamUnavailable
-from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.money import MAX_NANOS, NANOS_PER_USD
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
@@ -291,6 +291,18 @@ async def test_the_ledger_away_is_asked_again(stand: Stand, gate: Gate) -> None:
     assert usd(await stand.balance(gate)) == (3, 0)
     assert len(stand.bigquery.asked) == 1
     assert stand.metrics.value("bqgate_failures_total", system="ledger", step="poll") == 1
+
+
+async def test_a_usage_that_is_told_while_its_hold_is_given_back_is_booked(stand: Stand, gate: Gate) -> None:
+    """The last answer told it, and could not book it: that the hold ends just then does not make it forgotten."""
+    hold = await stand.place(gate, stand.make_hold())
+    told = Usage(job=hold.job, outcome=Outcome.DONE, bytes_billed=3 * MIB)
+    gate.settlement._on_end = lambda ended: gate.poller.watch(ended, None, usage=told)
+    gate.poller.watch(hold, None, inquiry=Inquiry(is_answered=True), attempts=1)
+    await gate.look_at_all()
+    await gate.look_at_all()
+    (entry,) = await stand.entries()
+    assert (entry.hold_id, entry.bytes_billed) == (hold.id, 3 * MIB)
 
 
 async def test_memory_is_bounded_and_nothing_is_lost(stand: Stand) -> None:
