@@ -8,9 +8,9 @@ UpstreamUnavailable or AttemptEnded.
 
 from collections.abc import AsyncIterator, Callable
 
-from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.pricing import PriceList
+from bqgate.domain.statements import is_single
 from bqgate.gate.body import chunks_of, close_body, decoded
 from bqgate.gate.holds import Attempt
 from bqgate.gate.outcome import Seen, classify_response
@@ -47,7 +47,7 @@ async def forward(
             seen,
             method=ctx.query.method,
             hold=attempt.hold,
-            is_script=ctx.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
+            is_script=not is_single(ctx.estimate.statement_type),
             prices=prices,
         )
         attempt.end(evidence)
