@@ -39,3 +39,14 @@ async def test_a_script_that_ends_at_the_gates_cap(stores: Stores, tmp_path: Pat
             await scene.caller.query(scene.url(0), "p", "mine", sql)
         found = await scene.audit(name=f"cut short, {method}", limit_nanos=5 * USD)
         assert found.billed_nanos == 60 * CENT
+
+
+@pytest.mark.parametrize("text", ['SELECT * FROM EXTERNAL_QUERY("c", "q")', "CALL d.p()", "EXECUTE IMMEDIATE s"])
+async def test_what_no_cap_bounds_has_no_small_hold(stores: Stores, tmp_path: Path, text: str) -> None:
+    """What a dry run refuses most likely fails and may run on little money, but not where it can bill past its cap."""
+    sql = f"{text} /*unseen bytes={100 * GIB} ms=50 external*/"
+    async with race_scene(stores, tmp_path, more=limit("1.5")) as scene:
+        for number in range(4):
+            await scene.caller.insert(scene.url(0), "p", f"job-{number}", sql)
+        await scene.audit(name="uncapped, without a dry run", limit_nanos=3 * USD // 2)
+        assert len(scene.keeper.books) <= 1
