@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tests.support.scorekeeper_books import Prices, Ran, Work, bytes_billed_error, work_in
 from tests.support.scorekeeper_faults import BEFORE_THE_WORK, Called, Fault, FaultKind, FaultSwitches
@@ -49,8 +50,8 @@ class Refused(Exception):
 class Scorekeeper:
     """The server, its books, and its switches.
 
-    `works` stands above what a query's SQL says of it. `latency_ms` is how long a job takes to begin, drawn from the
-    seed.
+    `works` stands above what a query's SQL says of it. `ids` are those of projects that are asked for by their numbers;
+    answers have ids. `latency_ms` is how long a job takes to begin, drawn from the seed.
     """
 
     def __init__(self, *, seed: int = 0, latency_ms: tuple[float, float] = (0.0, 3.0)) -> None:
@@ -58,6 +59,7 @@ class Scorekeeper:
         self.books: list[Ran] = []
         self.works: dict[str, Work] = {}
         self.locations: dict[str, str] = {}
+        self.ids: dict[str, str] = {}
         self.faults = FaultSwitches(seed)
         self.calls: list[Called] = []
         self._random = random.Random(seed)
@@ -75,7 +77,7 @@ class Scorekeeper:
     ) -> AsyncIterator["Scorekeeper"]:
         """One that listens on loopback."""
         keeper = cls(seed=seed, latency_ms=latency_ms)
-        app = web.Application(client_max_size=2**26)
+        app = web.Application(client_max_size=2**26, middlewares=[keeper._by_id])
         for prefix in ("", "/bigquery/v2"):
             project = prefix + "/projects/{project}"
             app.router.add_post(project + "/jobs", keeper._insert)
@@ -115,6 +117,13 @@ class Scorekeeper:
     def ran(self, project_id: str, job_id: str) -> Ran | None:
         """A job of the books, deleted or not."""
         return next((each for each in self.books if (each.project_id, each.job_id) == (project_id, job_id)), None)
+
+    @web.middleware
+    async def _by_id(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        project = request.match_info.get("project", "")
+        if project in self.ids:
+            request.match_info["project"] = self.ids[project]
+        return await handler(request)
 
     # The methods.
 
