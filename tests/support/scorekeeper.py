@@ -51,7 +51,8 @@ class Scorekeeper:
     """The server, its books, and its switches.
 
     `works` stands above what a query's SQL says of it. `ids` are those of projects that are asked for by their numbers;
-    answers have ids. `latency_ms` is how long a job takes to begin, drawn from the seed.
+    answers have ids. `unlisted_ms` is how long a job is missing from lists, `latency_ms` how long one takes to begin,
+    drawn from the seed.
     """
 
     def __init__(self, *, seed: int = 0, latency_ms: tuple[float, float] = (0.0, 3.0)) -> None:
@@ -60,6 +61,7 @@ class Scorekeeper:
         self.works: dict[str, Work] = {}
         self.locations: dict[str, str] = {}
         self.ids: dict[str, str] = {}
+        self.unlisted_ms = 0
         self.faults = FaultSwitches(seed)
         self.calls: list[Called] = []
         self._random = random.Random(seed)
@@ -193,7 +195,8 @@ class Scorekeeper:
             ran = self._find(request)
             if ran.timer is not None:
                 ran.timer.cancel()
-            ran.end(_now_ms(), {"reason": "stopped", "message": "Job execution was cancelled: User requested"})
+            if ran.ended_ms is None:
+                self._end(ran, {"reason": "stopped", "message": "Job execution was cancelled: User requested"})
             return {"kind": "bigquery#jobCancelResponse", "job": self._job_document(ran)}
 
         return await self._answer(request, _called(request, "jobs.cancel"), work)
@@ -222,6 +225,7 @@ class Scorekeeper:
                 and ran.deleted_ms is None
                 and ran.parent_id == parent
                 and since <= ran.created_ms < until
+                and ran.created_ms <= _now_ms() - self.unlisted_ms
                 and state in {"", _state(ran)}
             ]
             begin, size = int(asked.get("pageToken", "0")), int(asked.get("maxResults", str(_PAGE_JOBS)))
@@ -354,8 +358,8 @@ class Scorekeeper:
             self._end(ran)
         return ran
 
-    def _end(self, ran: Ran) -> None:
-        ran.end(_now_ms())
+    def _end(self, ran: Ran, error: dict[str, str] | None = None) -> None:
+        ran.end(_now_ms(), error)
         if not ran.work.children or ran.job_id is None:
             return
         for number, statement in enumerate(ran.statements):
