@@ -162,7 +162,8 @@ class Admission:
         if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:
             # It will most likely fail, which is free and the caller's to see; should it run, it bills the least.
             least = least_hold(request, estimate, prices=prices)
-            outcome = await self._attempt(request, principal, customer, estimate, least)
+            if least is not None:
+                outcome = await self._attempt(request, principal, customer, estimate, least)
         if isinstance(outcome, Refused):
             again = self._refusals.recall(outcome, request, principal, customer)
             if again is not None:

@@ -14,10 +14,11 @@ from enum import StrEnum
 from bqgate.admission.estimates.estimator import DRY_RUN_AWAY
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
-from bqgate.domain.statements import is_known, is_multi_statement
+from bqgate.domain.statements import is_single
 from bqgate.domain.throttling import Slowdown
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
 from bqgate.wire.reservations import may_run_on_demand
+from bqgate.wire.sql_calls import unbounded_calls
 from bqgate.wire.sql_words import read_sql_words
 
 # The estimate of a query without a dry run.
@@ -109,7 +110,7 @@ def _is_capped(estimate: Estimate) -> bool:
 def most_expensive_kind(request: QueryRequest, estimate: Estimate) -> str:
     """The kind of statement at whose price a query's bytes are held."""
     kind = estimate.statement_type
-    if is_known(kind) and not is_multi_statement(kind):
+    if is_single(kind):
         return kind
     is_opaque = kind in {"CALL", "EXECUTE_IMMEDIATE"}
     return "CREATE_MODEL" if is_opaque or read_sql_words(request.sql).may_create_model else "SELECT"
@@ -131,8 +132,13 @@ def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceLis
     return _bytes_hold(request, _UNKNOWN, rules.unknown_hold_bytes, prices)
 
 
-def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize:
-    """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing."""
+def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize | None:
+    """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing.
+
+    None where no cap bounds what it bills should it run, as its text says or as what it runs may say.
+    """
+    if unbounded_calls(request.sql) is not None or read_sql_words(request.sql).is_dynamic:
+        return None
     covered = MINIMUM_BILLED_BYTES
     return HoldSize(
         amount_nanos=_bytes_hold(request, estimate, covered, prices),

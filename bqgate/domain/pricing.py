@@ -18,7 +18,7 @@ from typing import Any, Self
 from bqgate.domain.job import Estimate, Usage
 from bqgate.domain.money import MAX_NANOS, check_nanos
 from bqgate.domain.script_parts import billed_parts
-from bqgate.domain.statements import BYTES_FACTORS, is_known, is_multi_statement
+from bqgate.domain.statements import BYTES_FACTORS, is_known, is_multi_statement, is_single
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, PPM, TIB, ceil_div, ceil_mib
 
 # Of a SHA-256 in hexadecimal: enough to tell all price lists apart that anybody will ever write.
@@ -136,7 +136,7 @@ class PriceList:
         """How many times a query's price a byte costs. A kind that is not known, or a script, costs as `priced_as`."""
         if statement_type is not None and statement_type in self.bytes_factors:
             return self.bytes_factors[statement_type]
-        if is_known(statement_type) and not is_multi_statement(statement_type):
+        if is_single(statement_type):
             return 1
         if priced_as is None:
             return max([1, *self.bytes_factors.values()])

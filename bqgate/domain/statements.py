@@ -47,6 +47,11 @@ def is_known(kind: str | None) -> bool:
     )
 
 
+def is_single(kind: str | None) -> bool:
+    """Whether it is known that a query is one statement of one kind: no script, and nothing that may turn out one."""
+    return is_known(kind) and not is_multi_statement(kind)
+
+
 def reads_nothing(kind: str | None) -> bool:
     """Whether it is a definition that reads no rows and is never charged for bytes."""
     if kind is None or kind in _READS or not is_known(kind):

@@ -7,33 +7,42 @@ UpstreamUnavailable or AttemptEnded.
 """
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
-from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.domain.errors import UpstreamUnavailable
+from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList
+from bqgate.domain.statements import is_single
 from bqgate.gate.body import chunks_of, close_body, decoded
 from bqgate.gate.holds import Attempt
 from bqgate.gate.outcome import Seen, classify_response
 from bqgate.gate.request_context import RequestContext
 from bqgate.ports import Upstream
-from bqgate.settlement.evidence import NotSent
+from bqgate.settlement.evidence import JobMade, NotSent
 from bqgate.wire.accept_encoding import accepts_gzip
-from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, without
+from bqgate.wire.http_message import HttpRequest, HttpResponse, without
+from bqgate.wire.query_response import job_ref_in, read_members
 
 # Large enough for any job and for the totals of a usual result; for a larger answer the poller asks.
 COPY_BYTES = 2**20
 
 
 async def forward(
-    upstream: Upstream, call: HttpRequest, ctx: RequestContext, attempt: Attempt, *, prices: PriceList
+    upstream: Upstream,
+    call: HttpRequest,
+    ctx: RequestContext,
+    attempt: Attempt,
+    *,
+    prices: PriceList,
+    note_job: Callable[[JobRef], None],
 ) -> HttpResponse:
-    """Send the call of an attempt.
+    """Send the call of an attempt. `note_job` is told of a job that has not ended.
 
     Raises:
         UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
         AttemptEnded: nothing was sent, because its hold may have ended.
     """
-    call = HttpRequest(call.method, call.path, call.query, _readable(call.headers), call.body)
+    call = readable(call)
     attempt.begin_to_send()
     try:
         answer = await upstream.send(call, credential=ctx.principal.credential)
@@ -47,12 +56,25 @@ async def forward(
             seen,
             method=ctx.query.method,
             hold=attempt.hold,
-            is_script=ctx.estimate.unknown_because in {"script", DRY_RUN_REFUSED},
+            is_script=not is_single(ctx.estimate.statement_type),
             prices=prices,
         )
+        if isinstance(evidence, JobMade) and evidence.job is not None:
+            note_job(evidence.job)
         attempt.end(evidence)
 
     attempt.is_answering = True
+    return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
+
+
+def with_job_noted(answer: HttpResponse, note_job: Callable[[JobRef], None]) -> HttpResponse:
+    """The same answer; once it has passed, `note_job` is told of the job that it names."""
+
+    def tell(seen: Seen) -> None:
+        job = job_ref_in(read_members(seen.text)) if 200 <= seen.status < 300 else None
+        if job is not None:
+            note_job(job)
+
     return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
 
 
@@ -99,7 +121,7 @@ class ObservedBody:
         self._tell(Seen(self._answer.status, text, is_whole and is_decoded))
 
 
-def _readable(headers: Headers) -> Headers:
-    """Ask only for encodings that the gate can read too: gzip where the caller takes it, else none."""
-    encoding = "gzip" if accepts_gzip(headers) else "identity"
-    return (*without(headers, ("accept-encoding",)), ("Accept-Encoding", encoding))
+def readable(call: HttpRequest) -> HttpRequest:
+    """The call, asking only for encodings that the gate can read too: gzip where the caller takes it, else none."""
+    encoding = "gzip" if accepts_gzip(call.headers) else "identity"
+    return replace(call, headers=(*without(call.headers, ("accept-encoding",)), ("Accept-Encoding", encoding)))

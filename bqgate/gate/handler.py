@@ -20,9 +20,10 @@ from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.tier import Mode
+from bqgate.domain.touched import Touched
 from bqgate.gate.answer_headers import with_admission, with_decision
 from bqgate.gate.cap_exceeded import check_gates_cap
-from bqgate.gate.forward import forward
+from bqgate.gate.forward import forward, readable, with_job_noted
 from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.reply import answer_for_reject, answer_for_shed
@@ -120,8 +121,11 @@ class QueryHandler:
                     labels = throttle_labels(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
                     call = submission.build_request(self._body_to_send(ctx, attempt, labels))
                     self._writes.begin_under(attempt.hold, touched_by(ctx.query, ctx.estimate))
+                    note_job = partial(self._writes.learn_job, attempt.hold)
                     with ctx.watch.step("upstream"):
-                        answer = await forward(self._upstream, call, ctx, attempt, prices=self._policies.prices)
+                        answer = await forward(
+                            self._upstream, call, ctx, attempt, prices=self._policies.prices, note_job=note_job
+                        )
                     answer = with_admission(answer, attempt.admitted, labels, ctx.watch)
                     if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
                         return answer
@@ -185,20 +189,30 @@ class QueryHandler:
         query, call = ctx.query, submission.build_request(ctx.query.body)
         if query.dry_run:
             return await self._pass(ctx, call, "dry_run")
-        job, touched = job_named(query.project_id, submission.document), touched_by_unread(query)
-        self._writes.begin(job, touched)
-        answer = await self._pass(ctx, call, "off")
-        if job is None:
-            self._writes.begin(None, touched)
-        else:
-            self._writes.look(job)
-        return answer
+        job = job_named(query.project_id, submission.document)
+        return await self._pass_write(ctx, call, "off", job=job, touched=touched_by_unread(query))
 
     async def _load(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         """Pass a load, copy or extract job, which no budget covers, and drop estimates of what it writes."""
         project_id, document = ctx.route.project_id or "", submission.document
-        self._writes.begin(job_named(project_id, document), touched_by_job(project_id, document))
-        return await self._pass(ctx, submission.build_request(document), "load")
+        job, touched = job_named(project_id, document), touched_by_job(project_id, document)
+        return await self._pass_write(ctx, submission.build_request(document), "load", job=job, touched=touched)
+
+    async def _pass_write(
+        self, ctx: RequestContext, call: HttpRequest, kind: str, *, job: str | None, touched: Touched | None
+    ) -> HttpResponse:
+        """Pass a job that may write. `job` None: BigQuery chooses its id, and its answer names it."""
+        if touched is None:
+            return await self._pass(ctx, call, kind)
+        self._writes.begin(job, touched)
+        if job is not None:
+            answer = await self._pass(ctx, call, kind)
+            self._writes.look(job)
+            return answer
+        answer = await self._pass(ctx, readable(call), kind)
+        self._writes.begin(None, touched)
+        project_id = ctx.route.project_id or ""
+        return with_job_noted(answer, lambda made: self._writes.begin(f"{project_id}:{made.job_id}", touched))
 
     async def _pass(self, ctx: RequestContext, call: HttpRequest, kind: str) -> HttpResponse:
         """Forward what no budget covers: load, copy and extract jobs, dry runs, customers in mode off."""

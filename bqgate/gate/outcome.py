@@ -47,7 +47,7 @@ def classify_response(seen: Seen, *, method: Method, hold: Hold, is_script: bool
         seen: the answer.
         method: how the query was submitted.
         hold: its hold, whose job is known beforehand for jobs.insert.
-        is_script: whether earlier statements may be billed although the query failed.
+        is_script: whether it may be a script, whose earlier statements are billed although it failed.
         prices: say what must be known of the job; answers state it in part only.
     """
     if 200 <= seen.status < 300:

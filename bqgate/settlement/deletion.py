@@ -14,6 +14,7 @@ from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery, Ledger
 from bqgate.settlement.inquiry import fetch_whole_job, inquire
 from bqgate.settlement.settlement import Settlement
+from bqgate.wire.job_identity import may_be_project
 
 
 class Deletions:
@@ -63,7 +64,7 @@ class Deletions:
 
     async def _is_of(self, job: Job, hold: Hold, credential: Credential) -> bool:
         """Whether a job is what its label says. Who may reach BigQuery without the gate can copy a label."""
-        if not job.is_query or job.ref.project_id != hold.project_id:
+        if not job.is_query or not may_be_project(job.ref.project_id, asked=hold.project_id):
             return False
         if hold.job is not None:
             return hold.job.job_id == job.ref.job_id

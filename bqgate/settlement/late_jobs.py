@@ -1,9 +1,10 @@
 """Look again for jobs of holds that were given back because BigQuery knew no job.
 
-A request that was cut off may be stuck in some queue and make its job minutes later. Told by the poller of each hold
-that it gave back although not every attempt had an answer; asks again after one minute, and after five. A job that
-turns up is booked late; its hold is gone, so the budgets learn its cost from reconcile. Bounded: the holds longest
-given back are forgotten first, and a restart forgets all.
+A request that was cut off may be stuck in some queue and make its job minutes later, and a list of jobs may show a new
+one late. Told by the poller of each hold that it gave back although not every attempt had an answer, or although the
+list alone was asked; asks again after one minute, and after five. A job that turns up is booked late; its hold is gone,
+so the budgets learn its cost from reconcile. Bounded: the holds longest given back are forgotten first, and a restart
+forgets all.
 """
 
 from collections import OrderedDict

@@ -59,7 +59,8 @@ class Poller:
             capacity: how many holds may be watched.
             on_end: called with the id of each hold whose job has ended, or about which nobody here can ask any
                 more; perhaps more than once.
-            late_jobs: told of holds that were given back although not every attempt had an answer.
+            late_jobs: told of holds that were given back although not every attempt had an answer, or although only
+                a list of jobs, which may be late, said that there is no job.
         """
         self._settlement = settlement
         self._budgets = budgets
@@ -266,7 +267,7 @@ class Poller:
         if not is_void:
             watched.attempts = None
             watched.count_attempts(None)
-        elif self._late_jobs is not None and not watched.is_answered:
+        elif self._late_jobs is not None and (not watched.is_answered or watched.hold.job is None):
             self._late_jobs.expect(watched.hold, watched.credential)
         return is_void
 

@@ -6,7 +6,8 @@ Used by the poller alone. The conclusions:
     running                 ask again, past the deadline too: BigQuery itself ends every job within a day
     another's               the job's id was taken by another query: this one never ran
     absent                  it never ran, once nothing can be on its way: every attempt had its answer before BigQuery
-                            was asked, or settlement.absent_for_s has passed since the last of them
+                            was asked, or settlement.absent_for_s has passed since the last of them. Of one that may
+                            be billed although it was refused, and that only a list of jobs would show, the latter
     absent, made before     somebody deleted a finished job: its cost is assumed, after the same time
     refused                 nobody may ask: at the deadline its cost is assumed to be the hold, unless BigQuery refused
                             the query itself, which is free, at every attempt that there was; or the budget store has
@@ -138,7 +139,8 @@ class Watched:
     def _conclude_absence(self, now: datetime, patience: Patience) -> Usage | None:
         self.absences += 1
         self.absent_since = self.absent_since or now
-        if self.is_answered and self.attempts is not None and not self.is_made:
+        is_told = self.is_free or self.hold.job is not None
+        if self.is_answered and is_told and self.attempts is not None and not self.is_made:
             return self._never_ran()
         is_long = now - self.absent_since >= timedelta(seconds=patience.absent_for_s)
         if self.absences < _ABSENCES_MIN or not is_long:

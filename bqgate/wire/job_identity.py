@@ -42,10 +42,19 @@ def claim_of(job: Mapping[str, Any], *, hold_id: str, project_id: str, since: da
     configuration = _part(job, "configuration")
     created_ms = created_at_ms(job)
     is_query = "query" in configuration and not configuration.keys() & _OTHER_KINDS
-    is_of_project = _part(job, "jobReference").get("projectId") == project_id
+    job_project_id = _part(job, "jobReference").get("projectId")
+    is_of_project = isinstance(job_project_id, str) and may_be_project(job_project_id, asked=project_id)
     if not is_query or not is_of_project or created_ms is None or created_ms < earliest_ms(since):
         return Claim.FOREIGN
     return Claim.LABELLED if _part(configuration, "labels").get(HOLD_LABEL) == hold_id.lower() else Claim.POSSIBLE
+
+
+def may_be_project(project_id: str, *, asked: str) -> bool:
+    """Whether a job of this project may have been submitted to the project that was asked for.
+
+    Who asks by a project's number is answered with its id, and only BigQuery knows which number is whose.
+    """
+    return project_id == asked or asked.isdecimal()
 
 
 def job_from(document: Mapping[str, Any], *, asked: JobRef) -> Job:

@@ -33,7 +33,8 @@ _KEPT = r" \1\2\3\4\5\6 "
 _UNREAD = re.compile(r"""['"`]|/\*""")
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 _FEDERATED_CALL = re.compile(r"\bexternal_query\s*\(", re.IGNORECASE)
-_REMOTE_CALL = re.compile(r"(?<![\w.])(?:ai|ml)\s*\.\s*\w+\s*\(", re.IGNORECASE)
+# With SAFE before it, and in parentheses where it is chained to its first argument: x.(AI.SCORE)().
+_REMOTE_CALL = re.compile(r"(?<![\w.])(?:safe\s*\.\s*)?(?:ai|ml)\s*\.\s*\w+\s*(?:\)\s*)?\(", re.IGNORECASE)
 _FEDERATED_WORD = re.compile(r"external_query", re.IGNORECASE)
 _REMOTE_WORD = re.compile(r"\b(?:ai|ml)\b", re.IGNORECASE)
 _ESCAPED_NAME = re.compile(r"`[^`]*\\")

@@ -151,6 +151,10 @@ class Caller:
         """One jobs.delete."""
         return await self._call("DELETE", f"{url}/bigquery/v2/projects/{project}/jobs/{job_id}/delete", None, None)
 
+    async def request(self, method: str, url: str) -> str:
+        """Any call without a body."""
+        return await self._call(method, url, None, None)
+
     async def upload(self, url: str, project: str, body: Any, boundary: str) -> str:
         """A jobs.insert as a multipart upload."""
         path = f"{url}/upload/bigquery/v2/projects/{project}/jobs?uploadType=multipart"

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tests.support.scorekeeper_books import Prices, Ran, Work, bytes_billed_error, work_in
 from tests.support.scorekeeper_faults import BEFORE_THE_WORK, Called, Fault, FaultKind, FaultSwitches
@@ -49,8 +50,9 @@ class Refused(Exception):
 class Scorekeeper:
     """The server, its books, and its switches.
 
-    `works` stands above what a query's SQL says of it. `latency_ms` is how long a job takes to begin, drawn from the
-    seed.
+    `works` stands above what a query's SQL says of it. `ids` are those of projects that are asked for by their numbers;
+    answers have ids. `unlisted_ms` is how long a job is missing from lists, `latency_ms` how long one takes to begin,
+    drawn from the seed.
     """
 
     def __init__(self, *, seed: int = 0, latency_ms: tuple[float, float] = (0.0, 3.0)) -> None:
@@ -58,6 +60,8 @@ class Scorekeeper:
         self.books: list[Ran] = []
         self.works: dict[str, Work] = {}
         self.locations: dict[str, str] = {}
+        self.ids: dict[str, str] = {}
+        self.unlisted_ms = 0
         self.faults = FaultSwitches(seed)
         self.calls: list[Called] = []
         self._random = random.Random(seed)
@@ -75,7 +79,7 @@ class Scorekeeper:
     ) -> AsyncIterator["Scorekeeper"]:
         """One that listens on loopback."""
         keeper = cls(seed=seed, latency_ms=latency_ms)
-        app = web.Application(client_max_size=2**26)
+        app = web.Application(client_max_size=2**26, middlewares=[keeper._by_id])
         for prefix in ("", "/bigquery/v2"):
             project = prefix + "/projects/{project}"
             app.router.add_post(project + "/jobs", keeper._insert)
@@ -115,6 +119,13 @@ class Scorekeeper:
     def ran(self, project_id: str, job_id: str) -> Ran | None:
         """A job of the books, deleted or not."""
         return next((each for each in self.books if (each.project_id, each.job_id) == (project_id, job_id)), None)
+
+    @web.middleware
+    async def _by_id(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        project = request.match_info.get("project", "")
+        if project in self.ids:
+            request.match_info["project"] = self.ids[project]
+        return await handler(request)
 
     # The methods.
 
@@ -184,7 +195,8 @@ class Scorekeeper:
             ran = self._find(request)
             if ran.timer is not None:
                 ran.timer.cancel()
-            ran.end(_now_ms(), {"reason": "stopped", "message": "Job execution was cancelled: User requested"})
+            if ran.ended_ms is None:
+                self._end(ran, {"reason": "stopped", "message": "Job execution was cancelled: User requested"})
             return {"kind": "bigquery#jobCancelResponse", "job": self._job_document(ran)}
 
         return await self._answer(request, _called(request, "jobs.cancel"), work)
@@ -213,6 +225,7 @@ class Scorekeeper:
                 and ran.deleted_ms is None
                 and ran.parent_id == parent
                 and since <= ran.created_ms < until
+                and ran.created_ms <= _now_ms() - self.unlisted_ms
                 and state in {"", _state(ran)}
             ]
             begin, size = int(asked.get("pageToken", "0")), int(asked.get("maxResults", str(_PAGE_JOBS)))
@@ -345,8 +358,8 @@ class Scorekeeper:
             self._end(ran)
         return ran
 
-    def _end(self, ran: Ran) -> None:
-        ran.end(_now_ms())
+    def _end(self, ran: Ran, error: dict[str, str] | None = None) -> None:
+        ran.end(_now_ms(), error)
         if not ran.work.children or ran.job_id is None:
             return
         for number, statement in enumerate(ran.statements):

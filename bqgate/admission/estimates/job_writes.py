@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from bqgate.domain.hold import Hold
+from bqgate.domain.job import JobRef
 from bqgate.domain.touched import Touched
 
 JOBS_MAX = 10_000
@@ -30,12 +31,8 @@ class JobWrites:
     def begin(self, job: str | None, touched: Touched | None) -> None:
         """Note a write that is being sent to BigQuery. `job` None: it has no job, or none that is known yet."""
         self._wrote(touched)
-        if job is None or touched is None:
-            return
-        self._writing[job] = touched.within(_NAMES_MAX)
-        self._writing.move_to_end(job)
-        while len(self._writing) > self._jobs_max:
-            self._writing.popitem(last=False)
+        if job is not None and touched is not None:
+            self._remember(job, touched)
 
     def look(self, job: str) -> None:
         """Note that somebody asked after a job, which may have ended by now."""
@@ -51,10 +48,22 @@ class JobWrites:
         """Note a query that is being sent under its hold."""
         self.begin(_name_of(hold), touched)
 
+    def learn_job(self, hold: Hold, job: JobRef) -> None:
+        """Note under which job the query of a hold runs, for its caller will ask after that."""
+        touched = self._writing.get(_name_of(hold))
+        if touched is not None:
+            self._remember(f"{hold.project_id}:{job.job_id}", touched)
+
     def end_of(self, hold: Hold) -> None:
         """Note that the query of a hold has ended."""
         self.end(hold.id)
         self.end(_name_of(hold))
+
+    def _remember(self, job: str, touched: Touched) -> None:
+        self._writing[job] = touched.within(_NAMES_MAX)
+        self._writing.move_to_end(job)
+        while len(self._writing) > self._jobs_max:
+            self._writing.popitem(last=False)
 
 
 def _name_of(hold: Hold) -> str:

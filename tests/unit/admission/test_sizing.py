@@ -67,8 +67,19 @@ def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
     request = QueryRequest(Method.INSERT, "p", {}, "SELECT 1", maximum_bytes_billed=1)
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
+    assert size is not None
     assert size.amount_nanos > 0
     assert (size.bytes_at_most, size.maximum_bytes_billed) == (MINIMUM_BILLED_BYTES, 1)
+
+
+@pytest.mark.parametrize(
+    "sql", ['SELECT * FROM EXTERNAL_QUERY("c", "q")', "SELECT AI.GENERATE(a) FROM d.t", "CALL d.p()"]
+)
+def test_there_is_no_least_hold_where_no_cap_bounds_the_query(sql: str) -> None:
+    """Such a query would run on next to nothing, and bill what it likes."""
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    estimate = Estimate(0, "", 0, unknown_because="dry_run_refused")
+    assert least_hold(QueryRequest(Method.INSERT, "p", {}, sql), estimate, prices=prices) is None
 
 
 def sized(sql: str, estimate: Estimate) -> HoldSize:
@@ -109,6 +120,7 @@ def test_the_least_hold_and_the_guess_are_for_that_statement_too() -> None:
     request = QueryRequest(Method.INSERT, "p", {}, "CREATE MODEL d.m AS SELECT bad")
     least = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
     price = prices.hold_cost(bytes_billed=500 * MIB, slot_ms=0, location=None)
+    assert least is not None
     assert (least.priced_as, least.amount_nanos) == ("CREATE_MODEL", price)
     assert unknown_hold_nanos(request, RULES, prices) == 50 * USD
 

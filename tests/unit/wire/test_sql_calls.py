@@ -48,6 +48,10 @@ REMOTE = [
     "SELECT AI.GENERATE('x') FROM t",
     "SELECT x FROM t WHERE AI.IF(('is it? ', x))",
     "SELECT (ai.score(x)) FROM t",
+    "SELECT SAFE.AI.GENERATE(x) FROM t",
+    "SELECT `safe` . /* x */ `AI`.SCORE (x) FROM t",
+    "SELECT x.(AI.SCORE)('good') FROM t",
+    "SELECT x.UPPER().( safe.ai.if ) ('good') FROM t",
     "SELECT 1 -- \r ml.predict(",
 ]
 BOUNDED = [
@@ -64,7 +68,7 @@ BOUNDED = [
     "SELECT external_query FROM t",
     "SELECT t.external_query, AI, ml.x FROM ml.t AS ml",
     "SELECT my_external_query(1)",
-    "SELECT p.ml.f(1), `p.ai.f`(1)",
+    "SELECT p.ml.f(1), `p.ai.f`(1), unsafe.ai.f(1), p.safe.ml.f(1)",
     "SELECT xml.predict(1), ml.x, html.f(2)",
     "SELECT x FROM t WHERE x LIKE 'it\\'s ai.f(1)'",
     "SELECT '\\\\', `my-project.d.t`.x FROM `my-project.d.t`",
@@ -108,7 +112,25 @@ def test_what_stands_before_a_line_of_its_own_never_hides_it(pieces: list[str], 
 
 @pytest.mark.parametrize(
     "piece",
-    ["'", "''", "\\'''", '\\"', "/*", "/* */", "*/", "`", "`a\\", "--\n", "ml ", "ml.", "ai . a", "x", "*"],
+    [
+        "'",
+        "''",
+        "\\'''",
+        '\\"',
+        "/*",
+        "/* */",
+        "*/",
+        "`",
+        "`a\\",
+        "--\n",
+        "ml ",
+        "ml.",
+        "ai . a",
+        "safe . ",
+        "ai.a ) ",
+        "x",
+        "*",
+    ],
 )
 def test_the_time_grows_with_the_length_alone(piece: str) -> None:
     """Whatever it is that does not end; what is tried again at every place would take hours."""
