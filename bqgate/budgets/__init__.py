@@ -8,7 +8,8 @@ deployment's. Raises BudgetStoreUnavailable and LedgerUnavailable, nothing else.
     accounts.py               which hold counts in which account
     memory_store.py           the store of one process; memory_account.py has the rules of one account
     redis_store.py            the store that gates share; redis_client.py connects it
-    scripts.py                calls the .lua files (lua_script.py) with the domain's values
+    scripts.py                calls the .lua files (lua_script.py) with the domain's values; script_answers.py reads
+                              what they answer
     keys.py                   what Redis holds: keys, fields, lifetimes
     change_feed.py            how gates of one store tell one another of changes and writes: in memory, and
     redis_change_feed.py      through Redis (write_message.py)

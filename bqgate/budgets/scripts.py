@@ -1,12 +1,11 @@
-"""Call the Lua scripts with the domain's values and read their answers back into them.
+"""Call the Lua scripts with the domain's values; script_answers.py reads their answers back into them.
 
 Used by redis_store alone. Each function is one script and one round trip, and idempotent; whether a call without an
-answer did its work is for the caller to say. Amounts are nano-dollars: what goes in is asserted to be 0 <= n < 2**53,
-because Lua computes in doubles; what comes out is decimal text, read exactly and asserted to be no less than zero (sums
-without a limit may pass 2**53). UnknownWindows and redis' errors leave it.
+answer did its work is for the caller to say. Amounts are nano-dollars, and asserted to be 0 <= n < 2**53, because Lua
+computes in doubles. UnknownWindows and redis' errors leave it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,8 +25,9 @@ from bqgate.budgets.keys import (
 )
 from bqgate.budgets.lua_script import LuaScript
 from bqgate.budgets.redis_client import RedisClient
-from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Period, Window, WindowId, carried_nanos, with_rollovers
+from bqgate.budgets.refill import ENDED_TTL_S, Snapshot
+from bqgate.budgets.script_answers import balances_of, breaker_of, expect_known
+from bqgate.domain.budget import Period, Window, with_rollovers
 from bqgate.domain.cost_breaker import BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.hold import (
     ENDED_ATTEMPTS,
@@ -81,9 +81,9 @@ async def place_hold(
             *_limit_args(windows, asked),
         ],
     )
-    _expect_known(outcome, rest, asked)
+    expect_known(outcome, rest, asked)
     open_id, refusal, tripped, grace_starts, attempts, *numbers = rest
-    breaker, balances = _breaker(numbers[:4]), _balances(windows, asked, numbers[4:])
+    breaker, balances = breaker_of(numbers[:4]), balances_of(windows, asked, numbers[4:])
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
         PlacementOutcome(outcome),
@@ -201,14 +201,14 @@ async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> Budg
     asked = with_rollovers(windows)
     names = [keys.window(window_name(window.id)) for window in asked]
     outcome, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
-    _expect_known(outcome, rest, asked)
-    return BudgetStatus(_balances(windows, asked, rest[4:]), _breaker(rest[:4]))
+    expect_known(outcome, rest, asked)
+    return BudgetStatus(balances_of(windows, asked, rest[4:]), breaker_of(rest[:4]))
 
 
 async def fetch_breaker(client: RedisClient, key: str) -> CostBreaker | None:
     """The breaker of a key, None where it has gone. Its day may be over."""
     fields = await client.hmget(key, ["opened_at_us", "until_us", "trial", "emergency_nanos"])
-    return _breaker([str(field or "") for field in fields])
+    return breaker_of([str(field or "") for field in fields])
 
 
 async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
@@ -267,44 +267,3 @@ def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
     keys = CustomerKeys(hold.customer)
     windows = (keys.window(name) for name in names)
     return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, *windows]
-
-
-def _expect_known(outcome: str, rest: list[str], windows: tuple[Window, ...]) -> None:
-    if outcome == "unknown":
-        raise UnknownWindows(tuple(windows[int(number) - 1] for number in rest))
-
-
-def _balances(windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str]) -> tuple[Balance, ...]:
-    """Balances of the windows; the windows after them in `asked` are those whose unused limit is carried over."""
-    assert len(values) == 3 * len(asked), values
-    amounts = [(int(captured), int(held)) for captured, held in zip(values[::3], values[1::3], strict=True)]
-    assert all(captured >= 0 and held >= 0 for captured, held in amounts), values
-    amounts_by_id = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
-    return tuple(
-        Balance(
-            window,
-            *amounts_by_id[window.id],
-            from_micros(started_us) if started_us else None,
-            _rolled_over(window, amounts_by_id),
-        )
-        for window, started_us in zip(windows, values[2 : 3 * len(windows) : 3], strict=True)
-    )
-
-
-def _rolled_over(window: Window, amounts_by_id: Mapping[WindowId, tuple[int, int]]) -> int:
-    if window.rollover is None:
-        return 0
-    captured_nanos, held_nanos = amounts_by_id[window.rollover.window.id]
-    return carried_nanos(window.rollover, captured_nanos=captured_nanos, held_nanos=held_nanos)
-
-
-def _breaker(values: list[str]) -> CostBreaker | None:
-    opened_at_us, until_us, probe, emergency_nanos = values
-    if not opened_at_us:
-        return None
-    return CostBreaker(
-        from_micros(opened_at_us),
-        from_micros(until_us),
-        unescape(probe) or None,
-        int(emergency_nanos) if emergency_nanos else None,
-    )

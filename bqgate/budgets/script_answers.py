@@ -1,0 +1,55 @@
+"""Read what the Lua scripts answer into the domain's values. Pure.
+
+Used by scripts alone. Answers are decimal text, for sums without a limit may pass what Lua's doubles hold exactly; they
+are asserted to be no less than zero. Amounts are nano-dollars.
+"""
+
+from collections.abc import Mapping
+
+from bqgate.budgets.keys import from_micros, unescape
+from bqgate.budgets.refill import UnknownWindows
+from bqgate.domain.budget import Balance, Window, WindowId, carried_nanos
+from bqgate.domain.cost_breaker import CostBreaker
+
+
+def expect_known(outcome: str, rest: list[str], windows: tuple[Window, ...]) -> None:
+    """Raise UnknownWindows where a script says so; `rest` then numbers those of its windows, from 1."""
+    if outcome == "unknown":
+        raise UnknownWindows(tuple(windows[int(number) - 1] for number in rest))
+
+
+def balances_of(windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str]) -> tuple[Balance, ...]:
+    """Balances of the windows; the windows after them in `asked` are those whose unused limit is carried over."""
+    assert len(values) == 3 * len(asked), values
+    amounts = [(int(captured), int(held)) for captured, held in zip(values[::3], values[1::3], strict=True)]
+    assert all(captured >= 0 and held >= 0 for captured, held in amounts), values
+    amounts_by_id = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
+    return tuple(
+        Balance(
+            window,
+            *amounts_by_id[window.id],
+            from_micros(started_us) if started_us else None,
+            _rolled_over(window, amounts_by_id),
+        )
+        for window, started_us in zip(windows, values[2 : 3 * len(windows) : 3], strict=True)
+    )
+
+
+def _rolled_over(window: Window, amounts_by_id: Mapping[WindowId, tuple[int, int]]) -> int:
+    if window.rollover is None:
+        return 0
+    captured_nanos, held_nanos = amounts_by_id[window.rollover.window.id]
+    return carried_nanos(window.rollover, captured_nanos=captured_nanos, held_nanos=held_nanos)
+
+
+def breaker_of(values: list[str]) -> CostBreaker | None:
+    """The breaker of its four fields, all text; None where there is none."""
+    opened_at_us, until_us, probe, emergency_nanos = values
+    if not opened_at_us:
+        return None
+    return CostBreaker(
+        from_micros(opened_at_us),
+        from_micros(until_us),
+        unescape(probe) or None,
+        int(emergency_nanos) if emergency_nanos else None,
+    )
