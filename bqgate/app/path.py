@@ -56,12 +56,13 @@ class QueryPath:
 def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     """Put the path together and start what runs beside it."""
     service, slots, queue = _hold_service(deps), SlotBook(deps.ledger), _admission_queue(deps)
-    estimator = wire_estimator(deps)
-    writes = JobWrites(estimator.wrote)
+    estimator, writes = wire_estimator(deps)
     settlement = _settlement(deps, service, slots, estimator, writes)
     poller = _poller(deps, settlement, queue)
     admission = _admission(deps, estimator, service, slots, poller)
-    holds = Holds(admission=admission, service=service, poller=poller, release=queue.release)
+    holds = Holds(
+        admission=admission, service=service, poller=poller, release=queue.release, learn_job=writes.learn_job
+    )
     dry_runs = FairDryRuns(deps.bigquery, estimator.places)
     isolation = wire_isolation(
         deps.settings,

@@ -6,7 +6,7 @@ without Redis has no other that could write. redis_change_feed is the one betwee
 
 import asyncio
 
-from bqgate.domain.touched import Touched
+from bqgate.domain.touched import Writes
 from bqgate.ports import Clock
 
 
@@ -25,12 +25,12 @@ class LocalChangeFeed:
         """Return True when somebody announced a change since the last wait, False after `timeout_s`."""
         return await told_within(self._told, self._clock, timeout_s)
 
-    async def announce_writes(self, touched: Touched) -> None:
+    async def announce_writes(self, writes: Writes) -> None:
         """Nobody else is there to be told."""
 
-    async def hear_writes(self) -> Touched:
+    async def hear_writes(self) -> Writes:
         """Wait for ever: nobody else writes."""
-        never: asyncio.Future[Touched] = asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Writes] = asyncio.get_running_loop().create_future()
         return await never
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from bqgate.budgets.change_feed import told_within
 from bqgate.budgets.redis_client import close_client, keeping_cancellation, open_single_client
 from bqgate.budgets.write_message import decode_writes, encode_writes
-from bqgate.domain.touched import EVERYTHING, Touched
+from bqgate.domain.touched import EVERYTHING, Writes
 from bqgate.ports import Clock, Telemetry
 
 # Channels know no database numbers: all gates of a Redis hear one another.
@@ -50,7 +50,7 @@ class RedisChangeFeed:
         self._listener: asyncio.Task[None] | None = None
         self._is_interrupted = False
         self._name = uuid.uuid4().hex
-        self._written = Touched()
+        self._written = Writes()
         self._someone_wrote = asyncio.Event()
 
     @classmethod
@@ -72,16 +72,16 @@ class RedisChangeFeed:
         self._keep_listening()
         return await told_within(self._told, self._clock, timeout_s)
 
-    async def announce_writes(self, touched: Touched) -> None:
+    async def announce_writes(self, writes: Writes) -> None:
         """Tell all other gates that listen: one round trip. Nothing is raised."""
-        await self._publish(WRITES_CHANNEL, encode_writes(self._name, touched))
+        await self._publish(WRITES_CHANNEL, encode_writes(self._name, writes))
 
-    async def hear_writes(self) -> Touched:
+    async def hear_writes(self) -> Writes:
         """Return what other gates wrote since the last call, as soon as there is something."""
         self._keep_listening()
         await self._someone_wrote.wait()
         self._someone_wrote.clear()
-        written, self._written = self._written, Touched()
+        written, self._written = self._written, Writes()
         return written
 
     async def close(self) -> None:
@@ -133,9 +133,9 @@ class RedisChangeFeed:
     def _take(self, message: dict[str, Any]) -> None:
         is_of_writes = message["channel"] == WRITES_CHANNEL
         if message["type"] == "message" and is_of_writes:
-            sender, touched = decode_writes(message["data"])
+            sender, writes = decode_writes(message["data"])
             if sender != self._name:
-                self._note_written(touched)
+                self._note_written(writes)
         elif message["type"] == "message":
             self._told.set()
         elif message["type"] == "subscribe" and is_of_writes and self._is_interrupted:
@@ -143,8 +143,8 @@ class RedisChangeFeed:
             self._is_interrupted = False
             self._telemetry.log("change_feed_back")
             self._told.set()
-            self._note_written(EVERYTHING)
+            self._note_written(Writes(EVERYTHING))
 
-    def _note_written(self, touched: Touched) -> None:
-        self._written = (self._written | touched).within(_NAMES_MAX)
+    def _note_written(self, writes: Writes) -> None:
+        self._written = (self._written | writes).within(_NAMES_MAX)
         self._someone_wrote.set()

@@ -6,7 +6,7 @@ it. Both hold names in small letters and without decorators ("$20260101", "@-360
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bqgate.domain.data_scope import split_name
 from bqgate.domain.job import Estimate
@@ -75,6 +75,21 @@ class Touched:
 
 
 EVERYTHING = Touched(is_everything=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What gates tell one another of: what was touched, and the jobs, "project:jobid", that may go on doing so."""
+
+    touched: Touched = field(default_factory=Touched)
+    jobs: frozenset[str] = _NONE
+
+    def __or__(self, other: "Writes") -> "Writes":
+        return Writes(self.touched | other.touched, self.jobs | other.jobs)
+
+    def within(self, names_max: int) -> "Writes":
+        """The same in at most so many names; of more jobs none is named."""
+        return Writes(self.touched.within(names_max), self.jobs if len(self.jobs) <= names_max else _NONE)
 
 
 def touched_names(names: Iterable[str]) -> Touched:

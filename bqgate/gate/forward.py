@@ -18,7 +18,7 @@ from bqgate.gate.holds import Attempt
 from bqgate.gate.outcome import Seen, classify_response
 from bqgate.gate.request_context import RequestContext
 from bqgate.ports import Upstream
-from bqgate.settlement.evidence import JobMade, NotSent
+from bqgate.settlement.evidence import NotSent
 from bqgate.wire.accept_encoding import accepts_gzip
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 from bqgate.wire.query_response import job_ref_in, read_members
@@ -28,15 +28,9 @@ COPY_BYTES = 2**20
 
 
 async def forward(
-    upstream: Upstream,
-    call: HttpRequest,
-    ctx: RequestContext,
-    attempt: Attempt,
-    *,
-    prices: PriceList,
-    note_job: Callable[[JobRef], None],
+    upstream: Upstream, call: HttpRequest, ctx: RequestContext, attempt: Attempt, *, prices: PriceList
 ) -> HttpResponse:
-    """Send the call of an attempt. `note_job` is told of a job that has not ended.
+    """Send the call of an attempt.
 
     Raises:
         UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
@@ -59,8 +53,6 @@ async def forward(
             is_script=not is_single(ctx.estimate.statement_type),
             prices=prices,
         )
-        if isinstance(evidence, JobMade) and evidence.job is not None:
-            note_job(evidence.job)
         attempt.end(evidence)
 
     attempt.is_answering = True

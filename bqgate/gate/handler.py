@@ -121,11 +121,8 @@ class QueryHandler:
                     labels = throttle_labels(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
                     call = submission.build_request(self._body_to_send(ctx, attempt, labels))
                     self._writes.begin_under(attempt.hold, touched_by(ctx.query, ctx.estimate))
-                    note_job = partial(self._writes.learn_job, attempt.hold)
                     with ctx.watch.step("upstream"):
-                        answer = await forward(
-                            self._upstream, call, ctx, attempt, prices=self._policies.prices, note_job=note_job
-                        )
+                        answer = await forward(self._upstream, call, ctx, attempt, prices=self._policies.prices)
                     answer = with_admission(answer, attempt.admitted, labels, ctx.watch)
                     if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
                         return answer

@@ -18,6 +18,7 @@ from bqgate.admission.hold_service import HoldService
 from bqgate.admission.refusals import Refused
 from bqgate.domain.errors import AttemptEnded
 from bqgate.domain.hold import Hold
+from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.gate.request_context import RequestContext
 from bqgate.settlement.evidence import Evidence, Inquiry, NothingSent, NotSent, Told, Unknown, conclude
@@ -91,7 +92,10 @@ class Attempt:
 
 
 class Holds:
-    """The holds with queries under way at this gate. `release` frees a query's concurrency slot, by its hold's id."""
+    """The holds with queries under way at this gate.
+
+    `release` frees a query's concurrency slot, by its hold's id; `learn_job` is told of a job that has not ended.
+    """
 
     def __init__(
         self,
@@ -100,11 +104,13 @@ class Holds:
         service: HoldService,
         poller: Poller,
         release: Callable[[str], None],
+        learn_job: Callable[[Hold, JobRef], None],
     ) -> None:
         self._admission = admission
         self._service = service
         self._poller = poller
         self._release = release
+        self._learn_job = learn_job
         self._open: dict[str, OpenHold] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -181,6 +187,8 @@ class Holds:
                 attempts = len(open_hold.evidence)
                 ending = self._poller.give_back(hold, open_hold.credential, attempts=attempts)
             case Inquiry() as inquiry:
+                if inquiry.job is not None:
+                    self._learn_job(hold, inquiry.job)
                 known = None if open_hold.is_repeat else len(open_hold.evidence)
                 self._poller.watch(hold, open_hold.credential, inquiry=inquiry, attempts=known)
                 return None

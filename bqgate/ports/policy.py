@@ -9,7 +9,7 @@ from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind
 from bqgate.domain.pricing import PriceList
 from bqgate.domain.tier import CustomerRegistry
-from bqgate.domain.touched import Touched
+from bqgate.domain.touched import Writes
 
 
 class PolicySource(Protocol):
@@ -116,10 +116,10 @@ class ChangeFeed(Protocol):
     async def wait(self, timeout_s: float) -> bool:
         """Return True when somebody announced a change since the last wait, False after `timeout_s`."""
 
-    async def announce_writes(self, touched: Touched) -> None:
+    async def announce_writes(self, writes: Writes) -> None:
         """Tell all other replicas what was written. Nobody may hear it; nothing is raised."""
 
-    async def hear_writes(self) -> Touched:
+    async def hear_writes(self) -> Writes:
         """Return what others announced as written since the last call, or more, as soon as there is something."""
 
     async def close(self) -> None:

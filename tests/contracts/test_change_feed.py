@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.redis_change_feed import CHANNEL, WRITES_CHANNEL, RedisChangeFeed
-from bqgate.domain.touched import EVERYTHING, touched_names
+from bqgate.domain.touched import EVERYTHING, Writes, touched_names
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.observe.telemetry import PrometheusTelemetry
@@ -20,6 +20,9 @@ from tests.support.redis_server import running_redis
 from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 LIMIT_S = 20
+T = Writes(touched_names(["p.d.t"]), frozenset({"p:job"}))
+U = Writes(touched_names(["p.d.u"]))
+ANYTHING = Writes(EVERYTHING)
 
 
 def redis_feed(url: str, clock: ManualClock, metrics: Metrics | None = None) -> RedisChangeFeed:
@@ -203,18 +206,18 @@ async def test_what_is_written_wakes_others_and_no_follower_of_policies(redis_ur
             await listening(each, clock)
         for each in (here, there):
             await quiet(each, clock)
-        await here.announce_writes(touched_names(["p.d.t"]))
+        await here.announce_writes(T)
         async with asyncio.timeout(LIMIT_S):
             heard = await there.hear_writes()
-            assert heard == touched_names(["p.d.t"])
+            assert heard == T
             own = asyncio.create_task(here.hear_writes())
-            await there.announce_writes(touched_names(["p.d.u"]))
-            assert await own == touched_names(["p.d.u"]), "and not its own"
+            await there.announce_writes(U)
+            assert await own == U, "and not its own"
         assert await quiet(there, clock) is False
         async with Redis.from_url(redis_url) as stranger:
             await stranger.publish(WRITES_CHANNEL, "not what a gate says")
         async with asyncio.timeout(LIMIT_S):
-            assert await there.hear_writes() == EVERYTHING
+            assert await there.hear_writes() == ANYTHING
 
 
 async def test_after_an_outage_anything_may_have_been_written(clock: ManualClock) -> None:
@@ -227,12 +230,12 @@ async def test_after_an_outage_anything_may_have_been_written(clock: ManualClock
             hearing = asyncio.create_task(opened.hear_writes())
             proxy.refuse()
             await clock.wait_for_sleepers()
-            await opened.announce_writes(touched_names(["p.d.t"]))
+            await opened.announce_writes(T)
             assert metrics.value("bqgate_failures_total", system="budgets", step="announce") == 1
             await proxy.heal()
             clock.advance(1)
             async with asyncio.timeout(LIMIT_S):
-                assert await hearing == EVERYTHING
+                assert await hearing == ANYTHING
             await opened.close()
 
 
@@ -240,7 +243,7 @@ async def test_alone_nothing_is_ever_heard() -> None:
     """A gate in memory has no other; its own writes are dropped where they are made."""
     local = LocalChangeFeed(ManualClock())
     hearing = asyncio.create_task(local.hear_writes())
-    await local.announce_writes(EVERYTHING)
+    await local.announce_writes(ANYTHING)
     await asyncio.wait({hearing}, timeout=0.01)
     assert not hearing.done()
     hearing.cancel()

@@ -23,10 +23,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def stores(tmp_path: Path) -> Stores:
-    """One gate by itself."""
-    return Stores("memory://", f"sqlite:///{tmp_path / 'ledger.db'}", 1)
+@pytest.fixture(params=["one gate", "two gates"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
+    """One gate by itself, or two: then the job is submitted at one, and its caller asks and reads at the other."""
+    ledger_url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    if request.param == "one gate":
+        return Stores("memory://", ledger_url, 1)
+    return Stores(request.getfixturevalue("redis_url"), ledger_url, 2)
 
 
 @pytest.mark.parametrize("job_id", ["mine", None])
@@ -51,19 +54,20 @@ async def test_a_query_that_does_not_wait_for_its_end(stores: Stores, tmp_path: 
 
 async def writes_and_reads(scene: Scene, project: str, path: str, body: dict[str, Any]) -> None:
     """Submit what writes, read meanwhile, wait for its end as clients do, and read again: that query must run."""
-    base, session = f"{scene.url(0)}/bigquery/v2/projects/{project}", scene.caller.session
+    here, there = scene.url(0), scene.url(scene.stores.gate_count - 1)
+    session = scene.caller.session
     scene.keeper.works[READ] = Work(size_bytes=GIB)
-    async with session.post(f"{base}/{path}", json=body) as answer:
+    async with session.post(f"{here}/bigquery/v2/projects/{project}/{path}", json=body) as answer:
         job_id = (await answer.json())["jobReference"]["jobId"]
-    await scene.caller.insert(scene.url(0), "p", "before", READ)
+    await scene.caller.insert(there, "p", "before", READ)
     scene.keeper.works[READ] = Work(size_bytes=9 * GIB)
     is_over = False
     while not is_over:
         await pass_ms(30)
-        async with session.get(f"{base}/{path}/{job_id}") as answer:
+        async with session.get(f"{there}/bigquery/v2/projects/{project}/{path}/{job_id}") as answer:
             told = await answer.json()
             is_over = told.get("jobComplete") or told.get("status", {}).get("state") == "DONE"
-    await scene.caller.insert(scene.url(0), "p", "after", READ)
+    await scene.caller.insert(there, "p", "after", READ)
     ran = scene.keeper.ran("p", "after")
     assert ran is not None
     assert ran.error is None

@@ -33,7 +33,7 @@ from bqgate.domain.key import Key, KeyKind
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.principal import Role
 from bqgate.domain.tier import Customer, CustomerRegistry, Tier
-from bqgate.domain.touched import Touched
+from bqgate.domain.touched import Writes
 from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
 from bqgate.identity.authenticator import CallerAuthenticator
@@ -96,10 +96,10 @@ class CountedFeed:
     async def wait(self, timeout_s: float) -> bool:
         raise AssertionError("nobody here waits for changes")
 
-    async def announce_writes(self, touched: Touched) -> None:
+    async def announce_writes(self, writes: Writes) -> None:
         raise AssertionError("nobody here writes to BigQuery")
 
-    async def hear_writes(self) -> Touched:
+    async def hear_writes(self) -> Writes:
         raise AssertionError("nobody here waits for writes")
 
     async def close(self) -> None:

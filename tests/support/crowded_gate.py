@@ -208,11 +208,12 @@ def _wire(
         audit_log=ListAuditLog(),
         clock=clock,
     )
-    holds = Holds(admission=admission, service=service, poller=poller, release=room.release)
+    writes = JobWrites(lambda _: None, lambda _: None)
+    holds = Holds(admission=admission, service=service, poller=poller, release=room.release, learn_job=writes.learn_job)
     handler = QueryHandler(
         admission=admission,
         holds=holds,
-        writes=JobWrites(lambda _: None),
+        writes=writes,
         admission_queue=room,
         policies=POLICIES,
         isolation=isolation,

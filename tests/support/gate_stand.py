@@ -155,7 +155,7 @@ def data_plane(
     dispatcher = Dispatcher(
         identification=identification,
         handler=handler,
-        passthrough=Passthrough(upstream, _nothing_to_book, JobWrites(lambda _: None)),
+        passthrough=Passthrough(upstream, _nothing_to_book, JobWrites(lambda _: None, lambda _: None)),
         isolation=Isolation(
             isolation_mode=IsolationMode.NOTHING,
             allows_unknown=False,

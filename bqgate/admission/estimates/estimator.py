@@ -2,12 +2,11 @@
 
 Used by admit.py. Answers are cached for a short time, by everything that decides them and by who asks (row-level
 security and authorized views differ by caller). A failed dry run is never cached and never means "costs nothing". A
-write drops the estimates of what it touches (`wrote`), so that no query fails under a cap that was right a minute ago.
+write drops the estimates of what it touches (`drop`), so that no query fails under a cap that was right a minute ago.
 Returns an Estimate, or raises the port's errors (UpstreamRefused for a query that BigQuery calls invalid).
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bqgate.admission.estimates.dry_run_places import DryRunPlaces
@@ -74,21 +73,12 @@ class _Flight:
 class Estimator:
     """Dry runs, cached and shared by identical concurrent requests."""
 
-    def __init__(
-        self,
-        bigquery: BigQuery,
-        clock: Clock,
-        telemetry: Telemetry,
-        caching: EstimateCaching,
-        *,
-        tell: Callable[[Touched], None] | None = None,
-    ) -> None:
-        """Start with an empty cache. `tell` sends what is written here to other gates, without waiting."""
+    def __init__(self, bigquery: BigQuery, clock: Clock, telemetry: Telemetry, caching: EstimateCaching) -> None:
+        """Start with an empty cache."""
         self._bigquery = bigquery
         self._clock = clock
         self._telemetry = telemetry
         self._caching = caching
-        self._tell = tell
         self._kept = EstimateCache(max_entries=caching.max_entries)
         self._flights: dict[str, _Flight] = {}
         self.places = DryRunPlaces(
@@ -138,19 +128,8 @@ class Estimator:
         if hold.fingerprint is not None:
             self._kept.drop_query(hold.fingerprint)
 
-    def wrote(self, touched: Touched | None) -> None:
-        """Drop what a write may have changed, here and on other gates. None: it writes nothing. Does not wait.
-
-        Called when a write is sent to BigQuery, and again when it is known to have ended.
-        """
-        if touched is None:
-            return
-        self.drop(touched)
-        if self._tell is not None:
-            self._tell(touched)
-
     def drop(self, touched: Touched) -> None:
-        """Drop what a write may have changed, at this gate. A dry run under way that read it is not cached."""
+        """Drop what a write may have changed. A dry run under way that read it is not cached."""
         dropped = self._kept.drop(touched)
         if dropped:
             self._telemetry.count("estimates_dropped_total", dropped)

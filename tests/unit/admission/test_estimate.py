@@ -12,7 +12,7 @@ from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.domain.errors import TooManyRequests, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential
-from bqgate.domain.touched import EVERYTHING, Touched, touched_names
+from bqgate.domain.touched import touched_names
 from bqgate.wire.query_request import parse_query
 from tests.support.hold_services import CountingTelemetry
 from tests.support.manual_clock import ManualClock
@@ -68,7 +68,6 @@ class Scene:
     bigquery: SlowBigQuery
     telemetry: CountingTelemetry
     estimator: Estimator
-    told: list[Touched]
 
     def ask(self, sql: str = "SELECT a FROM p.d.t", customer: str = "acme") -> "asyncio.Task[Estimate]":
         """Ask for an estimate, without waiting for it."""
@@ -87,9 +86,7 @@ def query(sql: str = "SELECT a FROM p.d.t") -> QueryRequest:
 def scene_of(**caching: int) -> Scene:
     clock, telemetry = ManualClock(), CountingTelemetry()
     bigquery = SlowBigQuery(clock)
-    told: list[Touched] = []
-    estimator = Estimator(bigquery, clock, telemetry, EstimateCaching(**caching), tell=told.append)
-    return Scene(clock, bigquery, telemetry, estimator, told)
+    return Scene(clock, bigquery, telemetry, Estimator(bigquery, clock, telemetry, EstimateCaching(**caching)))
 
 
 @pytest.fixture
@@ -102,28 +99,17 @@ async def test_a_write_lets_the_next_query_be_estimated_anew(scene: Scene) -> No
     assert (await scene.ask()).bytes_processed == 100
     scene.bigquery.size = 1_000
     assert (await scene.ask()).bytes_processed == 100, "nobody told"
-    scene.estimator.wrote(T)
+    scene.estimator.drop(T)
     assert (await scene.ask()).bytes_processed == 1_000
-    assert scene.told == [T], "other gates are told"
     assert ("estimates_dropped_total", {}) in scene.telemetry.counted
 
 
-async def test_a_write_elsewhere_or_none_drops_nothing(scene: Scene) -> None:
-    """Who only reads, or writes to another table, costs nobody a dry run."""
+async def test_a_write_elsewhere_drops_nothing(scene: Scene) -> None:
+    """Who writes to another table costs nobody a dry run."""
     await scene.ask()
-    scene.estimator.wrote(None)
-    scene.estimator.wrote(touched_names(["p.d.other"]))
+    scene.estimator.drop(touched_names(["p.d.other"]))
     await scene.ask()
     assert len(scene.bigquery.asked) == 1
-    assert scene.told == [touched_names(["p.d.other"])]
-
-
-async def test_what_other_gates_wrote_is_dropped_and_not_told_on(scene: Scene) -> None:
-    """Words do not go round in circles."""
-    await scene.ask()
-    scene.estimator.drop(EVERYTHING)
-    await scene.ask()
-    assert (len(scene.bigquery.asked), scene.told) == (2, [])
 
 
 async def test_a_dry_run_under_way_while_a_write_lands_is_not_kept(scene: Scene) -> None:
@@ -131,7 +117,7 @@ async def test_a_dry_run_under_way_while_a_write_lands_is_not_kept(scene: Scene)
     scene.bigquery.takes_s = 1
     early = scene.ask()
     await scene.clock.wait_for_sleepers()
-    scene.estimator.wrote(T)
+    scene.estimator.drop(T)
     scene.bigquery.size = 1_000
     late = scene.ask()
     await scene.settle()
@@ -149,7 +135,7 @@ async def test_a_write_elsewhere_does_not_disturb_a_dry_run_under_way(scene: Sce
     scene.bigquery.takes_s = 1
     first = scene.ask()
     await scene.clock.wait_for_sleepers()
-    scene.estimator.wrote(touched_names(["p.d.other"]))
+    scene.estimator.drop(touched_names(["p.d.other"]))
     second = scene.ask()
     await scene.settle()
     scene.clock.advance(1)
@@ -165,14 +151,14 @@ async def test_writes_without_end_do_not_keep_a_query_from_its_estimate(scene: S
     joined = None
     while not asking.done():
         await scene.clock.wait_for_sleepers()
-        scene.estimator.wrote(T)
+        scene.estimator.drop(T)
         joined = joined or scene.ask()
         await scene.settle()
         scene.clock.advance(1)
         await scene.settle()
     assert joined is not None
     for _ in range(5):
-        scene.estimator.wrote(T)
+        scene.estimator.drop(T)
         scene.clock.advance(1)
         await scene.settle()
     assert joined.done()

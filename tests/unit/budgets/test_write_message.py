@@ -3,23 +3,31 @@ import json
 import pytest
 
 from bqgate.budgets.write_message import BYTES_MAX, decode_writes, encode_writes
-from bqgate.domain.touched import EVERYTHING, Touched, touched_names
+from bqgate.domain.touched import EVERYTHING, Touched, Writes, touched_names
 
 
 @pytest.mark.parametrize("touched", [touched_names(["p.d.t", "p.d", "p", "p.d.größe"]), Touched(), EVERYTHING])
-def test_what_is_written_is_read(touched: Touched) -> None:
-    """Sender and names come back."""
-    assert decode_writes(encode_writes("me", touched)) == ("me", touched)
+@pytest.mark.parametrize("jobs", [frozenset[str](), frozenset({"p:a", "p:größe"})])
+def test_what_is_written_is_read(touched: Touched, jobs: frozenset[str]) -> None:
+    """Sender, names and jobs come back."""
+    writes = Writes(touched, jobs)
+    assert decode_writes(encode_writes("me", writes)) == ("me", writes)
+
+
+def test_an_older_gate_names_no_jobs() -> None:
+    """Its message is read all the same."""
+    message = json.dumps({"from": "me", "tables": ["p.d.t"], "datasets": [], "projects": [], "everything": False})
+    assert decode_writes(message) == ("me", Writes(touched_names(["p.d.t"])))
 
 
 def test_a_message_is_bounded() -> None:
     """Too many or too long names become their projects, and too many of those everything."""
     tables = touched_names(f"p.d.{'ü' * 500}{number}" for number in range(200))
-    message = encode_writes("me", tables)
+    message = encode_writes("me", Writes(tables, frozenset({"p:job"})))
     assert len(message) <= BYTES_MAX
-    assert decode_writes(message) == ("me", Touched(projects=frozenset({"p"})))
+    assert decode_writes(message) == ("me", Writes(Touched(projects=frozenset({"p"}))))
     projects = touched_names(f"{'x' * 500}{number}" for number in range(200))
-    assert decode_writes(encode_writes("me", projects)) == ("me", EVERYTHING)
+    assert decode_writes(encode_writes("me", Writes(projects))) == ("me", Writes(EVERYTHING))
 
 
 @pytest.mark.parametrize(
@@ -38,4 +46,4 @@ def test_a_message_is_bounded() -> None:
 )
 def test_what_cannot_be_read_may_mean_anything(message: str) -> None:
     """A newer gate's message, or a stranger's, costs dry runs and never a stale estimate."""
-    assert decode_writes(message)[1] == EVERYTHING
+    assert decode_writes(message)[1] == Writes(EVERYTHING)
