@@ -12,7 +12,7 @@ from tests.support.race_scene import Scene, Stores, pass_ms, race_scene
 from tests.support.scorekeeper_books import GIB, Work
 
 READ = "SELECT a FROM p.d.t0"
-WRITE = {"query": "INSERT INTO p.d.t0 SELECT 1 /*bytes=1000 ms=300 type=INSERT*/", "useLegacySql": False}
+WRITE = {"query": "INSERT INTO p.d.t0 SELECT 1 /*bytes=1000 ms=1000 type=INSERT*/", "useLegacySql": False}
 LOAD = {"destinationTable": {"projectId": "p", "datasetId": "d", "tableId": "t0"}}
 # The gate itself looks after a job when the test is long over.
 SETTINGS: dict[str, Any] = {
@@ -59,6 +59,7 @@ async def writes_and_reads(scene: Scene, project: str, path: str, body: dict[str
     scene.keeper.works[READ] = Work(size_bytes=GIB)
     async with session.post(f"{here}/bigquery/v2/projects/{project}/{path}", json=body) as answer:
         job_id = (await answer.json())["jobReference"]["jobId"]
+    await pass_ms(200)  # until the other gate has been told of it
     await scene.caller.insert(there, "p", "before", READ)
     scene.keeper.works[READ] = Work(size_bytes=9 * GIB)
     is_over = False
