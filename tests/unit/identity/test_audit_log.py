@@ -21,7 +21,7 @@ from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.ports import AuditLog
 from tests.support.manual_clock import ManualClock
 
-SHORT_S = 0.3
+SHORT_S = 1.0
 WAITING_MAX = 5
 
 

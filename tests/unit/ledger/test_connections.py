@@ -15,7 +15,9 @@ from bqgate.ledger.connections import Connections
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
 
-SHORT_S = 0.4
+SHORT_S = 1.0
+# Whatever the machine is busy with, and less than the 5 s that sqlite3 waits by itself.
+IN_TIME_S = 4
 
 
 async def failure_time_s(ledger: SqlLedger) -> float:
@@ -33,7 +35,7 @@ async def test_a_locked_sqlite_fails_in_time_and_works_again(tmp_path: Path) -> 
     ledger = await SqlLedger.open(f"sqlite:///{path}", ManualClock(), timeout_s=SHORT_S)
     rival = sqlite3.connect(path, isolation_level=None)
     rival.execute("BEGIN IMMEDIATE")
-    assert await failure_time_s(ledger) < 3 * SHORT_S
+    assert await failure_time_s(ledger) < IN_TIME_S
     with pytest.raises(LedgerUnavailable):
         await ledger.check()
     assert await ledger.fetch_open_holds() == ()
@@ -50,7 +52,7 @@ async def test_a_locked_postgresql_fails_in_time_and_works_again(postgres_url: s
     ledger = await SqlLedger.open(postgres_url, ManualClock(), timeout_s=SHORT_S)
     with psycopg.connect(postgres_url) as rival:
         rival.execute("LOCK TABLE holds, entries IN ACCESS EXCLUSIVE MODE")
-        assert await failure_time_s(ledger) < 3 * SHORT_S
+        assert await failure_time_s(ledger) < IN_TIME_S
         with pytest.raises(LedgerUnavailable):
             await ledger.fetch_open_holds()
         rival.rollback()
@@ -77,7 +79,7 @@ async def test_a_server_that_never_answers_fails_in_time() -> None:
 
     with pytest.raises(LedgerUnavailable):
         await connections.read(ask)
-    assert loop.time() - started_s < 3 * SHORT_S
+    assert loop.time() - started_s < IN_TIME_S
     await connections.close()
     for writer in held:
         writer.close()

@@ -15,7 +15,9 @@ from bqgate.ledger import SqlRegistry
 from tests.support.manual_clock import START
 from tests.support.registries import make_event, make_key
 
-SHORT_S = 0.4
+SHORT_S = 1.0
+# Whatever the machine is busy with, and less than the 5 s that sqlite3 waits by itself.
+IN_TIME_S = 4
 
 READS: tuple[Callable[[SqlRegistry], Awaitable[object]], ...] = (
     SqlRegistry.fetch_revision,
@@ -62,7 +64,7 @@ async def test_a_locked_sqlite_keeps_writers_out_in_time_and_readers_reading(tmp
         started_s = loop.time()
         with pytest.raises(LedgerUnavailable):
             await call(registry)
-        assert loop.time() - started_s < 3 * SHORT_S
+        assert loop.time() - started_s < IN_TIME_S
     for call in READS:
         await call(registry)
     rival.execute("ROLLBACK")
