@@ -1,11 +1,11 @@
 """Say how much to hold for a query, and the cap that BigQuery gets. Pure.
 
 Called by admit.py with an estimate. A known estimate is bounded by BigQuery's rounding and minimums, plus headroom; an
-unknown one follows a policy. The cap is what the hold covers, and never more than the caller's own, which lowers a hold
-only where BigQuery enforces it. Slots are estimated from the customer's past jobs, and never more than the caller's own
-bounds allow. Bytes are priced as those of the most expensive kind of statement that may occur: the dry run's, or, in a
-script or where no dry run tells, a CREATE MODEL where the text does not rule it out. Bytes are bytes, amounts
-nano-dollars, shares parts per million.
+unknown one follows a policy, and is held at no less than its dry run counts. The cap is what the hold covers, and never
+more than the caller's own, which lowers a hold only where BigQuery enforces it. Slots are estimated from the customer's
+past jobs, and never more than the caller's own bounds allow. Bytes are priced as those of the most expensive kind of
+statement that may occur: the dry run's, or, in a script or where no dry run tells, a CREATE MODEL where the text does
+not rule it out. Bytes are bytes, amounts nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ _UNKNOWN = Estimate(0, "", 0)
 class UnknownEstimate(StrEnum):
     """What to do with a query without an upper bound."""
 
-    CAP = "cap"  # hold a set amount and cap the job at it
+    CAP = "cap"  # hold a set amount, or what its dry run counts where that is more, and cap the job at it
     REJECT = "reject"
     ALLOW = "allow"  # hold the same amount, but let the job bill what it will: an overrun is booked and counted
 
@@ -63,12 +63,11 @@ def size_hold(
     request: QueryRequest, estimate: Estimate, *, rules: HoldRules, prices: PriceList, history: SlotHistory
 ) -> HoldSize | None:
     """How much to hold; None where the policy refuses an unknown estimate."""
-    if estimate.is_known:
-        wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
-    elif rules.unknown is UnknownEstimate.REJECT:
+    if not estimate.is_known and rules.unknown is UnknownEstimate.REJECT:
         return None
-    else:
-        wanted = rules.unknown_hold_bytes
+    wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
+    if not estimate.is_known:
+        wanted = max(wanted, rules.unknown_hold_bytes)
     # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing.
     wanted = max(wanted, MINIMUM_BILLED_BYTES)
     own_cap = request.maximum_bytes_billed or wanted

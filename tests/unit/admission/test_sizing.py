@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
+from bqgate.admission.sizing import HoldRules, HoldSize, UnknownEstimate, least_hold, size_hold, unknown_hold_nanos
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory, SlotPrior
 from bqgate.domain.units import GIB, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
@@ -60,6 +62,20 @@ def test_a_callers_cap_lowers_a_hold_only_where_bigquery_enforces_it(
     assert size is not None
     assert (size.amount_nanos, size.bytes_at_most) == (held_bytes // GIB * CENT, held_bytes)
     assert size.maximum_bytes_billed == GIB
+
+
+@pytest.mark.parametrize("unknown", [UnknownEstimate.CAP, UnknownEstimate.ALLOW])
+@pytest.mark.parametrize("why", ["federated", "remote", "script", "lower_bound", "accuracy"])
+def test_what_a_dry_run_counts_is_held_though_there_may_be_more(why: str, unknown: UnknownEstimate) -> None:
+    """An EXTERNAL_QUERY beside a table of 300 GiB bills that table at least, and does not die under a smaller cap."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    estimate = Estimate(300 * GIB, "SELECT", 1, unknown_because=why)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    rules = replace(RULES, unknown=unknown)
+    size = size_hold(request, estimate, rules=rules, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.amount_nanos, size.bytes_at_most) == (3 * USD, 300 * GIB)
+    assert size.maximum_bytes_billed == (300 * GIB if unknown is UnknownEstimate.CAP else None)
 
 
 def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
