@@ -100,9 +100,11 @@ def size_hold(
 def _is_capped(estimate: Estimate) -> bool:
     """Whether BigQuery enforces a cap on the query.
 
-    It does not where another system is queried, nor for the sum of a script's statements; without a dry run nobody
-    knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
+    It does not where another system is queried, as a view or a routine may do unseen, nor for the sum of a script's
+    statements; without a dry run nobody knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
     """
+    if estimate.referenced_views or estimate.referenced_routines:
+        return False
     return estimate.is_known or estimate.unknown_because == "row_level_security"
 
 

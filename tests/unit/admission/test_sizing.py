@@ -64,6 +64,18 @@ def test_a_callers_cap_lowers_a_hold_only_where_bigquery_enforces_it(
     assert size.maximum_bytes_billed == GIB
 
 
+@pytest.mark.parametrize("why", [None, "row_level_security"])
+@pytest.mark.parametrize("field", ["referenced_views", "referenced_routines"])
+def test_a_callers_cap_lowers_no_hold_where_a_view_may_query_another_system(field: str, why: str | None) -> None:
+    """What a view or a routine calls is in no text, and an EXTERNAL_QUERY there bills past the cap all the same."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", maximum_bytes_billed=GIB)
+    estimate = Estimate(100 * GIB, "SELECT", 1, unknown_because=why, **{field: ("p.d.hidden",)})  # type: ignore[arg-type]  # one field by its name
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.amount_nanos, size.bytes_at_most, size.maximum_bytes_billed) == (USD, 100 * GIB, GIB)
+
+
 @pytest.mark.parametrize("unknown", [UnknownEstimate.CAP, UnknownEstimate.ALLOW])
 @pytest.mark.parametrize("why", ["federated", "remote", "script", "lower_bound", "accuracy"])
 def test_what_a_dry_run_counts_is_held_though_there_may_be_more(why: str, unknown: UnknownEstimate) -> None:
