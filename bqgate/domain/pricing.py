@@ -286,7 +286,12 @@ class SlotPrior:
     weight_gib: int = 100
 
     def slot_ms_for(self, size_bytes: int, history: SlotHistory) -> int:
-        """Expected slot time of a query that processes this much, rounded up; history and prior weighed by bytes."""
+        """Expected slot time of a query that processes this much, rounded up; history and prior weighed by bytes.
+
+        A belief without weight counts for as long as there is nothing else.
+        """
         known_ms = history.slot_ms + self.slot_ms_per_gib * self.weight_gib
         known_bytes = history.bytes_processed + self.weight_gib * GIB
-        return ceil_div(size_bytes * known_ms, known_bytes) if known_bytes else 0
+        if known_bytes == 0:
+            return ceil_div(size_bytes * self.slot_ms_per_gib, GIB)
+        return ceil_div(size_bytes * known_ms, known_bytes)

@@ -211,3 +211,10 @@ def test_slot_time_is_foreseen_from_history_weighed_against_the_prior() -> None:
     assert prior.slot_ms_for(GIB, SlotHistory()) == 10_000
     assert prior.slot_ms_for(GIB, SlotHistory(slot_ms=100 * 30_000, bytes_processed=100 * GIB)) == 20_000
     assert prior.slot_ms_for(0, SlotHistory()) == 0
+
+
+def test_a_prior_without_weight_counts_while_there_is_no_history() -> None:
+    """The first query of a customer is not held at nothing."""
+    prior = SlotPrior(slot_ms_per_gib=10_000, weight_gib=0)
+    assert prior.slot_ms_for(2 * GIB, SlotHistory()) == 20_000
+    assert prior.slot_ms_for(2 * GIB, SlotHistory(slot_ms=30_000, bytes_processed=GIB)) == 60_000
