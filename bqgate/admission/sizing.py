@@ -16,7 +16,7 @@ from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
 from bqgate.domain.statements import is_single
 from bqgate.domain.throttling import Slowdown
-from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
+from bqgate.domain.units import GIB, INT64_MAX, MINIMUM_BILLED_BYTES
 from bqgate.wire.reservations import may_run_on_demand
 from bqgate.wire.sql_calls import unbounded_calls
 from bqgate.wire.sql_words import read_sql_words
@@ -68,8 +68,8 @@ def size_hold(
     wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
     if not estimate.is_known:
         wanted = max(wanted, rules.unknown_hold_bytes)
-    # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing.
-    wanted = max(wanted, MINIMUM_BILLED_BYTES)
+    # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing, and takes none past int64.
+    wanted = min(max(wanted, MINIMUM_BILLED_BYTES), INT64_MAX)
     own_cap = request.maximum_bytes_billed or wanted
     covered = min(wanted, own_cap) if _is_capped(estimate) else wanted
     processed = estimate.bytes_processed if estimate.is_known else covered

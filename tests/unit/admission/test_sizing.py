@@ -5,7 +5,7 @@ import pytest
 from bqgate.admission.sizing import HoldRules, HoldSize, UnknownEstimate, least_hold, size_hold, unknown_hold_nanos
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory, SlotPrior
-from bqgate.domain.units import GIB, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
+from bqgate.domain.units import GIB, INT64_MAX, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
 
 # A slot-hour is a dollar, a GiB a cent; a hundred GiB are believed to take ten slot-hours.
 USD, CENT = 10**9, 10**7
@@ -88,6 +88,17 @@ def test_what_a_dry_run_counts_is_held_though_there_may_be_more(why: str, unknow
     assert size is not None
     assert (size.amount_nanos, size.bytes_at_most) == (3 * USD, 300 * GIB)
     assert size.maximum_bytes_billed == (300 * GIB if unknown is UnknownEstimate.CAP else None)
+
+
+@pytest.mark.parametrize("why", [None, "script"])
+def test_a_cap_is_a_number_that_bigquery_and_the_ledger_take(why: str | None) -> None:
+    """Headroom on the largest number there is does not lead past it."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    estimate = Estimate(INT64_MAX, "SELECT", 1, unknown_because=why)
+    prices = PriceList(PricingModel.BLENDED, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, estimate, rules=HoldRules(), prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.bytes_at_most, size.maximum_bytes_billed) == (INT64_MAX, INT64_MAX)
 
 
 def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
