@@ -17,7 +17,7 @@ from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_bille
 from bqgate.domain.statements import is_single
 from bqgate.domain.throttling import Slowdown
 from bqgate.domain.units import GIB, INT64_MAX, MINIMUM_BILLED_BYTES
-from bqgate.wire.reservations import may_run_on_demand
+from bqgate.wire.reservations import may_choose_reservation, may_run_on_demand
 from bqgate.wire.sql_calls import unbounded_calls
 from bqgate.wire.sql_words import read_sql_words
 
@@ -71,7 +71,7 @@ def size_hold(
     # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing, and takes none past int64.
     wanted = min(max(wanted, MINIMUM_BILLED_BYTES), INT64_MAX)
     own_cap = request.maximum_bytes_billed or wanted
-    covered = min(wanted, own_cap) if _is_capped(estimate) else wanted
+    covered = min(wanted, own_cap) if _is_capped(request, estimate) else wanted
     processed = estimate.bytes_processed if estimate.is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
     slot_ms = min(slot_ms, request.slot_ms_at_most or slot_ms)
@@ -97,13 +97,14 @@ def size_hold(
     )
 
 
-def _is_capped(estimate: Estimate) -> bool:
+def _is_capped(request: QueryRequest, estimate: Estimate) -> bool:
     """Whether BigQuery enforces a cap on the query.
 
     It does not where another system is queried, as a view or a routine may do unseen, nor for the sum of a script's
-    statements; without a dry run nobody knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
+    statements, nor in a reservation, where no bytes are billed; without a dry run nobody knows
+    (https://cloud.google.com/bigquery/docs/federated-queries-intro).
     """
-    if estimate.referenced_views or estimate.referenced_routines:
+    if estimate.referenced_views or estimate.referenced_routines or may_choose_reservation(request):
         return False
     return estimate.is_known or estimate.unknown_because == "row_level_security"
 

@@ -90,6 +90,27 @@ def test_what_a_dry_run_counts_is_held_though_there_may_be_more(why: str, unknow
     assert size.maximum_bytes_billed == (300 * GIB if unknown is UnknownEstimate.CAP else None)
 
 
+@pytest.mark.parametrize(
+    ("body", "sql", "held_bytes"),
+    [
+        ({}, "SELECT 1", GIB),
+        ({"reservation": "none"}, "SELECT 1", GIB),
+        ({"reservation": "projects/p/locations/US/reservations/r"}, "SELECT 1", 100 * GIB),
+        ({}, "SET @@reservation = 'projects/p/locations/US/reservations/r'; SELECT 1", 100 * GIB),
+        ({"connectionProperties": [{"key": "session_id", "value": "s"}]}, "SELECT 1", 100 * GIB),
+    ],
+)
+def test_a_callers_cap_lowers_no_hold_in_a_reservation_of_its_choice(
+    body: dict[str, object], sql: str, held_bytes: int
+) -> None:
+    """There BigQuery bills no bytes, which no cap stops, and what was processed is booked."""
+    request = QueryRequest(Method.QUERY, "p", body, sql, maximum_bytes_billed=GIB)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, ESTIMATE, rules=RULES, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.bytes_at_most, size.maximum_bytes_billed) == (held_bytes, GIB)
+
+
 @pytest.mark.parametrize("why", [None, "script"])
 def test_a_cap_is_a_number_that_bigquery_and_the_ledger_take(why: str | None) -> None:
     """Headroom on the largest number there is does not lead past it."""
