@@ -3,9 +3,10 @@
 Called by admit.py with an estimate. A known estimate is bounded by BigQuery's rounding and minimums, plus headroom; an
 unknown one follows a policy, and is held at no less than its dry run counts. The cap is what the hold covers, and never
 more than the caller's own, which lowers a hold only where BigQuery enforces it. Slots are estimated from the customer's
-past jobs, and never more than the caller's own bounds allow. Bytes are priced as those of the most expensive kind of
-statement that may occur: the dry run's, or, in a script or where no dry run tells, a CREATE MODEL where the text does
-not rule it out. Bytes are bytes, amounts nano-dollars, shares parts per million.
+past jobs, of a throttled query at no more than its tier's bounds allow; a caller's own bounds lower nothing, for
+BigQuery only tries to keep them. Bytes are priced as those of the most expensive kind of statement that may occur: the
+dry run's, or, in a script or where no dry run tells, a CREATE MODEL where the text does not rule it out. Bytes are
+bytes, amounts nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field, replace
@@ -124,9 +125,8 @@ def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:
 
 
 def slowed_request(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
-    """The query with a throttled one's slots: the tighter of its own bound and its tier's."""
-    bounds = [bound for bound in (request.slot_ms_at_most, slowdown.slot_ms_at_most) if bound is not None]
-    return replace(request, slot_ms_at_most=min(bounds, default=None))
+    """The query with a throttled one's slots, as its tier bounds them."""
+    return replace(request, slot_ms_at_most=slowdown.slot_ms_at_most)
 
 
 def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:

@@ -34,7 +34,7 @@ class JobRef:
 class QueryRequest:
     """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key.
 
-    `slot_ms_at_most` is what it may use of slots by its own bounds (maxSlots for jobTimeoutMs); None: it has not both.
+    `slot_ms_at_most` is what it may use of slots where it is slowed down; None: there is no such bound.
     """
 
     method: Method

@@ -28,7 +28,7 @@ ESTIMATE = Estimate(100 * GIB, "SELECT", 1)
 def test_slots_that_a_query_cannot_use_are_not_held(
     model: PricingModel, max_slots: int | None, timeout_ms: int | None, held_nanos: int
 ) -> None:
-    """MaxSlots times jobTimeoutMs bounds the slot cost of a hold, and never raises it; bytes are held as ever."""
+    """A throttled query's bound on slots bounds the slot cost of its hold, and never raises it; bytes are as ever."""
     bound = max_slots * timeout_ms if max_slots and timeout_ms else None
     request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", slot_ms_at_most=bound)
     prices = PriceList(model, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
