@@ -20,7 +20,7 @@ from bqgate.domain.throttling import Slowdown
 from bqgate.domain.units import GIB, INT64_MAX, MINIMUM_BILLED_BYTES
 from bqgate.wire.reservations import may_choose_reservation, may_run_on_demand
 from bqgate.wire.sql_calls import unbounded_calls
-from bqgate.wire.sql_words import read_sql_words
+from bqgate.wire.sql_words import is_one_statement, read_sql_words
 
 # The estimate of a query without a dry run.
 _UNKNOWN = Estimate(0, "", 0)
@@ -137,9 +137,11 @@ def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceLis
 def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize | None:
     """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing.
 
-    None where no cap bounds what it bills should it run, as its text says or as what it runs may say.
+    None where no cap bounds what it bills should it run: as its text says, as what it runs may say, in a reservation of
+    its choice, or in a script, each of whose statements may bill the minimum.
     """
-    if unbounded_calls(request.sql) is not None or read_sql_words(request.sql).is_dynamic:
+    is_capped = is_one_statement(request.sql) and not may_choose_reservation(request)
+    if not is_capped or unbounded_calls(request.sql) is not None:
         return None
     covered = MINIMUM_BILLED_BYTES
     return HoldSize(

@@ -133,13 +133,25 @@ def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ['SELECT * FROM EXTERNAL_QUERY("c", "q")', "SELECT AI.GENERATE(a) FROM d.t", "CALL d.p()"]
+    ("sql", "is_bounded"),
+    [
+        ("SELECT bad; -- so", True),
+        ("SELECT ';' AS a", True),
+        ('SELECT * FROM EXTERNAL_QUERY("c", "q")', False),
+        ("SELECT AI.GENERATE(a) FROM d.t", False),
+        ("CALL d.p()", False),
+        ("CREATE TEMP TABLE x (a INT64); LOOP SELECT a FROM d.t; END LOOP", False),
+        ("SELECT 1; SELECT 2", False),
+        ("SET @@reservation = 'projects/p/locations/US/reservations/r'", False),
+        ("SELECT 'without an end", False),
+    ],
 )
-def test_there_is_no_least_hold_where_no_cap_bounds_the_query(sql: str) -> None:
-    """Such a query would run on next to nothing, and bill what it likes."""
+def test_there_is_no_least_hold_where_no_cap_bounds_the_query(sql: str, *, is_bounded: bool) -> None:
+    """Such a query would run on next to nothing, and bill what it likes; a script the minimum again and again."""
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     estimate = Estimate(0, "", 0, unknown_because="dry_run_refused")
-    assert least_hold(QueryRequest(Method.INSERT, "p", {}, sql), estimate, prices=prices) is None
+    least = least_hold(QueryRequest(Method.INSERT, "p", {}, sql), estimate, prices=prices)
+    assert (least is not None) == is_bounded
 
 
 def sized(sql: str, estimate: Estimate) -> HoldSize:
