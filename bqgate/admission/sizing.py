@@ -1,11 +1,12 @@
 """Say how much to hold for a query, and the cap that BigQuery gets. Pure.
 
 Called by admit.py with an estimate. A known estimate is bounded by BigQuery's rounding and minimums, plus headroom; an
-unknown one follows a policy. The cap is what the hold covers, and never more than the caller's own, which lowers a hold
-only where BigQuery enforces it. Slots are estimated from the customer's past jobs, and never more than the caller's own
-bounds allow. Bytes are priced as those of the most expensive kind of statement that may occur: the dry run's, or, in a
-script or where no dry run tells, a CREATE MODEL where the text does not rule it out. Bytes are bytes, amounts
-nano-dollars, shares parts per million.
+unknown one follows a policy, and is held at no less than its dry run counts. The cap is what the hold covers, and never
+more than the caller's own, which lowers a hold only where BigQuery enforces it. Slots are estimated from the customer's
+past jobs, of a throttled query at no more than its tier's bounds allow; a caller's own bounds lower nothing, for
+BigQuery only tries to keep them. Bytes are priced as those of the most expensive kind of statement that may occur: the
+dry run's, or, in a script or where no dry run tells, a CREATE MODEL where the text does not rule it out. Bytes are
+bytes, amounts nano-dollars, shares parts per million.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,10 @@ from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
 from bqgate.domain.statements import is_single
 from bqgate.domain.throttling import Slowdown
-from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES
-from bqgate.wire.reservations import may_run_on_demand
+from bqgate.domain.units import GIB, INT64_MAX, MINIMUM_BILLED_BYTES
+from bqgate.wire.reservations import may_choose_reservation, may_run_on_demand
 from bqgate.wire.sql_calls import unbounded_calls
-from bqgate.wire.sql_words import read_sql_words
+from bqgate.wire.sql_words import is_one_statement, read_sql_words
 
 # The estimate of a query without a dry run.
 _UNKNOWN = Estimate(0, "", 0)
@@ -28,7 +29,7 @@ _UNKNOWN = Estimate(0, "", 0)
 class UnknownEstimate(StrEnum):
     """What to do with a query without an upper bound."""
 
-    CAP = "cap"  # hold a set amount and cap the job at it
+    CAP = "cap"  # hold a set amount, or what its dry run counts where that is more, and cap the job at it
     REJECT = "reject"
     ALLOW = "allow"  # hold the same amount, but let the job bill what it will: an overrun is booked and counted
 
@@ -63,16 +64,15 @@ def size_hold(
     request: QueryRequest, estimate: Estimate, *, rules: HoldRules, prices: PriceList, history: SlotHistory
 ) -> HoldSize | None:
     """How much to hold; None where the policy refuses an unknown estimate."""
-    if estimate.is_known:
-        wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
-    elif rules.unknown is UnknownEstimate.REJECT:
+    if not estimate.is_known and rules.unknown is UnknownEstimate.REJECT:
         return None
-    else:
-        wanted = rules.unknown_hold_bytes
-    # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing.
-    wanted = max(wanted, MINIMUM_BILLED_BYTES)
+    wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
+    if not estimate.is_known:
+        wanted = max(wanted, rules.unknown_hold_bytes)
+    # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing, and takes none past int64.
+    wanted = min(max(wanted, MINIMUM_BILLED_BYTES), INT64_MAX)
     own_cap = request.maximum_bytes_billed or wanted
-    covered = min(wanted, own_cap) if _is_capped(estimate) else wanted
+    covered = min(wanted, own_cap) if _is_capped(request, estimate) else wanted
     processed = estimate.bytes_processed if estimate.is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
     slot_ms = min(slot_ms, request.slot_ms_at_most or slot_ms)
@@ -98,12 +98,15 @@ def size_hold(
     )
 
 
-def _is_capped(estimate: Estimate) -> bool:
+def _is_capped(request: QueryRequest, estimate: Estimate) -> bool:
     """Whether BigQuery enforces a cap on the query.
 
-    It does not where another system is queried, nor for the sum of a script's statements; without a dry run nobody
-    knows (https://cloud.google.com/bigquery/docs/federated-queries-intro).
+    It does not where another system is queried, as a view or a routine may do unseen, nor for the sum of a script's
+    statements, nor in a reservation, where no bytes are billed; without a dry run nobody knows
+    (https://cloud.google.com/bigquery/docs/federated-queries-intro).
     """
+    if estimate.referenced_views or estimate.referenced_routines or may_choose_reservation(request):
+        return False
     return estimate.is_known or estimate.unknown_because == "row_level_security"
 
 
@@ -122,9 +125,8 @@ def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:
 
 
 def slowed_request(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
-    """The query with a throttled one's slots: the tighter of its own bound and its tier's."""
-    bounds = [bound for bound in (request.slot_ms_at_most, slowdown.slot_ms_at_most) if bound is not None]
-    return replace(request, slot_ms_at_most=min(bounds, default=None))
+    """The query with a throttled one's slots, as its tier bounds them."""
+    return replace(request, slot_ms_at_most=slowdown.slot_ms_at_most)
 
 
 def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:
@@ -135,9 +137,11 @@ def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceLis
 def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) -> HoldSize | None:
     """The smallest hold there is: BigQuery's minimum charge, for a query that should fail and cost nothing.
 
-    None where no cap bounds what it bills should it run, as its text says or as what it runs may say.
+    None where no cap bounds what it bills should it run: as its text says, as what it runs may say, in a reservation of
+    its choice, or in a script, each of whose statements may bill the minimum.
     """
-    if unbounded_calls(request.sql) is not None or read_sql_words(request.sql).is_dynamic:
+    is_capped = is_one_statement(request.sql) and not may_choose_reservation(request)
+    if not is_capped or unbounded_calls(request.sql) is not None:
         return None
     covered = MINIMUM_BILLED_BYTES
     return HoldSize(

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bqgate.domain.statements import is_multi_statement
+
 
 class Method(StrEnum):
     """Which of BigQuery's two methods submits the query."""
@@ -32,7 +34,7 @@ class JobRef:
 class QueryRequest:
     """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key.
 
-    `slot_ms_at_most` is what it may use of slots by its own bounds (maxSlots for jobTimeoutMs); None: it has not both.
+    `slot_ms_at_most` is what it may use of slots where it is slowed down; None: there is no such bound.
     """
 
     method: Method
@@ -138,11 +140,13 @@ class Usage:
 
     @property
     def is_billable(self) -> bool:
-        """Whether BigQuery may bill it: by what is reported, however the job ended."""
+        """Whether BigQuery may bill it: by what is reported, however the job ended; or a script by its statements."""
         if self.outcome in {Outcome.REFUSED, Outcome.NEVER_RAN}:
             return False
-        return bool(self.bytes_billed or self.slot_ms) or (
-            not self.is_free_unless_reported and (self.bytes_billed is None or self.slot_ms is None)
+        return (
+            is_multi_statement(self.statement_type)
+            or bool(self.bytes_billed or self.slot_ms)
+            or (not self.is_free_unless_reported and (self.bytes_billed is None or self.slot_ms is None))
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 from bqgate.domain.job import Estimate, Usage
 from bqgate.domain.money import MAX_NANOS, check_nanos
 from bqgate.domain.script_parts import billed_parts
-from bqgate.domain.statements import BYTES_FACTORS, is_known, is_multi_statement, is_single
+from bqgate.domain.statements import BYTES_FACTORS, buys, is_known, is_multi_statement, is_single
 from bqgate.domain.units import GIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, PPM, TIB, ceil_div, ceil_mib
 
 # Of a SHA-256 in hexadecimal: enough to tell all price lists apart that anybody will ever write.
@@ -108,7 +108,8 @@ class PriceList:
         its children, each by its own kind; what the parent reports beyond them may have been of any kind.
 
         Raises:
-            CostUnknown: bytes or slots are what this job is charged for, and they are not told.
+            CostUnknown: bytes or slots are what this job is charged for, and they are not told; or it has bought what
+                no job tells.
         """
         nanos, lacks = 0, set[str]()
         for part in billed_parts(usage):
@@ -204,6 +205,8 @@ class PriceList:
             lacks.add("bytes_billed")
         if slot_ms is None and charge is not _Charge.BYTES and not usage.is_free_unless_reported:
             lacks.add("slot_ms")
+        if buys(usage.statement_type) and not usage.is_free_unless_reported:
+            lacks.add("purchase")
         factor = self.bytes_factor(usage.statement_type, priced_as=priced_as)
         bytes_nanos = ceil_div((size_bytes or 0) * self.tib_price(location) * factor, TIB)
         slot_nanos = ceil_div((slot_ms or 0) * self.slot_price(usage.edition), MS_PER_HOUR)
@@ -230,17 +233,14 @@ class PriceList:
             if not usage.is_free_unless_reported:
                 yield "bytes_billed"
             return
+        is_script = is_multi_statement(usage.statement_type)
+        if is_script and usage.children is None:  # what a text rules out, a procedure may hold
+            yield "children"
         if size_bytes == 0:
             return
         if location is None and self.nanos_per_tib_by_location:
             yield "location"
-        is_script = is_multi_statement(usage.statement_type)
-        if is_script and usage.children is None:
-            if (
-                self.depends_on_reservation or self.bytes_factor(None) > 1
-            ):  # what a text rules out, a procedure may hold
-                yield "children"
-        elif not is_script and not is_known(usage.statement_type) and self.bytes_factor(None, priced_as=priced_as) > 1:
+        if not is_script and not is_known(usage.statement_type) and self.bytes_factor(None, priced_as=priced_as) > 1:
             yield "statement_type"
         if not usage.is_reservation_known and size_bytes != usage.bytes_billed:
             yield "reservation"
@@ -286,7 +286,12 @@ class SlotPrior:
     weight_gib: int = 100
 
     def slot_ms_for(self, size_bytes: int, history: SlotHistory) -> int:
-        """Expected slot time of a query that processes this much, rounded up; history and prior weighed by bytes."""
+        """Expected slot time of a query that processes this much, rounded up; history and prior weighed by bytes.
+
+        A belief without weight counts for as long as there is nothing else.
+        """
         known_ms = history.slot_ms + self.slot_ms_per_gib * self.weight_gib
         known_bytes = history.bytes_processed + self.weight_gib * GIB
-        return ceil_div(size_bytes * known_ms, known_bytes) if known_bytes else 0
+        if known_bytes == 0:
+            return ceil_div(size_bytes * self.slot_ms_per_gib, GIB)
+        return ceil_div(size_bytes * known_ms, known_bytes)

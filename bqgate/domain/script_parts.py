@@ -26,8 +26,12 @@ def billed_parts(usage: Usage) -> Iterator[Usage]:
     known_bytes = sum(child.bytes_billed or 0 for child in single)
     known_slot_ms = sum(child.slot_ms or 0 for child in single)
     for child in single:
-        # What a child hides is in its parent's sum.
-        yield replace(child, bytes_billed=child.bytes_billed or 0, slot_ms=child.slot_ms or 0)
+        # What a child hides is in its parent's sum, where that is told.
+        yield replace(
+            child,
+            bytes_billed=child.bytes_billed if usage.bytes_billed is None else child.bytes_billed or 0,
+            slot_ms=child.slot_ms if usage.slot_ms is None else child.slot_ms or 0,
+        )
     yield replace(
         usage,
         bytes_processed=0,

@@ -32,6 +32,9 @@ _PLAIN = frozenset(
 _READS_NOTHING = re.compile(
     r"(?:ALTER|DROP|UNDROP|TRUNCATE|GRANT|REVOKE)(?:_[A-Z]+)*|(?:BEGIN|COMMIT|ROLLBACK)_TRANSACTION"
 )
+# What costs by the hour for as long as it stands, whoever uses it: no job reports it
+# (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_capacity_statement).
+_BUYS = re.compile(r"(?:CREATE|ALTER)_(?:CAPACITY|BI_CAPACITY|RESERVATION|ASSIGNMENT)")
 _READS = frozenset({"CREATE_TABLE_AS_SELECT", "CREATE_MATERIALIZED_VIEW", "CREATE_MODEL"})
 
 
@@ -50,6 +53,11 @@ def is_known(kind: str | None) -> bool:
 def is_single(kind: str | None) -> bool:
     """Whether it is known that a query is one statement of one kind: no script, and nothing that may turn out one."""
     return is_known(kind) and not is_multi_statement(kind)
+
+
+def buys(kind: str | None) -> bool:
+    """Whether it makes or changes what is paid for beside all jobs, so that a job's bytes and slots tell no cost."""
+    return kind is not None and _BUYS.fullmatch(kind) is not None
 
 
 def reads_nothing(kind: str | None) -> bool:

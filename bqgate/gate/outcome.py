@@ -5,7 +5,7 @@ Called by forward.py when an answer has passed or broken off; settlement/evidenc
     jobs.insert  2xx            DONE with all that its price needs: the usage; else there is a job
                  409            proves nothing: the job id belongs to another attempt, or to another hold
                  other 4xx, 501 denied: this request made no job, which asking confirms
-    jobs.query   2xx            complete, with all that its price needs: the usage; else there is a job
+    jobs.query   2xx            complete, with all that its price needs: the usage; else, or of a script, there is a job
                  4xx, 501       denied; a failed query is free, unless it was a script (earlier statements stay billed)
                                 or was stopped (a cancelled job may be billed)
                  400 by the cap refused before it ran, for what it would bill: free
@@ -47,11 +47,12 @@ def classify_response(seen: Seen, *, method: Method, hold: Hold, is_script: bool
         seen: the answer.
         method: how the query was submitted.
         hold: its hold, whose job is known beforehand for jobs.insert.
-        is_script: whether it may be a script, whose earlier statements are billed although it failed.
+        is_script: whether it may be a script: its earlier statements are billed although it failed, and an answer of
+            jobs.query may speak of its last one alone.
         prices: say what must be known of the job; answers state it in part only.
     """
     if 200 <= seen.status < 300:
-        return _classify_success(seen, method=method, hold=hold, prices=prices)
+        return _classify_success(seen, method=method, hold=hold, is_script=is_script, prices=prices)
     is_refusal = 400 <= seen.status < 500 or seen.status == _NOT_IMPLEMENTED
     if not is_refusal or seen.status in _PROVES_NOTHING:
         return Unknown()
@@ -62,10 +63,10 @@ def classify_response(seen: Seen, *, method: Method, hold: Hold, is_script: bool
     return Denied(may_bill=is_script or reason_of(seen.text.encode()) in {None, "stopped"})
 
 
-def _classify_success(seen: Seen, *, method: Method, hold: Hold, prices: PriceList) -> Evidence:
+def _classify_success(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: PriceList) -> Evidence:
     members = read_members(seen.text)
     job = job_ref_in(members) or hold.job
-    if not seen.is_whole:
+    if not seen.is_whole or (is_script and method is Method.QUERY):
         return JobMade(job)
     if method is Method.INSERT:
         usage = _stated(usage_from(members), job, hold, prices)

@@ -96,10 +96,11 @@ def open_hold(hold_id: str) -> sa.Select[Any]:
 
 
 def open_holds_of_job(job: JobRef) -> sa.Select[Any]:
-    """Open holds that name the job; of several the youngest first."""
+    """Open holds that name the job, in whatever case its place is written; of several the youngest first."""
     named = sa.select(holds).where(IS_OPEN, holds.c.job_project_id == job.project_id, holds.c.job_id == job.job_id)
     if job.location is not None:
-        named = named.where(sa.or_(holds.c.job_location.is_(None), holds.c.job_location == job.location))
+        place = sa.func.lower(holds.c.job_location)
+        named = named.where(sa.or_(place.is_(None), place == job.location.lower()))
     return named.order_by(holds.c.placed_at.desc()).limit(1)
 
 

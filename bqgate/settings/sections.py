@@ -193,7 +193,10 @@ class AdmissionSection(Section):
         "allow holds the same and does not cap it.",
     )
     unknown_hold_gib: Whole = Field(
-        100, ge=1, le=1_000_000, description="What is held for such a query, in GiB billed."
+        100,
+        ge=1,
+        le=1_000_000,
+        description="What is held for such a query, in GiB billed, or what its dry run counts where that is more.",
     )
     slot_ms_per_gib: Whole = Field(
         10_000, ge=0, le=10**9, description="Slot time per GiB that is believed of a customer without history."

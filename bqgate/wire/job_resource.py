@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
-from bqgate.domain.statements import is_known, is_multi_statement, reads_nothing
+from bqgate.domain.statements import buys, is_known, is_multi_statement, reads_nothing
 from bqgate.wire.fields import count_at
 from bqgate.wire.sql_calls import FEDERATED, unbounded_calls
 
@@ -125,6 +125,7 @@ def _why_unknown(
     reasons = {
         "script": is_multi_statement(statement_type),
         FEDERATED: called == FEDERATED,
+        "purchase": buys(statement_type),
         "row_level_security": is_row_secured,
         "lower_bound": accuracy is Accuracy.LOWER_BOUND,
         "no_statistics": processed is None,

@@ -65,6 +65,7 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
     path = "configuration.query."
     _settle(query, OF_INSERT, path)
     _read_script_options(query, path)
+    _settle_bounds(configuration, "configuration.")
     return QueryRequest(
         method=Method.INSERT,
         project_id=_project(project_id, reference),
@@ -74,7 +75,6 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
         job_id=_job_id(reference),
         location=_location(reference, "jobReference."),
         maximum_bytes_billed=_cap(query, path),
-        slot_ms_at_most=_slot_bound(configuration, "configuration."),
         use_query_cache=query.get("useQueryCache") is not False,
         labels=labels_at(configuration, path="configuration."),
     )
@@ -94,6 +94,7 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
         raise MalformedRequest("requestId must be at most 36 ASCII characters.", field="requestId")
     for name in ("timeoutMs", "maxResults"):
         settled_integer(body, name, UINT32)
+    _settle_bounds(body, "")
     if (settled_integer(body, "jobTimeoutMs") or 0) < 0:
         raise MalformedRequest("jobTimeoutMs must not be negative.", field="jobTimeoutMs")
     return QueryRequest(
@@ -105,7 +106,6 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
         request_id=request_id,
         location=_location(body, ""),
         maximum_bytes_billed=_cap(body, ""),
-        slot_ms_at_most=_slot_bound(body, ""),
         use_query_cache=body.get("useQueryCache") is not False,
         labels=labels_at(body),
     )
@@ -214,11 +214,10 @@ def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, An
     return {**options, "statementByteBudget": str(budget)}
 
 
-def _slot_bound(holder: dict[str, Any], path: str) -> int | None:
-    """Slots times milliseconds where both are bounded; 0 bounds nothing. A fault in either is found now, as above."""
-    slots = settled_integer(holder, "maxSlots", INT32, path=path) or 0
-    timeout_ms = settled_integer(holder, "jobTimeoutMs", path=path) or 0
-    return slots * timeout_ms if slots > 0 and timeout_ms > 0 else None
+def _settle_bounds(holder: dict[str, Any], path: str) -> None:
+    """Check the caller's slots and time now, as above: a throttled query's are compared with its tier's."""
+    settled_integer(holder, "maxSlots", INT32, path=path)
+    settled_integer(holder, "jobTimeoutMs", path=path)
 
 
 def _sql(query: Mapping[str, Any], path: str) -> str:

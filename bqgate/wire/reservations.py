@@ -32,9 +32,16 @@ def may_run_on_demand(request: QueryRequest) -> bool:
 
     Text that it makes, procedures, and earlier queries of its session may have said so.
     """
-    named = reservations_named(request)
-    is_hidden = read_sql_words(request.sql).is_dynamic or any(key == "session_id" for key, _ in _properties(request))
-    return is_hidden or any(name in {None, NO_RESERVATION} for name in named)
+    return _may_be_hidden(request) or any(name in {None, NO_RESERVATION} for name in reservations_named(request))
+
+
+def may_choose_reservation(request: QueryRequest) -> bool:
+    """Whether the query may run in a reservation of its own choice, by its own word or by one that cannot be read."""
+    return _may_be_hidden(request) or any(name != NO_RESERVATION for name in reservations_named(request))
+
+
+def _may_be_hidden(request: QueryRequest) -> bool:
+    return read_sql_words(request.sql).is_dynamic or any(key == "session_id" for key, _ in _properties(request))
 
 
 def _in_fields(request: QueryRequest) -> Iterator[str | None]:

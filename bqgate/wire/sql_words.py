@@ -31,6 +31,7 @@ _SYSTEM_VARIABLE = re.compile(
     r"(?P<set>\bSET\s*)?@@\s*(?:(?P<name>\w+)|`(?P<quoted>\d+)`)(?:\s*=\s*['\"](?P<value>\d+)['\"]\s*(?=;|\Z))?",
     _OPTIONS,
 )
+_MORE = re.compile(r";\s*[^\s;]")
 # One statement that changes nothing but the table that its result may go to.
 _READING = re.compile(r"[\s(]*(?:SELECT|WITH|FROM)\b[^;]*;?\s*", _OPTIONS)
 # A project may be called example.com:sales; legacy SQL writes project:dataset.table.
@@ -72,6 +73,12 @@ def read_sql_words(sql: str) -> SqlWords:
         is_dynamic=is_dynamic,
         reservations=tuple(_value(use, literals) for use in uses),
     )
+
+
+def is_one_statement(sql: str) -> bool:
+    """Whether a text is no script: nothing but blanks and comments follows a semicolon. In doubt it is one."""
+    code = _code(sql, [])
+    return code is not None and _MORE.search(code) is None
 
 
 def only_reads(sql: str) -> bool:

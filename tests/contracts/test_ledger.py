@@ -72,6 +72,23 @@ async def test_a_job_is_attached_to_an_open_hold_alone(ledger: SqlLedger) -> Non
     assert await ledger.fetch_open_holds() == ()
 
 
+@pytest.mark.parametrize(("held_in", "asked_in"), [("us", "US"), ("US", "us"), ("EU", None), (None, "EU")])
+async def test_the_hold_of_a_job_is_found_however_its_place_is_written(
+    ledger: SqlLedger, held_in: str | None, asked_in: str | None
+) -> None:
+    """A caller may write "us" where BigQuery answers "US"; a place that one of them does not tell may be any."""
+    hold = make_hold("h", job=JobRef("acme-prod", "j", held_in))
+    await ledger.open_hold(hold)
+    assert await ledger.find_open_hold(JobRef("acme-prod", "j", asked_in)) == hold
+    assert await ledger.find_open_hold(JobRef("acme-prod", "k", asked_in)) is None
+
+
+async def test_the_hold_of_a_job_of_that_id_elsewhere_is_another(ledger: SqlLedger) -> None:
+    """Each place has job ids of its own."""
+    await ledger.open_hold(make_hold("h", job=JobRef("acme-prod", "j", "us-east1")))
+    assert await ledger.find_open_hold(JobRef("acme-prod", "j", "US")) is None
+
+
 async def test_closing_a_hold_ends_it_without_an_entry(ledger: SqlLedger) -> None:
     """A query that never ran leaves no entry, and closing again, or closing an unknown hold, changes nothing."""
     await ledger.open_hold(make_hold("h"))

@@ -177,6 +177,32 @@ async def test_a_dry_run_that_is_not_sure(stores: Stores, tmp_path: Path, accura
         await scene.audit(name=f"accuracy {accuracy}", limit_nanos=1_500_000_000)
 
 
+@pytest.mark.parametrize("method", ["jobs.insert", "jobs.query"])
+@pytest.mark.parametrize("sql", ["/*type=CREATE_RESERVATION*/", "/*script*/ /*ms=5*/; /*type=CREATE_CAPACITY*/"])
+async def test_slots_that_a_statement_buys(stores: Stores, tmp_path: Path, sql: str, method: str) -> None:
+    """No job tells what they cost: it is held and booked as an unknown cost, and does not fit below a small limit."""
+    async with race_scene(stores, tmp_path) as scene:
+        assert await scene.caller.insert(scene.url(0), "p", "mine", sql) == "400"
+    (tmp_path / "larger").mkdir()
+    stores = Stores("memory://", f"sqlite:///{tmp_path / 'larger.db'}", 1)
+    async with race_scene(stores, tmp_path / "larger", more=limit("10")) as scene:
+        if method == "jobs.insert":
+            assert await scene.caller.insert(scene.url(0), "p", "mine", sql) == "200"
+        else:
+            assert await scene.caller.query(scene.url(0), "p", "mine", sql) == "200"
+        await scene.settled()
+        booked = scene.tables.rows("SELECT outcome, cost_nanos FROM entries WHERE kind = 'charge'")
+        assert [tuple(row) for row in booked] == [("assumed", USD)]
+
+
+async def test_a_federated_query_beside_a_large_table(stores: Stores, tmp_path: Path) -> None:
+    """What the dry run counts of the table is held, though nobody knows what comes to it."""
+    sql = f"{HIDDEN[0]} JOIN d.t USING (a) /*bytes={200 * GIB} said={200 * GIB} ms=50 external*/"
+    async with race_scene(stores, tmp_path, more=limit("3")) as scene:
+        await asyncio.gather(*(scene.caller.query(scene.url(0), "p", f"job-{number}", sql) for number in range(5)))
+        await scene.audit(name="federated beside a table", limit_nanos=3 * USD)
+
+
 @pytest.mark.parametrize("delay_ms", [10, 40, 80, 150])
 async def test_redis_is_emptied_while_fifty_callers_ask(redis_url: str, tmp_path: Path, delay_ms: int) -> None:
     """A hold that is placed and not yet written down when Redis forgets it does not make room for others."""

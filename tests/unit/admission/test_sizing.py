@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
+from bqgate.admission.sizing import HoldRules, HoldSize, UnknownEstimate, least_hold, size_hold, unknown_hold_nanos
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory, SlotPrior
-from bqgate.domain.units import GIB, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
+from bqgate.domain.units import GIB, INT64_MAX, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
 
 # A slot-hour is a dollar, a GiB a cent; a hundred GiB are believed to take ten slot-hours.
 USD, CENT = 10**9, 10**7
@@ -26,7 +28,7 @@ ESTIMATE = Estimate(100 * GIB, "SELECT", 1)
 def test_slots_that_a_query_cannot_use_are_not_held(
     model: PricingModel, max_slots: int | None, timeout_ms: int | None, held_nanos: int
 ) -> None:
-    """MaxSlots times jobTimeoutMs bounds the slot cost of a hold, and never raises it; bytes are held as ever."""
+    """A throttled query's bound on slots bounds the slot cost of its hold, and never raises it; bytes are as ever."""
     bound = max_slots * timeout_ms if max_slots and timeout_ms else None
     request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", slot_ms_at_most=bound)
     prices = PriceList(model, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
@@ -62,6 +64,64 @@ def test_a_callers_cap_lowers_a_hold_only_where_bigquery_enforces_it(
     assert size.maximum_bytes_billed == GIB
 
 
+@pytest.mark.parametrize("why", [None, "row_level_security"])
+@pytest.mark.parametrize("field", ["referenced_views", "referenced_routines"])
+def test_a_callers_cap_lowers_no_hold_where_a_view_may_query_another_system(field: str, why: str | None) -> None:
+    """What a view or a routine calls is in no text, and an EXTERNAL_QUERY there bills past the cap all the same."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", maximum_bytes_billed=GIB)
+    estimate = Estimate(100 * GIB, "SELECT", 1, unknown_because=why, **{field: ("p.d.hidden",)})  # type: ignore[arg-type]  # one field by its name
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.amount_nanos, size.bytes_at_most, size.maximum_bytes_billed) == (USD, 100 * GIB, GIB)
+
+
+@pytest.mark.parametrize("unknown", [UnknownEstimate.CAP, UnknownEstimate.ALLOW])
+@pytest.mark.parametrize("why", ["federated", "remote", "script", "lower_bound", "accuracy"])
+def test_what_a_dry_run_counts_is_held_though_there_may_be_more(why: str, unknown: UnknownEstimate) -> None:
+    """An EXTERNAL_QUERY beside a table of 300 GiB bills that table at least, and does not die under a smaller cap."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    estimate = Estimate(300 * GIB, "SELECT", 1, unknown_because=why)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    rules = replace(RULES, unknown=unknown)
+    size = size_hold(request, estimate, rules=rules, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.amount_nanos, size.bytes_at_most) == (3 * USD, 300 * GIB)
+    assert size.maximum_bytes_billed == (300 * GIB if unknown is UnknownEstimate.CAP else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "sql", "held_bytes"),
+    [
+        ({}, "SELECT 1", GIB),
+        ({"reservation": "none"}, "SELECT 1", GIB),
+        ({"reservation": "projects/p/locations/US/reservations/r"}, "SELECT 1", 100 * GIB),
+        ({}, "SET @@reservation = 'projects/p/locations/US/reservations/r'; SELECT 1", 100 * GIB),
+        ({"connectionProperties": [{"key": "session_id", "value": "s"}]}, "SELECT 1", 100 * GIB),
+    ],
+)
+def test_a_callers_cap_lowers_no_hold_in_a_reservation_of_its_choice(
+    body: dict[str, object], sql: str, held_bytes: int
+) -> None:
+    """There BigQuery bills no bytes, which no cap stops, and what was processed is booked."""
+    request = QueryRequest(Method.QUERY, "p", body, sql, maximum_bytes_billed=GIB)
+    prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, ESTIMATE, rules=RULES, prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.bytes_at_most, size.maximum_bytes_billed) == (held_bytes, GIB)
+
+
+@pytest.mark.parametrize("why", [None, "script"])
+def test_a_cap_is_a_number_that_bigquery_and_the_ledger_take(why: str | None) -> None:
+    """Headroom on the largest number there is does not lead past it."""
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    estimate = Estimate(INT64_MAX, "SELECT", 1, unknown_because=why)
+    prices = PriceList(PricingModel.BLENDED, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
+    size = size_hold(request, estimate, rules=HoldRules(), prices=prices, history=SlotHistory())
+    assert size is not None
+    assert (size.bytes_at_most, size.maximum_bytes_billed) == (INT64_MAX, INT64_MAX)
+
+
 def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
     """A cap of one byte makes it no smaller: what ran all the same would be billed the minimum."""
     request = QueryRequest(Method.INSERT, "p", {}, "SELECT 1", maximum_bytes_billed=1)
@@ -73,13 +133,25 @@ def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ['SELECT * FROM EXTERNAL_QUERY("c", "q")', "SELECT AI.GENERATE(a) FROM d.t", "CALL d.p()"]
+    ("sql", "is_bounded"),
+    [
+        ("SELECT bad; -- so", True),
+        ("SELECT ';' AS a", True),
+        ('SELECT * FROM EXTERNAL_QUERY("c", "q")', False),
+        ("SELECT AI.GENERATE(a) FROM d.t", False),
+        ("CALL d.p()", False),
+        ("CREATE TEMP TABLE x (a INT64); LOOP SELECT a FROM d.t; END LOOP", False),
+        ("SELECT 1; SELECT 2", False),
+        ("SET @@reservation = 'projects/p/locations/US/reservations/r'", False),
+        ("SELECT 'without an end", False),
+    ],
 )
-def test_there_is_no_least_hold_where_no_cap_bounds_the_query(sql: str) -> None:
-    """Such a query would run on next to nothing, and bill what it likes."""
+def test_there_is_no_least_hold_where_no_cap_bounds_the_query(sql: str, *, is_bounded: bool) -> None:
+    """Such a query would run on next to nothing, and bill what it likes; a script the minimum again and again."""
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     estimate = Estimate(0, "", 0, unknown_because="dry_run_refused")
-    assert least_hold(QueryRequest(Method.INSERT, "p", {}, sql), estimate, prices=prices) is None
+    least = least_hold(QueryRequest(Method.INSERT, "p", {}, sql), estimate, prices=prices)
+    assert (least is not None) == is_bounded
 
 
 def sized(sql: str, estimate: Estimate) -> HoldSize:

@@ -85,6 +85,21 @@ def test_failed_and_stopped_jobs_cost_what_was_billed(kind: str) -> None:
         assert on_demand.cost_of(usage, location=None, priced_as="SELECT") == 5 * USD
 
 
+@pytest.mark.parametrize("model", PricingModel)
+@pytest.mark.parametrize("kind", ["CREATE_CAPACITY", "CREATE_RESERVATION", "CREATE_ASSIGNMENT", "ALTER_BI_CAPACITY"])
+def test_what_is_bought_is_not_free_because_no_job_tells_its_price(kind: str, model: PricingModel) -> None:
+    """Slots that are reserved cost by the hour, and their statement bills nothing; one that fails buys nothing."""
+    usage = done(bytes_billed=0, slot_ms=0, statement_type=kind)
+    with pytest.raises(CostUnknown):
+        prices(model).cost_of(usage, location=None)
+    script = done(bytes_billed=0, slot_ms=0, statement_type="SCRIPT", is_reservation_known=False, children=(usage,))
+    with pytest.raises(CostUnknown):
+        prices(model).cost_of(script, location=None)
+    assert prices(model).cost_of(replace(usage, outcome=Outcome.FAILED), location=None) == 0
+    dropped = replace(usage, statement_type=kind.replace("CREATE", "DROP").replace("ALTER", "DROP"))
+    assert prices(model).cost_of(dropped, location=None) == 0
+
+
 def test_what_is_not_told_is_never_zero_cost() -> None:
     """Hidden bytes, or slots that are missing, make an unknown cost that says what it is at least."""
     with pytest.raises(CostUnknown) as hidden:
@@ -196,3 +211,10 @@ def test_slot_time_is_foreseen_from_history_weighed_against_the_prior() -> None:
     assert prior.slot_ms_for(GIB, SlotHistory()) == 10_000
     assert prior.slot_ms_for(GIB, SlotHistory(slot_ms=100 * 30_000, bytes_processed=100 * GIB)) == 20_000
     assert prior.slot_ms_for(0, SlotHistory()) == 0
+
+
+def test_a_prior_without_weight_counts_while_there_is_no_history() -> None:
+    """The first query of a customer is not held at nothing."""
+    prior = SlotPrior(slot_ms_per_gib=10_000, weight_gib=0)
+    assert prior.slot_ms_for(2 * GIB, SlotHistory()) == 20_000
+    assert prior.slot_ms_for(2 * GIB, SlotHistory(slot_ms=30_000, bytes_processed=GIB)) == 60_000

@@ -62,6 +62,17 @@ def test_a_failed_script_costs_the_statements_that_ran() -> None:
     assert cost(Usage(None, Outcome.FAILED, statement_type="SCRIPT", children=())) == 0
 
 
+def test_what_a_failed_script_hides_is_not_free() -> None:
+    """Statements on protected tables ran before one failed, and neither they nor the parent tell their bytes."""
+    failed = replace(script(None, child(3), child(0, outcome=Outcome.FAILED)), outcome=Outcome.FAILED)
+    assert failed.is_billable
+    assert cost(failed) == 3
+    hiding = replace(failed, children=(child(3), child(None), child(None, outcome=Outcome.FAILED)))
+    with pytest.raises(CostUnknown) as unknown:
+        cost(hiding)
+    assert (unknown.value.lacks, unknown.value.at_least_nanos) == (("bytes_billed",), 3 * USD)
+
+
 @pytest.mark.parametrize("model", [PricingModel.CAPACITY, PricingModel.AUTO])
 def test_statements_are_charged_for_where_they_ran(model: PricingModel) -> None:
     """The parent names no reservation, its children do: slots in one, bytes outside of any."""

@@ -56,6 +56,13 @@ def test_a_complete_query_answer_settles_at_once() -> None:
     assert known.usage.bytes_billed == 5
 
 
+@pytest.mark.parametrize("last", [{}, {"cacheHit": True, "totalBytesBilled": "0"}, {"statementType": "SCRIPT"}])
+def test_an_answer_to_a_script_may_speak_of_its_last_statement(last: dict[str, Any]) -> None:
+    """That one may be small, or come from the cache, while those before it are billed."""
+    seen = Seen(200, json.dumps(QUERY_DONE | last), is_whole=True)
+    assert proof(seen, method=Method.QUERY, is_script=True) == JobMade(JOB)
+
+
 def test_prices_by_reservation_need_the_job() -> None:
     """A jobs.query answer names no reservation, so capacity and auto ask for the job."""
     seen = Seen(200, json.dumps(QUERY_DONE), is_whole=True)

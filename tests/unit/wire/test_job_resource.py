@@ -107,6 +107,11 @@ def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
             None,
             id="data definition",
         ),
+        *(
+            pytest.param({"totalBytesProcessed": "0", "statementType": kind}, "", "purchase", id=kind)
+            for kind in ("CREATE_CAPACITY", "CREATE_RESERVATION", "ALTER_RESERVATION", "ALTER_BI_CAPACITY")
+        ),
+        pytest.param({"totalBytesProcessed": "0", "statementType": "DROP_RESERVATION"}, "", None, id="an end of costs"),
     ],
 )
 def test_bytes_that_bound_nothing_are_called_unknown(query: dict[str, Any], sql: str, why: str | None) -> None:

@@ -249,23 +249,6 @@ def test_any_json_object_is_read_or_refused_by_name(document: dict[str, Any]) ->
             assert len(fingerprint(request)) == 64
 
 
-@pytest.mark.parametrize(
-    ("bounds", "slot_ms"),
-    [
-        ({"maxSlots": "50", "jobTimeoutMs": "60000"}, 3_000_000),
-        ({"maxSlots": 50, "jobTimeoutMs": 60_000}, 3_000_000),
-        ({"maxSlots": "50"}, None),
-        ({"jobTimeoutMs": "60000"}, None),
-        ({"maxSlots": "0", "jobTimeoutMs": "60000"}, None),
-    ],
-)
-def test_slots_are_bounded_by_the_callers_own_limits(bounds: dict[str, Any], slot_ms: int | None) -> None:
-    """MaxSlots times jobTimeoutMs, by both methods, where the caller set both."""
-    by_insert = parse_insert("p", insert(**bounds))
-    assert by_insert is not None
-    assert by_insert.slot_ms_at_most == parse_query("p", {"query": "SELECT 1", **bounds}).slot_ms_at_most == slot_ms
-
-
 @pytest.mark.parametrize(("name", "told"), [("maxSlots", "max_slots"), ("jobTimeoutMs", "job_timeout_ms")])
 def test_a_bound_that_is_no_number_is_refused_as_it_comes(name: str, told: str) -> None:
     """Found later, when a throttled query is slowed down, its hold would stand already."""
@@ -312,7 +295,7 @@ def test_whole_numbers_are_sent_as_they_were_judged() -> None:
         ),
     )
     assert request is not None
-    assert (request.maximum_bytes_billed, request.slot_ms_at_most) == (10**9, 6_000_000)
+    assert request.maximum_bytes_billed == 10**9
     configuration = forward_body(request, job_id="j", maximum_bytes_billed=None, labels={})["configuration"]
     assert (configuration["jobTimeoutMs"], configuration["maxSlots"]) == (60_000, "100")
     assert configuration["query"]["maximumBytesBilled"] == "1000000000"
