@@ -46,14 +46,17 @@ async def forward(
         raise
 
     def tell(seen: Seen) -> None:
-        evidence = classify_response(
-            seen,
-            method=ctx.query.method,
-            hold=attempt.hold,
-            is_script=not is_single(ctx.estimate.statement_type),
-            prices=prices,
-        )
-        attempt.end(evidence)
+        try:
+            evidence = classify_response(
+                seen,
+                method=ctx.query.method,
+                hold=attempt.hold,
+                is_script=not is_single(ctx.estimate.statement_type),
+                prices=prices,
+            )
+            attempt.end(evidence)
+        finally:
+            attempt.end()  # a bug in the reading of an answer leaves no query under way for ever
 
     attempt.is_answering = True
     return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
@@ -102,8 +105,10 @@ class ObservedBody:
 
     async def aclose(self) -> None:
         """Stop reading and free the connection to BigQuery."""
-        self._finish(is_whole=False)
-        await close_body(self._answer.body)
+        try:
+            self._finish(is_whole=False)
+        finally:
+            await close_body(self._answer.body)
 
     def _finish(self, *, is_whole: bool) -> None:
         if self._is_told:
