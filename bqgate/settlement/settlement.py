@@ -59,7 +59,7 @@ class Settlement:
         Raises:
             LedgerUnavailable: not booked, or unknown; call again.
         """
-        if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
+        if usage.outcome is Outcome.ASSUMED and not await self._stands(hold):
             return await self._end_as_booked(hold)  # somebody booked it meanwhile, who knew more than an assumption
         if usage.outcome is Outcome.FAILED and not usage.bytes_billed and self._on_failure is not None:
             self._on_failure(hold)
@@ -101,7 +101,9 @@ class Settlement:
         if self._on_end is not None:
             self._on_end(hold)
 
-    async def _is_open(self, hold: Hold) -> bool:
+    async def _stands(self, hold: Hold) -> bool:
+        """Whether nobody has ended a hold in the ledger. One that the ledger missed is recorded now: it stands, too."""
+        await self._ledger.open_hold(hold)
         return await self._ledger.fetch_open_hold(hold.id) is not None
 
     async def _end_as_booked(self, hold: Hold) -> Entry | None:
