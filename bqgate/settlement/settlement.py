@@ -118,6 +118,8 @@ class Settlement:
             is_ended = await self._budgets.capture(hold, cost_nanos)
         except BudgetStoreUnavailable:
             self._telemetry.count("failures_total", system="budgets", step="settle")
+            if hold.decision == PROBE:  # it may have ended all the same: an answer was lost, or the deployment is away
+                await self._remember_probe(hold)
             return
         if is_ended:
             await self._note_end(hold, "captured" if cost_nanos else "voided")
