@@ -104,11 +104,13 @@ class DeafStore(MemoryBudgetStore):
     """One whose answers to captures are lost; or that is away, and captures nothing."""
 
     is_away = False
+    is_heard = False
 
     async def capture(self, hold: Hold, cost_nanos: int) -> bool:
-        if not self.is_away:
-            await super().capture(hold, cost_nanos)
-        raise BudgetStoreUnavailable("no answer")
+        is_ended = not self.is_away and await super().capture(hold, cost_nanos)
+        if not self.is_heard:
+            raise BudgetStoreUnavailable("no answer")
+        return is_ended
 
 
 @pytest.fixture
@@ -137,3 +139,16 @@ async def test_a_probe_that_has_not_ended_yet_is_no_news(deaf_stand: Stand) -> N
     await gate.settlement.settle(probe, usage_of(probe, 7))
     assert await tripped_at(deaf_stand) == {today(deaf_stand)}
     assert "cost_breaker" not in deaf_stand.log.getvalue()
+
+
+async def test_a_probe_that_reconcile_ends_is_remembered(deaf_stand: Stand) -> None:
+    """It was booked while the budgets were away; the next round captures it, which closes the breaker."""
+    gate = deaf_stand.gate()
+    probe = await start_probe(deaf_stand, gate)
+    assert isinstance(gate.budgets, DeafStore)
+    gate.budgets.is_away = True
+    await gate.settlement.settle(probe, usage_of(probe, 7))
+    gate.budgets.is_away, gate.budgets.is_heard = False, True
+    await gate.reconciler.reconcile()
+    assert await tripped_at(deaf_stand) == set()
+    assert '"cost_breaker_closed"' in deaf_stand.log.getvalue()
