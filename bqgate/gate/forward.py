@@ -34,10 +34,12 @@ async def forward(
 
     Raises:
         UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
-        AttemptEnded: nothing was sent, because its hold may have ended.
+        AttemptEnded: nothing was sent, or not all of it, because its hold may have ended.
     """
     call = readable(call)
     attempt.begin_to_send()
+    if not isinstance(call.body, bytes):
+        call = replace(call, body=_while_covered(call.body, attempt))
     try:
         answer = await upstream.send(call, credential=ctx.principal.credential)
     except UpstreamUnavailable as failure:
@@ -60,6 +62,14 @@ async def forward(
 
     attempt.is_answering = True
     return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
+
+
+async def _while_covered(body: AsyncIterator[bytes], attempt: Attempt) -> AsyncIterator[bytes]:
+    """An upload, whose query runs once its end has come: that may be long after its beginning was sent."""
+    async for chunk in body:
+        attempt.check_cover()
+        yield chunk
+    attempt.check_cover()
 
 
 def with_job_noted(answer: HttpResponse, note_job: Callable[[JobRef], None]) -> HttpResponse:

@@ -68,11 +68,19 @@ class Attempt:
         """From here on BigQuery may have the query.
 
         Raises:
+            AttemptEnded: as check_cover.
+        """
+        self.check_cover()
+        self._evidence = Unknown()
+
+    def check_cover(self) -> None:
+        """Return where the hold covers what is sent next.
+
+        Raises:
             AttemptEnded: this gate stood still for so long that others may have ended the hold.
         """
         if self._has_lapsed():
             raise AttemptEnded("This gate stood still for too long to know whether the query is still covered.")
-        self._evidence = Unknown()
 
     def end(self, evidence: Evidence | None = None) -> None:
         """End the attempt with what is known of it, and with the last one the hold. Again: nothing changes."""
