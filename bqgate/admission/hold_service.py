@@ -13,6 +13,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from bqgate.admission.allowance import Allowance
 from bqgate.domain.budget import Window
@@ -75,7 +76,7 @@ class HoldService:
             placement = Placement(PlacementOutcome.PLACED, hold.id, balances=(), is_degraded=True)
         if placement.outcome is PlacementOutcome.PLACED:
             self._note_standstill()
-            self._keep(hold)
+            self._keep(hold, leased_at=hold.placed_at)
         elif placement.outcome is PlacementOutcome.REPLAYED and hold.is_joined_by_repeats:
             self._note_standstill()
             if self._clock.monotonic_s() - begun_at_s < self._lease_s:  # found open, and leased anew by this call
@@ -96,6 +97,7 @@ class HoldService:
         if placement.outcome is PlacementOutcome.REPLAYED and not hold.is_joined_by_repeats:
             message = "An earlier attempt of this request is still running. Send it again when it has ended."
             raise AttemptUnderWay(message)
+        leased_at = hold.placed_at
         hold = replace(hold, id=placement.hold_id or hold.id)
         try:
             if placement.outcome is PlacementOutcome.REPLAYED:
@@ -110,7 +112,7 @@ class HoldService:
             if not self.may_go_on(System.LEDGER, customer, hold.amount_nanos):
                 raise
             self._unrecorded[hold.id] = hold
-        self._keep(hold)
+        self._keep(hold, leased_at=leased_at)
         return hold
 
     async def give_back(self, hold: Hold, placement: Placement) -> None:
@@ -125,6 +127,10 @@ class HoldService:
             self.forget(hold.id)
         if not placement.is_degraded:
             await self._budgets.void(hold, attempts=1)
+
+    def stay(self, hold_id: str) -> None:
+        """Note that a query is under way under a hold, which another may have left since it was recorded."""
+        self._lingering.pop(hold_id, None)
 
     def leave(self, hold_id: str) -> None:
         """Note that a hold's last query here is answered: its lease is kept a little longer."""
@@ -181,16 +187,23 @@ class HoldService:
                 self._telemetry.count("holds_total", len(restored), event="restored")
 
     async def record_missed(self) -> None:
-        """Record what the ledger missed, oldest first, until it fails again. Twice changes nothing."""
+        """Record what the ledger missed, oldest first, until it fails again. Twice changes nothing.
+
+        What failed comes last the next time: one that cannot be written keeps back none of the others.
+        """
         for hold_id, hold in list(self._unrecorded.items()):
             try:
                 if await self._ledger.fetch_entry(hold_id) is None:  # its job may have ended and been booked first
                     await self._ledger.open_hold(hold)
             except LedgerUnavailable:
+                self._unrecorded.move_to_end(hold_id)
                 return
             del self._unrecorded[hold_id]
 
-    def _keep(self, hold: Hold) -> None:
+    def _keep(self, hold: Hold, *, leased_at: datetime) -> None:
+        """Keep a hold that an attempt has leased. Where that lease is over by now, others may have ended it."""
+        if hold.id not in self._under_way and self._clock.now() - leased_at >= timedelta(seconds=self._lease_s):
+            self._lapsed.add(hold.id)
         self._lingering.pop(hold.id, None)
         self._under_way[hold.id] = hold
 

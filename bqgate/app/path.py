@@ -87,7 +87,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     deps.reload_hooks.append(partial(_follow_contact, handler))
     deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
-    reconciler = _reconciler(deps, poller, holds)
+    reconciler = _reconciler(deps, settlement, poller, holds)
     path = QueryPath(handler, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
     _run(deps, path)
     return path
@@ -141,7 +141,7 @@ def _poller(deps: Dependencies, settlement: Settlement, queue: AdmissionQueue) -
     )
 
 
-def _reconciler(deps: Dependencies, poller: Poller, holds: Holds) -> Reconciler:
+def _reconciler(deps: Dependencies, settlement: Settlement, poller: Poller, holds: Holds) -> Reconciler:
     return Reconciler(
         ledger=deps.ledger,
         budgets=deps.budgets,
@@ -149,6 +149,7 @@ def _reconciler(deps: Dependencies, poller: Poller, holds: Holds) -> Reconciler:
         policies=deps.policies,
         clock=deps.clock,
         telemetry=deps.telemetry,
+        remember_probe=settlement.remember_probe,
         under_way=holds.under_way,
         interval_s=deps.settings.settlement.reconcile_interval_s,
         orphan_age_s=deps.settings.settlement.orphan_age_s,

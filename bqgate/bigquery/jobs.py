@@ -201,7 +201,7 @@ class GoogleBigQuery:
             raise UpstreamUnavailable(f"BigQuery is not answering (status {answer.status}).")
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise UpstreamUnavailable("BigQuery's answer is not a JSON object.")

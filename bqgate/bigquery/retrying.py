@@ -78,8 +78,10 @@ class Retries:
                 is_late = self._left_s(begun_s, within_s) - pause_s < within_s / 2
                 if is_late or (is_unsent_only and failure.may_have_worked) or not self._budget.spend():
                     raise
+                await self._clock.sleep(pause_s)
+                if self._left_s(begun_s, within_s) < within_s / 2:  # it was longer: this process stood still
+                    raise
             self._telemetry.count("retries_total", operation=operation)
-            await self._clock.sleep(pause_s)
         return await attempt(self._left_s(begun_s, within_s))
 
     def _left_s(self, begun_s: float, within_s: float) -> float:

@@ -34,10 +34,12 @@ async def forward(
 
     Raises:
         UpstreamUnavailable: no answer; the attempt knows whether anything was sent.
-        AttemptEnded: nothing was sent, because its hold may have ended.
+        AttemptEnded: nothing was sent, or not all of it, because its hold may have ended.
     """
     call = readable(call)
     attempt.begin_to_send()
+    if not isinstance(call.body, bytes):
+        call = replace(call, body=_while_covered(call.body, attempt))
     try:
         answer = await upstream.send(call, credential=ctx.principal.credential)
     except UpstreamUnavailable as failure:
@@ -46,17 +48,28 @@ async def forward(
         raise
 
     def tell(seen: Seen) -> None:
-        evidence = classify_response(
-            seen,
-            method=ctx.query.method,
-            hold=attempt.hold,
-            is_script=not is_single(ctx.estimate.statement_type),
-            prices=prices,
-        )
-        attempt.end(evidence)
+        try:
+            evidence = classify_response(
+                seen,
+                method=ctx.query.method,
+                hold=attempt.hold,
+                is_script=not is_single(ctx.estimate.statement_type),
+                prices=prices,
+            )
+            attempt.end(evidence)
+        finally:
+            attempt.end()  # a bug in the reading of an answer leaves no query under way for ever
 
     attempt.is_answering = True
     return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
+
+
+async def _while_covered(body: AsyncIterator[bytes], attempt: Attempt) -> AsyncIterator[bytes]:
+    """An upload, whose query runs once its end has come: that may be long after its beginning was sent."""
+    async for chunk in body:
+        attempt.check_cover()
+        yield chunk
+    attempt.check_cover()
 
 
 def with_job_noted(answer: HttpResponse, note_job: Callable[[JobRef], None]) -> HttpResponse:
@@ -102,8 +115,10 @@ class ObservedBody:
 
     async def aclose(self) -> None:
         """Stop reading and free the connection to BigQuery."""
-        self._finish(is_whole=False)
-        await close_body(self._answer.body)
+        try:
+            self._finish(is_whole=False)
+        finally:
+            await close_body(self._answer.body)
 
     def _finish(self, *, is_whole: bool) -> None:
         if self._is_told:

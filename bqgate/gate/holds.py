@@ -9,7 +9,7 @@ poller.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -68,11 +68,19 @@ class Attempt:
         """From here on BigQuery may have the query.
 
         Raises:
+            AttemptEnded: as check_cover.
+        """
+        self.check_cover()
+        self._evidence = Unknown()
+
+    def check_cover(self) -> None:
+        """Return where the hold covers what is sent next.
+
+        Raises:
             AttemptEnded: this gate stood still for so long that others may have ended the hold.
         """
         if self._has_lapsed():
             raise AttemptEnded("This gate stood still for too long to know whether the query is still covered.")
-        self._evidence = Unknown()
 
     def end(self, evidence: Evidence | None = None) -> None:
         """End the attempt with what is known of it, and with the last one the hold. Again: nothing changes."""
@@ -112,7 +120,7 @@ class Holds:
         self._release = release
         self._learn_job = learn_job
         self._open: dict[str, OpenHold] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def open(self, ctx: RequestContext) -> AsyncIterator[Attempt | Refused | CachedOnly]:
@@ -132,6 +140,7 @@ class Holds:
                 outcome = await asyncio.shield(admitting)
         except asyncio.CancelledError:
             admitting.add_done_callback(lambda done: self._abandon(done, credential))
+            self._finish(admitting)
             raise
         if not isinstance(outcome, Admitted):
             yield outcome
@@ -148,9 +157,16 @@ class Holds:
         return frozenset(self._open)
 
     async def drain(self, *, limit_s: float | None = None) -> None:
-        """Wait until no hold is being ended, at most `limit_s` seconds."""
-        if self._ending:
-            await asyncio.wait(self._ending, timeout=limit_s)
+        """Wait until no hold is being ended, or placed for a caller that has left, at most `limit_s` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._ending:
+                    await asyncio.wait(self._ending)
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        """Let a task that nobody waits for come to its end."""
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], credential: Credential) -> None:
         if not admitting.cancelled() and admitting.exception() is None:
@@ -163,6 +179,7 @@ class Holds:
         open_hold = self._open.get(hold_id)
         if open_hold is None:
             open_hold = self._open[hold_id] = OpenHold(admitted.hold, credential, admitted.is_repeat)
+        self._service.stay(hold_id)
         open_hold.is_repeat = open_hold.is_repeat and admitted.is_repeat
         open_hold.under_way += 1
         return Attempt(admitted, open_hold, self._end, has_lapsed=lambda: self._service.has_lapsed(hold_id))
@@ -195,6 +212,5 @@ class Holds:
             case conclusion:
                 assert_never(conclusion)
         task = asyncio.ensure_future(ending)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._finish(task)
         return task

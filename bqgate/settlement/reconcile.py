@@ -1,7 +1,7 @@
 """Mend what crashes leave between the ledger, the budgets and BigQuery. The ledger is right.
 
-Run by app at the start and every minute, at every gate; there is no leader. Calls the Ledger, the BudgetStore and the
-poller. An outside failure ends the round; the next one goes on. Steps:
+Run by app at the start and every minute, at every gate; there is no leader. Calls the Ledger, the BudgetStore, the
+poller, and settlement where it has ended a probe. An outside failure ends the round; the next one goes on. Steps:
 
     1  open in the ledger, not polled here,         poll it, with its customer's account or the gate's credentials
        no attempt under way here
@@ -29,12 +29,13 @@ Races, and why they are harmless:
       in it: refused too early, never too late, and mended by the next rounds.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Window, WindowId, with_rollovers
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.decision import PROBE
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, VoidOutcome
 from bqgate.domain.principal import Credential
@@ -58,17 +59,23 @@ class Reconciler:
         policies: PolicySource,
         clock: Clock,
         telemetry: Telemetry,
+        remember_probe: Callable[[Hold], Awaitable[None]],
         under_way: Callable[[], Collection[str]] = frozenset,
         interval_s: int = 60,
         orphan_age_s: int = 60,
     ) -> None:
-        """Take the ports. `under_way`: the ids of holds with queries under way at this gate."""
+        """Take the ports.
+
+        `remember_probe` records what the end of a probe did to its customer's cost breaker; `under_way` are the ids of
+        holds with queries under way at this gate.
+        """
         self._ledger = ledger
         self._budgets = budgets
         self._poller = poller
         self._policies = policies
         self._clock = clock
         self._telemetry = telemetry
+        self._remember_probe = remember_probe
         self._under_way = under_way
         self._interval_s = interval_s
         self._orphan_age = timedelta(seconds=orphan_age_s)
@@ -159,6 +166,9 @@ class Reconciler:
         if entry is not None:
             is_ended = await self._budgets.capture(hold, entry.cost_nanos)
             event = "captured" if entry.cost_nanos else "voided"
+            if is_ended and entry.decision == PROBE and entry.customer == hold.customer:
+                probe = replace(hold, principal=entry.principal, window_keys=entry.window_keys)
+                await self._remember_probe(probe)
         else:
             is_ended, event = await self._void_orphan(hold, before), "voided"
         if is_ended:

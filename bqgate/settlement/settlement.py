@@ -59,7 +59,7 @@ class Settlement:
         Raises:
             LedgerUnavailable: not booked, or unknown; call again.
         """
-        if usage.outcome is Outcome.ASSUMED and not await self._is_open(hold):
+        if usage.outcome is Outcome.ASSUMED and not await self._stands(hold):
             return await self._end_as_booked(hold)  # somebody booked it meanwhile, who knew more than an assumption
         if usage.outcome is Outcome.FAILED and not usage.bytes_billed and self._on_failure is not None:
             self._on_failure(hold)
@@ -97,35 +97,7 @@ class Settlement:
             await self._note_end(hold, "voided")
         return True
 
-    def _notify_end(self, hold: Hold) -> None:
-        if self._on_end is not None:
-            self._on_end(hold)
-
-    async def _is_open(self, hold: Hold) -> bool:
-        return await self._ledger.fetch_open_hold(hold.id) is not None
-
-    async def _end_as_booked(self, hold: Hold) -> Entry | None:
-        """End a hold in the budgets at the cost in the ledger; without an entry it cost nothing."""
-        booked = await self._ledger.fetch_entry(hold.id)
-        await self._capture(hold, 0 if booked is None else booked.cost_nanos)
-        return booked
-
-    async def _capture(self, hold: Hold, cost_nanos: int) -> None:
-        """End a hold in the budgets that has ended in the ledger."""
-        try:
-            is_ended = await self._budgets.capture(hold, cost_nanos)
-        except BudgetStoreUnavailable:
-            self._telemetry.count("failures_total", system="budgets", step="settle")
-            return
-        if is_ended:
-            await self._note_end(hold, "captured" if cost_nanos else "voided")
-
-    async def _note_end(self, hold: Hold, event: str) -> None:
-        self._telemetry.count("holds_total", event=event)
-        if hold.decision == PROBE:
-            await self._remember_probe(hold)
-
-    async def _remember_probe(self, hold: Hold) -> None:
+    async def remember_probe(self, hold: Hold) -> None:
         """Record what the end of a probe did to the customer's cost breaker, for a store that loses its memory."""
         windows = self._policies.customer_registry.customer(hold.customer).windows(hold.placed_at)
         try:
@@ -152,6 +124,38 @@ class Settlement:
         if breaker is not None:
             self._telemetry.count("breaker_trips_total", customer=hold.customer)
         self._telemetry.log(f"cost_breaker_{kind.value}", customer=hold.customer, hold_id=hold.id)
+
+    def _notify_end(self, hold: Hold) -> None:
+        if self._on_end is not None:
+            self._on_end(hold)
+
+    async def _stands(self, hold: Hold) -> bool:
+        """Whether nobody has ended a hold in the ledger. One that the ledger missed is recorded now: it stands, too."""
+        await self._ledger.open_hold(hold)
+        return await self._ledger.fetch_open_hold(hold.id) is not None
+
+    async def _end_as_booked(self, hold: Hold) -> Entry | None:
+        """End a hold in the budgets at the cost in the ledger; without an entry it cost nothing."""
+        booked = await self._ledger.fetch_entry(hold.id)
+        await self._capture(hold, 0 if booked is None else booked.cost_nanos)
+        return booked
+
+    async def _capture(self, hold: Hold, cost_nanos: int) -> None:
+        """End a hold in the budgets that has ended in the ledger."""
+        try:
+            is_ended = await self._budgets.capture(hold, cost_nanos)
+        except BudgetStoreUnavailable:
+            self._telemetry.count("failures_total", system="budgets", step="settle")
+            if hold.decision == PROBE:  # it may have ended all the same: an answer was lost, or the deployment is away
+                await self.remember_probe(hold)
+            return
+        if is_ended:
+            await self._note_end(hold, "captured" if cost_nanos else "voided")
+
+    async def _note_end(self, hold: Hold, event: str) -> None:
+        self._telemetry.count("holds_total", event=event)
+        if hold.decision == PROBE:
+            await self.remember_probe(hold)
 
     def _entry_for(self, hold: Hold, usage: Usage, prices: PriceList) -> Entry:
         cost_nanos, outcome = _cost(hold, usage, prices)

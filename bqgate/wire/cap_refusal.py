@@ -26,7 +26,7 @@ def is_refused_by_cap(status: int, text: bytes | str) -> bool:
     """
     try:
         document = json.loads(text)
-    except ValueError:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested without end
         return False
     if not isinstance(document, dict):
         return False

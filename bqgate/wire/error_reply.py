@@ -40,7 +40,7 @@ def message_of(body: bytes) -> str | None:
     """What an error body says to people; None where it is not one."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
@@ -56,7 +56,7 @@ def reason_of(body: bytes) -> str | None:
     """``errors[0].reason`` of an error body; None where it is not one."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     error = document.get("error") if isinstance(document, dict) else None
     errors = error.get("errors") if isinstance(error, dict) else None

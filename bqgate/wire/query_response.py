@@ -24,7 +24,7 @@ _DECODER = json.JSONDecoder()
 def read_members(prefix: str) -> dict[str, Any]:
     """The whole members at the beginning of a JSON object whose end may be missing.
 
-    A value that is cut off ends the reading; so does anything that is not JSON.
+    A value that is cut off ends the reading; so does anything that is not JSON, or nested too deeply to be read.
     """
     members: dict[str, Any] = {}
     position = prefix.find("{") + 1
@@ -41,7 +41,7 @@ def read_members(prefix: str) -> dict[str, Any]:
             if position >= len(prefix):
                 return members  # a number may go on behind the cut
             members[name] = value
-    except ValueError:
+    except (ValueError, RecursionError):
         return members
 
 

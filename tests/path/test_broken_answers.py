@@ -210,6 +210,22 @@ async def test_a_query_whose_answer_breaks_off(scene: Scene) -> None:
     assert scene.aborted("upstream") == 1
 
 
+async def test_a_query_whose_answer_is_nested_without_end(scene: Scene) -> None:
+    """The gate cannot read it, and passes it on; its hold is asked after, and no query is under way for ever."""
+    body = b'{"rows": ' + b"[" * 100_000
+    nested = sending(HEAD + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    estimate = {"statistics": {"totalBytesProcessed": "1", "query": {"totalBytesProcessed": "1"}}}
+    scene.begin(by_path({b"/jobs": whole(estimate), b"/queries": nested}))
+    reader, writer = await scene.connect(posting("/bigquery/v2/projects/acme/queries", {"query": "SELECT 1"}))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert await reader.readexactly(len(body)) == body
+    await scene.until("request")
+    assert scene.gate.holds.under_way() == frozenset()
+    assert len(scene.gate.poller.watched_ids) == 1
+    writer.close()
+
+
 async def test_a_part_of_a_batch_whose_answer_breaks_off(scene: Scene) -> None:
     """The part is a 503 inside a batch that is whole."""
     scene.begin(CUTS["shorter than its length"])

@@ -324,6 +324,20 @@ async def test_a_deletion_that_is_sent_before_its_job(stores: Stores, tmp_path: 
         await scene.race(repetitions(16), run, name="deletion before its job")
 
 
+def trickling(job_id: str, reached: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
+    """A query in front of media, of which the rest waits until the test says so."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        job = f'{{"jobReference":{{"jobId":"{job_id}"}},"configuration":{{"query":{{"query":"{query_of(3, 1)}"}}}}}}'
+        yield f"--b\r\nContent-Type: application/json\r\n\r\n{job}\r\n--b\r\n".encode()
+        yield b"Content-Type: text/csv\r\n\r\n"
+        reached.set()
+        await go_on.wait()
+        yield b"1,2\r\n--b--\r\n"
+
+    return parts()
+
+
 async def test_an_upload_that_trickles_keeps_its_hold(stores: Stores, tmp_path: Path) -> None:
     """A query in front of media that takes minutes to arrive is held until it has run."""
 
@@ -342,21 +356,28 @@ async def test_an_upload_that_trickles_keeps_its_hold(stores: Stores, tmp_path: 
         go_on.set()
         await sending
 
-    def trickling(job_id: str, reached: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
-        async def parts() -> AsyncIterator[bytes]:
-            job = (
-                f'{{"jobReference":{{"jobId":"{job_id}"}},"configuration":{{"query":{{"query":"{query_of(3, 1)}"}}}}}}'
-            )
-            yield f"--b\r\nContent-Type: application/json\r\n\r\n{job}\r\n--b\r\n".encode()
-            yield b"Content-Type: text/csv\r\n\r\n"
-            reached.set()
-            await go_on.wait()
-            yield b"1,2\r\n--b--\r\n"
-
-        return parts()
-
     async with race_scene(stores, tmp_path) as scene:
         await scene.race(repetitions(4, at_most=100), run, name="trickling upload", at_once=4)
+
+
+async def test_an_upload_whose_gate_stood_still_for_longer_than_a_lease_is_broken_off(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """Others may have given its hold back: the media's end, with which the query would run, is not sent."""
+    async with race_scene(stores, tmp_path) as scene:
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        sending = asyncio.ensure_future(
+            scene.caller.upload(scene.url(0), "race-0", trickling("job", reached, go_on), "b")
+        )
+        await reached.wait()
+        await scene.recorded("race-0", 1)
+        await pass_ms(25)
+        scene.clock.skip(20)
+        await pass_ms(25)
+        go_on.set()
+        assert await sending == "503"
+        await scene.audit(name="upload stood still")
+        assert not scene.keeper.books
 
 
 @pytest.mark.long

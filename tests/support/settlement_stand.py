@@ -88,6 +88,7 @@ class Gate:
             policies=policies,
             clock=stand.clock,
             telemetry=stand.telemetry,
+            remember_probe=self.settlement.remember_probe,
         )
 
     async def look_at_all(self) -> None:

@@ -90,7 +90,7 @@ class JobOwners:
             raise absent(job)
         try:
             resource = json.loads(body) if answer.status == 200 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             resource = None
         if not isinstance(resource, dict):
             raise UpstreamUnavailable(f"BigQuery is not answering whose a job is (status {answer.status}).")

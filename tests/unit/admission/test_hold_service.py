@@ -15,7 +15,7 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget_scope import BudgetScope, ScopeKind
 from bqgate.domain.degradation import Conduct, System
 from bqgate.domain.errors import AttemptEnded, BudgetStoreUnavailable, LedgerUnavailable
-from bqgate.domain.hold import Hold, PlacementOutcome
+from bqgate.domain.hold import Hold, Placement, PlacementOutcome
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.tier import Customer, Mode, Tier
 from bqgate.ledger import SqlLedger
@@ -52,7 +52,8 @@ class Scene:
     def hold(self, hold_id: str) -> Hold:
         windows = ACME.windows(self.clock.now())
         keys = {window.period: window.key for window in windows}
-        return make_hold(hold_id, amount_nanos=CENTS_60, window_keys=keys, idempotency_key=None)
+        now = self.clock.now()
+        return make_hold(hold_id, amount_nanos=CENTS_60, window_keys=keys, idempotency_key=None, placed_at=now)
 
     async def take_ledger_away(self) -> None:
         await self.ledger.close()
@@ -301,3 +302,82 @@ async def test_a_hold_that_a_repeat_has_joined_is_put_back_with_its_parts(scene:
     await service.keep_alive()
     balances = await store.fetch_balances((*windows, *parts))
     assert [balance.held_nanos for balance in balances] == [CENTS_60] * 4
+
+
+class StoreBehindAStop:
+    """The budgets of a gate that is stopped, machine and all, right after its hold was placed, and goes on later."""
+
+    def __init__(self, store: MemoryBudgetStore, clock: ManualClock, *, seconds: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def place_hold(self, *args: Any) -> Placement:
+        placement = await self._store.place_hold(*args)
+        self._clock.advance(self._seconds)
+        return placement
+
+
+@pytest.mark.parametrize(("seconds", "has_lapsed"), [(14, False), (15, True)])
+async def test_a_gate_that_stood_still_while_it_placed_a_hold_cannot_answer_for_it(
+    scene: Scene, seconds: float, *, has_lapsed: bool
+) -> None:
+    """No ledger knows the hold yet: another gate may take it for an orphan and give it back."""
+    store = StoreBehindAStop(MemoryBudgetStore(scene.ledger, scene.clock), scene.clock, seconds=seconds)
+    service = hold_service_over(store, scene.ledger, scene.clock)
+    await place(service, scene, "h1")
+    assert service.has_lapsed("h1") is has_lapsed
+
+
+@pytest.mark.parametrize(("seconds", "has_lapsed"), [(14, False), (15, True)])
+async def test_a_gate_that_stood_still_while_it_recorded_a_repeat_cannot_answer_for_it(
+    scene: Scene, seconds: float, *, has_lapsed: bool
+) -> None:
+    """The hold is another gate's, which may have ended it when the repeat's lease was over, too."""
+    store = MemoryBudgetStore(scene.ledger, scene.clock)
+    here, there = (hold_service_over(store, scene.ledger, scene.clock) for _ in range(2))
+    windows = ACME.windows(scene.clock.now())
+    first = replace(scene.hold("h1"), idempotency_key="job:p:j")
+    await there.record(first, await there.place(first, windows, ACME), ACME)
+    repeat = replace(first, id="h2")
+    placement = await here.place(repeat, windows, ACME)
+    scene.clock.advance(seconds)
+    await here.keep_alive()  # the first to wake
+    assert (await here.record(repeat, placement, ACME)).id == "h1"
+    assert here.has_lapsed("h1") is has_lapsed
+
+
+class PickyLedger:
+    """One that cannot write the rows of some holds."""
+
+    def __init__(self, ledger: SqlLedger, refused: set[str]) -> None:
+        self._ledger = ledger
+        self.refused = refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def open_hold(self, hold: Hold) -> None:
+        if hold.id in self.refused:
+            raise LedgerUnavailable(hold.id)
+        await self._ledger.open_hold(hold)
+
+
+async def test_a_row_that_cannot_be_written_keeps_back_no_other(scene: Scene) -> None:
+    """It is tried again, after those that came later."""
+    ledger = PickyLedger(scene.ledger, {"h1", "h2", "h3"})
+    service = hold_service_over(
+        MemoryBudgetStore(scene.ledger, scene.clock), ledger, scene.clock, chosen={System.LEDGER: Conduct.OPEN}
+    )
+    for hold_id in ("h1", "h2", "h3"):
+        await place(service, scene, hold_id)
+    ledger.refused = {"h1"}
+    for _ in range(2):
+        await service.record_missed()
+    assert {hold.id for hold in await scene.ledger.fetch_open_holds()} == {"h2", "h3"}
+    ledger.refused = set()
+    await service.record_missed()
+    assert {hold.id for hold in await scene.ledger.fetch_open_holds()} == {"h1", "h2", "h3"}

@@ -104,6 +104,17 @@ async def test_nobody_begins_anew_in_the_second_half(scene: Scene) -> None:
     assert len(scene.limits_s) == 1
 
 
+async def test_nobody_begins_anew_after_a_standstill(scene: Scene) -> None:
+    """A process that was stopped in the pause sends nothing afterwards: others may have given the query's hold back."""
+    scene.failures = [UpstreamUnavailable("refused", may_have_worked=False)]
+    asking = asyncio.ensure_future(scene.retries.ask("jobs.insert", scene.attempt, within_s=4, is_unsent_only=True))
+    await scene.clock.wait_for_sleepers()
+    scene.clock.advance(20)
+    with pytest.raises(UpstreamUnavailable, match="refused"):
+        await asking
+    assert len(scene.limits_s) == 1
+
+
 async def test_a_submit_is_repeated_only_where_nothing_was_sent(scene: Scene) -> None:
     """A connection that was refused is tried again; one that broke may have delivered the job."""
     scene.failures = [UpstreamUnavailable("refused", may_have_worked=False), UpstreamUnavailable("broken")]

@@ -136,6 +136,16 @@ def test_a_refusal_that_cannot_be_read_may_bill() -> None:
     assert proof(Seen(400, "<html>", is_whole=True), method=Method.QUERY) == Denied(may_bill=True)
 
 
+@pytest.mark.parametrize("text", ['{"a":' + "[" * 100_000, '{"error":' + '{"a":' * 100_000])
+@pytest.mark.parametrize("method", list(Method))
+def test_an_answer_that_is_nested_without_end_is_one_that_cannot_be_read(text: str, method: Method) -> None:
+    """It proves what its status proves, and raises nothing: whoever reads it ends an attempt with it."""
+    made = JobMade(JOB if method is Method.INSERT else None)
+    denied = Denied(may_bill=method is Method.QUERY)
+    assert proof(Seen(200, text, is_whole=True), method=method) == made
+    assert proof(Seen(400, text, is_whole=True), method=method) == denied
+
+
 def test_what_passes_its_cap_did_not_run() -> None:
     """BigQuery refuses it before it runs; a script's statements are refused one by one."""
     seen = Seen(400, error("bytesBilledLimitExceeded"), is_whole=True)

@@ -219,3 +219,14 @@ async def test_a_voided_hold_is_not_charged_on_an_assumption(stand: Stand, gate:
     assert await gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.ASSUMED)) is None
     assert await stand.entries() == ()
     assert usd(await stand.balance(gate)) == (0, 0)
+
+
+async def test_a_hold_that_the_ledger_missed_is_charged_on_an_assumption(stand: Stand, gate: Gate) -> None:
+    """The ledger was away when it was placed, and is back before anybody recorded it: its query went out."""
+    hold = stand.make_hold(usd=20)
+    await gate.budgets.place_hold(hold, ACME.windows(stand.clock.now()))
+    entry = await gate.settlement.settle(hold, Usage(job=hold.job, outcome=Outcome.ASSUMED))
+    assert entry is not None
+    assert await stand.entries() == (entry,)
+    assert usd(await stand.balance(gate)) == (20, 0)
+    assert await stand.ledger.fetch_open_holds() == ()

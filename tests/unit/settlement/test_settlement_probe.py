@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind, GracePolicy
 from bqgate.domain.decision import PROBE
+from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.money import NANOS_PER_USD
@@ -96,3 +98,57 @@ async def test_a_probe_that_was_voided_is_no_news(stand: Stand) -> None:
     assert (await gate.budgets.fetch_status(ACME.windows(stand.clock.now()))).breaker is not None
     assert await tripped_at(stand) == {today(stand)}
     assert "cost_breaker" not in stand.log.getvalue()
+
+
+class DeafStore(MemoryBudgetStore):
+    """One whose answers to captures are lost; or that is away, and captures nothing."""
+
+    is_away = False
+    is_heard = False
+
+    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+        is_ended = not self.is_away and await super().capture(hold, cost_nanos)
+        if not self.is_heard:
+            raise BudgetStoreUnavailable("no answer")
+        return is_ended
+
+
+@pytest.fixture
+async def deaf_stand(tmp_path: Path) -> AsyncIterator[Stand]:
+    """A stand on budgets of which a capture hears nothing."""
+    async with settlement_stand(tmp_path, DeafStore) as opened:
+        yield opened
+
+
+async def test_a_probe_whose_end_was_not_heard_of_is_remembered(deaf_stand: Stand) -> None:
+    """The customer's part of it has ended, or all of it: what became of the breaker can still be asked."""
+    gate = deaf_stand.gate()
+    probe = await start_probe(deaf_stand, gate)
+    deaf_stand.clock.advance(5)
+    await gate.settlement.settle(probe, usage_of(probe, 1_101))
+    spend = await deaf_stand.ledger.fetch_spend(ACME.windows(deaf_stand.clock.now()))
+    assert spend.tripped_at == {today(deaf_stand): deaf_stand.clock.now()}
+
+
+async def test_a_probe_that_has_not_ended_yet_is_no_news(deaf_stand: Stand) -> None:
+    """Nothing was captured: the breaker waits for its probe, and the ledger keeps what it knew."""
+    gate = deaf_stand.gate()
+    probe = await start_probe(deaf_stand, gate)
+    assert isinstance(gate.budgets, DeafStore)
+    gate.budgets.is_away = True
+    await gate.settlement.settle(probe, usage_of(probe, 7))
+    assert await tripped_at(deaf_stand) == {today(deaf_stand)}
+    assert "cost_breaker" not in deaf_stand.log.getvalue()
+
+
+async def test_a_probe_that_reconcile_ends_is_remembered(deaf_stand: Stand) -> None:
+    """It was booked while the budgets were away; the next round captures it, which closes the breaker."""
+    gate = deaf_stand.gate()
+    probe = await start_probe(deaf_stand, gate)
+    assert isinstance(gate.budgets, DeafStore)
+    gate.budgets.is_away = True
+    await gate.settlement.settle(probe, usage_of(probe, 7))
+    gate.budgets.is_away, gate.budgets.is_heard = False, True
+    await gate.reconciler.reconcile()
+    assert await tripped_at(deaf_stand) == set()
+    assert '"cost_breaker_closed"' in deaf_stand.log.getvalue()
