@@ -10,6 +10,7 @@ forwarded is voided once BigQuery knows no such job.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from bqgate.admission.breaker_log import record_breaker_events
 from bqgate.admission.estimates.estimator import DRY_RUN_AWAY, DRY_RUN_REFUSED, Estimator
@@ -17,7 +18,7 @@ from bqgate.admission.hold_factory import make_hold
 from bqgate.admission.hold_service import HoldService
 from bqgate.admission.observe_mode import as_observed, rules_for, shadow_decision_of
 from bqgate.admission.refusals import Refusals, Refused
-from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, slowed_request, unknown_hold_nanos
+from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
 from bqgate.admission.threshold_log import log_thresholds
 from bqgate.domain.budget import Balance
@@ -152,11 +153,11 @@ class Admission:
         self._ledger.register_prices(prices)
         history = await self._slots.history_of(customer.id) if prices.uses_slots else SlotHistory()
         rules = rules_for(customer, estimate, self._rules)
-        size = size_hold(request, estimate, rules=rules, prices=prices, history=history)
+        sized = partial(size_hold, request, estimate, rules=rules, prices=prices, history=history)
+        size = sized()
         outcome = await self._attempt(request, principal, customer, estimate, size)
         if isinstance(outcome, Refused) and outcome.reject.reason in _OUT_OF_ROOM and size is not None:
-            slow = slowed_request(request, customer.tier.throttling.slowdown)
-            less = size_hold(slow, estimate, rules=rules, prices=prices, history=history)
+            less = sized(slot_ms_at_most=customer.tier.throttling.slowdown.slot_ms_at_most)
             if less is not None and less.amount_nanos < size.amount_nanos:
                 outcome = await self._attempt(request, principal, customer, estimate, less, is_slowed=True)
         if isinstance(outcome, Refused) and estimate.unknown_because == DRY_RUN_REFUSED:

@@ -67,7 +67,6 @@ class HoldService:
             BudgetStoreUnavailable: the budgets cannot be asked, and the table says closed.
             LedgerUnavailable: a window had to be filled and the ledger did not answer.
         """
-        begun_at_s = self._clock.monotonic_s()
         try:
             placement = await self._budgets.place_hold(hold, windows, customer.grace_at(hold.placed_at))
         except BudgetStoreUnavailable:
@@ -79,7 +78,7 @@ class HoldService:
             self._keep(hold, leased_at=hold.placed_at)
         elif placement.outcome is PlacementOutcome.REPLAYED and hold.is_joined_by_repeats:
             self._note_standstill()
-            if self._clock.monotonic_s() - begun_at_s < self._lease_s:  # found open, and leased anew by this call
+            if not self._is_over(hold.placed_at):  # found open, and leased anew by this call
                 self._lapsed.discard(placement.hold_id or "")
         return placement
 
@@ -202,10 +201,14 @@ class HoldService:
 
     def _keep(self, hold: Hold, *, leased_at: datetime) -> None:
         """Keep a hold that an attempt has leased. Where that lease is over by now, others may have ended it."""
-        if hold.id not in self._under_way and self._clock.now() - leased_at >= timedelta(seconds=self._lease_s):
+        if hold.id not in self._under_way and self._is_over(leased_at):
             self._lapsed.add(hold.id)
-        self._lingering.pop(hold.id, None)
+        self.stay(hold.id)
         self._under_way[hold.id] = hold
+
+    def _is_over(self, leased_at: datetime) -> bool:
+        """Whether a lease that was taken then has run out."""
+        return self._clock.now() - leased_at >= timedelta(seconds=self._lease_s)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -9,14 +9,13 @@ dry run's, or, in a script or where no dry run tells, a CREATE MODEL where the t
 bytes, amounts nano-dollars, shares parts per million.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bqgate.admission.estimates.estimator import DRY_RUN_AWAY
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_billed_at_most, with_headroom
 from bqgate.domain.statements import is_single
-from bqgate.domain.throttling import Slowdown
 from bqgate.domain.units import GIB, INT64_MAX, MINIMUM_BILLED_BYTES
 from bqgate.wire.reservations import may_choose_reservation, may_run_on_demand
 from bqgate.wire.sql_calls import unbounded_calls
@@ -61,9 +60,18 @@ class HoldSize:
 
 
 def size_hold(
-    request: QueryRequest, estimate: Estimate, *, rules: HoldRules, prices: PriceList, history: SlotHistory
+    request: QueryRequest,
+    estimate: Estimate,
+    *,
+    rules: HoldRules,
+    prices: PriceList,
+    history: SlotHistory,
+    slot_ms_at_most: int | None = None,
 ) -> HoldSize | None:
-    """How much to hold; None where the policy refuses an unknown estimate."""
+    """How much to hold; None where the policy refuses an unknown estimate.
+
+    `slot_ms_at_most` is what the query may use of slots where it is slowed down; None: there is no such bound.
+    """
     if not estimate.is_known and rules.unknown is UnknownEstimate.REJECT:
         return None
     wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
@@ -72,10 +80,10 @@ def size_hold(
     # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing, and takes none past int64.
     wanted = min(max(wanted, MINIMUM_BILLED_BYTES), INT64_MAX)
     own_cap = request.maximum_bytes_billed or wanted
-    covered = min(wanted, own_cap) if _is_capped(request, estimate) else wanted
+    covered = own_cap if own_cap < wanted and _is_capped(request, estimate) else wanted
     processed = estimate.bytes_processed if estimate.is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
-    slot_ms = min(slot_ms, request.slot_ms_at_most or slot_ms)
+    slot_ms = min(slot_ms, slot_ms_at_most or slot_ms)
     priced_as = most_expensive_kind(request, estimate)
     amount = prices.hold_cost(
         bytes_billed=covered,
@@ -94,7 +102,7 @@ def size_hold(
         maximum_bytes_billed=cap,
         prices_id=prices.id,
         priced_as=priced_as,
-        slot_ms_at_most=request.slot_ms_at_most if prices.uses_slots else None,
+        slot_ms_at_most=slot_ms_at_most if prices.uses_slots else None,
     )
 
 
@@ -122,11 +130,6 @@ def most_expensive_kind(request: QueryRequest, estimate: Estimate) -> str:
 def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:
     """Whether the query may leave the reservation that capacity prices count on."""
     return prices.depends_on_reservation and may_run_on_demand(request)
-
-
-def slowed_request(request: QueryRequest, slowdown: Slowdown) -> QueryRequest:
-    """The query with a throttled one's slots, as its tier bounds them."""
-    return replace(request, slot_ms_at_most=slowdown.slot_ms_at_most)
 
 
 def unknown_hold_nanos(request: QueryRequest, rules: HoldRules, prices: PriceList) -> int:

@@ -8,7 +8,6 @@ also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an ans
 UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within bounds.
 """
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,7 +23,7 @@ from bqgate.ports import Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usages_in
-from bqgate.wire.json_text import json_bytes
+from bqgate.wire.json_text import json_bytes, read_answer
 from bqgate.wire.table_resource import table_facts_from
 
 ResultT = TypeVar("ResultT")
@@ -199,11 +198,8 @@ class GoogleBigQuery:
             raise UpstreamRefused(answer.status, body, content_type, challenge=answer.header("www-authenticate"))
         if not 200 <= answer.status < 300:
             raise UpstreamUnavailable(f"BigQuery is not answering (status {answer.status}).")
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict):
+        document = read_answer(body)
+        if document is None:
             raise UpstreamUnavailable("BigQuery's answer is not a JSON object.")
         return document
 

@@ -32,10 +32,7 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key.
-
-    `slot_ms_at_most` is what it may use of slots where it is slowed down; None: there is no such bound.
-    """
+    """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key."""
 
     method: Method
     project_id: str
@@ -46,7 +43,6 @@ class QueryRequest:
     request_id: str | None = None
     location: str | None = None
     maximum_bytes_billed: int | None = None
-    slot_ms_at_most: int | None = None
     use_query_cache: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
 

@@ -5,11 +5,11 @@ old. Such a query billed nothing and may be sent again; a script may have run st
 Reference: https://cloud.google.com/bigquery/docs/error-messages (bytesBilledLimitExceeded).
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from bqgate.wire.fields import count_at
+from bqgate.wire.json_text import read_answer
 
 _REASON = "bytesBilledLimitExceeded"
 _MULTI_STATEMENT = frozenset({"SCRIPT", "CALL", "EXECUTE_IMMEDIATE"})
@@ -24,11 +24,8 @@ def is_refused_by_cap(status: int, text: bytes | str) -> bool:
         status: of the HTTP answer.
         text: its body: an error, or a Job, which must be DONE to be refused.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested without end
-        return False
-    if not isinstance(document, dict):
+    document = read_answer(text)
+    if document is None:
         return False
     if status >= 400:
         errors = _part(document, "error").get("errors")

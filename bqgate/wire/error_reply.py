@@ -8,6 +8,8 @@ array is always there; ``message`` is what people see.
 import json
 from typing import Any
 
+from bqgate.wire.json_text import read_answer
+
 # The canonical status of each HTTP code, as google.rpc.Code maps them.
 STATUS_BY_CODE = {
     400: "INVALID_ARGUMENT",
@@ -38,11 +40,7 @@ def error_body(code: int, reason: str, message: str, *, location: str | None = N
 
 def message_of(body: bytes) -> str | None:
     """What an error body says to people; None where it is not one."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    error = document.get("error") if isinstance(document, dict) else None
+    error = (read_answer(body) or {}).get("error")
     message = error.get("message") if isinstance(error, dict) else None
     return message if isinstance(message, str) else None
 
@@ -54,11 +52,7 @@ def is_about_the_query(status: int, body: bytes) -> bool:
 
 def reason_of(body: bytes) -> str | None:
     """``errors[0].reason`` of an error body; None where it is not one."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    error = document.get("error") if isinstance(document, dict) else None
+    error = (read_answer(body) or {}).get("error")
     errors = error.get("errors") if isinstance(error, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
     reason = first.get("reason") if isinstance(first, dict) else None

@@ -42,6 +42,15 @@ def read_json(text: str) -> Any:
     return value
 
 
+def read_answer(text: bytes | str) -> dict[str, Any] | None:
+    """The JSON object that another system answered; None where it is none, or nested too deeply to be read."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def write_json(value: Any, *, sort_keys: bool = False) -> str:
     """The JSON text of a value, as short as it can be, with every JsonNumber as it came."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, default=_marked)

@@ -17,13 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bqgate.admission.admit import Admission
-from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
-from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.hold_service import HoldService
 from bqgate.admission.queue.admission_queue import AdmissionQueue
-from bqgate.admission.sizing import HoldRules
-from bqgate.admission.slots import SlotBook
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.budget import Period
 from bqgate.domain.entry import Entry, EntryKind
@@ -45,9 +40,8 @@ from bqgate.ledger import SqlLedger
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.observe.telemetry import PrometheusTelemetry
-from bqgate.settlement.poller import Poller
-from bqgate.settlement.settlement import Settlement
 from bqgate.wire.http_message import HttpRequest, HttpResponse
+from tests.support.gate_holds import gate_holds
 from tests.support.hold_services import hold_service_over
 from tests.support.list_audit_log import ListAuditLog
 from tests.support.manual_clock import START, ManualClock
@@ -172,32 +166,17 @@ def _wire(
     ledger: SqlLedger, clock: ManualClock, telemetry: PrometheusTelemetry, room: AdmissionQueue, estimates_kept: int
 ) -> tuple[QueryHandler, Holds, HoldService]:
     bigquery, budgets = QuietBigQuery(), MemoryBudgetStore(ledger, clock)
-    slots = SlotBook(ledger)
     service = hold_service_over(budgets, ledger, clock)
-    settlement = Settlement(
-        ledger=ledger,
-        budgets=budgets,
-        policies=POLICIES,
-        clock=clock,
-        telemetry=telemetry,
-        on_usage=slots.learn,
-        on_end=lambda hold: service.forget(hold.id),
-    )
-    poller = Poller(
-        settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, telemetry=telemetry
-    )
-    numbers = itertools.count()
-    admission = Admission(
-        estimator=Estimator(bigquery, clock, telemetry, EstimateCaching(max_entries=estimates_kept)),
-        holds=service,
+    wired = gate_holds(
+        service,
+        budgets,
+        bigquery=bigquery,
         ledger=ledger,
         clock=clock,
         telemetry=telemetry,
         policies=POLICIES,
-        rules=HoldRules(),
-        hold_ttl_s=86_400,
-        new_id=lambda: f"hold{next(numbers)}",
-        slots=slots,
+        estimates_kept=estimates_kept,
+        release=room.release,
     )
     isolation = Isolation(
         isolation_mode=IsolationMode.NOTHING,
@@ -208,19 +187,17 @@ def _wire(
         audit_log=ListAuditLog(),
         clock=clock,
     )
-    writes = JobWrites(lambda _: None, lambda _: None)
-    holds = Holds(admission=admission, service=service, poller=poller, release=room.release, learn_job=writes.learn_job)
     handler = QueryHandler(
-        admission=admission,
-        holds=holds,
-        writes=writes,
+        admission=wired.admission,
+        holds=wired.holds,
+        writes=wired.writes,
         admission_queue=room,
         policies=POLICIES,
         isolation=isolation,
         upstream=bigquery,
         telemetry=telemetry,
     )
-    return handler, holds, service
+    return handler, wired.holds, service
 
 
 def _spent_before(customer: str, nanos: int) -> Entry:

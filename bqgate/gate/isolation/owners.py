@@ -8,7 +8,6 @@ Answers are kept for a minute, at most ENTRIES_MAX of them, and always by the jo
 regions, and without a location BigQuery itself chooses.
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from bqgate.ports import Clock, Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import CUSTOMER_LABEL
 from bqgate.wire.job_resource import job_ref_from
+from bqgate.wire.json_text import read_answer
 
 ENTRIES_MAX = 20_000
 KEPT_S = 60
@@ -88,11 +88,8 @@ class JobOwners:
         body = await _whole(answer)
         if answer.status in {400, 403, 404}:
             raise absent(job)
-        try:
-            resource = json.loads(body) if answer.status == 200 else None
-        except (ValueError, RecursionError):
-            resource = None
-        if not isinstance(resource, dict):
+        resource = read_answer(body) if answer.status == 200 else None
+        if resource is None:
             raise UpstreamUnavailable(f"BigQuery is not answering whose a job is (status {answer.status}).")
         return resource
 

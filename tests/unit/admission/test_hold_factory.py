@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bqgate.admission.hold_factory import make_hold
-from bqgate.admission.sizing import HoldRules, size_hold, slowed_request
+from bqgate.admission.sizing import HoldRules, size_hold
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory
@@ -15,6 +15,7 @@ from tests.support.manual_clock import START
 
 ESTIMATE = Estimate(10 * GIB, "SELECT", 1)
 ANN = Principal("acme", "ann")
+NO_SLOWDOWN = Slowdown()
 
 
 def insert(**configuration: int) -> QueryRequest:
@@ -28,10 +29,17 @@ def insert(**configuration: int) -> QueryRequest:
     return request
 
 
-def hold_for(request: QueryRequest, model: PricingModel, *, bounded: QueryRequest | None = None) -> Hold:
+def hold_for(request: QueryRequest, model: PricingModel, *, slowdown: Slowdown = NO_SLOWDOWN) -> Hold:
     """Its hold, sized by the query as it is to run."""
     prices = PriceList(model, nanos_per_tib=10**9, nanos_per_slot_hour=10**9)
-    size = size_hold(bounded or request, ESTIMATE, rules=HoldRules(), prices=prices, history=SlotHistory())
+    size = size_hold(
+        request,
+        ESTIMATE,
+        rules=HoldRules(),
+        prices=prices,
+        history=SlotHistory(),
+        slot_ms_at_most=slowdown.slot_ms_at_most,
+    )
     assert size is not None
     return make_hold(request, ANN, ESTIMATE, size, (), (), hold_id="h", now=START, ttl_s=60)
 
@@ -47,7 +55,7 @@ def test_a_callers_bounds_on_slots_lower_no_hold() -> None:
 def test_a_repeat_at_full_speed_does_not_join_the_hold_of_a_slowed_query() -> None:
     """A slowed query is held for the slots of its tier's slowdown only."""
     request, slowdown = insert(), Slowdown(max_slots=10, job_timeout_ms=1_000)
-    slow = hold_for(request, PricingModel.BLENDED, bounded=slowed_request(request, slowdown))
+    slow = hold_for(request, PricingModel.BLENDED, slowdown=slowdown)
     fast = hold_for(request, PricingModel.BLENDED)
     assert slow.amount_nanos < fast.amount_nanos
     assert slow.idempotency_key != fast.idempotency_key
@@ -56,13 +64,13 @@ def test_a_repeat_at_full_speed_does_not_join_the_hold_of_a_slowed_query() -> No
 def test_a_slowdown_does_not_part_repeats_where_slots_cost_nothing() -> None:
     """On demand a query costs its bytes, however long it runs."""
     request, slowdown = insert(), Slowdown(max_slots=10, job_timeout_ms=1_000)
-    slow = hold_for(request, PricingModel.ON_DEMAND, bounded=slowed_request(request, slowdown))
+    slow = hold_for(request, PricingModel.ON_DEMAND, slowdown=slowdown)
     assert slow.idempotency_key == hold_for(request, PricingModel.ON_DEMAND).idempotency_key
 
 
 def test_a_request_is_known_again_whatever_bounds_its_slots() -> None:
     """What BigQuery knows a requestId by has none of the gate's bounds."""
     request = replace(insert(), job_id=None, request_id="r1")
-    bounded = replace(request, slot_ms_at_most=7)
-    prefixes = {hold_for(each, PricingModel.CAPACITY).request_prefix for each in (request, bounded)}
+    slowdowns = (NO_SLOWDOWN, Slowdown(max_slots=7, job_timeout_ms=1))
+    prefixes = {hold_for(request, PricingModel.CAPACITY, slowdown=each).request_prefix for each in slowdowns}
     assert len(prefixes) == 1

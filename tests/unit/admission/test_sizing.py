@@ -30,9 +30,9 @@ def test_slots_that_a_query_cannot_use_are_not_held(
 ) -> None:
     """A throttled query's bound on slots bounds the slot cost of its hold, and never raises it; bytes are as ever."""
     bound = max_slots * timeout_ms if max_slots and timeout_ms else None
-    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", slot_ms_at_most=bound)
+    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
     prices = PriceList(model, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
-    size = size_hold(request, ESTIMATE, rules=RULES, prices=prices, history=SlotHistory())
+    size = size_hold(request, ESTIMATE, rules=RULES, prices=prices, history=SlotHistory(), slot_ms_at_most=bound)
     assert size is not None
     assert size.amount_nanos == held_nanos
     assert size.maximum_bytes_billed == 100 * GIB

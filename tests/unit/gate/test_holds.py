@@ -1,7 +1,6 @@
 """The life of a hold at one gate, step by step: who joins, leaves and is gone in between."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from bqgate.admission.admit import Admission
-from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.admission.hold_service import HoldService
-from bqgate.admission.sizing import HoldRules
-from bqgate.admission.slots import SlotBook
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate
@@ -25,9 +20,9 @@ from bqgate.gate.routes import Kind, Route
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.ledger import SqlLedger
 from bqgate.settlement.poller import Poller
-from bqgate.settlement.settlement import Settlement
 from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.query_request import parse_insert
+from tests.support.gate_holds import gate_holds
 from tests.support.hold_services import CountingTelemetry, hold_service_over
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_bigquery import ScriptedBigQuery
@@ -106,34 +101,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     ledger: Any = WaitingLedger(opened)
     budgets = MemoryBudgetStore(ledger, clock)
     service = hold_service_over(budgets, ledger, clock, telemetry=telemetry)
-    settlement = Settlement(
-        ledger=ledger,
-        budgets=budgets,
-        policies=POLICIES,
-        clock=clock,
-        telemetry=telemetry,
-        on_end=lambda hold: service.forget(hold.id),
+    wired = gate_holds(
+        service, budgets, bigquery=bigquery, ledger=ledger, clock=clock, telemetry=telemetry, policies=POLICIES
     )
-    poller = Poller(
-        settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, telemetry=telemetry
-    )
-    numbers = itertools.count(1)
-    admission = Admission(
-        estimator=Estimator(bigquery, clock, telemetry, EstimateCaching(max_entries=2)),
-        holds=service,
-        ledger=ledger,
-        clock=clock,
-        telemetry=telemetry,
-        policies=POLICIES,
-        rules=HoldRules(),
-        hold_ttl_s=86_400,
-        new_id=lambda: f"hold{next(numbers)}",
-        slots=SlotBook(ledger),
-    )
-    holds = Holds(
-        admission=admission, service=service, poller=poller, release=lambda _: None, learn_job=lambda _, __: None
-    )
-    yield Scene(clock, ledger, budgets, service, poller, holds, telemetry)
+    yield Scene(clock, ledger, budgets, service, wired.poller, wired.holds, telemetry)
     await opened.close()
 
 

@@ -120,6 +120,16 @@ async def deaf_stand(tmp_path: Path) -> AsyncIterator[Stand]:
         yield opened
 
 
+async def book_while_away(stand: Stand) -> tuple[Gate, DeafStore]:
+    """A probe is booked, and the budgets do not capture it."""
+    gate = stand.gate()
+    probe = await start_probe(stand, gate)
+    assert isinstance(gate.budgets, DeafStore)
+    gate.budgets.is_away = True
+    await gate.settlement.settle(probe, usage_of(probe, 7))
+    return gate, gate.budgets
+
+
 async def test_a_probe_whose_end_was_not_heard_of_is_remembered(deaf_stand: Stand) -> None:
     """The customer's part of it has ended, or all of it: what became of the breaker can still be asked."""
     gate = deaf_stand.gate()
@@ -132,23 +142,15 @@ async def test_a_probe_whose_end_was_not_heard_of_is_remembered(deaf_stand: Stan
 
 async def test_a_probe_that_has_not_ended_yet_is_no_news(deaf_stand: Stand) -> None:
     """Nothing was captured: the breaker waits for its probe, and the ledger keeps what it knew."""
-    gate = deaf_stand.gate()
-    probe = await start_probe(deaf_stand, gate)
-    assert isinstance(gate.budgets, DeafStore)
-    gate.budgets.is_away = True
-    await gate.settlement.settle(probe, usage_of(probe, 7))
+    await book_while_away(deaf_stand)
     assert await tripped_at(deaf_stand) == {today(deaf_stand)}
     assert "cost_breaker" not in deaf_stand.log.getvalue()
 
 
 async def test_a_probe_that_reconcile_ends_is_remembered(deaf_stand: Stand) -> None:
     """It was booked while the budgets were away; the next round captures it, which closes the breaker."""
-    gate = deaf_stand.gate()
-    probe = await start_probe(deaf_stand, gate)
-    assert isinstance(gate.budgets, DeafStore)
-    gate.budgets.is_away = True
-    await gate.settlement.settle(probe, usage_of(probe, 7))
-    gate.budgets.is_away, gate.budgets.is_heard = False, True
+    gate, budgets = await book_while_away(deaf_stand)
+    budgets.is_away, budgets.is_heard = False, True
     await gate.reconciler.reconcile()
     assert await tripped_at(deaf_stand) == set()
     assert '"cost_breaker_closed"' in deaf_stand.log.getvalue()
