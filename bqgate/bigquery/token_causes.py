@@ -5,9 +5,10 @@ Called by token_source.py and impersonation.py. Of Google's answers only the wor
 https://cloud.google.com/apis/design/errors for IAM.
 """
 
-import json
 import re
 from typing import Any
+
+from bqgate.wire.json_text import read_answer
 
 _WORD = re.compile(r"[A-Za-z_]{1,64}")
 # What requests and urllib3 call it.
@@ -36,10 +37,7 @@ def cause_of_failure(error: Exception) -> str:
 def _word_in(answer: Any) -> str | None:
     """The name of the error in an answer of the token endpoint or of IAM; None: it is not one."""
     if isinstance(answer, str):
-        try:
-            answer = json.loads(answer)
-        except ValueError:
-            return None
+        answer = read_answer(answer)
     error = answer.get("error") if isinstance(answer, dict) else None
     word = error.get("status") if isinstance(error, dict) else error
     return word if isinstance(word, str) and _WORD.fullmatch(word) else None

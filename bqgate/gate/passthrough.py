@@ -64,7 +64,7 @@ class Passthrough:
             return answer
         try:
             document = read_json((await read_bounded(answer.body, bytes_max=_DISCOVERY_BYTES_MAX)).decode())
-        except (ValueError, BodyTooLarge):
+        except (ValueError, RecursionError, BodyTooLarge):
             document = None
         finally:
             await close_body(answer.body)

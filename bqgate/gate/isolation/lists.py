@@ -70,7 +70,7 @@ async def _read(answer: HttpResponse) -> dict[str, Any]:
         raise MalformedRequest(
             "The page is too large to be filtered; ask for fewer entries by maxResults.", reason="responseTooLarge"
         ) from None
-    except (ValueError, MalformedRequest):
+    except (ValueError, RecursionError, MalformedRequest):
         document = None
     finally:
         await close_body(answer.body)

@@ -17,6 +17,7 @@ IAM = {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "secret 
         (("secret details", {"error": "invalid_grant", "error_description": "secret"}), "invalid_grant"),
         (("secret details", json.dumps(IAM)), "PERMISSION_DENIED"),
         (("secret details", "<html>secret</html>"), "RefreshError"),
+        pytest.param(("secret details", "[" * 100_000), "RefreshError", id="nested without end"),
         (("secret details", {"error": "ya29.secret token"}), "RefreshError"),
         (("secret details",), "RefreshError"),
         ((), "RefreshError"),

@@ -145,7 +145,7 @@ async def test_a_refusal_of_bigquerys_passes_as_it_is() -> None:
     assert (400, b"no") == (answer.status, answer.body)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", pytest.param(b"[" * 100_000, id="nested without end")])
 async def test_what_cannot_be_filtered_is_not_shown(body: bytes) -> None:
     """An answer that is no JSON object is an outage, never passed on."""
     with pytest.raises(UpstreamUnavailable):

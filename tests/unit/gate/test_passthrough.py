@@ -76,7 +76,11 @@ async def test_the_discovery_document_names_the_gate(gate: GateStand, path: str,
     assert gate.upstream.last.header("accept-encoding") is None
 
 
-@pytest.mark.parametrize(("status", "body", "wanted"), [(404, b"no", 404), (200, b"<html>", 503), (200, b"[]", 503)])
+@pytest.mark.parametrize(
+    ("status", "body", "wanted"),
+    [(404, b"no", 404), (200, b"<html>", 503), (200, b"[]", 503), (200, b"[" * 100_000, 503)],
+    ids=["refused", "no JSON", "no object", "nested without end"],
+)
 async def test_a_discovery_answer_that_is_none(gate: GateStand, status: int, body: bytes, wanted: int) -> None:
     """BigQuery's refusal passes; what is no document is an upstream failure."""
     gate.upstream.reply = replying(status, body)
