@@ -27,6 +27,9 @@ from bqgate.ledger.causes import cause_of, remedy_of
 
 ResultT = TypeVar("ResultT")
 
+# Where nobody says how long a database may take: another one's migration takes its time. The gate's settings say it.
+PATIENCE_S = 60.0
+
 _READERS = 4
 # The database gives up a little before the gate does: a connection that answered "too late" can be used again, one
 # that was cut off in the middle can not.
@@ -172,12 +175,21 @@ class Connections:
         try:
             done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
         except asyncio.CancelledError:
-            task.cancel()
+            self._give_up(task)
             raise
         if not done:
-            task.cancel()
+            self._give_up(task)
             raise LedgerUnavailable(f"The ledger's database did not answer within {self._timeout_s} s.")
         return task.result()
+
+    def _give_up(self, task: "asyncio.Task[Any]") -> None:
+        """Stop work that nobody waits for.
+
+        What a thread of SQLite's does goes on anyway. It is let end, since nobody closes a connection that is left
+        while it is made.
+        """
+        if self.dialect != "sqlite":
+            task.cancel()
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._under_way.discard(task)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import psycopg
@@ -158,3 +159,23 @@ async def test_a_caller_that_leaves_takes_its_read_along(postgres_url: str) -> N
 
     assert [await connections.read(one) for _ in range(5)] == [1] * 5
     await connections.close()
+
+
+@pytest.mark.parametrize("steps", range(12))
+def test_what_is_given_up_while_it_connects_to_sqlite_is_closed(tmp_path: Path, steps: int) -> None:
+    """A caller who leaves at any step of the first read leaves no thread to a loop that is gone."""
+
+    async def leave() -> None:
+        connections = Connections(f"sqlite:///{tmp_path / 'ledger.db'}", timeout_s=SHORT_S)
+        reading = asyncio.create_task(connections.read(lambda connection: connection.execute(sa.text("SELECT 1"))))
+        for _ in range(steps):
+            await asyncio.wait({reading}, timeout=0)
+        reading.cancel()
+        await asyncio.wait({reading})
+        await connections.close()
+
+    before = set(threading.enumerate())
+    asyncio.run(leave())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(IN_TIME_S)
+        assert not thread.is_alive()
