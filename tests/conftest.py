@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.support.hang_report",
+    "tests.support.memory_disk",
     "tests.support.ledgers",
     "tests.support.budget_stores",
     "tests.support.postgres_server",

@@ -85,7 +85,7 @@ async def test_over_two_processes_exactly_fifty_of_two_hundred_run(tmp_path: Pat
             "server": {"port": 0},
             "upstream": {"url": sandbox.url, "credentials": "anonymous"},
             "budgets": {"url": redis_url, "timeout_ms": 10_000},
-            "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"},
+            "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 60_000},
             "settlement": {"poll_first_ms": 20, "poll_longest_ms": 200},
         }
         config = tmp_path / "bqgate.yaml"

@@ -116,7 +116,7 @@ async def test_a_gate_killed_in_the_middle_of_a_job_finds_it_after_its_restart(t
         document = SETTINGS | {
             "server": {"port": 0},
             "upstream": {"url": sandbox.url, "credentials": "anonymous"},
-            "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"},
+            "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 60_000},
             "settlement": {"poll_first_ms": 20, "poll_longest_ms": 200, "reconcile_interval_s": 1},
         }
         config = tmp_path / "bqgate.yaml"

@@ -31,7 +31,7 @@ def write_settings(folder: Path, upstream_url: str) -> Path:
     document = {
         "server": {"port": 0},
         "upstream": {"url": upstream_url, "credentials": "anonymous"},
-        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "ledger": {"url": f"sqlite:///{folder}/ledger.db", "timeout_ms": 60_000},
         "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
         "admission": {"headroom_ratio": "0"},
         "tiers": {"standard": {"customer_concurrency_max": 1}},

@@ -172,7 +172,7 @@ async def test_a_served_gate_takes_over_its_file_and_goes_unready_before_it_stop
             document = {
                 "server": {"port": 0, "drain_s": 30},
                 "upstream": {"url": sandbox.url, "credentials": "anonymous"},
-                "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"},
+                "ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 60_000},
                 "tiers": {"standard": {"daily_usd": daily}},
             }
             config.write_text(yaml.safe_dump(document))

@@ -115,7 +115,7 @@ async def scene(tmp_path: Path, redis_url: str) -> AsyncIterator[Scene]:
         document = DOCUMENT | {
             "upstream": {"url": sandbox.url, "credentials": "anonymous"},
             "budgets": {"url": redis_url, "timeout_ms": 10_000},
-            "ledger": {"url": ledger_url},
+            "ledger": {"url": ledger_url, "timeout_ms": 60_000},
             "customers": {"acme": {"projects": ["acme"], "time_zone": zone_where_it_is_noon()}},
         }
         config = tmp_path / "bqgate.yaml"

@@ -73,8 +73,8 @@ def settings_for(folder: Path, sandbox_url: str, document: Mapping[str, Any]) ->
     """Settings as a user would write them, with the upstream put in and polls made quick."""
     base: dict[str, Any] = {
         "server": {"port": 0},
-        "upstream": {"url": sandbox_url},
-        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "upstream": {"url": sandbox_url, "connect_timeout_s": 60},
+        "ledger": {"url": f"sqlite:///{folder}/ledger.db", "timeout_ms": 60_000},
         "settlement": {"poll_first_ms": 20, "poll_longest_ms": 200},
         "observe": {"log_format": "json"},
     }

@@ -34,8 +34,8 @@ LIMIT_NANOS = 5 * CENT
 THREE_CENTS = f"/*bytes={3 * GIB} ms=10*/"
 AT_ONCE = 8
 _DURATIONS_MS = (0, 10, 60, 250)
-_PATIENCE_S = 12.0
-_CALM_S = 20.0
+_PATIENCE_S = 60.0
+_CALM_S = 60.0
 # The longest that a hold may outlive its query, in the time of the gates.
 _SKIPPED_S_MAX = 300
 _SKIP_S = 2
@@ -74,9 +74,9 @@ def document_for(stores: Stores, upstream_url: str, more: Mapping[str, Any] | No
     """
     base: dict[str, Any] = {
         "server": {"port": 0},
-        "upstream": {"url": upstream_url, "credentials": "anonymous"},
+        "upstream": {"url": upstream_url, "credentials": "anonymous", "connect_timeout_s": 60},
         "budgets": {"url": stores.budgets_url} | ({} if stores.budgets_url == "memory://" else {"timeout_ms": 10_000}),
-        "ledger": {"url": stores.ledger_url},
+        "ledger": {"url": stores.ledger_url, "timeout_ms": 60_000},
         "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
         "admission": {"headroom_ratio": "0", "estimate_ttl_s": 0},
         "settlement": {"poll_first_ms": 10, "poll_longest_ms": 100, "reconcile_interval_s": 1},
