@@ -27,8 +27,8 @@ from bqgate.ledger.causes import cause_of, remedy_of
 
 ResultT = TypeVar("ResultT")
 
-# Where nobody says how long a database may take: another one's migration takes its time. The gate's settings say it.
-PATIENCE_S = 60.0
+# How long a database may take where nobody says. A gate's settings do.
+TIMEOUT_S = 60.0
 
 _READERS = 4
 # The database gives up a little before the gate does: a connection that answered "too late" can be used again, one

@@ -24,11 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger.causes import NO_FOLDER, cause_of, remedy_of
-from bqgate.ledger.connections import PATIENCE_S, connect_args, prepare_sqlite, read_url
+from bqgate.ledger.connections import connect_args, prepare_sqlite, read_url
 from bqgate.ledger.sqlite_files import existing_sqlite, sqlite_file
 
 VERSION_TABLE = "ledger_revision"
 
+# How long a starter waits for another one's migration. Changing a table of many rows takes its time.
+_PATIENCE_S = 60.0
 # Any number that nobody else in the database locks; these are the letters of "bqgate".
 _ADVISORY_LOCK = int.from_bytes(b"bqgate", "big")
 
@@ -63,7 +65,7 @@ def alembic_config() -> Config:
 
 def _migrate(url: str) -> None:
     config = alembic_config()
-    with _one_at_a_time, _begin(url, timeout_s=PATIENCE_S) as connection:
+    with _one_at_a_time, _begin(url, timeout_s=_PATIENCE_S) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         _refuse_later(_revision(connection), ScriptDirectory.from_config(config))

@@ -20,7 +20,7 @@ from bqgate.domain.key import Key
 from bqgate.domain.policy import PolicyItem, PolicyKind
 from bqgate.ledger import audit_chain
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict, lock_registry
-from bqgate.ledger.connections import PATIENCE_S, Connections, ResultT, read_url
+from bqgate.ledger.connections import TIMEOUT_S, Connections, ResultT, read_url
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry_rows import key_of, key_row, policy_of, policy_row, record_of, storable_text
 from bqgate.ledger.registry_schema import audit, keys, policies, registry_revision
@@ -46,7 +46,7 @@ class SqlRegistry:
         self._add_key = insert(keys).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
     @classmethod
-    async def open(cls, url: str, *, timeout_s: float = PATIENCE_S) -> Self:
+    async def open(cls, url: str, *, timeout_s: float = TIMEOUT_S) -> Self:
         """Connect. SQLite's tables are made or upgraded; PostgreSQL's must be (`bqgate migrate`).
 
         Raises:
@@ -59,7 +59,7 @@ class SqlRegistry:
         return cls(Connections(url, timeout_s=timeout_s))
 
     @classmethod
-    async def open_existing(cls, url: str, *, timeout_s: float = PATIENCE_S) -> Self:
+    async def open_existing(cls, url: str, *, timeout_s: float = TIMEOUT_S) -> Self:
         """Connect to a database that has this version's tables. None are made, and no file of SQLite's either.
 
         Raises:

@@ -24,7 +24,7 @@ from bqgate.domain.pricing import PriceList, SlotHistory
 from bqgate.domain.shadow_decision import ShadowDecisionRow
 from bqgate.domain.spend import SpendQuery, SpendTable
 from bqgate.ledger import queries, shadow_decision_queries, spend_queries
-from bqgate.ledger.connections import PATIENCE_S, Connections
+from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
 from bqgate.ledger.rows import entry_of, from_micros, hold_of, shadow_decision_row_of, spend_table_of, to_micros
@@ -47,7 +47,7 @@ class SqlLedger:
     """
 
     def __init__(
-        self, connections: Connections, clock: Clock, *, timeout_s: float = PATIENCE_S, waiting_max: int = WAITING_MAX
+        self, connections: Connections, clock: Clock, *, timeout_s: float = TIMEOUT_S, waiting_max: int = WAITING_MAX
     ) -> None:
         self._connections = connections
         self._clock = clock
@@ -59,7 +59,7 @@ class SqlLedger:
 
     @classmethod
     async def open(
-        cls, url: str, clock: Clock, *, timeout_s: float = PATIENCE_S, waiting_max: int = WAITING_MAX
+        cls, url: str, clock: Clock, *, timeout_s: float = TIMEOUT_S, waiting_max: int = WAITING_MAX
     ) -> Self:
         """Connect. SQLite's tables are made or upgraded; PostgreSQL's must be (`bqgate migrate`).
 
