@@ -7,6 +7,7 @@ answer queries that wait, stop listening, finish requests under way, close.
 
 import asyncio
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -27,8 +28,9 @@ from bqgate.app.listening import open_port
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
+from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
-from bqgate.gate import access_log, middleware, proxies
+from bqgate.gate import access_log, middleware, proxies, web_pages
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
 from bqgate.gate.http_server import HttpServer, add_data_plane
@@ -219,6 +221,8 @@ def _application(deps: Dependencies) -> web.Application:
     middleware.install(app, deps.telemetry)
     settings = deps.settings
     proxies.install(app, trusted=settings.server.trusted_proxies, public_url=settings.identity.public_url)
+    rules = page_rules(settings, machine=socket.gethostname())
+    web_pages.install(app, rules, answer_problem=answer_problem, clock=deps.clock, telemetry=deps.telemetry)
     return app
 
 

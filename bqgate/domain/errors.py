@@ -6,6 +6,8 @@
     ├── UnsupportedRequest        the gate cannot bound what it would cost, or cannot parse it (400, 501)
     ├── Unauthenticated           the caller did not prove who it is (401); says which fault
     ├── AccessDenied              the caller is known and may not have this (403)
+    ├── UnknownHost               the caller calls the gate by a name that is not listed (421)
+    ├── ForeignPage               a web page of another origin calls an open gate (403)
     ├── TooManyRequests           the caller asks more often than it may (429)
     ├── VersionConflict           what was to be changed is not what it was when it was read (412)
     ├── AttemptEnded              the request repeats one that is just ending (503: send it again)
@@ -92,6 +94,31 @@ class AccessDenied(BqgateError):
         super().__init__(message)
         self.message = message
         self.target = target
+
+
+class UnknownHost(BqgateError):
+    """The request names a host that the gate does not know as its own: a web page may have been led here by it."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+        self.message = (
+            f"This gate is not known as {host}. If clients are to call it so, list the name in the setting "
+            "server.allowed_hosts."
+        )
+
+
+class ForeignPage(BqgateError):
+    """A web page of another origin calls a gate that trusts whoever reaches it. `origin` is "" where none is said."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(origin)
+        self.origin = origin
+        self.message = (
+            "A web page of another origin may not call this gate while the setting identity.mode is open, with or "
+            "without credentials; set identity.mode: required. If the page is the gate's own, say in "
+            "identity.public_url, or by server.trusted_proxies, where browsers reach it."
+        )
 
 
 class TooManyRequests(BqgateError):

@@ -3,7 +3,8 @@
 Installed by app outside middleware.py, so that errors are seen too. The query string is left out, which may hold a key
 or an upload's token. Decision, reason, cost and balance come from the answer's headers; the request id of a query is
 its hold's id, by which the ledger knows the rest. Where there was no whole answer, the status is a word. Calls of a
-batch have lines of their own (batch_log.py). Health checks and scrapes are left out.
+batch have lines of their own (batch_log.py). Health checks and scrapes are left out, and so is what web_pages.py
+refuses, which it tells of itself.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from aiohttp import web
 
 from bqgate.gate.aborted_calls import BEGUN, BROKEN_OFF_BY, Side
 from bqgate.gate.batch_log import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
-from bqgate.gate.http_server import FAILURE, REQUEST_ID
+from bqgate.gate.http_server import FAILURE, REQUEST_ID, TOLD_APART
 from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Telemetry
 
@@ -40,24 +41,32 @@ def install(app: web.Application, telemetry: Telemetry, clock: Clock) -> None:
             response = await handler(request)
             return response
         finally:
-            shown = response if response is not None else request.get(BEGUN)
-            headers = shown.headers if shown is not None else {}
-            told = {field: headers[header] for field, header in TOLD_HEADERS if headers.get(header)}
-            if REQUEST_ID in request:
-                told.setdefault("request_id", request[REQUEST_ID])
-            if FAILURE in request:
-                told["reason"] = request[FAILURE]
-            telemetry.log(
-                "request",
-                method=request.method[:METHOD_CHARS_MAX],
-                path=shown_path(request.rel_url.raw_path),
-                status=_status(request, response),
-                duration_ms=round((clock.monotonic_s() - started_s) * 1000),
-                **noted_fields(),
-                **told,
-            )
+            if TOLD_APART not in request:
+                duration_ms = round((clock.monotonic_s() - started_s) * 1000)
+                _write_line(request, response, duration_ms, telemetry)
 
     app.middlewares.append(noted)
+
+
+def _write_line(
+    request: web.Request, response: web.StreamResponse | None, duration_ms: int, telemetry: Telemetry
+) -> None:
+    shown = response if response is not None else request.get(BEGUN)
+    headers = shown.headers if shown is not None else {}
+    told = {field: headers[header] for field, header in TOLD_HEADERS if headers.get(header)}
+    if REQUEST_ID in request:
+        told.setdefault("request_id", request[REQUEST_ID])
+    if FAILURE in request:
+        told["reason"] = request[FAILURE]
+    telemetry.log(
+        "request",
+        method=request.method[:METHOD_CHARS_MAX],
+        path=shown_path(request.rel_url.raw_path),
+        status=_status(request, response),
+        duration_ms=duration_ms,
+        **noted_fields(),
+        **told,
+    )
 
 
 def _status(request: web.Request, response: web.StreamResponse | None) -> int | str:

@@ -37,7 +37,11 @@ SERVER_OPTIONS: dict[str, Any] = {
 CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
 FAILURE = web.RequestKey("FAILURE", str)  # the name of the error that it answered, where there was one
-GATE_ADDRESS = web.RequestKey("GATE_ADDRESS", str)  # settled by gate/proxies.py
+CALLED_HOST = web.RequestKey("CALLED_HOST", str)  # by which the client reached the gate; settled by gate/proxies.py
+GATE_ADDRESS = web.RequestKey("GATE_ADDRESS", str)  # the same
+OWN_PAGE = web.RequestKey("OWN_PAGE", bool)  # a page of the gate's own sends it; settled by gate/web_pages.py
+TOLD_APART = web.RequestKey("TOLD_APART", bool)  # the log says of it elsewhere, so that it needs no line of its own
+DATA_PLANE = "data_plane"  # the name of the data plane's one resource
 _FRAMING = frozenset({"connection", "transfer-encoding"})
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 
@@ -66,7 +70,8 @@ class HttpServer:
 
 def add_data_plane(app: web.Application, server: HttpServer) -> None:
     """Register the HTTP server for every path; other routes must be added before."""
-    app.router.add_route("*", "/{tail:.*}", server.serve_data_plane, expect_handler=_expect_later)
+    everything = app.router.add_resource("/{tail:.*}", name=DATA_PLANE)
+    everything.add_route("*", server.serve_data_plane, expect_handler=_expect_later)
 
 
 def read_call(request: web.Request) -> HttpRequest:
@@ -190,7 +195,9 @@ def _is_of_proxies(name: str) -> bool:
 
 def _is_from_foreign_page(request: web.Request) -> bool:
     origin = request.headers.get(hdrs.ORIGIN)
-    return origin is not None and urlsplit(origin).netloc != request.host
+    if origin is None or request.get(OWN_PAGE):
+        return False
+    return origin.partition("://")[2] != request.get(CALLED_HOST, request.host)
 
 
 def _can_be_sent(value: str) -> bool:

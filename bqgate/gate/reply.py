@@ -13,6 +13,8 @@ some on the text:
     bad input                    400 (reason of the fault)     no client repeats it
     bad credential               401 authError, required       Google's clients renew their token once and repeat
     not this caller's to see     403 accessDenied              no client repeats it
+    a foreign web page           403 accessDenied              the same
+    a host that is not the gate  421 invalid                   the same
     unsupported                  501 notImplemented            no client repeats it
 
 Sources: https://cloud.google.com/bigquery/docs/error-messages and .../custom-quotas for the wording of cost quotas.
@@ -36,12 +38,14 @@ from bqgate.domain.errors import (
     BodyTooLarge,
     BqgateError,
     BudgetStoreUnavailable,
+    ForeignPage,
     JobNotFound,
     LedgerUnavailable,
     LoginFault,
     MalformedRequest,
     TooManyRequests,
     Unauthenticated,
+    UnknownHost,
     UnsupportedRequest,
     UpstreamNotTried,
     UpstreamRefused,
@@ -81,7 +85,7 @@ def answer_for_error(error: BqgateError) -> HttpResponse:
             return error_answer(501, "notImplemented", error.message)
         case JobNotFound():
             return error_answer(404, "notFound", str(error))
-        case Unauthenticated() | AccessDenied():
+        case Unauthenticated() | AccessDenied() | ForeignPage() | UnknownHost():
             return _answer_for_caller(error)
         case _:
             return _answer_for_want(error)
@@ -118,9 +122,11 @@ def _answer_without_bigquery(error: UpstreamUnavailable) -> HttpResponse:
     return error_answer(503, "backendError", f"bqgate: {str(error).rstrip('.')}; retry later.", headers=headers)
 
 
-def _answer_for_caller(error: Unauthenticated | AccessDenied) -> HttpResponse:
-    """The answer to somebody unknown, or to somebody known who may not."""
-    if isinstance(error, AccessDenied):
+def _answer_for_caller(error: Unauthenticated | AccessDenied | ForeignPage | UnknownHost) -> HttpResponse:
+    """The answer to somebody unknown, to somebody known who may not, and to what a web page may have sent."""
+    if isinstance(error, UnknownHost):
+        return error_answer(421, "invalid", error.message)
+    if isinstance(error, AccessDenied | ForeignPage):
         return error_answer(403, "accessDenied", error.message)
     reason = "required" if error.fault is LoginFault.MISSING else "authError"
     return error_answer(401, reason, error.message, headers=(("WWW-Authenticate", _CHALLENGE),))

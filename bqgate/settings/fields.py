@@ -1,4 +1,4 @@
-"""Read single values of the settings: URLs that may hold a password, where issuers of tokens are, networks.
+"""Read single values of the settings: URLs that may hold a password, where issuers of tokens are, hosts, networks.
 
 Used as the types of keys in sections.py, beside those of policies.values; each reader raises ValueError with what to
 write instead, which pydantic collects. A SecretUrl prints without its password, whoever prints it.
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import BeforeValidator, PlainSerializer
 
 from bqgate.settings.secret_text import MASK, SecretText, read_token_secret
+from bqgate.wire.authority import EVERY_HOST, read_authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,23 @@ def read_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network
     return network
 
 
+def read_host_pattern(value: object) -> str:
+    """A name by which the gate is called, or `*.` and what all such names end in, or `*` for every name."""
+    text = value.lower().rstrip(".") if isinstance(value, str) else ""
+    if "://" in text or "/" in text:
+        raise ValueError('must be a host alone, without scheme and path, like "gate.example.com"')
+    if not text.isascii():
+        raise ValueError("must be written as browsers send it, in punycode, which begins with xn--")
+    if text == EVERY_HOST:
+        return text
+    authority = read_authority(f"[{text}]" if text.count(":") > 1 else text.removeprefix("*."))
+    if authority is None or (authority.is_address and text.startswith("*.")):
+        raise ValueError('must be a name, like "gate.example.com", "*.example.com" or "*"')
+    if authority.port is not None:
+        raise ValueError("names a port, and every port of a host is meant; leave it out")
+    return f"*.{authority.host}" if text.startswith("*.") else authority.host
+
+
 def read_list(value: object) -> object:
     """A list, which in the environment is one text with commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -137,6 +155,7 @@ def read_ledger_url(value: object) -> SecretUrl:
 _as_text = PlainSerializer(str, return_type=str)
 
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(read_network), _as_text]
+HostPatterns = Annotated[tuple[Annotated[str, BeforeValidator(read_host_pattern)], ...], BeforeValidator(read_list)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(read_list)]
 WebUrl = Annotated[str, BeforeValidator(read_web_url)]
 IssuerUrl = Annotated[str, BeforeValidator(read_issuer_url)]

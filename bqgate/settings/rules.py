@@ -35,6 +35,7 @@ from bqgate.settings.sections import (
     UpstreamSection,
 )
 from bqgate.settings.server_section import ServerSection
+from bqgate.wire.authority import EVERY_HOST
 
 
 @dataclass(slots=True)
@@ -215,12 +216,18 @@ def _identity_warnings(parsed: Parsed) -> Iterator[str]:
         return
     if identity.public_url and _is_in_the_clear(identity.public_url):
         yield "identity.public_url: http:// sends credentials in the clear; write https://"
+    if identity.mode is IdentityMode.OPEN and EVERY_HOST in server.allowed_hosts:
+        yield (
+            f"server.allowed_hosts: with {EVERY_HOST} a web page can read an open gate by a name of its own (DNS "
+            "rebinding); list the names by which clients call it"
+        )
     if server.is_loopback:
         return
     if identity.mode is IdentityMode.OPEN:
+        nameless = "" if server.allowed_hosts else "; names by which clients call it belong in server.allowed_hosts"
         yield (
             f"server.host: {server.host} can be reached over the network, and identity.mode open trusts every caller; "
-            "write mode: required, or let a firewall or a proxy say who may call"
+            f"write mode: required, or let a firewall or a proxy say who may call{nameless}"
         )
     elif server.tls_cert_file is None:
         yield (

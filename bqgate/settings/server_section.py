@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from bqgate.policies.values import Whole
-from bqgate.settings.fields import Networks, is_loopback
+from bqgate.settings.fields import HostPatterns, Networks, is_loopback
 from bqgate.settings.section import Section
 
 
@@ -25,6 +25,12 @@ class ServerSection(Section):
         (),
         max_length=100,
         description="Addresses and networks of reverse proxies whose Forwarded and X-Forwarded-* headers are believed.",
+    )
+    allowed_hosts: HostPatterns = Field(
+        (),
+        max_length=1000,
+        description="Names by which clients call the gate, beside localhost and addresses; *.example.com: all below "
+        "it, *: any. An open gate answers to no other; without it, one that requires a login answers to all.",
     )
     tls_cert_file: Path | None = Field(
         None, description="Certificate chain in PEM, for https on both ports; read again when the file changes."

@@ -242,7 +242,7 @@ async def test_a_caller_that_leaves_in_the_middle(scene: Scene) -> None:
         READ,
         READ.replace(b"HTTP/1.1", b"HTTP/1.0"),
         READ.replace(b"GET /bigquery", b"GET /w/team/bigquery"),
-        b"PUT /upload/bigquery/v2/projects/acme/jobs?upload_id=u HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\n\r\nx",
+        b"PUT /upload/bigquery/v2/projects/acme/jobs?upload_id=u HTTP/1.1\r\nHost: gate\r\nContent-Length: 1\r\n\r\nx",
     ]:
         scene.begin(sending(CHUNKED, then=without_end))
         reader, writer = await scene.connect(request_text)
@@ -353,8 +353,8 @@ async def test_what_is_no_request_is_a_line_at_most(scene: Scene) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
         b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ]:
         scene.begin(whole({}))
         assert b" 400 " in (await scene.raw(READ.replace(b"GET", b"HEAD") + text))[0]

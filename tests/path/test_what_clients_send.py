@@ -20,7 +20,7 @@ INTEGER_COLUMN = {"fields": [{"name": "x", "type": "INTEGER"}]}
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     document: dict[str, Any] = {
-        "server": {"trusted_proxies": ["127.0.0.1"]},
+        "server": {"trusted_proxies": ["127.0.0.1"], "allowed_hosts": ["gate.example"]},
         "identity": {"mode": "open"},
         "tiers": {"standard": {"daily_usd": "1000", "monthly_usd": "30000", "emergency_usd": "2000"}},
     }
