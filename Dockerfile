@@ -18,7 +18,8 @@ FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/bqgate --create-home bqgate
 COPY --from=build /opt/bqgate /opt/bqgate
 # Host and port stand over those of a settings file, because nobody outside reaches a container's loopback, and EXPOSE,
-# published ports and the health check go by this port.
+# published ports and the health check go by this port. In production give the control plane a port of its own,
+# server.control_port: 8081, and do not publish that one to BigQuery's clients.
 ENV PATH=/opt/bqgate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BQGATE_SERVER__HOST=0.0.0.0 \
@@ -27,7 +28,7 @@ USER bqgate
 # Where the default ledger, sqlite:///bqgate.db, is kept: mount a volume here, or set BQGATE_LEDGER__URL.
 WORKDIR /var/lib/bqgate
 VOLUME /var/lib/bqgate
-EXPOSE 8080
+EXPOSE 8080 8081
 # Reads the settings as `bqgate serve` does, so it follows TLS and control_port wherever they are set.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["bqgate", "healthcheck"]
 STOPSIGNAL SIGTERM

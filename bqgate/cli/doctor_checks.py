@@ -2,8 +2,8 @@
 
 Called by doctor, with good settings. Whatever makes `bqgate serve` fail is red here. Each check asks the system itself,
 waits no longer than the settings let a gate wait, and leaves a Finding; none raises. A check whose question does not
-arise, or cannot be asked because an earlier one failed, is neither good nor bad. Ports are port_check.py, what is tried
-at BigQuery bigquery_trials.py.
+arise, or cannot be asked because an earlier one failed, is neither good nor bad. Ports are port_check.py, what is open
+to whom exposure_check.py, what is tried at BigQuery bigquery_trials.py.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 from bqgate import ledger
 from bqgate.app.tls import CertificateUnusable, load_certificate
 from bqgate.cli.bigquery_trials import try_bigquery
+from bqgate.cli.exposure_check import exposure_of
 from bqgate.cli.finding import Finding
 from bqgate.cli.port_check import check_ports
 from bqgate.domain.errors import LedgerUnavailable
@@ -53,6 +54,8 @@ async def findings_of(
 ) -> AsyncIterator[Finding]:
     """Every check, one after another. `project` and `token`: see bigquery_trials."""
     async for finding in check_ports(settings.server):
+        yield finding
+    for finding in exposure_of(settings):
         yield finding
     if settings.server.tls_cert_file is not None and settings.server.tls_key_file is not None:
         yield check_certificate(settings.server.tls_cert_file, settings.server.tls_key_file, clock.now())

@@ -197,7 +197,8 @@ def _is_from_foreign_page(request: web.Request) -> bool:
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None or request.get(OWN_PAGE):
         return False
-    return origin.partition("://")[2] != request.get(CALLED_HOST, request.host)
+    called: str = request.get(CALLED_HOST, request.host)
+    return origin.partition("://")[2] != called
 
 
 def _can_be_sent(value: str) -> bool:

@@ -83,7 +83,8 @@ def test_commands_of_admins_work(name: str, gate: LoginScene, tmp_path: Path) ->
     """Each block ends well with the first admin's key; what they name is there, and a raise ends later."""
     run_job("job_1", gate)
     soon = (SystemClock().now().astimezone(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    run(re.sub(r"(?<=--until )\S+", soon, block(name).text), gate, tmp_path)
+    text = block(name).text.replace("https://gate.example.com:8444", gate.url)
+    run(re.sub(r"(?<=--until )\S+", soon, text), gate, tmp_path)
 
 
 def run_job(job_id: str, scene: LoginScene) -> None:

@@ -23,6 +23,7 @@ from tests.support.free_ports import free_port
 from tests.support.redis_server import find_redis_server
 
 DEPLOY = ROOT / "deploy"
+SETTINGS = DEPLOY / "settings" / "bqgate.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -82,11 +83,18 @@ def test_what_the_wheel_is_built_from_reaches_the_image() -> None:
 
 
 def test_the_image_listens_where_it_is_asked_for_its_health() -> None:
-    """EXPOSE, the compose file's port and the health check are one port."""
+    """EXPOSE has the image's port and the control plane's of the compose file; the health check goes to the latter."""
     environ = dict(re.findall(r"(BQGATE_\w+)=(\S+)", " ".join(lines_of("ENV"))))
-    port = read_listening(None, environ).port
-    assert lines_of("EXPOSE") == [str(port)]
-    assert SERVICES["gate"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    port, control_port = read_listening(None, environ).port, read_listening(SETTINGS, environ).port
+    assert lines_of("EXPOSE") == [f"{port} {control_port}"]
+    assert SERVICES["gate"]["environment"]["BQGATE_URL"] == f"http://127.0.0.1:{control_port}"
+
+
+def test_the_control_plane_is_not_published_to_bigquerys_clients(made: Path) -> None:
+    """It has a port of its own, and the compose file publishes the data plane's alone."""
+    server = gate_settings(made).server
+    assert server.control_port not in {None, server.port}
+    assert SERVICES["gate"]["ports"] == [f"127.0.0.1:{server.port}:{server.port}"]
 
 
 def test_what_compose_mounts_is_there(made: Path) -> None:

@@ -63,7 +63,16 @@ BROKEN_HOSTS = (
     *("localhost..", ".localhost", "a..b", "%6cocalhost", "*", "[::1%25 x]"),
 )
 KNOWN_HOSTS = (
-    *("localhost", "LocalHost:1", "localhost.", "app.localhost:8080", "127.0.0.1", "127.0.0.1:9", "127.8.9.1", "[::1]:80"),
+    *(
+        "localhost",
+        "LocalHost:1",
+        "localhost.",
+        "app.localhost:8080",
+        "127.0.0.1",
+        "127.0.0.1:9",
+        "127.8.9.1",
+        "[::1]:80",
+    ),
     *("[::1]", "10.1.2.3:8080", "[fe80::1%25eth0]:8080", "[::ffff:10.1.2.3]", "192.0.2.1", "public.example:8443"),
     *("gate.example", "GATE.example.:443", "deep.below.example", "host.docker.internal:8080", "gate:8080", "bqgate"),
     *("bigquery.googleapis.com", "bigquery.europe-west3.rep.googleapis.com", "localhost:"),
@@ -195,7 +204,7 @@ def test_a_preflight_of_a_foreign_page_is_refused(scene: Scene, path: str) -> No
 
 
 def test_a_link_leads_to_the_control_plane_and_not_into_bigquerys_api(scene: Scene) -> None:
-    """Somebody may follow a link in a chat to a page of the gate; nobody links to a query, and no form is sent there."""
+    """Somebody may follow a link in a chat to a page of the gate; nobody links to a query, and no form is sent."""
     followed = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
     for name in ("landing page", "openapi", "spend"):
         assert scene.send(CONTROL_PLANE[name], *followed).status == 200
@@ -216,6 +225,18 @@ def test_a_page_of_the_gates_own_and_who_is_no_page_are_answered(scene: Scene) -
         for call in (DATA_PLANE["datasets"], DATA_PLANE["query"], CONTROL_PLANE["spend"]):
             assert scene.send(call, *lines).status == 200, (lines, call)
     assert scene.send(DATA_PLANE["datasets"], "Origin: http://localhost", host="localhost:80").status == 200
+
+
+@pytest.mark.parametrize("mode", ["open", "required"])
+def test_the_control_plane_is_at_its_own_port_alone(tmp_path: Path, mode: str) -> None:
+    """Where it has one, the data plane's knows none of its paths, and the other knows none of BigQuery's."""
+    for scene in open_scene(tmp_path, "two", mode):
+        data, control = scene.stack.gate.url, scene.stack.gate.control_url
+        for name, (first, body, _) in CONTROL_PLANE.items():
+            if name != "landing page":
+                assert send_raw(data, f"{first} HTTP/1.1", "Host: localhost", body=body).status == 501
+        for first, body, _ in DATA_PLANE.values():
+            assert send_raw(control, f"{first} HTTP/1.1", "Host: localhost", body=body).status == 404
 
 
 @pytest.mark.parametrize("path", HEALTH)
@@ -266,7 +287,7 @@ def test_refusals_are_counted_each_and_logged_once(tmp_path: Path) -> None:
 
 
 def test_the_host_behind_a_trusted_proxy_counts_and_excuses_no_other(tmp_path: Path) -> None:
-    """What the proxy says is judged; a page on the proxy's own machine may write the same headers, so Host is as well."""
+    """What the proxy says is judged, and so is Host: a page on the proxy's own machine may write its headers."""
     for scene in open_scene(tmp_path, "one", "open", trusted_proxies=["127.0.0.1"], allowed_hosts=["front.example"]):
         call, own = DATA_PLANE["datasets"], ("X-Forwarded-Host: front.example", "X-Forwarded-Proto: https")
         assert scene.send(call, *own).status == 200
@@ -277,7 +298,9 @@ def test_the_host_behind_a_trusted_proxy_counts_and_excuses_no_other(tmp_path: P
         assert scene.send(call, "Forwarded: host=evil.example").status == 421
         assert scene.send(call, *own, host="evil.example").status == 421
         target = f"GET http://localhost{DATASETS} HTTP/1.1"
-        assert send_raw(scene.stack.url, target, "Host: localhost", "X-Forwarded-Host: front.example:8443").status == 200
+        assert (
+            send_raw(scene.stack.url, target, "Host: localhost", "X-Forwarded-Host: front.example:8443").status == 200
+        )
 
 
 @pytest.mark.parametrize("ports", ["one", "two"])

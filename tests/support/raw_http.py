@@ -1,4 +1,4 @@
-"""Send one HTTP request exactly as it is written, and read what is answered: hosts and targets that no client would send.
+"""Send one HTTP request exactly as it is written, with hosts and targets that no client would send.
 
 One connection for each request, which the gate is asked to close.
 """

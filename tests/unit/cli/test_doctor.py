@@ -107,6 +107,7 @@ def test_a_healthy_gate_is_status_0(patient: Patient) -> None:
     assert marks == {
         "settings": "✓",
         "port": "✓",
+        "web pages": "-",
         "ledger": "✓",
         "policies": "✓",
         "budgets": "✓",

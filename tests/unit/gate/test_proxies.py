@@ -1,3 +1,4 @@
+import asyncio
 import json
 from ipaddress import ip_network
 
@@ -8,6 +9,7 @@ from bqgate.domain.principal import Credential, Identity
 from bqgate.identity.open_access import OpenAuthenticator
 from tests.support.gate_stand import GateStand, gate_stand
 from tests.support.list_audit_log import ListAuditLog
+from tests.support.raw_http import send_raw
 from tests.support.recording_upstream import replying
 
 HERE = (ip_network("127.0.0.0/8"),)
@@ -113,3 +115,17 @@ async def test_a_caller_cannot_swallow_what_the_proxy_adds(line: str) -> None:
     """A quote that a caller left open makes the proxy's own element a text of the caller's, so none is believed."""
     async with gate_stand(trusted=HERE) as gate:
         assert await location(gate, {"Forwarded": line, "Host": "gate.example"}) == f"http://gate.example{CHUNKS}"
+
+
+async def test_a_forwarded_host_with_a_port_goes_with_an_absolute_target() -> None:
+    """What a proxy says of the host counts for a target that names one, too."""
+    async with gate_stand(trusted=HERE) as gate:
+        gate.upstream.reply = replying(200, b"", {"Location": f"https://bigquery.googleapis.com{CHUNKS}"})
+        answer = await asyncio.to_thread(
+            send_raw,
+            gate.url,
+            f"POST http://inner.example{UPLOAD} HTTP/1.1",
+            *("Host: inner.example", "Content-Type: application/json", *(f"{key}: {SAID[key]}" for key in SAID)),
+            body=b'{"configuration": {}}',
+        )
+        assert (answer.status, answer.headers["location"]) == (200, f"https://gate.example:8443{CHUNKS}")

@@ -4,6 +4,7 @@ from bqgate.settings.fields import (
     SecretUrl,
     is_loopback,
     read_budgets_url,
+    read_host_pattern,
     read_issuer_url,
     read_ledger_url,
     read_network,
@@ -134,3 +135,41 @@ def test_what_is_no_network_is_refused(value: object) -> None:
     """Names, ranges and stars are not looked up or guessed."""
     with pytest.raises(ValueError, match=r"must be an address|names one address"):
         read_network(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("Gate.Example.com.", "gate.example.com"),
+        ("*.Example.com", "*.example.com"),
+        ("*", "*"),
+        ("gate", "gate"),
+        ("10.0.0.7", "10.0.0.7"),
+        ("::1", "::1"),
+        ("my_gate.svc.cluster.local", "my_gate.svc.cluster.local"),
+    ],
+)
+def test_names_by_which_the_gate_is_called(value: str, read: str) -> None:
+    """Compared in one spelling."""
+    assert read_host_pattern(value) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("https://gate.example.com", "alone"),
+        ("gate.example.com/bq", "alone"),
+        ("gate.example.com:8443", "port"),
+        ("*.10.0.0.7", "name"),
+        ("gate.*.example.com", "name"),
+        ("*.*", "name"),
+        ("münchen.example", "punycode"),
+        ("a b", "name"),
+        ("", "name"),
+        (5, "name"),
+    ],
+)
+def test_what_is_no_name_says_what_to_write(value: object, why: str) -> None:
+    """A port and a scheme are no part of a host."""
+    with pytest.raises(ValueError, match=why):
+        read_host_pattern(value)

@@ -34,7 +34,23 @@ def test_hosts_have_one_spelling(text: str, authority: Authority) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":80", "a b", "a@b", "a/b", "a..b", ".a", "a:b", "a:70000", "[::1", "::1", "[1.2.3.4]", "[::1]x", "a" * 64, "ä"],
+    [
+        "",
+        ":80",
+        "a b",
+        "a@b",
+        "a/b",
+        "a..b",
+        ".a",
+        "a:b",
+        "a:70000",
+        "[::1",
+        "::1",
+        "[1.2.3.4]",
+        "[::1]x",
+        "a" * 64,
+        "ä",
+    ],
 )
 def test_what_is_no_host(text: str) -> None:
     """A login, a blank, a path and what is too long are no part of a host."""
