@@ -11,6 +11,7 @@
     reload.py            settings that changed while the gate runs
     file_versions.py     whether a file was replaced
     drain.py             whether the gate is being stopped
+    web_pages.py         by which names the gate is called, and what it refuses of web pages
     tls.py               the certificate, which may be replaced
     background.py        what runs beside the requests
 

@@ -129,9 +129,11 @@ def _check_hosts(request: web.Request, rules: PageRules) -> None:
 def _is_own_page(request: web.Request, public_url: str | None) -> bool:
     """Whether a page that the gate itself has served sends this, by where the browser sees the gate."""
     said = request.headers.getall(hdrs.ORIGIN, [])
+    if not said:
+        return False
     authority = read_authority(request[CALLED_HOST])
     own = {None if authority is None else origin_at(request.scheme, authority), read_origin(public_url or "")}
-    return bool(said) and {read_origin(each) for each in said} <= own - {None}
+    return {read_origin(each) for each in said} <= own - {None}
 
 
 def _check_page(request: web.Request) -> None:

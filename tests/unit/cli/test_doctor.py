@@ -310,3 +310,19 @@ def test_a_certificate_is_checked_where_there_is_one(patient: Patient) -> None:
     result, marks = patient.examine()
     assert (result.exit_code, marks["certificate"]) == (1, "✗")
     assert "ended at 2021-01-01" in result.stdout
+
+
+def test_what_is_open_to_whom_is_told(patient: Patient) -> None:
+    """By which names an open gate is called, what it refuses, and that its control plane is where clients call."""
+    patient.document["server"] |= {"host": "0.0.0.0", "allowed_hosts": ["gate.example"]}
+    result, marks = patient.examine()
+    assert (marks["web pages"], marks["control"]) == ("-", "-")
+    [told] = [line for line in result.stdout.splitlines() if "web pages" in line]
+    assert "gate.example" in told
+    assert "refuses pages of other origins" in told
+    assert "server.control_port" in result.stdout
+    patient.require_identity()
+    patient.document["server"] = {"port": 0}
+    result, marks = patient.examine()
+    assert "control" not in marks
+    assert "answers to any name; pages of other origins need a token" in result.stdout

@@ -36,6 +36,7 @@ async def test_a_minute_has_one_line_and_the_next_says_how_many_there_were() -> 
     )
     app.router.add_get("/v1/spend", spend)
     async with TestServer(app) as server, ClientSession() as session:
+        own = f"127.0.0.1:{server.port}"
 
         async def ask(status: int, **headers: str) -> None:
             async with session.get(server.make_url("/v1/spend"), headers=headers) as answer:
@@ -49,7 +50,7 @@ async def test_a_minute_has_one_line_and_the_next_says_how_many_there_were() -> 
     told = [(fields["reason"], fields["host"], fields["unwritten"]) for _, fields in telemetry.notes]
     assert told == [
         ("UnknownHost", "evil-0.example", 0),
-        ("ForeignPage", f"127.0.0.1:{server.port}", 0),
+        ("ForeignPage", own, 0),
         ("UnknownHost", "later.example", 4),
     ]
     assert len(str(telemetry.notes[1][1]["origin"])) < 400

@@ -284,3 +284,19 @@ def test_trusted_proxies_are_a_list_in_the_file_and_a_text_in_the_environment(tm
     assert load(tmp_path, text).effective["server"]["trusted_proxies"] == ["192.0.2.1/32"]
     settings = load(tmp_path, text, {"BQGATE_SERVER__TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8"})
     assert [str(network) for network in settings.server.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_names_are_a_list_in_the_file_and_a_text_in_the_environment(tmp_path: Path) -> None:
+    """In one spelling, however they are written."""
+    settings = load(tmp_path, "server: {allowed_hosts: [Gate.example., '*.Below.example']}")
+    assert settings.effective["server"]["allowed_hosts"] == ["gate.example", "*.below.example"]
+    environ = {"BQGATE_SERVER__ALLOWED_HOSTS": "gate.example, front.example"}
+    assert load_settings(None, environ).server.allowed_hosts == ("gate.example", "front.example")
+
+
+def test_every_name_before_an_open_gate_is_a_warning() -> None:
+    """Also on loopback, where a browser reaches it; on a network the warning says where names belong."""
+    [warning] = load_settings(None, {"BQGATE_SERVER__ALLOWED_HOSTS": "*"}).warnings
+    assert warning.startswith("server.allowed_hosts: ")
+    [warning] = load_settings(None, {"BQGATE_SERVER__HOST": "0.0.0.0"}).warnings
+    assert "server.allowed_hosts" in warning
