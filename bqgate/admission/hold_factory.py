@@ -71,6 +71,7 @@ def make_hold(
         scopes=tuple(budget.scope for budget in budgets if budget.scope != CUSTOMER_SCOPE),
         prices_id=size.prices_id,
         priced_as=size.priced_as,
+        account=principal.credential.account or "",
     )
 
 

@@ -32,6 +32,7 @@ from bqgate.gate.passthrough import Passthrough
 from bqgate.settings import Settings
 from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.emergency import EmergencyStop
+from bqgate.settlement.inquiry import maker_of
 from bqgate.settlement.late_jobs import LateJobs
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
@@ -233,9 +234,7 @@ def _emergency_stop(deps: Dependencies, poller: Poller) -> Callable[[Customer], 
     """What happens when a customer's cost breaker opens: where its tier says so, its jobs are cancelled."""
 
     def credential_of(hold: Hold) -> Credential | None:
-        account = deps.policies.customer_registry.customer(hold.customer).account
-        known = poller.credential_of(hold.id)
-        return known if known is not None or account is None else Credential(account=account, customer=hold.customer)
+        return poller.credential_of(hold.id) or maker_of(hold, deps.policies.customer_registry)
 
     stop = EmergencyStop(
         ledger=deps.ledger,

@@ -7,6 +7,7 @@ with what is wrong and what to do, never with any part of a key.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -27,9 +28,12 @@ Transport: TypeAlias = Callable[..., Any]
 _CHARS_MAX = 300
 _NAMED_BY = "GOOGLE_APPLICATION_CREDENTIALS"
 _NEW_KEY = "Make a new key: gcloud iam service-accounts keys create FILE --iam-account ACCOUNT."
+_SEE_ENDPOINT = "See that the credentials are whole, and that they name Google's token endpoint."
 _FIELDS = ("client_email", "private_key", "token_uri")
 # google-auth takes fields out of files and answers without looking whether they are there, and what they are.
-_UNREAD = (GoogleAuthError, OSError, ValueError, TypeError, KeyError, AttributeError)
+_UNREAD = (GoogleAuthError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+# What a header can carry; Google's tokens are shorter by far.
+_TOKEN = re.compile(r"[!-~]{1,16384}")
 
 
 class TokenSource(Protocol):
@@ -78,6 +82,9 @@ def fetch_token(source: TokenSource, request: Transport) -> None:
         source.refresh(request)
     except _UNREAD as error:
         raise TokenNotFetched(_said_by(error), cause=cause_of_failure(error), remedy=_remedy_of(error)) from error
+    if not isinstance(source.token, str) or not _TOKEN.fullmatch(source.token):
+        # google-auth takes whatever stands in the answer.
+        raise TokenNotFetched("the answer holds no token", cause="no token in the answer", remedy=_SEE_ENDPOINT)
 
 
 @contextmanager
@@ -165,4 +172,4 @@ def _remedy_of(error: BaseException) -> str:
         )
     if isinstance(error, RefreshError) and "invalid_grant" in str(error):
         return f"The key is revoked, its account is deleted or disabled, or this machine's clock is wrong. {_NEW_KEY}"
-    return "See that the credentials are whole, and that they name Google's token endpoint."
+    return _SEE_ENDPOINT

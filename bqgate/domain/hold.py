@@ -51,7 +51,9 @@ class Hold:
     job, its cost is assumed to be the hold. `job` is None until BigQuery told the id (jobs.query); `idempotency_key`
     makes a caller's repeat find this hold. `prices_id` names the price list that it was sized by and its job is priced
     by, whatever holds when the job ends; None, in holds of before: the prices of that moment. `priced_as` is the kind
-    of statement at whose price it was sized, the most expensive that may occur in the query; None: any kind.
+    of statement at whose price it was sized, the most expensive that may occur in the query; None: any kind. `account`
+    is the service account in whose name its job is made: who made a job may ask after it when its customer has another
+    account, or none, by then. "": the caller's or the gate's own name; None: not known, in holds of before.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Hold:
     scopes: tuple[BudgetScope, ...] = ()
     prices_id: str | None = None
     priced_as: str | None = None
+    account: str | None = None
 
     @property
     def request_prefix(self) -> str | None:

@@ -40,8 +40,13 @@ class Credential:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that tells callers apart without being a credential; "anonymous" where nothing tells them."""
+        """A hash that tells callers apart without being a credential; "anonymous" where nothing tells them.
+
+        The account is a part of it: what BigQuery answered one account is not for another, whoever asks.
+        """
         proof = self.authorization or self.subject
+        if self.account is not None:
+            proof = f"{proof or ''}\n{self.account}"
         if proof is None:
             return "anonymous"
         return sha256(proof.encode()).hexdigest()[:16]

@@ -54,6 +54,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "labels": dict(hold.labels),
         "prices_id": hold.prices_id,
         "priced_as": hold.priced_as,
+        "account": hold.account,
         "state": HoldState.HELD.value,
         "ended_at": None,
     }
@@ -102,6 +103,7 @@ def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dic
         "labels": dict(entry.labels),
         "prices_id": None,
         "priced_as": None,
+        "account": None,
         "state": state.value,
         "ended_at": to_micros(ended_at),
     }
@@ -129,6 +131,7 @@ def hold_of(row: sa.Row[Any]) -> Hold:
         labels=row.labels or {},
         prices_id=row.prices_id,
         priced_as=row.priced_as,
+        account=row.account,
     )
 
 

@@ -55,6 +55,7 @@ holds = sa.Table(
     sa.Column("labels", sa.JSON),  # the caller's; NULL in holds of before there were budgets of labels
     sa.Column("prices_id", sa.Text),  # price_lists.id; NULL in holds of before there were such lists
     sa.Column("priced_as", sa.Text),  # the most expensive kind of statement that may occur; NULL: any kind
+    sa.Column("account", sa.Text),  # in whose name its job is made; "": no account's; NULL in holds of before
     sa.CheckConstraint("(state = 'held') = (ended_at IS NULL)", name="ck_holds_ended"),
     sa.CheckConstraint("amount_nanos >= 0", name="ck_holds_amount"),
 )

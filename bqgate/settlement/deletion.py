@@ -31,7 +31,8 @@ class Deletions:
         Raises:
             MalformedRequest: the job runs; its cost is not known yet.
             JobNotFound: BigQuery does not know the job.
-            UpstreamRefused: neither the caller nor the gate may see it.
+            UpstreamRefused: neither the caller nor the gate may see it; or the customer's account may not, for which
+                the gate does not ask in its own name.
             UpstreamUnavailable: BigQuery did not answer.
             LedgerUnavailable: the cost could not be booked.
         """
@@ -53,6 +54,8 @@ class Deletions:
         try:
             return await fetch_whole_job(self._bigquery, ref, credential)
         except UpstreamRefused:
+            if credential.account is not None:
+                raise
             return await fetch_whole_job(self._bigquery, ref, None)
 
     async def _hold_of(self, job: Job, credential: Credential) -> Hold | None:

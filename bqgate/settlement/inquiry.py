@@ -15,6 +15,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.statements import is_multi_statement
+from bqgate.domain.tier import CustomerRegistry
 from bqgate.ports import BigQuery
 from bqgate.wire.error_reply import reason_of
 
@@ -44,6 +45,16 @@ class Finding:
     job: JobRef | None
     usage: Usage | None = None
     is_credential_spent: bool = False
+
+
+def maker_of(hold: Hold, customer_registry: CustomerRegistry) -> Credential | None:
+    """Whose credential asks for a job when its caller is gone: the account's that made it; None: the gate's own.
+
+    Whatever account its customer has by now: another one might list no job where there is one. Of a hold of before
+    nobody knows who made its job, and the customer's account of now is asked.
+    """
+    account = customer_registry.customer(hold.customer).account if hold.account is None else hold.account
+    return Credential(account=account, customer=hold.customer) if account else None
 
 
 async def inquire(bigquery: BigQuery, hold: Hold, credential: Credential | None) -> Finding:

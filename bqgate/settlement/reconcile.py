@@ -3,8 +3,8 @@
 Run by app at the start and every minute, at every gate; there is no leader. Calls the Ledger, the BudgetStore, the
 poller, and settlement where it has ended a probe. An outside failure ends the round; the next one goes on. Steps:
 
-    1  open in the ledger, not polled here,         poll it, with its customer's account or the gate's credentials
-       no attempt under way here
+    1  open in the ledger, not polled here,         poll it, with the account that made its job or the gate's
+       no attempt under way here                    credentials
     2  polled here, has an entry in the ledger      another gate booked it: stop polling
     3  held in the budgets, not open in the ledger  has an entry: capture its cost. Else void it once it is old enough
                                                     (settlement.orphan_age_s), unless it is polled here, or its
@@ -38,9 +38,9 @@ from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.decision import PROBE
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, VoidOutcome
-from bqgate.domain.principal import Credential
 from bqgate.domain.tier import windows_of
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
+from bqgate.settlement.inquiry import maker_of
 from bqgate.settlement.poller import Poller
 
 # A window of an account, and by how many nano-dollars the store's spend passes the ledger's.
@@ -112,11 +112,6 @@ class Reconciler:
         except BudgetStoreUnavailable as error:
             self._tell_failure("budgets", error)
 
-    def _credential_for(self, hold: Hold) -> Credential | None:
-        """The credential for a job whose caller is gone: its customer's own account, if any, else the gate's."""
-        account = self._policies.customer_registry.customer(hold.customer).account
-        return None if account is None else Credential(account=account, customer=hold.customer)
-
     async def _reconcile_jobs(self) -> None:
         """Steps 1 and 2. Young holds are left to whoever placed them, except at the start: nobody else may be there."""
         # Before the ledger is read: what is known later may be younger than that.
@@ -126,7 +121,8 @@ class Reconciler:
         for hold in open_holds:
             is_known = hold.id in watched or hold.id in under_way
             if not is_known and (self._is_first or self._is_old(hold.placed_at)):
-                self._poller.watch(self._with_scopes(hold), self._credential_for(hold))
+                maker = maker_of(hold, self._policies.customer_registry)
+                self._poller.watch(self._with_scopes(hold), maker)
         self._is_first = False
         # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
         for hold_id in watched - {hold.id for hold in open_holds}:

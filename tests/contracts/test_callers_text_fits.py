@@ -54,7 +54,7 @@ OF_CALLERS = {
 }
 OF_THE_GATE = {
     "holds": {"id", "day_key", "month_key", "decision", "fingerprint", "state", "would_have", "would_budget"}
-    | {"prices_id", "priced_as"},
+    | {"prices_id", "priced_as", "account"},
     "entries": {
         *("id", "kind", "day_key", "month_key", "outcome", "hold_id", "decision", "reason", "statement_type"),
         *("fingerprint", "would_have", "would_budget"),

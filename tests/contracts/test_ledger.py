@@ -33,6 +33,7 @@ async def test_an_open_hold_comes_back_whole(ledger: SqlLedger) -> None:
         maximum_bytes_billed=2**63 - 1,
         prices_id="of-no-list",
         priced_as="CREATE_MODEL",
+        account="acme@reports.iam.gserviceaccount.com",
     )
     bare = make_hold("bare", window_keys={}, idempotency_key=None, workload=None, maximum_bytes_billed=None)
     bare = replace(bare, estimate_bytes=None, fingerprint=None, placed_at=START + timedelta(microseconds=1))

@@ -1,6 +1,7 @@
-"""Stand in for Google's token endpoint and for IAM's generateAccessToken, in a thread: for tests of commands.
+"""Stand in for Google's token endpoint and for IAM's generateAccessToken, in a thread.
 
-Answers /healthz as a gate does, too.
+The gate's own token is "gates-token". An account's is that of `tokens`, else "acmes-token"; IAM gives one only to who
+bears the gate's. Answers /healthz as a gate does, too.
 """
 
 import json
@@ -11,11 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class OauthEndpoint(ThreadingHTTPServer):
-    """The server. `iam_status` is what IAM answers with."""
+    """The server. `iam_status` is what IAM answers with, `iam_body` what it says instead of a token.
+
+    `refused` are accounts that IAM does not lend, `asked` those that it was asked for. It answers when `may_answer`.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.iam_status = 200
+        self.iam_body: bytes | None = None
+        self.tokens: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.asked: list[str] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     @property
     def port(self) -> int:
@@ -36,14 +46,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self.path.startswith("/iam/"):
             self._answer(200, {"access_token": "gates-token", "expires_in": 3600, "token_type": "Bearer"})
-        elif self.server.iam_status == 200:
-            self._answer(200, {"accessToken": "acmes-token", "expireTime": "2120-01-01T00:00:00Z"})
-        else:
+            return
+        server, account = self.server, self.path.removeprefix("/iam/").partition(":")[0]
+        server.asked.append(account)
+        server.may_answer.wait(30)
+        is_lent = account not in server.refused and self.headers.get("Authorization") == "Bearer gates-token"
+        status = server.iam_status if is_lent else 403
+        if status != 200:
             message = "Permission 'iam.serviceAccounts.getAccessToken' denied"
-            self._answer(self.server.iam_status, {"error": {"code": self.server.iam_status, "message": message}})
+            self._answer(status, {"error": {"code": status, "message": message, "status": "PERMISSION_DENIED"}})
+        elif server.iam_body is not None:
+            self._send(200, server.iam_body)
+        else:
+            token = server.tokens.get(account, "acmes-token")
+            self._answer(200, {"accessToken": token, "expireTime": "2120-01-01T00:00:00Z"})
 
     def _answer(self, status: int, document: object) -> None:
-        body = json.dumps(document).encode()
+        self._send(status, json.dumps(document).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -19,7 +19,7 @@ from bqgate.domain.audit import AuditEvent, AuditFilter
 from bqgate.domain.key import Key, KeyKind
 from bqgate.domain.principal import Role
 from bqgate.identity.static_tokens import hash_of, mint
-from bqgate.sandbox.warehouse import Field, TableRef
+from bqgate.sandbox.warehouse import Field, TableRef, Warehouse
 from tests.support.gate_stack import Stack, open_stack
 
 SETTINGS: dict[str, Any] = {
@@ -105,15 +105,25 @@ async def two_customers(folder: Path, document: Mapping[str, Any] | None = None)
     """A running gate, with tables and keys."""
     async with open_stack(folder, {**SETTINGS, **(document or {})}) as stack, aiohttp.ClientSession() as session:
         warehouse = stack.sandbox.warehouse
-        for project, dataset in TABLES:
-            warehouse.create_dataset(project, dataset)
-            table = TableRef(project, dataset, "t")
-            warehouse.create_table(table, (Field("owner", "STRING"),))
-            warehouse.insert_rows(table, [{"owner": f"row of {project}:{dataset}"}])
+        make_tables(warehouse)
         stand = TwoCustomers(stack, session)
-        for number, (name, role) in enumerate((("acme", Role.USER), ("globex", Role.USER), ("root", Role.SUPER_ADMIN))):
-            await _hand_out(stand, name, role, f"{number:016x}")
+        await hand_out_keys(stand)
         yield stand
+
+
+def make_tables(warehouse: Warehouse) -> None:
+    """The customers' tables."""
+    for project, dataset in TABLES:
+        warehouse.create_dataset(project, dataset)
+        table = TableRef(project, dataset, "t")
+        warehouse.create_table(table, (Field("owner", "STRING"),))
+        warehouse.insert_rows(table, [{"owner": f"row of {project}:{dataset}"}])
+
+
+async def hand_out_keys(stand: TwoCustomers) -> None:
+    """A token for each customer's tool, and for root."""
+    for number, (name, role) in enumerate((("acme", Role.USER), ("globex", Role.USER), ("root", Role.SUPER_ADMIN))):
+        await _hand_out(stand, name, role, f"{number:016x}")
 
 
 async def _hand_out(stand: TwoCustomers, name: str, role: Role, key_id: str) -> None:

@@ -346,3 +346,33 @@ async def test_a_ledger_that_is_away_is_counted(tmp_path: Path) -> None:
         with stand.ledger_away():
             await gate.reconciler.reconcile()
         assert stand.metrics.value("bqgate_failures_total", system="ledger", step="reconcile") == 1
+
+
+async def test_after_a_restart_the_account_that_made_a_job_asks_after_it(shared: Stand) -> None:
+    """Whatever account its customer has by now, or none: another one lists no job, as if the query had never run."""
+    made, later = "acme@gate.iam.example", "acme-2@gate.iam.example"
+    shared.bigquery.accepted = {made}
+    for account in (later, None):
+        policies = PolicySnapshot(CustomerRegistry({"acme": replace(ACME, account=account)}, {}, ACME.tier), PRICES)
+        hold = await shared.place(shared.gate(), replace(shared.make_hold(job=False), account=made))
+        job = shared.run_job(hold, job=JobRef("acme-prod", f"job_{hold.id}", "US"))
+        shared.bigquery.end(job, bytes_billed=7 * MIB)
+        gate = shared.gate(policies=policies)
+        await gate.reconciler.reconcile()
+        await gate.look_at_all()
+        assert gate.poller.depth == 0
+    assert usd(await shared.balance(gate)) == (14, 0)
+    assert set(shared.bigquery.asked) == {f"get as {made}", f"list as {made}"}
+
+
+async def test_after_a_restart_what_ran_in_the_gates_own_name_is_asked_after_in_it(shared: Stand) -> None:
+    """Its customer has an account since, which the job is not shown to."""
+    acme = replace(ACME, account="acme@gate.iam.example")
+    policies = PolicySnapshot(CustomerRegistry({"acme": acme}, {}, ACME.tier), PRICES)
+    hold = await shared.place(shared.gate(), replace(shared.make_hold(), account=""))
+    shared.bigquery.end(shared.run_job(hold), bytes_billed=7 * MIB)
+    gate = shared.gate(policies=policies)
+    await gate.reconciler.reconcile()
+    await gate.look_at_all()
+    assert usd(await shared.balance(gate)) == (7, 0)
+    assert shared.bigquery.asked == ["get as the gate's own"]
