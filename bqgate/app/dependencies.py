@@ -26,9 +26,11 @@ from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.observe.telemetry import PrometheusTelemetry
+from bqgate.policies import shared_accounts
 from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, ChangeFeed, Clock, Telemetry
 from bqgate.settings import Settings
+from bqgate.settings.rules import keeps_apart_itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ async def open_dependencies(
     stack.push_async_callback(feed.close)
     book = PolicyBook(settings.policy_base, registry, feed, clock, telemetry)
     await book.load()
+    for warning in _warnings_of(book, settings):
+        telemetry.log("settings_warning", warning=warning)
     holds_under_way: dict[str, Hold] = {}
     budgets = open_budgets(settings, ledger, book, clock, breakers.budgets, lambda: tuple(holds_under_way.values()))
     stack.push_async_callback(budgets.close)
@@ -113,6 +117,14 @@ async def open_dependencies(
         Drain(telemetry),
         holds_under_way,
     )
+
+
+def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
+    """What customers whom admins have made share at BigQuery; that of the settings' own is told with them."""
+    if not keeps_apart_itself(settings.upstream, settings.identity):
+        return []
+    accounts = shared_accounts.accounts_of(book.customer_registry)
+    return [warning for warning in shared_accounts.warnings_of(accounts) if warning not in settings.warnings]
 
 
 async def _open_database(

@@ -20,6 +20,7 @@ from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import CredentialsUnusable, TokenSource, load_token_source
+from bqgate.cli.account_trials import check_gates_own, check_neighbours, check_own_accounts
 from bqgate.cli.finding import Finding
 from bqgate.domain.errors import UpstreamNotTried, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential
@@ -27,6 +28,7 @@ from bqgate.domain.tier import CustomerRegistry
 from bqgate.observe.redact import redact_text
 from bqgate.ports import Clock
 from bqgate.settings import Settings
+from bqgate.settings.rules import keeps_apart_itself
 from bqgate.settings.sections import Credentials
 from bqgate.wire.error_reply import message_of
 
@@ -45,6 +47,15 @@ _REMEDIES = {
     403: "give {who} the role BigQuery Job User (roles/bigquery.jobUser) in {project}, and enable BigQuery's API there",
     404: "see that the project {project} is there, and that {who} may see it",
 }
+
+
+_GRANT_JOBS = (
+    "gcloud projects add-iam-policy-binding {project} --member serviceAccount:{account} --role roles/bigquery.jobUser"
+)
+_LEND = (
+    "give the gate's account the role Service Account Token Creator on {account}: gcloud iam service-accounts "
+    "add-iam-policy-binding {account} --member serviceAccount:{gate} --role roles/iam.serviceAccountTokenCreator"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +129,47 @@ async def try_bigquery(
     match upstream.credentials:
         case Credentials.SERVICE_ACCOUNT:
             assert own is not None, "loaded above"
-            trials, credentials, who = _trials(customer_registry, project, source), own, "the gate's own account"
+            findings = _try_as_gate(settings, own, heard, customer_registry, source, project)
         case Credentials.ANONYMOUS:
             trials = _trials(customer_registry, project, None) or [Trial("bqgate-doctor")]
-            credentials, who = AnonymousCredentials(), "nobody"
+            findings = _run(settings, AnonymousCredentials(), heard, trials, Credential(), "nobody")
         case Credentials.CALLER:
-            async for finding in _try_as_caller(settings, customer_registry, clock, project=project, token=token):
-                yield finding
-            return
-    async for finding in _run(settings, credentials, heard, trials, Credential(), who):
+            findings = _try_as_caller(settings, customer_registry, clock, project=project, token=token)
+    async for finding in findings:
         yield finding
+
+
+async def _try_as_gate(
+    settings: Settings,
+    own: UpstreamCredentials,
+    heard: _Heard,
+    customer_registry: CustomerRegistry,
+    source: TokenSource | None,
+    project: str | None,
+) -> AsyncIterator[Finding]:
+    """With the gate's own token, or that of the customer's account; then, whether BigQuery keeps customers apart."""
+    trials, gate = _trials(customer_registry, project, source), _email_of(source)
+    async for finding in _run(settings, own, heard, trials, Credential(), "the gate's own account", gate=gate):
+        yield finding
+    if keeps_apart_itself(settings.upstream, settings.identity):
+        async for finding in _try_accounts(settings, own, customer_registry, gate or "GATE"):
+            yield finding
+
+
+async def _try_accounts(
+    settings: Settings, own: UpstreamCredentials, customer_registry: CustomerRegistry, gate: str
+) -> AsyncIterator[Finding]:
+    """Whether BigQuery itself keeps the customers apart."""
+    for finding in check_own_accounts(customer_registry, gate):
+        yield finding
+    upstream, timeout_s = upstream_to(settings, own), settings.upstream.call_timeout_s
+    try:
+        async for finding in check_neighbours(upstream, customer_registry, timeout_s=timeout_s):
+            yield finding
+        async for finding in check_gates_own(upstream, customer_registry, gate, timeout_s=timeout_s):
+            yield finding
+    finally:
+        await upstream.close()
 
 
 async def _try_as_caller(
@@ -190,6 +232,8 @@ async def _run(
     trials: list[Trial],
     credential: Credential,
     who: str,
+    *,
+    gate: str = "",
 ) -> AsyncIterator[Finding]:
     """One dry run after another. Where BigQuery does not answer one, the others are not tried."""
     if not trials:
@@ -198,7 +242,7 @@ async def _run(
     async with _bigquery(settings, credentials) as bigquery:
         for trial in trials[:TRIALS_MAX]:
             caller = Credential(authorization=credential.authorization, account=trial.account)
-            finding = await _dry_run(bigquery, trial, caller, heard, trial.account or who)
+            finding = await _dry_run(bigquery, trial, caller, heard, trial.account or who, gate=gate)
             yield finding
     if len(trials) > TRIALS_MAX:
         said = f"{len(trials) - TRIALS_MAX} more projects are not tried"
@@ -214,7 +258,9 @@ async def _bigquery(settings: Settings, credentials: UpstreamCredentials) -> Asy
         await upstream.close()
 
 
-async def _dry_run(bigquery: GoogleBigQuery, trial: Trial, caller: Credential, heard: _Heard, who: str) -> Finding:
+async def _dry_run(
+    bigquery: GoogleBigQuery, trial: Trial, caller: Credential, heard: _Heard, who: str, *, gate: str
+) -> Finding:
     where = f"in {trial} as {who}"
     heard.error = heard.remedy = ""
     try:
@@ -223,9 +269,12 @@ async def _dry_run(bigquery: GoogleBigQuery, trial: Trial, caller: Credential, h
         said = redact_text(message_of(refused.body) or "without a word")
         remedy = _REMEDIES.get(refused.status, "see what BigQuery says, and mend that")
         remedy = remedy.format(who=who, project=trial.project_id)
+        account = trial.account or gate
+        if refused.status == 403 and account:
+            remedy = f"{remedy}: {_GRANT_JOBS.format(project=trial.project_id, account=account)}"
         return Finding("dry run", False, f"{where}: {refused.status} {said}", remedy)
     except UpstreamNotTried as error:
-        remedy = heard.remedy or f"give the gate's account the role Service Account Token Creator on {who}"
+        remedy = heard.remedy or _LEND.format(account=who, gate=gate or "GATE")
         return Finding("dry run", False, f"{where}: no token: {heard.error or error}", remedy)
     except UpstreamUnavailable as error:
         return Finding("dry run", False, f"{where}: {error}", "see upstream.url, and try again")
@@ -236,7 +285,12 @@ async def _dry_run(bigquery: GoogleBigQuery, trial: Trial, caller: Credential, h
 
 
 def _judge_token(source: TokenSource, heard: _Heard, *, is_fresh: bool) -> Finding:
-    name = getattr(source, "service_account_email", None) or "Google's application default credentials"
+    name = _email_of(source) or "Google's application default credentials"
     if is_fresh:
         return Finding("credentials", True, f"{name}: a token came")
     return Finding("credentials", False, f"{name}: no token came: {heard.error}", heard.remedy)
+
+
+def _email_of(source: TokenSource | None) -> str:
+    """The account of the gate's own credentials; empty where they do not say."""
+    return str(getattr(source, "service_account_email", None) or "")

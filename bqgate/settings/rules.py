@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from bqgate.domain.pricing import PricingModel
 from bqgate.policies import rules as policy_rules
+from bqgate.policies import shared_accounts
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.settings.breakers_section import BreakersSection
@@ -93,6 +94,9 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
     """What works, and is probably not meant."""
     server, upstream, pricing = parsed.server, parsed.upstream, parsed.pricing
     yield from _identity_warnings(parsed)
+    if upstream and parsed.identity and keeps_apart_itself(upstream, parsed.identity):
+        accounts = {name: customer.service_account for name, customer in parsed.customers.items()}
+        yield from shared_accounts.warnings_of(accounts)
     if upstream and upstream.credentials is Credentials.ANONYMOUS and _host_of(upstream.url).endswith("googleapis.com"):
         yield "upstream.credentials: BigQuery answers 401 to anonymous calls; this is for the sandbox"
     if upstream and _is_in_the_clear(upstream.url):
@@ -107,6 +111,11 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
         yield "pricing.usd_per_slot_hour: the model on_demand charges no slots; this price has no effect"
     if pricing and pricing.model is PricingModel.CAPACITY and pricing.usd_per_tib:
         yield "pricing.usd_per_tib: the model capacity charges no bytes; this price has no effect"
+
+
+def keeps_apart_itself(upstream: UpstreamSection, identity: IdentitySection) -> bool:
+    """Whether callers who are told apart go up in the gate's own name, but for those with a service account."""
+    return upstream.credentials is Credentials.SERVICE_ACCOUNT and identity.mode is IdentityMode.REQUIRED
 
 
 def _server_faults(parsed: Parsed) -> Iterator[Fault]:

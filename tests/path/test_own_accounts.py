@@ -56,7 +56,13 @@ async def work(stand: OwnAccounts, who: str) -> None:
         await call("POST", "projects/hub/queries", query | extra)
     await call("POST", "projects/hub/jobs", {"configuration": {"query": query, "dryRun": True}})
     job = await customers.start(who, sql)
-    for path in (f"jobs/{job}", f"queries/{job}", f"queries/{job}?maxResults=1&startIndex=0", "jobs", "jobs?allUsers=0"):
+    for path in (
+        f"jobs/{job}",
+        f"queries/{job}",
+        f"queries/{job}?maxResults=1&startIndex=0",
+        "jobs",
+        "jobs?allUsers=0",
+    ):
         await call("GET", f"projects/hub/{path}")
     await call("POST", f"projects/hub/jobs/{job}/cancel")
     override = {"X-HTTP-Method-Override": "GET", "Content-Type": "application/x-www-form-urlencoded"}
@@ -98,7 +104,7 @@ async def test_every_call_bears_the_token_of_its_customers_account(stand: OwnAcc
 
 
 async def test_what_the_reading_lets_through_iam_refuses(stand: OwnAccounts) -> None:
-    """A slip in a customer's `data` is one that BigQuery does not make: its own refusal comes back, and costs nothing."""
+    """A slip in a customer's `data` is none of BigQuery's: its own refusal comes back, and costs nothing."""
     await stand.change("acme", data=["hub.acme", "hub.globex"])
     for reply in (
         await stand.customers.query("acme", "SELECT owner FROM `hub.globex.t`"),
@@ -220,8 +226,10 @@ async def test_after_a_restart_the_account_that_made_a_job_asks_after_it(
     assert [entry.outcome.value for entry in page.entries] == ["done"]
 
 
-async def test_a_deletion_that_the_account_may_not_prepare_is_not_prepared_in_the_gates_name(stand: OwnAccounts) -> None:
-    """The account may not see the job: an admin's deletion of it is refused, and the gate's own account asks nothing."""
+async def test_a_deletion_that_the_account_may_not_prepare_is_not_prepared_in_the_gates_name(
+    stand: OwnAccounts,
+) -> None:
+    """The account may not see the job: its deletion is refused, and the gate's own account asks nothing."""
     job = await stand.customers.start("globex", project="globex-prod")
     stand.bigquery.calls.clear()
     path = f"projects/globex-prod/jobs/{job}/delete"
@@ -230,3 +238,14 @@ async def test_a_deletion_that_the_account_may_not_prepare_is_not_prepared_in_th
     reply = await stand.customers.call("root", "DELETE", path, headers=headers)
     assert reply.status == 403, reply.text
     assert GATE not in stand.bigquery.callers()
+
+
+async def test_the_log_says_once_at_the_start_who_shares_an_account(stand: OwnAccounts) -> None:
+    """Of the customers of the settings, and of those whom admins have made; nothing where each has its own."""
+    assert "settings_warning" not in stand.stack.log.getvalue()
+    body = {"name": "initech", "projects": ["initech-prod"]}
+    made = await stand.customers.call("root", "POST", "/admin/v1/customers", body)
+    assert made.status == 201, made.text
+    await stand.restart(stand.document["customers"])
+    warnings = [line for line in stand.stack.log.getvalue().splitlines() if "settings_warning" in line]
+    assert [json.loads(line)["warning"].split(" to BigQuery")[0] for line in warnings] == ["customers: initech goes up"]

@@ -54,6 +54,8 @@ class IamAtBigQuery:
         if refusal is not None:
             self.refused.append((who, request.method, request.path))
             return _denied(*refusal)
+        if request.method == "GET" and request.path.endswith("/datasets"):
+            return await self._datasets(self.grants[who], request)
         headers = [(key, value) for key, value in request.headers.items() if key.lower() not in _NOT_PASSED]
         url = self.sandbox_url + request.raw_path
         try:
@@ -67,6 +69,14 @@ class IamAtBigQuery:
             assert request.transport is not None
             request.transport.abort()
             raise
+
+    async def _datasets(self, grants: Grants, request: web.Request) -> web.Response:
+        """A project's datasets, as far as they are granted."""
+        document = await self._ask("GET", request.path.removeprefix("/bigquery/v2/"))
+        references = [each["datasetReference"] for each in document.get("datasets", [])]
+        shown = [each for each in references if (each["projectId"], each["datasetId"]) in grants.datasets]
+        document["datasets"] = [{"datasetReference": each} for each in shown]
+        return web.json_response(document)
 
     async def _refusal(self, who: str, request: web.Request, body: bytes) -> tuple[int, str] | None:
         grants = self.grants.get(who)
@@ -113,7 +123,10 @@ class IamAtBigQuery:
 
     async def _ask(self, method: str, path: str, document: Any = None) -> dict[str, Any]:
         async with self.session.request(
-            method, f"{self.sandbox_url}/bigquery/v2/{path}", json=document, headers={"Authorization": "Bearer iam", "Accept-Encoding": "identity"}
+            method,
+            f"{self.sandbox_url}/bigquery/v2/{path}",
+            json=document,
+            headers={"Authorization": "Bearer iam", "Accept-Encoding": "identity"},
         ) as answer:
             found: dict[str, Any] = await answer.json(content_type=None)
             return found

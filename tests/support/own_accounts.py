@@ -63,7 +63,7 @@ class OwnAccounts:
         """A gate that follows its settings file; a file changed is read within seconds."""
         settings = settings_for(self.folder, self.bigquery.url, self.document)
         source = SettingsSource(self.folder / "bqgate.yaml", {})
-        return await self.running.enter_async_context(open_gate(settings, log_stream=io.StringIO(), source=source))
+        return await self.running.enter_async_context(open_gate(settings, log_stream=self.stack.log, source=source))
 
 
 def granted(name: str) -> Grants:

@@ -144,3 +144,16 @@ def test_a_file_that_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(CredentialsUnusable, match=r"key\.json"):
         load_token_source(str(file))
+
+
+@pytest.mark.parametrize("token", [None, "", "two words", "a\r\nx-other: y", "ünïcode", "x" * 20_000, ["a"]])
+async def test_what_is_no_token_is_never_sent(token: object) -> None:
+    """google-auth takes whatever stands in the answer: the old token stands, and the operator reads why."""
+    clock, telemetry = ManualClock(), ListTelemetry()
+    tokens = Tokens(clock)
+    credentials = ServiceAccountCredentials(tokens, clock, telemetry)
+    assert await credentials.renew()
+    tokens.refresh = lambda _request: setattr(tokens, "token", token)  # type: ignore[method-assign]  # a bad answer
+    assert not await credentials.renew()
+    assert await _sent(credentials) == "Bearer token-1"
+    assert telemetry.notes[0][1]["cause"] == "no token in the answer"

@@ -134,3 +134,42 @@ def test_warnings_do_not_fail_the_check(run: type[Runner]) -> None:
     result = run.check(env={"BQGATE_SERVER__HOST": "0.0.0.0"})
     assert result.exit_code == 0
     assert "warning: server.host: 0.0.0.0 can be reached over the network" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("customers", "told"),
+    [
+        ("{acme: {}, globex: {}}", "customers: acme, globex go up to BigQuery as the gate's own account"),
+        (
+            "{acme: {service_account: %s}, globex: {}}",
+            "customers: globex goes up to BigQuery as the gate's own account",
+        ),
+        ("{acme: {service_account: %s}, globex: {service_account: %s}}", "customers: acme, globex have one"),
+        ("{acme: {}}", None),
+        ("{}", None),
+    ],
+)
+def test_what_reading_cannot_see_is_said(run: type[Runner], tmp_path: Path, customers: str, told: str | None) -> None:
+    """Where only the gate's reading keeps customers apart it says what that misses, and the status is still 0."""
+    file = tmp_path / "gate.yaml"
+    account = "acme@acme-prod.iam.gserviceaccount.com"
+    file.write_text(
+        f"identity: {{mode: required, token_secret: mR7x0fJq2LwZ9uTn5bVhYc3KpD8sEgA1iOkNvBtXrQeUzWyH}}\n"
+        f"upstream: {{credentials: service_account}}\ncustomers: {customers.replace('%s', account)}\n"
+    )
+    result = run.check(file)
+    assert result.exit_code == 0, result.output
+    assert [line.startswith(f"warning: {told}") for line in result.stderr.splitlines()] == ([True] if told else [])
+    if told and "go" in told.split("BigQuery")[0].split():
+        for unseen in ("views, routines and authorized datasets", "EXTERNAL_QUERY", "remote functions", "row-level"):
+            assert unseen in result.stderr
+
+
+def test_who_trusts_every_caller_or_sends_their_own_tokens_hears_nothing_of_it(
+    run: type[Runner], tmp_path: Path
+) -> None:
+    """Nobody is kept apart by an open gate; BigQuery tells callers apart by their own tokens."""
+    file = tmp_path / "gate.yaml"
+    for text in ("upstream: {credentials: service_account}", "upstream: {credentials: caller}"):
+        file.write_text(f"{text}\ncustomers: {{acme: {{}}, globex: {{}}}}\n")
+        assert run.check(file).stderr == ""

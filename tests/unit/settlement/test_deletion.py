@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bqgate.domain.errors import JobNotFound, MalformedRequest
+from bqgate.domain.errors import JobNotFound, MalformedRequest, UpstreamRefused
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.settlement.deletion import Deletions
@@ -61,3 +61,18 @@ async def test_a_job_that_bigquery_does_not_know_is_not_deleted(
     assert hold.job is not None
     with pytest.raises(JobNotFound):
         await deletions(gate).prepare(hold.job, ADA)
+
+
+async def test_what_a_customers_account_may_not_see_is_not_asked_for_in_the_gates_name(
+    stand: Stand, deletions: Callable[[Gate], Deletions]
+) -> None:
+    """A caller's own token may be too weak to read a job that it may delete: then the gate asks, which books it."""
+    gate = stand.gate()
+    hold = await stand.place(gate, stand.make_hold())
+    job = stand.run_job(hold)
+    stand.bigquery.end(job)
+    with pytest.raises(UpstreamRefused):
+        await deletions(gate).prepare(job, Credential(account="acme@gate.iam.example"))
+    assert stand.bigquery.asked == ["get as acme@gate.iam.example"]
+    await deletions(gate).prepare(job, Credential("Bearer unknown"))
+    assert [entry.hold_id for entry in await stand.entries()] == [hold.id]
