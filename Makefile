@@ -15,6 +15,7 @@ SETUP := $(VENV)/.set-up-dev
 SETUP_DEMO := $(VENV)/.set-up-demo
 SETUP_DBT := .venv-dbt/.set-up
 SETUP_IBIS := .venv-ibis/.set-up
+SETUP_AUDIT := .venv-audit/.set-up
 SETUP_NODE := tests/clients/node/node_modules/.set-up
 CODE := bqgate tests benchmarks
 # An environment of its own for each Python that is tried, beside the one that is worked in.
@@ -74,6 +75,11 @@ smoke-in-venv: $(SETUP)
 	$(BIN)/pytest -q -n 2 -m 'not slow and not long' tests/house tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest -q tests/smoke/wheel.py
 
+.PHONY: audit
+audit: ## look for known vulnerabilities in the pinned packages; says so where it cannot, and fails only where it finds one
+	@$(MAKE) --no-print-directory $(SETUP_AUDIT) || rm -f .venv-audit/bin/pip-audit
+	@.ci/audit .venv-audit/bin/pip-audit constraints*.txt
+
 .PHONY: demo
 demo: $(SETUP_DEMO) ## a BigQuery stand-in, the gate, and three customers' queries (ARGS=--once ends by itself)
 	$(BIN)/bqgate demo $(ARGS)
@@ -127,6 +133,11 @@ $(SETUP_IBIS): constraints-ibis.txt
 $(SETUP_DBT): constraints-dbt.txt
 	$(call make-venv,.venv-dbt)
 	.venv-dbt/bin/python $(PIP_INSTALL) --constraint constraints-dbt.txt 'dbt-core<1.12' 'dbt-bigquery<1.12'
+	@touch $@
+
+$(SETUP_AUDIT): constraints-audit.txt
+	$(call make-venv,.venv-audit)
+	.venv-audit/bin/python $(PIP_INSTALL) --constraint constraints-audit.txt pip-audit
 	@touch $@
 
 # No lock file: its URLs would be those of one registry. package.json pins the version.

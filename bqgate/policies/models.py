@@ -121,7 +121,9 @@ class CustomerPolicy(Policy):
         "without it, what BigQuery's IAM allows.",
     )
     service_account: Account | None = Field(
-        default=None, description="Service account that the gate impersonates for it; without it, the gate's own."
+        default=None,
+        description="Service account that the gate impersonates for it, so that BigQuery's IAM keeps it apart; without "
+        "it, the gate's own.",
     )
     reservations: tuple[Reservation, ...] | None = Field(
         default=None,

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -83,6 +84,7 @@ def test_the_suite_runs_on_the_oldest_and_the_smoke_test_on_every_newer(machine:
     assert machine.made() == [
         f"smoke PYTHON={at}/python3.12",
         f"smoke PYTHON={at}/python3.18",
+        f"audit PYTHON={at}/python3.11",
         f"test-long PYTHON={at}/python3.11",
         f"test PYTHON={at}/python3.11",
     ]
@@ -92,7 +94,7 @@ def test_a_failing_smoke_test_fails_the_run_after_everything_ran(machine: Machin
     """One Python's fault hides none of another's, and is named at the end."""
     done = machine.run("run", breaks="python3.12")
     assert done.returncode == 1
-    assert len(machine.made()) == 4
+    assert len(machine.made()) == 5
     assert done.stderr.endswith("== the smoke test on Python 3.12.0 FAILED, see above\n")
 
 
@@ -100,3 +102,51 @@ def test_a_failing_suite_fails_the_run(machine: Machine) -> None:
     """With the status of make."""
     assert machine.run("run", breaks="test PYTHON").returncode == 3
     assert machine.run("run", breaks="test-long").returncode == 1
+    assert machine.run("run", breaks="audit").returncode == 1
+
+
+class Audit:
+    """`.ci/audit` over two pins, with a pip-audit that answers as it is told."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.program = machine.folder / "bin" / "pip-audit"
+        self.pins = machine.folder / "constraints.txt"
+        self.pins.write_text("good==1.0\nbad==1.0\n")
+
+    def run(self, *, canary: object, pins: object) -> subprocess.CompletedProcess[str]:
+        """With what it says of the version that is known to be bad, and of the pins."""
+        for name, answer in (("canary", canary), ("pins", pins)):
+            (self.machine.folder / f"{name}.json").write_text(json.dumps({"dependencies": answer}))
+        folder = self.machine.folder
+        told = f'case "$*" in *known_bad*) cat {folder}/canary.json;; *) cat {folder}/pins.json; exit 1;; esac'
+        self.machine.put("pip-audit", told)
+        return self.look()
+
+    def look(self) -> subprocess.CompletedProcess[str]:
+        command = [self.machine.folder / ".ci" / "audit", self.program, self.pins]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+GOOD = {"name": "good", "version": "1.0", "vulns": []}
+BAD = {"name": "bad", "version": "1.0", "vulns": [{"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["1.1"]}]}
+
+
+def test_a_package_with_a_known_vulnerability_fails_the_audit(machine: Machine) -> None:
+    """Which, by which advisory, and where it is fixed."""
+    done = Audit(machine).run(canary=[BAD], pins=[GOOD, BAD])
+    assert done.returncode == 1
+    assert done.stderr == f"{machine.folder}/constraints.txt: bad 1.0: PYSEC-1, CVE-1; fixed in 1.1\n"
+    assert Audit(machine).run(canary=[BAD], pins=[GOOD]).returncode == 0
+
+
+def test_an_audit_that_could_not_look_says_so_and_fails_nothing(machine: Machine) -> None:
+    """Without pip-audit, without an answer, and where the answer knows nothing of what is known to be bad."""
+    unknown = {"name": "good", "skip_reason": "Dependency not found on PyPI: good (1.0)"}
+    audit = Audit(machine)
+    for done in (audit.look(), audit.run(canary=[unknown], pins=[BAD]), audit.run(canary=None, pins=[BAD])):
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr.startswith("== AUDIT SKIPPED: ")
+    done = audit.run(canary=[BAD], pins=[GOOD, unknown])
+    assert (done.returncode, done.stderr.startswith("== NOT AUDITED: ")) == (0, True)
+    assert done.stdout.endswith("1 packages looked up\n")
