@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-_MEMORY = Path("/dev/shm")
+_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made by tempfile
 _BYTES_MIN = 4 * 2**30
 
 
