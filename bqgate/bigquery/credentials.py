@@ -48,6 +48,9 @@ class UpstreamCredentials(Protocol):
             UpstreamNotTried: the token to put in is missing.
         """
 
+    def drop_refused(self, credential: Credential) -> bool:
+        """Told that BigQuery takes a call's token for none (401). Whether the gate had put it in: no caller's fault."""
+
 
 class CallerCredentials:
     """What the caller sent goes upstream."""
@@ -67,6 +70,10 @@ class CallerCredentials:
             headers = (*headers, ("x-goog-user-project", credential.user_project))
         return replace(call, headers=headers, query=query)
 
+    def drop_refused(self, credential: Credential) -> bool:  # noqa: ARG002 - the port's signature
+        """It was the caller's, who is to hear of it."""
+        return False
+
 
 class AnonymousCredentials:
     """Nothing goes upstream."""
@@ -74,6 +81,10 @@ class AnonymousCredentials:
     async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:  # noqa: ARG002 - the port's signature
         """The call without any credential."""
         return without_credentials(call)
+
+    def drop_refused(self, credential: Credential) -> bool:  # noqa: ARG002 - the port's signature
+        """There was none."""
+        return False
 
 
 def with_token(call: HttpRequest, token: str) -> HttpRequest:

@@ -92,6 +92,17 @@ class ImpersonatedAccounts:
             return await self._own.applied_to(call, credential)
         return with_token(call, await self._token(credential.account))
 
+    def drop_refused(self, credential: Credential) -> bool:
+        """It was the gate's own, or an account's, which is fetched anew by its next use, but not at once again."""
+        if credential.account is None:
+            return self._own.drop_refused(credential)
+        account = self._accounts.get(credential.account)
+        if account is not None:
+            account.held.drop()
+            account.failed_at_s = self._clock.monotonic_s()
+            self._telemetry.log("account_token_refused", account=credential.account, error="BigQuery takes it for none")
+        return True
+
     async def keep_fresh(self) -> None:
         """For ever: renew the tokens of accounts that are in use, and forget the others."""
         while True:

@@ -39,6 +39,10 @@ class HeldToken:
         self._token: str | None = None
         self.ends_at: datetime | None = None
 
+    def drop(self) -> None:
+        """Have none until the next is fetched."""
+        self._token = self.ends_at = None
+
     @property
     def valid(self) -> str | None:
         """The token, None where there is none or it has ended."""
@@ -73,6 +77,10 @@ class ServiceAccountCredentials:
         if token is None:
             raise UpstreamNotTried(f"The gate has no valid token for BigQuery ({self._cause}).")
         return with_token(call, token)
+
+    def drop_refused(self, credential: Credential) -> bool:  # noqa: ARG002 - the port's signature
+        """It was the gate's own. It is kept, because nobody would wait for the next: the calls that follow try it."""
+        return True
 
     async def renew(self) -> bool:
         """Fetch a token. False: it failed, and the old one stands."""

@@ -103,7 +103,7 @@ class HttpUpstream:
             metrics       one count, and a line where it failed
             retry         of an insert that names its job, while nothing was sent; jobs.py retries the gate's own calls
             breaker       counts each attempt, for the customer who pays
-            credentials   the caller's, the gate's own, or none
+            credentials   the caller's, the gate's own, or none; a 401 to the gate's own is no answer to the caller
             aiohttp       the wire
         """
         if (guards := self._guards) is None:
@@ -136,6 +136,10 @@ class HttpUpstream:
             raise
         else:
             end_by_status(permit, answer.status)
+            if answer.status == 401 and self._credentials.drop_refused(credential):
+                if isinstance(answer.body, ResponseBody):
+                    await answer.body.aclose()
+                raise UpstreamNotTried("BigQuery refuses the gate's token.")
             return answer
         finally:
             permit.leave()  # where nothing was said above: the caller left, or its body broke off

@@ -28,6 +28,7 @@ _LIKE_A_MOMENT = "like 2026-12-01T18:00:00Z"
 _QUOTE_IT = 'is read as a binary number, which loses digits; quote it, like "{}"'
 
 _DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])"
+_ACCOUNT = rf"[a-z0-9._-]{{1,64}}@{_DOMAIN}"  # it stands in the URL by which IAM is asked for its tokens
 _EMAIL = rf"[^@\s\x00-\x1f\x7f]{{1,64}}@{_DOMAIN}"
 # A project may have a domain before a colon: example.com:reports.
 _PROJECT = r"(?:[a-z0-9.-]{1,100}:)?[A-Za-z0-9][A-Za-z0-9-]{0,99}"
@@ -123,7 +124,7 @@ def read_email_or_domain(value: str) -> str:
 
 def read_account(value: str) -> str:
     """A service account, by its e-mail address."""
-    if not re.fullmatch(_EMAIL, value.lower()):
+    if not re.fullmatch(_ACCOUNT, value.lower()):
         raise ValueError(f"{value!r:.80} is not a service account, like reports@acme-prod.iam.gserviceaccount.com")
     return value.lower()
 

@@ -193,6 +193,15 @@ async def test_a_slow_token_service_keeps_only_those_waiting_who_need_it(stand: 
     assert (await waiting).status == 200
 
 
+async def test_a_token_that_bigquery_refuses_is_no_fault_of_the_callers(stand: OwnAccounts) -> None:
+    """A 401 would have clients log in anew at the gate: 503, nothing is held, and the other customer goes on."""
+    stand.tokens.tokens[ACME] = "ya29.revoked"
+    for reply in (await stand.customers.query("acme", OWN), await stand.customers.insert("acme", OWN)):
+        assert (503, "backendError") == (reply.status, reply.reason), reply.text
+    assert not any(balance.captured_nanos for balance in await stand.stack.fetch_settled("acme"))
+    assert (await stand.customers.query("globex", "SELECT 1")).status == 200
+
+
 async def test_a_lost_answer_is_asked_after_as_who_made_the_job(stand: OwnAccounts) -> None:
     """The connection breaks, and the customer's account is changed at that moment: its cost is booked all the same."""
     sandbox = stand.stack.sandbox
@@ -232,12 +241,18 @@ async def test_a_deletion_that_the_account_may_not_prepare_is_not_prepared_in_th
     """The account may not see the job: its deletion is refused, and the gate's own account asks nothing."""
     job = await stand.customers.start("globex", project="globex-prod")
     stand.bigquery.calls.clear()
-    path = f"projects/globex-prod/jobs/{job}/delete"
-    headers = {"X-Goog-Request-Reason": "none"}
     await stand.change("globex", service_account=ACME)
-    reply = await stand.customers.call("root", "DELETE", path, headers=headers)
+    reply = await stand.customers.call("root", "DELETE", f"projects/globex-prod/jobs/{job}/delete")
     assert reply.status == 403, reply.text
     assert GATE not in stand.bigquery.callers()
+
+
+async def test_a_customer_that_is_listed_no_more_gets_nothing_as_the_gate(stand: OwnAccounts) -> None:
+    """Its keys still log in; the gate's own account, in whose name it would go up now, has no role at BigQuery."""
+    await stand.restart({"globex": stand.document["customers"]["globex"]})
+    for reply in (await stand.customers.query("acme", "SELECT 1"), await stand.customers.insert("acme", "SELECT 1")):
+        assert (403, "accessDenied") == (reply.status, reply.reason), reply.text
+    assert not any(balance.captured_nanos for balance in await stand.stack.fetch_settled("acme"))
 
 
 async def test_the_log_says_once_at_the_start_who_shares_an_account(stand: OwnAccounts) -> None:

@@ -50,6 +50,8 @@ class IamAtBigQuery:
         who = self.users.get(token, f"nobody ({token})")
         self.calls.append((who, request.method, request.path))
         body = await request.read()
+        if token not in self.users:
+            return _denied(401, "Request had invalid authentication credentials.")
         refusal = None if "discovery" in request.path else await self._refusal(who, request, body)
         if refusal is not None:
             self.refused.append((who, request.method, request.path))

@@ -218,6 +218,22 @@ async def test_nobody_waits_for_iam_for_ever() -> None:
                 break
 
 
+async def test_a_token_that_bigquery_refuses_is_fetched_anew() -> None:
+    """Not at once, so that IAM is not asked for each call; the gate's own is renewed by its own time."""
+    stand = await _stand()
+    await stand.token(ACME)
+    await stand.token(BETA)
+    assert stand.accounts.drop_refused(Credential(account=ACME))
+    with pytest.raises(UpstreamUnavailable):
+        await stand.token(ACME)
+    assert await stand.token(BETA) == "Bearer beta-1"
+    stand.clock.advance(10)
+    assert await stand.token(ACME) == "Bearer acme-2"
+    assert stand.accounts.drop_refused(Credential())
+    assert await stand.token(None) == "Bearer own"
+    assert [event for event, _ in stand.telemetry.notes] == ["account_token_refused"]
+
+
 async def test_accounts_are_bounded() -> None:
     """Past the bound the account that was unused for longest is forgotten."""
     stand = await _stand(accounts_max=2)

@@ -99,6 +99,13 @@ def test_a_service_account_is_an_address() -> None:
         read_account("iam.gserviceaccount.com")
 
 
+@pytest.mark.parametrize("name", ["a/b", "..%2f", "a?x=", "a#", "a:x", "{}", "ä", "a b", ""])
+def test_a_service_account_is_nothing_else_in_a_url(name: str) -> None:
+    """IAM's address has it in its path."""
+    with pytest.raises(ValueError, match="is not a service account"):
+        read_account(f"{name}@p.iam.gserviceaccount.com")
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -7,10 +7,11 @@ import pytest
 from bqgate.domain.errors import UpstreamRefused, UpstreamTimeout
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
-from bqgate.settlement.inquiry import Finding, News, inquire
+from bqgate.domain.tier import CustomerRegistry
+from bqgate.settlement.inquiry import Finding, News, inquire, maker_of
 from bqgate.wire.error_reply import error_body
 from tests.support.scripted_bigquery import OWN
-from tests.support.settlement_stand import Stand
+from tests.support.settlement_stand import ACME, Stand
 
 ADA = Credential("Bearer ada")
 
@@ -93,3 +94,25 @@ async def test_no_answer_and_too_busy_are_silence(stand: Stand, failure: Upstrea
     stand.bigquery.failure = failure
     assert (await inquire(stand.bigquery, stand.make_hold(), ADA)).news is News.SILENT
     assert len(stand.bigquery.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("made_by", "account_now", "asks"),
+    [
+        ("made@p.iam.example", "now@p.iam.example", "made@p.iam.example"),
+        ("made@p.iam.example", None, "made@p.iam.example"),
+        ("", "now@p.iam.example", None),
+        (None, "now@p.iam.example", "now@p.iam.example"),  # a hold of before
+        (None, None, None),
+    ],
+)
+def test_who_made_a_job_asks_after_it(
+    stand: Stand, made_by: str | None, account_now: str | None, asks: str | None
+) -> None:
+    """Whatever account its customer has now, or although nobody lists the customer any more."""
+    hold = replace(stand.make_hold(), account=made_by)
+    customer_registry = CustomerRegistry({"acme": replace(ACME, account=account_now)}, {}, ACME.tier)
+    maker = maker_of(hold, customer_registry)
+    assert (maker.account if maker else None) == asks
+    if made_by:
+        assert maker_of(hold, CustomerRegistry({}, {}, ACME.tier)) == maker
