@@ -10,22 +10,32 @@ result tables (https://cloud.google.com/bigquery/docs/cached-results), sessions,
 but the results of queries in a project that is one customer's alone are that customer's: clients read them by name.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from bqgate.domain.resource_ids import is_unseparated, project_of_key, project_of_reservation
 from bqgate.domain.tier import Customer
 
 _BUCKETS = "gs://"
+# No object's name has a control character (https://cloud.google.com/storage/docs/objects#naming); a list of names may.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# BigQuery's word for a query that runs in no reservation, but on demand.
+_NO_RESERVATION = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class DataScope:
-    """What is within reach. Projects are in small letters; `datasets` are pairs of project and dataset."""
+    """What is within reach.
+
+    Projects and reservations are in small letters; `datasets` are pairs of project and dataset.
+    """
 
     job_projects: frozenset[str]
     projects: frozenset[str]
     datasets: frozenset[tuple[str, str]]
     prefixes: tuple[str, ...]
+    reservations: frozenset[str]
 
     @classmethod
     def of(cls, customer: Customer, shared_projects: Collection[str]) -> "DataScope":
@@ -40,6 +50,7 @@ class DataScope:
             projects=frozenset(whole - shared),
             datasets=frozenset((project.lower(), dataset) for project, dataset, _ in names if dataset),
             prefixes=tuple(entry.rstrip("/") for entry in data if entry.startswith(_BUCKETS)),
+            reservations=frozenset(name.lower() for name in customer.reservations or ()),
         )
 
     def may_run_jobs_in(self, project_id: str) -> bool:
@@ -55,7 +66,7 @@ class DataScope:
         return project_id.lower() in self.projects
 
     def allows_dataset(self, project_id: str, dataset_id: str) -> bool:
-        if not dataset_id or dataset_id.startswith("_"):
+        if not is_unseparated(dataset_id) or dataset_id.startswith("_"):
             return False
         return self.allows_project(project_id) or (project_id.lower(), dataset_id) in self.datasets
 
@@ -70,13 +81,29 @@ class DataScope:
         In a shared project it may be anybody's, and so it may in one that `data` lends.
         """
         is_anonymous = dataset_id.startswith("_") and table_id.startswith("anon")
-        return is_anonymous and project_id.lower() in self.job_projects & self.projects
+        return is_anonymous and self._is_own(project_id)
+
+    def allows_key(self, name: str) -> bool:
+        """Whether a key of Cloud KMS may protect what a job makes: one of the customer's own projects'."""
+        project = project_of_key(name)
+        return project is not None and self._is_own(project)
+
+    def allows_reservation(self, name: str) -> bool:
+        """Whether a job may run in a reservation: one that is listed, one of an own project's, or none at all."""
+        if name.lower() in self.reservations or name.lower() == _NO_RESERVATION:
+            return True
+        project = project_of_reservation(name)
+        return project is not None and self._is_own(project)
 
     def allows_uri(self, uri: str) -> bool:
         """Whether a Cloud Storage address, with or without wildcards, can only mean objects in scope."""
-        if ".." in uri.split("/"):
+        if ".." in uri.split("/") or _CONTROLS.search(uri) is not None:
             return False
         return any(uri == prefix or uri.startswith(f"{prefix}/") for prefix in self.prefixes)
+
+    def _is_own(self, project_id: str) -> bool:
+        """Whether a project is the customer's alone: neither lent by `data` nor shared."""
+        return project_id.lower() in self.job_projects & self.projects
 
 
 def split_name(name: str) -> tuple[str, str, str]:

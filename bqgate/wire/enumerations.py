@@ -48,6 +48,16 @@ CREATE_DISPOSITION = Enumeration("createDisposition", ("CREATE_IF_NEEDED", "CREA
 WRITE_DISPOSITION = Enumeration(
     "writeDisposition", ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA", "WRITE_APPEND", "WRITE_EMPTY"), is_judged=False
 )
+# Files that name other files are in neither list: BigQuery would read those.
+SOURCE_FORMAT = Enumeration(
+    "sourceFormat", ("CSV", "NEWLINE_DELIMITED_JSON", "JSON", "AVRO", "PARQUET", "ORC"), is_judged=False
+)
+FILE_SET_SPEC_TYPE = Enumeration(
+    "fileSetSpecType",
+    ("FILE_SET_SPEC_TYPE_FILE_SYSTEM_MATCH",),
+    type_name="JobConfigurationLoad.FileSetSpecType",
+    is_judged=False,
+)
 PARAMETER_MODE = Enumeration("parameterMode", ("POSITIONAL", "NAMED"), is_judged=False)
 OF_INSERT = (PRIORITY, CREATE_DISPOSITION, WRITE_DISPOSITION, PARAMETER_MODE)
 OF_QUERY = (JOB_CREATION_MODE, QUERY_RESULTS_FORMAT, PARAMETER_MODE)

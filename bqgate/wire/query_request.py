@@ -13,15 +13,13 @@ from typing import Any
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.domain.job import Method, QueryRequest
+from bqgate.domain.resource_ids import is_job_id, is_location
 from bqgate.wire.enumerations import OF_INSERT, OF_QUERY, Enumeration, settle_enumerations
 from bqgate.wire.fields import camel_keys, object_at, settled_flag, text_at, wrong_type
 from bqgate.wire.integers import INT32, UINT32, integer_at, settled_integer
 from bqgate.wire.job_labels import check_other_labels, labels_at, merged_labels
 from bqgate.wire.json_text import write_json
 
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
-# Regions of all clouds are shorter ("northamerica-northeast1", "aws-eu-west-1").
-_LOCATION = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 _PROPERTY_KEY_CHARS_MAX = 128
 _PROPERTY_VALUE_CHARS_MAX = 16 * 1024
 _FLAGS = ("continuous", "createSession", "useLegacySql", "useQueryCache")
@@ -58,6 +56,7 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
     reference = object_at(body, "jobReference") or {}
     if reference:
         body["jobReference"] = reference
+    job_id, location = _job_id(reference), _location(reference, "jobReference.")
     if kinds != ["query"]:
         return None
     query = object_at(configuration, "query", path="configuration.") or {}
@@ -72,8 +71,8 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
         body=body,
         sql=_sql(query, path),
         dry_run=settled_flag(configuration, "dryRun", path="configuration.") or False,
-        job_id=_job_id(reference),
-        location=_location(reference, "jobReference."),
+        job_id=job_id,
+        location=location,
         maximum_bytes_billed=_cap(query, path),
         use_query_cache=query.get("useQueryCache") is not False,
         labels=labels_at(configuration, path="configuration."),
@@ -239,7 +238,7 @@ def _cap(query: dict[str, Any], path: str) -> int | None:
 
 def _job_id(reference: Mapping[str, Any]) -> str | None:
     job_id = text_at(reference, "jobId", path="jobReference.")
-    if job_id is not None and _JOB_ID.fullmatch(job_id) is None:
+    if job_id is not None and not is_job_id(job_id):
         raise MalformedRequest(
             f'Invalid job ID "{job_id[:64]}". Job IDs must be alphanumeric (plus underscores and dashes) and must be '
             "at most 1024 characters long.",
@@ -261,7 +260,7 @@ def _project(project_id: str, reference: Mapping[str, Any]) -> str:
 
 def _location(holder: Mapping[str, Any], path: str) -> str | None:
     location = text_at(holder, "location", path=path)
-    if location is not None and _LOCATION.fullmatch(location) is None:
+    if location is not None and not is_location(location):
         field = f"{path}location"
         raise MalformedRequest(f"Invalid value for field {field}: it is no location of BigQuery's.", field=field)
     return location

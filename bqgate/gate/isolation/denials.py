@@ -7,10 +7,15 @@ nobody learns which it is (https://cloud.google.com/bigquery/docs/error-messages
 from bqgate.domain.data_scope import shown_name
 from bqgate.domain.errors import AccessDenied
 
+# Of what a caller wrote, in an answer and in the audit log.
+_SHOWN_CHARS_MAX = 200
+# A dataset's id and a table's, each as long as they can be.
+_NAME_CHARS_MAX = 2200
+
 
 def table_denied(name: str) -> AccessDenied:
     """A table, view or routine, by its dotted name."""
-    shown = shown_name(name)
+    shown = shown_name(name)[:_NAME_CHARS_MAX]
     return AccessDenied(
         f"Access Denied: Table {shown}: User does not have permission to query table {shown}, or perhaps it does "
         "not exist.",
@@ -20,7 +25,7 @@ def table_denied(name: str) -> AccessDenied:
 
 def dataset_denied(project_id: str, dataset_id: str, permission: str) -> AccessDenied:
     """A dataset; `permission` is BigQuery's name of what would have been needed."""
-    shown = f"{project_id}:{dataset_id}"
+    shown = f"{project_id}:{dataset_id}"[:_NAME_CHARS_MAX]
     return AccessDenied(
         f"Access Denied: Dataset {shown}: Permission {permission} denied on dataset {shown} (or it may not exist).",
         target=f"dataset {shown}",
@@ -37,10 +42,31 @@ def project_denied(project_id: str, permission: str) -> AccessDenied:
 
 def uri_denied(uri: str) -> AccessDenied:
     """A file outside the customer's buckets."""
+    shown = uri[:_SHOWN_CHARS_MAX]
     return AccessDenied(
-        f"Access Denied: File {uri[:200]}: User does not have permission to read or write it; bqgate's setting "
+        f"Access Denied: File {shown}: User does not have permission to read or write it; bqgate's setting "
         "customers.<name>.data lists what may be used.",
-        target=f"file {uri[:200]}",
+        target=f"file {shown}",
+    )
+
+
+def key_denied(name: str) -> AccessDenied:
+    """A key of Cloud KMS in somebody else's project."""
+    shown = name[:_SHOWN_CHARS_MAX]
+    return AccessDenied(
+        f"Access Denied: Key {shown}: Permission cloudkms.cryptoKeyVersions.useToEncrypt denied on key {shown} "
+        "(or it may not exist).",
+        target=f"key {shown}",
+    )
+
+
+def reservation_denied(name: str) -> AccessDenied:
+    """A reservation that is neither an own project's nor listed."""
+    shown = name[:_SHOWN_CHARS_MAX]
+    return AccessDenied(
+        f"Access Denied: Reservation {shown}: Permission bigquery.reservations.use denied on reservation {shown} "
+        "(or it may not exist); bqgate's setting customers.<name>.reservations lists what may be used.",
+        target=f"reservation {shown}",
     )
 
 

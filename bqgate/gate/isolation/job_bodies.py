@@ -2,7 +2,9 @@
 
 Called by boundary.py with the parsed JSON of jobs.insert and jobs.query, before the query itself is looked at. What
 leaves is the document that goes on, with every name that was judged in one spelling, so that BigQuery reads what the
-gate has read; or AccessDenied and MalformedRequest. Reference:
+gate has read; or AccessDenied and MalformedRequest. Where the gate stands alone between its customers, a field passes
+by its name only (job_fields.py), and only what a job's fields name themselves can be judged: a file that names other
+files (a manifest, a Datastore backup) is refused. Reference:
 https://cloud.google.com/bigquery/docs/reference/rest/v2/Job (JobConfigurationQuery, Load, TableCopy, Extract).
 
 A request id is made the customer's own, because BigQuery answers a repeated one with the first one's result
@@ -16,7 +18,18 @@ from typing import Any
 
 from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import MalformedRequest
-from bqgate.gate.isolation.denials import dataset_denied, table_denied, uri_denied, use_denied
+from bqgate.gate.isolation.denials import (
+    dataset_denied,
+    key_denied,
+    reservation_denied,
+    table_denied,
+    uri_denied,
+    use_denied,
+)
+from bqgate.gate.isolation.field_lists import listed
+from bqgate.gate.isolation.ids import check_ids
+from bqgate.gate.isolation.job_fields import JOB, QUERY_REQUEST
+from bqgate.wire.enumerations import FILE_SET_SPEC_TYPE, SOURCE_FORMAT, settle_enumerations
 from bqgate.wire.fields import camel_keys, flag_at, object_at, text_at, wrong_type
 from bqgate.wire.job_labels import CUSTOMER_LABEL, GATE_LABEL_PREFIX, MAX_LABELS, is_gates, labels_at, too_many_labels
 
@@ -25,6 +38,7 @@ _CONNECTION_PROPERTIES = frozenset({"time_zone", "query_label"})
 _URI_FIELDS = ("referenceFileSchemaUri", "destinationUri")
 _URI_LISTS = ("sourceUris", "destinationUris")
 _REQUEST_ID_MAX = 36
+_IDS = ("datasetId", "tableId", "modelId")
 _TABLES = ("sourceTable", "destinationTable", "sourceModel")
 
 
@@ -47,8 +61,13 @@ class JobBody:
             AccessDenied: it names what is not in scope, or uses what would lead past isolation.
             MalformedRequest: a field that must be judged is not what it should be.
         """
-        body = camel_keys(document, path="")
-        if method_id == "jobs.query":
+        is_query = method_id == "jobs.query"
+        if self.owner is None:
+            body = camel_keys(document, path="")
+        else:
+            body = listed(document, QUERY_REQUEST if is_query else JOB)
+        if is_query:
+            self._reservation(body, "")
             self._judge_query(body, "")
             self._own_request_id(body)
             self._label(body, "")
@@ -58,6 +77,7 @@ class JobBody:
         if configuration is None:
             return body  # parsing says what is missing
         body["configuration"] = configuration
+        self._reservation(configuration, "configuration.")
         for kind in ("query", "load", "copy", "extract"):
             part = object_at(configuration, kind, path="configuration.")
             if part is None:
@@ -88,12 +108,11 @@ class JobBody:
         if self.owner is None:
             return
         self._connection(query, path)
+        self._encryption(query, path)
         default = object_at(query, "defaultDataset", path=path)
         if default is not None:
             query["defaultDataset"] = default
             self._dataset_of(default, f"{path}defaultDataset.")
-        if query.get("tableDefinitions"):
-            raise use_denied("tableDefinitions (external tables in a query)")
         resources = self._objects(query, "userDefinedFunctionResources", path)
         for resource in resources:
             self._uri(text_at(resource, "resourceUri", path=f"{path}userDefinedFunctionResources."))
@@ -107,6 +126,8 @@ class JobBody:
         if self.owner is None:
             return
         self._connection(part, path)
+        self._encryption(part, path)
+        _check_files(part, path)
         for name in _URI_FIELDS:
             self._uri(text_at(part, name, path=path))
         for name in _URI_LISTS:
@@ -132,6 +153,20 @@ class JobBody:
             if key == "query_label" and GATE_LABEL_PREFIX in value.lower():
                 raise use_denied(f"A query_label that begins with {GATE_LABEL_PREFIX}")
 
+    def _encryption(self, part: dict[str, Any], path: str) -> None:
+        encryption = object_at(part, "destinationEncryptionConfiguration", path=path)
+        if encryption is None:
+            return
+        part["destinationEncryptionConfiguration"] = encryption
+        key = text_at(encryption, "kmsKeyName", path=f"{path}destinationEncryptionConfiguration.")
+        if key is not None and not self.scope.allows_key(key):
+            raise key_denied(key)
+
+    def _reservation(self, part: dict[str, Any], path: str) -> None:
+        reservation = text_at(part, "reservation", path=path)
+        if self.owner is not None and reservation is not None and not self.scope.allows_reservation(reservation):
+            raise reservation_denied(reservation)
+
     def _table(self, part: dict[str, Any], name: str, path: str) -> None:
         reference = object_at(part, name, path=path)
         if reference is not None:
@@ -151,6 +186,8 @@ class JobBody:
 
     def _names(self, reference: Mapping[str, Any], path: str) -> tuple[str, str]:
         """Project and dataset; without a project it is the job's."""
+        if self.owner is not None:
+            check_ids({name: text_at(reference, name, path=path) for name in _IDS}, path=path)
         dataset = text_at(reference, "datasetId", path=path)
         if dataset is None:
             raise MalformedRequest(
@@ -185,3 +222,13 @@ class JobBody:
         if len(own) >= MAX_LABELS:
             raise too_many_labels(f"this job has {len(own)}, and bqgate adds 1 that says whose it is", path)
         holder["labels"] = {**own, CUSTOMER_LABEL: self.owner}
+
+
+def _check_files(part: dict[str, Any], path: str) -> None:
+    """Return when what is loaded are the files that sourceUris name, and no others that these name in their turn."""
+    kinds = (FILE_SET_SPEC_TYPE, SOURCE_FORMAT)
+    settle_enumerations(part, kinds, path=path)
+    for kind in kinds:
+        value = part.get(kind.field)
+        if value is not None and value not in kind.names:
+            raise use_denied(f"The {kind.field} {value[:64]}")
