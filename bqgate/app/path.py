@@ -72,6 +72,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         upstream=deps.upstream,
         audit_log=deps.audit_log,
         clock=deps.clock,
+        reload_hooks=deps.reload_hooks,
     )
     handler = QueryHandler(
         admission=admission,

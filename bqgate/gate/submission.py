@@ -62,10 +62,7 @@ async def read_submission(call: HttpRequest) -> Submission:
 async def read_upload(call: HttpRequest) -> Submission:
     """The job at the beginning of an upload."""
     call, mask = without_mask_of_fields(asked_in_plain_json(call))
-    if values_of(call.query, "upload_protocol") or any(
-        key.lower().startswith("x-goog-upload-") for key, _ in call.headers
-    ):
-        raise UnsupportedRequest("bqgate takes uploads by uploadType=multipart and uploadType=resumable only.")
+    _refuse_other_protocol(call)
     if values_of(call.query, "upload_id"):
         raise MalformedRequest("upload_id belongs to the PUT requests of an upload.", field="upload_id")
     match values_of(call.query, "uploadType"):
@@ -85,9 +82,15 @@ def check_chunk(call: HttpRequest) -> None:
 
     Raises:
         MalformedRequest: it does not; BigQuery might take it for a new job.
+        UnsupportedRequest: it is of the other protocol, by whose headers a PUT begins an upload.
     """
-    if len(values_of(call.query, "upload_id")) != 1 or set(values_of(call.query, "uploadType")) - {"resumable"}:
+    _refuse_other_protocol(call)
+    # In whatever case: a second one that only BigQuery reads would name another upload.
+    names = [name for name, _ in split_query(call.query) if name.lower() == "upload_id"]
+    if names != ["upload_id"] or not values_of(call.query, "upload_id")[0].strip():
         raise MalformedRequest("A chunk of a resumable upload needs its upload_id.", field="upload_id")
+    if set(values_of(call.query, "uploadType")) - {"resumable"}:
+        raise MalformedRequest("A chunk belongs to a resumable upload.", field="uploadType")
 
 
 def asked_in_plain_json(call: HttpRequest) -> HttpRequest:
@@ -131,6 +134,12 @@ def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | 
     encoding = "gzip" if accepts_gzip(call.headers) else "identity"
     headers = (*without(call.headers, {"accept-encoding"}), ("Accept-Encoding", encoding))
     return replace(call, headers=headers), parse_mask(wanted.pop())
+
+
+def _refuse_other_protocol(call: HttpRequest) -> None:
+    has_header = any(name.lower().startswith("x-goog-upload-") for name, _ in call.headers)
+    if has_header or values_of(call.query, "upload_protocol"):
+        raise UnsupportedRequest("bqgate takes uploads by uploadType=multipart and uploadType=resumable only.")
 
 
 async def _read_resumable(call: HttpRequest) -> Submission:

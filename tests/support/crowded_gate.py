@@ -32,6 +32,7 @@ from bqgate.domain.units import GIB
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation, IsolationMode
+from bqgate.gate.isolation.upload_sessions import UploadSessions
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
 from bqgate.gate.stopwatch import Stopwatch
@@ -186,6 +187,7 @@ def _wire(
         upstream=bigquery,
         audit_log=ListAuditLog(),
         clock=clock,
+        uploads=UploadSessions("0" * 32),
     )
     handler = QueryHandler(
         admission=wired.admission,

@@ -26,6 +26,7 @@ from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation, IsolationMode
+from bqgate.gate.isolation.upload_sessions import UploadSessions
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.request_context import RequestContext
@@ -164,6 +165,7 @@ def data_plane(
             upstream=upstream,
             audit_log=audit_log,
             clock=clock,
+            uploads=UploadSessions("0" * 32),
         ),
         clock=clock,
         telemetry=telemetry,

@@ -21,12 +21,14 @@ from bqgate.domain.job import Estimate, JobRef, QueryRequest
 from bqgate.domain.principal import Principal, Role
 from bqgate.gate.forward import ObservedBody
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
+from bqgate.gate.isolation.ids import check_path
 from bqgate.gate.isolation.job_bodies import JobBody
-from bqgate.gate.isolation.lists import Send, filtered_list
+from bqgate.gate.isolation.lists import Send, filtered_list, keeps_dataset, keeps_project
 from bqgate.gate.isolation.owners import JobOwners, absent, label_of, parent_of
 from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of
-from bqgate.gate.isolation.resources import ResourceBodies
+from bqgate.gate.isolation.resources import ResourceBodies, judged_arguments
 from bqgate.gate.isolation.rules import RULES, Rule
+from bqgate.gate.isolation.upload_sessions import UploadSessions, unmarked
 from bqgate.gate.outcome import Seen
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind
@@ -53,6 +55,7 @@ class Isolation:
     Args:
         isolation_mode: how much is kept apart.
         allows_unknown: queries pass of which nobody can say all that they touch.
+        uploads: whose a resumable upload is.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Isolation:
         upstream: Upstream,
         audit_log: AuditLog,
         clock: Clock,
+        uploads: UploadSessions,
     ) -> None:
         self._isolation_mode = isolation_mode
         self._allows_unknown = allows_unknown
         self._policies = policies
         self._audit_log = audit_log
         self._clock = clock
+        self._uploads = uploads
         self._judge = QueryJudge(bigquery)
         self._bodies = ResourceBodies(self._judge)
         self._owners = JobOwners(upstream, clock)
@@ -94,8 +99,8 @@ class Isolation:
             owner = None
             if self._isolation_mode is IsolationMode.ALL:
                 owner = _label_for(ctx.principal)
-                if not scope.may_run_jobs_in(project_id):
-                    raise project_denied(project_id, "bigquery.jobs.create")
+                _check_jobs_project(scope, project_id)
+                check_path(ctx.route.params, ctx.call.query)
             body = JobBody(scope, project_id, owner)
             return replace(submission, document=body.judged(ctx.route.method_id, submission.document))
 
@@ -118,7 +123,10 @@ class Isolation:
             return await self._judge.judge_request(request, bounds, ctx.principal.credential, ask)
 
     def noted(self, ctx: RequestContext, answer: HttpResponse) -> HttpResponse:
-        """BigQuery's answer to a job that was submitted: it tells where the job is, whose owner is known."""
+        """BigQuery's answer to a job that was submitted, or to an upload's start.
+
+        It tells where the job is, whose owner is known, or gets the owner's mark.
+        """
         if (
             self._isolation_mode is not IsolationMode.ALL
             or ctx.route.method_id != "jobs.insert"
@@ -126,6 +134,8 @@ class Isolation:
         ):
             return answer
         owner = _label_for(ctx.principal)
+        if ctx.route.kind is Kind.UPLOAD and self._scope_of(ctx.principal) is not None:
+            answer = self._uploads.marked(answer, project_id=ctx.route.project_id or "", owner=owner)
 
         def note(seen: Seen) -> None:
             job = job_ref_in(read_members(seen.text))
@@ -148,44 +158,49 @@ class Isolation:
         """
         scope = self._scope_of(ctx.principal) if self._isolation_mode is IsolationMode.ALL else None
         if scope is None:
-            return await send(ctx.call)
+            return await send(unmarked(ctx.call) if ctx.route.kind is Kind.CHUNK else ctx.call)
         with self._told(ctx):
             return await self._answer(ctx, scope, send)
 
     async def _answer(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
         route = ctx.route
-        project_id, dataset_id = route.project_id or "", route.params.get("datasetId", "")
+        check_path(route.params, ctx.call.query)
         rule = RULES.get(route.method_id, Rule.REFUSED)
-        if rule is Rule.SUBMITS and route.kind is Kind.CHUNK:
-            rule = Rule.PROJECT
         match rule:
+            case Rule.SUBMITS if route.kind is Kind.CHUNK:
+                return await self._chunk(ctx, scope, send)
             case Rule.OWN_JOB:
                 return await self._own_job(ctx, scope, send)
             case Rule.JOB_LIST | Rule.PROJECT_LIST | Rule.DATASET_LIST:
                 return await self._list(ctx, rule, scope, send)
             case Rule.PROJECT:
-                if not scope.may_run_jobs_in(project_id):
-                    raise project_denied(project_id, "bigquery.jobs.create")
+                _check_jobs_project(scope, route.project_id or "")
                 return await send(ctx.call)
-            case Rule.TABLE_READ if scope.allows_result(project_id, dataset_id, route.params.get("tableId", "")):
-                return await send(ctx.call)
-            case (
-                Rule.DATASET
-                | Rule.TABLE_READ
-                | Rule.DATASET_BODY
-                | Rule.TABLE_BODY
-                | Rule.ROUTINE_BODY
-                | Rule.MODEL_BODY
-            ):
-                if route.method_id != "datasets.insert" and not scope.allows_dataset(project_id, dataset_id):
-                    raise dataset_denied(project_id, dataset_id, f"bigquery.{route.method_id}")
-                if rule in {Rule.DATASET, Rule.TABLE_READ}:
-                    return await send(ctx.call)
-                bounds = Bounds(scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
-                credential = ctx.principal.credential
-                return await send(await self._bodies.judged(ctx.call, route, rule, bounds, credential))
-            case _:
+            case Rule.SUBMITS | Rule.REFUSED:
                 raise use_denied(f"The method {route.method_id}")
+            case _:
+                return await send(await self._within_dataset(ctx, rule, scope))
+
+    async def _within_dataset(self, ctx: RequestContext, rule: Rule, scope: DataScope) -> HttpRequest:
+        """A call on a dataset or what is in it, where all that it names is in scope."""
+        call, route = ctx.call, ctx.route
+        project_id, dataset_id = route.project_id or "", route.params.get("datasetId", "")
+        if rule is Rule.TABLE_READ and scope.allows_result(project_id, dataset_id, route.params.get("tableId", "")):
+            return call
+        if route.method_id != "datasets.insert" and not scope.allows_dataset(project_id, dataset_id):
+            raise dataset_denied(project_id, dataset_id, f"bigquery.{route.method_id}")
+        if rule in {Rule.DATASET, Rule.TABLE_READ}:
+            return call
+        if rule is Rule.ARGUMENTS:
+            return await judged_arguments(call, route)
+        bounds = Bounds(scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
+        return await self._bodies.judged(call, route, rule, bounds, ctx.principal.credential)
+
+    async def _chunk(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
+        project_id, owner = ctx.route.project_id or "", _label_for(ctx.principal)
+        _check_jobs_project(scope, project_id)
+        answer = await send(self._uploads.checked(ctx.call, project_id=project_id, owner=owner))
+        return self._uploads.marked(answer, project_id=project_id, owner=owner)
 
     async def _own_job(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
         call, route = ctx.call, ctx.route
@@ -210,11 +225,11 @@ class Isolation:
     async def _list(self, ctx: RequestContext, rule: Rule, scope: DataScope, send: Send) -> HttpResponse:
         call, project_id = ctx.call, ctx.route.project_id or ""
         if rule is Rule.PROJECT_LIST:
-            return await filtered_list(call, send, name="projects", keep=partial(_keeps_project, scope))
+            return await filtered_list(call, send, name="projects", keep=partial(keeps_project, scope))
         if rule is Rule.DATASET_LIST:
             if not scope.shows_project(project_id):
                 raise project_denied(project_id, "bigquery.datasets.list")
-            return await filtered_list(call, send, name="datasets", keep=partial(_keeps_dataset, scope))
+            return await filtered_list(call, send, name="datasets", keep=partial(keeps_dataset, scope))
         if not scope.may_run_jobs_in(project_id):
             raise project_denied(project_id, "bigquery.jobs.list")
         wants_all = [value.lower() for value in values_of(call.query, "projection")][-1:] == ["full"]
@@ -268,6 +283,11 @@ class Isolation:
         )
 
 
+def _check_jobs_project(scope: DataScope, project_id: str) -> None:
+    if not scope.may_run_jobs_in(project_id):
+        raise project_denied(project_id, "bigquery.jobs.create")
+
+
 def _label_for(principal: Principal) -> str:
     """What a customer's jobs bear: a digest, because a customer's id need not have a label's form."""
     return sha256(principal.customer.encode()).hexdigest()[:16]
@@ -276,13 +296,3 @@ def _label_for(principal: Principal) -> str:
 def _with_location(call: HttpRequest, location: str) -> HttpRequest:
     query = without_parameters(call.query, {"location"})
     return replace(call, query="&".join(part for part in (query, f"location={location}") if part))
-
-
-async def _keeps_project(scope: DataScope, project: Mapping[str, Any]) -> bool:
-    reference = project.get("projectReference") or {}
-    return scope.shows_project(str(reference.get("projectId") or project.get("id") or ""))
-
-
-async def _keeps_dataset(scope: DataScope, dataset: Mapping[str, Any]) -> bool:
-    reference = dataset.get("datasetReference") or {}
-    return scope.allows_dataset(str(reference.get("projectId") or ""), str(reference.get("datasetId") or ""))

@@ -70,6 +70,13 @@ def reservation_denied(name: str) -> AccessDenied:
     )
 
 
+def upload_denied() -> AccessDenied:
+    """A resumable upload that is another's, or nobody's."""
+    return AccessDenied(
+        "Access Denied: Upload: it was not begun by you, or not at this gate; begin it anew.", target="upload"
+    )
+
+
 def use_denied(what: str) -> AccessDenied:
     """A way of using BigQuery that would lead past the gate's isolation."""
     return AccessDenied(

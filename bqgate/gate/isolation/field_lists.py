@@ -1,8 +1,8 @@
 """Let the fields of a JSON body through by name, at every depth, and in one spelling from there on.
 
-Used by job_bodies.py and resources.py, where the gate stands alone between its customers. What is not listed is refused:
-it is newer than the list, or another spelling that Google's parser knows and the gate does not (the JSON name of
-`external_table_definitions` is tableDefinitions). The lists are those of BigQuery's discovery document, revision
+Used by job_bodies.py and resources.py, where the gate stands alone between its customers. What is not listed is
+refused: it is newer than the list, or another spelling that Google's parser knows and the gate does not (the JSON name
+of `external_table_definitions` is tableDefinitions). The lists are those of BigQuery's discovery document, revision
 20261009. What leaves is the body, or AccessDenied and MalformedRequest.
 """
 

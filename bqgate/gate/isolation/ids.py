@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.resource_ids import is_dataset_id, is_job_id, is_model_id, is_routine_id, is_table_id
+from bqgate.wire.fields import camel_name
+from bqgate.wire.query_string import split_query
 
 _SHOWN_CHARS_MAX = 64
 _AT_MOST_1024 = "and must be at most 1024 characters long."
@@ -35,3 +37,15 @@ def check_ids(names: Mapping[str, str | None], *, path: str = "") -> None:
         value = names.get(name)
         if value and not is_id(value):
             raise MalformedRequest(f'Invalid {kind} ID "{value[:_SHOWN_CHARS_MAX]}".{rule}', field=f"{path}{name}")
+
+
+def check_path(params: Mapping[str, str], query: str) -> None:
+    """Return when the ids in a URL's path are such, and its query does not say otherwise.
+
+    Raises:
+        MalformedRequest: one is not, or a parameter names what the path names, and differently.
+    """
+    check_ids(params)
+    for name, value in split_query(query):
+        if params.get(camel_name(name), value) != value:
+            raise MalformedRequest(f"{name[:_SHOWN_CHARS_MAX]} is another one in the path.", field=camel_name(name))

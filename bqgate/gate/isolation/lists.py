@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
 from bqgate.gate.body import close_body, plain_body, read_bounded
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
@@ -60,6 +61,18 @@ async def filtered_list(call: HttpRequest, send: Send, *, name: str, keep: Keep,
         document[name] = kept
     headers = (*without(answer.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
     return HttpResponse(200, headers, json_bytes(document))
+
+
+async def keeps_project(scope: DataScope, project: Mapping[str, Any]) -> bool:
+    """Whether a listed project is for a customer of this scope to see."""
+    reference = project.get("projectReference") or {}
+    return scope.shows_project(str(reference.get("projectId") or project.get("id") or ""))
+
+
+async def keeps_dataset(scope: DataScope, dataset: Mapping[str, Any]) -> bool:
+    """The same for a listed dataset."""
+    reference = dataset.get("datasetReference") or {}
+    return scope.allows_dataset(str(reference.get("projectId") or ""), str(reference.get("datasetId") or ""))
 
 
 async def _read(answer: HttpResponse) -> dict[str, Any]:

@@ -1,60 +1,52 @@
 """Judge the bodies that make and change datasets, tables, views, models and routines.
 
-Called by boundary.py for the methods whose rule says so. Fields are let through by name: what shares data, reaches for
-files and connections, or is newer than this list, is refused. References must agree with the URL. A view's query is
+Called by boundary.py for the methods whose rule says so. Fields are let through by name (resource_fields.py), also in
+the bodies of methods that only ask, or bring rows. References must agree with the URL. A view's query is
 dry-run as if its creator had asked it, since its schema would be shown in the answer. What leaves is the call with the
 body that was judged. Reference: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.principal import Credential
-from bqgate.gate.body import read_json_object, with_json
-from bqgate.gate.isolation.denials import dataset_denied, use_denied
+from bqgate.gate.body import (
+    BODY_BYTES_MAX,
+    BODY_HEADERS,
+    parse_json_object,
+    plain_body,
+    read_bounded,
+    read_json_object,
+    with_json,
+    without_mark,
+)
+from bqgate.gate.isolation.denials import dataset_denied, key_denied, table_denied, use_denied
+from bqgate.gate.isolation.field_lists import Fields, listed
+from bqgate.gate.isolation.ids import check_ids
 from bqgate.gate.isolation.names import check_all_names, check_hidden_names
 from bqgate.gate.isolation.queries import Bounds, QueryJudge
+from bqgate.gate.isolation.resource_fields import (
+    ARGUMENTS,
+    DATASET_FIELDS,
+    MODEL_FIELDS,
+    ROUTINE_FIELDS,
+    TABLE_FIELDS,
+)
 from bqgate.gate.isolation.rules import Rule
 from bqgate.gate.isolation.sql_text import read_sql
 from bqgate.gate.routes import Route
-from bqgate.wire.fields import camel_keys, flag_at, object_at, text_at
-from bqgate.wire.http_message import HttpRequest
+from bqgate.wire.fields import flag_at, object_at, text_at
+from bqgate.wire.http_message import HttpRequest, without
 
-# What BigQuery puts into every resource, and ignores in requests.
-_SHOWN = frozenset(
-    {"kind", "id", "etag", "selfLink", "type", "creationTime", "lastModifiedTime", "location", "satisfiesPzs"}
-)
-_SHARED = _SHOWN | {"friendlyName", "description", "labels", "defaultCollation", "defaultRoundingMode"}
-_DATASET = _SHARED | {
-    *("datasetReference", "defaultTableExpirationMs", "defaultPartitionExpirationMs", "isCaseInsensitive"),
-    *("maxTimeTravelHours", "storageBillingModel", "satisfiesPzi"),
+_ALLOWED: Mapping[Rule, tuple[Fields, str]] = {
+    Rule.DATASET_BODY: (DATASET_FIELDS, "datasetReference"),
+    Rule.TABLE_BODY: (TABLE_FIELDS, "tableReference"),
+    Rule.ROUTINE_BODY: (ROUTINE_FIELDS, "routineReference"),
+    Rule.MODEL_BODY: (MODEL_FIELDS, "modelReference"),
 }
-_TABLE = _SHARED | {
-    *("tableReference", "schema", "expirationTime", "timePartitioning", "rangePartitioning", "clustering"),
-    *("requirePartitionFilter", "maxStaleness", "tableConstraints", "view", "materializedView"),
-    *("numBytes", "numRows", "numLongTermBytes", "numPhysicalBytes", "numTotalLogicalBytes", "streamingBuffer"),
-    *("numActiveLogicalBytes", "numLongTermLogicalBytes", "numTotalPhysicalBytes", "numActivePhysicalBytes"),
-    *("numLongTermPhysicalBytes", "numTimeTravelPhysicalBytes", "numCurrentPhysicalBytes", "numPartitions"),
-}
-_ROUTINE = _SHARED | {
-    *("routineReference", "routineType", "language", "arguments", "returnType", "returnTableType"),
-    *("definitionBody", "strictMode", "determinismLevel", "buildStatus"),
-}
-_MODEL = _SHARED | {"modelReference", "expirationTime"}
-_ALLOWED = {
-    Rule.DATASET_BODY: (_DATASET, "datasetReference"),
-    Rule.TABLE_BODY: (_TABLE, "tableReference"),
-    Rule.ROUTINE_BODY: (_ROUTINE, "routineReference"),
-    Rule.MODEL_BODY: (_MODEL, "modelReference"),
-}
-_VIEW = frozenset({"query", "useLegacySql", "useExplicitColumnNames"})
-_MATERIALIZED_VIEW = frozenset(
-    {
-        *("query", "enableRefresh", "refreshIntervalMs", "lastRefreshTime", "maxStaleness"),
-        "allowNonIncrementalDefinition",
-    }
-)
+_ENCRYPTIONS = ("encryptionConfiguration", "defaultEncryptionConfiguration")
 
 
 class ResourceBodies:
@@ -73,17 +65,15 @@ class ResourceBodies:
             MalformedRequest, BodyTooLarge: it is not such a body.
             UpstreamRefused, UpstreamUnavailable: BigQuery's answer about a view's query.
         """
-        body = camel_keys(await read_json_object(call), path="")
-        allowed, reference_name = _ALLOWED[rule]
-        for name in body:
-            if name not in allowed:
-                raise use_denied(f"The field {name[:64]}")
+        fields, reference_name = _ALLOWED[rule]
+        body = listed(await read_json_object(call), fields)
         _check_reference(body, reference_name, route, bounds)
-        for name, parts in (("view", _VIEW), ("materializedView", _MATERIALIZED_VIEW)):
+        _check_encryption(body, bounds)
+        _check_foreign_keys(body, route, bounds)
+        for name in ("view", "materializedView"):
             definition = object_at(body, name)
             if definition is not None:
-                body[name] = definition
-                await self._check_view(definition, name, parts, route, bounds, credential)
+                await self._check_view(definition, name, route, bounds, credential)
         if rule is Rule.ROUTINE_BODY:
             _check_routine(body, bounds)
         return with_json(call, body)
@@ -92,14 +82,10 @@ class ResourceBodies:
         self,
         definition: Mapping[str, Any],
         name: str,
-        allowed: frozenset[str],
         route: Route,
         bounds: Bounds,
         credential: Credential,
     ) -> None:
-        for part in definition:
-            if part not in allowed:
-                raise use_denied(f"The field {name}.{part[:64]}")
         sql = text_at(definition, "query", path=f"{name}.")
         if sql is None:
             return
@@ -109,17 +95,56 @@ class ResourceBodies:
         )
 
 
+async def judged_arguments(call: HttpRequest, route: Route) -> HttpRequest:
+    """A call whose body makes and changes no resource, with nothing in it but the method's own arguments.
+
+    Raises:
+        AccessDenied: there is something else.
+        MalformedRequest, BodyTooLarge: it is not such a body.
+    """
+    data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
+    if not without_mark(data).strip():
+        return replace(call, headers=without(call.headers, BODY_HEADERS), body=b"")
+    body = listed(parse_json_object(data), ARGUMENTS[route.method_id])
+    suffix = text_at(body, "templateSuffix")
+    if suffix is not None:
+        # The rows go to a table of this name.
+        check_ids({"tableId": f"{route.params.get('tableId', '')}{suffix}"})
+    return with_json(call, body)
+
+
 def _check_reference(body: dict[str, Any], name: str, route: Route, bounds: Bounds) -> None:
     """What the body says it is must be what the URL says; a new dataset is named by the body alone."""
     reference = object_at(body, name) or {}
-    if reference:
-        body[name] = reference
+    check_ids({key: text_at(reference, key) for key in reference}, path=f"{name}.")
     project, dataset = text_at(reference, "projectId"), text_at(reference, "datasetId")
     wanted = route.params.get("datasetId")
     if project not in {None, route.project_id} or (wanted is not None and dataset not in {None, wanted}):
         raise MalformedRequest(f"{name} does not agree with the URL.", field=name)
     if wanted is None and not bounds.scope.allows_dataset(route.project_id or "", dataset or ""):
         raise dataset_denied(route.project_id or "", dataset or "", "bigquery.datasets.create")
+
+
+def _check_encryption(body: Mapping[str, Any], bounds: Bounds) -> None:
+    for name in _ENCRYPTIONS:
+        key = text_at(object_at(body, name) or {}, "kmsKeyName", path=f"{name}.")
+        if key is not None and not bounds.scope.allows_key(key):
+            raise key_denied(key)
+
+
+def _check_foreign_keys(body: Mapping[str, Any], route: Route, bounds: Bounds) -> None:
+    """A foreign key tells whether there is such a table, and what its primary key is."""
+    keys = (object_at(body, "tableConstraints") or {}).get("foreignKeys") or []
+    for key in keys if isinstance(keys, list) else [keys]:
+        table = object_at(key, "referencedTable", path="tableConstraints.foreignKeys.")
+        if table is None:
+            continue
+        names = {name: text_at(table, name) for name in table}
+        check_ids(names, path="tableConstraints.foreignKeys.referencedTable.")
+        project = names.get("projectId") or route.project_id or ""
+        dataset = names.get("datasetId") or route.params.get("datasetId", "")
+        if not bounds.scope.allows_dataset(project, dataset):
+            raise table_denied(f"{project}.{dataset}.{names.get('tableId') or ''}")
 
 
 def _check_routine(body: Mapping[str, Any], bounds: Bounds) -> None:

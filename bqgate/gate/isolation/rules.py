@@ -9,6 +9,7 @@ Read by boundary.py; a test walks routes.METHODS, and a method without a row is 
     PROJECT        only where the customer may run jobs in the project
     DATASET        only where the dataset in the URL is in scope
     TABLE_READ     the same, or the table is the result of an own query
+    ARGUMENTS      as DATASET, and the body has the method's own arguments only
     …_BODY         as DATASET, and the body names and sets nothing beyond it
     REFUSED        would give others access, or take rules away that an owner has set
 """
@@ -27,6 +28,7 @@ class Rule(StrEnum):
     PROJECT = "project"
     DATASET = "dataset"
     TABLE_READ = "table_read"
+    ARGUMENTS = "arguments"
     DATASET_BODY = "dataset_body"
     TABLE_BODY = "table_body"
     ROUTINE_BODY = "routine_body"
@@ -40,7 +42,7 @@ RULES: dict[str, Rule] = {
     "datasets.insert": Rule.DATASET_BODY,
     "datasets.list": Rule.DATASET_LIST,
     "datasets.patch": Rule.DATASET_BODY,
-    "datasets.undelete": Rule.DATASET,
+    "datasets.undelete": Rule.ARGUMENTS,
     "datasets.update": Rule.DATASET_BODY,
     "jobs.cancel": Rule.OWN_JOB,
     "jobs.delete": Rule.OWN_JOB,
@@ -57,29 +59,29 @@ RULES: dict[str, Rule] = {
     "projects.list": Rule.PROJECT_LIST,
     "routines.delete": Rule.DATASET,
     "routines.get": Rule.DATASET,
-    "routines.getIamPolicy": Rule.DATASET,
+    "routines.getIamPolicy": Rule.ARGUMENTS,
     "routines.insert": Rule.ROUTINE_BODY,
     "routines.list": Rule.DATASET,
     "routines.setIamPolicy": Rule.REFUSED,
-    "routines.testIamPermissions": Rule.DATASET,
+    "routines.testIamPermissions": Rule.ARGUMENTS,
     "routines.update": Rule.ROUTINE_BODY,
     "rowAccessPolicies.batchDelete": Rule.REFUSED,
     "rowAccessPolicies.delete": Rule.REFUSED,
     "rowAccessPolicies.get": Rule.DATASET,
-    "rowAccessPolicies.getIamPolicy": Rule.DATASET,
+    "rowAccessPolicies.getIamPolicy": Rule.ARGUMENTS,
     "rowAccessPolicies.insert": Rule.REFUSED,
     "rowAccessPolicies.list": Rule.DATASET,
-    "rowAccessPolicies.testIamPermissions": Rule.DATASET,
+    "rowAccessPolicies.testIamPermissions": Rule.ARGUMENTS,
     "rowAccessPolicies.update": Rule.REFUSED,
-    "tabledata.insertAll": Rule.DATASET,
+    "tabledata.insertAll": Rule.ARGUMENTS,
     "tabledata.list": Rule.TABLE_READ,
     "tables.delete": Rule.DATASET,
     "tables.get": Rule.TABLE_READ,
-    "tables.getIamPolicy": Rule.DATASET,
+    "tables.getIamPolicy": Rule.ARGUMENTS,
     "tables.insert": Rule.TABLE_BODY,
     "tables.list": Rule.DATASET,
     "tables.patch": Rule.TABLE_BODY,
     "tables.setIamPolicy": Rule.REFUSED,
-    "tables.testIamPermissions": Rule.DATASET,
+    "tables.testIamPermissions": Rule.ARGUMENTS,
     "tables.update": Rule.TABLE_BODY,
 }
