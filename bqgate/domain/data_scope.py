@@ -61,6 +61,10 @@ class DataScope:
         project = project_id.lower()
         return project in self.job_projects | self.projects or any(project == owner for owner, _ in self.datasets)
 
+    def has_alone(self, project_id: str) -> bool:
+        """Whether a project is the customer's alone: neither lent by `data` nor shared."""
+        return project_id.lower() in self.job_projects & self.projects
+
     def allows_project(self, project_id: str) -> bool:
         """Whether all of a project is in scope."""
         return project_id.lower() in self.projects
@@ -81,29 +85,25 @@ class DataScope:
         In a shared project it may be anybody's, and so it may in one that `data` lends.
         """
         is_anonymous = dataset_id.startswith("_") and table_id.startswith("anon")
-        return is_anonymous and self._is_own(project_id)
+        return is_anonymous and self.has_alone(project_id)
 
     def allows_key(self, name: str) -> bool:
         """Whether a key of Cloud KMS may protect what a job makes: one of the customer's own projects'."""
         project = project_of_key(name)
-        return project is not None and self._is_own(project)
+        return project is not None and self.has_alone(project)
 
     def allows_reservation(self, name: str) -> bool:
         """Whether a job may run in a reservation: one that is listed, one of an own project's, or none at all."""
         if name.lower() in self.reservations or name.lower() == _NO_RESERVATION:
             return True
         project = project_of_reservation(name)
-        return project is not None and self._is_own(project)
+        return project is not None and self.has_alone(project)
 
     def allows_uri(self, uri: str) -> bool:
         """Whether a Cloud Storage address, with or without wildcards, can only mean objects in scope."""
         if ".." in uri.split("/") or _CONTROLS.search(uri) is not None:
             return False
         return any(uri == prefix or uri.startswith(f"{prefix}/") for prefix in self.prefixes)
-
-    def _is_own(self, project_id: str) -> bool:
-        """Whether a project is the customer's alone: neither lent by `data` nor shared."""
-        return project_id.lower() in self.job_projects & self.projects
 
 
 def split_name(name: str) -> tuple[str, str, str]:

@@ -111,9 +111,11 @@ class Dispatcher:
 
     async def _submitted(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
         judged = self._isolation.judged_submission(ctx, submission)
-        answer = self._isolation.noted(ctx, await self._handler.handle_query(ctx, judged))
+        answer = await self._isolation.submitted(ctx, judged, self._handler.handle_query)
         return await with_mask(answer, submission.mask)
 
     async def _pass(self, ctx: RequestContext) -> HttpResponse:
-        send = partial(self._passthrough.send, route=ctx.route, credential=ctx.principal.credential)
+        async def send(call: HttpRequest) -> HttpResponse:
+            return await self._passthrough.send(call, ctx.route, ctx.principal.credential)
+
         return await self._isolation.answer(ctx, send)

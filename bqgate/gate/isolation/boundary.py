@@ -1,33 +1,34 @@
 """Stand between a known caller and BigQuery: what may pass, and what of the answer may come back.
 
 Called by the dispatch step (`answer`, for every call that submits no job) and around the handler (`judged_submission`,
-`judged_estimate`, `noted`). Who is judged is asked anew for each call, so that an admin's change holds at once. Admins
-are not judged. What leaves: calls and answers, or AccessDenied and JobNotFound, which are told to the audit log on
-their way out.
+`judged_estimate`, `submitted`). Who is judged is asked anew for each call, so that an admin's change holds at once.
+Admins are not judged. What leaves: calls and answers, or AccessDenied and JobNotFound, which are told to the audit log
+on their way out.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from hashlib import sha256
-from typing import Any
 
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.data_scope import DataScope
-from bqgate.domain.errors import AccessDenied, JobNotFound, MalformedRequest
-from bqgate.domain.job import Estimate, JobRef, QueryRequest
+from bqgate.domain.errors import AccessDenied
+from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Principal, Role
 from bqgate.gate.forward import ObservedBody
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
 from bqgate.gate.isolation.ids import check_path
 from bqgate.gate.isolation.job_bodies import JobBody
 from bqgate.gate.isolation.lists import Send, filtered_list, keeps_dataset, keeps_project
-from bqgate.gate.isolation.owners import JobOwners, absent, label_of, parent_of
+from bqgate.gate.isolation.own_jobs import OwnJobs
+from bqgate.gate.isolation.owners import JobOwners
 from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of
 from bqgate.gate.isolation.resources import ResourceBodies, judged_arguments
 from bqgate.gate.isolation.rules import RULES, Rule
+from bqgate.gate.isolation.taken_ids import as_chosen, chosen_id, own_id, under_id, unpacked
 from bqgate.gate.isolation.upload_sessions import UploadSessions, unmarked
 from bqgate.gate.outcome import Seen
 from bqgate.gate.request_context import RequestContext
@@ -36,8 +37,11 @@ from bqgate.gate.submission import Submission
 from bqgate.ports import AuditLog, Clock, DryRunner, PolicySource, Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.query_response import job_ref_in, read_members
-from bqgate.wire.query_string import values_of, without_parameters
 
+Handle = Callable[[RequestContext, Submission], Awaitable[HttpResponse]]
+
+# What a chunk of an upload is answered that was not the last.
+_MORE_TO_COME = 308
 _UNJUDGED = frozenset({Role.ADMIN, Role.SUPER_ADMIN})
 
 
@@ -122,20 +126,41 @@ class Isolation:
         with self._told(ctx):
             return await self._judge.judge_request(request, bounds, ctx.principal.credential, ask)
 
-    def noted(self, ctx: RequestContext, answer: HttpResponse) -> HttpResponse:
-        """BigQuery's answer to a job that was submitted, or to an upload's start.
+    async def submitted(self, ctx: RequestContext, submission: Submission, handle: Handle) -> HttpResponse:
+        """The answer to a judged job, whose owner is known from here on.
 
-        It tells where the job is, whose owner is known, or gets the owner's mark.
+        Where another has the id that was chosen, the job is made under one of the customer's own; a repeat of its own
+        job is answered as BigQuery answers it.
+
+        Args:
+            ctx: the call and who asks.
+            submission: from `judged_submission`.
+            handle: the handler's way to BigQuery; called again where the first try met another's job.
         """
-        if (
-            self._isolation_mode is not IsolationMode.ALL
-            or ctx.route.method_id != "jobs.insert"
-            or answer.status != 200
-        ):
+        scope = self._scope_of(ctx.principal) if self._isolation_mode is IsolationMode.ALL else None
+        if scope is None or ctx.route.method_id != "jobs.insert":
+            return self._noted(ctx, await handle(ctx, submission))
+        owner, project_id = _label_for(ctx.principal), ctx.route.project_id or ""
+        job_id = chosen_id(submission.document)
+        own = own_id(job_id, owner) if job_id is not None and not scope.has_alone(project_id) else None
+        if ctx.route.kind is not Kind.UPLOAD:
+            answer = await handle(ctx, submission)
+            if own is not None and answer.status == 409:
+                answer, is_taken = await self._jobs(ctx, scope).is_taken(ctx, submission.document, answer)
+                if is_taken:
+                    return as_chosen(self._noted(ctx, await handle(ctx, under_id(submission, own))), owner)
+            return self._noted(ctx, answer)
+        answer = self._noted(ctx, await handle(ctx, under_id(submission, own) if own is not None else submission))
+        answer = self._uploads.marked(answer, project_id=project_id, owner=owner)
+        # The start of a resumable upload is answered with its address and nothing else.
+        return answer if own is None or answer.header("location") is not None else as_chosen(answer, owner)
+
+    def _noted(self, ctx: RequestContext, answer: HttpResponse) -> HttpResponse:
+        """BigQuery's answer to a job that was submitted; it tells where the job is."""
+        is_all = self._isolation_mode is IsolationMode.ALL
+        if not is_all or ctx.route.method_id != "jobs.insert" or answer.status != 200:
             return answer
         owner = _label_for(ctx.principal)
-        if ctx.route.kind is Kind.UPLOAD and self._scope_of(ctx.principal) is not None:
-            answer = self._uploads.marked(answer, project_id=ctx.route.project_id or "", owner=owner)
 
         def note(seen: Seen) -> None:
             job = job_ref_in(read_members(seen.text))
@@ -170,8 +195,10 @@ class Isolation:
             case Rule.SUBMITS if route.kind is Kind.CHUNK:
                 return await self._chunk(ctx, scope, send)
             case Rule.OWN_JOB:
-                return await self._own_job(ctx, scope, send)
-            case Rule.JOB_LIST | Rule.PROJECT_LIST | Rule.DATASET_LIST:
+                return await self._jobs(ctx, scope).answer(ctx, send)
+            case Rule.JOB_LIST:
+                return await self._jobs(ctx, scope).listed(ctx, send)
+            case Rule.PROJECT_LIST | Rule.DATASET_LIST:
                 return await self._list(ctx, rule, scope, send)
             case Rule.PROJECT:
                 _check_jobs_project(scope, route.project_id or "")
@@ -199,52 +226,20 @@ class Isolation:
     async def _chunk(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
         project_id, owner = ctx.route.project_id or "", _label_for(ctx.principal)
         _check_jobs_project(scope, project_id)
-        answer = await send(self._uploads.checked(ctx.call, project_id=project_id, owner=owner))
-        return self._uploads.marked(answer, project_id=project_id, owner=owner)
-
-    async def _own_job(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
-        call, route = ctx.call, ctx.route
-        locations = values_of(call.query, "location")
-        if len(locations) > 1:
-            raise MalformedRequest("location is given twice.", field="location")
-        location = locations[0] if locations and locations[0] else None
-        job = JobRef(route.project_id or "", route.params["jobId"], location)
-        if not scope.may_run_jobs_in(job.project_id):
-            raise absent(job)
-        owner, found_at = await self._owners.find(job, ctx.principal.credential)
-        if owner != _label_for(ctx.principal):
-            self._tell(ctx, f"job {job.project_id}:{job.job_id}")
-            raise absent(job)
-        if location is None and found_at:
-            # What was judged is what is asked: another job of this id may be made elsewhere meanwhile.
-            call = _with_location(call, found_at)
-        if route.method_id == "jobs.delete":
-            self._owners.forget(replace(job, location=location or found_at))
-        return await send(call)
+        chunk = self._uploads.checked(ctx.call, project_id=project_id, owner=owner)
+        answer = self._uploads.marked(await send(unpacked(chunk)), project_id=project_id, owner=owner)
+        return answer if answer.status == _MORE_TO_COME else as_chosen(answer, owner)
 
     async def _list(self, ctx: RequestContext, rule: Rule, scope: DataScope, send: Send) -> HttpResponse:
         call, project_id = ctx.call, ctx.route.project_id or ""
         if rule is Rule.PROJECT_LIST:
             return await filtered_list(call, send, name="projects", keep=partial(keeps_project, scope))
-        if rule is Rule.DATASET_LIST:
-            if not scope.shows_project(project_id):
-                raise project_denied(project_id, "bigquery.datasets.list")
-            return await filtered_list(call, send, name="datasets", keep=partial(keeps_dataset, scope))
-        if not scope.may_run_jobs_in(project_id):
-            raise project_denied(project_id, "bigquery.jobs.list")
-        wants_all = [value.lower() for value in values_of(call.query, "projection")][-1:] == ["full"]
-        keep = partial(self._keeps_job, ctx.principal, wants_all=wants_all)
-        return await filtered_list(call, send, name="jobs", keep=keep, extra="projection=full")
+        if not scope.shows_project(project_id):
+            raise project_denied(project_id, "bigquery.datasets.list")
+        return await filtered_list(call, send, name="datasets", keep=partial(keeps_dataset, scope))
 
-    async def _keeps_job(self, principal: Principal, job: Mapping[str, Any], *, wants_all: bool) -> bool:
-        parent = parent_of(job)
-        try:
-            owner = label_of(job) if parent is None else (await self._owners.find(parent, principal.credential))[0]
-        except JobNotFound:  # deleted meanwhile
-            return False
-        if not wants_all and isinstance(job, dict):
-            job.pop("configuration", None)
-        return owner == _label_for(principal)
+    def _jobs(self, ctx: RequestContext, scope: DataScope) -> OwnJobs:
+        return OwnJobs(self._owners, scope, _label_for(ctx.principal), partial(self._tell, ctx))
 
     def _scope_of(self, principal: Principal) -> DataScope | None:
         """What the caller is held to; None: to nothing."""
@@ -291,8 +286,3 @@ def _check_jobs_project(scope: DataScope, project_id: str) -> None:
 def _label_for(principal: Principal) -> str:
     """What a customer's jobs bear: a digest, because a customer's id need not have a label's form."""
     return sha256(principal.customer.encode()).hexdigest()[:16]
-
-
-def _with_location(call: HttpRequest, location: str) -> HttpRequest:
-    query = without_parameters(call.query, {"location"})
-    return replace(call, query="&".join(part for part in (query, f"location={location}") if part))

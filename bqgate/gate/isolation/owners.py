@@ -48,10 +48,9 @@ class JobOwners:
             JobNotFound: BigQuery knows no such job, or shows it to nobody.
             UpstreamUnavailable: BigQuery does not answer.
         """
-        if job.location is not None:
-            kept = self._kept.get(_key(job))
-            if kept is not None and kept[1] > self._clock.monotonic_s():
-                return kept[0], job.location
+        kept = self.kept(job)
+        if kept is not None:
+            return kept, job.location or ""
         resource = await self._ask(job, credential)
         found = job_ref_from(_part(resource, "jobReference")) or job
         parent_id = _part(resource, "statistics").get("parentJobId")
@@ -64,6 +63,11 @@ class JobOwners:
             owner = NOBODY
         self.note(found, owner)
         return owner, found.location or ""
+
+    def kept(self, job: JobRef) -> str | None:
+        """The owner's label, where it is known without asking."""
+        kept = self._kept.get(_key(job)) if job.location is not None else None
+        return kept[0] if kept is not None and kept[1] > self._clock.monotonic_s() else None
 
     def note(self, job: JobRef, owner: str) -> None:
         """Keep whose a job is; without its location it is not known well enough."""
