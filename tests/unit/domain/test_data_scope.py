@@ -29,6 +29,10 @@ SCOPE = DataScope.of(ACME, {"hub", "hub-two"})
         pytest.param("acme-prod", "_0123abc", False, id="an anonymous dataset is nobody's"),
         pytest.param("acme-prod", "", False, id="no dataset"),
         pytest.param("acme-production", "any", False, id="a longer name"),
+        pytest.param("acme-prod", "globex:ds", False, id="a project in a dataset's id"),
+        pytest.param("acme-prod", "d\n", False, id="a line's end"),
+        pytest.param("acme-prod", "d`", False, id="a quote"),
+        pytest.param("acme-prod", "old-one", True, id="a dash separates nothing"),
         pytest.param("globex", "any", False, id="another's project"),
     ],
 )

@@ -189,9 +189,26 @@ def test_a_chunk_needs_no_judgement(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "uploadType=resumable", "upload_id=x&uploadType=multipart", "upload_id=x&upload_id=y"]
+    "query",
+    [
+        *("", "uploadType=resumable", "upload_id=x&uploadType=multipart", "upload_id=x&upload_id=y"),
+        *("upload_id", "upload_id=", "upload_id=+", "Upload_ID=x", "upload_id=x&UPLOAD_ID=y", "upload%5Fid="),
+    ],
 )
 def test_a_put_outside_an_upload_is_malformed(query: str) -> None:
     """BigQuery might take it for a new job."""
     with pytest.raises(MalformedRequest):
         check_chunk(HttpRequest("PUT", "/p", query))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        HttpRequest("PUT", "/p", "upload_id=x&upload_protocol=resumable"),
+        HttpRequest("PUT", "/p", "upload_id=x", (("X-Goog-Upload-Command", "start"),)),
+    ],
+)
+def test_no_upload_begins_with_a_put(call: HttpRequest) -> None:
+    """By the newer protocol one could, with a job that nobody has judged."""
+    with pytest.raises(UnsupportedRequest):
+        check_chunk(call)
