@@ -18,7 +18,7 @@ async def gate(tmp_path: Path) -> AsyncIterator[TwoCustomers]:
 
 def client_of(gate: TwoCustomers, who: str) -> bigquery.Client:
     """Google's client for Python, logged in as a customer, at work in the shared project."""
-    credentials = Credentials(gate.tokens[who])  # type: ignore[no-untyped-call]
+    credentials = Credentials(gate.tokens[who])  # type: ignore[no-untyped-call]  # Google's types leave it out
     return bigquery.Client("hub", credentials=credentials, client_options={"api_endpoint": gate.stack.url})
 
 
