@@ -18,8 +18,6 @@ from bqgate.domain.pricing import PriceList, SlotHistory, SlotPrior, bytes_bille
 from bqgate.domain.statements import is_single
 from bqgate.domain.units import GIB, INT64_MAX, MINIMUM_BILLED_BYTES
 from bqgate.wire.reservations import may_choose_reservation, may_run_on_demand
-from bqgate.wire.sql_calls import unbounded_calls
-from bqgate.wire.sql_words import is_one_statement, read_sql_words
 
 # The estimate of a query without a dry run.
 _UNKNOWN = Estimate(0, "", 0)
@@ -124,7 +122,7 @@ def most_expensive_kind(request: QueryRequest, estimate: Estimate) -> str:
     if is_single(kind):
         return kind
     is_opaque = kind in {"CALL", "EXECUTE_IMMEDIATE"}
-    return "CREATE_MODEL" if is_opaque or read_sql_words(request.sql).may_create_model else "SELECT"
+    return "CREATE_MODEL" if is_opaque or request.facts.may_create_model else "SELECT"
 
 
 def _may_run_on_demand(request: QueryRequest, prices: PriceList) -> bool:
@@ -143,8 +141,8 @@ def least_hold(request: QueryRequest, estimate: Estimate, *, prices: PriceList) 
     None where no cap bounds what it bills should it run: as its text says, as what it runs may say, in a reservation of
     its choice, or in a script, each of whose statements may bill the minimum.
     """
-    is_capped = is_one_statement(request.sql) and not may_choose_reservation(request)
-    if not is_capped or unbounded_calls(request.sql) is not None:
+    is_capped = request.facts.is_one_statement and not may_choose_reservation(request)
+    if not is_capped or request.facts.unbounded_because is not None:
         return None
     covered = MINIMUM_BILLED_BYTES
     return HoldSize(

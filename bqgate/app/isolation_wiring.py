@@ -10,6 +10,7 @@ from functools import partial
 
 from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.isolation.upload_sessions import UploadSessions
+from bqgate.gate.long_texts import LongTexts
 from bqgate.ports import AuditLog, Clock, DryRunner, PolicySource, Upstream
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode, UnknownTables
@@ -20,6 +21,7 @@ def wire_isolation(
     *,
     policies: PolicySource,
     bigquery: DryRunner,
+    long_texts: LongTexts,
     upstream: Upstream,
     audit_log: AuditLog,
     clock: Clock,
@@ -35,6 +37,7 @@ def wire_isolation(
         allows_unknown=settings.isolation.unknown_tables is UnknownTables.ALLOW,
         policies=policies,
         bigquery=bigquery,
+        long_texts=long_texts,
         upstream=upstream,
         audit_log=audit_log,
         clock=clock,

@@ -28,6 +28,7 @@ from bqgate.domain.tier import Customer
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation
+from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.passthrough import Passthrough
 from bqgate.settings import Settings
 from bqgate.settlement.deletion import Deletions
@@ -65,10 +66,13 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         admission=admission, service=service, poller=poller, release=queue.release, learn_job=writes.learn_job
     )
     dry_runs = FairDryRuns(deps.bigquery, estimator.places)
+    long_texts = LongTexts()
+    stack.callback(long_texts.close)
     isolation = wire_isolation(
         deps.settings,
         policies=deps.policies,
         bigquery=dry_runs,
+        long_texts=long_texts,
         upstream=deps.upstream,
         audit_log=deps.audit_log,
         clock=deps.clock,
@@ -81,6 +85,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         admission_queue=queue,
         policies=deps.policies,
         isolation=isolation,
+        long_texts=long_texts,
         upstream=deps.upstream,
         telemetry=deps.telemetry,
         advisor=wire_advisor(deps, stack, dry_runs),

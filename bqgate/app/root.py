@@ -68,6 +68,11 @@ class Gate:
     drain: Drain
 
 
+# How long a thread that reads a long text may keep the event loop waiting, at each of a dozen steps that every query
+# takes; Python's own 5 ms would add up to what a person feels.
+_SWITCH_INTERVAL_S = 0.001
+
+
 @asynccontextmanager
 async def open_gate(
     settings: Settings,
@@ -95,6 +100,8 @@ async def open_gate(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         deps = await open_dependencies(settings, clock, log_stream or sys.stderr, stack)
         path = wire_path(deps, stack)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)

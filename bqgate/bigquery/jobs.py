@@ -65,11 +65,7 @@ class GoogleBigQuery:
             (("Content-Type", "application/json; charset=UTF-8"),),
             json_bytes(body),
         )
-        job = await self._ask(call, credential, operation="dry_run")
-        configuration = body.get("configuration")
-        query = configuration.get("query") if isinstance(configuration, dict) else None
-        sql = query.get("query") if isinstance(query, dict) else None
-        return estimate_from(job, sql=sql if isinstance(sql, str) else "")
+        return estimate_from(await self._ask(call, credential, operation="dry_run"))
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """A job as it stands; see ports.BigQuery."""

@@ -6,11 +6,12 @@ answer; Usage from a finished job or from a jobs.query answer. Words are those o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bqgate.domain.sql_facts import FEDERATED, SqlFacts
 from bqgate.domain.statements import is_multi_statement
 
 
@@ -32,12 +33,16 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key."""
+    """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key.
+
+    `facts` are what its text, `sql`, may do.
+    """
 
     method: Method
     project_id: str
     body: Mapping[str, Any] = field(repr=False)
     sql: str = field(repr=False)
+    facts: SqlFacts
     dry_run: bool = False
     job_id: str | None = None
     request_id: str | None = None
@@ -89,6 +94,14 @@ class Estimate:
     @property
     def is_known(self) -> bool:
         return self.unknown_because is None
+
+    def with_calls(self, facts: SqlFacts) -> "Estimate":
+        """The same, unknown where the query's text calls what no dry run and no cap bounds."""
+        if facts.unbounded_because == FEDERATED and self.unknown_because != "script":
+            return replace(self, unknown_because=FEDERATED)
+        if self.is_known and facts.unbounded_because is not None:
+            return replace(self, unknown_because=facts.unbounded_because)
+        return self
 
 
 class Outcome(StrEnum):

@@ -26,6 +26,7 @@ from bqgate.gate.cap_exceeded import check_gates_cap
 from bqgate.gate.forward import forward, readable, with_job_noted
 from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
+from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.reply import answer_for_reject, answer_for_shed
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
@@ -37,6 +38,7 @@ from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import HOLD_LABEL, WORKLOAD_LABEL, check_room
 from bqgate.wire.query_request import cached_only_body, forward_body, parse_insert, parse_query
 from bqgate.wire.query_string import values_of
+from bqgate.wire.query_text import sql_in
 from bqgate.wire.slowing import slowed_body
 from bqgate.wire.writes import job_named, touched_by, touched_by_job, touched_by_unread
 
@@ -53,6 +55,7 @@ class QueryHandler:
         admission_queue: AdmissionQueue,
         policies: PolicySource,
         isolation: Isolation,
+        long_texts: LongTexts,
         upstream: Upstream,
         telemetry: Telemetry,
         advisor: Advisor | None = None,
@@ -65,6 +68,7 @@ class QueryHandler:
         self._admission_queue = admission_queue
         self._policies = policies
         self._isolation = isolation
+        self._long_texts = long_texts
         self._upstream = upstream
         self._telemetry = telemetry
         self._advisor = advisor
@@ -78,7 +82,8 @@ class QueryHandler:
             submission: its parsed JSON, and what builds the request that goes to BigQuery.
         """
         ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
-        query = _read(ctx.route, submission.document)
+        read = partial(_read, ctx.route, submission.document)
+        query = await self._long_texts.read(ctx.principal.customer, sql_in(submission.document), read)
         if query is None:
             return await self._load(ctx, submission)
         ctx.query = query

@@ -12,7 +12,7 @@ class DryRunner(Protocol):
     """Where dry runs are made."""
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
-        """Ask by jobs.insert with dryRun what a query would process. Free.
+        """Ask by jobs.insert with dryRun what a query would process. Free. It sees no calls: Estimate.with_calls.
 
         Raises:
             UpstreamRefused: the query is invalid, or the caller may not run it; bears BigQuery's answer.

@@ -7,13 +7,13 @@ get labels past the field `labels`, from the connection property query_label and
 names one of the gate's in plain sight it is refused. Errors: MalformedRequest in Google's words.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from unicodedata import category
 
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import Method, QueryRequest
+from bqgate.domain.sql_facts import SqlFacts
 from bqgate.wire.fields import wrong_type
 
 # Labels that the gate sets on jobs; the first finds a job whose answer was lost.
@@ -31,7 +31,6 @@ MAX_LABELS = 64
 LABEL_CHARS_MAX = 63
 
 QUERY_LABEL_PROPERTY = "query_label"
-_SET_LABEL = re.compile(r"@@\s*`?query_label", re.IGNORECASE)
 _SHOWN_CHARS_MAX = 64
 
 
@@ -91,14 +90,16 @@ def check_room(request: QueryRequest, *, workload: str | None) -> None:
         raise too_many_labels(f"this job has {own}, and bqgate adds {needed}", path)
 
 
-def check_other_labels(query: Mapping[str, Any], sql: str, *, path: str) -> None:
+def check_other_labels(query: Mapping[str, Any], sql: str, facts: SqlFacts, *, path: str) -> None:
     """Return when neither a connection property nor the text of a query sets one of the gate's labels.
+
+    A text that sets labels by what it composes or spells by escapes is not seen through: its labels are BigQuery's.
 
     Raises:
         MalformedRequest: one does.
     """
     named = [part for value in _query_labels(query) for part in value.split(",") if is_gates(part)]
-    if named or (_SET_LABEL.search(sql) and GATE_LABEL_PREFIX in sql.lower()):
+    if named or (facts.sets_labels and GATE_LABEL_PREFIX in sql.lower()):
         raise MalformedRequest(
             f"Invalid query_label: labels that begin with {GATE_LABEL_PREFIX} are bqgate's.",
             field=f"{path}connectionProperties" if named else f"{path}query",

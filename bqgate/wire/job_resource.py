@@ -12,7 +12,6 @@ from typing import Any
 from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
 from bqgate.domain.statements import buys, is_known, is_multi_statement, reads_nothing
 from bqgate.wire.fields import count_at
-from bqgate.wire.sql_calls import FEDERATED, unbounded_calls
 
 # Definitions with a query that a dry run may size at nothing.
 _CHARGED_DDL = frozenset({"CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
@@ -35,8 +34,11 @@ _TARGETS = (
 _LEAVES = ("tableId", "routineId", "propertyGraphId")
 
 
-def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
-    """What a dry run says, and whether its bytes bound the bill. Without statistics it bounds nothing."""
+def estimate_from(job: Mapping[str, Any]) -> Estimate:
+    """What a dry run says, and whether its bytes bound the bill. Without statistics it bounds nothing.
+
+    What the query's text calls elsewhere is not in it: Estimate.with_calls.
+    """
     statistics = _part(job, "statistics")
     query = _part(statistics, "query")
     tables = _names(query, "referencedTables")
@@ -59,7 +61,7 @@ def estimate_from(job: Mapping[str, Any], *, sql: str) -> Estimate:
         targets=_targets(job, query),
         cache_hit=query.get("cacheHit") is True,
         unknown_because=_why_unknown(
-            statistics, processed, statement_type, accuracy, has_tables=bool(tables) or _has_hidden(query), sql=sql
+            statistics, processed, statement_type, accuracy, has_tables=bool(tables) or _has_hidden(query)
         ),
     )
 
@@ -116,15 +118,12 @@ def _why_unknown(
     accuracy: Accuracy,
     *,
     has_tables: bool,
-    sql: str,
 ) -> str | None:
     """Name why the bytes of a dry run bound nothing; None where they do."""
     may_read = not reads_nothing(statement_type)
     is_row_secured = _part(statistics, "rowLevelSecurityStatistics").get("rowLevelSecurityApplied") is True
-    called = unbounded_calls(sql)
     reasons = {
         "script": is_multi_statement(statement_type),
-        FEDERATED: called == FEDERATED,
         "purchase": buys(statement_type),
         "row_level_security": is_row_secured,
         "lower_bound": accuracy is Accuracy.LOWER_BOUND,
@@ -133,7 +132,7 @@ def _why_unknown(
         "accuracy": may_read and accuracy not in _BOUNDS,
         "zero_bytes": may_read and processed == 0 and (has_tables or statement_type in _CHARGED_DDL),
     }
-    return next((reason for reason, holds in reasons.items() if holds), called)
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _outcome(status: Mapping[str, Any], *, cached: bool) -> Outcome:

@@ -17,8 +17,9 @@ from bqgate.domain.resource_ids import is_job_id, is_location
 from bqgate.wire.enumerations import OF_INSERT, OF_QUERY, Enumeration, settle_enumerations
 from bqgate.wire.fields import camel_keys, object_at, settled_flag, text_at, wrong_type
 from bqgate.wire.integers import INT32, UINT32, integer_at, settled_integer
-from bqgate.wire.job_labels import check_other_labels, labels_at, merged_labels
+from bqgate.wire.job_labels import labels_at, merged_labels
 from bqgate.wire.json_text import write_json
+from bqgate.wire.query_text import read_query_text
 
 _PROPERTY_KEY_CHARS_MAX = 128
 _PROPERTY_VALUE_CHARS_MAX = 16 * 1024
@@ -65,11 +66,13 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
     _settle(query, OF_INSERT, path)
     _read_script_options(query, path)
     _settle_bounds(configuration, "configuration.")
+    sql, facts = read_query_text(query, path)
     return QueryRequest(
         method=Method.INSERT,
         project_id=_project(project_id, reference),
         body=body,
-        sql=_sql(query, path),
+        sql=sql,
+        facts=facts,
         dry_run=settled_flag(configuration, "dryRun", path="configuration.") or False,
         job_id=job_id,
         location=location,
@@ -96,11 +99,13 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
     _settle_bounds(body, "")
     if (settled_integer(body, "jobTimeoutMs") or 0) < 0:
         raise MalformedRequest("jobTimeoutMs must not be negative.", field="jobTimeoutMs")
+    sql, facts = read_query_text(body, "")
     return QueryRequest(
         method=Method.QUERY,
         project_id=project_id,
         body=body,
-        sql=_sql(body, ""),
+        sql=sql,
+        facts=facts,
         dry_run=settled_flag(body, "dryRun") or False,
         request_id=request_id,
         location=_location(body, ""),
@@ -217,14 +222,6 @@ def _settle_bounds(holder: dict[str, Any], path: str) -> None:
     """Check the caller's slots and time now, as above: a throttled query's are compared with its tier's."""
     settled_integer(holder, "maxSlots", INT32, path=path)
     settled_integer(holder, "jobTimeoutMs", path=path)
-
-
-def _sql(query: Mapping[str, Any], path: str) -> str:
-    sql = text_at(query, "query", path=path)
-    if sql is None:
-        raise MalformedRequest("Required parameter is missing: query", reason="required", field=f"{path}query")
-    check_other_labels(query, sql, path=path)
-    return sql
 
 
 def _cap(query: dict[str, Any], path: str) -> int | None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from bqgate.domain.job import Method, QueryRequest
 from bqgate.wire.fields import object_at, text_at
-from bqgate.wire.sql_words import read_sql_words
 
 # BigQuery's word for: in none, but on demand.
 NO_RESERVATION = "none"
@@ -23,7 +22,7 @@ def reservations_named(request: QueryRequest) -> tuple[str | None, ...]:
     Raises:
         MalformedRequest: a field is of the wrong type.
     """
-    named = [*_in_fields(request), *read_sql_words(request.sql).reservations]
+    named = [*_in_fields(request), *request.facts.reservations]
     return tuple(NO_RESERVATION if name is not None and name.lower() == NO_RESERVATION else name for name in named)
 
 
@@ -41,7 +40,7 @@ def may_choose_reservation(request: QueryRequest) -> bool:
 
 
 def _may_be_hidden(request: QueryRequest) -> bool:
-    return read_sql_words(request.sql).is_dynamic or any(key == "session_id" for key, _ in _properties(request))
+    return request.facts.is_dynamic or any(key == "session_id" for key, _ in _properties(request))
 
 
 def _in_fields(request: QueryRequest) -> Iterator[str | None]:

@@ -5,6 +5,7 @@ that were made before. In doubt more is touched, never less: too much costs a dr
 under the gate's own cap. Nothing is raised; what cannot be read may write anything in its project.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,15 @@ from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.touched import EVERYTHING, Touched, touched_names
 from bqgate.wire.fields import camel_keys, object_at, text_at
-from bqgate.wire.sql_words import only_reads, read_sql_words, words_before_dots
 
 # Statements that change nothing, beyond the table that their result may go to.
 _READING = frozenset({"SELECT", "EXPORT_DATA", "EXPORT_MODEL", "ASSERT", "BEGIN_TRANSACTION", "ROLLBACK_TRANSACTION"})
+
+# A project may be called example.com:sales; legacy SQL writes project:dataset.table.
+_BEFORE_A_DOT = re.compile(r"(?<![\w:-])([\w:-]++)[`\]\s]*+\.")
+_OF_A_DOMAIN = re.compile(r"(?<![\w.-])[\w-]++(?:\.[\w-]++)++:[\w-]++")
+# A longer text is not searched for names: it may write anything.
+_SEARCHED_CHARS_MAX = 64 * 1024
 
 _DATASET = ("projectId", "datasetId")
 _TABLE = (*_DATASET, "tableId")
@@ -64,12 +70,12 @@ def touched_by(request: QueryRequest, estimate: Estimate) -> Touched | None:
 
 def touched_by_unread(request: QueryRequest) -> Touched | None:
     """What a query may write that no dry run was made of; None: nothing."""
-    if only_reads(request.sql):
+    if request.facts.only_reads:
         destination = touched_names(_destination_of_query(request))
         return destination if destination.name_count else None
-    if read_sql_words(request.sql).is_dynamic:
+    if request.facts.is_dynamic or len(request.sql) > _SEARCHED_CHARS_MAX:
         return EVERYTHING
-    return touched_names({request.project_id, *words_before_dots(request.sql), *_default_projects(request)})
+    return touched_names({request.project_id, *_words_before_dots(request.sql), *_default_projects(request)})
 
 
 def touched_by_job(project_id: str, document: Mapping[str, Any]) -> Touched | None:
@@ -113,6 +119,12 @@ def touched_by_route(method_id: str, params: Mapping[str, str]) -> Touched | Non
     if naming is None:
         return None
     return touched_names([".".join(params[name] for name in naming)])
+
+
+def _words_before_dots(sql: str) -> frozenset[str]:
+    """All that may be the project of a name in a text, and much that is not."""
+    words = _BEFORE_A_DOT.findall(sql)
+    return frozenset((*words, *(word.partition(":")[0] for word in words), *_OF_A_DOMAIN.findall(sql))) - {""}
 
 
 def _default_projects(request: QueryRequest) -> tuple[str, ...]:

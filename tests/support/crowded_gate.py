@@ -33,6 +33,7 @@ from bqgate.gate.handler import QueryHandler
 from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.isolation.upload_sessions import UploadSessions
+from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
 from bqgate.gate.stopwatch import Stopwatch
@@ -184,6 +185,7 @@ def _wire(
         allows_unknown=False,
         policies=POLICIES,
         bigquery=bigquery,
+        long_texts=LongTexts(),
         upstream=bigquery,
         audit_log=ListAuditLog(),
         clock=clock,
@@ -196,6 +198,7 @@ def _wire(
         admission_queue=room,
         policies=POLICIES,
         isolation=isolation,
+        long_texts=LongTexts(),
         upstream=bigquery,
         telemetry=telemetry,
     )

@@ -27,6 +27,7 @@ from bqgate.gate.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.isolation.upload_sessions import UploadSessions
+from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.request_context import RequestContext
@@ -162,6 +163,7 @@ def data_plane(
             allows_unknown=False,
             policies=policies,
             bigquery=GoogleBigQuery(upstream),
+            long_texts=LongTexts(),
             upstream=upstream,
             audit_log=audit_log,
             clock=clock,

@@ -170,6 +170,7 @@ class Estimator:
                 body=dry_run_body(request, use_query_cache=question.sees_cache),
                 credential=credential,
             )
+        estimate = estimate.with_calls(request.facts)
         reads = reads_of(estimate, request.project_id)
         if not question.sees_cache and flight.may_be_kept and not reads.may_change_by(flight.touched):
             expires_s = self._clock.monotonic_s() + self._caching.ttl_s

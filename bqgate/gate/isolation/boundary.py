@@ -30,6 +30,7 @@ from bqgate.gate.isolation.resources import ResourceBodies, judged_arguments
 from bqgate.gate.isolation.rules import RULES, Rule
 from bqgate.gate.isolation.taken_ids import as_chosen, chosen_id, own_id, under_id, unpacked
 from bqgate.gate.isolation.upload_sessions import UploadSessions, unmarked
+from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.outcome import Seen
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind
@@ -69,6 +70,7 @@ class Isolation:
         allows_unknown: bool,
         policies: PolicySource,
         bigquery: DryRunner,
+        long_texts: LongTexts,
         upstream: Upstream,
         audit_log: AuditLog,
         clock: Clock,
@@ -80,7 +82,7 @@ class Isolation:
         self._audit_log = audit_log
         self._clock = clock
         self._uploads = uploads
-        self._judge = QueryJudge(bigquery)
+        self._judge = QueryJudge(bigquery, long_texts)
         self._bodies = ResourceBodies(self._judge)
         self._owners = JobOwners(upstream, clock)
 
@@ -122,7 +124,8 @@ class Isolation:
         if scope is None:
             return await ask()
         is_alone = self._isolation_mode is IsolationMode.ALL
-        bounds = bounds_of(request, scope, is_alone=is_alone, allows_unknown=self._allows_unknown)
+        customer = ctx.principal.customer
+        bounds = bounds_of(request, customer, scope, is_alone=is_alone, allows_unknown=self._allows_unknown)
         with self._told(ctx):
             return await self._judge.judge_request(request, bounds, ctx.principal.credential, ask)
 
@@ -220,7 +223,8 @@ class Isolation:
             return call
         if rule is Rule.ARGUMENTS:
             return await judged_arguments(call, route)
-        bounds = Bounds(scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
+        customer = ctx.principal.customer
+        bounds = Bounds(customer, scope, (project_id,), is_alone=True, allows_unknown=self._allows_unknown)
         return await self._bodies.judged(call, route, rule, bounds, ctx.principal.credential)
 
     async def _chunk(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:

@@ -77,6 +77,15 @@ def upload_denied() -> AccessDenied:
     )
 
 
+def message_denied() -> AccessDenied:
+    """What BigQuery says of a query that reaches, by a view or a routine, for what is not the customer's."""
+    return AccessDenied(
+        "Access Denied: BigQuery refuses this query over something that is not yours to see, or that does not exist; "
+        "look for it in the views and routines that the query uses.",
+        target="BigQuery's message",
+    )
+
+
 def use_denied(what: str) -> AccessDenied:
     """A way of using BigQuery that would lead past the gate's isolation."""
     return AccessDenied(

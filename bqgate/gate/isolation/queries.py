@@ -9,8 +9,9 @@ What a dry run says is trusted for queries, DML and CREATE TABLE AS. Definitions
 sources behind LIKE, CLONE and COPY are among the referenced tables is not documented.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
@@ -18,18 +19,15 @@ from bqgate.domain.data_scope import DataScope, split_name
 from bqgate.domain.errors import AccessDenied, UpstreamRefused
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Credential
-from bqgate.gate.isolation.denials import table_denied, use_denied
-from bqgate.gate.isolation.names import (
-    check_all_names,
-    check_dataset_name,
-    check_files,
-    check_hidden_names,
-    written_name,
-)
-from bqgate.gate.isolation.sql_text import SqlText, read_sql
+from bqgate.gate.isolation.denials import message_denied, table_denied, use_denied
+from bqgate.gate.isolation.names import names_others
+from bqgate.gate.isolation.text_verdict import TextVerdict, judge_text
+from bqgate.gate.long_texts import LongTexts
 from bqgate.ports import DryRunner
+from bqgate.wire.error_reply import message_of
 from bqgate.wire.fields import object_at, text_at
 from bqgate.wire.query_request import dry_run_body
+from bqgate.wire.sql_text import check_length
 
 # Older pages of BigQuery's reference say that longer lists are cut.
 _TABLES_SURE = 50
@@ -61,25 +59,39 @@ _OPAQUE = frozenset({"", "SCRIPT", "CALL", "EXECUTE_IMMEDIATE"})
 class Bounds:
     """What a query is judged by.
 
-    `projects`: where names without a project may lie; `is_alone` False: BigQuery's IAM tells callers apart, and only
-    the lists of the dry run count.
+    `customer`: whose query it is; `projects`: where names without a project may lie; `is_alone` False: BigQuery's IAM
+    tells callers apart, and only the lists of the dry run count.
     """
 
+    customer: str
     scope: DataScope
     projects: tuple[str, ...]
     is_alone: bool
     allows_unknown: bool
 
 
-def bounds_of(request: QueryRequest, scope: DataScope, *, is_alone: bool, allows_unknown: bool) -> Bounds:
+def bounds_of(
+    request: QueryRequest, customer: str, scope: DataScope, *, is_alone: bool, allows_unknown: bool
+) -> Bounds:
     """The bounds of a submitted query."""
-    return Bounds(scope, _projects(request), is_alone=is_alone, allows_unknown=allows_unknown)
+    return Bounds(customer, scope, _projects(request), is_alone=is_alone, allows_unknown=allows_unknown)
+
+
+def _may_be_legacy(request: QueryRequest) -> bool:
+    """Whether BigQuery may read the query as legacy SQL: unless the flag or its first line says otherwise it may."""
+    first = request.sql.lstrip()[:12].lower()
+    if first.startswith(("#standardsql", "#legacysql")):
+        return first.startswith("#legacysql")
+    return _query_of(request).get("useLegacySql") is not False
+
+
+def _query_of(request: QueryRequest) -> Mapping[str, Any]:
+    body: dict[str, Any] = dict(request.body)
+    return object_at(object_at(body, "configuration") or {}, "query") or body
 
 
 def _projects(request: QueryRequest) -> tuple[str, ...]:
-    body: dict[str, Any] = dict(request.body)
-    query = object_at(object_at(body, "configuration") or {}, "query") or body
-    default = object_at(query, "defaultDataset") or {}
+    default = object_at(_query_of(request), "defaultDataset") or {}
     named = text_at(default, "projectId")
     return (request.project_id,) if named in {None, request.project_id} else (request.project_id, str(named))
 
@@ -87,8 +99,9 @@ def _projects(request: QueryRequest) -> tuple[str, ...]:
 class QueryJudge:
     """Judges estimates as they are made."""
 
-    def __init__(self, bigquery: DryRunner) -> None:
+    def __init__(self, bigquery: DryRunner, long_texts: LongTexts) -> None:
         self._bigquery = bigquery
+        self._long_texts = long_texts
 
     async def judge_request(
         self, request: QueryRequest, bounds: Bounds, credential: Credential, ask: Callable[[], Awaitable[Estimate]]
@@ -100,48 +113,79 @@ class QueryJudge:
             UpstreamRefused: BigQuery refuses the query.
             UpstreamUnavailable: BigQuery does not answer.
         """
-        estimate = await self._judge(request.sql, bounds, ask)
+        may_be_legacy = _may_be_legacy(request)
+        estimate = await self._judge(request.sql, bounds, ask, may_be_legacy=may_be_legacy)
         if estimate.unknown_because != DRY_RUN_REFUSED or bounds.allows_unknown:
             return estimate
         # BigQuery's words are the caller's to read, but no job may come of what could not be judged.
         body = dry_run_body(request)
-        return await self._judge(request.sql, bounds, lambda: self._dry_run(request.project_id, body, credential))
 
-    async def judge_text(
+        async def again() -> Estimate:
+            return (await self._dry_run(request.project_id, body, credential)).with_calls(request.facts)
+
+        return await self._judge(request.sql, bounds, again, may_be_legacy=may_be_legacy)
+
+    async def judge_view(
         self, sql: str, *, project_id: str, use_legacy_sql: bool, bounds: Bounds, credential: Credential
     ) -> None:
         """Return when a view's query stays within bounds.
 
         Raises:
             AccessDenied, UpstreamRefused, UpstreamUnavailable: as judge_request.
+            MalformedRequest: it is longer than BigQuery takes it.
         """
         query = {"query": sql, "useLegacySql": use_legacy_sql, "useQueryCache": False}
         body = {"jobReference": {"projectId": project_id}, "configuration": {"query": query, "dryRun": True}}
-        await self._judge(sql, bounds, lambda: self._dry_run(project_id, body, credential))
+        check_length(sql, is_legacy=use_legacy_sql, field="query")
+        ask = partial(self._dry_run, project_id, body, credential)
+        await self._judge(sql, bounds, ask, may_be_legacy=use_legacy_sql)
+
+    async def judge_routine(self, sql: str, bounds: Bounds) -> None:
+        """Return when a routine's body, which no dry run is made of, names only what is in scope.
+
+        Raises:
+            AccessDenied: it does not.
+            MalformedRequest: it is longer than BigQuery takes it.
+        """
+        check_length(sql, is_legacy=False, field="definitionBody")
+        reading = partial(judge_text, sql, bounds.scope, bounds.projects)
+        verdict = await self._long_texts.read(bounds.customer, sql, reading)
+        _raise(verdict.forbidden or verdict.names)
 
     async def _dry_run(self, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
         return await self._bigquery.dry_run(project_id=project_id, body=body, credential=credential)
 
-    async def _judge(self, sql: str, bounds: Bounds, ask: Callable[[], Awaitable[Estimate]]) -> Estimate:
-        text = read_sql(sql)
+    async def _judge(
+        self, sql: str, bounds: Bounds, ask: Callable[[], Awaitable[Estimate]], *, may_be_legacy: bool
+    ) -> Estimate:
+        verdict = TextVerdict()
         if bounds.is_alone:
-            check_hidden_names(text, bounds.scope, bounds.projects)
+            reading = partial(judge_text, sql, bounds.scope, bounds.projects, may_be_legacy=may_be_legacy)
+            verdict = await self._long_texts.read(bounds.customer, sql, reading)
+            _raise(verdict.forbidden)
         try:
             estimate = await ask()
         except UpstreamRefused as refused:
             if bounds.is_alone and refused.status in {400, 403, 404}:
                 # "Did you mean …" and "Not found: Table …" would tell of what is not the caller's to know.
-                check_all_names(text, bounds.scope, bounds.projects)
+                _raise(verdict.names)
+                if names_others(message_of(refused.body) or "", bounds.scope):
+                    raise message_denied() from None
             raise
         if estimate.unknown_because != DRY_RUN_REFUSED:
-            check_estimate(estimate, text, bounds)
-        elif bounds.is_alone:
-            check_all_names(text, bounds.scope, bounds.projects)
+            check_estimate(estimate, verdict, bounds)
+        else:
+            _raise(verdict.names)
         return estimate
 
 
-def check_estimate(estimate: Estimate, text: SqlText, bounds: Bounds) -> None:
+def check_estimate(estimate: Estimate, verdict: TextVerdict, bounds: Bounds) -> None:
     """Return when all that a dry run names is in scope, and it names all.
+
+    Args:
+        estimate: the dry run.
+        verdict: what the text says; asked only where the gate stands alone between its customers.
+        bounds: what is within reach.
 
     Raises:
         AccessDenied: it is not, or it may not.
@@ -160,28 +204,32 @@ def check_estimate(estimate: Estimate, text: SqlText, bounds: Bounds) -> None:
     if not is_sure and not bounds.allows_unknown:
         raise _unknown(estimate)
     if bounds.is_alone:
-        _check_statement(estimate, text, bounds)
+        _check_statement(estimate, verdict, bounds)
 
 
-def _check_statement(estimate: Estimate, text: SqlText, bounds: Bounds) -> None:
+def _check_statement(estimate: Estimate, verdict: TextVerdict, bounds: Bounds) -> None:
     """What only a gate must ask that stands alone between its customers."""
-    kind, scope, projects = estimate.statement_type, bounds.scope, bounds.projects
+    kind = estimate.statement_type
     if kind not in _ALLOWED and not (bounds.allows_unknown and kind in _OPAQUE):
         raise use_denied(f"A statement of type {kind or 'unknown'}")
     if kind in _CHANGING:
-        written = written_name(text, projects)
-        if written is None and not estimate.targets:
+        if verdict.written is None and not estimate.targets:
             raise _unknown(estimate)
-        if written and not scope.allows_name(written):
-            raise table_denied(written)
+        if verdict.written and not bounds.scope.allows_name(verdict.written):
+            raise table_denied(verdict.written)
     elif kind == "CREATE_TABLE_AS_SELECT":
-        check_all_names(text, scope, projects, until="AS")  # CREATE TABLE … LIKE other AS SELECT …
+        _raise(verdict.names_before_as)  # CREATE TABLE … LIKE other AS SELECT …
     elif kind in _SCHEMAS:
-        check_dataset_name(text, scope, projects)
+        _raise(verdict.dataset_names)
     elif kind in _DEFINING and not (kind in _QUERYING and estimate.table_count):
-        check_all_names(text, scope, projects)
-    if kind in _WITH_FILES or "LIBRARY" in {path.word for path in text.paths}:
-        check_files(text, scope)
+        _raise(verdict.names)
+    if kind in _WITH_FILES:
+        _raise(verdict.files)
+
+
+def _raise(denied: AccessDenied | None) -> None:
+    if denied is not None:
+        raise denied
 
 
 def _is_within(name: str, bounds: Bounds) -> bool:

@@ -25,7 +25,6 @@ from bqgate.gate.body import (
 from bqgate.gate.isolation.denials import dataset_denied, key_denied, table_denied, use_denied
 from bqgate.gate.isolation.field_lists import Fields, listed
 from bqgate.gate.isolation.ids import check_ids
-from bqgate.gate.isolation.names import check_all_names, check_hidden_names
 from bqgate.gate.isolation.queries import Bounds, QueryJudge
 from bqgate.gate.isolation.resource_fields import (
     ARGUMENTS,
@@ -35,7 +34,6 @@ from bqgate.gate.isolation.resource_fields import (
     TABLE_FIELDS,
 )
 from bqgate.gate.isolation.rules import Rule
-from bqgate.gate.isolation.sql_text import read_sql
 from bqgate.gate.routes import Route
 from bqgate.wire.fields import flag_at, object_at, text_at
 from bqgate.wire.http_message import HttpRequest, without
@@ -75,7 +73,7 @@ class ResourceBodies:
             if definition is not None:
                 await self._check_view(definition, name, route, bounds, credential)
         if rule is Rule.ROUTINE_BODY:
-            _check_routine(body, bounds)
+            await self._check_routine(body, bounds)
         return with_json(call, body)
 
     async def _check_view(
@@ -90,9 +88,19 @@ class ResourceBodies:
         if sql is None:
             return
         is_legacy = name == "view" and flag_at(definition, "useLegacySql", path=f"{name}.") is not False
-        await self._judge.judge_text(
+        await self._judge.judge_view(
             sql, project_id=route.project_id or "", use_legacy_sql=is_legacy, bounds=bounds, credential=credential
         )
+
+    async def _check_routine(self, body: Mapping[str, Any], bounds: Bounds) -> None:
+        """A routine's body in SQL names only what is in scope; other languages cannot name tables."""
+        definition = text_at(body, "definitionBody")
+        language = (text_at(body, "language") or "SQL").upper()
+        if definition is None or language == "JAVASCRIPT":
+            return
+        if language not in {"SQL", "LANGUAGE_UNSPECIFIED"}:
+            raise use_denied(f"A routine in {language[:32]}")
+        await self._judge.judge_routine(definition, bounds)
 
 
 async def judged_arguments(call: HttpRequest, route: Route) -> HttpRequest:
@@ -145,16 +153,3 @@ def _check_foreign_keys(body: Mapping[str, Any], route: Route, bounds: Bounds) -
         dataset = names.get("datasetId") or route.params.get("datasetId", "")
         if not bounds.scope.allows_dataset(project, dataset):
             raise table_denied(f"{project}.{dataset}.{names.get('tableId') or ''}")
-
-
-def _check_routine(body: Mapping[str, Any], bounds: Bounds) -> None:
-    """A routine's body in SQL names only what is in scope; other languages cannot name tables."""
-    definition = text_at(body, "definitionBody")
-    language = (text_at(body, "language") or "SQL").upper()
-    if definition is None or language == "JAVASCRIPT":
-        return
-    if language not in {"SQL", "LANGUAGE_UNSPECIFIED"}:
-        raise use_denied(f"A routine in {language[:32]}")
-    text = read_sql(definition)
-    check_hidden_names(text, bounds.scope, bounds.projects)
-    check_all_names(text, bounds.scope, bounds.projects)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -6,11 +7,17 @@ from bqgate.admission.sizing import HoldRules, HoldSize, UnknownEstimate, least_
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory, SlotPrior
 from bqgate.domain.units import GIB, INT64_MAX, MIB, MINIMUM_BILLED_BYTES, MS_PER_HOUR, TIB
+from bqgate.wire.sql_facts import read_facts
 
 # A slot-hour is a dollar, a GiB a cent; a hundred GiB are believed to take ten slot-hours.
 USD, CENT = 10**9, 10**7
 RULES = HoldRules(headroom_ppm=0, slot_prior=SlotPrior(slot_ms_per_gib=MS_PER_HOUR // 10))
 ESTIMATE = Estimate(100 * GIB, "SELECT", 1)
+
+
+def query(method: Method, body: dict[str, Any], sql: str, *, maximum_bytes_billed: int | None = None) -> QueryRequest:
+    """A query as it is read."""
+    return QueryRequest(method, "p", body, sql, read_facts(sql), maximum_bytes_billed=maximum_bytes_billed)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,7 @@ def test_slots_that_a_query_cannot_use_are_not_held(
 ) -> None:
     """A throttled query's bound on slots bounds the slot cost of its hold, and never raises it; bytes are as ever."""
     bound = max_slots * timeout_ms if max_slots and timeout_ms else None
-    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    request = query(Method.QUERY, {}, "SELECT 1")
     prices = PriceList(model, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = size_hold(request, ESTIMATE, rules=RULES, prices=prices, history=SlotHistory(), slot_ms_at_most=bound)
     assert size is not None
@@ -55,7 +62,7 @@ def test_a_callers_cap_lowers_a_hold_only_where_bigquery_enforces_it(
     unknown_because: str | None, held_bytes: int
 ) -> None:
     """EXTERNAL_QUERY bills what it returns under a cap of one byte; the cap goes out all the same."""
-    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", maximum_bytes_billed=GIB)
+    request = query(Method.QUERY, {}, "SELECT 1", maximum_bytes_billed=GIB)
     estimate = Estimate(100 * GIB, "SELECT", 1, unknown_because=unknown_because)
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
@@ -68,7 +75,7 @@ def test_a_callers_cap_lowers_a_hold_only_where_bigquery_enforces_it(
 @pytest.mark.parametrize("field", ["referenced_views", "referenced_routines"])
 def test_a_callers_cap_lowers_no_hold_where_a_view_may_query_another_system(field: str, why: str | None) -> None:
     """What a view or a routine calls is in no text, and an EXTERNAL_QUERY there bills past the cap all the same."""
-    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1", maximum_bytes_billed=GIB)
+    request = query(Method.QUERY, {}, "SELECT 1", maximum_bytes_billed=GIB)
     estimate = Estimate(100 * GIB, "SELECT", 1, unknown_because=why, **{field: ("p.d.hidden",)})  # type: ignore[arg-type]  # one field by its name
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
@@ -80,7 +87,7 @@ def test_a_callers_cap_lowers_no_hold_where_a_view_may_query_another_system(fiel
 @pytest.mark.parametrize("why", ["federated", "remote", "script", "lower_bound", "accuracy"])
 def test_what_a_dry_run_counts_is_held_though_there_may_be_more(why: str, unknown: UnknownEstimate) -> None:
     """An EXTERNAL_QUERY beside a table of 300 GiB bills that table at least, and does not die under a smaller cap."""
-    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    request = query(Method.QUERY, {}, "SELECT 1")
     estimate = Estimate(300 * GIB, "SELECT", 1, unknown_because=why)
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     rules = replace(RULES, unknown=unknown)
@@ -104,7 +111,7 @@ def test_a_callers_cap_lowers_no_hold_in_a_reservation_of_its_choice(
     body: dict[str, object], sql: str, held_bytes: int
 ) -> None:
     """There BigQuery bills no bytes, which no cap stops, and what was processed is booked."""
-    request = QueryRequest(Method.QUERY, "p", body, sql, maximum_bytes_billed=GIB)
+    request = query(Method.QUERY, body, sql, maximum_bytes_billed=GIB)
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = size_hold(request, ESTIMATE, rules=RULES, prices=prices, history=SlotHistory())
     assert size is not None
@@ -114,7 +121,7 @@ def test_a_callers_cap_lowers_no_hold_in_a_reservation_of_its_choice(
 @pytest.mark.parametrize("why", [None, "script"])
 def test_a_cap_is_a_number_that_bigquery_and_the_ledger_take(why: str | None) -> None:
     """Headroom on the largest number there is does not lead past it."""
-    request = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    request = query(Method.QUERY, {}, "SELECT 1")
     estimate = Estimate(INT64_MAX, "SELECT", 1, unknown_because=why)
     prices = PriceList(PricingModel.BLENDED, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = size_hold(request, estimate, rules=HoldRules(), prices=prices, history=SlotHistory())
@@ -124,7 +131,7 @@ def test_a_cap_is_a_number_that_bigquery_and_the_ledger_take(why: str | None) ->
 
 def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
     """A cap of one byte makes it no smaller: what ran all the same would be billed the minimum."""
-    request = QueryRequest(Method.INSERT, "p", {}, "SELECT 1", maximum_bytes_billed=1)
+    request = query(Method.INSERT, {}, "SELECT 1", maximum_bytes_billed=1)
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
     assert size is not None
@@ -143,19 +150,19 @@ def test_the_least_hold_is_what_bigquery_bills_at_least() -> None:
         ("CREATE TEMP TABLE x (a INT64); LOOP SELECT a FROM d.t; END LOOP", False),
         ("SELECT 1; SELECT 2", False),
         ("SET @@reservation = 'projects/p/locations/US/reservations/r'", False),
-        ("SELECT 'without an end", False),
+        ("SELECT 'without an end; SELECT 1", False),
     ],
 )
 def test_there_is_no_least_hold_where_no_cap_bounds_the_query(sql: str, *, is_bounded: bool) -> None:
     """Such a query would run on next to nothing, and bill what it likes; a script the minimum again and again."""
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     estimate = Estimate(0, "", 0, unknown_because="dry_run_refused")
-    least = least_hold(QueryRequest(Method.INSERT, "p", {}, sql), estimate, prices=prices)
+    least = least_hold(query(Method.INSERT, {}, sql), estimate, prices=prices)
     assert (least is not None) == is_bounded
 
 
 def sized(sql: str, estimate: Estimate) -> HoldSize:
-    request = QueryRequest(Method.QUERY, "p", {}, sql)
+    request = query(Method.QUERY, {}, sql)
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
     size = size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
     assert size is not None
@@ -189,7 +196,7 @@ def test_a_hold_covers_the_most_expensive_statement_that_may_occur(
 def test_the_least_hold_and_the_guess_are_for_that_statement_too() -> None:
     """A refused dry run of a CREATE MODEL may be of one that runs."""
     prices = PriceList(PricingModel.ON_DEMAND, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD)
-    request = QueryRequest(Method.INSERT, "p", {}, "CREATE MODEL d.m AS SELECT bad")
+    request = query(Method.INSERT, {}, "CREATE MODEL d.m AS SELECT bad")
     least = least_hold(request, Estimate(0, "", 0, unknown_because="dry_run_refused"), prices=prices)
     price = prices.hold_cost(bytes_billed=500 * MIB, slot_ms=0, location=None)
     assert least is not None
@@ -209,8 +216,8 @@ def test_what_may_run_on_demand_is_held_at_its_bytes(sql: str, body: dict[str, o
     """Capacity prices count on a reservation; a query that may leave it costs the more of its bytes and slots."""
     estimate = Estimate(3_000 * GIB, "SELECT", 1)
     prices = PriceList(PricingModel.CAPACITY, nanos_per_tib=TIB // GIB * CENT, nanos_per_slot_hour=USD // 100)
-    leaving = QueryRequest(Method.QUERY, "p", body, sql)
-    staying = QueryRequest(Method.QUERY, "p", {}, "SELECT 1")
+    leaving = query(Method.QUERY, body, sql)
+    staying = query(Method.QUERY, {}, "SELECT 1")
     sizes = [
         size_hold(request, estimate, rules=RULES, prices=prices, history=SlotHistory())
         for request in (leaving, staying)

@@ -13,7 +13,8 @@ from bqgate.domain.job import Estimate
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Customer, Tier
 from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of, check_estimate
-from bqgate.gate.isolation.sql_text import read_sql
+from bqgate.gate.isolation.text_verdict import judge_text
+from bqgate.gate.long_texts import LongTexts
 from bqgate.wire.error_reply import error_body
 from bqgate.wire.job_resource import estimate_from
 from bqgate.wire.query_request import parse_insert
@@ -21,7 +22,7 @@ from tests.support.recording_upstream import recording_upstream, replying
 
 TIER = Tier("standard", 10, 300, 50)
 SCOPE = DataScope.of(Customer("acme", TIER, projects=("acme-prod",)), ())
-BOUNDS = Bounds(SCOPE, ("acme-prod",), is_alone=True, allows_unknown=False)
+BOUNDS = Bounds("acme", SCOPE, ("acme-prod",), is_alone=True, allows_unknown=False)
 OWN, GLOBEX = "acme-prod.d.t", "globex.d.t"
 READ = Estimate(10, "SELECT", 1, referenced_tables=(OWN,))
 
@@ -29,7 +30,7 @@ READ = Estimate(10, "SELECT", 1, referenced_tables=(OWN,))
 def is_refused(estimate: Estimate, sql: str = "SELECT 1", bounds: Bounds = BOUNDS) -> bool:
     """Whether the estimate is refused."""
     try:
-        check_estimate(estimate, read_sql(sql), bounds)
+        check_estimate(estimate, judge_text(sql, bounds.scope, bounds.projects), bounds)
     except AccessDenied:
         return True
     return False
@@ -127,7 +128,7 @@ async def judge(sql: str, estimate: Estimate | UpstreamRefused) -> Estimate:
     document = {"configuration": {"query": {"query": sql, "useLegacySql": False}}}
     request = parse_insert("acme-prod", document)
     assert request is not None
-    bounds = bounds_of(request, SCOPE, is_alone=True, allows_unknown=False)
+    bounds = bounds_of(request, "acme", SCOPE, is_alone=True, allows_unknown=False)
 
     async def ask() -> Estimate:
         if isinstance(estimate, UpstreamRefused):
@@ -138,7 +139,9 @@ async def judge(sql: str, estimate: Estimate | UpstreamRefused) -> Estimate:
         recorder.reply = replying(400, error_body(400, "invalidQuery", "Syntax error"))
         upstream = HttpUpstream(recorder.url, AnonymousCredentials())
         try:
-            return await QueryJudge(GoogleBigQuery(upstream)).judge_request(request, bounds, Credential(), ask)
+            return await QueryJudge(GoogleBigQuery(upstream), LongTexts()).judge_request(
+                request, bounds, Credential(), ask
+            )
         finally:
             await upstream.close()
 
@@ -166,7 +169,7 @@ async def test_the_default_datasets_project_counts_for_names_without_one() -> No
     default = {"projectId": "globex", "datasetId": "d"}
     request = parse_insert("acme-prod", {"configuration": {"query": {"query": "SELECT 1", "defaultDataset": default}}})
     assert request is not None
-    assert ("acme-prod", "globex") == bounds_of(request, SCOPE, is_alone=True, allows_unknown=False).projects
+    assert ("acme-prod", "globex") == bounds_of(request, "acme", SCOPE, is_alone=True, allows_unknown=False).projects
 
 
 def test_a_dry_run_names_all_that_a_statement_is_about() -> None:
@@ -182,7 +185,7 @@ def test_a_dry_run_names_all_that_a_statement_is_about() -> None:
         "dclTargetView": table | {"tableId": "granted"},
     }
     job = {"statistics": {"query": query}, "configuration": {"query": {"destinationTable": table}}}
-    estimate = estimate_from(job, sql="")
+    estimate = estimate_from(job)
     assert (("p.d.t",), ("p.d.v",), ("p.d.f",)) == (
         estimate.referenced_tables,
         estimate.referenced_views,
@@ -190,4 +193,4 @@ def test_a_dry_run_names_all_that_a_statement_is_about() -> None:
     )
     assert {"p.d.made", "p.x", "p.d.granted", "p.d.t"} == set(estimate.targets)
     anonymous = {"destinationTable": {"projectId": "p", "datasetId": "_1a", "tableId": "anon2b"}}
-    assert estimate_from({"configuration": {"query": anonymous}}, sql="").targets == ()
+    assert estimate_from({"configuration": {"query": anonymous}}).targets == ()

@@ -6,6 +6,7 @@ from bqgate.domain.job import Accuracy, JobRef, Outcome
 from bqgate.domain.pricing import bytes_billed_at_most
 from bqgate.domain.units import MIB
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usage_from, usages_in
+from bqgate.wire.sql_facts import read_facts
 
 TABLE = {"projectId": "p", "datasetId": "d", "tableId": "t"}
 
@@ -27,7 +28,7 @@ def finished(error: dict[str, str] | None = None, statistics: dict[str, Any] | N
 
 def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
     """One free answer says what is read, where, how much, and who asks."""
-    estimate = estimate_from(dry_run(totalBytesProcessed="123", referencedTables=[TABLE]), sql="SELECT a FROM d.t")
+    estimate = estimate_from(dry_run(totalBytesProcessed="123", referencedTables=[TABLE]))
     assert (123, 1, "EU", "ann@example.com") == (
         estimate.bytes_processed,
         estimate.table_count,
@@ -116,17 +117,20 @@ def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
 )
 def test_bytes_that_bound_nothing_are_called_unknown(query: dict[str, Any], sql: str, why: str | None) -> None:
     """Zero bytes are not free, and a lower bound is no bound."""
-    assert estimate_from(dry_run(**query), sql=sql).unknown_because == why
+    assert estimate_from(dry_run(**query)).with_calls(read_facts(sql)).unknown_because == why
 
 
 def test_row_level_security_hides_the_estimate() -> None:
     """The dry run of a protected table says 0; that is unknown, not free."""
     job = dry_run(totalBytesProcessed="0")
     job["statistics"]["rowLevelSecurityStatistics"] = {"rowLevelSecurityApplied": True}
-    assert estimate_from(job, sql="").unknown_because == "row_level_security"
-    assert estimate_from(job, sql="SELECT AI.IF(a) FROM d.t").unknown_because == "row_level_security"
+    assert estimate_from(job).unknown_because == "row_level_security"
+    assert estimate_from(job).with_calls(read_facts("SELECT AI.IF(a) FROM d.t")).unknown_because == "row_level_security"
     # Of the two only this one is billed past every cap.
-    assert estimate_from(job, sql="SELECT * FROM EXTERNAL_QUERY('c', 'q')").unknown_because == "federated"
+    assert (
+        estimate_from(job).with_calls(read_facts("SELECT * FROM EXTERNAL_QUERY('c', 'q')")).unknown_because
+        == "federated"
+    )
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", None])
@@ -172,7 +176,7 @@ def test_a_reference_without_an_id_is_no_job() -> None:
 def test_a_full_list_of_tables_may_be_a_part_of_them(listed: int, counted: int) -> None:
     """BigQuery lists fifty at most; a query may read a thousand, each with its minimum."""
     tables = [TABLE | {"tableId": f"t{number}"} for number in range(listed)]
-    estimate = estimate_from(dry_run(totalBytesProcessed="5", referencedTables=tables), sql="")
+    estimate = estimate_from(dry_run(totalBytesProcessed="5", referencedTables=tables))
     assert (estimate.table_count, bytes_billed_at_most(estimate)) == (counted, counted * 10 * MIB)
 
 

@@ -135,7 +135,6 @@ def mine(query: dict[str, Any]) -> QueryRequest:
         ("DROP TABLE `other` . d.t", {"other", "d", "mine"}),
         ("CREATE VIEW d.v AS SELECT a FROM `example.com:sales.d.t`", {"d", "mine", "example.com:sales"}),
         ("SELECT 1; DELETE FROM other.d.t WHERE true", {"other", "d", "mine"}),
-        ("SELECT 'not closed", {"mine"}),
     ],
 )
 def test_a_query_that_was_not_estimated_may_write_where_its_text_names_a_project(
