@@ -133,13 +133,13 @@ def _definition(dice: random.Random) -> list[Word]:
 
 
 def _dml(dice: random.Random) -> list[Word]:
-    return dice.choice(
-        (
-            ["INSERT", "INTO", _table(dice), *_select(dice)],
-            ["DELETE", "FROM", _table(dice), "WHERE", "TRUE"],
-            ["TRUNCATE", "TABLE", _table(dice)],
-        )
-    )
+    match dice.randint(0, 2):
+        case 0:
+            return ["INSERT", "INTO", _table(dice), *_select(dice)]
+        case 1:
+            return ["DELETE", "FROM", _table(dice), "WHERE", "TRUE"]
+        case _:
+            return ["TRUNCATE", "TABLE", _table(dice)]
 
 
 def _script(dice: random.Random) -> list[Word]:

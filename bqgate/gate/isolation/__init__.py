@@ -8,8 +8,9 @@ The dispatch step and the handler ask `boundary.Isolation`; everything else here
     gate/isolation/job_fields.py  the fields that it may have; field_lists.py holds bodies against such lists
     gate/isolation/ids.py         ids that are none
     gate/isolation/queries.py     what a query reads and writes, by the dry run
-    gate/isolation/names.py       what a query's text names, where the dry run may not tell
-    gate/isolation/sql_text.py    the tokens of a query's text
+    gate/isolation/text_verdict.py  what a query's text says of it, where the dry run may not tell
+    gate/isolation/names.py       whether a name in it may lie out of scope
+    gate/isolation/options.py     files and keys in the options of definitions
     gate/isolation/owners.py      whose a job is
     gate/isolation/own_jobs.py    calls on jobs, and lists of them, for their owner
     gate/isolation/taken_ids.py   job ids that two customers choose
