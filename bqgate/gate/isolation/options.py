@@ -20,7 +20,7 @@ _FILES = frozenset(
         *("MAIN_FILE_URI", "PY_FILE_URIS", "JAR_URIS", "FILE_URIS", "ARCHIVE_URIS", "STORAGE_URI"),
     }
 )
-_RESOURCES = frozenset({"KMS_KEY_NAME"})
+_KEYS = frozenset({"KMS_KEY_NAME"})
 _PLAIN_MARKS = frozenset({"=", "[", "]", ","})
 _FILE = re.compile(r"gs:[^\s'\"`,\])]*", re.IGNORECASE)
 _RESOURCE = re.compile(r"projects/([^/]*)", re.IGNORECASE)
@@ -54,7 +54,7 @@ class OptionsReading:
                 self._is_behind_text = True
                 return self._judge(item)
         self._is_behind_text = False
-        must_be_plain = self._option in _FILES | _RESOURCES
+        must_be_plain = self._option in _FILES | _KEYS
         if must_be_plain and (isinstance(item, Path) or item.text not in _PLAIN_MARKS):
             return use_denied(f"The option {self._option.lower()} as anything but a plain string or a list of them")
         return None
@@ -80,9 +80,11 @@ class OptionsReading:
             return use_denied("A string that bqgate cannot read")
         if self._option in _FILES and not self._scope.allows_uri(value):
             return uri_denied(value)
+        if self._option in _KEYS and not self._scope.allows_key(value):
+            return use_denied("A key of Cloud KMS of a project that is not yours")
         for project in _RESOURCE.findall(value):
             if not self._scope.allows_project(project):
-                return use_denied("A key or another resource of a project that is not yours")
+                return use_denied("A resource of a project that is not yours")
         return foreign_file(value, self._scope)
 
 

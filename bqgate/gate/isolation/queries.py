@@ -113,6 +113,10 @@ class QueryJudge:
             UpstreamRefused: BigQuery refuses the query.
             UpstreamUnavailable: BigQuery does not answer.
         """
+        if bounds.is_alone and not all(
+            name and bounds.scope.allows_reservation(name) for name in request.facts.reservations
+        ):
+            raise use_denied("A reservation that customers.<name>.reservations does not list")
         may_be_legacy = _may_be_legacy(request)
         estimate = await self._judge(request.sql, bounds, ask, may_be_legacy=may_be_legacy)
         if estimate.unknown_because != DRY_RUN_REFUSED or bounds.allows_unknown:
