@@ -6,58 +6,133 @@ procedures and remote functions; a dry run at best says that it names some. Pure
 """
 
 import re
+from collections import deque
 from dataclasses import replace
-from io import StringIO
 
 from bqgate.domain.sql_facts import ANYTHING, FEDERATED, REMOTE, SqlFacts
 from bqgate.wire.sql_names import Path, names_and_marks
 from bqgate.wire.sql_text import Kind, Token, odd_character, value_of
 
-# None of what is looked for is there without one of these: keywords have no other spelling, and a quoted name has
-# another one only by a backslash.
-_WORTH_READING = re.compile(
-    r"MODEL|CALL|IMMEDIATE|EXTERNAL_QUERY|(?<![A-Za-z0-9_])(?:AI|ML)(?![A-Za-z0-9_])|@@|;\s*+[^\s;]|\\",
-    re.IGNORECASE | re.ASCII,
-)
-_REMOTE_WORD = re.compile(r"(?<![A-Za-z0-9_])(?:AI|ML)(?![A-Za-z0-9_])", re.IGNORECASE | re.ASCII)
-_FEDERATED_WORD = re.compile(r"EXTERNAL_QUERY|`[^`\\]*+\\", re.IGNORECASE | re.ASCII)
-# What a text is searched for is its outline: names and keywords in capitals, quoted ones behind a backquote, strings as
-# an apostrophe and their number, all else as it stands, one blank behind each.
-_CREATE_MODEL = re.compile(r"(?<!\S)CREATE(?: (?:OR|REPLACE|TEMP|TEMPORARY|PUBLIC|PRIVATE|IF|NOT|EXISTS))* MODEL ")
+# None of what is looked for is there without one of these, in capitals: keywords have no other spelling, and a quoted
+# name has another one only by a backslash.
+_WORTH_READING = ("MODEL", "CALL", "IMMEDIATE", "EXTERNAL_QUERY", "@@", "\\")
+_REMOTE_WORD = re.compile(r"(?<![A-Z0-9_])(?:AI|ML)(?![A-Z0-9_])")
+_ESCAPED_NAME = re.compile(r"`[^`\\]*+\\")
+_BETWEEN_CREATE_AND_MODEL = frozenset({"OR", "REPLACE", "TEMP", "TEMPORARY", "PUBLIC", "PRIVATE"})
 # CALL is no reserved word: a statement begins with it, elsewhere it is a name.
-_DYNAMIC = re.compile(r"(?:\A|; |(?<!\S)(?:THEN|ELSE|BEGIN|DO|LOOP|REPEAT) )CALL |(?<!\S)EXECUTE IMMEDIATE ")
-_FEDERATED_CALL = re.compile(r"(?<![A-Z0-9_])EXTERNAL_QUERY \(")
-# With SAFE before it, and in parentheses where it is chained to its first argument: x.(AI.SCORE)().
-_REMOTE_CALL = re.compile(r"(?<!\S)`?(?:\S*-)?(?:SAFE\.)?(?:AI|ML)\.[A-Z0-9_]++ (?:\) )?\(")
-# A system variable, and what is said of it where that is a plain assignment of a text, a statement of its own.
-_SYSTEM_VARIABLE = re.compile(r"(?P<set>(?<!\S)SET )?@@ `?(?P<name>\S++) (?:= '(?P<value>\d+) (?:; |\Z))?")
-_MORE = re.compile(r"; [^;]")
+_BEFORE_A_STATEMENT = frozenset({"", ";", "THEN", "ELSE", "BEGIN", "DO", "LOOP", "REPEAT"})
+_REMOTE_NAMESPACES = frozenset({"AI", "ML"})
 _READING = frozenset({"SELECT", "WITH", "FROM"})
-_ODD_IN_NAME = re.compile(r"[^\w.-]", re.ASCII)
 _RESERVATION = re.compile(r"[\w/:.-]{1,1024}", re.ASCII)
 _RESERVATION_TOKEN_CHARS_MAX = 2_000
+# No statement has more words between CREATE and MODEL, and none is looked back at further.
+_LOOK_BACK = 8
 
 
 def read_facts(sql: str) -> SqlFacts:
     """What may occur when this text runs. Of one that cannot be read, all."""
-    if _WORTH_READING.search(sql) is None:
+    capitals = sql.upper()
+    has_remote_word = _REMOTE_WORD.search(capitals) is not None
+    is_one_statement = ";" not in sql.rstrip("; \t\r\n")
+    if is_one_statement and not has_remote_word and not any(word in capitals for word in _WORTH_READING):
         return SqlFacts(only_reads=_begins_reading(sql))
-    values: list[str | None] = []
-    outline = None if odd_character(sql) is not None else _outline(sql, values)
-    if outline is None:
-        return replace(ANYTHING, unbounded_because=_unbounded(_FEDERATED_WORD, _REMOTE_WORD, sql))
-    is_dynamic = _DYNAMIC.search(outline) is not None
-    is_one_statement = _MORE.search(outline) is None
-    uses = [(use["name"], use) for use in _SYSTEM_VARIABLE.finditer(outline)]
-    return SqlFacts(
-        is_one_statement=is_one_statement,
-        may_create_model=is_dynamic or _CREATE_MODEL.search(outline) is not None,
-        is_dynamic=is_dynamic,
-        unbounded_because=_unbounded(_FEDERATED_CALL, _REMOTE_CALL, outline),
-        sets_labels=any(name == "QUERY_LABEL" for name, _ in uses),
-        reservations=tuple(_value(use, values) for name, use in uses if name == "RESERVATION"),
-        only_reads=is_one_statement and _begins_reading(sql),
-    )
+    reading = _Reading()
+    is_unread = odd_character(sql) is not None
+    for item in () if is_unread else names_and_marks(sql):
+        if item.kind == Kind.FAULT:
+            is_unread = True
+        else:
+            reading.take(item)
+    if is_unread:
+        is_federated = "EXTERNAL_QUERY" in capitals or _ESCAPED_NAME.search(sql) is not None
+        return replace(ANYTHING, unbounded_because=_unbounded(is_federated=is_federated, is_remote=has_remote_word))
+    return reading.facts(only_reads=not reading.is_script and _begins_reading(sql))
+
+
+class _Reading:
+    """What was found so far, and the words and marks that came last, in capitals; quoted names are no words."""
+
+    def __init__(self) -> None:
+        self.is_script = False
+        self._has_ended = False  # a statement, by a semicolon
+        self._creates_model = self._is_dynamic = self._is_federated = self._is_remote = self._sets_labels = False
+        self._reservations: list[str | None] = []
+        self._assignment: list[str | None] | None = None  # what follows on SET @@reservation, as far as it was read
+        self._last: deque[str] = deque(maxlen=_LOOK_BACK)
+
+    def take(self, item: Path | Token) -> None:
+        """Go on with a name or a mark."""
+        is_end = isinstance(item, Token) and item.text == ";"
+        self.is_script = self.is_script or (self._has_ended and not is_end)
+        self._has_ended = self._has_ended or is_end
+        if self._assignment is not None:
+            self._take_assigned(item)
+        if isinstance(item, Token):
+            self._last.append(item.text)
+            return
+        # A label and what it stands before are no name: x: CALL p().
+        words = tuple(part.upper() for part in item.parts) if item.has_project else (item.word,)
+        for word in words:
+            self._take_word(word)
+            self._last.append(word)
+        if item.is_called:
+            self._take_call(item)
+        if item.before == "@@":
+            self._take_variable(item.name)
+
+    def facts(self, *, only_reads: bool) -> SqlFacts:
+        """All that was found, at the end of the text."""
+        self._end_assignment(is_plain=True)
+        return SqlFacts(
+            is_one_statement=not self.is_script,
+            may_create_model=self._creates_model or self._is_dynamic,
+            is_dynamic=self._is_dynamic,
+            unbounded_because=_unbounded(is_federated=self._is_federated, is_remote=self._is_remote),
+            sets_labels=self._sets_labels,
+            reservations=tuple(self._reservations),
+            only_reads=only_reads,
+        )
+
+    def _take_word(self, word: str) -> None:
+        before = self._last[-1] if self._last else ""
+        if word == "MODEL":
+            created = next((each for each in reversed(self._last) if each not in _BETWEEN_CREATE_AND_MODEL), "")
+            self._creates_model = self._creates_model or created == "CREATE"
+        is_call = word == "CALL" and before in _BEFORE_A_STATEMENT
+        self._is_dynamic = self._is_dynamic or is_call or (word == "IMMEDIATE" and before == "EXECUTE")
+
+    def _take_call(self, path: Path) -> None:
+        called = [part.upper() for part in path.parts]
+        called[0] = called[0].rpartition("-")[2]  # a minus may stand before a function
+        if called[0] == "SAFE":
+            del called[0]
+        self._is_federated = self._is_federated or called[-1:] == ["EXTERNAL_QUERY"]
+        self._is_remote = self._is_remote or (len(called) == 2 and called[0] in _REMOTE_NAMESPACES)
+
+    def _take_variable(self, name: str) -> None:
+        self._sets_labels = self._sets_labels or name == "QUERY_LABEL"
+        if name == "RESERVATION":
+            self._reservations.append(None)
+            before = list(self._last)[-3:-1]  # what stands before its own name
+            self._assignment = [] if before == ["SET", "@@"] else None
+
+    def _take_assigned(self, item: Path | Token) -> None:
+        """A plain text is read, where nothing but the statement's end follows it; any other value is None."""
+        assert self._assignment is not None
+        at = len(self._assignment)
+        if at == 0 and isinstance(item, Token) and item.text == "=":
+            self._assignment.append(None)
+        elif at == 1 and isinstance(item, Token) and item.kind == Kind.TEXT:
+            is_text = len(item.text) <= _RESERVATION_TOKEN_CHARS_MAX and item.text[0] in "rR'\""
+            self._assignment.append(value_of(item) if is_text else None)
+        else:
+            self._end_assignment(is_plain=isinstance(item, Token) and item.text == ";")
+
+    def _end_assignment(self, *, is_plain: bool) -> None:
+        value = self._assignment[1] if self._assignment is not None and len(self._assignment) == 2 else None
+        if is_plain and value is not None and _RESERVATION.fullmatch(value) is not None:
+            self._reservations[-1] = value
+        self._assignment = None
 
 
 def _begins_reading(sql: str) -> bool:
@@ -67,34 +142,7 @@ def _begins_reading(sql: str) -> bool:
     return isinstance(first, Path) and first.word in _READING and "|>" not in sql
 
 
-def _outline(sql: str, values: list[str | None]) -> str | None:
-    """The text's outline, and what its short strings say; None: it cannot be read to its end."""
-    outline = StringIO()
-    for item in names_and_marks(sql):
-        if isinstance(item, Path):
-            # A label and what it stands before are no name: x: CALL p().
-            name = (" " if item.has_project else ".").join(item.parts).upper()
-            outline.write(f"{'`' if item.is_quoted else ''}{_ODD_IN_NAME.sub('?', name) if item.is_quoted else name} ")
-        elif item.kind == Kind.TEXT:
-            outline.write(f"'{len(values)} ")
-            is_short = len(item.text) <= _RESERVATION_TOKEN_CHARS_MAX
-            values.append(value_of(item) if is_short and item.text[0] in "rR'\"" else None)
-        elif item.kind == Kind.FAULT:
-            return None
-        else:
-            outline.write(f"{item.text} ")
-    return outline.getvalue()
-
-
-def _value(use: re.Match[str], values: list[str | None]) -> str | None:
-    """The plain text that the reservation is set to; None: it is used in another way."""
-    if not use["set"] or use["value"] is None:
-        return None
-    value = values[int(use["value"])]
-    return value if value is not None and _RESERVATION.fullmatch(value) else None
-
-
-def _unbounded(federated: re.Pattern[str], remote: re.Pattern[str], text: str) -> str | None:
-    if federated.search(text) is not None:
+def _unbounded(*, is_federated: bool, is_remote: bool) -> str | None:
+    if is_federated:
         return FEDERATED
-    return REMOTE if remote.search(text) is not None else None
+    return REMOTE if is_remote else None

@@ -23,7 +23,8 @@ class Path(NamedTuple):
     `is_quoted`: a part is, or `is_one_quote`: several are within one pair of backquotes, as only tables and routines
     are written; `is_whole`: nothing stands between its parts; `has_project`: a colon joins them, as in legacy SQL;
     `has_escape`: a quoted part is written with a backslash. `before` is the token in front, in capitals; `after` the
-    one behind it; `is_called`: a call's arguments follow, also where the function is chained: x.(NET.HOST)().
+    one behind it; `is_called`: a call's arguments follow, also where the function is chained: x.(NET.HOST)(). `name` is
+    a name of one part in capitals, empty for others; `word` the same where it may be a keyword, which no quoted one is.
     """
 
     parts: tuple[str, ...]
@@ -35,20 +36,12 @@ class Path(NamedTuple):
     before: str
     after: str
     is_called: bool
+    name: str
+    word: str
 
     @property
     def kind(self) -> str:
         return Kind.QUOTED if self.is_quoted else Kind.WORD
-
-    @property
-    def word(self) -> str:
-        """What may be a keyword, in capitals; empty for what surely is a name."""
-        return self.parts[0].upper() if len(self.parts) == 1 and not self.is_quoted else ""
-
-    @property
-    def name(self) -> str:
-        """A name of one part in capitals, quoted or not; empty for others."""
-        return self.parts[0].upper() if len(self.parts) == 1 else ""
 
 
 def names_and_marks(sql: str) -> Iterator[Path | Token]:
@@ -60,11 +53,21 @@ def names_and_marks(sql: str) -> Iterator[Path | Token]:
             yield token
             earlier, before = before, token.text.upper()
             continue
+        following = ahead.peek(0)
+        if token.kind == Kind.WORD and (following is None or following.text not in _JOINTS):  # most of any text
+            after = "" if following is None else following.text
+            is_called = after == "(" or (before == "(" and earlier == ".")
+            word = token.text.upper()
+            yield Path((token.text,), False, False, True, False, False, before, after, is_called, word, word)
+            earlier, before = before, word
+            continue
         spelling = _spelling_from(token, ahead)
         following = ahead.peek(0)
         after = "" if following is None else following.text
+        parts = spelling.parts()
+        name = parts[0].upper() if len(parts) == 1 else ""
         yield Path(
-            parts=spelling.parts(),
+            parts=parts,
             is_quoted=spelling.is_quoted,
             is_one_quote=spelling.is_one_quote,
             is_whole=spelling.is_whole,
@@ -73,6 +76,8 @@ def names_and_marks(sql: str) -> Iterator[Path | Token]:
             before=before,
             after=after,
             is_called=after == "(" or (before == "(" and earlier == "."),
+            name=name,
+            word="" if spelling.is_quoted else name,
         )
         earlier, before = before, spelling.last.text.upper()
 
