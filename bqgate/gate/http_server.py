@@ -127,6 +127,8 @@ class RequestBody:
 async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse:
     """Write an answer to the caller, to its end, or cut its connection. The answer's body is closed in every case.
 
+    "Connection: close" among its headers ends the connection behind it.
+
     Raises:
         ConnectionError: the caller is gone.
         BqgateError: the body failed while it was read.
@@ -135,6 +137,8 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
     response = web.StreamResponse(status=answer.status, headers=CIMultiDict(without(answer.headers, _FRAMING)))
     if isinstance(body, bytes) and (body or request.method != hdrs.METH_HEAD):
         response.content_length = len(body)
+    if (answer.header(hdrs.CONNECTION) or "").lower() == "close":
+        response.force_close()
     request[BEGUN] = response
     is_whole = False
     try:

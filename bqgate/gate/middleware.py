@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
-from bqgate.domain.errors import OUTAGES, BqgateError
+from bqgate.domain.errors import OUTAGES, BqgateError, MalformedRequest
 from bqgate.gate.aborted_calls import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
+from bqgate.gate.framing import refused_framing
 from bqgate.gate.http_server import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
@@ -54,6 +55,11 @@ def install(app: web.Application, telemetry: Telemetry) -> None:
 
 async def _answered(request: web.Request, handler: _Handler, telemetry: Telemetry) -> web.StreamResponse:
     """The handler's answer, or one for its failure while that can still be told."""
+    refusal = refused_framing(request)
+    if refusal is not None:
+        request[FAILURE] = MalformedRequest.__name__
+        telemetry.count("refused_calls_total", reason=request[FAILURE])
+        return await send(request, refusal)
     try:
         return await handler(request)
     except web.HTTPException:

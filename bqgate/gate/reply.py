@@ -58,6 +58,8 @@ from bqgate.wire.error_reply import error_body
 from bqgate.wire.http_message import Headers, HttpResponse
 
 JSON_TYPE = "application/json; charset=UTF-8"
+# For an answer after which nobody could tell where the next request begins.
+CLOSES: Headers = (("Connection", "close"),)
 _CHALLENGE = 'Bearer realm="bqgate"'
 _REPEATED_BY_JAVA = re.compile("exceed.*rate.*limit", re.IGNORECASE)
 
