@@ -92,6 +92,7 @@ def _oidc(deps: Dependencies, stack: AsyncExitStack, leeway_s: int) -> Oidc | No
             customer_claim=section.customer_claim,
             role_claim=section.role_claim,
             roles=frozenset(section.roles),
+            token_life_s=section.token_life_s,
         )
         for name, section in sections.items()
     ]

@@ -22,7 +22,7 @@ JWT_CHARS_MAX = 8 * 1024
 LIVES_S_MAX = 3_600
 _CLAIMED_CHARS_MAX = 200
 # The end of the year 9999, the last that a datetime can hold.
-_MOMENT_S_MAX = 253_402_300_799
+MOMENT_S_MAX = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def shown(claimed: str) -> str:
 def _moment(jwt: UnverifiedJwt, name: str) -> float:
     value = jwt.claims.get(name)
     # 1e999 reads as infinity, and a whole number may have thousands of digits; the comparison refuses both, and NaN.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOMENT_S_MAX:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOMENT_S_MAX:
         message = f"The claim {name} is missing or no number of seconds."
         raise Unauthenticated(LoginFault.WRONG_CLAIMS, message, claimed=jwt.claimed)
     return value

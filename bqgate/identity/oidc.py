@@ -11,7 +11,6 @@ issuer's keys are out of reach.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import jwt
@@ -20,9 +19,12 @@ from jwt.api_jws import PyJWS
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Identity, Role
 from bqgate.identity.jwks import ALGORITHMS, KeySets, VerifyingKey
+from bqgate.identity.jwt_reading import MOMENT_S_MAX
 from bqgate.ports import Clock
 
 TOKEN_CHARS_MAX = 8 * 1024
+# ID tokens live for an hour or so, those of some providers for a day.
+TOKEN_LIFE_S = 86_400
 # RFC 5321 allows an address 254 characters, OpenID Connect a sub 255.
 _TEXT_CHARS_MAX = 255
 _CLAIMED_CHARS_MAX = 200
@@ -34,7 +36,8 @@ class Issuer:
     """An issuer that the settings trust, and what of its tokens means what.
 
     `issuer` and `audience` must equal `iss` and one `aud`. `jwks_url` None: the discovery document says where the keys
-    are. A claim's name with dots is looked up whole, then as a path. `roles` are those that it may give.
+    are. A claim's name with dots is looked up whole, then as a path. `roles` are those that it may give, `token_life_s`
+    is how long a token of it may live: who steals one that never ends has it for ever.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Issuer:
     customer_claim: str
     role_claim: str
     roles: frozenset[Role]
+    token_life_s: int = TOKEN_LIFE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Oidc:
         try:
             issuer, key = await self._key_for(token)
             self._check_signature(text, key, token.header["alg"])
-            self._check_times(token.claims)
+            self._check_times(token.claims, issuer)
             _check_audience(token.claims, issuer)
             return _identity(token.claims, issuer)
         except Unauthenticated as refusal:
@@ -126,27 +130,31 @@ class Oidc:
         except jwt.PyJWTError:
             raise Unauthenticated(LoginFault.BAD_SIGNATURE, "The token's signature is not its issuer's.") from None
 
-    def _check_times(self, claims: Mapping[str, Any]) -> None:
+    def _check_times(self, claims: Mapping[str, Any], issuer: Issuer) -> None:
         now_s = self._clock.now().timestamp()
-        ends_s = _seconds(claims, "exp")
+        ends_s, issued_s, starts_s = (_seconds(claims, name) for name in ("exp", "iat", "nbf"))
         if ends_s is None:
             raise Unauthenticated(LoginFault.WRONG_CLAIMS, "The token has no end (claim exp).")
         if ends_s + self._leeway_s <= now_s:
             raise Unauthenticated(LoginFault.EXPIRED, "The token has expired.")
-        for name in ("nbf", "iat"):
-            begins_s = _seconds(claims, name)
+        for name, begins_s in (("nbf", starts_s), ("iat", issued_s)):
             if begins_s is not None and begins_s - self._leeway_s > now_s:
                 raise Unauthenticated(LoginFault.NOT_YET_VALID, f"The token is not valid yet (claim {name}).")
+        begun_s = now_s if issued_s is None else min(issued_s, now_s)
+        if ends_s - begun_s > issuer.token_life_s + self._leeway_s:
+            message = f"The token lives longer than {issuer.token_life_s} seconds (claim exp)."
+            raise Unauthenticated(LoginFault.LIVES_TOO_LONG, message)
 
 
-def _seconds(claims: Mapping[str, Any], name: str) -> int | float | None:
+def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     """A NumericDate (RFC 7519 section 2), None where the claim is missing."""
     value = claims.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    if isinstance(value, float) and isfinite(value):
-        return value
-    raise Unauthenticated(LoginFault.WRONG_CLAIMS, f"The token's claim {name} is not a number of seconds.")
+    if value is None:
+        return None
+    # 1e999 reads as infinity, and a whole number may have thousands of digits; the comparison refuses both, and NaN.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOMENT_S_MAX:
+        raise Unauthenticated(LoginFault.WRONG_CLAIMS, f"The token's claim {name} is not a number of seconds.")
+    return value
 
 
 def _audiences(claims: Mapping[str, Any]) -> tuple[object, ...]:

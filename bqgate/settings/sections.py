@@ -8,19 +8,18 @@ customers, prices and defaults are policies.models, because admins write them to
 import logging
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from bqgate.admission.sizing import UnknownEstimate
-from bqgate.domain.principal import Role
 from bqgate.observe.logs import LogFormat
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.values import Name, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
-from bqgate.settings.fields import BudgetsUrl, IssuerUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl
+from bqgate.settings.fields import BudgetsUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl
+from bqgate.settings.issuer_section import IssuerSection
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
 from bqgate.settings.server_section import ServerSection
@@ -128,31 +127,6 @@ class IdentitySection(Section):
         30, ge=1, le=10_000, description="Refused logins from one address, after which it gets 429."
     )
     open_metrics: bool = Field(False, description="true: /metrics needs no login, for a Prometheus without one.")
-
-
-def _is_somebodys(role: Role) -> Role:
-    if role is Role.OPEN:
-        raise ValueError("open is the role of callers that nobody knows; write user, analyst, admin or super_admin")
-    return role
-
-
-class IssuerSection(Section):
-    """Whose tokens are taken, beside the gate's own keys: an OpenID Connect provider."""
-
-    issuer: IssuerUrl = Field(description="The provider's name as its tokens bear it (iss), letter by letter.")
-    audience: str = Field(min_length=1, max_length=1000, description="What its tokens must be for (aud).")
-    jwks_url: IssuerUrl | None = Field(
-        None, description="Where its public keys are; without it, what its /.well-known/openid-configuration says."
-    )
-    customer_claim: str = Field(
-        "customer_id", min_length=1, max_length=200, description="Claim that names the customer."
-    )
-    role_claim: str = Field("role", min_length=1, max_length=200, description="Claim that names the role.")
-    roles: tuple[Annotated[Role, AfterValidator(_is_somebodys)], ...] = Field(
-        (Role.USER, Role.ANALYST, Role.ADMIN),
-        max_length=len(Role),
-        description="Roles that it may give; a token with another is refused.",
-    )
 
 
 class IsolationSection(Section):

@@ -6,7 +6,7 @@ import pytest
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Identity, Role
 from bqgate.identity.jwks import KeySets
-from bqgate.identity.oidc import Issuer, Oidc
+from bqgate.identity.oidc import TOKEN_LIFE_S, Issuer, Oidc
 from tests.support.manual_clock import ManualClock
 from tests.support.oidc_issuer import AUDIENCE, KEYS, LEEWAY_S, ROLES, OidcIssuer, key_set_stand
 
@@ -17,7 +17,7 @@ class Stand:
     def __init__(self, issuer: OidcIssuer, key_sets: KeySets, clock: ManualClock) -> None:
         self.issuer = issuer
         self._key_sets = key_sets
-        self._clock = clock
+        self.clock = clock
 
     async def read(
         self,
@@ -25,11 +25,12 @@ class Stand:
         roles: frozenset[Role] = ROLES,
         customer_claim: str = "customer_id",
         role_claim: str = "role",
+        token_life_s: int = TOKEN_LIFE_S,
         **changes: Any,
     ) -> Identity:
         url = self.issuer.url
-        trusted = Issuer("main", url, AUDIENCE, url + KEYS, customer_claim, role_claim, roles)
-        oidc = Oidc([trusted], self._key_sets, self._clock, leeway_s=LEEWAY_S)
+        trusted = Issuer("main", url, AUDIENCE, url + KEYS, customer_claim, role_claim, roles, token_life_s)
+        oidc = Oidc([trusted], self._key_sets, self.clock, leeway_s=LEEWAY_S)
         return await oidc.verify(self.issuer.token(**changes))
 
     async def is_wrong(self, **options: Any) -> bool:
@@ -138,6 +139,45 @@ async def test_a_token_without_an_end_is_refused(stand: Stand) -> None:
     assert await stand.is_wrong(exp=None)
 
 
-async def test_huge_numbers_are_compared_not_converted(stand: Stand) -> None:
-    """An end beyond every calendar is far away, and no crash."""
-    assert (await stand.read(exp=10**400)).name == "user-1"
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", [10**400, 10**15, 253_402_300_800, 1e300, -1, -(10**400), -0.5])
+async def test_a_moment_outside_the_calendar_is_refused(stand: Stand, claim: str, value: float) -> None:
+    """Neither a crash nor a token for ever."""
+    assert await stand.is_wrong(**{claim: value})
+
+
+@pytest.mark.parametrize(
+    ("lives_s", "issued_s_ago", "fault"),
+    [
+        (86_400 + LEEWAY_S, 0, None),
+        (86_400 + LEEWAY_S + 1, 0, LoginFault.LIVES_TOO_LONG),
+        (253_402_300_799, 0, LoginFault.LIVES_TOO_LONG),
+        (86_000, 86_000, LoginFault.LIVES_TOO_LONG),
+        (86_400 + LEEWAY_S, None, None),
+        (86_400 + LEEWAY_S + 1, None, LoginFault.LIVES_TOO_LONG),
+        (86_400 + LEEWAY_S + 1, -LEEWAY_S, LoginFault.LIVES_TOO_LONG),
+    ],
+)
+async def test_a_token_lives_no_longer_than_its_issuer_may_say(
+    stand: Stand, lives_s: int, issued_s_ago: int | None, fault: LoginFault | None
+) -> None:
+    """Counted from when it was issued, or from now where it does not say or says later: to the year 9999 is refused."""
+    now_s = int(stand.clock.now().timestamp())
+    times = {
+        "exp": min(now_s + lives_s, 253_402_300_799),
+        "iat": None if issued_s_ago is None else now_s - issued_s_ago,
+    }
+    if fault is None:
+        assert (await stand.read(**times)).name == "user-1"
+        return
+    with pytest.raises(Unauthenticated) as caught:
+        await stand.read(**times)
+    assert caught.value.fault is fault
+
+
+async def test_an_issuer_may_be_trusted_for_longer(stand: Stand) -> None:
+    """What its setting says, and not a second more than the leeway."""
+    now_s = int(stand.clock.now().timestamp())
+    assert (await stand.read(token_life_s=10**6, exp=now_s + 10**6)).name == "user-1"
+    with pytest.raises(Unauthenticated, match="longer than 3600 seconds"):
+        await stand.read(token_life_s=3600, exp=now_s + 3600 + LEEWAY_S + 1)
