@@ -11,7 +11,6 @@ The address is the peer's: behind a proxy all callers are one source. Refusals g
 succeed are counted in logins_total and not audited one by one.
 """
 
-from ipaddress import AddressValueError, IPv6Address, IPv6Network
 from typing import NoReturn
 from urllib.parse import parse_qsl
 
@@ -31,6 +30,7 @@ from bqgate.domain.principal import Identity
 from bqgate.identity.assertions import TOKEN_PATHS
 from bqgate.identity.logins import Grant, LoginRefused, Logins
 from bqgate.ports import AuditLog, Clock, Telemetry
+from bqgate.wire.source_address import source_of
 
 # The first is what key files name, the others what STS clients and hand-written files expect.
 _OPERATION_IDS = ("tokens.issue", "tokens.issue_alias", "tokens.issue_alias_v1")
@@ -215,17 +215,6 @@ async def _refuse_method(_request: web.Request) -> web.Response:
 
 async def _expect_later(_request: web.Request) -> None:
     """Leave 100-continue to whoever reads the form, so that a limited caller sends none."""
-
-
-def source_of(remote: str) -> str:
-    """Whose failures are counted together: one host has a whole /64 of IPv6 (RFC 6177) to fail from."""
-    try:
-        address = IPv6Address(remote.partition("%")[0])
-    except AddressValueError:
-        return remote
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((address, 64), strict=False))
 
 
 class _Counts(Storage):

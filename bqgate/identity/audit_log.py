@@ -1,10 +1,11 @@
 """Take refused logins and refused accesses to the audit log, without slowing anybody (ports.AuditLog).
 
 Told by the gate's dispatch step and by the control plane; appends to the Registry from one background task. Who is
-refused chooses how often, so everything here is bounded: equal refusals within a minute are merged (the first is
-written at once, the others as one record when the minute is over), text is cut, and what finds no room is counted and
-leaves one record that says how many. While the database is away events wait. An append whose outcome is unknown is
-done again, so that a record may stand there twice, but none is lost by it.
+refused chooses how often, and with which names, so everything here is bounded. Equal refusals within a minute are
+merged: the first is written at once, the others as one record when the minute is over. So are those that differ, in
+target, request or claimed name, beyond a few of one caller, of one source, and of all. Text is cut, and what finds no
+room is counted and leaves one record that says how many. While the database is away events wait. An append whose
+outcome is unknown is done again, so that a record may stand there twice, but none is lost by it.
 
 After each append, and once a minute where others appended, a log line `audit_head` notes the last record's place and
 hash: the log is the outside witness against an audit log whose end is cut off (`bqgate ledger verify --witness`).
@@ -20,6 +21,7 @@ from typing import Any
 from bqgate.domain.audit import AuditEvent, AuditFilter
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ports import Clock, Registry, Telemetry
+from bqgate.wire.source_address import source_of
 
 MERGED_S = 60
 PAUSE_S = 1
@@ -27,18 +29,53 @@ WITNESSED_EVERY_S = 60
 GROUP_MAX = 100
 TEXT_CHARS_MAX = 500
 _TEXTS = ("actor", "target", "subject", "source", "request_id", "detail")
+# How many refusals are told one by one in a minute, before the others become one record: of one caller from one
+# source, of all callers from one source, of everybody.
+CALLER_MAX, SOURCE_MAX, ALL_MAX = 5, 25, 250
+SEVERAL = "several"
+# What a merged record can say only where it was the same in all.
+_COMMON = {"actor": SEVERAL, "target": SEVERAL, "source": SEVERAL, "subject": "", "role": "", "customer": None}
+_SHOWN_TARGET_CHARS = 200
+
+_FIELDS_OF_EQUALS = 7
+_GROUPS_PER_PLACE = 4  # an event that is told is in four
 
 _Key = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class _Repeats:
-    """What came again within the minute after `first` was told."""
+class _Group:
+    """Refusals of one minute that are alike. `merged` stands for those that were not told one by one."""
 
-    first: AuditEvent
+    is_of_equals: bool
+    since: datetime
     ends_s: float
+    told: int = 0
     count: int = 0
-    last_at: datetime | None = None
+    merged: AuditEvent | None = None
+    last_target: str = ""
+
+    def merge(self, event: AuditEvent) -> None:
+        """Count an event instead of telling it, and forget in what it differs from the others."""
+        before = self.merged or event
+        differing = {
+            name: several
+            for name, several in _COMMON.items()
+            if getattr(event, name) != getattr(before, name) and getattr(before, name) != several
+        }
+        self.merged = replace(before, at=event.at, **differing)
+        self.count += 1
+        self.last_target = event.target
+
+    def record(self) -> AuditEvent | None:
+        """What to write when the minute is over; None where every event was told."""
+        if self.merged is None:
+            return None
+        more = f"{self.count} more since {self.since.isoformat(timespec='seconds')}"
+        if self.is_of_equals:
+            return replace(self.merged, detail=f"{self.merged.detail} ({more})".lstrip())
+        detail = f"{more}; the last one: {self.last_target[:_SHOWN_TARGET_CHARS]}"
+        return replace(self.merged, detail=detail, request_id="")
 
 
 class BufferedAuditLog:
@@ -57,29 +94,29 @@ class BufferedAuditLog:
         self._telemetry = telemetry
         self._waiting_max = waiting_max
         self._waiting: deque[AuditEvent] = deque()
-        self._repeats: dict[_Key, _Repeats] = {}  # in the order in which their minutes end
+        self._groups: dict[_Key, _Group] = {}  # in the order in which their minutes end
         self._lost = 0
         self._writing = asyncio.Lock()
         self._witnessed_seq = 0
         self._witness_s = clock.monotonic_s()
 
     def record(self, event: AuditEvent) -> None:
-        """Take an event for the audit log; past the bound it is counted instead of written."""
+        """Take an event for the audit log; beyond a few alike in a minute it is counted instead of written."""
         event = _cut(event)
-        key = _key_of(event)
-        repeats = self._repeats.get(key)
-        if repeats is not None and (self._is_full or self._clock.monotonic_s() < repeats.ends_s):
-            repeats.count += 1
-            repeats.last_at = event.at
-            return
-        if repeats is not None:
-            self._close(key, repeats)
+        keys = _keys_of(event)
+        for key, most in keys.items():
+            group = self._current(key)
+            if group is not None and (group.told >= most or self._is_full):
+                group.merge(event)
+                return
         if self._is_full:
             self._lose(1)
             return
         self._waiting.append(event)
-        if len(self._repeats) < self._waiting_max:
-            self._repeats[key] = _Repeats(event, self._clock.monotonic_s() + MERGED_S)
+        for key in keys:
+            group = self._groups.get(key) or self._new_group(key, event)
+            if group is not None:
+                group.told += 1
 
     async def run(self) -> None:
         """Append what waits, once a second, for ever. While the database is away everything waits for it."""
@@ -95,8 +132,8 @@ class BufferedAuditLog:
 
     async def flush(self) -> None:
         """Append everything now, repeats of a minute that is not over too. What the database does not take is lost."""
-        for key, repeats in tuple(self._repeats.items()):
-            self._close(key, repeats)
+        for key in tuple(self._groups):
+            self._close(key)
         async with self._writing:
             try:
                 await self._append_waiting()
@@ -134,21 +171,34 @@ class BufferedAuditLog:
         self._witness_s = self._clock.monotonic_s() + WITNESSED_EVERY_S
         self._telemetry.log("audit_head", seq=seq, hash=head_hash)
 
-    def _close_ended(self) -> None:
-        """Turn each minute that is over into one record of its repeats, while there is room."""
-        now_s = self._clock.monotonic_s()
-        for key, repeats in tuple(self._repeats.items()):
-            if repeats.ends_s > now_s or self._is_full:
-                return
-            self._close(key, repeats)
+    def _current(self, key: _Key) -> _Group | None:
+        """The group of a key; one whose minute is over is written, where there is room."""
+        group = self._groups.get(key)
+        if group is None or self._is_full or self._clock.monotonic_s() < group.ends_s:
+            return group
+        self._close(key)
+        return None
 
-    def _close(self, key: _Key, repeats: _Repeats) -> None:
-        del self._repeats[key]
-        if not repeats.count or repeats.last_at is None:
-            return
-        more = f"{repeats.count} more since {repeats.first.at.isoformat(timespec='seconds')}"
-        detail = f"{repeats.first.detail} ({more})".lstrip()
-        self._waiting.append(replace(repeats.first, at=repeats.last_at, detail=detail))
+    def _new_group(self, key: _Key, event: AuditEvent) -> _Group | None:
+        """None: too many are watched. Those of whole actions are few, and always are."""
+        if len(self._groups) >= _GROUPS_PER_PLACE * self._waiting_max and len(key) > 1:
+            return None
+        is_of_equals = len(key) == _FIELDS_OF_EQUALS
+        group = self._groups[key] = _Group(is_of_equals, event.at, self._clock.monotonic_s() + MERGED_S)
+        return group
+
+    def _close_ended(self) -> None:
+        """Turn each minute that is over into one record of what was merged, while there is room."""
+        now_s = self._clock.monotonic_s()
+        for key, group in tuple(self._groups.items()):
+            if group.ends_s > now_s or self._is_full:
+                return
+            self._close(key)
+
+    def _close(self, key: _Key) -> None:
+        record = self._groups.pop(key).record()
+        if record is not None:
+            self._waiting.append(record)
 
     def _lose(self, count: int) -> None:
         self._lost += count
@@ -161,9 +211,19 @@ class BufferedAuditLog:
         return [AuditEvent(self._clock.now(), "audit.dropped", actor="bqgate", target="audit", detail=detail)]
 
 
-def _key_of(event: AuditEvent) -> _Key:
-    """What makes two refusals equal. The target is part of it: who tries many doors leaves a record of each."""
-    return event.action, event.source, event.actor, event.subject, event.customer or "", event.target, event.detail
+def _keys_of(event: AuditEvent) -> dict[_Key, int]:
+    """The groups of an event, the narrowest first, and how many each lets be told one by one.
+
+    Equal ones; those of one caller; those from one source, as who proves nothing can claim to be anybody; all.
+    """
+    source, customer = source_of(event.source), event.customer or ""
+    caller = (event.action, source, event.actor, event.subject)
+    return {
+        (*caller, customer, event.target, event.detail): 1,
+        caller: CALLER_MAX,
+        (event.action, source): SOURCE_MAX,
+        (event.action,): ALL_MAX,
+    }
 
 
 def _cut(event: AuditEvent) -> AuditEvent:

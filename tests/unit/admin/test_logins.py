@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bqgate.admin.events import EventMaker
-from bqgate.admin.logins import BODY_BYTES_MAX, FORM, FailedLogins, LoginViews, add_token_endpoint, source_of
+from bqgate.admin.logins import BODY_BYTES_MAX, FORM, FailedLogins, LoginViews, add_token_endpoint
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Identity, Role
 from bqgate.identity.access_tokens import AccessTokens
@@ -275,15 +275,6 @@ async def test_a_limited_caller_sends_no_body(data_plane: str) -> None:
     lines = [await first_line() for _ in range(FAILED_PER_MINUTE + 1)]
     assert lines[0] == b"HTTP/1.1 100 Continue\r\nHTTP/1.1 400 Bad Request\r\n"
     assert lines[-1] == b"HTTP/1.1 429 Too Many Requests\r\n"
-
-
-def test_addresses_of_one_host_are_one_source() -> None:
-    """A /64 of IPv6 is one host's; IPv4 written as IPv6 is IPv4."""
-    assert source_of("2001:db8:1:2:3::4") == source_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
-    assert source_of("2001:db8:1:3::4") != source_of("2001:db8:1:2::4")
-    assert source_of("::ffff:192.0.2.7") == source_of("192.0.2.7") == "192.0.2.7"
-    assert source_of("fe80::1%eth0") == "fe80::/64"
-    assert source_of("") == ""
 
 
 def test_sources_are_bounded() -> None:

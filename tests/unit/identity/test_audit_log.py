@@ -3,8 +3,9 @@
 import asyncio
 import io
 import json
+import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,17 @@ from typing import Any
 import pytest
 
 from bqgate.domain.audit import AuditEvent, AuditFilter
-from bqgate.identity.audit_log import GROUP_MAX, MERGED_S, PAUSE_S, TEXT_CHARS_MAX, WITNESSED_EVERY_S, BufferedAuditLog
+from bqgate.identity.audit_log import (
+    ALL_MAX,
+    CALLER_MAX,
+    GROUP_MAX,
+    MERGED_S,
+    PAUSE_S,
+    SOURCE_MAX,
+    TEXT_CHARS_MAX,
+    WITNESSED_EVERY_S,
+    BufferedAuditLog,
+)
 from bqgate.ledger import SqlRegistry
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
@@ -143,6 +154,83 @@ async def test_refusals_that_differ_are_records_of_their_own(stand: Stand, chang
     assert (await stand.details())[2].startswith("expired (1 more since")
 
 
+async def _tally(stand: Stand) -> tuple[int, int]:
+    """How many records there are, and how many events they stand for."""
+    details = await stand.details()
+    merged = [int(found[1]) for detail in details if (found := re.search(r"([0-9]+) more since ", detail))]
+    return len(details), len(details) - len(merged) + sum(merged)
+
+
+ATTACKS: dict[str, tuple[Callable[[int], dict[str, str]], int]] = {
+    "targets": (lambda number: {"target": f"jobs/{number}"}, CALLER_MAX + 1),
+    "targets and requests": (lambda number: {"target": f"jobs/{number}", "request_id": f"r{number}"}, CALLER_MAX + 1),
+    "details": (lambda number: {"detail": f"Asked for: customer-{number}"}, CALLER_MAX + 1),
+    "customers": (lambda number: {"customer": f"customer-{number}"}, CALLER_MAX + 1),
+    "claimed names": (lambda number: {"actor": f"key:{number}"}, SOURCE_MAX + 1),
+    "names and targets": (lambda number: {"subject": f"s{number}", "target": f"t{number % 7}"}, SOURCE_MAX + 1),
+    "addresses of one host": (lambda number: {"source": f"2001:db8::{number:x}", "actor": f"{number}"}, SOURCE_MAX + 1),
+    "addresses": (lambda number: {"source": f"192.0.{number // 250}.{number % 250}"}, ALL_MAX + 1),
+    "every fifth alike": (lambda number: {"target": f"jobs/{number // 5}"}, 2 * CALLER_MAX + 1),
+}
+
+
+@pytest.mark.parametrize("varied", ATTACKS)
+@pytest.mark.parametrize("action", ["login.refused", "access.refused"])
+async def test_a_flood_of_refusals_is_a_few_records_whatever_varies(stand: Stand, varied: str, action: str) -> None:
+    """1,500 in a minute: the first are told at once with their targets, the others are one record; the sum is right."""
+    changes, records_max = ATTACKS[varied]
+    telemetry = PrometheusTelemetry(stand.metrics, make_logger(stand.log, stand.clock))
+    stand.audit_log = BufferedAuditLog(stand.registry, stand.clock, telemetry)
+    async with running(stand):
+        for number in range(1_500):
+            stand.audit_log.record(stand.refusal(action=action, **changes(number)))
+        await stand.round()
+        page = await stand.registry.fetch_audit(AuditFilter(page_size=1_000))
+        first = stand.refusal(action=action, **changes(0))
+        assert page.records[-1].event == replace(first, at=page.records[-1].event.at)
+        await stand.round(MERGED_S)
+        count, total = await _tally(stand)
+        assert total == 1_500
+        assert count <= records_max
+    assert (await stand.registry.verify_audit()).broken is None
+    assert stand.metrics.value("bqgate_audit_dropped_total") == 0
+
+
+async def test_a_merged_record_says_what_all_had_in_common(stand: Stand) -> None:
+    """Who, from where and whose stand there where they were the same; what differed does not, but for the last."""
+    for number in range(CALLER_MAX + 3):
+        stand.audit_log.record(stand.refusal(target=f"jobs/{number}", customer="acme", request_id=f"r{number}"))
+    await stand.audit_log.flush()
+    event = (await stand.registry.fetch_audit(AuditFilter(page_size=1))).records[0].event
+    assert (event.actor, event.source, event.customer) == ("key:3f", "192.0.2.7", "acme")
+    assert (event.target, event.request_id) == ("several", "")
+    assert event.detail == "3 more since 2026-11-24T12:00:00+00:00; the last one: jobs/7"
+
+
+async def test_another_caller_is_told_during_a_flood(stand: Stand) -> None:
+    """Whoever tries many doors does not hide who tries one, from the same source or from another."""
+    for number in range(100):
+        stand.audit_log.record(stand.refusal(target=f"jobs/{number}"))
+        await stand.audit_log._append_waiting()
+    stand.audit_log.record(stand.refusal(actor="key:77", target="tiers/gold"))
+    stand.audit_log.record(stand.refusal(source="192.0.2.9", target="tiers/iron"))
+    await stand.audit_log._append_waiting()
+    records = (await stand.registry.fetch_audit(AuditFilter(page_size=2))).records
+    assert {each.event.target for each in records} == {"tiers/gold", "tiers/iron"}
+
+
+async def test_what_is_watched_is_bounded(stand: Stand) -> None:
+    """Names that are made up fill no memory, with the database there and without."""
+    for number in range(10_000):
+        source = f"10.{number >> 8}.{number & 255}.1"
+        stand.audit_log.record(stand.refusal(source=source, target=f"jobs/{number}"))
+        if number % 3 == 0:
+            await stand.audit_log._append_waiting()
+    assert len(stand.audit_log._groups) <= 4 * WAITING_MAX + 1
+    await stand.audit_log.flush()
+    assert (await _tally(stand))[1] == 10_000
+
+
 async def test_while_the_database_is_away_events_wait(stand: Stand) -> None:
     """Nothing is lost below the bound; the failure is counted, and the next round writes all, in order."""
     async with running(stand):
@@ -158,8 +246,10 @@ async def test_while_the_database_is_away_events_wait(stand: Stand) -> None:
 
 async def test_what_passes_the_bound_is_counted_and_one_record_says_how_many(stand: Stand) -> None:
     """A flood fills no memory: what finds no room is lost, told by a counter and by the log itself."""
-    for number in range(WAITING_MAX + 1_000):
+    for number in range(WAITING_MAX):
         stand.audit_log.record(stand.refusal(actor=f"key:{number}", detail=str(number)))
+    for number in range(1_000):  # nothing of this kind is known yet with which it could be counted
+        stand.audit_log.record(stand.refusal(action="access.refused", actor=f"key:{number}"))
     stand.audit_log.record(stand.refusal(actor="key:0", detail="0"))  # known already: it costs no room
     assert stand.metrics.value("bqgate_audit_dropped_total") == 1_000
     async with running(stand):
@@ -227,7 +317,7 @@ async def test_long_queues_are_written_in_groups_each_with_its_head_in_the_log(s
     telemetry = PrometheusTelemetry(stand.metrics, make_logger(stand.log, stand.clock))
     audit_log = BufferedAuditLog(stand.registry, stand.clock, telemetry)
     for number in range(2 * GROUP_MAX + 1):
-        audit_log.record(stand.refusal(detail=str(number)))
+        audit_log.record(stand.refusal(source=f"192.0.2.{number}", detail=str(number)))
     await audit_log.flush()
     assert await stand.details() == [str(number) for number in range(2 * GROUP_MAX + 1)]
     records = (await stand.registry.fetch_audit(AuditFilter(page_size=1_000))).records
