@@ -5,10 +5,12 @@ identity's Logins. What leaves: RFC 6749 section 5.1 answers and section 5.2 ref
 with CORS headers: no page of another origin may read a token. Neither logs nor errors have anything that was sent,
 but for whom the caller claims to be, in the audit log.
 
-Bounded: the body, and failed logins per source address (an IPv4 address, an IPv6 /64) in a minute; then 429, without
-looking at what is sent. Failures are counted in this process alone, so a gate of N replicas lets N times as many pass.
-The address is the peer's: behind a proxy all callers are one source. Refusals go to the audit log; logins that
-succeed are counted in logins_total and not audited one by one.
+Bounded: the body, and failed logins in a minute per source address (an IPv4 address, an IPv6 /64) and key. Those that
+claim to be by no key and no issuer known here count as one; beyond the bound they get 429 without another look. Whoever
+claims to be by one that is known is always looked at, and gets 429 only where that fails too often: so nobody is kept
+out by neighbours behind the same address. Failures are counted in this process alone, so a gate of N replicas lets N
+times as many pass. The address is the peer's: behind a proxy all callers are one source. Refusals go to the audit log;
+logins that succeed are counted in logins_total and not audited one by one.
 """
 
 from typing import NoReturn
@@ -43,24 +45,24 @@ _RETRY_LATER_S = 5
 
 
 class FailedLogins:
-    """How many logins of each source address failed in the last minute, in this process."""
+    """How many logins of each source address and each key failed in the last minute, in this process."""
 
     def __init__(self, clock: Clock, *, per_minute: int, sources_max: int = _SOURCES_MAX) -> None:
-        """Count from nothing. Past `sources_max` addresses the one that is counted longest is forgotten."""
+        """Count from nothing. Past `sources_max` addresses and keys the one that is counted longest is forgotten."""
         self._clock = clock
         self._item = RateLimitItemPerMinute(per_minute, namespace="failed_logins")
         self._limiter = FixedWindowRateLimiter(_Counts(clock, sources_max))
 
-    def wait_s(self, source: str) -> int:
-        """How many seconds an address must wait before it may try again; 0: it may now."""
-        if self._limiter.test(self._item, source):
+    def wait_s(self, source: str, claimed: str = "") -> int:
+        """How many seconds an address must wait before it may try again as `claimed`; 0: it may now."""
+        if self._limiter.test(self._item, source, claimed):
             return 0
-        left_s = self._limiter.get_window_stats(self._item, source).reset_time - self._clock.monotonic_s()
+        left_s = self._limiter.get_window_stats(self._item, source, claimed).reset_time - self._clock.monotonic_s()
         return max(1, -int(-left_s // 1))
 
-    def add(self, source: str) -> bool:
-        """Count one. False: it is one too many, of several that were under way at once."""
-        return self._limiter.hit(self._item, source)
+    def add(self, source: str, claimed: str = "") -> bool:
+        """Count one. False: it is one too many."""
+        return self._limiter.hit(self._item, source, claimed)
 
 
 class LoginViews:
@@ -108,14 +110,16 @@ class LoginViews:
 
     async def issue(self, request: web.Request, _identity: Identity) -> web.Response:
         """POST /oauth2/token."""
-        source = source_of(request.remote or "")
-        if self._failures.wait_s(source):
-            return self._limited(source)
+        source, claimed = source_of(request.remote or ""), ""
         try:
-            grant = await self._logins.grant(await _read_form(request))
+            form = await _read_form(request)
+            claimed = self._logins.claimed(form)
+            if not claimed and self._failures.wait_s(source):
+                return self._limited(source, claimed)
+            grant = await self._logins.grant(form)
         except LoginRefused as refused:
-            if not self._failures.add(source):
-                return self._limited(source)
+            if not self._failures.add(source, claimed):
+                return self._limited(source, claimed)
             self._telemetry.count("logins_total", result="refused", reason=refused.fault.value)
             self._audit_log.record(
                 self._events.event(
@@ -135,9 +139,9 @@ class LoginViews:
         self._telemetry.count("logins_total", result="granted", reason="")
         return _granted(grant)
 
-    def _limited(self, source: str) -> web.Response:
+    def _limited(self, source: str, claimed: str) -> web.Response:
         self._telemetry.count("logins_total", result="limited", reason="too_many")
-        wait_s = self._failures.wait_s(source)
+        wait_s = self._failures.wait_s(source, claimed)
         detail = f"Too many logins from this address failed; try again in {wait_s} s."
         return _refused(429, "temporarily_unavailable", detail, retry_after_s=wait_s)
 
@@ -214,7 +218,7 @@ async def _refuse_method(_request: web.Request) -> web.Response:
 
 
 async def _expect_later(_request: web.Request) -> None:
-    """Leave 100-continue to whoever reads the form, so that a limited caller sends none."""
+    """Leave 100-continue to whoever reads the form."""
 
 
 class _Counts(Storage):

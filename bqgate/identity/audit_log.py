@@ -58,7 +58,7 @@ class _Group:
     def merge(self, event: AuditEvent) -> None:
         """Count an event instead of telling it, and forget in what it differs from the others."""
         before = self.merged or event
-        differing = {
+        differing: dict[str, Any] = {
             name: several
             for name, several in _COMMON.items()
             if getattr(event, name) != getattr(before, name) and getattr(before, name) != several

@@ -28,6 +28,9 @@ _HOW = "Log in with a key file, a static token or an external-account file of th
 class Oidc(Protocol):
     """The JWTs of other issuers."""
 
+    def issuer_of(self, text: str) -> str:
+        """The issuer of those in the settings that a JWT claims to be of; "" where it claims none. Proves nothing."""
+
     async def verify(self, text: str) -> Identity:
         """Whom an issuer's JWT proves.
 

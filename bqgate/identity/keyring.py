@@ -46,6 +46,10 @@ class Keyring:
         self._looked_at_s: float | None = None
         self._looking: asyncio.Task[bool] | None = None
 
+    def knows(self, key_id: str) -> bool:
+        """Whether a key of that id is or was there, as far as is known now without looking."""
+        return KEY_ID.fullmatch(key_id) is not None and self._source.key(key_id) is not None
+
     async def find(self, key_id: str) -> Key:
         """The key of an id, as it is now.
 

@@ -15,7 +15,7 @@ from bqgate.identity import static_tokens
 from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
 from bqgate.identity.authenticator import Oidc
-from bqgate.identity.jwt_reading import is_jwt_shaped
+from bqgate.identity.jwt_reading import is_jwt_shaped, read_jwt
 from bqgate.identity.keyring import Keyring, identity_of
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -70,6 +70,21 @@ class Logins:
         self._assertions = assertions
         self._keyring = keyring
         self._oidc = oidc
+
+    def claimed(self, form: Mapping[str, str]) -> str:
+        """The key or issuer, of those that are known here, by which a login claims to be; "": none. Proves nothing."""
+        try:
+            if form.get("grant_type") == JWT_BEARER:
+                return self._known(read_jwt(form.get("assertion", "")).key_id)
+            token = form.get("subject_token", "").strip()
+            if token.startswith(static_tokens.PREFIX):
+                return self._known(static_tokens.parse(token))
+            return self._oidc.issuer_of(token) if self._oidc is not None and is_jwt_shaped(token) else ""
+        except Unauthenticated:
+            return ""
+
+    def _known(self, key_id: str) -> str:
+        return key_id if self._keyring.knows(key_id) else ""
 
     async def grant(self, form: Mapping[str, str]) -> Grant:
         """A token for whoever the form proves. A form that keeps repeated names (MultiDict) has them refused.

@@ -75,6 +75,14 @@ class Oidc:
         self._leeway_s = leeway_s
         self._jws = PyJWS(algorithms=sorted(ALGORITHMS))
 
+    def issuer_of(self, text: str) -> str:
+        """The trusted issuer that a token claims to be of; "" where it claims none. Proves nothing."""
+        try:
+            claimed = self._read(text).issuer
+        except Unauthenticated:
+            return ""
+        return claimed if any(each.issuer == claimed for each in self._issuers) else ""
+
     async def verify(self, text: str) -> Identity:
         """Whom a token is about.
 

@@ -26,6 +26,7 @@ from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
+from bqgate.settings.issuer_section import IssuerSection
 from bqgate.settings.prices import load_price_tables, prices_path
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.rules import Parsed, faults_of, serving_faults_of, warnings_of
@@ -37,7 +38,6 @@ from bqgate.settings.sections import (
     Credentials,
     IdentitySection,
     IsolationSection,
-    IssuerSection,
     LedgerSection,
     ObserveSection,
     RateLimitsSection,

@@ -19,6 +19,7 @@ from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
+from bqgate.settings.issuer_section import IssuerSection
 from bqgate.settings.refusals_section import Advice, RefusalsSection
 from bqgate.settings.secret_text import why_password_is_guessable
 from bqgate.settings.sections import (
@@ -28,7 +29,6 @@ from bqgate.settings.sections import (
     IdentityMode,
     IdentitySection,
     IsolationSection,
-    IssuerSection,
     LedgerSection,
     ObserveSection,
     RateLimitsSection,

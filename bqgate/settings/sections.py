@@ -124,7 +124,10 @@ class IdentitySection(Section):
     )
     clock_skew_s: Whole = Field(60, ge=0, le=300, description="How far the clocks of callers and issuers may differ.")
     failed_logins_per_minute: Whole = Field(
-        30, ge=1, le=10_000, description="Refused logins from one address, after which it gets 429."
+        30,
+        ge=1,
+        le=10_000,
+        description="Refused logins of one key from one address, after which more get 429; unknown keys count as one.",
     )
     open_metrics: bool = Field(False, description="true: /metrics needs no login, for a Prometheus without one.")
 

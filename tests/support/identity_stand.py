@@ -163,6 +163,9 @@ def refusing_oidc(fault: LoginFault) -> Oidc:
     """An issuer's verifier that trusts nobody."""
 
     class Nobody:
+        def issuer_of(self, text: str) -> str:
+            return text[:0]
+
         async def verify(self, text: str) -> Identity:
             raise Unauthenticated(fault, "nobody")
 

@@ -31,6 +31,7 @@ EXCHANGE = {
     "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
 }
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+OF_ISSUER = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"
 WRONG = {**EXCHANGE, "subject_token": "bqg_0123456789abcdef_" + "x" * 43}
 
 
@@ -151,29 +152,54 @@ async def test_logins_are_posted(gate: Replica, method: str) -> None:
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
 
 
-async def test_a_flood_of_failures_is_cut_off(stand: AdminStand, gate: Replica, held: str) -> None:
-    """However many come at once, the bound fail and are audited; then 429 for all of this address, for a minute."""
+async def _fails(gate: Replica, token: str) -> int:
+    async with gate.http.post(gate.url + TOKEN, data={**EXCHANGE, "subject_token": token}) as answer:
+        if answer.status == 429:
+            assert answer.headers["Retry-After"] == "60"
+            assert (await answer.json())["error"] == "temporarily_unavailable"
+        return answer.status
 
-    async def fail() -> int:
-        async with gate.http.post(gate.url + TOKEN, data=WRONG) as answer:
-            if answer.status == 429:
-                assert answer.headers["Retry-After"] == "60"
-                assert (await answer.json())["error"] == "temporarily_unavailable"
-            return answer.status
 
-    statuses = await asyncio.gather(*(fail() for _ in range(3 * FAILED_PER_MINUTE)))
+def _invented(number: int) -> str:
+    return f"bqg_{number:016x}_" + "x" * 43
+
+
+async def test_a_flood_of_invented_keys_is_cut_off(stand: AdminStand, gate: Replica) -> None:
+    """However many come at once, with however many names, the bound fail and are audited; then 429, for a minute."""
+    statuses = await asyncio.gather(*(_fails(gate, _invented(number)) for number in range(3 * FAILED_PER_MINUTE)))
     assert sorted(statuses) == [400] * FAILED_PER_MINUTE + [429] * 2 * FAILED_PER_MINUTE
     assert len(stand.audit_log.events) == FAILED_PER_MINUTE
     assert counted(stand, "limited", "too_many") == 2 * FAILED_PER_MINUTE
-    right = {**EXCHANGE, "subject_token": held}
-    await gate.call("POST", "/token", data=right, status=429)
     neighbour = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
-    async with aiohttp.ClientSession(connector=neighbour) as http, http.post(gate.url + TOKEN, data=right) as answer:
-        assert answer.status == 200
+    async with aiohttp.ClientSession(connector=neighbour) as http, http.post(gate.url + TOKEN, data=WRONG) as answer:
+        assert answer.status == 400
     stand.clock.advance(59)
-    await gate.call("POST", TOKEN, data=right, status=429)
+    await gate.call("POST", TOKEN, data=WRONG, status=429)
     stand.clock.advance(1)
-    await gate.call("POST", TOKEN, data=right)
+    await gate.call("POST", TOKEN, data=WRONG, status=400)
+
+
+async def test_a_bad_neighbour_behind_the_same_address_locks_nobody_out(
+    stand: AdminStand, gate: Replica, held: str
+) -> None:
+    """Neither with invented keys, nor with a key of its own that has gone bad, nor with the name of somebody's key."""
+    other = await stand.token(Role.USER, customer="acme")
+    await gate.shelf.refresh()
+    right = {**EXCHANGE, "subject_token": held}
+    for token in (_invented(1), other[:-43] + "x" * 43, held[:-43] + "x" * 43, "no token at all"):
+        for _ in range(FAILED_PER_MINUTE + 5):
+            await _fails(gate, token)
+        await gate.call("POST", TOKEN, data=right)
+    await gate.call("POST", TOKEN, data={**EXCHANGE, "subject_token": other})
+
+
+async def test_a_key_that_fails_too_often_is_told_so(stand: AdminStand, gate: Replica, held: str) -> None:
+    """A program with a bad copy of a key gets 429, by itself: others of its address are told what is wrong."""
+    bad = held[:-43] + "x" * 43
+    statuses = [await _fails(gate, bad) for _ in range(FAILED_PER_MINUTE + 2)]
+    assert statuses == [400] * FAILED_PER_MINUTE + [429] * 2
+    assert len(stand.audit_log.events) == FAILED_PER_MINUTE
+    await gate.call("POST", TOKEN, data=WRONG, status=400)
 
 
 async def test_logins_that_succeed_are_not_limited(gate: Replica, held: str) -> None:
@@ -194,6 +220,9 @@ async def test_an_outage_is_no_failed_login(stand: AdminStand, gate: Replica) ->
 
 class SilentIssuer:
     """An issuer whose keys cannot be fetched."""
+
+    def issuer_of(self, text: str) -> str:
+        return "https://issuer.example.com" if text == OF_ISSUER else ""
 
     async def verify(self, text: str) -> Identity:
         raise UpstreamUnavailable(f"no keys for {len(text)} characters")
@@ -248,33 +277,43 @@ async def test_the_data_plane_has_the_endpoint_too(stand: AdminStand, data_plane
 
 async def test_an_issuer_that_is_silent_is_no_failed_login(stand: AdminStand, data_plane: str) -> None:
     """Its keys cannot be had now: 503."""
-    form = {**EXCHANGE, "subject_token": "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln"}
+    form = {**EXCHANGE, "subject_token": OF_ISSUER}
     async with aiohttp.ClientSession() as http, http.post(data_plane + TOKEN, data=form) as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert stand.audit_log.events == []
 
 
-async def test_a_limited_caller_sends_no_body(data_plane: str) -> None:
-    """Who expects 100 gets it when the form is read, and at once 429 when it is not."""
+async def test_a_form_is_asked_for(data_plane: str) -> None:
+    """Who expects 100 gets it when the form is read, and 429 behind it once too many have failed."""
     host, port = data_plane.removeprefix("http://").rstrip("/").split(":")
     body = urlencode(WRONG).encode()
     head = f"POST {TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n"
 
-    async def first_line() -> bytes:
+    async def lines() -> list[bytes]:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
-        line = await reader.readline()
-        if b"100" in line:
-            writer.write(body)
-            await reader.readline()
-            line += await reader.readline()
+        first = await reader.readline()
+        writer.write(body)
+        await reader.readline()
+        second = await reader.readline()
         writer.close()
         await writer.wait_closed()
-        return line
+        return [first, second]
 
-    lines = [await first_line() for _ in range(FAILED_PER_MINUTE + 1)]
-    assert lines[0] == b"HTTP/1.1 100 Continue\r\nHTTP/1.1 400 Bad Request\r\n"
-    assert lines[-1] == b"HTTP/1.1 429 Too Many Requests\r\n"
+    answers = [await lines() for _ in range(FAILED_PER_MINUTE + 1)]
+    assert answers[0] == [b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 400 Bad Request\r\n"]
+    assert answers[-1] == [b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 429 Too Many Requests\r\n"]
+
+
+async def test_an_issuers_tokens_are_looked_at_whoever_else_failed(stand: AdminStand, data_plane: str) -> None:
+    """Behind an address of which invented keys have failed too often, a trusted issuer is asked all the same."""
+    async with aiohttp.ClientSession() as http:
+        for _ in range(FAILED_PER_MINUTE + 1):
+            async with http.post(data_plane + TOKEN, data=WRONG) as answer:
+                last = answer.status
+        assert last == 429
+        async with http.post(data_plane + TOKEN, data={**EXCHANGE, "subject_token": OF_ISSUER}) as answer:
+            assert answer.status == 503
 
 
 def test_sources_are_bounded() -> None:

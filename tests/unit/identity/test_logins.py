@@ -26,6 +26,9 @@ ANN = Identity("ann@example.com", "oidc:https://issuer.example.com#7", Role.ANAL
 class TrustingOidc:
     """Knows one token."""
 
+    def issuer_of(self, text: str) -> str:
+        return "https://issuer.example.com" if text == FOREIGN_JWT else ""
+
     async def verify(self, text: str) -> Identity:
         if text == FOREIGN_JWT:
             return ANN
@@ -197,3 +200,22 @@ async def test_a_registry_that_is_away_refuses_nobody(stand: IdentityStand) -> N
     stand.shelf.failure = LedgerUnavailable("away")
     with pytest.raises(LedgerUnavailable):
         await stand.logins.grant(exchange(mint("f" * 16)))
+
+
+def test_a_login_claims_to_be_by_what_is_known_or_by_nothing() -> None:
+    """A key of this gate, in either form, or an issuer that it trusts; whether that is true is another question."""
+    stand = IdentityStand(oidc=TrustingOidc())
+    known = stand.assertion()
+    other = forged({"alg": "RS256", "kid": "0123456789abcdef"}, {"iss": "x"}, unsigned)
+    claimed = stand.logins.claimed
+    assert claimed({"grant_type": JWT_BEARER, "assertion": known}) == FILE_KEY_ID
+    assert claimed({"grant_type": JWT_BEARER, "assertion": other}) == ""
+    assert claimed({"grant_type": JWT_BEARER, "assertion": "a.b"}) == ""
+    assert claimed({"grant_type": JWT_BEARER}) == ""
+    assert claimed(exchange(mint(TOKEN_KEY_ID))) == TOKEN_KEY_ID
+    assert claimed(exchange(mint("0123456789abcdef"))) == ""
+    assert claimed(exchange("bqg_")) == ""
+    assert claimed(exchange(FOREIGN_JWT)) == "https://issuer.example.com"
+    assert claimed(exchange("opaque")) == ""
+    assert claimed({}) == ""
+    assert IdentityStand().logins.claimed(exchange(FOREIGN_JWT)) == ""

@@ -163,7 +163,7 @@ async def test_a_token_lives_no_longer_than_its_issuer_may_say(
 ) -> None:
     """Counted from when it was issued, or from now where it does not say or says later: to the year 9999 is refused."""
     now_s = int(stand.clock.now().timestamp())
-    times = {
+    times: dict[str, Any] = {
         "exp": min(now_s + lives_s, 253_402_300_799),
         "iat": None if issued_s_ago is None else now_s - issued_s_ago,
     }
