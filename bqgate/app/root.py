@@ -31,6 +31,7 @@ from bqgate.app.tls import TlsContext
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
 from bqgate.gate import access_log, middleware, proxies, web_pages
+from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
 from bqgate.gate.http_server import HttpServer, add_data_plane
@@ -205,6 +206,7 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
         isolation=path.isolation,
         handler=path.handler,
         passthrough=path.passthrough,
+        discovery=_discovery(deps, stack),
         clock=deps.clock,
         telemetry=deps.telemetry,
     )
@@ -231,6 +233,12 @@ def _application(deps: Dependencies) -> web.Application:
     rules = page_rules(settings, machine=socket.gethostname())
     web_pages.install(app, rules, answer_problem=answer_problem, clock=deps.clock, telemetry=deps.telemetry)
     return app
+
+
+def _discovery(deps: Dependencies, stack: AsyncExitStack) -> Discovery:
+    discovery = Discovery(deps.upstream, deps.clock)
+    stack.push_async_callback(discovery.close)
+    return discovery
 
 
 def _identification(deps: Dependencies, identities: Identities) -> Identification:

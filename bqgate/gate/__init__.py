@@ -32,6 +32,7 @@ way is kept in one RequestContext (request_context.py). A query passes these fil
       settlement/poller.py                 settles, gives back, or asks BigQuery until the cost is known
       settlement/settlement.py             books in the ledger, then captures in the budgets
 
+Beside it: gate/discovery.py answers for the discovery document, before anybody is asked who it is.
 Around it: gate/proxies.py says by which host the gate was called, gate/web_pages.py refuses what only a web page sends,
 gate/middleware.py answers for failures, gate/reply.py has their status codes, gate/access_log.py writes the
 log line. A refused query may get advice (``advice/``) on what would make it cheaper.

@@ -13,6 +13,7 @@ from typing import Protocol
 from bqgate.domain.errors import UnsupportedRequest
 from bqgate.gate.batch import answer_batch
 from bqgate.gate.batch_log import note_part
+from bqgate.gate.discovery import Discovery
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.masked_answer import with_mask
@@ -46,6 +47,7 @@ class Dispatcher:
         identification: Identification,
         handler: SubmissionHandler,
         passthrough: Passthrough,
+        discovery: Discovery,
         isolation: Isolation,
         clock: Clock,
         telemetry: Telemetry,
@@ -53,6 +55,7 @@ class Dispatcher:
         self._identification = identification
         self._handler = handler
         self._passthrough = passthrough
+        self._discovery = discovery
         self._isolation = isolation
         self._clock = clock
         self._telemetry = telemetry
@@ -67,7 +70,7 @@ class Dispatcher:
         route = resolve(real_verb(call), call.path)
         root = gate_root(origin, route)
         if route.kind is Kind.DISCOVERY:  # public: clients read it before they log in
-            return await self._passthrough.send_discovery(await self._upstream_call(call, route), root=root)
+            return await self._discovery.answer(call, path=route.upstream_path, root=root)
         ctx = await self._received(call, route)
         if route.kind is Kind.BATCH:
             part = partial(self._dispatch_part, batch=call, workload=route.workload)

@@ -1,8 +1,8 @@
 """Forward calls that no budget covers, streamed and unchanged.
 
-Called by dispatch.py; calls the Upstream port. Two answers name BigQuery's own address and would lead the caller past
-the gate, so they are rewritten: the Location of a resumable upload
-(https://cloud.google.com/bigquery/docs/reference/api-uploads) and the addresses in the discovery document.
+Called by dispatch.py; calls the Upstream port. The Location of a resumable upload
+(https://cloud.google.com/bigquery/docs/reference/api-uploads) names BigQuery's own address and would lead the caller
+past the gate, so it is rewritten.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,25 +10,16 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from bqgate.admission.estimates.job_writes import JobWrites
-from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
+from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
-from bqgate.gate.body import close_body, read_bounded
-from bqgate.gate.credential import credential_of
 from bqgate.gate.routes import Route
 from bqgate.ports import Upstream
-from bqgate.wire.http_message import HttpRequest, HttpResponse, without
-from bqgate.wire.json_text import json_bytes, read_json
+from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.query_string import values_of
 from bqgate.wire.writes import touched_by_route
 
 PrepareDeletion = Callable[[JobRef, Credential], Awaitable[None]]
-
-_DISCOVERY_BYTES_MAX = 8 * 1024 * 1024  # the document has 0.4 MB in 2026
-_API = "bigquery/v2/"
-_BODY_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "etag", "content-md5"})
-# An answer that must be read has to be whole and unpacked.
-_PARTIAL_HEADERS = frozenset({"accept-encoding", "if-none-match", "if-modified-since", "range"})
 
 
 class Passthrough:
@@ -55,32 +46,6 @@ class Passthrough:
         if "jobId" in route.params:
             self._writes.look(f"{route.project_id}:{route.params['jobId']}")
         return answer
-
-    async def send_discovery(self, call: HttpRequest, *, root: str) -> HttpResponse:
-        """Forward a request for the discovery document and put the gate's address into the answer."""
-        call = replace(call, headers=without(call.headers, _PARTIAL_HEADERS))
-        answer = await self._upstream.send(call, credential=credential_of(call))
-        if answer.status != 200 or call.method == "HEAD":
-            return answer
-        try:
-            document = read_json((await read_bounded(answer.body, bytes_max=_DISCOVERY_BYTES_MAX)).decode())
-        except (ValueError, RecursionError, BodyTooLarge):
-            document = None
-        finally:
-            await close_body(answer.body)
-        if not isinstance(document, dict):
-            raise UpstreamUnavailable("The discovery document is not a JSON object.")
-        document.pop("endpoints", None)  # regional addresses of BigQuery's own
-        document |= {
-            "rootUrl": f"{root}/",
-            "baseUrl": f"{root}/{_API}",
-            "basePath": f"/{_API}",
-            "servicePath": _API,
-            "batchPath": "batch/bigquery/v2",
-        }
-        if "mtlsRootUrl" in document:
-            document["mtlsRootUrl"] = f"{root}/"
-        return HttpResponse(200, without(answer.headers, _BODY_HEADERS), json_bytes(document))
 
 
 def _job_of(call: HttpRequest, route: Route) -> JobRef:

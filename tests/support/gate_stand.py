@@ -22,6 +22,7 @@ from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry, Tier
 from bqgate.gate import proxies
+from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
 from bqgate.gate.identify import Identification
@@ -157,6 +158,7 @@ def data_plane(
     dispatcher = Dispatcher(
         identification=identification,
         handler=handler,
+        discovery=Discovery(upstream, clock),
         passthrough=Passthrough(upstream, _nothing_to_book, JobWrites(lambda _: None, lambda _: None)),
         isolation=Isolation(
             isolation_mode=IsolationMode.NOTHING,

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from bqgate.gate.passthrough import with_gate_location
@@ -9,14 +7,6 @@ from tests.support.gate_stand import GateStand
 from tests.support.recording_upstream import replying
 
 PREFIXES = ("", "/bigquery/v2", "/w/team-a", "/w/team-a/bigquery/v2")
-DISCOVERY = {
-    "rootUrl": "https://bigquery.googleapis.com/",
-    "baseUrl": "https://bigquery.googleapis.com/bigquery/v2/",
-    "mtlsRootUrl": "https://bigquery.mtls.googleapis.com/",
-    "batchPath": "batch/bigquery/v2",
-    "endpoints": [{"endpointUrl": "https://bigquery.europe-west1.rep.googleapis.com/"}],
-    "schemas": {"Job": {"id": "Job"}},
-}
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -56,36 +46,6 @@ async def test_a_resumable_upload_stays_with_the_gate(gate: GateStand) -> None:
     async with gate.session.put(chunk_url, data=b"efgh") as answer:
         assert await answer.json(content_type=None) == {"kind": "bigquery#job"}
     assert len(gate.handler.judged) == 1
-
-
-@pytest.mark.parametrize("path", ["/$discovery/rest?version=v2", "/discovery/v1/apis/bigquery/v2/rest"])
-@pytest.mark.parametrize("workload", ["", "/w/team-a"])
-async def test_the_discovery_document_names_the_gate(gate: GateStand, path: str, workload: str) -> None:
-    """Clients that build their URLs from it come back to the gate; the rest of it is BigQuery's."""
-    gate.upstream.reply = replying(
-        200, json.dumps(DISCOVERY).encode(), {"ETag": '"e"', "Content-Type": "application/json"}
-    )
-    async with gate.session.get(gate.url + workload + path, headers={"Accept-Encoding": "gzip"}) as answer:
-        document = await answer.json()
-        assert "ETag" not in answer.headers
-    root = f"{gate.url}{workload}/"
-    assert (document["rootUrl"], document["baseUrl"], document["mtlsRootUrl"]) == (root, f"{root}bigquery/v2/", root)
-    assert (document["servicePath"], document["batchPath"]) == ("bigquery/v2/", "batch/bigquery/v2")
-    assert document["schemas"] == DISCOVERY["schemas"]
-    assert "googleapis.com" not in json.dumps(document)
-    assert gate.upstream.last.header("accept-encoding") is None
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "wanted"),
-    [(404, b"no", 404), (200, b"<html>", 503), (200, b"[]", 503), (200, b"[" * 100_000, 503)],
-    ids=["refused", "no JSON", "no object", "nested without end"],
-)
-async def test_a_discovery_answer_that_is_none(gate: GateStand, status: int, body: bytes, wanted: int) -> None:
-    """BigQuery's refusal passes; what is no document is an upstream failure."""
-    gate.upstream.reply = replying(status, body)
-    async with gate.session.get(f"{gate.url}/$discovery/rest") as answer:
-        assert answer.status == wanted
 
 
 def test_only_the_location_is_moved() -> None:
