@@ -7,15 +7,21 @@ what to do about it.
 import asyncio
 import errno
 import os
+import resource
 import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from aiohttp import web
 
+from bqgate.gate.connections import ConnectionLimits, Connections
 from bqgate.gate.http_server import SERVER_OPTIONS
 from bqgate.gate.server_log import ServerLog
+from bqgate.gate.watched_connection import WatchedConnection
 from bqgate.ports import Telemetry
+from bqgate.settings.server_section import ServerSection
+
+_BACKLOG = 1_024
 
 _REMEDIES = {
     errno.EADDRINUSE: "End the program that listens there, or choose another port (0 takes a free one).",
@@ -42,22 +48,42 @@ async def open_port(
     stack: AsyncExitStack,
     *,
     telemetry: Telemetry,
+    connections: Connections,
     reuse_port: bool,
     shutdown_s: float,
 ) -> str:
-    """Serve an application until the stack ends; where it is reached.
+    """Serve an application until the stack ends; where it is reached. `connections` watches who connects.
 
     Raises:
         CannotListen: the port is taken, or the host is none to listen on.
     """
+    connections.install(app)
     runner = web.AppRunner(app, shutdown_timeout=shutdown_s, logger=ServerLog(telemetry), **SERVER_OPTIONS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    http = runner.server
+    assert http is not None, "the runner is set up"
     with _named(host, port):
-        await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024, ssl_context=tls).start()
-    bound_host, bound_port = runner.addresses[0][:2]
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: WatchedConnection(connections, http(), tls), host, port, reuse_port=reuse_port, backlog=_BACKLOG
+        )
+    stack.callback(connections.close)
+    stack.callback(listener.close)
+    bound_host, bound_port = listener.sockets[0].getsockname()[:2]
     return (
         f"http://{_address(bound_host, bound_port)}" if tls is None else f"https://{_address(bound_host, bound_port)}"
+    )
+
+
+def connection_limits(section: ServerSection) -> ConnectionLimits:
+    """What the settings say, within half of what this process may open: the other half is for queries."""
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = files_max // 4 if files_max != resource.RLIM_INFINITY else section.idle_connections_max
+    return ConnectionLimits(
+        head_timeout_s=section.head_timeout_s,
+        heads_max=min(section.open_heads_max, most),
+        heads_per_source=section.open_heads_per_address,
+        idle_max=min(section.idle_connections_max, most),
     )
 
 

@@ -24,13 +24,14 @@ from bqgate.app.authentication import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
-from bqgate.app.listening import open_port
+from bqgate.app.listening import connection_limits, open_port
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
 from bqgate.gate import access_log, middleware, proxies, web_pages
+from bqgate.gate.connections import Connections
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
@@ -214,8 +215,18 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
     tls = _tls(deps)
 
     async def opened(app: web.Application, port: int) -> str:
+        connections = Connections(connection_limits(server), deps.clock, deps.telemetry)
+        deps.background.start("connections", connections.run)
         return await open_port(
-            app, server.host, port, tls, stack, telemetry=deps.telemetry, reuse_port=reuse_port, shutdown_s=SHUTDOWN_S
+            app,
+            server.host,
+            port,
+            tls,
+            stack,
+            telemetry=deps.telemetry,
+            connections=connections,
+            reuse_port=reuse_port,
+            shutdown_s=SHUTDOWN_S,
         )
 
     url = await opened(data_plane, server.port)

@@ -62,6 +62,11 @@ COUNTERS = (
     Declaration(
         "aborted_calls_total", "Calls without a whole answer, by who broke off: caller, upstream, stop, bug.", ("by",)
     ),
+    Declaration(
+        "connections_dropped_total",
+        "Connections closed: head_timeout, head_too_large, too_many_heads, too_many_idle, answer_not_taken.",
+        ("reason",),
+    ),
     Declaration("shed_total", "Queries, or holds to ask after, for which the gate itself had no room.", ("where",)),
     Declaration(
         "degraded_total",

@@ -38,6 +38,24 @@ class ServerSection(Section):
     drain_s: Whole = Field(
         0, ge=0, le=300, description="How long a gate that is told to stop stays up without being ready."
     )
+    head_timeout_s: Whole = Field(
+        30, ge=1, le=600, description="How long a request's head may take, TLS handshake included."
+    )
+    open_heads_max: Whole = Field(
+        1_000, ge=10, le=100_000, description="Connections without a whole head; beyond it the oldest are closed."
+    )
+    open_heads_per_address: Whole = Field(
+        200, ge=10, le=100_000, description="The same for one address, once they are older than a second."
+    )
+    idle_connections_max: Whole = Field(
+        2_000, ge=10, le=100_000, description="Connections between two requests; beyond it the oldest are closed."
+    )
+    body_timeout_s: Whole = Field(
+        60, ge=1, le=3_600, description="How long a body may take that is read into memory; what streams through may go on."
+    )
+    bodies_mib: Whole = Field(
+        128, ge=48, le=65_536, description="Callers' bodies in memory at once, for each process, unpacked."
+    )
     tls_key_file: Path | None = Field(None, description="Private key of the certificate in PEM, without a passphrase.")
 
     @property

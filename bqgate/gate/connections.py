@@ -1,0 +1,205 @@
+"""Bound the connections on which nothing is asked: those whose request's head is not whole, and idle ones.
+
+Made by app, one for each port; counts the connections that watched_connection.py tells of. A head, with the TLS
+handshake before it, has a time limit from the connection's first moment, or from its first byte on a connection that
+was idle; no byte renews it. Beyond a number of unfinished heads the oldest of whoever has most goes, so that the others
+get in: a head that is honest is whole within one round trip. Idle connections are counted apart, so that half-sent
+heads close none of them. An answer of which the caller takes nothing for minutes is broken off.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from bqgate.ports import Clock, Telemetry
+
+SWEEP_S = 1.0
+# A crowd of honest callers may connect in one moment; what has not asked a second later is a half-sent head.
+YOUNG_S = 1.0
+# BigQuery's longest answer has 20 MB; who takes nothing of it for so long reads no more.
+STALLED_ANSWER_S = 300.0
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long a head may take, how many unfinished ones there may be, in all and of one source, and idle ones."""
+
+    head_timeout_s: float = 30
+    heads_max: int = 1_000
+    heads_per_source: int = 200
+    idle_max: int = 2_000
+
+
+class Watched(Protocol):
+    """A connection: whose it is, since when it is as it is, and how to end it."""
+
+    source: str
+    since_s: float
+    stalled_since_s: float | None
+
+    def drop(self) -> None:
+        """Close it now."""
+
+    def begin(self, request: web.Request) -> None:
+        """A request's head is whole."""
+
+    def end(self, request: web.Request) -> None:
+        """Its answer is written."""
+
+
+class _Pool:
+    """Connections by source, of each the oldest first."""
+
+    def __init__(self) -> None:
+        self._by_source: dict[str, dict[Watched, None]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Watched]:
+        for each in tuple(self._by_source.values()):
+            yield from tuple(each)
+
+    def add(self, connection: Watched) -> None:
+        self._by_source.setdefault(connection.source, {})[connection] = None
+        self._size += 1
+
+    def discard(self, connection: Watched) -> None:
+        ones = self._by_source.get(connection.source, {})
+        if connection not in ones:
+            return
+        del ones[connection]
+        self._size -= 1
+        if not ones:
+            del self._by_source[connection.source]
+
+    def oldest_of_most(self) -> Watched:
+        """The oldest of the source that has most."""
+        return next(iter(max(self._by_source.values(), key=lambda ones: len(ones))))
+
+    def surplus(self, most: int, *, before_s: float) -> Iterator[Watched]:
+        """Of sources that have more than `most`, the oldest that are too many and were there before a moment."""
+        for ones in tuple(self._by_source.values()):
+            for connection in tuple(ones)[: max(0, len(ones) - most)]:
+                if connection.since_s < before_s:
+                    yield connection
+
+
+class Connections:
+    """The connections of a port that are not being answered, and those whose answer waits for its caller."""
+
+    def __init__(self, limits: ConnectionLimits, clock: Clock, telemetry: Telemetry) -> None:
+        self.limits = limits
+        self.clock = clock
+        self._telemetry = telemetry
+        self._heads = _Pool()
+        self._idle = _Pool()
+        self._stalled: set[Watched] = set()
+        self._by_http: dict[object, Watched] = {}
+
+    @property
+    def open_heads(self) -> int:
+        """How many connections have not sent a whole head."""
+        return len(self._heads)
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait between two requests."""
+        return len(self._idle)
+
+    def install(self, app: web.Application) -> None:
+        """Be told of an application's requests, around everything else."""
+
+        @web.middleware
+        async def noted(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            connection = self._by_http.get(request.protocol)
+            if connection is None:
+                return await handler(request)
+            connection.begin(request)
+            try:
+                return await handler(request)
+            finally:
+                connection.end(request)
+
+        app.middlewares.insert(0, noted)
+
+    def opened(self, connection: Watched, http: object) -> None:
+        """A connection is there; `http` is what aiohttp knows it by."""
+        self._by_http[http] = connection
+        self.head_begins(connection)
+
+    def head_begins(self, connection: Watched) -> None:
+        """A head is waited for."""
+        self._idle.discard(connection)
+        connection.since_s = self.clock.monotonic_s()
+        self._heads.add(connection)
+        if len(self._heads) > self.limits.heads_max:
+            self.drop(self._heads.oldest_of_most(), "too_many_heads")
+
+    def answering(self, connection: Watched) -> None:
+        """A head is whole."""
+        self._heads.discard(connection)
+        self._idle.discard(connection)
+
+    def rests(self, connection: Watched) -> None:
+        """A connection may be used again."""
+        connection.since_s = self.clock.monotonic_s()
+        self._idle.add(connection)
+        if len(self._idle) > self.limits.idle_max:
+            self.drop(self._idle.oldest_of_most(), "too_many_idle")
+
+    def stalls(self, connection: Watched) -> None:
+        """A caller does not take its answer as fast as it comes."""
+        connection.stalled_since_s = self.clock.monotonic_s()
+        self._stalled.add(connection)
+
+    def goes_on(self, connection: Watched) -> None:
+        """It took some of it."""
+        connection.stalled_since_s = None
+        self._stalled.discard(connection)
+
+    def closed(self, connection: Watched, http: object) -> None:
+        """A connection is gone."""
+        self._by_http.pop(http, None)
+        self._forget(connection)
+
+    def drop(self, connection: Watched, reason: str) -> None:
+        """Close a connection and count it."""
+        self._forget(connection)
+        self._telemetry.count("connections_dropped_total", reason=reason)
+        connection.drop()
+
+    def _forget(self, connection: Watched) -> None:
+        self._heads.discard(connection)
+        self._idle.discard(connection)
+        self._stalled.discard(connection)
+
+    async def run(self) -> None:
+        """Look for what has taken too long, for ever."""
+        while True:
+            self.sweep()
+            await self.clock.sleep(SWEEP_S)
+
+    def sweep(self) -> None:
+        """Close what has taken too long, and what one source has too many of."""
+        now_s = self.clock.monotonic_s()
+        for connection in self._heads:
+            if now_s - connection.since_s >= self.limits.head_timeout_s:
+                self.drop(connection, "head_timeout")
+        for connection in self._heads.surplus(self.limits.heads_per_source, before_s=now_s - YOUNG_S):
+            self.drop(connection, "too_many_heads")
+        for connection in tuple(self._stalled):
+            since_s = connection.stalled_since_s
+            if since_s is not None and now_s - since_s >= STALLED_ANSWER_S:
+                self.drop(connection, "answer_not_taken")
+
+    def close(self) -> None:
+        """Close what has asked nothing: the port closes."""
+        for connection in self._heads:
+            self._forget(connection)
+            connection.drop()
