@@ -1,9 +1,10 @@
 """Read JSON bodies strictly: bounded, of a known media type, no name twice, every fault named at once.
 
 Called by the views, after the guard: until somebody reads it, a body waits with its sender ("Expect: 100-continue" is
-answered here). What leaves: a model, a JSON value, or a Problem 400, 413 or 415.
+answered here). What leaves: a model, a JSON value, or a Problem 400, 408, 413 or 415.
 """
 
+import asyncio
 import json
 from codecs import BOM_UTF8
 from collections.abc import Collection
@@ -17,6 +18,7 @@ from bqgate.policies.messages import message_of
 from bqgate.policies.models import keys_around
 
 BODY_BYTES_MAX = 64 * 1024
+BODY_S_MAX = 20.0
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -76,11 +78,12 @@ async def _read(request: web.Request, media_types: Collection[str]) -> bytes:
     return (await read_whole(request, bytes_max=BODY_BYTES_MAX)).removeprefix(BOM_UTF8)
 
 
-async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
-    """All of a body, which is asked for only now.
+async def read_whole(request: web.Request, *, bytes_max: int, within_s: float = BODY_S_MAX) -> bytes:
+    """All of a body, which is asked for only now and must be there `within_s` seconds.
 
     Raises:
-        Problem: 415 where it is compressed, 413 where it is larger than `bytes_max`, 400 where it is cut off.
+        Problem: 415 where it is compressed, 413 where it is larger than `bytes_max`, 408 where it comes too slowly, 400
+            where it is cut off.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise Problem(415, "Send the body uncompressed.", field=hdrs.CONTENT_ENCODING)
@@ -89,10 +92,13 @@ async def read_whole(request: web.Request, *, bytes_max: int) -> bytes:
         request.writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
     body = bytearray()
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > bytes_max:
-                raise Problem(413, f"The body is larger than {bytes_max} bytes.")
+        async with asyncio.timeout(within_s):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > bytes_max:
+                    raise Problem(413, f"The body is larger than {bytes_max} bytes.")
+    except TimeoutError:
+        raise Problem(408, f"The body has not arrived within {within_s:g} seconds.") from None
     except (ConnectionError, web.RequestPayloadError):
         raise Problem(400, "The body is cut off.") from None
     return bytes(body)

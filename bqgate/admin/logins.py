@@ -99,6 +99,7 @@ class LoginViews:
                     200: Answered("An access token.", TokenAnswer),
                     400: Answered("What was sent proves nothing, or is no login.", TokenRefusal),
                     401: Answered("The client is not known.", TokenRefusal),
+                    408: Answered("The body came too slowly.", TokenRefusal),
                     413: Answered("The body is too large.", TokenRefusal),
                     415: Answered("The body is no form.", TokenRefusal),
                     429: Answered("Too many logins from this address failed.", TokenRefusal),
@@ -188,7 +189,7 @@ async def _read_form(request: web.Request) -> dict[str, str]:
     """The form, each parameter once; those without a value count as left out (RFC 6749 section 3.2).
 
     Raises:
-        LoginRefused: invalid_request, with 413 or 415 where the body is too large or no form.
+        LoginRefused: invalid_request, with 408, 413 or 415 where the body is too slow, too large or no form.
     """
     if request.content_type != FORM:
         _refuse(f"Send {FORM}.", status=415)

@@ -172,6 +172,7 @@ def _framework_answers(operation: Operation, *, is_public: bool) -> dict[int, An
     if "{" in operation.path:
         answers[404] = Answered("There is no such thing.")
     if operation.body is not None:
+        answers[408] = Answered("The body came too slowly.")
         answers[413] = Answered("The body is too large.")
         answers[415] = Answered("The body is of another type, or compressed.")
     return {status: _as_problem(answer) for status, answer in answers.items()}

@@ -66,7 +66,8 @@ class Operation:
 
     `id` is its row in permissions.PERMISSIONS. `path` is an OpenAPI template, in which each {name} is one segment or a
     part of one. A parameter `customer`, in the path or the query, is what own-customer roles are bound to. `answers`
-    names what only this operation says; openapi adds what the framework can answer (400, 401, 403, 413, 415, 429, 503).
+    names what only this operation says; openapi adds what the framework can answer (400, 401, 403, 408, 413, 415,
+    429, 503).
     """
 
     id: str

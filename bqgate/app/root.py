@@ -31,6 +31,8 @@ from bqgate.app.tls import TlsContext
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
 from bqgate.gate import access_log, middleware, proxies, web_pages
+from bqgate.domain.units import MIB
+from bqgate.gate.body_room import BodyLimits, BodyRoom
 from bqgate.gate.connections import Connections
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
@@ -211,7 +213,8 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
         clock=deps.clock,
         telemetry=deps.telemetry,
     )
-    add_data_plane(data_plane, HttpServer(dispatcher))
+    limits = BodyLimits(room_bytes=server.bodies_mib * MIB, timeout_s=server.body_timeout_s)
+    add_data_plane(data_plane, HttpServer(dispatcher, BodyRoom(limits, deps.clock, deps.telemetry)))
     tls = _tls(deps)
 
     async def opened(app: web.Application, port: int) -> str:

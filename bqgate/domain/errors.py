@@ -3,6 +3,8 @@
     BqgateError
     ├── MalformedRequest          the caller's request cannot be understood (400)
     ├── BodyTooLarge              it is larger than BigQuery itself accepts (413)
+    ├── BodyTooSlow               it did not arrive in time (408)
+    ├── NoRoomForBody             the gate keeps too many others at the moment (503: send it again)
     ├── UnsupportedRequest        the gate cannot bound what it would cost, or cannot parse it (400, 501)
     ├── Unauthenticated           the caller did not prove who it is (401); says which fault
     ├── AccessDenied              the caller is known and may not have this (403)
@@ -46,6 +48,21 @@ class BodyTooLarge(BqgateError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"Request body is larger than {limit_bytes} bytes.")
         self.limit_bytes = limit_bytes
+
+
+class BodyTooSlow(BqgateError):
+    """The body did not arrive in `limit_s` seconds."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"Request body has not arrived within {limit_s:g} seconds.")
+
+
+class NoRoomForBody(BqgateError):
+    """The gate keeps too many bodies to take this one now; it may in `retry_after_s` seconds."""
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__("too many large requests are under way; retry later.")
+        self.retry_after_s = retry_after_s
 
 
 class UnsupportedRequest(BqgateError):

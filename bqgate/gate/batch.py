@@ -5,26 +5,39 @@ at most 1,000, each answered under Content-ID <response-…>, in order; uploads 
 (https://developers.google.com/gmail/api/guides/batch describes what Google's APIs share). The outer headers apply to
 every part but for Content-*, and a part's own come first.
 
-Memory: the request is read whole within a bound; of the answers at most PARTS_AT_ONCE are held. One part's failure is
-that part's answer.
+Memory: the request is read whole within a bound, and counts until it is answered (body_room.py); of the answers at most
+PARTS_AT_ONCE are held. Time: it must have arrived in time, and its calls must have begun within BATCH_S_MAX. One part's
+failure is that part's answer.
 """
 
 import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from http import HTTPStatus
 
-from bqgate.domain.errors import OUTAGES, BodyTooLarge, BqgateError, MalformedRequest, UpstreamUnavailable
-from bqgate.gate.body import close_body, plain_body, read_bounded
+from bqgate.domain.errors import (
+    OUTAGES,
+    BodyTooLarge,
+    BqgateError,
+    MalformedRequest,
+    UpstreamNotTried,
+    UpstreamUnavailable,
+)
+from bqgate.gate.body import close_body, read_bounded, read_kept
+from bqgate.gate.body_room import share_of_call
 from bqgate.gate.multipart import Part, boundary_of, parse_headers, split_parts
 from bqgate.gate.reply import answer_for_error
 from bqgate.observe.request_fields import note_cause
+from bqgate.ports import Clock
 from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, header_of, without
 
 PARTS_MAX = 1_000
 PARTS_AT_ONCE = 8
 BATCH_BYTES_MAX = 32 * 1024 * 1024
+# Calls that have not begun by then are not; the longest poll takes 200 s, and some of them may come one after another.
+BATCH_S_MAX = 900
 _LINE_BYTES_MAX = 32 * 1024  # as of a call that comes alone
 _ANSWER_BYTES_MAX = 24 * 1024 * 1024  # jobs.query answers with up to 20 MB
 # What belongs to the connection or to the outer body, and what would make an inner answer unreadable in text.
@@ -40,32 +53,37 @@ Tell = Callable[[HttpRequest | None, HttpResponse, BqgateError | None], None]
 
 
 async def answer_batch(
-    call: HttpRequest, *, dispatch: Dispatch, tell: Tell, new_boundary: Callable[[], str]
+    call: HttpRequest, *, dispatch: Dispatch, tell: Tell, new_boundary: Callable[[], str], clock: Clock
 ) -> HttpResponse:
     """Read a batch and leave an answer whose body runs the parts as it is read, and tells of each.
 
     Raises:
         MalformedRequest: the batch as a whole is not multipart/mixed, is cut off, or has too many parts.
-        BodyTooLarge: it is larger than BATCH_BYTES_MAX.
+        BodyTooLarge, BodyTooSlow, NoRoomForBody: it is larger than BATCH_BYTES_MAX, or did not come in time, or there
+            is no room for it.
     """
     boundary = boundary_of(call.header("content-type"), "mixed")
-    data = await read_bounded(plain_body(call), bytes_max=BATCH_BYTES_MAX)
-    parts = split_parts(data, boundary, parts_max=PARTS_MAX)
+    data = await read_kept(call, bytes_max=BATCH_BYTES_MAX)
+    parts = await split_parts(data, boundary, parts_max=PARTS_MAX, clock=clock)
     mark = f"batch_{new_boundary()}"
     headers = (("Content-Type", f"multipart/mixed; boundary={mark}"), ("Vary", "Origin"))
-    return HttpResponse(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, tell, mark))
+    return HttpResponse(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, tell, mark, clock))
 
 
 class BatchBody:
     """The answers of a batch as a stream. Closing it stops the parts that run and starts no more."""
 
-    def __init__(self, parts: tuple[Part, ...], outer: Headers, dispatch: Dispatch, tell: Tell, mark: str) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], outer: Headers, dispatch: Dispatch, tell: Tell, mark: str, clock: Clock
+    ) -> None:
         self._waiting = deque(parts)
         self._running: deque[asyncio.Task[bytes]] = deque()
         self._outer = outer
         self._dispatch = dispatch
         self._tell = tell
         self._mark = mark
+        self._clock = clock
+        self._ends_s = clock.monotonic_s() + BATCH_S_MAX
         self._is_closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -103,8 +121,9 @@ class BatchBody:
         failure: BqgateError | None = None
         try:
             call = parse_call(part, self._outer)
-            answer = await self._dispatch(call)
-            body = await _whole(answer)
+            with nullcontext() if (share := share_of_call()) is None else share.part():
+                answer = await self._dispatched(call)
+                body = await _whole(answer)
         except BqgateError as error:
             failure, answer = error, answer_for_error(error)
             body = await _whole(answer)
@@ -112,6 +131,11 @@ class BatchBody:
                 note_cause(error)
         self._tell(call, answer, failure)
         return _part_text(header_of(part.headers, "content-id"), answer, body)
+
+    async def _dispatched(self, call: HttpRequest) -> HttpResponse:
+        if self._clock.monotonic_s() >= self._ends_s:
+            raise UpstreamNotTried(f"the calls before this one in its batch took {BATCH_S_MAX} seconds")
+        return await self._dispatch(call)
 
 
 def parse_call(part: Part, outer: Headers = ()) -> HttpRequest:
@@ -125,7 +149,7 @@ def parse_call(part: Part, outer: Headers = ()) -> HttpRequest:
     first, _, rest = part.content.lstrip(b"\r\n").partition(b"\n")
     method, path, query = _request_line(first)
     text = b"\n" + rest  # so that an empty line right below the request line ends the headers, too
-    end_of_head = _END_OF_HEAD.search(text)
+    end_of_head = _END_OF_HEAD.search(text, 0, _LINE_BYTES_MAX + 4)
     head, body = (text, b"") if end_of_head is None else (text[: end_of_head.start()], text[end_of_head.end() :])
     headers = parse_headers(head)
     length = header_of(headers, "content-length")

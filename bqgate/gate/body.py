@@ -1,19 +1,21 @@
 """Read bodies: whole within a bound as JSON, or as a stream, decompressed.
 
-Used for requests that the gate must understand and for answers that it looks into. Raises BodyTooLarge and
-MalformedRequest (reason parseError). Bound: BigQuery takes query requests of up to 10 MB
-(https://cloud.google.com/bigquery/quotas#query_jobs). A compressed body is counted unpacked, so that a few kilobytes
-cannot become gigabytes.
+Used for requests that the gate must understand and for answers that it looks into. Raises BodyTooLarge,
+MalformedRequest (reason parseError), and for requests BodyTooSlow and NoRoomForBody. Bound: BigQuery takes query
+requests of up to 10 MB (https://cloud.google.com/bigquery/quotas#query_jobs). A compressed body is counted unpacked, so
+that a few kilobytes cannot become gigabytes.
 """
 
 import codecs
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
+from bqgate.gate.body_room import BodyShare, share_of_call
 from bqgate.wire.http_message import Body, HttpRequest, without
 from bqgate.wire.json_text import json_bytes, read_json
 
@@ -21,6 +23,7 @@ BODY_BYTES_MAX = 10 * 1024 * 1024
 _CHUNK_BYTES_MAX = 64 * 1024
 # Larger than this, unpacked, no answer is JSON that the gate waits for: a bound against gzip bombs.
 _UNPACKED_BYTES_MAX = 16 * 2**20
+_LENGTH = re.compile("[0-9]{1,18}")
 _GZIP_NAMES = frozenset({"gzip", "x-gzip"})
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
 BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
@@ -33,7 +36,33 @@ async def read_json_object(call: HttpRequest, *, bytes_max: int = BODY_BYTES_MAX
         BodyTooLarge: more than `bytes_max`, unpacked.
         MalformedRequest: it is not a JSON object.
     """
-    return parse_json_object(await read_bounded(plain_body(call), bytes_max=bytes_max))
+    return parse_json_object(await read_kept(call, bytes_max=bytes_max))
+
+
+async def read_kept(call: HttpRequest, *, bytes_max: int) -> bytes:
+    """All of a caller's body, unpacked, in time and within the room for such bodies (body_room.py).
+
+    Raises:
+        BodyTooLarge: more than `bytes_max`; the rest was not read.
+        BodyTooSlow, NoRoomForBody: it did not come in time, or there is no room.
+        MalformedRequest: as plain_body.
+    """
+    share, body = share_of_call(), plain_body(call)
+    if share is None or isinstance(body, bytes):
+        return await read_bounded(body, bytes_max=bytes_max)
+    length = call.header("content-length") if body is call.body else None
+    most = int(length) if length is not None and _LENGTH.fullmatch(length) else bytes_max
+    async with share.reading(min(most, bytes_max)):
+        return await read_bounded(_counted(body, share, bytes_max), bytes_max=bytes_max)
+
+
+async def _counted(body: AsyncIterator[bytes], share: BodyShare, bytes_max: int) -> AsyncIterator[bytes]:
+    left = bytes_max
+    async for chunk in body:
+        left -= len(chunk)
+        if left >= 0:  # what is too much is refused, and not kept
+            await share.take(len(chunk))
+        yield chunk
 
 
 async def read_bounded(body: Body, *, bytes_max: int) -> bytes:

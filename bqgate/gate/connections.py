@@ -80,7 +80,8 @@ class _Pool:
 
     def oldest_of_most(self) -> Watched:
         """The oldest of the source that has most."""
-        return next(iter(max(self._by_source.values(), key=lambda ones: len(ones))))
+        most = max(map(len, self._by_source.values()))
+        return next(next(iter(ones)) for ones in self._by_source.values() if len(ones) == most)
 
     def surplus(self, most: int, *, before_s: float) -> Iterator[Watched]:
         """Of sources that have more than `most`, the oldest that are too many and were there before a moment."""

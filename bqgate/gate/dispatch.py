@@ -73,9 +73,13 @@ class Dispatcher:
             return await self._discovery.answer(call, path=route.upstream_path, root=root)
         ctx = await self._received(call, route)
         if route.kind is Kind.BATCH:
-            part = partial(self._dispatch_part, batch=call, workload=route.workload)
-            tell = partial(note_part, self._telemetry, call.request_id)
-            return await answer_batch(ctx.call, dispatch=part, tell=tell, new_boundary=partial(secrets.token_hex, 12))
+            return await answer_batch(
+                ctx.call,
+                dispatch=partial(self._dispatch_part, batch=call, workload=route.workload),
+                tell=partial(note_part, self._telemetry, call.request_id),
+                new_boundary=partial(secrets.token_hex, 12),
+                clock=self._clock,
+            )
         return await self._answer(ctx, root=root)
 
     async def _dispatch_part(self, call: HttpRequest, *, batch: HttpRequest, workload: str | None) -> HttpResponse:

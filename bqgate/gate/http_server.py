@@ -9,6 +9,7 @@ Framing: RFC 9112 sections 6 and 7. "Expect: 100-continue" is answered when the 
 10.1.1), so that a refused caller sends none. Errors leave as they are; the middleware answers them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +17,10 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from bqgate.domain.errors import MalformedRequest
+from bqgate.domain.errors import BodyTooSlow, MalformedRequest
 from bqgate.gate.aborted_calls import BEGUN, cut, note_side, reset_on_close
 from bqgate.gate.body import close_body
+from bqgate.gate.body_room import BodyRoom
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.reply import error_answer
@@ -49,12 +51,13 @@ _VERBS = "GET, POST, PUT, PATCH, DELETE"
 class HttpServer:
     """The data plane's one aiohttp handler."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, room: BodyRoom) -> None:
         self._dispatcher = dispatcher
+        self._room = room
 
     async def serve_data_plane(self, request: web.Request) -> web.StreamResponse:
         """Answer any request that no other route took."""
-        call = read_call(request)
+        call = read_call(request, stall_s=self._room.limits.stall_s)
         if request.method == hdrs.METH_OPTIONS:
             return await send(request, _preflight(request, call))
         if _is_from_foreign_page(request):
@@ -64,8 +67,9 @@ class HttpServer:
                 message = "Requests from web pages of other origins must bear credentials."
                 return await send(request, error_answer(401, "required", message, headers=(challenge,)))
             request[CORS_ORIGIN] = request.headers[hdrs.ORIGIN]
-        answer = await self._dispatcher.dispatch(call, origin=origin_of(request))
-        return await send(request, answer)
+        with self._room.share(call.peer):
+            answer = await self._dispatcher.dispatch(call, origin=origin_of(request))
+            return await send(request, answer)
 
 
 def add_data_plane(app: web.Application, server: HttpServer) -> None:
@@ -74,8 +78,8 @@ def add_data_plane(app: web.Application, server: HttpServer) -> None:
     everything.add_route("*", server.serve_data_plane, expect_handler=_expect_later)
 
 
-def read_call(request: web.Request) -> HttpRequest:
-    """The request as a plain value.
+def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:
+    """The request as a plain value. Reading its body fails where it stands still for `stall_s` seconds.
 
     Raises:
         MalformedRequest: the target or a header is not text that can be sent on.
@@ -90,7 +94,7 @@ def read_call(request: web.Request) -> HttpRequest:
     headers = tuple(request.headers.items())
     if not all(_can_be_sent(value) for _, value in headers):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
-    body: bytes | AsyncIterator[bytes] = RequestBody(request) if request.body_exists else b""
+    body: bytes | AsyncIterator[bytes] = RequestBody(request, stall_s) if request.body_exists else b""
     return HttpRequest(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
 
 
@@ -102,8 +106,9 @@ def origin_of(request: web.Request) -> str:
 class RequestBody:
     """The caller's body, read on demand."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, stall_s: float) -> None:
         self._request = request
+        self._stall_s = stall_s
         self._must_ask = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -116,7 +121,10 @@ class RequestBody:
                 writer = self._request.writer
                 await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
-            chunk = await self._request.content.readany()
+            async with asyncio.timeout(self._stall_s):
+                chunk = await self._request.content.readany()
+        except TimeoutError:
+            raise BodyTooSlow(self._stall_s) from None
         except (ConnectionError, web.RequestPayloadError):
             raise MalformedRequest("The request body is cut off.", reason="badRequest") from None
         if not chunk:

@@ -12,7 +12,7 @@ which override the method from inside the URL), BodyTooLarge.
 from dataclasses import replace
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
-from bqgate.gate.body import plain_body, read_bounded
+from bqgate.gate.body import read_kept
 from bqgate.wire.http_message import HttpRequest, without
 from bqgate.wire.query_string import split_query, with_plain_names
 
@@ -57,7 +57,7 @@ async def _overridden(call: HttpRequest, verb: str) -> HttpRequest:
     headers = without(call.headers, _OVERRIDES)
     if verb != "GET" or call.method == "GET":
         return replace(call, method=verb, headers=headers)
-    form = await read_bounded(plain_body(call), bytes_max=_FORM_BYTES_MAX)
+    form = await read_kept(call, bytes_max=_FORM_BYTES_MAX)
     if form and not (call.header("content-type") or "").lower().startswith(_FORM_TYPE):
         raise MalformedRequest(f"The body of an overridden GET must be {_FORM_TYPE}.", reason="badRequest")
     if not form.isascii() or not form.decode("ascii", "replace").isprintable():

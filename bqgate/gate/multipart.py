@@ -13,9 +13,12 @@ from email.message import Message
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body import chunks_of
+from bqgate.gate.body_room import BodyShare, share_of_call
+from bqgate.ports import Clock
 from bqgate.wire.http_message import Body, Headers
 
 _HEADER_BYTES_MAX = 32 * 1024
+_STRETCH_BYTES = 256 * 1024
 _PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _BOUNDARY_CHARACTERS = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
@@ -62,15 +65,27 @@ async def open_first_part(body: Body, boundary: str, *, bytes_max: int) -> Opene
 
     Raises:
         BodyTooLarge: what stands before the second delimiter is larger than `bytes_max`.
+        BodyTooSlow, NoRoomForBody: it did not come in time, or there is no room. The rest may take as long as it needs.
         MalformedRequest: the body ends before it.
     """
+    share = share_of_call()
+    if share is None:
+        return await _open_first_part(chunks_of(body), boundary, None, bytes_max=bytes_max)
+    async with share.reading(bytes_max):
+        return await _open_first_part(chunks_of(body), boundary, share, bytes_max=bytes_max)
+
+
+async def _open_first_part(
+    chunks: AsyncIterator[bytes], boundary: str, share: BodyShare | None, *, bytes_max: int
+) -> OpenedBody:
     delimiter = _delimiter(boundary)
-    chunks = chunks_of(body)
     seen = bytearray(b"\n")  # so that a delimiter at the very beginning is one after a line break, too
     searched = 0
     start: int | None = None
     async for chunk in chunks:
         seen += chunk
+        if share is not None:
+            await share.take(len(chunk))
         while (match := delimiter.search(seen, searched)) is not None:
             if match.start() > bytes_max:
                 raise BodyTooLarge(bytes_max)
@@ -87,27 +102,43 @@ async def open_first_part(body: Body, boundary: str, *, bytes_max: int) -> Opene
     raise _cut_off()
 
 
-def split_parts(data: bytes, boundary: str, *, parts_max: int) -> tuple[Part, ...]:
-    """All parts of a whole body.
+async def split_parts(data: bytes, boundary: str, *, parts_max: int, clock: Clock) -> tuple[Part, ...]:
+    """All parts of a whole body. Others may run while it is looked through.
 
     Raises:
         MalformedRequest: no closing delimiter, no parts, or more than `parts_max`.
     """
-    delimiter = _delimiter(boundary)
     raw: list[bytes] = []
-    text = b"\n" + data
-    match = delimiter.search(text)
-    while match is not None and not match["end"]:
-        following = delimiter.search(text, match.end())
-        if following is None:
-            break
-        raw.append(text[match.end() : following.start()])
+    begun: int | None = None
+    async for match in delimiters(b"\n" + data, boundary, clock):
+        if begun is not None:
+            raw.append(match.string[begun : match.start()])
         if len(raw) > parts_max:
             raise MalformedRequest(f"The batch has more than {parts_max} calls.", reason="badRequest")
-        match = following
-    if match is None or not match["end"] or not raw:
-        raise _cut_off()
-    return tuple(parse_part(part) for part in raw)
+        if match["end"]:
+            if not raw:
+                break
+            return tuple([parse_part(part) for part in raw])
+        begun = match.end()
+    raise _cut_off()
+
+
+async def delimiters(
+    text: bytes, boundary: str, clock: Clock, *, stretch_bytes: int = _STRETCH_BYTES
+) -> AsyncIterator[re.Match[bytes]]:
+    """The delimiters in a text, looked for in stretches."""
+    delimiter = _delimiter(boundary)
+    overlap = len(boundary) + _PADDING_MAX + 8  # a delimiter may be cut by the end of a stretch
+    start = 0
+    while start < len(text):
+        end = min(len(text), start + stretch_bytes)
+        for match in delimiter.finditer(text, start, end):
+            yield match
+            start = match.end()
+        if end == len(text):
+            return
+        start = max(start, end - overlap)
+        await clock.sleep(0)
 
 
 def parse_part(text: bytes) -> Part:
@@ -116,7 +147,7 @@ def parse_part(text: bytes) -> Part:
     Raises:
         MalformedRequest: a header has no colon or is not text, or the headers are too long.
     """
-    match = _END_OF_HEADERS.search(text)
+    match = _END_OF_HEADERS.search(text, 0, _HEADER_BYTES_MAX + 4)
     if match is None:
         return Part(parse_headers(text), b"")
     return Part(parse_headers(text[: match.start()]), text[match.end() :])

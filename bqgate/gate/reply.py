@@ -10,6 +10,7 @@ some on the text:
     reject: estimate unknown     400 invalid                   the same
     throttled too long, shed     429 rateLimitExceeded         all clients repeat it
     upstream, store, ledger down 503 backendError              all clients repeat it
+    body too slow                408 timeout               as the client pleases
     bad input                    400 (reason of the fault)     no client repeats it
     bad credential               401 authError, required       Google's clients renew their token once and repeat
     not this caller's to see     403 accessDenied              no client repeats it
@@ -36,6 +37,7 @@ from bqgate.domain.errors import (
     AttemptEnded,
     AttemptUnderWay,
     BodyTooLarge,
+    BodyTooSlow,
     BqgateError,
     BudgetStoreUnavailable,
     ForeignPage,
@@ -43,6 +45,7 @@ from bqgate.domain.errors import (
     LedgerUnavailable,
     LoginFault,
     MalformedRequest,
+    NoRoomForBody,
     TooManyRequests,
     Unauthenticated,
     UnknownHost,
@@ -83,6 +86,8 @@ def answer_for_error(error: BqgateError) -> HttpResponse:
         case BodyTooLarge():
             message = f"Request payload size exceeds the limit: {error.limit_bytes} bytes."
             return error_answer(413, "badRequest", message)
+        case BodyTooSlow():
+            return error_answer(408, "timeout", str(error), headers=CLOSES)
         case UnsupportedRequest():
             return error_answer(501, "notImplemented", error.message)
         case JobNotFound():
@@ -96,6 +101,9 @@ def answer_for_error(error: BqgateError) -> HttpResponse:
 def _answer_for_want(error: BqgateError) -> HttpResponse:
     """The answer where a system does not answer, or the gate has no room."""
     match error:
+        case NoRoomForBody():
+            headers = (("Retry-After", str(error.retry_after_s)), *CLOSES)
+            return error_answer(503, "backendError", f"bqgate: {error}", headers=headers)
         case TooManyRequests():
             return answer_for_shed(error.message, retry_after_s=error.retry_after_s)
         case UpstreamUnavailable():

@@ -20,8 +20,8 @@ from bqgate.gate.body import (
     BODY_HEADERS,
     parse_json_object,
     plain_body,
-    read_bounded,
     read_json_object,
+    read_kept,
     with_json,
     without_mark,
 )
@@ -143,7 +143,7 @@ def _refuse_other_protocol(call: HttpRequest) -> None:
 
 
 async def _read_resumable(call: HttpRequest) -> Submission:
-    data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
+    data = await read_kept(call, bytes_max=BODY_BYTES_MAX)
     document = parse_json_object(data) if without_mark(data).strip() else {}
     return Submission(with_callers_labels(document), lambda new: with_json(call, new))
 

@@ -51,10 +51,13 @@ class ServerSection(Section):
         2_000, ge=10, le=100_000, description="Connections between two requests; beyond it the oldest are closed."
     )
     body_timeout_s: Whole = Field(
-        60, ge=1, le=3_600, description="How long a body may take that is read into memory; what streams through may go on."
+        60,
+        ge=1,
+        le=3_600,
+        description="How long a body may take that is read into memory; what streams through may go on.",
     )
     bodies_mib: Whole = Field(
-        128, ge=48, le=65_536, description="Callers' bodies in memory at once, for each process, unpacked."
+        256, ge=96, le=65_536, description="Callers' bodies in memory at once, for each process, unpacked."
     )
     tls_key_file: Path | None = Field(None, description="Private key of the certificate in PEM, without a passphrase.")
 

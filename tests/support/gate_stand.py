@@ -22,6 +22,7 @@ from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry, Tier
 from bqgate.gate import proxies
+from bqgate.gate.body_room import BodyLimits, BodyRoom
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
@@ -111,13 +112,14 @@ async def gate_stand(
     audit_log: ListAuditLog | None = None,
     trusted: Networks = (),
     public_url: str | None = None,
+    bodies: BodyLimits | None = None,
 ) -> AsyncIterator[GateStand]:
     """A gate before a recorder, and a client session that changes nothing on its own."""
     async with recording_upstream() as recorder:
         upstream = HttpUpstream(recorder.url, credentials or CallerCredentials())
         handler = RecordingHandler(upstream)
         telemetry = ListTelemetry()
-        app = data_plane(handler, upstream, telemetry, authenticator=authenticator, audit_log=audit_log)
+        app = data_plane(handler, upstream, telemetry, authenticator=authenticator, audit_log=audit_log, bodies=bodies)
         proxies.install(app, trusted=trusted, public_url=public_url)
         runner = web.AppRunner(app, shutdown_timeout=1, **SERVER_OPTIONS)
         await runner.setup()
@@ -139,6 +141,7 @@ def data_plane(
     *,
     authenticator: Authenticator | None = None,
     audit_log: ListAuditLog | None = None,
+    bodies: BodyLimits | None = None,
 ) -> web.Application:
     """The data plane as app puts it together."""
     app = web.Application()
@@ -174,5 +177,5 @@ def data_plane(
         clock=clock,
         telemetry=telemetry,
     )
-    add_data_plane(app, HttpServer(dispatcher))
+    add_data_plane(app, HttpServer(dispatcher, BodyRoom(bodies or BodyLimits(), clock, telemetry)))
     return app

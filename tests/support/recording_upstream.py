@@ -64,7 +64,7 @@ class RecordingUpstream:
 async def recording_upstream() -> AsyncIterator[RecordingUpstream]:
     """A running recorder."""
     upstream = RecordingUpstream()
-    app = web.Application()
+    app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{tail:.*}", upstream.serve)
     async with served(app) as url:
         upstream.url = url

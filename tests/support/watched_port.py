@@ -44,9 +44,7 @@ class WatchedPort:
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     opened: list[asyncio.StreamWriter] = field(default_factory=list)
 
-    async def connect(
-        self, sent: bytes = b"", *, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-    ) -> Pair:
+    async def connect(self, sent: bytes = b"", *, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Pair:
         """A connection from an address of loopback on which this much was sent."""
         parts = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=(source, 0), ssl=tls)

@@ -1,13 +1,19 @@
 """Bodies, preconditions and patches: what is refused, and by which name."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bqgate.admin.body import read_whole
 from bqgate.admin.merge_patch import merged
+from bqgate.admin.problem import Problem
 from tests.unit.admin.conftest import Plane
 
 PATH = "/v1/customers/acme/budget:check"
@@ -84,3 +90,24 @@ async def test_every_fault_of_a_body_is_named_at_once(plane: Plane) -> None:
     assert document["field"] == "cost_usd"
     assert [each["field"] for each in document["errors"]] == ["cost_usd", "a", "b"]
     assert "2 more in errors" in document["detail"]
+
+
+async def test_a_body_has_its_time() -> None:
+    """One that drips in, a byte now and then, is given up; the answer can still be read."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            await read_whole(request, bytes_max=100, within_s=0.2)
+        except Problem as problem:
+            return web.Response(status=problem.status, text=problem.detail)
+        return web.Response()
+
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b"x"
+            await asyncio.sleep(0.05)  # noqa: TID251 - a slow sender
+
+    app = web.Application()
+    app.router.add_post("/", answer)
+    async with TestServer(app) as server, ClientSession() as http, http.post(server.make_url("/"), data=drip()) as told:
+        assert (told.status, await told.text()) == (408, "The body has not arrived within 0.2 seconds.")

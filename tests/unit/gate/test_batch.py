@@ -12,10 +12,11 @@ from googleapiclient.discovery import build_from_document
 from googleapiclient.http import BatchHttpRequest, build_http
 
 from bqgate.domain.errors import MalformedRequest
-from bqgate.gate.batch import PARTS_AT_ONCE, BatchBody, parse_call
+from bqgate.gate.batch import BATCH_S_MAX, PARTS_AT_ONCE, BatchBody, parse_call
 from bqgate.gate.multipart import Part
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from tests.support.gate_stand import GateStand
+from tests.support.manual_clock import ManualClock
 from tests.unit.gate.test_routes import DISCOVERY
 
 HTTP = (("Content-Type", "application/http"),)
@@ -184,7 +185,7 @@ async def test_few_parts_run_at_once_and_a_closed_batch_starts_no_more() -> None
         return HttpResponse(200)
 
     parts = tuple(Part(HTTP, f"GET /{number}".encode()) for number in range(100))
-    body = BatchBody(parts, (), dispatch, lambda *_: None, "m")
+    body = BatchBody(parts, (), dispatch, lambda *_: None, "m", ManualClock())
     assert (await anext(body)).startswith(b"--m\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK")
     second = asyncio.ensure_future(anext(body))
     await asyncio.wait_for(is_full.wait(), 5)
@@ -193,6 +194,24 @@ async def test_few_parts_run_at_once_and_a_closed_batch_starts_no_more() -> None
     assert running == set()
     assert len(started) == PARTS_AT_ONCE + 1
     assert [chunk async for chunk in body] == []
+
+
+async def test_a_batch_ends() -> None:
+    """Calls that have not begun when its time is over are answered without being made; those before are untouched."""
+    clock, made = ManualClock(), []
+
+    async def dispatch(call: HttpRequest) -> HttpResponse:
+        made.append(call.path)
+        if len(made) == PARTS_AT_ONCE:
+            clock.advance(BATCH_S_MAX)
+        return HttpResponse(200)
+
+    parts = tuple(Part(HTTP, f"GET /{number}".encode()) for number in range(20))
+    body = BatchBody(parts, (), dispatch, lambda *_: None, "m", clock)
+    answers = [piece async for piece in body]
+    assert [b" 200 OK" in answer for answer in answers] == [True] * PARTS_AT_ONCE + [False] * 13
+    assert all(b" 503 " in answer for answer in answers[PARTS_AT_ONCE:-1])
+    assert len(made) == PARTS_AT_ONCE
 
 
 def test_a_part_must_say_what_it_is() -> None:

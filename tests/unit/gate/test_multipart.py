@@ -1,3 +1,5 @@
+import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -6,7 +8,8 @@ from hypothesis import strategies as st
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body import read_bounded
-from bqgate.gate.multipart import Part, boundary_of, open_first_part, parse_headers, split_parts
+from bqgate.gate.multipart import Part, boundary_of, delimiters, open_first_part, parse_headers, split_parts
+from tests.support.manual_clock import ManualClock
 
 BODY = (
     b"preamble\r\n--b1\r\nContent-Type: application/json\r\n\r\n{}\r\n"
@@ -59,9 +62,9 @@ async def test_the_first_part_is_cut_off_the_stream(line_break: bytes, chunk_byt
     assert body[opened.first_bytes :].startswith(line_break + b"--b1 \t")
 
 
-def test_all_parts_are_split() -> None:
+async def test_all_parts_are_split() -> None:
     """Parts are what stands between delimiters that are whole lines."""
-    parts = split_parts(BODY, "b1", parts_max=2)
+    parts = await split_parts(BODY, "b1", parts_max=2, clock=ManualClock())
     assert [part.content for part in parts] == [b"{}", b"media\r\n--b1x is content"]
     assert parts[1].headers == ()
 
@@ -70,7 +73,7 @@ def test_all_parts_are_split() -> None:
 async def test_a_body_without_whole_parts_is_malformed(body: bytes) -> None:
     """Cut off or empty, it is the caller's fault."""
     with pytest.raises(MalformedRequest):
-        split_parts(body, "b1", parts_max=9)
+        await split_parts(body, "b1", parts_max=9, clock=ManualClock())
     with pytest.raises(MalformedRequest):
         await open_first_part(_stream(body, 3), "b1", bytes_max=1000)
 
@@ -81,10 +84,52 @@ async def test_a_first_part_is_bounded() -> None:
         await open_first_part(_stream(b"--b1\r\n\r\n" + bytes(9000), 100), "b1", bytes_max=1000)
 
 
-def test_the_number_of_parts_is_bounded() -> None:
+async def test_the_number_of_parts_is_bounded() -> None:
     """One part too many makes the whole malformed."""
     with pytest.raises(MalformedRequest):
-        split_parts(BODY, "b1", parts_max=1)
+        await split_parts(BODY, "b1", parts_max=1, clock=ManualClock())
+
+
+@pytest.mark.parametrize("stretch", [80, 81, 97, 128, 1_000])
+@given(data=st.binary(max_size=400), dashes=st.integers(0, 70))
+async def test_where_a_stretch_ends_makes_no_difference(stretch: int, data: bytes, dashes: int) -> None:
+    """A body that is looked through in stretches has the parts that it has as a whole."""
+    blanks = b" " * dashes
+    body = data.replace(b"!", b"\r\n--b\r\n\r\n").replace(b"?", b"\n--b" + blanks + b"\r\n\r\n")
+    body = b"--b\r\n\r\n" + b"-" * dashes + body + b"\r\n--b--"
+    delimiter = re.compile(rb"\r?\n--b(?:(--)|[ \t]{0,64}(?=\r?\n))")
+    ends = [(match.start(), match.end(), match[1]) for match in delimiter.finditer(b"\n" + body)]
+    last = next((number for number, each in enumerate(ends) if each[2]), len(ends))
+    wanted = [(b"\n" + body)[ends[each][1] : ends[each + 1][0]] for each in range(last)]
+    found = [part async for part in _raw_parts(body, stretch)]
+    assert found == wanted
+
+
+async def _raw_parts(body: bytes, stretch: int) -> AsyncIterator[bytes]:
+    begun: int | None = None
+    async for match in delimiters(b"\n" + body, "b", ManualClock(), stretch_bytes=stretch):
+        if begun is not None:
+            yield match.string[begun : match.start()]
+        if match["end"]:
+            return
+        begun = match.end()
+
+
+async def test_others_run_while_a_large_body_is_looked_through() -> None:
+    """However many line breaks it has that could begin a delimiter."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await ManualClock().sleep(0)
+
+    counting = asyncio.create_task(count())
+    body = b"--b1\r\n\r\n" + b"\n--b" * 2**20 + b"\r\n--b1--"
+    await split_parts(body, "b1", parts_max=1, clock=ManualClock())
+    counting.cancel()
+    assert turns >= len(body) // (256 * 1024)
 
 
 def test_headers_may_be_folded() -> None:
@@ -110,7 +155,7 @@ async def test_any_bytes_are_parts_or_refused(data: bytes) -> None:
     """No body makes the parser fail in another way, and both readers see the same first part."""
     body = data.replace(b"!", b"\r\n--b\r\n").replace(b"?", b"\r\n--b--")
     try:
-        parts = split_parts(body, "b", parts_max=100)
+        parts = await split_parts(body, "b", parts_max=100, clock=ManualClock())
     except (MalformedRequest, BodyTooLarge):
         return
     opened = await open_first_part(_stream(body, 5), "b", bytes_max=10_000)
