@@ -53,8 +53,8 @@ class BodyTooLarge(BqgateError):
 class BodyTooSlow(BqgateError):
     """The body did not arrive in `limit_s` seconds."""
 
-    def __init__(self, limit_s: float) -> None:
-        super().__init__(f"Request body has not arrived within {limit_s:g} seconds.")
+    def __init__(self, limit_s: int) -> None:
+        super().__init__(f"Request body has not arrived within {limit_s} seconds.")
 
 
 class NoRoomForBody(BqgateError):

@@ -11,6 +11,7 @@ What leaves: BodyTooSlow, NoRoomForBody.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -112,7 +113,7 @@ class BodyRoom:
                         await self._wait()
             except TimeoutError:
                 self._telemetry.count("shed_total", where="bodies")
-                raise NoRoomForBody(retry_after_s=round(self.limits.wait_s) or 1) from None
+                raise NoRoomForBody(retry_after_s=math.ceil(self.limits.wait_s)) from None
         self._set(share, wanted)
         share.size += size
 
@@ -174,7 +175,7 @@ class BodyShare:
             async with asyncio.timeout(self._room.limits.timeout_s):
                 yield
         except TimeoutError:
-            raise BodyTooSlow(self._room.limits.timeout_s) from None
+            raise BodyTooSlow(math.ceil(self._room.limits.timeout_s)) from None
         finally:
             self._room.settle(self)
 

@@ -10,6 +10,7 @@ Framing: RFC 9112 sections 6 and 7. "Expect: 100-continue" is answered when the 
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -124,7 +125,7 @@ class RequestBody:
             async with asyncio.timeout(self._stall_s):
                 chunk = await self._request.content.readany()
         except TimeoutError:
-            raise BodyTooSlow(self._stall_s) from None
+            raise BodyTooSlow(math.ceil(self._stall_s)) from None
         except (ConnectionError, web.RequestPayloadError):
             raise MalformedRequest("The request body is cut off.", reason="badRequest") from None
         if not chunk:
