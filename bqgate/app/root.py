@@ -30,8 +30,8 @@ from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
-from bqgate.gate import access_log, middleware, proxies, web_pages
 from bqgate.domain.units import MIB
+from bqgate.gate import access_log, middleware, proxies, web_pages
 from bqgate.gate.body_room import BodyLimits, BodyRoom
 from bqgate.gate.connections import Connections
 from bqgate.gate.discovery import Discovery
