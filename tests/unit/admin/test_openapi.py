@@ -78,7 +78,7 @@ def test_it_has_every_operation_and_each_parameter_of_its_path(control: ControlS
 def test_what_the_framework_answers_is_in_it(document: dict[str, Any]) -> None:
     """Where it can occur, and nowhere else."""
     check = document["paths"]["/v1/customers/{customer}/budget:check"]["post"]["responses"]
-    assert check.keys() == {"200", "400", "401", "403", "404", "413", "415", "429", "503"}
+    assert check.keys() == {"200", "400", "401", "403", "404", "408", "413", "415", "429", "503"}
     assert "WWW-Authenticate" in check["401"]["headers"]
     assert {"Retry-After", "RateLimit-Reset"} <= check["429"]["headers"].keys()
     alive = document["paths"]["/healthz"]["get"]
