@@ -1,10 +1,12 @@
 """Decide in whose name a call goes to BigQuery (setting upstream.credentials), and drop every other credential.
 
-Called by HttpUpstream for each call. Credentials travel in Authorization, in x-goog-user-project (whose project's quota
-is used), X-Goog-Api-Key and a few rarer headers, in cookies, and in the URL parameters access_token, oauth_token and
-key (https://cloud.google.com/apis/docs/system-parameters).
+Called by HttpUpstream for each call. Credentials travel in Authorization, X-Goog-Api-Key and a few rarer headers, in
+cookies, and in the URL parameters access_token, oauth_token and key. Whose quota a call uses is said beside them, in
+x-goog-user-project and quotaUser (https://cloud.google.com/apis/docs/system-parameters); a job's bill goes to the
+project in its path, whatever they say.
 
-    caller           it passes as it came, but for second tokens; the gate's own calls for a caller bear the caller's
+    caller           the one token by which the gate knows the caller, and whose quota is used; the gate's own calls
+                     for a caller bear the same
     anonymous        nothing passes, for a stand-in that asks for nothing
     service_account  nothing passes, the gate's own token is put in (service_account.py), or that of the service account
                      of the caller's customer (impersonation.py)
@@ -16,26 +18,29 @@ from dataclasses import replace
 from typing import Protocol
 
 from bqgate.domain.principal import Credential
-from bqgate.wire.http_message import HttpRequest, without
+from bqgate.wire.http_message import Headers, HttpRequest, without
 from bqgate.wire.query_string import without_parameters
 
-_CREDENTIAL_HEADERS = frozenset(
+_USER_PROJECT = "x-goog-user-project"
+# Whatever Google, or a front end of its, may take for who calls: a second one would run in one name what the gate books
+# in another. API keys may stand for a service account (https://cloud.google.com/docs/authentication/api-keys).
+_IDENTITY_HEADERS = frozenset(
     {
-        "authorization",
         "cookie",
         "proxy-authorization",
+        "x-gdata-key",
         "x-goog-api-key",
         "x-goog-authuser",  # which of the cookie's accounts
-        "x-goog-iam-authority-selector",
-        "x-goog-iam-authorization-token",
-        "x-goog-iap-jwt-assertion",
-        "x-goog-user-project",
+        "x-goog-pageid",  # and which of that account's pages
         "x-serverless-authorization",  # read in place of Authorization by some of Google's front ends
     }
 )
-_URL_TOKENS = frozenset({"access_token", "bearer_token", "oauth_token"})
+# X-Goog-IAM-Authority-Selector and -Authorization-Token; X-Goog-IAP-JWT-Assertion; X-Goog-Authenticated-User-Email.
+_IDENTITY_FAMILIES = ("x-goog-authenticated-user-", "x-goog-iam-", "x-goog-iap-")
+_QUOTA_HEADERS = frozenset({"x-goog-quota-user", _USER_PROJECT})
 # Parameters that begin with "$" are refused at the HTTP server; this one would bring any header with it.
-_CREDENTIAL_PARAMETERS = _URL_TOKENS | {"key", "userproject", "$httpheaders"}
+_IDENTITY_PARAMETERS = frozenset({"access_token", "authuser", "bearer_token", "key", "oauth_token", "$httpheaders"})
+_QUOTA_PARAMETERS = frozenset({"quotauser", "userip", "userproject"})
 
 
 class UpstreamCredentials(Protocol):
@@ -53,22 +58,16 @@ class UpstreamCredentials(Protocol):
 
 
 class CallerCredentials:
-    """What the caller sent goes upstream."""
+    """The caller's token goes upstream."""
 
     async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:
-        """The call with the one token by which the gate knows the caller, in a header.
-
-        A second token, in another header or in the URL, could be somebody else's: Google would then run in one name
-        what the gate books in another.
-        """
-        headers, query = call.headers, call.query
-        if credential.authorization is not None:
-            query = without_parameters(query, _URL_TOKENS)
-            if [value for key, value in headers if key.lower() == "authorization"] != [credential.authorization]:
-                headers = (*without(headers, {"authorization"}), ("Authorization", credential.authorization))
-        if credential.user_project is not None and call.header("x-goog-user-project") is None:
-            headers = (*headers, ("x-goog-user-project", credential.user_project))
-        return replace(call, headers=headers, query=query)
+        """The call with the one token by which the gate knows the caller, in a header, and with one quota project."""
+        headers = _without_identities(call.headers)
+        for name, value in (("Authorization", credential.authorization), (_USER_PROJECT, credential.user_project)):
+            key = name.lower()
+            if [own for other, own in headers if other.lower() == key] != ([] if value is None else [value]):
+                headers = (*without(headers, {key}), *(() if value is None else ((name, value),)))
+        return replace(call, headers=headers, query=without_parameters(call.query, _IDENTITY_PARAMETERS))
 
     def drop_refused(self, credential: Credential) -> bool:  # noqa: ARG002 - the port's signature
         """It was the caller's, who is to hear of it."""
@@ -94,6 +93,12 @@ def with_token(call: HttpRequest, token: str) -> HttpRequest:
 
 
 def without_credentials(call: HttpRequest) -> HttpRequest:
-    """The call without any credential that the caller sent."""
-    query = without_parameters(call.query, _CREDENTIAL_PARAMETERS)
-    return replace(call, headers=without(call.headers, _CREDENTIAL_HEADERS), query=query)
+    """The call without any credential that the caller sent, and without any word about whose quota is used."""
+    query = without_parameters(call.query, _IDENTITY_PARAMETERS | _QUOTA_PARAMETERS)
+    headers = without(_without_identities(call.headers), _QUOTA_HEADERS | {"authorization"})
+    return replace(call, headers=headers, query=query)
+
+
+def _without_identities(headers: Headers) -> Headers:
+    kept = without(headers, _IDENTITY_HEADERS)
+    return tuple((key, value) for key, value in kept if not key.lower().startswith(_IDENTITY_FAMILIES))

@@ -3,7 +3,7 @@
 Used by upstream.py. Which headers belong to one connection: RFC 9110 section 7.6.1, and those that Connection names.
 """
 
-from bqgate.wire.http_message import Headers, HttpRequest, without
+from bqgate.wire.http_message import Headers, HttpRequest, named_by_connection, without
 
 _HOP_BY_HOP = frozenset(
     {
@@ -24,7 +24,7 @@ _NOT_SENT = frozenset({"expect", "host"})
 
 def headers_sent(call: HttpRequest) -> Headers:
     """The headers with which a call goes to BigQuery."""
-    headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | _named_by_connection(call.headers))
+    headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | named_by_connection(call.headers))
     if not isinstance(call.body, bytes):
         return headers
     # Bytes have a length of their own; the one that the caller gave may be that of another body.
@@ -34,7 +34,7 @@ def headers_sent(call: HttpRequest) -> Headers:
 
 def headers_answered(headers: Headers) -> Headers:
     """The headers with which an answer comes back."""
-    return without(headers, _HOP_BY_HOP | _named_by_connection(headers))
+    return without(headers, _HOP_BY_HOP | named_by_connection(headers))
 
 
 def malformed(status: int, headers: Headers) -> str:
@@ -47,10 +47,3 @@ def malformed(status: int, headers: Headers) -> str:
     if not all(value.isprintable() or value.replace("\t", " ").isprintable() for _, value in headers):
         return "a header of its answer is no text"
     return ""
-
-
-def _named_by_connection(headers: Headers) -> frozenset[str]:
-    """Headers that the sender declared to be for this connection only; never those that frame the body."""
-    lines = (value for key, value in headers if key.lower() == "connection")
-    names = {name.strip().lower() for line in lines for name in line.split(",")}
-    return frozenset(names - {"content-length", "authorization", "host"})

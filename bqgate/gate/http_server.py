@@ -26,7 +26,7 @@ from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
-from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, without
+from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, named_by_connection, without
 
 # For web.AppRunner. Lines: BigQuery takes URLs and headers of 16 KiB together
 # (https://cloud.google.com/bigquery/quotas) and aiohttp only 8 KiB unless told. No access log: URLs may bear tokens.
@@ -95,6 +95,7 @@ def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:
     headers = tuple(request.headers.items())
     if not all(_can_be_sent(value) for _, value in headers):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
+    headers = without(headers, named_by_connection(headers))  # or the gate would judge by what BigQuery never sees
     body: bytes | AsyncIterator[bytes] = RequestBody(request, stall_s) if request.body_exists else b""
     return HttpRequest(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
 

@@ -57,3 +57,13 @@ def without(headers: Headers, names: Iterable[str]) -> Headers:
     """All headers but those named, in lower case."""
     dropped = frozenset(names)
     return tuple((key, value) for key, value in headers if key.lower() not in dropped)
+
+
+def named_by_connection(headers: Headers) -> frozenset[str]:
+    """Headers that the sender declared to be for this connection only (RFC 9110 section 7.6.1), in lower case.
+
+    Never those that frame the body, or say who calls.
+    """
+    lines = (value for key, value in headers if key.lower() == "connection")
+    names = {name.strip().lower() for line in lines for name in line.split(",")}
+    return frozenset(names - {"authorization", "content-length", "host"})

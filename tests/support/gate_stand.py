@@ -88,7 +88,7 @@ class RecordingHandler:
         if self.answer is not None:
             return self.answer
         return await self.upstream.send(
-            submission.build_request({**submission.document, "judged": True}), credential=Credential()
+            submission.build_request({**submission.document, "judged": True}), credential=ctx.principal.credential
         )
 
 
