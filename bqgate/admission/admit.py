@@ -1,10 +1,9 @@
 """Decide whether a query may run: size its hold, place it, judge the result, record it.
 
-Called by the gate; calls BigQuery (dry run), the BudgetStore and the Ledger through their ports. Returns Admitted, with
-an open hold that is recorded in the ledger and that the caller must end; Refused, with nothing held and the refusal
-booked; or CachedOnly, where a budget refuses but BigQuery has the result in its cache, which is free and needs no hold.
-Safe to crash in: a hold without a record is an orphan that reconcile voids; a recorded hold whose query was never
-forwarded is voided once BigQuery knows no such job.
+Called by the gate; calls BigQuery, the BudgetStore and the Ledger through their ports. Returns Admitted, with an open
+hold that is recorded in the ledger and that the caller must end; Refused, with nothing held and the refusal booked; or
+CachedOnly, where a budget refuses but BigQuery has the result in its cache. Safe to crash in: a hold without a record
+is an orphan that reconcile voids; a recorded one, never forwarded, is voided once BigQuery knows no such job.
 """
 
 from collections.abc import Callable
@@ -47,6 +46,7 @@ from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
 from bqgate.domain.reject_reason import RejectReason
+from bqgate.domain.statements import may_be_cached
 from bqgate.domain.tier import Budget, Customer, Mode, windows_of
 from bqgate.ports import Clock, Ledger, PolicySource, Telemetry
 from bqgate.wire.error_reply import is_about_the_query
@@ -124,8 +124,8 @@ class Admission:
         """
         try:
             return await self._estimator.estimate(request, principal.credential, customer.id)
-        except UpstreamRefused as refused:
-            if request.method is Method.QUERY or not is_about_the_query(refused.status, refused.body):
+        except UpstreamRefused as error:
+            if request.method is Method.QUERY or not is_about_the_query(error.status, error.body, request.project_id):
                 raise
             return Estimate(0, "", 0, location=request.location, unknown_because=DRY_RUN_REFUSED)
         except UpstreamUnavailable:
@@ -136,7 +136,7 @@ class Admission:
 
     def forget_estimate(self, request: QueryRequest, principal: Principal) -> None:
         """Drop the cached estimate of a query."""
-        self._estimator.forget(request, principal.credential, principal.customer)
+        self._estimator.forget(request, principal.credential)
 
     async def admit(
         self, request: QueryRequest, principal: Principal, customer: Customer, estimate: Estimate
@@ -169,17 +169,17 @@ class Admission:
             again = self._refusals.recall(outcome, request, principal, customer)
             if again is not None:
                 return again
-            if await self._is_cached(request, principal, customer):
+            if await self._is_cached(request, principal, estimate):
                 return CachedOnly(outcome.decision_id)
             return await self._refusals.book(outcome, request, principal, customer)
         return outcome
 
-    async def _is_cached(self, request: QueryRequest, principal: Principal, customer: Customer) -> bool:
+    async def _is_cached(self, request: QueryRequest, principal: Principal, estimate: Estimate) -> bool:
         """Whether a refused query can be answered from BigQuery's cache. No answer is no."""
-        if not may_be_served_from_cache(request):
+        if not may_be_served_from_cache(request) or not may_be_cached(estimate.statement_type):
             return False
         try:
-            return await self._estimator.is_cached(request, principal.credential, customer.id)
+            return await self._estimator.is_cached(request, principal.credential, principal.customer)
         except (UpstreamRefused, UpstreamUnavailable, TooManyRequests):
             return False
 

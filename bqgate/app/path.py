@@ -30,7 +30,9 @@ from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.passthrough import Passthrough
+from bqgate.gate.payers import Payers
 from bqgate.settings import Settings
+from bqgate.settings.sections import Credentials
 from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.inquiry import maker_of
@@ -45,6 +47,7 @@ class QueryPath:
     """What a query meets between the dispatch step and the end of its hold."""
 
     handler: QueryHandler
+    payers: Payers
     passthrough: Passthrough
     estimator: Estimator
     isolation: Isolation
@@ -68,6 +71,8 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     dry_runs = FairDryRuns(deps.bigquery, estimator.places)
     long_texts = LongTexts()
     stack.callback(long_texts.close)
+    passes_credentials = deps.settings.upstream.credentials is Credentials.CALLER
+    payers = Payers(deps.policies, dry_runs, passes_credentials=passes_credentials)
     isolation = wire_isolation(
         deps.settings,
         policies=deps.policies,
@@ -84,6 +89,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         writes=writes,
         admission_queue=queue,
         policies=deps.policies,
+        payers=payers,
         isolation=isolation,
         long_texts=long_texts,
         upstream=deps.upstream,
@@ -95,7 +101,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
     reconciler = _reconciler(deps, settlement, poller, holds)
-    path = QueryPath(handler, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
+    path = QueryPath(handler, payers, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
     _run(deps, path)
     return path
 

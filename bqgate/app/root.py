@@ -205,7 +205,8 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
     if control_plane is not data_plane:
         add_landing_page(data_plane, (), requires_identity=is_required)
     dispatcher = Dispatcher(
-        identification=_identification(deps, identities),
+        identification=_identification(deps, identities, path),
+        payers=path.payers,
         isolation=path.isolation,
         handler=path.handler,
         passthrough=path.passthrough,
@@ -255,15 +256,14 @@ def _discovery(deps: Dependencies, stack: AsyncExitStack) -> Discovery:
     return discovery
 
 
-def _identification(deps: Dependencies, identities: Identities) -> Identification:
+def _identification(deps: Dependencies, identities: Identities, path: QueryPath) -> Identification:
     """The first step: with callers' own credentials, BigQuery itself knows who asks unless somebody has to pay."""
     passes = deps.settings.upstream.credentials is Credentials.CALLER
     return Identification(
         authenticator=identities.authenticator,
-        policies=deps.policies,
+        payers=path.payers,
         audit_log=deps.audit_log,
         clock=deps.clock,
-        passes_credentials=passes,
         submissions_only=passes and deps.settings.identity.mode is IdentityMode.REQUIRED,
     )
 

@@ -65,7 +65,7 @@ class GoogleBigQuery:
             (("Content-Type", "application/json; charset=UTF-8"),),
             json_bytes(body),
         )
-        return estimate_from(await self._ask(call, credential, operation="dry_run"))
+        return estimate_from(await self._ask(call, credential, operation="dry_run"), asked=project_id)
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """A job as it stands; see ports.BigQuery."""

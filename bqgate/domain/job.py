@@ -75,7 +75,8 @@ class Estimate:
     """What a dry run says. `unknown_because` names why its bytes bound nothing; None where they do.
 
     Names are "project.dataset.table". `targets` are what the statement writes, makes, changes or drops: tables, views,
-    routines, and datasets as "project.dataset"; the anonymous table of a plain result is none.
+    routines, and datasets as "project.dataset"; the anonymous table of a plain result is none. `project_id` is where
+    it would run, by BigQuery's word; None where BigQuery has not answered.
     """
 
     bytes_processed: int
@@ -90,6 +91,7 @@ class Estimate:
     targets: tuple[str, ...] = ()
     cache_hit: bool = False
     unknown_because: str | None = None
+    project_id: str | None = None
 
     @property
     def is_known(self) -> bool:

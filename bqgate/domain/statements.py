@@ -55,6 +55,14 @@ def is_single(kind: str | None) -> bool:
     return is_known(kind) and not is_multi_statement(kind)
 
 
+def may_be_cached(kind: str | None) -> bool:
+    """Whether BigQuery may have the result in its cache: of a plain query only. All else runs, and bills.
+
+    Source: https://cloud.google.com/bigquery/docs/cached-results.
+    """
+    return kind == "SELECT"
+
+
 def buys(kind: str | None) -> bool:
     """Whether it makes or changes what is paid for beside all jobs, so that a job's bytes and slots tell no cost."""
     return kind is not None and _BUYS.fullmatch(kind) is not None

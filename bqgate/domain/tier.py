@@ -19,6 +19,10 @@ from bqgate.domain.limits import LimitPlan, Limits, Schedule, TemporaryIncrease
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.throttling import Throttling
 
+# The customer of all projects that no customer is listed for and BigQuery has not answered for yet. No customer is
+# called so: neither a name in the settings nor a project's id begins with an underscore.
+UNKNOWN_PROJECT = "_unknown"
+
 
 class Mode(StrEnum):
     """How seriously a budget is meant: off computes nothing, observe refuses nothing, enforce refuses."""
@@ -187,7 +191,7 @@ def _is_named(budget: Budget) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CustomerRegistry:
-    """Who is a customer: by id, by the project in the URL, else the project itself in the default tier.
+    """Who is a customer: by id, by an address, by a project; anybody else is one of the default tier.
 
     `customer_by_email` has whole addresses and bare domains ("ann@acme.com", "acme.com"), in small letters.
     `shared_projects` may run jobs of every customer; whose a job is there, its caller's credential says. `deployment`
@@ -223,8 +227,6 @@ class CustomerRegistry:
         address = email.lower()
         return self.customer_by_email.get(address) or self.customer_by_email.get(address.rpartition("@")[2])
 
-    def customer_id_for(self, *, project_id: str, workload: str | None) -> str:
-        """Open mode: the workload when it names a customer, else the owner of the project, else the project."""
-        if workload is not None and workload in self.customers:
-            return workload
-        return self.customer_by_project.get(project_id, project_id)
+    def owner_of(self, project_id: str) -> str | None:
+        """The customer that pays for a project's jobs. None: nobody is listed."""
+        return self.customer_by_project.get(project_id)

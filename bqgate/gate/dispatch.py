@@ -1,8 +1,8 @@
 """Route one call: to the query handler, through to BigQuery, or, for a batch, each of its calls by itself.
 
-Called by the HTTP server with a call as it came, and by the batch step with the calls inside. Who asks is found out
-first (identify.py), before the body is read. Every request that could start a job goes to the handler, by whatever path
-or encoding it came.
+Called by the HTTP server with a call as it came, and by the batch step with the calls inside. Who asks and who pays is
+found out first (identify.py, payers.py), before the body is read. Every request that could start a job goes to the
+handler, by whatever path or encoding it came.
 """
 
 import secrets
@@ -19,13 +19,15 @@ from bqgate.gate.isolation import Isolation
 from bqgate.gate.masked_answer import with_mask
 from bqgate.gate.method_override import real_verb, with_real_verb
 from bqgate.gate.passthrough import Passthrough, gate_root, with_gate_location
+from bqgate.gate.payers import Payers
 from bqgate.gate.request_context import RequestContext
-from bqgate.gate.routes import Kind, Route, resolve
+from bqgate.gate.routes import SUBMISSIONS, Kind, Route, resolve
 from bqgate.gate.stopwatch import Stopwatch
 from bqgate.gate.submission import Submission, check_chunk, read_submission, read_upload
 from bqgate.observe.request_fields import begin_request, note_caller
 from bqgate.ports import Clock, Telemetry
 from bqgate.wire.http_message import HttpRequest, HttpResponse
+from bqgate.wire.job_identity import with_project_id
 
 # Google takes neither in a batch (https://cloud.google.com/bigquery/docs/batch): "no media, no batch".
 _NOT_IN_BATCH = frozenset({Kind.BATCH, Kind.UPLOAD, Kind.CHUNK, Kind.DISCOVERY})
@@ -45,6 +47,7 @@ class Dispatcher:
         self,
         *,
         identification: Identification,
+        payers: Payers,
         handler: SubmissionHandler,
         passthrough: Passthrough,
         discovery: Discovery,
@@ -53,6 +56,7 @@ class Dispatcher:
         telemetry: Telemetry,
     ) -> None:
         self._identification = identification
+        self._payers = payers
         self._handler = handler
         self._passthrough = passthrough
         self._discovery = discovery
@@ -97,6 +101,8 @@ class Dispatcher:
         watch = Stopwatch(self._clock, self._telemetry)
         with watch.step("identify"):
             principal = await self._identification.identify(call, route)
+            if route.kind in SUBMISSIONS:
+                route, principal = await self._payers.by_id(route, principal)
         note_caller(principal.customer, principal.name)
         return RequestContext(await self._upstream_call(call, route), route, principal, watch)
 
@@ -117,6 +123,9 @@ class Dispatcher:
                 return await self._pass(ctx)
 
     async def _submitted(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
+        if ctx.route.project_number is not None:
+            document = with_project_id(submission.document, ctx.route.project_number, ctx.route.project_id or "")
+            submission = replace(submission, document=document)
         judged = self._isolation.judged_submission(ctx, submission)
         answer = await self._isolation.submitted(ctx, judged, self._handler.handle_query)
         return await with_mask(answer, submission.mask)

@@ -18,7 +18,7 @@ from bqgate.admission.refusals import Refused
 from bqgate.admission.reservations import judge_reservations
 from bqgate.domain.decision import MAKE_IT_CHEAPER, Throttle
 from bqgate.domain.errors import UnsupportedRequest
-from bqgate.domain.job import Estimate, QueryRequest
+from bqgate.domain.job import QueryRequest
 from bqgate.domain.tier import Mode
 from bqgate.domain.touched import Touched
 from bqgate.gate.answer_headers import with_admission, with_decision
@@ -27,6 +27,7 @@ from bqgate.gate.forward import forward, readable, with_job_noted
 from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.long_texts import LongTexts
+from bqgate.gate.payers import Payers
 from bqgate.gate.reply import answer_for_reject, answer_for_shed
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
@@ -54,6 +55,7 @@ class QueryHandler:
         writes: JobWrites,
         admission_queue: AdmissionQueue,
         policies: PolicySource,
+        payers: Payers,
         isolation: Isolation,
         long_texts: LongTexts,
         upstream: Upstream,
@@ -67,6 +69,7 @@ class QueryHandler:
         self._writes = writes
         self._admission_queue = admission_queue
         self._policies = policies
+        self._payers = payers
         self._isolation = isolation
         self._long_texts = long_texts
         self._upstream = upstream
@@ -94,12 +97,12 @@ class QueryHandler:
             return await self._pass_query(ctx, submission)
         check_room(query, workload=ctx.principal.workload)
         judge_reservations(query, ctx.customer, self._policies.prices)
-        ctx.estimate = await self._estimate(ctx)
+        await self._estimate(ctx)
         note_caller(ctx.customer.id, booked_name(ctx.principal, ctx.estimate))
         answer = await self._hold_and_run(ctx, submission)
         if answer is None:  # its tables have grown since the estimate was cached
             self._admission.forget_estimate(ctx.query, ctx.principal)
-            ctx.estimate = await self._estimate(ctx)
+            await self._estimate(ctx)
             answer = await self._hold_and_run(ctx, submission, is_last=True)
         assert answer is not None, "the second answer stands, whatever it is"
         return answer
@@ -136,11 +139,17 @@ class QueryHandler:
                         await attempt.ended()
                     return None if is_too_small else answer
 
-    async def _estimate(self, ctx: RequestContext) -> Estimate:
-        """Dry-run the query, and check that the customer may touch all that it names."""
+    async def _estimate(self, ctx: RequestContext) -> None:
+        """Dry-run the query, and check that the customer may touch all that it names. BigQuery's answer says who pays.
+
+        What BigQuery does not answer names no project.
+        """
         ask = partial(self._admission.estimate, ctx.query, ctx.principal, ctx.customer)
         with ctx.watch.step("dryrun"):
-            return await self._isolation.judged_estimate(ctx, ctx.query, ask)
+            ctx.estimate = await self._isolation.judged_estimate(ctx, ctx.query, ask)
+        if ctx.estimate.project_id is not None:
+            ctx.principal = self._payers.settled(ctx.principal, ctx.estimate.project_id)
+            ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
 
     async def _take_turn(self, ctx: RequestContext, attempt: Attempt) -> None:
         queued = queued_query_of(attempt.admitted, ctx.customer)

@@ -1,22 +1,20 @@
 """Say who asks and who pays (step 1), before anything of the body is read.
 
 Called by the dispatch step with the call's head and its route; asks the Authenticator. The customer is the one that the
-credential proves; where it names none (open mode, Google's callers whose address nobody listed, admins) it is the
-workload when that names a customer, else the owner of the project in the URL, else the project itself in the default
-tier. What leaves: a Principal, or Unauthenticated, which is told to the audit log on its way out.
+credential proves; where it names none (open mode, Google's callers whose address nobody listed, admins) payers.py says
+it. What leaves: a Principal, or Unauthenticated, which is told to the audit log on its way out.
 
 Where callers' own credentials go to BigQuery (`submissions_only`), BigQuery itself authenticates every call; the gate
 asks who it is only where somebody has to pay.
 """
 
-from dataclasses import replace
-
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Credential, Identity, Principal, Role
 from bqgate.gate.credential import credential_of
-from bqgate.gate.routes import Kind, Route
-from bqgate.ports import AuditLog, Authenticator, Clock, PolicySource
+from bqgate.gate.payers import Payers
+from bqgate.gate.routes import SUBMISSIONS, Route
+from bqgate.ports import AuditLog, Authenticator, Clock
 from bqgate.wire.http_message import HttpRequest
 
 # How the subject of whoever Google knows begins (identity.google_callers).
@@ -25,14 +23,13 @@ _NOT_GOOGLES = (
     "This gate passes callers' own Google credentials on to BigQuery; a credential of the gate's opens its control "
     "plane only. Log in at Google."
 )
-_SUBMISSIONS = frozenset({Kind.SUBMIT, Kind.UPLOAD})
 
 
 class Identification:
     """The first step of every call.
 
     Args:
-        passes_credentials: callers' credentials go upstream, and the principal keeps the caller's.
+        payers: who pays.
         submissions_only: ask only about calls that submit a job.
     """
 
@@ -40,17 +37,15 @@ class Identification:
         self,
         *,
         authenticator: Authenticator,
-        policies: PolicySource,
+        payers: Payers,
         audit_log: AuditLog,
         clock: Clock,
-        passes_credentials: bool,
         submissions_only: bool,
     ) -> None:
         self._authenticator = authenticator
-        self._policies = policies
+        self._payers = payers
         self._audit_log = audit_log
         self._clock = clock
-        self._passes_credentials = passes_credentials
         self._submissions_only = submissions_only
 
     async def identify(self, call: HttpRequest, route: Route) -> Principal:
@@ -63,13 +58,13 @@ class Identification:
         """
         credential = credential_of(call)
         try:
-            if self._submissions_only and route.kind not in _SUBMISSIONS:
+            if self._submissions_only and route.kind not in SUBMISSIONS:
                 return self._unasked(credential, route)
             identity = await self._authenticated(credential, route)
         except Unauthenticated as refused:
             self._audit_log.record(self._refused_login(refused, call))
             raise
-        return self._principal_of(identity, credential, route)
+        return self._payers.principal_of(identity, credential, route)
 
     async def _authenticated(self, credential: Credential, route: Route) -> Identity:
         identity = await self._authenticator.authenticate(credential, project_id=route.project_id)
@@ -82,18 +77,7 @@ class Identification:
         if credential.authorization is None:
             raise Unauthenticated(LoginFault.MISSING, "Request is missing required authentication credential.")
         identity = Identity(credential.fingerprint, f"unasked:{credential.fingerprint}", Role.USER)
-        return self._principal_of(identity, credential, route)
-
-    def _principal_of(self, identity: Identity, credential: Credential, route: Route) -> Principal:
-        customer_registry = self._policies.customer_registry
-        customer_id = identity.customer or customer_registry.customer_id_for(
-            project_id=route.project_id or "", workload=route.workload
-        )
-        if not self._passes_credentials:
-            account = customer_registry.customer(customer_id).account
-            credential = Credential(subject=identity.subject, account=account)
-        credential = replace(credential, customer=customer_id)
-        return Principal(customer_id, identity.name, route.workload, credential, identity.role)
+        return self._payers.principal_of(identity, credential, route)
 
     def _refused_login(self, refused: Unauthenticated, call: HttpRequest) -> AuditEvent:
         return AuditEvent(

@@ -13,11 +13,11 @@ a space in any name but a table's, and a project whose id is none.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NoReturn
 from unicodedata import category
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 
@@ -85,8 +85,12 @@ _BATCHES = (("batch", "bigquery", "v2"), ("batch",))
 _DISCOVERIES = (("$discovery", "rest"), ("discovery", "v1", "apis", "bigquery", "v2", "rest"))
 # Control and formatting characters, private ones, half characters, ends of lines and paragraphs.
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
-# Wider than Google's rule, which BigQuery applies itself; what counts here is that it is short and plain.
-_PROJECT = re.compile(r"(?:[A-Za-z0-9.-]{1,253}:)?[A-Za-z0-9._-]{1,63}")
+# An id, with the domain in front that old ones have, in its one spelling: BigQuery takes no capitals
+# (https://cloud.google.com/resource-manager/docs/creating-managing-projects). Google's have 6 characters at least, but
+# whether there is such a project BigQuery says itself. Or a project's number.
+_PROJECT = re.compile(
+    r"(?:(?=.{1,253}:)[a-z0-9-]+(?:\.[a-z0-9-]+)*:)?[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,18}", re.ASCII
+)
 _WORKLOAD = re.compile(r"[a-z0-9_-]{1,63}")  # the form of a label's value, which a workload becomes
 
 
@@ -101,9 +105,16 @@ class Kind(StrEnum):
     BATCH = "batch"
 
 
+# What somebody may have to pay for.
+SUBMISSIONS = frozenset({Kind.SUBMIT, Kind.UPLOAD})
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One recognised request. `upstream_path` is still percent-encoded; `params` are decoded."""
+    """One recognised request. `upstream_path` is still percent-encoded; `params` are decoded.
+
+    `project_number` is what the caller called the project, where `in_project` has put its id in that place.
+    """
 
     kind: Kind
     method_id: str
@@ -111,6 +122,7 @@ class Route:
     project_id: str | None = None
     workload: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    project_number: str | None = None
 
 
 def resolve(verb: str, path: str) -> Route:
@@ -150,6 +162,17 @@ def resolve(verb: str, path: str) -> Route:
     upstream_path = "/" + "/".join((*upload, *_API, *raw[start:]))
     kind = _kind(method_id, verb, is_upload=bool(upload))
     return Route(kind, method_id, upstream_path, params.get("projectId"), workload, params)
+
+
+def in_project(route: Route, project_id: str) -> Route:
+    """The same submission to a project that the caller called by its number."""
+    segments = route.upstream_path.split("/")
+    at = segments.index(_API[-1]) + 2  # …/v2/projects/{projectId}/…
+    upstream_path = "/".join((*segments[:at], quote(project_id, safe=":"), *segments[at + 1 :]))
+    params = {**route.params, "projectId": project_id}
+    return replace(
+        route, upstream_path=upstream_path, project_id=project_id, params=params, project_number=route.project_id
+    )
 
 
 def _kind(method_id: str, verb: str, *, is_upload: bool) -> Kind:

@@ -6,6 +6,7 @@ array is always there; ``message`` is what people see.
 """
 
 import json
+import re
 from typing import Any
 
 from bqgate.wire.json_text import read_answer
@@ -46,9 +47,16 @@ def message_of(body: bytes) -> str | None:
     return message if isinstance(message, str) else None
 
 
-def is_about_the_query(status: int, body: bytes) -> bool:
-    """Whether an error of jobs.insert blames the query, which then makes a failed job, and not the call."""
-    return status in {400, 404} or (status == 403 and reason_of(body) == "accessDenied")
+def is_about_the_query(status: int, body: bytes, project_id: str) -> bool:
+    """Whether an error of jobs.insert blames the query, which then makes a failed job, and not the call.
+
+    Where it says that there is no such project, or that the caller may make no job there, no job is made.
+    """
+    if status not in {400, 404} and not (status == 403 and reason_of(body) == "accessDenied"):
+        return False
+    message = message_of(body) or ""
+    is_unknown = re.match(rf"(?:Not found: Project|Invalid project ID) '?{re.escape(project_id)}(?![\w:-])", message)
+    return is_unknown is None and not ("bigquery.jobs.create" in message and f"Project {project_id}:" in message)
 
 
 def reason_of(body: bytes) -> str | None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from bqgate.domain.job import Job, JobRef
-from bqgate.wire.fields import count_at
+from bqgate.wire.fields import camel_keys, count_at, object_at
 from bqgate.wire.job_labels import HOLD_LABEL
 from bqgate.wire.job_resource import job_ref_from, usage_from
 
@@ -47,6 +47,19 @@ def claim_of(job: Mapping[str, Any], *, hold_id: str, project_id: str, since: da
     if not is_query or not is_of_project or created_ms is None or created_ms < earliest_ms(since):
         return Claim.FOREIGN
     return Claim.LABELLED if _part(configuration, "labels").get(HOLD_LABEL) == hold_id.lower() else Claim.POSSIBLE
+
+
+def with_project_id(document: Mapping[str, Any], number: str, project_id: str) -> Mapping[str, Any]:
+    """A submitted job that names its project by id, where its reference names it by its number.
+
+    Raises:
+        MalformedRequest: the reference is none.
+    """
+    body = camel_keys(document, path="")
+    reference = object_at(body, "jobReference")
+    if reference is None or reference.get("projectId") != number:
+        return document
+    return body | {"jobReference": reference | {"projectId": project_id}}
 
 
 def may_be_project(project_id: str, *, asked: str) -> bool:

@@ -34,10 +34,11 @@ _TARGETS = (
 _LEAVES = ("tableId", "routineId", "propertyGraphId")
 
 
-def estimate_from(job: Mapping[str, Any]) -> Estimate:
+def estimate_from(job: Mapping[str, Any], *, asked: str | None = None) -> Estimate:
     """What a dry run says, and whether its bytes bound the bill. Without statistics it bounds nothing.
 
-    What the query's text calls elsewhere is not in it: Estimate.with_calls.
+    What the query's text calls elsewhere is not in it: Estimate.with_calls. `asked` is the project by the name by which
+    it was asked for.
     """
     statistics = _part(job, "statistics")
     query = _part(statistics, "query")
@@ -48,12 +49,13 @@ def estimate_from(job: Mapping[str, Any]) -> Estimate:
         processed = count_at(statistics, "totalBytesProcessed")
     statement_type = str(query.get("statementType") or "")
     email = job.get("user_email")
+    reference = _part(job, "jobReference")
     return Estimate(
         bytes_processed=processed or 0,
         statement_type=statement_type,
         table_count=len(tables) if len(tables) < _TABLES_LISTED_MAX else _TABLES_PER_QUERY_MAX,
         accuracy=accuracy,
-        location=_part(job, "jobReference").get("location"),
+        location=reference.get("location"),
         user_email=email if isinstance(email, str) else None,
         referenced_tables=tables,
         referenced_views=_names(query, "referencedLogicalViews") + _names(query, "referencedPropertyGraphs"),
@@ -63,6 +65,7 @@ def estimate_from(job: Mapping[str, Any]) -> Estimate:
         unknown_because=_why_unknown(
             statistics, processed, statement_type, accuracy, has_tables=bool(tables) or _has_hidden(query)
         ),
+        project_id=_text(reference.get("projectId")) or asked,
     )
 
 

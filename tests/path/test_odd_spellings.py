@@ -125,7 +125,7 @@ def test_a_load_job_keeps_no_label_of_the_gates(stack: Stack, base: str) -> None
 )
 def test_every_query_gets_a_job_and_is_booked(stack: Stack, mode: Any) -> None:
     """Whatever the caller asks for, and however it is written."""
-    project = f"mode-{mode!r}".replace("_", "-").replace("'", "-")
+    project = f"mode-{repr(mode).encode().hex()}"
     body = QUERY if mode is None else QUERY | {"jobCreationMode": mode}
     status, answer = send(stack, "queries", project, body)
     assert (status, "jobId" in answer["jobReference"]) == (200, True)

@@ -34,6 +34,7 @@ from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.isolation.upload_sessions import UploadSessions
 from bqgate.gate.long_texts import LongTexts
+from bqgate.gate.payers import Payers
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
 from bqgate.gate.stopwatch import Stopwatch
@@ -197,6 +198,7 @@ def _wire(
         writes=wired.writes,
         admission_queue=room,
         policies=POLICIES,
+        payers=Payers(POLICIES, bigquery, passes_credentials=True),
         isolation=isolation,
         long_texts=LongTexts(),
         upstream=bigquery,

@@ -32,6 +32,7 @@ from bqgate.gate.isolation.upload_sessions import UploadSessions
 from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
+from bqgate.gate.payers import Payers
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Route
 from bqgate.gate.submission import Submission
@@ -150,16 +151,17 @@ def data_plane(
     tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
     policies = PolicySnapshot(CustomerRegistry({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1))
     audit_log = audit_log or ListAuditLog()
+    payers = Payers(policies, GoogleBigQuery(upstream), passes_credentials=True)
     identification = Identification(
         authenticator=authenticator or OpenAuthenticator(),
-        policies=policies,
+        payers=payers,
         audit_log=audit_log,
         clock=clock,
-        passes_credentials=True,
         submissions_only=False,
     )
     dispatcher = Dispatcher(
         identification=identification,
+        payers=payers,
         handler=handler,
         discovery=Discovery(upstream, clock),
         passthrough=Passthrough(upstream, _nothing_to_book, JobWrites(lambda _: None, lambda _: None)),

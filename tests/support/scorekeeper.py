@@ -51,8 +51,8 @@ class Scorekeeper:
     """The server, its books, and its switches.
 
     `works` stands above what a query's SQL says of it. `ids` are those of projects that are asked for by their numbers;
-    answers have ids. `unlisted_ms` is how long a job is missing from lists, `latency_ms` how long one takes to begin,
-    drawn from the seed.
+    answers have ids. `projects` are all that there are; None: any. `emails` say whose which token is. `unlisted_ms` is
+    how long a job is missing from lists, `latency_ms` how long one takes to begin, drawn from the seed.
     """
 
     def __init__(self, *, seed: int = 0, latency_ms: tuple[float, float] = (0.0, 3.0)) -> None:
@@ -61,6 +61,8 @@ class Scorekeeper:
         self.works: dict[str, Work] = {}
         self.locations: dict[str, str] = {}
         self.ids: dict[str, str] = {}
+        self.projects: set[str] | None = None
+        self.emails: dict[str, str] = {}
         self.unlisted_ms = 0
         self.faults = FaultSwitches(seed)
         self.calls: list[Called] = []
@@ -124,7 +126,10 @@ class Scorekeeper:
     async def _by_id(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         project = request.match_info.get("project", "")
         if project in self.ids:
-            request.match_info["project"] = self.ids[project]
+            project = request.match_info["project"] = self.ids[project]
+        if self.projects is not None and project not in self.projects:
+            self.calls.append(Called("", project, "", is_dry_run=False))
+            return web.json_response(Refused(404, "notFound", f"Not found: Project {project}").document, status=404)
         return await handler(request)
 
     # The methods.
@@ -142,7 +147,9 @@ class Scorekeeper:
 
         async def work() -> dict[str, Any]:
             if called.is_dry_run:
-                return self._foretold(project_id, configuration, reference)
+                token = request.headers.get("Authorization", "").partition(" ")[2]
+                foretold = self._foretold(project_id, configuration, reference)
+                return foretold | {"user_email": self.emails.get(token, foretold["user_email"])}
             await self._take_time()
             ran = self._begin(project_id, configuration, reference)
             if ran.work.ms == 0:

@@ -16,12 +16,13 @@ from bqgate.wire.error_reply import error_body
 
 @dataclass
 class ScriptedGoogle:
-    """BigQuery as far as it tells whose a token is; projects may be shut, and answers may wait."""
+    """BigQuery as far as it tells whose a token is; projects may be shut, or asked for by number; answers may wait."""
 
     emails: dict[str, str | None] = field(
         default_factory=lambda: {"ya29.ann-secret": "ann@acme.example", "ya29.bob-secret": "bob@beta.example"}
     )
     shut_projects: set[str] = field(default_factory=set)
+    ids: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,7 +46,7 @@ class ScriptedGoogle:
             raise UpstreamRefused(401, refusal, challenge='Bearer error="invalid_token"')
         if project_id in self.shut_projects:
             raise UpstreamRefused(403, error_body(403, "accessDenied", "Access Denied"))
-        return Estimate(0, "SELECT", 0, user_email=self.emails[token])
+        return Estimate(0, "SELECT", 0, user_email=self.emails[token], project_id=self.ids.get(project_id, project_id))
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """Nobody asks for jobs here."""

@@ -128,7 +128,7 @@ class DryRunPlaces:
 
 
 class FairDryRuns:
-    """A DryRunner that takes a place for each dry run; each caller counts as a customer of its own."""
+    """A DryRunner that takes a place for each dry run, of the customer who pays."""
 
     def __init__(self, bigquery: BigQuery, places: DryRunPlaces) -> None:
         self._bigquery = bigquery
@@ -142,5 +142,5 @@ class FairDryRuns:
             UpstreamRefused, UpstreamUnavailable: as ports.BigQuery.
         """
         caller = credential.fingerprint
-        async with self._places.place(f"caller {caller}", caller):
+        async with self._places.place(credential.customer or f"caller {caller}", caller):
             return await self._bigquery.dry_run(project_id=project_id, body=body, credential=credential)

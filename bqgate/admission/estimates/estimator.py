@@ -8,12 +8,14 @@ Returns an Estimate, or raises the port's errors (UpstreamRefused for a query th
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from bqgate.admission.estimates.dry_run_places import DryRunPlaces
 from bqgate.admission.estimates.estimate_cache import EstimateCache
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Credential
+from bqgate.domain.statements import may_be_cached
 from bqgate.domain.touched import Reads, Touched, reads_of
 from bqgate.ports import BigQuery, Clock, Telemetry
 from bqgate.wire.query_request import dry_run_body, fingerprint, short_fingerprint
@@ -43,20 +45,28 @@ class EstimateCaching:
     waiting_deadline_s: int = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Question:
-    """Who asks about which query. `sees_cache`: the dry run may use BigQuery's cache."""
+    """Who asks about which query. `sees_cache`: the dry run may use BigQuery's cache.
+
+    `customer` is whose place the dry run takes: customers share answers, and never wait in one another's line.
+    """
 
     request: QueryRequest
     credential: Credential
     customer: str
     sees_cache: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Equal for questions that have the same answer."""
+        """Equal for questions that have the same answer, whoever pays."""
         kind = "cached" if self.sees_cache else "estimate"
-        return f"{kind}:{fingerprint(self.request)}:{self.credential.fingerprint}:{self.customer}"
+        return f"{kind}:{fingerprint(self.request)}:{self.credential.fingerprint}:{self.credential.account}"
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """Equal for questions that one dry run answers."""
+        return self.key, self.customer
 
 
 @dataclass(slots=True)
@@ -80,7 +90,7 @@ class Estimator:
         self._telemetry = telemetry
         self._caching = caching
         self._kept = EstimateCache(max_entries=caching.max_entries)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[tuple[str, str], _Flight] = {}
         self.places = DryRunPlaces(
             clock,
             telemetry,
@@ -98,13 +108,12 @@ class Estimator:
             TooManyRequests: too many dry runs wait, or its turn did not come in time.
         """
         question = _Question(request, credential, customer)
-        key = question.key
-        kept = self._kept.get(key, self._clock.monotonic_s())
+        kept = self._kept.get(question.key, self._clock.monotonic_s())
         if kept is not None:
             self._telemetry.count("estimate_cache_total", result="hit")
             return kept
-        self._telemetry.count("estimate_cache_total", result="joined" if key in self._flights else "miss")
-        return await self._fly(key, question)
+        self._telemetry.count("estimate_cache_total", result="joined" if question.line in self._flights else "miss")
+        return await self._fly(question)
 
     async def is_cached(self, request: QueryRequest, credential: Credential, customer: str) -> bool:
         """Whether BigQuery has the result in its cache, where it is free. Never cached here.
@@ -113,15 +122,15 @@ class Estimator:
             UpstreamRefused, UpstreamUnavailable, TooManyRequests: as estimate.
         """
         question = _Question(request, credential, customer, sees_cache=True)
-        return (await self._fly(question.key, question)).cache_hit
+        found = await self._fly(question)
+        return found.cache_hit and may_be_cached(found.statement_type)
 
-    def forget(self, request: QueryRequest, credential: Credential, customer: str) -> None:
+    def forget(self, request: QueryRequest, credential: Credential) -> None:
         """Drop what is cached of this query, which has proved wrong."""
-        key = _Question(request, credential, customer).key
-        self._kept.forget(key)
-        flight = self._flights.pop(key, None)
-        if flight is not None:  # those who wait for it still get its answer
-            flight.may_be_kept = False
+        forgotten = _Question(request, credential, credential.customer).key
+        self._kept.forget(forgotten)
+        for line in [line for line in self._flights if line[0] == forgotten]:
+            self._flights.pop(line).may_be_kept = False  # those who wait for it still get its answer
 
     def forget_failed(self, hold: Hold) -> None:
         """Let the next estimate of a query be a new one, whose job failed: perhaps under a cap that was too small."""
@@ -137,10 +146,10 @@ class Estimator:
             if flight.is_sent:
                 flight.touched = (flight.touched | touched).within(_NAMES_MAX)
 
-    async def _fly(self, key: str, question: _Question) -> Estimate:
+    async def _fly(self, question: _Question) -> Estimate:
         """Join a dry run or start one; again, where a write before joining turns out to concern it."""
         for _ in range(_ROUNDS_MAX):
-            flight = self._flights.get(key) or self._take_off(key, question)
+            flight = self._flights.get(question.line) or self._take_off(question)
             written_before = flight.touched
             flight.callers += 1
             try:
@@ -149,19 +158,19 @@ class Estimator:
             finally:
                 flight.callers -= 1
                 if not flight.callers and not flight.is_sent:
-                    self._leave(key, flight)
+                    self._leave(question, flight)
                     flight.landing.cancel()  # nobody waits for it any more
             if not reads.may_change_by(written_before):
                 break
         return estimate
 
-    def _take_off(self, key: str, question: _Question) -> _Flight:
-        flight = self._flights[key] = _Flight()
-        flight.landing = asyncio.ensure_future(self._ask(key, question, flight))
-        flight.landing.add_done_callback(lambda done: self._land(key, flight, done))
+    def _take_off(self, question: _Question) -> _Flight:
+        flight = self._flights[question.line] = _Flight()
+        flight.landing = asyncio.ensure_future(self._ask(question, flight))
+        flight.landing.add_done_callback(lambda done: self._land(question, flight, done))
         return flight
 
-    async def _ask(self, key: str, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
+    async def _ask(self, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
         request, credential = question.request, question.credential
         async with self.places.place(question.customer, credential.fingerprint):
             flight.is_sent = True
@@ -174,15 +183,15 @@ class Estimator:
         reads = reads_of(estimate, request.project_id)
         if not question.sees_cache and flight.may_be_kept and not reads.may_change_by(flight.touched):
             expires_s = self._clock.monotonic_s() + self._caching.ttl_s
-            self._kept.keep(key, estimate, reads, expires_s=expires_s, query=short_fingerprint(request))
+            self._kept.keep(question.key, estimate, reads, expires_s=expires_s, query=short_fingerprint(request))
         return estimate, reads
 
-    def _land(self, key: str, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:
-        self._leave(key, flight)
+    def _land(self, question: _Question, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:
+        self._leave(question, flight)
         if not done.cancelled():
             done.exception()  # retrieved even when every caller has left, or asyncio complains
 
-    def _leave(self, key: str, flight: _Flight) -> None:
-        """Let nobody join it any more; another may be under way for this key."""
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _leave(self, question: _Question, flight: _Flight) -> None:
+        """Let nobody join it any more; another may be under way in its line."""
+        if self._flights.get(question.line) is flight:
+            del self._flights[question.line]

@@ -326,6 +326,41 @@ async def test_a_refused_query_in_a_loop_costs_one_look_and_one_entry(scene: Sce
     assert len((await scene.ledger.fetch_entries(EntryFilter(kind=EntryKind.REFUSAL))).entries) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_cached_only"),
+    [
+        ("SELECT", True),
+        *(
+            (kind, False)
+            for kind in ("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE_TABLE", "CREATE_MODEL", "ASSERT")
+        ),
+        *((kind, False) for kind in ("CREATE_TABLE_AS_SELECT", "CREATE_VIEW", "EXPORT_DATA", "LOAD_DATA", "EXPLAIN")),
+        *((kind, False) for kind in ("SCRIPT", "CALL", "EXECUTE_IMMEDIATE", "BEGIN_TRANSACTION", "A_NEW_KIND", "")),
+    ],
+)
+async def test_only_the_result_of_a_select_is_let_through_from_the_cache(
+    scene: Scene, kind: str, is_cached_only: bool
+) -> None:
+    """Anything else would run and bill, whatever its dry run says of the cache; jobs.query cannot be bound to it."""
+    scene.bigquery.says = Estimate(TIB, kind, 1, cache_hit=True)
+    expected = CachedOnly if is_cached_only else Refused
+    assert isinstance(await scene.submit(scene.admission(), insert()), expected)
+    query = parse_query("p", {"query": "SELECT a FROM d.t"})
+    assert isinstance(await scene.submit(scene.admission(), query), Refused)
+
+
+@pytest.mark.parametrize("other", ["SCRIPT", "MERGE"])
+@pytest.mark.parametrize("second", [True, False], ids=["the second dry run", "the first dry run"])
+async def test_both_dry_runs_must_call_it_a_select(scene: Scene, other: str, second: bool) -> None:
+    """A routine or a table that became another one in between changes what a text is."""
+    select, changed = (Estimate(TIB, kind, 1, cache_hit=True) for kind in ("SELECT", other))
+    admission = scene.admission()
+    scene.bigquery.says = select if second else changed
+    estimate = await admission.estimate(insert(), ANN, ACME)
+    scene.bigquery.says = changed if second else select
+    assert isinstance(await admission.admit(insert(), ANN, ACME, estimate), Refused)
+
+
 async def test_a_remembered_refusal_ends_with_its_cause(scene: Scene) -> None:
     """A raised limit is seen by the next query, not when the moment is over."""
     scene.bigquery.says = Estimate(600 * GIB, "SELECT", 1)

@@ -168,14 +168,14 @@ async def test_an_estimate_that_proved_wrong_is_forgotten(scene: Scene) -> None:
     """The next is a new one, also while the old dry run is still under way."""
     await scene.ask()
     scene.bigquery.size = 1_000
-    scene.estimator.forget(query(), ANN, "acme")
+    scene.estimator.forget(query(), ANN)
     assert (await scene.ask()).bytes_processed == 1_000
     scene.clock.advance(61)
     scene.bigquery.takes_s = 1
     old = scene.ask()
     await scene.clock.wait_for_sleepers()
     scene.bigquery.size = 2_000
-    scene.estimator.forget(query(), ANN, "acme")
+    scene.estimator.forget(query(), ANN)
     new = scene.ask()
     await scene.clock.wait_for_sleepers(2)
     scene.clock.advance(1)

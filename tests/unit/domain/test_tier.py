@@ -20,11 +20,9 @@ def test_an_unknown_customer_is_one_of_the_default_tier() -> None:
     assert ("stranger", STANDARD, Mode.ENFORCE) == (stranger.id, stranger.tier, stranger.mode)
 
 
-def test_the_customer_is_the_workload_else_the_owner_of_the_project_else_the_project() -> None:
-    """Open mode finds who pays from what the URL says."""
-    assert CUSTOMER_REGISTRY.customer_id_for(project_id="other", workload="acme") == "acme"
-    assert CUSTOMER_REGISTRY.customer_id_for(project_id="acme-prod", workload="dbt") == "acme"
-    assert CUSTOMER_REGISTRY.customer_id_for(project_id="other", workload="dbt") == "other"
+def test_a_project_is_its_owners() -> None:
+    """A project that is listed for nobody has no owner."""
+    assert [CUSTOMER_REGISTRY.owner_of(name) for name in ("acme-prod", "other", "acme")] == ["acme", None, None]
 
 
 def part(name: str, kind: ScopeKind, value: str) -> Budget:

@@ -11,14 +11,17 @@ from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Identity, Role
 from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.gate.identify import Identification
+from bqgate.gate.payers import Payers
 from bqgate.gate.routes import resolve
 from bqgate.wire.http_message import HttpRequest
 from tests.support.gate_stand import gate_stand
 from tests.support.list_audit_log import ListAuditLog
+from tests.support.scripted_google import ScriptedGoogle
 
 TIER = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
 ACME = Customer("acme", TIER, projects=("acme-prod",), account="acme@gate.example")
 CUSTOMER_REGISTRY = CustomerRegistry({"acme": ACME}, {"acme-prod": "acme"}, TIER)
+POLICIES = PolicySnapshot(CUSTOMER_REGISTRY, PriceList(PricingModel.ON_DEMAND, 1, 1))
 
 
 class Doorkeeper:
@@ -41,10 +44,9 @@ ANN = Identity("ann", "key:ann", Role.USER, "acme")
 def identification(keeper: Doorkeeper, audit_log: ListAuditLog, *, passes: bool = False) -> Identification:
     return Identification(
         authenticator=keeper,
-        policies=PolicySnapshot(CUSTOMER_REGISTRY, PriceList(PricingModel.ON_DEMAND, 1, 1)),
+        payers=Payers(POLICIES, ScriptedGoogle(), passes_credentials=passes),
         audit_log=audit_log,
         clock=SystemClock(),
-        passes_credentials=passes,
         submissions_only=passes,
     )
 

@@ -14,7 +14,7 @@ async def test_every_method_reaches_bigquery(gate: GateStand, prefix: str) -> No
     """Each of the 47 methods arrives upstream with its verb, its body and its credential, below any prefix."""
     headers = {"Authorization": "Bearer t", "x-goog-user-project": "q"}
     for method_id, verb, template in METHODS:
-        path = template.replace("{", "x-").replace("}", "")
+        path = template.replace("{projectId}", "p").replace("{", "x-").replace("}", "")
         body = b"{}" if verb in {"POST", "PUT", "PATCH"} else None
         async with gate.session.request(verb, f"{gate.url}{prefix}/{path}?a=b", data=body, headers=headers) as answer:
             assert answer.status == 200, method_id

@@ -140,6 +140,40 @@ def test_a_path_with_two_readings_is_malformed(path: str) -> None:
         resolve("POST", path)
 
 
+@pytest.mark.parametrize(
+    "project",
+    [
+        *("ACME-PROD", "Acme-prod", "acme-proD", "%41cme-prod", "acme_prod", "acme.prod", "acme-prod-", "-acme-prod"),
+        *("acme-prod.", "acme-prod:", ":acme-prod", "EXAMPLE.com:acme-prod", "example.com.:acme-prod", "a:b:c"),
+        *("example..com:acme-prod", "example.com:Acme", "example.com:1234567", "0123456789012", "12345678901234567890"),
+        *("1acme", "acme-prod%00", "acme%2dprod%2D", "%EF%BC%91%EF%BC%92%EF%BC%93", "%D9%A1%D9%A2%D9%A3", "-", "*"),
+        *("acme-prod%2A", "acme-prod%40"),
+        "a" * 64,
+        f"{'d' * 254}:acme-prod",
+        "acme-prod;x=1",
+        "acme-prod%20",
+        "acme-prod%0A",
+        "acme%C2%ADprod",
+        "%C4%B1acme",
+    ],
+)
+def test_a_project_that_google_would_not_know_is_refused_in_bigquerys_words(project: str) -> None:
+    """An id has one spelling, so that no other one finds another budget; a number is written as Google writes it."""
+    for path in ("queries", "jobs"):
+        with pytest.raises(MalformedRequest) as refused:
+            resolve("POST", f"/bigquery/v2/projects/{project}/{path}")
+        assert refused.value.reason in {"invalid", "badRequest"}
+
+
+@pytest.mark.parametrize(
+    "project", ["p", "acme-prod", "a1", "example.com:acme-prod", "my-domain.co.uk:p-1", "123456789012", "1", "a" * 63]
+)
+def test_ids_and_numbers_of_projects_are_taken(project: str) -> None:
+    """As old and new clients write them, percent-encoded or not."""
+    for written in (project, project.replace(":", "%3A"), f"%{ord(project[0]):x}{project[1:]}"):
+        assert resolve("POST", f"/projects/{written}/queries").project_id == project
+
+
 def test_an_encoded_method_name_is_the_method() -> None:
     """Percent-encoding a letter does not hide a query, and what goes upstream is what came."""
     route = resolve("POST", "/bigquery/v2/projects/p/%71ueries")

@@ -54,7 +54,7 @@ def test_the_example_becomes_customers_of_the_domain() -> None:
         ZoneInfo("America/New_York"),
     )
     assert (initech.tier.name, initech.mode) == ("standard", Mode.OBSERVE)
-    assert customer_registry.customer_id_for(project_id="acme-dev", workload=None) == "acme"
+    assert customer_registry.owner_of("acme-dev") == "acme"
     day, _ = acme.windows(datetime(2026, 11, 24, 3, tzinfo=UTC))
     assert (day.period, day.key) == (Period.DAY, "2026-11-23")
 
