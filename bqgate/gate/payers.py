@@ -60,7 +60,7 @@ class Payers:
             return principal
         self._answered[project_id] = None
         _cut(self._answered, self._kept_max)
-        return self._charged_to(principal, self._owner_of(project_id))
+        return self._charged_to(principal, self._owner_of(project_id, principal.role))
 
     async def by_id(self, route: Route, principal: Principal) -> tuple[Route, Principal]:
         """A submission and its caller, with the id of the project where the path has its number.
@@ -87,12 +87,15 @@ class Payers:
         is_listed = route.workload in self._policies.customer_registry.customers
         if identity.role is Role.OPEN and route.workload is not None and is_listed:
             return route.workload
-        return self._owner_of(route.project_id or "")
+        return self._owner_of(route.project_id or "", identity.role)
 
-    def _owner_of(self, project_id: str) -> str:
-        owner = self._policies.customer_registry.owner_of(project_id)
+    def _owner_of(self, project_id: str, role: Role) -> str:
+        customer_registry = self._policies.customer_registry
+        owner = customer_registry.owner_of(project_id)
         if owner is not None or not project_id:
             return owner or ""
+        if role is not Role.OPEN and project_id in customer_registry.customers:
+            return UNKNOWN_PROJECT  # anybody may make a project that is called like a customer
         if project_id not in self._answered:
             return UNKNOWN_PROJECT
         self._answered.move_to_end(project_id)

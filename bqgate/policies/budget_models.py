@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from bqgate.domain.budget_scope import BudgetScope, ScopeKind
 from bqgate.domain.tier import Mode, ThresholdAction
-from bqgate.policies.values import Clock24, Label, Line, Moment, Name, Ratio, TimeOfDay, Usd, Whose
+from bqgate.policies.values import Clock24, Label, Line, Moment, Name, Ratio, TimeOfDay, Usd, Whose, WhoseProject
 
 SCHEDULES_MAX = 20
 INCREASES_MAX = 100
@@ -111,7 +111,9 @@ class BudgetPolicy(Policy):
 
     customer: Name | None = Field(default=None, description="Whose queries, where it is about a part of them.")
     principal: Whose | None = Field(default=None, description="Only this principal's; * gives each one a budget.")
-    project: Whose | None = Field(default=None, description="Only those in this project; * gives each one a budget.")
+    project: WhoseProject | None = Field(
+        default=None, description="Only those in this project; * gives each one a budget."
+    )
     workload: Whose | None = Field(default=None, description="Only those of this workload; * gives each one a budget.")
     label: Label | None = Field(default=None, description="Only jobs with this label, like team=ml.")
     deployment: bool = Field(default=False, description="true: all customers together, in days and months of UTC.")

@@ -171,9 +171,7 @@ def _customer_registry(
 
     return CustomerRegistry(
         customers={name: customer_of(name, customer) for name, customer in customers.items()},
-        customer_by_project={
-            project.lower(): name for name, customer in customers.items() for project in customer.projects
-        },
+        customer_by_project={project: name for name, customer in customers.items() for project in customer.projects},
         default_tier=shared[defaults.tier],
         default_mode=weaker(defaults.mode, defaults.deployment_mode),
         customer_by_email={email: name for name, customer in customers.items() for email in customer.principals},

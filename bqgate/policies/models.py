@@ -23,7 +23,7 @@ from bqgate.policies.budget_models import (
     SchedulePolicy,
     ThresholdPolicy,
 )
-from bqgate.policies.values import Account, Data, EmailOrDomain, Name, Reservation, Share, Usd, Whole, Zone
+from bqgate.policies.values import Account, Data, EmailOrDomain, Name, ProjectId, Reservation, Share, Usd, Whole, Zone
 
 _LIST_MAX = 1_000
 
@@ -110,7 +110,9 @@ class CustomerPolicy(Policy):
     """Who pays."""
 
     tier: Name | None = Field(default=None, description="Its tier; without it, defaults.tier.")
-    projects: tuple[Name, ...] = Field(default=(), max_length=_LIST_MAX, description="Projects whose jobs it pays for.")
+    projects: tuple[ProjectId, ...] = Field(
+        default=(), max_length=_LIST_MAX, description="Projects whose jobs it pays for, by their ids."
+    )
     principals: tuple[EmailOrDomain, ...] = Field(
         default=(), max_length=_LIST_MAX, description="E-mail addresses and domains of its people and programs."
     )

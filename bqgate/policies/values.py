@@ -32,6 +32,7 @@ _ACCOUNT = rf"[a-z0-9._-]{{1,64}}@{_DOMAIN}"  # it stands in the URL by which IA
 _EMAIL = rf"[^@\s\x00-\x1f\x7f]{{1,64}}@{_DOMAIN}"
 # A project may have a domain before a colon: example.com:reports.
 _PROJECT = r"(?:[a-z0-9.-]{1,100}:)?[A-Za-z0-9][A-Za-z0-9-]{0,99}"
+_PROJECT_ID = r"(?:[a-z0-9.-]{1,100}:)?[a-z][a-z0-9-]{0,62}"
 _RESERVATION = r"projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0-9-]+/reservations/[a-z0-9-]+"
 _DATASET = rf"{_PROJECT}\.[A-Za-z0-9_]{{1,1024}}"
 _BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/[^\s\x00-\x1f\x7f*?]{0,1024})?"
@@ -127,6 +128,18 @@ def read_account(value: str) -> str:
     if not re.fullmatch(_ACCOUNT, value.lower()):
         raise ValueError(f"{value!r:.80} is not a service account, like reports@acme-prod.iam.gserviceaccount.com")
     return value.lower()
+
+
+def read_project(value: str) -> str:
+    """A project, by its id, in the small letters that Google writes it in."""
+    if not re.fullmatch(_PROJECT_ID, value.lower()):
+        raise ValueError(f"{value!r:.80} is no project's id, like acme-prod; a project's number is none")
+    return value.lower()
+
+
+def read_whose_project(value: str) -> str:
+    """A project by its id, or * for each."""
+    return value if value == "*" else read_project(value)
 
 
 def read_reservation(value: str) -> str:
@@ -235,6 +248,8 @@ Zone = Annotated[
     WithJsonSchema({"type": "string", "examples": ["America/New_York"]}),
 ]
 EmailOrDomain = Annotated[str, Field(max_length=320), AfterValidator(read_email_or_domain)]
+ProjectId = Annotated[Name, AfterValidator(read_project)]
+WhoseProject = Annotated[str, Field(min_length=1, max_length=320), AfterValidator(read_whose_project)]
 Account = Annotated[str, Field(max_length=320), AfterValidator(read_account)]
 Reservation = Annotated[str, Field(max_length=500), AfterValidator(read_reservation)]
 Data = Annotated[str, Field(max_length=1300), AfterValidator(read_data)]

@@ -15,7 +15,7 @@ from bqgate.admission.sizing import UnknownEstimate
 from bqgate.observe.logs import LogFormat
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
-from bqgate.policies.values import Name, Ratio, Share, Whole
+from bqgate.policies.values import ProjectId, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.fields import BudgetsUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl
@@ -135,7 +135,7 @@ class IdentitySection(Section):
 class IsolationSection(Section):
     """What customers may touch of one another's, where all go up to BigQuery with the gate's own credentials."""
 
-    shared_projects: tuple[Name, ...] = Field(
+    shared_projects: tuple[ProjectId, ...] = Field(
         (), max_length=1000, description="Projects in which every customer may run jobs; each sees only its own."
     )
     unknown_tables: UnknownTables = Field(

@@ -105,16 +105,19 @@ async def names_kept(scene: Scene) -> str:
     return "\n".join(kept)
 
 
+@pytest.mark.parametrize(
+    "made_up", ["made-up-", "example.com:made-up-", "98765432100"], ids=["ids", "domains", "numbers"]
+)
 @pytest.mark.parametrize("way", WAYS)
 async def test_made_up_projects_are_refused_by_bigquery_and_leave_nothing(
-    stores: Stores, tmp_path: Path, way: str
+    stores: Stores, tmp_path: Path, way: str, made_up: str
 ) -> None:
     """No budget, hold, booking, key or label for a name that Google does not know, however it is submitted."""
     async with gates(stores, tmp_path) as scene:
         know_projects(scene)
-        told = {await send(scene, way, f"made-up-{number}", number=number) for number in range(20)}
+        told = {await send(scene, way, f"{made_up}{number}", number=number) for number in range(20)}
         assert told == {404}
-        assert "made-up" not in await names_kept(scene)
+        assert made_up not in await names_kept(scene)
         assert await paid(scene) == {}
 
 
@@ -189,6 +192,18 @@ async def test_a_project_budget_holds_for_its_number_too(stores: Stores, tmp_pat
         know_projects(scene)
         told = [await send(scene, way, project) for project in (NUMBER, "acme-prod", NUMBER)]
         assert (told[0], set(told[1:]) <= {403, 429}) == (200, True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_projects_number_is_no_way_out_of_its_customers_mode(stores: Stores, tmp_path: Path, way: str) -> None:
+    """Where other projects are not metered at all, a customer's is, by its number too."""
+    more = {"defaults": {"mode": "off"}, "customers": {"acme": ACME["customers"]["acme"] | {"mode": "enforce"}}}
+    async with gates(stores, tmp_path, more) as scene:
+        know_projects(scene, "somebodys")
+        assert [await send(scene, way, "somebodys") for _ in range(2)] == [200, 200]
+        told = [await send(scene, way, NUMBER) for _ in range(2)]
+        assert (told[0], told[1] in {403, 429}) == (200, True)
+        assert await paid(scene) == {"acme": 3}
 
 
 @pytest.mark.parametrize("way", WAYS)

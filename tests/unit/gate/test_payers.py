@@ -65,6 +65,14 @@ def test_a_project_is_a_customer_once_bigquery_has_answered_for_it() -> None:
     assert asked.principal_of(OPEN, ANN, submission("made-up")).customer == UNKNOWN_PROJECT
 
 
+@pytest.mark.parametrize(("identity", "payer"), [(OPEN, "acme"), (GOOGLES, UNKNOWN_PROJECT), (ADMIN, UNKNOWN_PROJECT)])
+def test_a_project_that_is_called_like_a_customer_is_not_its(identity: Identity, payer: str) -> None:
+    """Anybody may make one at Google. Before an open gate, where a workload could say the same, the name counts."""
+    asked = payers()
+    principal = asked.principal_of(identity, ANN, submission("acme"))
+    assert asked.settled(principal, "acme").customer == payer
+
+
 def test_an_answer_changes_nothing_where_it_is_known_who_pays() -> None:
     """A credential's customer, and a project's owner, pay for it whatever project a query runs in."""
     asked = payers()
