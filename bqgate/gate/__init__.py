@@ -6,7 +6,8 @@ way is kept in one RequestContext (request_context.py). A query passes these fil
     gate/http_server.py                    aiohttp's request becomes an HttpRequest
     gate/dispatch.py                       chooses: jobs to the handler, batches apart, the rest to gate/passthrough.py
       gate/routes.py                       which of BigQuery's methods the URL names
-      gate/identify.py                     who asks, and which customer pays
+      gate/identify.py                     who asks
+      gate/payers.py                       which customer pays
       gate/method_override.py              takes off X-HTTP-Method-Override
       gate/submission.py                   reads the job from the body: JSON, multipart or a resumable upload's start
     gate/handler.py                        wire/query_request.py parses the query; then

@@ -42,6 +42,24 @@ async def test_a_long_url_and_long_headers_pass(gate: GateStand) -> None:
     assert gate.upstream.last.header("x-long") == "h" * 16_000
 
 
+async def test_what_connection_names_is_not_read_either(gate: GateStand) -> None:
+    """The gate would judge by a header that BigQuery never sees: an encoding, an override, a quota project."""
+    hidden = {
+        "X-HTTP-Method-Override": "GET",
+        "Content-Encoding": "gzip",
+        "x-goog-user-project": "q",
+        "X-Goog-FieldMask": "kind",
+    }
+    headers = {"Connection": ", ".join(hidden), "Authorization": "Bearer t", **hidden}
+    url = f"{gate.url}/bigquery/v2/projects/p/jobs"
+    async with gate.session.post(url, data=b'{"configuration": {}}', headers=headers) as answer:
+        assert answer.status == 200
+    (judged,) = gate.handler.judged
+    assert (judged.document, judged.route.method_id) == ({"configuration": {}}, "jobs.insert")
+    assert not {key.lower() for key, _ in gate.upstream.last.headers} & {key.lower() for key in hidden}
+    assert gate.upstream.last.header("authorization") == "Bearer t"
+
+
 async def test_headers_of_one_connection_stay_on_it(gate: GateStand) -> None:
     """Hop-by-hop headers, also those that Connection names, pass neither up nor down; all others do."""
 
