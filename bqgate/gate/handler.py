@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from bqgate.admission.admit import Admission, CachedOnly, booked_name
+from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
 from bqgate.admission.estimates.job_writes import JobWrites
 from bqgate.admission.queue.admission_queue import AdmissionQueue, Shed
 from bqgate.admission.queued_query import queued_query_of
@@ -140,16 +141,15 @@ class QueryHandler:
                     return None if is_too_small else answer
 
     async def _estimate(self, ctx: RequestContext) -> None:
-        """Dry-run the query, and check that the customer may touch all that it names. BigQuery's answer says who pays.
-
-        What BigQuery does not answer names no project.
-        """
+        """Dry-run the query, and check that the customer may touch all that it names. Its answer says who pays."""
         ask = partial(self._admission.estimate, ctx.query, ctx.principal, ctx.customer)
         with ctx.watch.step("dryrun"):
             ctx.estimate = await self._isolation.judged_estimate(ctx, ctx.query, ask)
-        if ctx.estimate.project_id is not None:
-            ctx.principal = self._payers.settled(ctx.principal, ctx.estimate.project_id)
-            ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
+            if ctx.estimate.project_id is not None:
+                ctx.principal = self._payers.settled(ctx.principal, ctx.estimate.project_id)
+            elif ctx.estimate.unknown_because == DRY_RUN_REFUSED:
+                ctx.principal = await self._payers.asked(ctx.principal, ctx.query.project_id)
+        ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
 
     async def _take_turn(self, ctx: RequestContext, attempt: Attempt) -> None:
         queued = queued_query_of(attempt.admitted, ctx.customer)

@@ -62,6 +62,16 @@ class Payers:
         _cut(self._answered, self._kept_max)
         return self._charged_to(principal, self._owner_of(project_id, principal.role))
 
+    async def asked(self, principal: Principal, project_id: str) -> Principal:
+        """The same, where BigQuery has refused the query itself: whether there is the project it may not have looked.
+
+        Raises:
+            UpstreamRefused, UpstreamUnavailable, TooManyRequests: as by_id.
+        """
+        if principal.customer != UNKNOWN_PROJECT:
+            return principal
+        return self.settled(principal, await self._ask(project_id, principal.credential))
+
     async def by_id(self, route: Route, principal: Principal) -> tuple[Route, Principal]:
         """A submission and its caller, with the id of the project where the path has its number.
 
@@ -75,13 +85,15 @@ class Payers:
             return route, principal
         project_id = self._ids.get(number)
         if project_id is None:
-            answer = await self._bigquery.dry_run(
-                project_id=number, body=_question(number), credential=principal.credential
-            )
-            project_id = self._ids[number] = answer.project_id or number
+            project_id = self._ids[number] = await self._ask(number, principal.credential)
         self._ids.move_to_end(number)
         _cut(self._ids, self._kept_max)
         return in_project(route, project_id), self.settled(principal, project_id)
+
+    async def _ask(self, project_id: str, credential: Credential) -> str:
+        """The id of a project, by BigQuery's word."""
+        answer = await self._bigquery.dry_run(project_id=project_id, body=_question(project_id), credential=credential)
+        return answer.project_id or project_id
 
     def _customer_by_route(self, identity: Identity, route: Route) -> str:
         is_listed = route.workload in self._policies.customer_registry.customers

@@ -65,6 +65,18 @@ def test_a_project_is_a_customer_once_bigquery_has_answered_for_it() -> None:
     assert asked.principal_of(OPEN, ANN, submission("made-up")).customer == UNKNOWN_PROJECT
 
 
+async def test_a_refused_query_proves_no_project() -> None:
+    """BigQuery may refuse a text before it looks for the project: it is asked with a query that is in order."""
+    google = ScriptedGoogle(shut_projects={"made-up"})
+    asked = payers(google)
+    known = await asked.asked(asked.principal_of(OPEN, ANN, submission("somebodys")), "somebodys")
+    assert known.customer == "somebodys"
+    assert await asked.asked(known, "somebodys") is known
+    with pytest.raises(UpstreamRefused):
+        await asked.asked(asked.principal_of(OPEN, ANN, submission("made-up")), "made-up")
+    assert [project for project, _ in google.asked] == ["somebodys", "made-up"]
+
+
 @pytest.mark.parametrize(("identity", "payer"), [(OPEN, "acme"), (GOOGLES, UNKNOWN_PROJECT), (ADMIN, UNKNOWN_PROJECT)])
 def test_a_project_that_is_called_like_a_customer_is_not_its(identity: Identity, payer: str) -> None:
     """Anybody may make one at Google. Before an open gate, where a workload could say the same, the name counts."""
