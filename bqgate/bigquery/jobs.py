@@ -8,6 +8,7 @@ also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an ans
 UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within bounds.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +24,7 @@ from bqgate.ports import Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usages_in
+from bqgate.wire.json_slices import SMALL_CHARS_MAX, JsonSlices
 from bqgate.wire.json_text import json_bytes, read_answer
 from bqgate.wire.table_resource import table_facts_from
 
@@ -31,6 +33,7 @@ ResultT = TypeVar("ResultT")
 # A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
 TIMEOUT_S = 30.0
 _ANSWER_BYTES_MAX = 32 * 1024 * 1024
+_ANSWER_VALUES_MAX = 500_000  # 200 jobs with all their stages
 _REFUSAL_BYTES_MAX = 256 * 1024
 _PAGE_JOBS = 200
 _PAGES_MAX = 100
@@ -194,10 +197,26 @@ class GoogleBigQuery:
             raise UpstreamRefused(answer.status, body, content_type, challenge=answer.header("www-authenticate"))
         if not 200 <= answer.status < 300:
             raise UpstreamUnavailable(f"BigQuery is not answering (status {answer.status}).")
-        document = read_answer(body)
-        if document is None:
-            raise UpstreamUnavailable("BigQuery's answer is not a JSON object.")
-        return document
+        return await _object_in(body)
+
+
+async def _object_in(body: bytes) -> Mapping[str, Any]:
+    """The JSON object of an answer. A job's has the query's parameters again, of megabytes where its caller likes."""
+    document = read_answer(body) if len(body) <= SMALL_CHARS_MAX else await _large_object_in(body)
+    if document is None:
+        raise UpstreamUnavailable("BigQuery's answer is not a JSON object.")
+    return document
+
+
+async def _large_object_in(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        reading = JsonSlices(body.decode(), values_max=_ANSWER_VALUES_MAX)
+        for _ in reading.slices():
+            await asyncio.sleep(0)
+        document = reading.value()
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 async def _read(answer: HttpResponse, bytes_max: int) -> bytes:

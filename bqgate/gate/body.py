@@ -6,6 +6,7 @@ requests of up to 10 MB (https://cloud.google.com/bigquery/quotas#query_jobs). A
 that a few kilobytes cannot become gigabytes.
 """
 
+import asyncio
 import codecs
 import json
 import re
@@ -17,13 +18,15 @@ from typing import Any
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body_room import BodyShare, share_of_call
 from bqgate.wire.http_message import Body, HttpRequest, without
-from bqgate.wire.json_text import json_bytes, read_json
+from bqgate.wire.json_slices import JsonSlices, TooManyValues
+from bqgate.wire.json_text import json_bytes
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 _CHUNK_BYTES_MAX = 64 * 1024
-# Larger than this, unpacked, no answer is JSON that the gate waits for: a bound against gzip bombs.
-_UNPACKED_BYTES_MAX = 16 * 2**20
 _LENGTH = re.compile("[0-9]{1,18}")
+# Of an answer that is looked into as it passes no more is read, packed or not: it is read at one go.
+UNPACKED_BYTES_MAX = 2**20
+_PIECES_AT_ONCE = 16  # of unpacking: a megabyte, some milliseconds; then others have their turn
 _GZIP_NAMES = frozenset({"gzip", "x-gzip"})
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
 BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})
@@ -36,7 +39,7 @@ async def read_json_object(call: HttpRequest, *, bytes_max: int = BODY_BYTES_MAX
         BodyTooLarge: more than `bytes_max`, unpacked.
         MalformedRequest: it is not a JSON object.
     """
-    return parse_json_object(await read_kept(call, bytes_max=bytes_max))
+    return await parse_json_object(await read_kept(call, bytes_max=bytes_max))
 
 
 async def read_kept(call: HttpRequest, *, bytes_max: int) -> bytes:
@@ -85,8 +88,10 @@ async def read_bounded(body: Body, *, bytes_max: int) -> bytes:
     return b"".join(chunks)
 
 
-def parse_json_object(data: bytes) -> dict[str, Any]:
+async def parse_json_object(data: bytes) -> dict[str, Any]:
     """A JSON text (RFC 8259, UTF-8) whose value is an object; a byte order mark before it is read over.
+
+    A large one is read bit by bit, so that other calls are answered meanwhile; a query's parameters stay text then.
 
     Raises:
         MalformedRequest: it is something else.
@@ -96,7 +101,13 @@ def parse_json_object(data: bytes) -> dict[str, Any]:
         message = f"Parse Error: the request body is {encoding.upper()}; JSON must be sent as UTF-8."
         raise MalformedRequest(message, reason="parseError")
     try:
-        document = read_json(without_mark(data).decode())
+        reading = JsonSlices(without_mark(data).decode())
+        for _ in reading.slices():
+            await asyncio.sleep(0)
+        document = reading.value()
+    except TooManyValues as error:
+        message = f"The request body has more than {error.values_max} values beside a query's parameters."
+        raise MalformedRequest(message, reason="badRequest") from None
     except (ValueError, RecursionError):
         raise MalformedRequest("Parse Error: the request body is not valid JSON.", reason="parseError") from None
     if not isinstance(document, dict):
@@ -133,6 +144,7 @@ async def _unpacked(body: Body) -> AsyncIterator[bytes]:
     """Gzip members one after the other (RFC 1952 section 2.2), in pieces of bounded size."""
     unpacker = zlib.decompressobj(_GZIP)
     is_inside = False
+    pieces = 0
     async for chunk in chunks_of(body):
         packed = chunk
         is_full = False  # the last piece was as long as allowed, so zlib may hold more without more input
@@ -148,6 +160,9 @@ async def _unpacked(body: Body) -> AsyncIterator[bytes]:
                 unpacker = zlib.decompressobj(_GZIP)
             if piece:
                 yield piece
+            pieces += 1
+            if pieces % _PIECES_AT_ONCE == 0:
+                await asyncio.sleep(0)
     if is_inside:
         raise MalformedRequest("The gzip request body is cut off.", reason="parseError")
 
@@ -168,16 +183,16 @@ async def close_body(body: Body) -> None:
         await close()
 
 
-def unpacked(data: bytes, encoding: str | None) -> tuple[bytes, bool]:
-    """The beginning of an answer, decompressed, and whether all of `data` could be read."""
+def unpacked(data: bytes, encoding: str | None, *, bytes_max: int = UNPACKED_BYTES_MAX) -> tuple[bytes, bool]:
+    """The beginning of an answer, decompressed, and whether all of `data` could be read within the bound."""
     name = (encoding or "identity").strip().lower()
     if name == "identity":
-        return data, True
+        return data[:bytes_max], len(data) <= bytes_max
     if name not in _GZIP_NAMES:
         return b"", False
     inflater = zlib.decompressobj(_GZIP)
     try:
-        return inflater.decompress(data, _UNPACKED_BYTES_MAX), inflater.eof
+        return inflater.decompress(data, bytes_max), inflater.eof
     except zlib.error:
         return b"", False
 

@@ -13,7 +13,7 @@ from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList
 from bqgate.domain.statements import is_single
-from bqgate.gate.body import chunks_of, close_body, decoded
+from bqgate.gate.body import UNPACKED_BYTES_MAX, chunks_of, close_body, decoded
 from bqgate.gate.holds import Attempt
 from bqgate.gate.outcome import Seen, classify_response
 from bqgate.gate.request_context import RequestContext
@@ -24,7 +24,7 @@ from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 from bqgate.wire.query_response import job_ref_in, read_members
 
 # Large enough for any job and for the totals of a usual result; for a larger answer the poller asks.
-COPY_BYTES = 2**20
+COPY_BYTES = UNPACKED_BYTES_MAX
 
 
 async def forward(

@@ -5,6 +5,7 @@ Called by dispatch.py on the answer's way out. The gate needs all of an answer, 
 BigQuery. One that breaks off breaks off here too, so that nobody takes half of it for the whole.
 """
 
+import asyncio
 from dataclasses import replace
 
 from bqgate.gate.body import unpacked
@@ -13,7 +14,8 @@ from bqgate.wire.field_mask import FieldMask
 from bqgate.wire.http_message import HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
 
-MASKED_BYTES_MAX = 2**20
+# A large answer is rows, and a mask that picks among their fields looks at each.
+MASKED_BYTES_MAX = 128 * 1024
 _FRAMING = frozenset({"content-encoding", "content-length", "content-md5", "transfer-encoding"})
 
 
@@ -27,12 +29,13 @@ async def with_mask(answer: HttpResponse, mask: FieldMask | None) -> HttpRespons
     if document is None:
         return replace(answer, body=body)
     await body.aclose()
+    await asyncio.sleep(0)
     return HttpResponse(answer.status, without(answer.headers, _FRAMING), json_bytes(mask.applied_to(document)))
 
 
 def _document(data: bytes, encoding: str | None) -> dict[str, object] | None:
     """The JSON object in an answer; None where there is none that could be read."""
-    plain, is_whole = unpacked(data, encoding)
+    plain, is_whole = unpacked(data, encoding, bytes_max=MASKED_BYTES_MAX)
     if not is_whole:
         return None
     try:

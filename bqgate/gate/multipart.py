@@ -19,6 +19,8 @@ from bqgate.wire.http_message import Body, Headers
 
 _HEADER_BYTES_MAX = 32 * 1024
 _STRETCH_BYTES = 256 * 1024
+# Python's reader of parameters takes time by the square of their length; honest ones have about 100 characters.
+_CONTENT_TYPE_CHARS_MAX = 1_024
 _PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _BOUNDARY_CHARACTERS = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
@@ -50,6 +52,8 @@ def boundary_of(content_type: str | None, subtype: str) -> str:
     Raises:
         MalformedRequest: it is another type, or names none.
     """
+    if len(content_type or "") > _CONTENT_TYPE_CHARS_MAX:
+        raise MalformedRequest("The Content-Type is too long.", reason="badRequest")
     header = Message()
     header["Content-Type"] = content_type or ""
     boundary = header.get_param("boundary")

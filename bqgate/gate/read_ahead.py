@@ -3,6 +3,7 @@
 Used where the gate must see a small answer whole: to apply a field mask, to recognise a refusal by the gate's cap.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator
 
 from bqgate.domain.errors import BqgateError
@@ -16,7 +17,7 @@ class ReadAhead:
     def __init__(self, body: Body) -> None:
         self._body = body
         self._rest = chunks_of(body)
-        self._seen: list[bytes] = []
+        self._seen: deque[bytes] = deque()
         self._failure: BqgateError | None = None
 
     async def read(self, bytes_max: int) -> bytes | None:
@@ -41,7 +42,7 @@ class ReadAhead:
 
     async def __anext__(self) -> bytes:
         if self._seen:
-            return self._seen.pop(0)
+            return self._seen.popleft()
         if self._failure is not None:
             raise self._failure
         return await anext(self._rest)

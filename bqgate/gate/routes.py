@@ -91,6 +91,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 _PROJECT = re.compile(
     r"(?:(?=.{1,253}:)[a-z0-9-]+(?:\.[a-z0-9-]+)*:)?[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,18}", re.ASCII
 )
+_SEGMENTS_MAX = 32  # the longest path that is known has 14
 _WORKLOAD = re.compile(r"[a-z0-9_-]{1,63}")  # the form of a label's value, which a workload becomes
 
 
@@ -133,6 +134,8 @@ def resolve(verb: str, path: str) -> Route:
         UnsupportedRequest: no method that the gate knows.
     """
     raw = tuple(segment for segment in path.split("/") if segment)
+    if len(raw) > _SEGMENTS_MAX:
+        _refuse(verb, path)
     names = tuple(_decode(segment) for segment in raw)
     workload = None
     if names[:1] == ("w",) and len(names) > 1:

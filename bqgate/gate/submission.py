@@ -144,7 +144,7 @@ def _refuse_other_protocol(call: HttpRequest) -> None:
 
 async def _read_resumable(call: HttpRequest) -> Submission:
     data = await read_kept(call, bytes_max=BODY_BYTES_MAX)
-    document = parse_json_object(data) if without_mark(data).strip() else {}
+    document = await parse_json_object(data) if without_mark(data).strip() else {}
     return Submission(with_callers_labels(document), lambda new: with_json(call, new))
 
 
@@ -154,7 +154,7 @@ async def _read_multipart(call: HttpRequest) -> Submission:
     for name, value in opened.first.headers:
         if name.lower() == "content-transfer-encoding" and value.lower() not in _PLAIN_TRANSFER:
             raise MalformedRequest(f"Content-Transfer-Encoding {value[:32]} is not supported for the job's part.")
-    document = with_callers_labels(parse_json_object(opened.first.content))
+    document = with_callers_labels(await parse_json_object(opened.first.content))
     return Submission(document, lambda new: _with_first_part(call, boundary, opened, new))
 
 

@@ -14,6 +14,8 @@ MASK = "[masked]"
 
 # A traceback of our own depth fits; a body that somebody logs by mistake does not.
 TEXT_CHARS_MAX = 4_000
+# Of a longer text no more is looked at: every shape below takes time by the length of what it is looked for in.
+_LOOKED_AT_CHARS_MAX = 4 * TEXT_CHARS_MAX
 _DEPTH_MAX = 6
 _ITEMS_MAX = 50
 
@@ -32,7 +34,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bya29\.[A-Za-z0-9._-]+"), MASK),
     # The gate's own static tokens; what comes before the secret names the key, as `bqgate keys list` shows it.
     (re.compile(r"(?<![A-Za-z0-9])(bqg_[0-9a-f]{16})_[A-Za-z0-9_-]+"), rf"\1_{MASK}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"), MASK),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*+){0,2}+"), MASK),
     (re.compile(r"(://[^\s:/@]*):[^\s/]*@"), rf"\1:{MASK}@"),
     (
         re.compile(
@@ -46,10 +48,14 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def redact_text(text: str) -> str:
     """The text with everything masked that looks like a credential, cut to a bounded length."""
+    length = len(text)
+    if length > _LOOKED_AT_CHARS_MAX:
+        # Without the last word: cut in two, a password in a URL would not be known for one.
+        text = text[:_LOOKED_AT_CHARS_MAX].rsplit(maxsplit=1)[0]
     for shape, masked in _SHAPES:
         text = shape.sub(masked, text)
-    if len(text) > TEXT_CHARS_MAX:
-        return f"{text[:TEXT_CHARS_MAX]}… ({len(text)} characters)"
+    if length > _LOOKED_AT_CHARS_MAX or len(text) > TEXT_CHARS_MAX:
+        return f"{text[:TEXT_CHARS_MAX]}… ({length} characters)"
     return text
 
 

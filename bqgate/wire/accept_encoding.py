@@ -7,13 +7,18 @@ import re
 
 from bqgate.wire.http_message import Headers
 
+# Longer than any client's: what no client sends is not read, and plain text is never wrong.
+_CHARS_MAX = 1_024
 _WEIGHT = re.compile(r"q=(?:(?P<part>0(?:\.[0-9]{0,3})?)|1(?:\.0{0,3})?)", re.IGNORECASE)
 
 
 def accepts_gzip(headers: Headers) -> bool:
     """Whether gzip may be sent, and is wanted no less than plain text."""
     weights: dict[str, int] = {}
-    for line in (value for key, value in headers if key.lower() == "accept-encoding"):
+    lines = [value for key, value in headers if key.lower() == "accept-encoding"]
+    if sum(map(len, lines)) > _CHARS_MAX:
+        return False
+    for line in lines:
         for element in line.split(","):
             coding, *parameters = (part.strip() for part in element.split(";"))
             if coding:

@@ -14,6 +14,7 @@ from bqgate.domain.errors import MalformedRequest
 from bqgate.wire.integers import proto_path, shown_value, whole_number
 from bqgate.wire.json_text import JsonNumber
 
+_NAME_CHARS_MAX = 256
 _PACKAGE = "type.googleapis.com/google.cloud.bigquery.v2"
 
 
@@ -89,7 +90,7 @@ def _name_of(value: Any, kind: Enumeration) -> str | None:
     number = _number_of(value)
     if number is not None:
         return kind.names[number] if kind.type_name and 0 <= number < len(kind.names) else None
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > _NAME_CHARS_MAX:
         return None
     wanted = _folded(value)
     return next((name for name in kind.names if _folded(name) == wanted), None)

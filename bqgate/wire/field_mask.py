@@ -7,7 +7,7 @@ nothing, where BigQuery would refuse it. Errors: MalformedRequest in Google's wo
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -17,6 +17,8 @@ from bqgate.wire.fields import camel_name
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>\*|[A-Za-z_$][A-Za-z0-9_$-]*)|(?P<mark>[(),/.]))\s*")
 _SHOWN_CHARS_MAX = 64
+# BigQuery takes URLs and headers of so much together (https://cloud.google.com/bigquery/quotas).
+_CHARS_MAX = 16 * 1024
 _ANY = "*"
 
 
@@ -36,6 +38,26 @@ class _Node:
     below: dict[str, "_Node"] = field(default_factory=dict)
 
 
+class _Place:
+    """Where a reader of a document stands: at every node of the mask that the names above it lead to.
+
+    "*" lets one name lead to several. What a name leads to is found out once, however many objects have it.
+    """
+
+    def __init__(self, nodes: tuple[_Node, ...]) -> None:
+        self.is_whole = any(node.is_whole for node in nodes)
+        self._nodes = nodes
+        self._after: dict[str, _Place | None] = {}
+
+    def after(self, name: str) -> "_Place | None":
+        """The place below a name; None: nothing there is wanted."""
+        if name not in self._after:
+            keys = (camel_name(name), _ANY)
+            below = tuple(node.below[key] for node in self._nodes for key in keys if key in node.below)
+            self._after[name] = _Place(below) if below else None
+        return self._after[name]
+
+
 @dataclass(frozen=True, slots=True)
 class FieldMask:
     """A mask that was understood. `text` is how it was written."""
@@ -45,7 +67,7 @@ class FieldMask:
 
     def applied_to(self, document: Any) -> Any:
         """The part of a JSON value that the mask names. Lists are looked through; nothing is changed in place."""
-        return _selected(document, (self._root,))
+        return _selected(document, _Place((self._root,)))
 
 
 def parse_mask(text: str) -> FieldMask:
@@ -54,6 +76,8 @@ def parse_mask(text: str) -> FieldMask:
     Raises:
         MalformedRequest: it writes none.
     """
+    if len(text) > _CHARS_MAX:
+        raise _invalid(text)
     root = _Node()
     lists, here = [root], root
     expected = _Expected.NAME
@@ -95,16 +119,15 @@ def _tokens(text: str) -> Iterator[tuple[bool, str]]:
         at = match.end()
 
 
-def _selected(value: Any, nodes: Sequence[_Node]) -> Any:
-    if any(node.is_whole for node in nodes):
+def _selected(value: Any, place: _Place) -> Any:
+    if place.is_whole:
         return value
     if isinstance(value, list):
-        return [_selected(each, nodes) for each in value]
+        return [_selected(each, place) for each in value]
     kept = {}
     for name, part in value.items() if isinstance(value, dict) else ():
-        keys = (camel_name(name), _ANY)
-        below = [node.below[key] for node in nodes for key in keys if key in node.below]
-        if below and (isinstance(part, (dict, list)) or any(node.is_whole for node in below)):
+        below = place.after(name)
+        if below is not None and (below.is_whole or isinstance(part, (dict, list))):
             kept[name] = _selected(part, below)
     return kept
 

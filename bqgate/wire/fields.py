@@ -12,6 +12,10 @@ from bqgate.domain.errors import MalformedRequest
 from bqgate.wire.integers import integer_at
 
 _SNAKE = re.compile(r"_([a-z0-9])")
+# No object of BigQuery's whose names are read has as many, and no name is as long.
+_NAMES_MAX = 1_000
+_NAME_CHARS_MAX = 256
+_FLAG_CHARS_MAX = 5
 _FLAGS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
@@ -22,8 +26,11 @@ def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
     """The same object with snake_case names in camelCase, so that a name has one spelling and one meaning.
 
     Raises:
-        MalformedRequest: both spellings of a name are there.
+        MalformedRequest: both spellings of a name are there, or more names than any object of BigQuery's has.
     """
+    if len(document) > _NAMES_MAX:
+        field = path.rstrip(".") or "body"
+        raise MalformedRequest(f"Invalid value for field {field}: it has more than {_NAMES_MAX} fields.", field=field)
     renamed: dict[str, Any] = {}
     for key, value in document.items():
         name = camel_name(key)
@@ -34,7 +41,9 @@ def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
 
 
 def camel_name(name: str) -> str:
-    """A name in camelCase."""
+    """A name in camelCase. One that is longer than any field's stays as it is."""
+    if len(name) > _NAME_CHARS_MAX:
+        return name
     return _SNAKE.sub(lambda match: match.group(1).upper(), name)
 
 
@@ -63,7 +72,8 @@ def flag_at(document: Mapping[str, Any], name: str, *, path: str = "") -> bool |
     value = document.get(name)
     if value is None or isinstance(value, bool):
         return value
-    flag = _FLAGS.get(value.lower()) if isinstance(value, str) else None
+    is_word = isinstance(value, str) and len(value) <= _FLAG_CHARS_MAX
+    flag = _FLAGS.get(value.lower()) if is_word else None
     if flag is None:
         raise wrong_type(f"{path}{name}", "a boolean")
     return flag

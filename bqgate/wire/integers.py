@@ -19,8 +19,10 @@ _NUMBER = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?(?:[e
 _CAPITAL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 # No integer type of Google's has more digits.
 _DIGITS_MAX = 20
-# Larger exponents cannot be made up for by the digits of a body that the gate takes (10 MB).
+# Larger exponents cannot be made up for by so many digits.
 _EXPONENT_DIGITS_MAX = 9
+# What is longer is no number that anybody means.
+_CHARS_MAX = 100_000
 _TEXT_SHOWN_MAX = 64
 
 
@@ -40,7 +42,7 @@ UINT32 = Integer("TYPE_UINT32", 0, 2**32 - 1)
 
 def whole_number(text: str) -> int | None:
     """The whole number that a text writes; None where it writes none, or one of more than 20 digits."""
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text) if len(text) <= _CHARS_MAX else None
     if match is None:
         return None
     whole, part = match["whole"], match["part"] or ""

@@ -98,7 +98,11 @@ def check_other_labels(query: Mapping[str, Any], sql: str, facts: SqlFacts, *, p
     Raises:
         MalformedRequest: one does.
     """
-    named = [part for value in _query_labels(query) for part in value.split(",") if is_gates(part)]
+    labels = _query_labels(query)
+    count = sum(value.count(",") + 1 for value in labels)
+    if count > MAX_LABELS:
+        raise too_many_labels(f"connectionProperties names {count}", path)
+    named = [part for value in labels for part in value.split(",") if is_gates(part)]
     if named or (facts.sets_labels and GATE_LABEL_PREFIX in sql.lower()):
         raise MalformedRequest(
             f"Invalid query_label: labels that begin with {GATE_LABEL_PREFIX} are bqgate's.",

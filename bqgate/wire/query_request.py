@@ -143,7 +143,7 @@ def dry_run_body(request: QueryRequest, *, use_query_cache: bool = False) -> dic
 
 def fingerprint(request: QueryRequest) -> str:
     """A hash of all that decides the estimate of a query: equal for two requests that must get the same one."""
-    decisive = write_json(dry_run_body(request), sort_keys=True)
+    decisive = write_json(dry_run_body(request), sort_keys=True, with_digests=True)
     return sha256(decisive.encode("utf-8", "surrogatepass")).hexdigest()
 
 

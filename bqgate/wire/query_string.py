@@ -13,12 +13,18 @@ from bqgate.domain.errors import MalformedRequest
 PLAIN_JSON = "alt=json"
 # Google reads these with a dollar before them as well, which is how generated clients write them.
 _SYSTEM_PARAMETERS = frozenset({"alt", "fields", "prettyPrint"})
+# No method of BigQuery's has more than some twenty; every step of a call reads all of them.
+PARAMETERS_MAX = 200
 _JSON_FORMATS = frozenset({"json", "json;enum-encoding=int", "json;enum-encoding=string"})
 
 
 def split_query(query: str) -> tuple[tuple[str, str], ...]:
-    """The parameters of a query string, decoded, in their order."""
-    return tuple(_decoded(pair) for pair in query.split("&") if pair)
+    """The parameters of a query string, decoded, in their order.
+
+    Raises:
+        MalformedRequest: there are more than PARAMETERS_MAX.
+    """
+    return tuple(_decoded(pair) for pair in _pairs(query) if pair)
 
 
 def values_of(query: str, name: str) -> tuple[str, ...]:
@@ -28,7 +34,7 @@ def values_of(query: str, name: str) -> tuple[str, ...]:
 
 def without_parameters(query: str, names: Collection[str]) -> str:
     """The same query string without some parameters, whose names are given in lower case."""
-    return "&".join(pair for pair in query.split("&") if _decoded(pair)[0].lower() not in names)
+    return "&".join(pair for pair in _pairs(query) if _decoded(pair)[0].lower() not in names)
 
 
 def with_plain_names(query: str) -> str:
@@ -39,7 +45,7 @@ def with_plain_names(query: str) -> str:
     """
     seen: dict[str, str] = {}
     pairs: list[str] = []
-    for pair in query.split("&"):
+    for pair in _pairs(query):
         name, value = _decoded(pair)
         plain = name.removeprefix("$")
         if plain not in _SYSTEM_PARAMETERS:
@@ -56,6 +62,12 @@ def with_plain_names(query: str) -> str:
 def is_json(alt: str) -> bool:
     """Whether a value of `alt` asks for JSON; its enums may be names or numbers."""
     return alt in _JSON_FORMATS
+
+
+def _pairs(query: str) -> list[str]:
+    if query.count("&") > PARAMETERS_MAX:
+        raise MalformedRequest(f"The URL has more than {PARAMETERS_MAX} parameters.", reason="badRequest")
+    return query.split("&")
 
 
 def _decoded(pair: str) -> tuple[str, str]:

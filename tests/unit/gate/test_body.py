@@ -33,18 +33,18 @@ def _call(body: bytes, encoding: str | None = None, *, chunk_bytes: int = 7) -> 
 
 
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=4))
-def test_an_object_is_read_and_written_again(document: dict[str, Any]) -> None:
+async def test_an_object_is_read_and_written_again(document: dict[str, Any]) -> None:
     """What is parsed and written is what was sent."""
     text = json_bytes(document)
-    assert json_bytes(parse_json_object(text)) == text
+    assert json_bytes(await parse_json_object(text)) == text
     assert json.loads(text) == document
 
 
 @given(st.binary(max_size=200))
-def test_bytes_are_an_object_or_malformed(data: bytes) -> None:
+async def test_bytes_are_an_object_or_malformed(data: bytes) -> None:
     """No bytes make the parser fail in another way, and what it reads can be written."""
     try:
-        document = parse_json_object(data)
+        document = await parse_json_object(data)
     except MalformedRequest:
         return
     json_bytes(document)
@@ -62,49 +62,48 @@ def test_bytes_are_an_object_or_malformed(data: bytes) -> None:
         b'{"a": "\xff"}',
         b'{"a": "\\ud800"}',
         b'{"a": 1} x',
-        b'{"a": ' + b"9" * 5000 + b"}",
-        b'{"a": ' + b"[" * 200_000,
+        b'{"a": ' + b"[" * 20_000,
         b'{"query": "SELECT',
     ],
 )
-def test_what_is_no_json_object_is_a_parse_error(data: bytes) -> None:
+async def test_what_is_no_json_object_is_a_parse_error(data: bytes) -> None:
     """Broken, foreign and unwritable JSON is malformed, with BigQuery's reason."""
     with pytest.raises(MalformedRequest) as caught:
-        parse_json_object(data)
+        await parse_json_object(data)
     assert caught.value.reason == "parseError"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
-def test_another_encoding_than_utf_8_is_named(encoding: str) -> None:
+async def test_another_encoding_than_utf_8_is_named(encoding: str) -> None:
     """A body in UTF-16 is refused with what to write instead, and not as broken JSON."""
     with pytest.raises(MalformedRequest, match="UTF-8") as caught:
-        parse_json_object('{"query": "SELECT 1"}'.encode(encoding))
+        await parse_json_object('{"query": "SELECT 1"}'.encode(encoding))
     assert caught.value.reason == "parseError"
 
 
 async def test_a_byte_order_mark_is_read_over() -> None:
     """Some tools on Windows begin every text with one; packed or not, what follows is the body."""
     body = b'\xef\xbb\xbf{"query": "SELECT 1"}'
-    assert parse_json_object(body) == {"query": "SELECT 1"}
+    assert await parse_json_object(body) == {"query": "SELECT 1"}
     assert await read_json_object(_call(gzip.compress(body), "gzip")) == {"query": "SELECT 1"}
     with pytest.raises(MalformedRequest):
-        parse_json_object(b"\xef\xbb\xbf" + body)
+        await parse_json_object(b"\xef\xbb\xbf" + body)
 
 
-def test_numbers_keep_every_digit() -> None:
+async def test_numbers_keep_every_digit() -> None:
     """A parameter's number goes upstream as the caller wrote it."""
-    body = b'{"queryParameters":[{"parameterValue":{"value":1234567890123456789.123456789}},1.10,1E400,-0]}'
-    assert json_bytes(parse_json_object(body)) == body
+    body = b'{"queryParameters":[{"parameterValue":{"value":1234567890123456789.123456789}},1.10,1E400,-0,%s]}' % (b"9" * 5_000)
+    assert json_bytes(await parse_json_object(body)) == body
 
 
-def test_a_name_that_comes_twice_has_one_value() -> None:
+async def test_a_name_that_comes_twice_has_one_value() -> None:
     """Duplicate keys cannot smuggle a second query: one value is judged and written."""
-    assert json_bytes(parse_json_object(b'{"query": "cheap", "query": "dear"}')) == b'{"query":"dear"}'
+    assert json_bytes(await parse_json_object(b'{"query": "cheap", "query": "dear"}')) == b'{"query":"dear"}'
 
 
-def test_an_escaped_pair_of_surrogates_is_a_character() -> None:
+async def test_an_escaped_pair_of_surrogates_is_a_character() -> None:
     """Escaped characters beyond the BMP are fine."""
-    assert parse_json_object(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
+    assert await parse_json_object(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP "])
