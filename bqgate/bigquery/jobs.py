@@ -8,7 +8,6 @@ also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an ans
 UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within bounds.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,6 +20,7 @@ from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
+from bqgate.ports.turns import read_in_turns
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usages_in
@@ -210,10 +210,7 @@ async def _object_in(body: bytes) -> Mapping[str, Any]:
 
 async def _large_object_in(body: bytes) -> Mapping[str, Any] | None:
     try:
-        reading = JsonSlices(body.decode(), values_max=_ANSWER_VALUES_MAX)
-        for _ in reading.slices():
-            await asyncio.sleep(0)
-        document = reading.value()
+        document = await read_in_turns(JsonSlices(body.decode(), values_max=_ANSWER_VALUES_MAX))
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -27,7 +27,7 @@ from bqgate.domain.errors import (
 )
 from bqgate.gate.body import close_body, read_bounded, read_kept
 from bqgate.gate.body_room import share_of_call
-from bqgate.gate.multipart import Part, boundary_of, parse_headers, split_parts
+from bqgate.gate.multipart import HEADER_BYTES_MAX, Part, boundary_of, parse_headers, split_parts
 from bqgate.gate.reply import answer_for_error
 from bqgate.observe.request_fields import note_cause
 from bqgate.ports import Clock
@@ -38,7 +38,6 @@ PARTS_AT_ONCE = 8
 BATCH_BYTES_MAX = 32 * 1024 * 1024
 # Calls that have not begun by then are not; the longest poll takes 200 s, and some of them may come one after another.
 BATCH_S_MAX = 900
-_LINE_BYTES_MAX = 32 * 1024  # as of a call that comes alone
 _ANSWER_BYTES_MAX = 24 * 1024 * 1024  # jobs.query answers with up to 20 MB
 # What belongs to the connection or to the outer body, and what would make an inner answer unreadable in text.
 _NOT_INHERITED = frozenset({"accept-encoding", "connection", "expect", "host", "keep-alive", "te", "transfer-encoding"})
@@ -64,7 +63,7 @@ async def answer_batch(
     """
     boundary = boundary_of(call.header("content-type"), "mixed")
     data = await read_kept(call, bytes_max=BATCH_BYTES_MAX)
-    parts = await split_parts(data, boundary, parts_max=PARTS_MAX, clock=clock)
+    parts = await split_parts(data, boundary, parts_max=PARTS_MAX)
     mark = f"batch_{new_boundary()}"
     headers = (("Content-Type", f"multipart/mixed; boundary={mark}"), ("Vary", "Origin"))
     return HttpResponse(200, headers, BatchBody(parts, _inherited(call.headers), dispatch, tell, mark, clock))
@@ -149,7 +148,7 @@ def parse_call(part: Part, outer: Headers = ()) -> HttpRequest:
     first, _, rest = part.content.lstrip(b"\r\n").partition(b"\n")
     method, path, query = _request_line(first)
     text = b"\n" + rest  # so that an empty line right below the request line ends the headers, too
-    end_of_head = _END_OF_HEAD.search(text, 0, _LINE_BYTES_MAX + 4)
+    end_of_head = _END_OF_HEAD.search(text, 0, HEADER_BYTES_MAX + 4)
     head, body = (text, b"") if end_of_head is None else (text[: end_of_head.start()], text[end_of_head.end() :])
     headers = parse_headers(head)
     length = header_of(headers, "content-length")
@@ -165,7 +164,7 @@ def parse_call(part: Part, outer: Headers = ()) -> HttpRequest:
 
 def _request_line(text: bytes) -> tuple[str, str, str]:
     """Verb, path and query string. The URL may be whole; its host is not looked at."""
-    if len(text) > _LINE_BYTES_MAX:
+    if len(text) > HEADER_BYTES_MAX:
         raise MalformedRequest("A part of the batch has too long a request line.", reason="badRequest")
     words = text.decode("ascii", "replace").split()
     if len(words) not in {2, 3} or not words[0].isalpha() or not words[1].isascii():

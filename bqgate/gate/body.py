@@ -6,7 +6,6 @@ requests of up to 10 MB (https://cloud.google.com/bigquery/quotas#query_jobs). A
 that a few kilobytes cannot become gigabytes.
 """
 
-import asyncio
 import codecs
 import json
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body_room import BodyShare, share_of_call
+from bqgate.ports.turns import let_others_run, read_in_turns
 from bqgate.wire.http_message import Body, HttpRequest, without
 from bqgate.wire.json_slices import JsonSlices, TooManyValues
 from bqgate.wire.json_text import json_bytes
@@ -101,10 +101,7 @@ async def parse_json_object(data: bytes) -> dict[str, Any]:
         message = f"Parse Error: the request body is {encoding.upper()}; JSON must be sent as UTF-8."
         raise MalformedRequest(message, reason="parseError")
     try:
-        reading = JsonSlices(without_mark(data).decode())
-        for _ in reading.slices():
-            await asyncio.sleep(0)
-        document = reading.value()
+        document = await read_in_turns(JsonSlices(without_mark(data).decode()))
     except TooManyValues as error:
         message = f"The request body has more than {error.values_max} values beside a query's parameters."
         raise MalformedRequest(message, reason="badRequest") from None
@@ -162,7 +159,7 @@ async def _unpacked(body: Body) -> AsyncIterator[bytes]:
                 yield piece
             pieces += 1
             if pieces % _PIECES_AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await let_others_run()
     if is_inside:
         raise MalformedRequest("The gzip request body is cut off.", reason="parseError")
 

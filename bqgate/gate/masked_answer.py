@@ -5,11 +5,11 @@ Called by dispatch.py on the answer's way out. The gate needs all of an answer, 
 BigQuery. One that breaks off breaks off here too, so that nobody takes half of it for the whole.
 """
 
-import asyncio
 from dataclasses import replace
 
 from bqgate.gate.body import unpacked
 from bqgate.gate.read_ahead import ReadAhead
+from bqgate.ports.turns import let_others_run
 from bqgate.wire.field_mask import FieldMask
 from bqgate.wire.http_message import HttpResponse, without
 from bqgate.wire.json_text import json_bytes, read_json
@@ -29,7 +29,7 @@ async def with_mask(answer: HttpResponse, mask: FieldMask | None) -> HttpRespons
     if document is None:
         return replace(answer, body=body)
     await body.aclose()
-    await asyncio.sleep(0)
+    await let_others_run()
     return HttpResponse(answer.status, without(answer.headers, _FRAMING), json_bytes(mask.applied_to(document)))
 
 

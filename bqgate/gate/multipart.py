@@ -7,21 +7,24 @@ sides see the same parts.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from email.message import Message
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body import chunks_of
 from bqgate.gate.body_room import BodyShare, share_of_call
-from bqgate.ports import Clock
+from bqgate.ports.turns import let_others_run
 from bqgate.wire.http_message import Body, Headers
 
-_HEADER_BYTES_MAX = 32 * 1024
-_STRETCH_BYTES = 256 * 1024
+HEADER_BYTES_MAX = 32 * 1024
+_HEADERS_MAX = 128  # as of a call that comes alone
 # Python's reader of parameters takes time by the square of their length; honest ones have about 100 characters.
 _CONTENT_TYPE_CHARS_MAX = 1_024
 _PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter
+# A body is searched in pieces of so many bytes, and where it has many half delimiters, after so many of them.
+_SEARCHED_BYTES = 4 * 2**20
+_SEARCHED_STEPS = 1_000
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _BOUNDARY_CHARACTERS = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
 
@@ -94,7 +97,7 @@ async def _open_first_part(
             if match.start() > bytes_max:
                 raise BodyTooLarge(bytes_max)
             if start is not None:
-                first = parse_part(bytes(seen[start : match.start()]))
+                first = parse_part(bytes(seen), start, match.start())
                 return OpenedBody(first, match.start() - 1, _after(bytes(seen[match.start() :]), chunks))
             if match["end"]:
                 raise _cut_off()
@@ -106,65 +109,57 @@ async def _open_first_part(
     raise _cut_off()
 
 
-async def split_parts(data: bytes, boundary: str, *, parts_max: int, clock: Clock) -> tuple[Part, ...]:
-    """All parts of a whole body. Others may run while it is looked through.
+async def split_parts(data: bytes, boundary: str, *, parts_max: int) -> tuple[Part, ...]:
+    """All parts of a whole body. Others have their turn while a large one is searched.
 
     Raises:
         MalformedRequest: no closing delimiter, no parts, or more than `parts_max`.
     """
-    raw: list[bytes] = []
-    begun: int | None = None
-    async for match in delimiters(b"\n" + data, boundary, clock):
-        if begun is not None:
-            raw.append(match.string[begun : match.start()])
-        if len(raw) > parts_max:
-            raise MalformedRequest(f"The batch has more than {parts_max} calls.", reason="badRequest")
-        if match["end"]:
-            if not raw:
-                break
-            return tuple([parse_part(part) for part in raw])
-        begun = match.end()
-    raise _cut_off()
+    spans: list[tuple[int, int]] = []
+    opened: int | None = None
+    is_closed = False
+    for found in _delimiters_in(data, boundary):
+        if found is None:
+            await let_others_run()
+            continue
+        if opened is not None:
+            spans.append((opened, found.start()))
+            if len(spans) > parts_max:
+                raise MalformedRequest(f"The batch has more than {parts_max} calls.", reason="badRequest")
+        if found["end"]:
+            is_closed = True
+            break
+        opened = found.end()
+    if not is_closed or not spans:
+        raise _cut_off()
+    parts: list[Part] = []
+    for start, end in spans:
+        parts.append(parse_part(data, start, end))
+        await let_others_run()
+    return tuple(parts)
 
 
-async def delimiters(
-    text: bytes, boundary: str, clock: Clock, *, stretch_bytes: int = _STRETCH_BYTES
-) -> AsyncIterator[re.Match[bytes]]:
-    """The delimiters in a text, looked for in stretches."""
-    delimiter = _delimiter(boundary)
-    overlap = len(boundary) + _PADDING_MAX + 8  # a delimiter may be cut by the end of a stretch
-    start = 0
-    while start < len(text):
-        end = min(len(text), start + stretch_bytes)
-        for match in delimiter.finditer(text, start, end):
-            yield match
-            start = match.end()
-        if end == len(text):
-            return
-        start = max(start, end - overlap)
-        await clock.sleep(0)
-
-
-def parse_part(text: bytes) -> Part:
-    """Headers, an empty line, content. `text` begins with the break of the delimiter's line.
+def parse_part(text: bytes, start: int, end: int) -> Part:
+    """Headers, an empty line, content. What stands from `start` begins with the break of the delimiter's line.
 
     Raises:
         MalformedRequest: a header has no colon or is not text, or the headers are too long.
     """
-    match = _END_OF_HEADERS.search(text, 0, _HEADER_BYTES_MAX + 4)
+    match = _END_OF_HEADERS.search(text, start, min(end, start + HEADER_BYTES_MAX + 4))
     if match is None:
-        return Part(parse_headers(text), b"")
-    return Part(parse_headers(text[: match.start()]), text[match.end() :])
+        return Part(parse_headers(text[start:end]), b"")
+    return Part(parse_headers(text[start : match.start()]), text[match.end() : end])
 
 
 def parse_headers(text: bytes) -> Headers:
     """Header lines with their continuations joined.
 
     Raises:
-        MalformedRequest: a line is not a header.
+        MalformedRequest: a line is not a header, or there are too many.
+        BodyTooLarge: they are longer than HEADER_BYTES_MAX.
     """
-    if len(text) > _HEADER_BYTES_MAX:
-        raise BodyTooLarge(_HEADER_BYTES_MAX)
+    if len(text) > HEADER_BYTES_MAX:
+        raise BodyTooLarge(HEADER_BYTES_MAX)
     headers: list[tuple[str, str]] = []
     try:
         lines = text.decode().replace("\r\n", "\n").split("\n")
@@ -181,6 +176,8 @@ def parse_headers(text: bytes) -> Headers:
         if not colon or not name or name != name.strip() or not line.isprintable():
             raise MalformedRequest("A part has a malformed header.", reason="badRequest")
         headers.append((name, value.strip()))
+        if len(headers) > _HEADERS_MAX:
+            raise MalformedRequest(f"A part has more than {_HEADERS_MAX} headers.", reason="badRequest")
     return tuple(headers)
 
 
@@ -196,4 +193,29 @@ def _cut_off() -> MalformedRequest:
 
 def _delimiter(boundary: str) -> re.Pattern[bytes]:
     padding = rb"[ \t]{0,%d}" % _PADDING_MAX
-    return re.compile(rb"\r?\n--" + re.escape(boundary.encode()) + rb"(?:(?P<end>--)|" + padding + rb"(?=\r?\n))")
+    return re.compile(
+        rb"(?:\r?\n|\A)--" + re.escape(boundary.encode()) + rb"(?:(?P<end>--)|" + padding + rb"(?=\r?\n))"
+    )
+
+
+def _delimiters_in(text: bytes, boundary: str) -> Iterator["re.Match[bytes] | None"]:
+    """Each delimiter, in order, and None wherever others may have their turn."""
+    delimiter, mark = _delimiter(boundary), f"\n--{boundary}".encode()
+    at = steps = 0
+    if (found := delimiter.match(text)) is not None:
+        at = found.end()
+        yield found
+    while at < len(text):
+        steps += 1
+        if steps % _SEARCHED_STEPS == 0:
+            yield None
+        place = text.find(mark, at, at + _SEARCHED_BYTES + len(mark))
+        if place < 0:
+            at += _SEARCHED_BYTES + 1
+            yield None
+            continue
+        found = delimiter.match(text, place - 1 if text[place - 1 : place] == b"\r" else place)
+        at = place + 1
+        if found is not None:
+            at = found.end()
+            yield found

@@ -10,6 +10,8 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     bigquery.py   BigQuery, DryRunner, JobCanceller, Upstream
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource
+
+turns.py is no port: it lets others run while something large is read.
 """
 
 from bqgate.ports.advice import Advisor, TableSource

@@ -76,8 +76,6 @@ def parse_mask(text: str) -> FieldMask:
     Raises:
         MalformedRequest: it writes none.
     """
-    if len(text) > _CHARS_MAX:
-        raise _invalid(text)
     root = _Node()
     lists, here = [root], root
     expected = _Expected.NAME
@@ -110,6 +108,8 @@ def parse_mask(text: str) -> FieldMask:
 
 def _tokens(text: str) -> Iterator[tuple[bool, str]]:
     """Each token, and whether it is a name."""
+    if len(text) > _CHARS_MAX:
+        raise _invalid(text)
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)

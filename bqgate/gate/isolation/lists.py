@@ -2,7 +2,8 @@
 
 Called by boundary.py. A list is read whole within a bound, whatever it is packed in, filtered, and answered with the
 page token that BigQuery gave, so that paging goes on where BigQuery left off; a page may come out short or empty. The
-caller's `fields` mask stays behind, because it could take away what the filter reads.
+caller's `fields` mask stays behind, because it could take away what the filter reads. A long list is read entry by
+entry, so that other calls are answered meanwhile.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,8 +13,10 @@ from typing import Any
 from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest, UpstreamUnavailable
 from bqgate.gate.body import close_body, plain_body, read_bounded
+from bqgate.ports.turns import let_others_run, read_in_turns
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
-from bqgate.wire.json_text import json_bytes, read_json
+from bqgate.wire.json_slices import SMALL_CHARS_MAX, JsonSlices, elements_of
+from bqgate.wire.json_text import JsonText, json_bytes, write_json
 from bqgate.wire.query_string import is_json, values_of, without_parameters
 
 LIST_BYTES_MAX = 24 * 1024 * 1024
@@ -51,12 +54,17 @@ async def filtered_list(call: HttpRequest, send: Send, *, name: str, keep: Keep,
     answer = await send(replace(call, method="GET", query=query, headers=headers))
     if answer.status != 200:
         return answer
-    document = await _read(answer)
+    document = await _read(answer, name)
     entries = document.get(name)
-    kept = [each for each in entries if isinstance(each, dict) and await keep(each)] if entries else []
+    kept: JsonText | list[Any]
+    if isinstance(entries, JsonText):
+        kept, count = await _kept_of_many(entries, keep)
+    else:
+        kept = [each for each in entries or () if isinstance(each, dict) and await keep(each)]
+        count = len(kept)
     document.pop("etag", None)
     if "totalItems" in document:
-        document["totalItems"] = len(kept)
+        document["totalItems"] = count
     if entries is not None:
         document[name] = kept
     headers = (*without(answer.headers, _BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
@@ -75,10 +83,31 @@ async def keeps_dataset(scope: DataScope, dataset: Mapping[str, Any]) -> bool:
     return scope.allows_dataset(str(reference.get("projectId") or ""), str(reference.get("datasetId") or ""))
 
 
-async def _read(answer: HttpResponse) -> dict[str, Any]:
+async def _kept_of_many(entries: JsonText, keep: Keep) -> tuple[JsonText, int]:
+    """The entries that are kept, and how many they are."""
+    kept: list[str] = []
+    read = 0
+    try:
+        for text in elements_of(entries.text):
+            if text is not None:
+                entry = await read_in_turns(JsonSlices(text))
+                if await keep(entry):
+                    kept.append(write_json(entry))
+                read += len(text)
+            if text is None or read > SMALL_CHARS_MAX:
+                read = 0
+                await let_others_run()
+    except (ValueError, RecursionError):
+        raise _no_list() from None
+    return JsonText(f"[{','.join(kept)}]", ""), len(kept)
+
+
+async def _read(answer: HttpResponse, name: str) -> dict[str, Any]:
+    """The list, whose entries stay text where they are many."""
     packed = HttpRequest("GET", "/", headers=answer.headers, body=answer.body)
     try:
-        document = read_json((await read_bounded(plain_body(packed), bytes_max=LIST_BYTES_MAX)).decode())
+        text = (await read_bounded(plain_body(packed), bytes_max=LIST_BYTES_MAX)).decode()
+        document = await read_in_turns(JsonSlices(text, kept=(name,)))
     except BodyTooLarge:
         raise MalformedRequest(
             "The page is too large to be filtered; ask for fewer entries by maxResults.", reason="responseTooLarge"
@@ -88,5 +117,9 @@ async def _read(answer: HttpResponse) -> dict[str, Any]:
     finally:
         await close_body(answer.body)
     if not isinstance(document, dict):
-        raise UpstreamUnavailable("BigQuery's list is not a JSON object.")
+        raise _no_list()
     return document
+
+
+def _no_list() -> UpstreamUnavailable:
+    return UpstreamUnavailable("BigQuery's list is not a JSON object.")

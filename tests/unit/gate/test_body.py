@@ -92,7 +92,9 @@ async def test_a_byte_order_mark_is_read_over() -> None:
 
 async def test_numbers_keep_every_digit() -> None:
     """A parameter's number goes upstream as the caller wrote it."""
-    body = b'{"queryParameters":[{"parameterValue":{"value":1234567890123456789.123456789}},1.10,1E400,-0,%s]}' % (b"9" * 5_000)
+    body = b'{"queryParameters":[{"parameterValue":{"value":1234567890123456789.123456789}},1.10,1E400,-0,%s]}' % (
+        b"9" * 5_000
+    )
     assert json_bytes(await parse_json_object(body)) == body
 
 

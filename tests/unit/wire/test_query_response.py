@@ -33,8 +33,9 @@ def test_the_beginning_of_an_answer_is_read_without_its_end(cut: int) -> None:
 
 
 def test_a_whole_answer_is_read_whole() -> None:
-    """Nothing is lost when nothing is cut, pretty-printed or not."""
-    assert ANSWER == read_members(json.dumps(ANSWER)) == read_members(json.dumps(ANSWER, indent=2))
+    """Nothing but the rows is left out when nothing is cut, pretty-printed or not."""
+    read = {name: value for name, value in ANSWER.items() if name != "rows"}
+    assert read == read_members(json.dumps(ANSWER)) == read_members(json.dumps(ANSWER, indent=2))
     assert job_ref_in(ANSWER) == JobRef("p", "j", "US")
 
 
