@@ -17,15 +17,22 @@ from itertools import pairwise
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.parsers.bigquery import BigQueryParser
 
 # Longer texts are machines' work, and a machine does not read advice. 10,000 characters parse in about 0.2 s.
 SQL_CHARS_MAX = 10_000
+# sqlglot tries some readings one after the other, so that each STRUCT inside a STRUCT doubles the time: text of 200
+# characters may take minutes, and a thread cannot be stopped. Queries that people write take below 4 moves a token.
+_MOVES_PER_TOKEN = 20
+_MOVES_MORE = 2_000
 
 # What sqlglot raises for text that it cannot read, beside its own errors: its builders trip over missing arguments.
 _UNREADABLE = (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, LookupError)
 _COMPARISONS = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 # It logs the text of what it does not know.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+
+_DIALECT = sqlglot.Dialect.get_or_raise("bigquery")
 
 Column = tuple[str, str]  # (the table's alias in small letters, "" where none is written; the name in small letters)
 
@@ -101,10 +108,29 @@ def with_conditions(sql: str, conditions: tuple[Condition, ...]) -> str | None:
         return None
 
 
+class _BoundedParser(BigQueryParser):
+    """sqlglot's parser, which gives up after so many moves: it goes forward and back by this one method."""
+
+    moves_left = 0
+
+    def _advance(self, times: int = 1) -> None:
+        self.moves_left -= 1
+        if self.moves_left < 0:
+            raise SqlglotError("too many readings")
+        super()._advance(times)
+
+
+def _parsed(sql: str) -> list[exp.Expr | None]:
+    tokens = _DIALECT.tokenize(sql)
+    parser = _BoundedParser(dialect=_DIALECT)
+    parser.moves_left = _MOVES_PER_TOKEN * len(tokens) + _MOVES_MORE
+    return parser.parse(tokens, sql)
+
+
 def _query_in(sql: str) -> exp.Query | None:
     if len(sql) > SQL_CHARS_MAX:
         return None
-    statements = [statement for statement in sqlglot.parse(sql, dialect="bigquery") if statement is not None]
+    statements = [statement for statement in _parsed(sql) if statement is not None]
     if len(statements) != 1:
         return None
     statement = statements[0]
