@@ -39,6 +39,7 @@ from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
 from bqgate.gate.http_server import HttpServer, add_data_plane
 from bqgate.gate.identify import Identification
+from bqgate.gate.router import new_application
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.metrics import Metrics
@@ -240,7 +241,7 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
 
 
 def _application(deps: Dependencies) -> web.Application:
-    app = web.Application()
+    app = new_application()
     access_log.install(app, deps.telemetry, deps.clock)
     middleware.install(app, deps.telemetry)
     settings = deps.settings

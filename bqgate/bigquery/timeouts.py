@@ -83,13 +83,19 @@ def operation_of(call: HttpRequest) -> Operation:
 def is_named_insert(call: HttpRequest) -> bool:
     """Whether this is a jobs.insert that names its job, so that sending it twice could not run it twice."""
     is_insert = call.method == "POST" and _INSERTS.fullmatch(call.path) is not None
-    return is_insert and isinstance(call.body, bytes) and _JOB_ID.search(call.body) is not None
+    return is_insert and isinstance(call.body, bytes) and _found(_JOB_ID, b'"jobId"', call.body) is not None
+
+
+def _found(pattern: re.Pattern[bytes], name: bytes, body: bytes) -> re.Match[bytes] | None:
+    """The first match, whose beginning is a name: a plain search for that is many times faster."""
+    start = body.find(name)
+    return None if start < 0 else pattern.search(body, start)
 
 
 def _wished_s(call: HttpRequest) -> float:
     """For how long the caller lets BigQuery wait for the end of its job."""
     if call.method == "POST":
-        found = _TIMEOUT_MS.search(call.body) if isinstance(call.body, bytes) else None
+        found = _found(_TIMEOUT_MS, b'"timeoutMs"', call.body) if isinstance(call.body, bytes) else None
         text = None if found is None else found.group(1).decode()
     else:
         text = next(iter(values_of(call.query, "timeoutMs")), None)

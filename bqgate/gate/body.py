@@ -26,7 +26,7 @@ _CHUNK_BYTES_MAX = 64 * 1024
 _LENGTH = re.compile("[0-9]{1,18}")
 # Of an answer that is looked into as it passes no more is read, packed or not: it is read at one go.
 UNPACKED_BYTES_MAX = 2**20
-_PIECES_AT_ONCE = 16  # of unpacking: a megabyte, some milliseconds; then others have their turn
+_PIECES_AT_ONCE = 4  # of unpacking: some two milliseconds; then others have their turn
 _GZIP_NAMES = frozenset({"gzip", "x-gzip"})
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say "with a gzip header"
 BODY_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "content-md5"})

@@ -23,8 +23,8 @@ _HEADERS_MAX = 128  # as of a call that comes alone
 _CONTENT_TYPE_CHARS_MAX = 1_024
 _PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter
 # A body is searched in pieces of so many bytes, and where it has many half delimiters, after so many of them.
-_SEARCHED_BYTES = 4 * 2**20
-_SEARCHED_STEPS = 1_000
+_SEARCHED_BYTES = 512 * 1024
+_SEARCHED_STEPS = 500
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _BOUNDARY_CHARACTERS = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
 
@@ -118,7 +118,7 @@ async def split_parts(data: bytes, boundary: str, *, parts_max: int) -> tuple[Pa
     spans: list[tuple[int, int]] = []
     opened: int | None = None
     is_closed = False
-    for found in _delimiters_in(data, boundary):
+    for found in delimiters(data, boundary):
         if found is None:
             await let_others_run()
             continue
@@ -198,7 +198,9 @@ def _delimiter(boundary: str) -> re.Pattern[bytes]:
     )
 
 
-def _delimiters_in(text: bytes, boundary: str) -> Iterator["re.Match[bytes] | None"]:
+def delimiters(
+    text: bytes, boundary: str, *, stretch_bytes: int = _SEARCHED_BYTES
+) -> Iterator["re.Match[bytes] | None"]:
     """Each delimiter, in order, and None wherever others may have their turn."""
     delimiter, mark = _delimiter(boundary), f"\n--{boundary}".encode()
     at = steps = 0
@@ -209,9 +211,9 @@ def _delimiters_in(text: bytes, boundary: str) -> Iterator["re.Match[bytes] | No
         steps += 1
         if steps % _SEARCHED_STEPS == 0:
             yield None
-        place = text.find(mark, at, at + _SEARCHED_BYTES + len(mark))
+        place = text.find(mark, at, at + stretch_bytes + len(mark))
         if place < 0:
-            at += _SEARCHED_BYTES + 1
+            at += stretch_bytes + 1
             yield None
             continue
         found = delimiter.match(text, place - 1 if text[place - 1 : place] == b"\r" else place)

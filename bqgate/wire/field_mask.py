@@ -17,8 +17,9 @@ from bqgate.wire.fields import camel_name
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>\*|[A-Za-z_$][A-Za-z0-9_$-]*)|(?P<mark>[(),/.]))\s*")
 _SHOWN_CHARS_MAX = 64
-# BigQuery takes URLs and headers of so much together (https://cloud.google.com/bigquery/quotas).
+# BigQuery's largest resource has some 300 fields.
 _CHARS_MAX = 16 * 1024
+_NAMES_MAX = 500
 _ANY = "*"
 
 
@@ -110,10 +111,11 @@ def _tokens(text: str) -> Iterator[tuple[bool, str]]:
     """Each token, and whether it is a name."""
     if len(text) > _CHARS_MAX:
         raise _invalid(text)
-    at = 0
+    at = names = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
-        if match is None:
+        names += match is not None and match["name"] is not None
+        if match is None or names > _NAMES_MAX:
             raise _invalid(text)
         yield match["name"] is not None, match["name"] or match["mark"]
         at = match.end()

@@ -34,6 +34,7 @@ from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.payers import Payers
 from bqgate.gate.request_context import RequestContext
+from bqgate.gate.router import new_application
 from bqgate.gate.routes import Route
 from bqgate.gate.submission import Submission
 from bqgate.identity.open_access import OpenAuthenticator
@@ -145,7 +146,7 @@ def data_plane(
     bodies: BodyLimits | None = None,
 ) -> web.Application:
     """The data plane as app puts it together."""
-    app = web.Application()
+    app = new_application()
     install(app, telemetry)
     clock = SystemClock()
     tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
