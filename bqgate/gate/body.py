@@ -18,7 +18,7 @@ from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body_room import BodyShare, share_of_call
 from bqgate.ports.turns import let_others_run, read_in_turns
 from bqgate.wire.http_message import Body, HttpRequest, without
-from bqgate.wire.json_slices import JsonSlices, TooManyValues
+from bqgate.wire.json_slices import PARAMETERS, JsonSlices, TooManyValues
 from bqgate.wire.json_text import json_bytes
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
@@ -88,10 +88,10 @@ async def read_bounded(body: Body, *, bytes_max: int) -> bytes:
     return b"".join(chunks)
 
 
-async def parse_json_object(data: bytes) -> dict[str, Any]:
+async def parse_json_object(data: bytes, *, kept: tuple[str, ...] = PARAMETERS) -> dict[str, Any]:
     """A JSON text (RFC 8259, UTF-8) whose value is an object; a byte order mark before it is read over.
 
-    A large one is read bit by bit, so that other calls are answered meanwhile; a query's parameters stay text then.
+    A large one is read bit by bit, so that other calls are answered meanwhile; the members `kept` stay text then.
 
     Raises:
         MalformedRequest: it is something else.
@@ -101,9 +101,9 @@ async def parse_json_object(data: bytes) -> dict[str, Any]:
         message = f"Parse Error: the request body is {encoding.upper()}; JSON must be sent as UTF-8."
         raise MalformedRequest(message, reason="parseError")
     try:
-        document = await read_in_turns(JsonSlices(without_mark(data).decode()))
+        document = await read_in_turns(JsonSlices(without_mark(data).decode(), kept=kept))
     except TooManyValues as error:
-        message = f"The request body has more than {error.values_max} values beside a query's parameters."
+        message = f"The request body has more than {error.values_max} values beside parameters and rows."
         raise MalformedRequest(message, reason="badRequest") from None
     except (ValueError, RecursionError):
         raise MalformedRequest("Parse Error: the request body is not valid JSON.", reason="parseError") from None

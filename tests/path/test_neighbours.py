@@ -19,7 +19,8 @@ from tests.support.ready_upstream import ready_upstream
 from tests.support.served_gate import served_gate
 
 # What a neighbour may wait, whatever it usually waits: 50 ms, and twice as long where test, gate and upstream share two
-# cores; on a busy machine, so many times what it usually waits there. What is noticed by chance is not noticed three times.
+# cores; on a busy machine, so many times what it usually waits there. What is noticed by chance is not
+# noticed three times.
 ENOUGH_S = 0.1
 ROUNDS = 3
 TIMES_USUAL = 3

@@ -80,6 +80,20 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
         ('"timeoutMs":', "\t", '"'),
     ),
     "bqgate.bigquery.token_causes._WORD": (("", "a", "!"),),
+    "bqgate.bigquery.token_source._TOKEN": (("", "a", "!"), ("a", "=", "a"), ("", "a.", "!")),
+    "bqgate.domain.resource_ids._FULL_NAME": (
+        ("projects/", "a.", ""),
+        ("projects/a/locations/a/", "a", "\n"),
+        ("", "projects/", ""),
+    ),
+    "bqgate.domain.data_scope._CONTROLS": (("", "a", ""),),
+    "bqgate.domain.resource_ids._ID": (("", "a", "!"),),
+    "bqgate.domain.resource_ids._JOB_ID": (("", "a-", "!"),),
+    "bqgate.domain.resource_ids._KEY": (("keyRings/", "a", ""),),
+    "bqgate.domain.resource_ids._LOCATION": (("", "a-", "!"),),
+    "bqgate.domain.resource_ids._RESERVATION": (("reservations/", "a", ""),),
+    "bqgate.domain.resource_ids._TABLE_ENDING": (("*$", "a", "!"), ("", "$", "a"), ("$", "a", "@!"), ("", "@a", "")),
+    "bqgate.domain.resource_ids._UNSEPARATED": (("", "a-", "!"),),
     "bqgate.domain.statements._BUYS": (("CREATE_", "CAPACITY", ""),),
     "bqgate.domain.statements._READS_NOTHING": (("ALTER", "_A", "!"), ("ALTER_", "A", "!")),
     "bqgate.domain.touched._DECORATOR": (("", "@", ""), ("a", "$\n", "")),
@@ -87,6 +101,7 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.gate.batch._END_OF_HEAD": (("", "\r\n", "a"), ("", "\r", ""), ("", "\na", "")),
     "bqgate.gate.batch._HOST": (("http://", "a", ""), ("", "http://", "")),
     "bqgate.gate.batch._LENGTH": (("", "0", ""),),
+    "bqgate.gate.isolation.taken_ids._ENDING": (("", "-bqgate-", ""), ("", "-bqgate-0", "")),
     "bqgate.gate.multipart._BOUNDARY_CHARACTERS": (("", " ", "a"), ("", "a ", "")),
     "bqgate.gate.multipart._END_OF_HEADERS": (("", "\r", ""), ("", "\na", "")),
     "bqgate.gate.routes._PROJECT": (("", "a.", ":!"), ("", "a:", "")),
@@ -119,6 +134,15 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("", "-key", ""),
     ),
     "bqgate.wire.accept_encoding._WEIGHT": (("q=0.", "0", ""),),
+    "bqgate.wire.authority._AUTHORITY": (
+        ("", "a.", "!"),
+        ("", "a", "!"),
+        ("[", ":", ""),
+        ("", "a-", "!"),
+        ("a:", "0", ""),
+    ),
+    "bqgate.wire.authority._ORIGIN": (("http://", "a", "/"), ("", "http://", "")),
+    "bqgate.wire.authority._TARGET": (("", "a", ":"), ("a://", "a", "/"), ("", "a://", "")),
     "bqgate.wire.field_mask._TOKEN": (("", " ", "!"), ("a", " ", "!"), ("", "a", "!")),
     "bqgate.wire.fields._SNAKE": (("", "_", "a"), ("", "_a", "")),
     "bqgate.wire.forwarded._FORWARDED": (
@@ -162,8 +186,6 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
         ('"\udc001.', "1", "e"),
         ("", '"\udc001', ""),
     ),
-    "bqgate.wire.query_request._JOB_ID": (("", "a", "!"),),
-    "bqgate.wire.query_request._LOCATION": (("", "a-", "!"),),
     "bqgate.wire.query_request._REQUEST_ID": (("", " ", "\n"),),
     "bqgate.wire.query_response._SPACE": (("", " ,", "!"),),
 }
@@ -177,6 +199,7 @@ IN_FUNCTIONS = {
     "bqgate.admin.parameters.integer": "[0-9]{1,9}",
     "bqgate.admin.parameters.moment": "seven characters at the end of a URL's parameter",
     "bqgate.budgets.redis_client.fault_of_url": "an error of redis-py",
+    "bqgate.gate.isolation.own_jobs.is_taken": "BigQuery's words, once",
     "bqgate.gate.multipart._delimiter": "split_parts in READERS",
     "bqgate.policies.editor.put": "NAME_PATTERN, of bounded length",
     "bqgate.wire.json_slices.__init__": "names of fields, and blanks that are given up nowhere",
@@ -218,15 +241,12 @@ def _modules() -> Iterator[ModuleType]:
             yield importlib.import_module(found.name)
 
 
-def _patterns_in(value: object) -> Iterator["re.Pattern[Any]"]:
+def _patterns_in(value: object, depth: int = 0) -> Iterator["re.Pattern[Any]"]:
     if isinstance(value, re.Pattern):
         yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _patterns_in(each)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for each in value:
-            yield from _patterns_in(each)
+    elif isinstance(value, dict | list | tuple | set | frozenset) and depth < 3:
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _patterns_in(each, depth + 1)
 
 
 def _named_patterns() -> dict[str, tuple["re.Pattern[Any]", ...]]:

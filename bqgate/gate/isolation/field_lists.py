@@ -13,6 +13,7 @@ from typing import Any
 
 from bqgate.gate.isolation.denials import use_denied
 from bqgate.wire.fields import camel_keys, wrong_type
+from bqgate.wire.json_text import JsonText
 
 _SHOWN_CHARS_MAX = 64
 
@@ -65,7 +66,8 @@ def listed(document: Mapping[str, Any], fields: Fields, *, path: str = "") -> di
 
 
 def _judged(value: Any, part: Any, path: str) -> Any:
-    if value is None or part is Field.OWN:
+    # A large list of parameters is not taken apart: they are values, and name no data.
+    if value is None or part is Field.OWN or isinstance(value, JsonText):
         return value
     if part is Field.VALUE:
         items = value if isinstance(value, list) else [value]

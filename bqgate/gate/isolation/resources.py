@@ -113,7 +113,7 @@ async def judged_arguments(call: HttpRequest, route: Route) -> HttpRequest:
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
     if not without_mark(data).strip():
         return replace(call, headers=without(call.headers, BODY_HEADERS), body=b"")
-    body = listed(parse_json_object(data), ARGUMENTS[route.method_id])
+    body = listed(await parse_json_object(data, kept=("rows",)), ARGUMENTS[route.method_id])
     suffix = text_at(body, "templateSuffix")
     if suffix is not None:
         # The rows go to a table of this name.
