@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body import parse_json_object, plain_body, read_bounded, read_json_object, with_json
+from bqgate.gate.isolation.field_lists import listed
+from bqgate.gate.isolation.job_fields import QUERY_REQUEST
 from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.json_text import json_bytes
 
@@ -167,3 +169,16 @@ async def test_a_new_body_has_its_own_headers() -> None:
     new = with_json(old, {"a": "ä"})
     assert new.body == json.dumps({"a": "ä"}, ensure_ascii=False, separators=(",", ":")).encode()
     assert new.headers == (("X-A", "1"), ("Content-Type", "application/json; charset=UTF-8"))
+
+
+async def test_large_parameters_stay_as_they_came_where_fields_are_listed() -> None:
+    """A megabyte of parameters is handed on letter by letter, also where every field must be a known one."""
+    many = b'{"parameterValue": {"value": 1.50}},' * 40_000
+    body = b'{"query":"SELECT 1","queryParameters":[' + many + b"{}]}"
+    assert json_bytes(listed(await parse_json_object(body), QUERY_REQUEST)) == body
+
+
+async def test_too_many_values_beside_parameters_are_refused() -> None:
+    """What the gate has to look at is bounded, and the refusal says so."""
+    with pytest.raises(MalformedRequest, match="more than 100000 values"):
+        await parse_json_object(b'{"other":[' + b"1," * 200_000 + b"1]}")
