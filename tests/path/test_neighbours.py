@@ -5,7 +5,7 @@ import gzip
 import http.client
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,7 +54,7 @@ def query(body: bytes, **headers: str) -> tuple[str, dict[str, str], bytes]:
 SMALL = json.dumps(QUERY).encode()
 HEAD = b"\n--b\r\nContent-Type: application/http\r\n\r\nGET /bigquery/v2/projects/p/datasets HTTP/1.1\r\n"
 # Made as each is sent: all of them would take some hundred megabytes.
-EVIL = {
+EVIL: dict[str, Callable[[], tuple[str, dict[str, str], bytes]]] = {
     "parameters": lambda: query(parameters('{"value":"123456"}')),
     "parameters of lists": lambda: query(parameters("[[[[[]]]]]", 2 * MIB)),
     "parameters of numbers": lambda: query(parameters("1.5")),
