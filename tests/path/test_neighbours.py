@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,6 +39,13 @@ def parameters(values: str, size: int = 9 * MIB) -> bytes:
     return f'{{"query":"SELECT 1","useLegacySql":false,"queryParameters":[{many}]}}'.encode()
 
 
+def sql(part: str) -> tuple[str, dict[str, str], bytes]:
+    """A query as long as BigQuery takes it, of one part over and over."""
+    begin = "SELECT ml; '" if part == "\\'" else "SELECT ml; "
+    text = begin + part * ((MIB - len(begin)) // len(part))
+    return query(json.dumps(QUERY | {"query": text}).encode())
+
+
 def other(values: str) -> bytes:
     """A query with as many values where the gate has to look at them."""
     return parameters(values, 4 * MIB).replace(b"queryParameters", b"other")
@@ -55,6 +63,7 @@ SMALL = json.dumps(QUERY).encode()
 HEAD = b"\n--b\r\nContent-Type: application/http\r\n\r\nGET /bigquery/v2/projects/p/datasets HTTP/1.1\r\n"
 # Made as each is sent: all of them would take some hundred megabytes.
 EVIL: dict[str, Callable[[], tuple[str, dict[str, str], bytes]]] = {
+    **{f"SQL of {part}": partial(sql, part) for part in ("\\'", "'", "`", "/*", "a ", "a-", "'x' ", "ml.a(", "; ")},
     "parameters": lambda: query(parameters('{"value":"123456"}')),
     "parameters of lists": lambda: query(parameters("[[[[[]]]]]", 2 * MIB)),
     "parameters of numbers": lambda: query(parameters("1.5")),

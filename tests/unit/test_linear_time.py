@@ -22,9 +22,13 @@ import bqgate
 from bqgate.admin import etags
 from bqgate.advice.query_shape import SQL_CHARS_MAX, read_shape
 from bqgate.bigquery.timeouts import Timeouts, operation_of
+from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import BqgateError
+from bqgate.domain.sql_facts import SqlFacts
+from bqgate.domain.tier import Customer, Tier
 from bqgate.domain.touched import plain_name
 from bqgate.gate import batch, reply
+from bqgate.gate.isolation.text_verdict import judge_text
 from bqgate.gate.multipart import Part, boundary_of, parse_headers, split_parts
 from bqgate.gate.routes import resolve
 from bqgate.identity import jwt_reading
@@ -41,20 +45,13 @@ from bqgate.wire.integers import integer_at, whole_number
 from bqgate.wire.job_labels import check_other_labels, labels_at
 from bqgate.wire.json_slices import JsonSlices, elements_of, end_of_value
 from bqgate.wire.json_text import JsonNumber, read_json, write_json
+from bqgate.wire.query_request import parse_query
 from bqgate.wire.query_response import read_members
 from bqgate.wire.query_string import split_query, with_plain_names, without_parameters
+from bqgate.wire.sql_facts import read_facts
+from bqgate.wire.writes import touched_by_unread
 from tests.support.linear_time import SIZE, fault_in, is_slow
 
-# The readers of SQL: they are rewritten as one tokenizer, which brings its own rows.
-SQL_ROOMS = frozenset(
-    {
-        "bqgate.gate.isolation.names",
-        "bqgate.gate.isolation.queries",
-        "bqgate.gate.isolation.sql_text",
-        "bqgate.wire.sql_calls",
-        "bqgate.wire.sql_words",
-    }
-)
 NOT_WALKED = ("bqgate.__main__", "bqgate.cli", "bqgate.sandbox", "bqgate.ledger.migrations")
 
 # Expressions that meet callers' text, what a server answers, or names out of either, each with the texts that would
@@ -101,6 +98,14 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.gate.batch._END_OF_HEAD": (("", "\r\n", "a"), ("", "\r", ""), ("", "\na", "")),
     "bqgate.gate.batch._HOST": (("http://", "a", ""), ("", "http://", "")),
     "bqgate.gate.batch._LENGTH": (("", "0", ""),),
+    "bqgate.gate.body._LENGTH": (("", "0", "!"),),
+    "bqgate.gate.isolation.names.METADATA": (("", "__tables", ""), ("__tables", "a", ""), ("", "information_", "")),
+    "bqgate.gate.isolation.names._ADDRESS": (("", "https://", ""), ("", "http", ""), ("https://", "a", "")),
+    "bqgate.gate.isolation.names._DATASET_ID": (("", "a", "!"),),
+    "bqgate.gate.isolation.names._MAY_BE_NAME": (("", "a.", "!"),),
+    "bqgate.gate.isolation.names._PROJECT_ID": (("", "a.", "!"), ("", "0", "!")),
+    "bqgate.gate.isolation.options._FILE": (("", "gs:", ""), ("gs:", "a", ""), ("", "gs:,", "")),
+    "bqgate.gate.isolation.options._RESOURCE": (("", "projects/", ""), ("", "projects/a", ""), ("projects/", "a", "")),
     "bqgate.gate.isolation.taken_ids._ENDING": (("", "-bqgate-", ""), ("", "-bqgate-0", "")),
     "bqgate.gate.multipart._BOUNDARY_CHARACTERS": (("", " ", "a"), ("", "a ", "")),
     "bqgate.gate.multipart._END_OF_HEADERS": (("", "\r", ""), ("", "\na", "")),
@@ -159,9 +164,10 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.wire.forwarded._HOST": (("", "a", "!"), ("[", ":", ""), ("a:", "1", "")),
     "bqgate.wire.forwarded._PORT": (("", "1:1", ""), ("1", ":", "")),
     "bqgate.wire.forwarded._PREFIX": (("", "/a", "!"), ("/", "a", "!"), ("", "/..a", ""), ("", "/.", "")),
+    "bqgate.wire.writes._BEFORE_A_DOT": (("a", " ", "!"), ("", "a ", "!"), ("", "a:", "!"), ("", "a`", "")),
+    "bqgate.wire.writes._OF_A_DOMAIN": (("", "a.", "!"), ("", "a-", "!"), ("", "a.a:", "!")),
     "bqgate.wire.integers._CAPITAL": (("", "aA", ""), ("", "A", "")),
     "bqgate.wire.integers._NUMBER": (("", "1", "!"), ("1.", "1", "e"), ("1e", "1", "!"), ("", "1.", "")),
-    "bqgate.wire.job_labels._SET_LABEL": (("", "@@ ", ""), ("@@", " ", "!"), ("", "@@`", ""), ("", "@", "")),
     "bqgate.wire.json_slices._BLANKS": (("", "\t", "!"),),
     "bqgate.wire.json_slices._CLOSING": (("", "]", "!"),),
     "bqgate.wire.json_slices._IN_STRING": (("", "\\", ""), ("", '\\"', ""), ("", "a\\\\", "")),
@@ -187,6 +193,31 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("", '"\udc001', ""),
     ),
     "bqgate.wire.query_request._REQUEST_ID": (("", " ", "\n"),),
+    "bqgate.wire.sql_facts._ESCAPED_NAME": (("", "`", ""), ("`", "a", ""), ("", "`a\n", "")),
+    "bqgate.wire.sql_facts._REMOTE_WORD": (("", "AI", ""), ("", "AI_", "")),
+    "bqgate.wire.sql_facts._RESERVATION": (("", "a/", "!"),),
+    "bqgate.wire.sql_text._AFTER_DOT": (("", " --\n", "!"), ("", "/**/", "!"), ("/*", "*", ""), ("`", "\\`", "")),
+    "bqgate.wire.sql_text._ESCAPED": (("", "\\", ""), ("", "\\x", ""), ("", "\\U0", ""), ("", "\r", "")),
+    "bqgate.wire.sql_text._GAP_PART": (("", "--", ""), ("/*", "*", ""), ("", "/*", ""), ("", " --\n", "!")),
+    "bqgate.wire.sql_text._LINE_END": (("", "\r", ""), ("", "\r\n", "")),
+    "bqgate.wire.sql_text._MAY_BE_ODD": (("", "\r\n", ""),),
+    "bqgate.wire.sql_text._ODD_IN_BLANKS": (("", "\r\n", ""),),
+    "bqgate.wire.sql_text._ODD_IN_COMMENT": (("", "\r\n", ""),),
+    "bqgate.wire.sql_text._TOKEN": (
+        ("'", "\\'", ""),
+        ("r'", "\\'", ""),
+        ("'''", "''\\", ""),
+        ("'''", "'' ", ""),
+        ('"""', '""\\', ""),
+        ("`", "\\`", ""),
+        ("/*", "* /*", ""),
+        ("", "/**/", "\x00"),
+        ("", " --\n", "\x00"),
+        ("", "rb", "\x00"),
+        ("1e", "1", "!"),
+        ("", "1e", "!"),
+        (".", "1", "!"),
+    ),
     "bqgate.wire.query_response._SPACE": (("", " ,", "!"),),
 }
 # Expressions that meet nothing but what is written by whoever runs the gate.
@@ -202,6 +233,7 @@ IN_FUNCTIONS = {
     "bqgate.gate.isolation.own_jobs.is_taken": "BigQuery's words, once",
     "bqgate.gate.multipart._delimiter": "split_parts in READERS",
     "bqgate.policies.editor.put": "NAME_PATTERN, of bounded length",
+    "bqgate.wire.error_reply.is_about_the_query": "BigQuery's words, once",
     "bqgate.wire.json_slices.__init__": "names of fields, and blanks that are given up nowhere",
 }
 # Settings, and an admin's policies, of 64 KB at most.
@@ -237,7 +269,7 @@ ATOMS = (
 
 def _modules() -> Iterator[ModuleType]:
     for found in pkgutil.walk_packages(bqgate.__path__, "bqgate."):
-        if not found.name.startswith(NOT_WALKED) and found.name not in SQL_ROOMS:
+        if not found.name.startswith(NOT_WALKED):
             yield importlib.import_module(found.name)
 
 
@@ -379,6 +411,22 @@ def _ways(depth: int) -> str:
     return "v" if depth == 0 else f"f({_ways(depth - 1)}),*({_ways(depth - 1)})"
 
 
+# Of what begins something in SQL and does not end, and of what may be a name, a keyword or a value, again and again.
+EVIL_SQL = (
+    *(("SELECT ", mark, "") for mark in ("'", "\\'", "''", '\\"', "`", "`a\\", "/*", "*/", "--", "--\n", "#\r\n")),
+    *(("SELECT '", mark, "") for mark in ("\\'", "a", "\\")),
+    *(("SELECT r'", mark, "") for mark in ("\\'", "\\")),
+    *(("SELECT '''", mark, "") for mark in ("''", "\\'", "''\\")),
+    *(("SELECT `", mark, "") for mark in ("\\`", "\\")),
+    *(("SELECT ", mark, "") for mark in ("a.", "a-", "a:", "a . ", "1.", "1a", "a-1.", ".1", "@@", "@@reservation ")),
+    *(("", word, "") for word in ("information_schema ", "a.information_schema.", "CREATE OR ", "MODEL ", "CALL ")),
+    *(("", word, "") for word in ("ml.", "safe.", "ai.f(", "external_query ", "OPTIONS(", "OPTIONS(uri='a',", "; ")),
+    *(
+        ("", word, "")
+        for word in ("SET @@reservation = 'a' ", "'gs://a' ", "'\\x67' ", "endpoint => 'a'", "x.(", "[a:b] ")
+    ),
+)
+SCOPE = DataScope.of(Customer("c", Tier("t", 1, 1, 1), projects=("p",), data=("gs://a",)), ())
 TIMEOUTS = Timeouts(longest_s=1, slack_s=1, upload_s=1, control_s=1)
 
 # Readers, each with what is worst for it.
@@ -476,7 +524,9 @@ READERS: dict[str, tuple[Callable[[str], object], tuple[tuple[str, str, str], ..
     "jwt": (jwt_reading.read_jwt, (("", ".", ""), ("e", "a", ".."))),
     "labels": (lambda t: labels_at({"labels": {"a": t, t[:9]: "b"}}), (("", "a", ""), ("", "ä", ""))),
     "labels, of a query": (
-        lambda t: check_other_labels({"connectionProperties": [{"key": "query_label", "value": t}]}, t, path=""),
+        lambda t: check_other_labels(
+            {"connectionProperties": [{"key": "query_label", "value": t}]}, t, SqlFacts(sets_labels=True), path=""
+        ),
         (("", ",", ""), ("", "@@ ", ""), ("", " ", "bqgate_")),
     ),
     "log": (
@@ -498,6 +548,12 @@ READERS: dict[str, tuple[Callable[[str], object], tuple[tuple[str, str, str], ..
     "refusal": (
         lambda t: reply._told_once(t, t),
         (("", "exceed", "rate"), ("", "exceedrate", ""), ("", "exceed\n", ""), ("exceed", "rate", "")),
+    ),
+    "SQL, what it may do": (lambda t: read_facts(f"{t}; MODEL"), EVIL_SQL),
+    "SQL, what it touches": (lambda t: judge_text(t, SCOPE, ("p",), may_be_legacy=True), EVIL_SQL),
+    "SQL, what it may write": (
+        lambda t: touched_by_unread(parse_query("p", {"query": f"DELETE {t}"})),
+        EVIL_SQL,
     ),
     "table's name": (plain_name, (("", "@", ""), ("", ".", ""))),
     "time limit": (
