@@ -75,7 +75,7 @@ class Gate:
 
 # How long a thread that reads a long text may keep the event loop waiting, at each of a dozen steps that every query
 # takes; Python's own 5 ms would add up to what a person feels.
-_SWITCH_INTERVAL_S = 0.001
+_SWITCH_INTERVAL_S = 0.0001
 
 
 @asynccontextmanager

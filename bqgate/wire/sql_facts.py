@@ -32,7 +32,8 @@ _LOOK_BACK = 8
 def read_facts(sql: str) -> SqlFacts:
     """What may occur when this text runs. Of one that cannot be read, all."""
     capitals = sql.upper()
-    has_remote_word = _REMOTE_WORD.search(capitals) is not None
+    has_letters = any(word in capitals for word in _REMOTE_NAMESPACES)  # which is known sooner
+    has_remote_word = has_letters and _REMOTE_WORD.search(capitals) is not None
     is_one_statement = ";" not in sql.rstrip("; \t\r\n")
     if is_one_statement and not has_remote_word and not any(word in capitals for word in _WORTH_READING):
         return SqlFacts(only_reads=_begins_reading(sql))

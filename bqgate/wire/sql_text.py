@@ -21,14 +21,15 @@ LEGACY_SQL_CHARS_MAX = 256 * 1024
 
 _BLANKS = r" \t\n\r\x08\f\v\xa0\u2000-\u200a\u202f\u205f\u3000"
 _COMMENT = r"(?:--|\#)[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/"
-_ESCAPE = r"\\(?:\r\n|[\s\S])"
+# A backslash and whatever follows, a line end as one. The common case comes first: this is what long texts are made of.
+_ESCAPE, _ESCAPED_END = r"\\[^\r]", r"\\\r\n?"
 _STRING = (
-    rf"'''(?:[^'\\]++|{_ESCAPE}|'(?!''))*+'''"
-    rf'|"""(?:[^"\\]++|{_ESCAPE}|"(?!""))*+"""'
-    rf"|'(?!'')(?:[^'\\\r\n]++|{_ESCAPE})*+'"
-    rf'|"(?!"")(?:[^"\\\r\n]++|{_ESCAPE})*+"'
+    rf"'''(?:{_ESCAPE}|[^'\\]++|'(?!'')|{_ESCAPED_END})*+'''"
+    rf'|"""(?:{_ESCAPE}|[^"\\]++|"(?!"")|{_ESCAPED_END})*+"""'
+    rf"|'(?!'')(?:{_ESCAPE}|[^'\\\r\n]++|{_ESCAPED_END})*+'"
+    rf'|"(?!"")(?:{_ESCAPE}|[^"\\\r\n]++|{_ESCAPED_END})*+"'
 )
-_QUOTED = rf"`(?:[^`\\\r\n]++|{_ESCAPE})*+`"
+_QUOTED = rf"`(?:{_ESCAPE}|[^`\\\r\n]++|{_ESCAPED_END})*+`"
 _GAP = rf"(?:[{_BLANKS}]++|{_COMMENT})*+"
 _TOKEN = re.compile(
     rf"{_GAP}(?:"

@@ -2,9 +2,8 @@
 
 import asyncio
 import gzip
-import http.client
 import json
-import threading
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -85,29 +84,26 @@ EVIL: dict[str, Callable[[], tuple[str, dict[str, str], bytes]]] = {
 
 
 @asynccontextmanager
-async def attacked(url: str, name: str) -> AsyncIterator[list[int]]:
-    """One evil call after the other, from a thread that sleeps in the kernel; gives the answers' statuses."""
-    is_over = threading.Event()
-    statuses: list[int] = []
+async def attacked(url: str, name: str) -> AsyncIterator[None]:
+    """One evil call after the other, from a process of its own."""
     path, headers, body = EVIL[name]()
-
-    def attack() -> None:
-        while not is_over.is_set() or not statuses:
-            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-            try:
-                connection.request("POST", path, body, headers)
-                statuses.append(connection.getresponse().status)
-            except OSError:  # refused before all of it was sent
-                statuses.append(0)
-            finally:
-                connection.close()
-
-    attacking = asyncio.create_task(asyncio.to_thread(attack))
+    caller = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.evil_caller", urlsplit(url).netloc, path, json.dumps(headers)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert caller.stdin is not None
+    assert caller.stdout is not None
     try:
-        yield statuses
+        caller.stdin.write(body)
+        await caller.stdin.drain()
+        caller.stdin.close()
+        await caller.stdout.readline()  # the first is on its way
+        yield
+        assert caller.returncode is None, "it calls on until it is told to end"
     finally:
-        is_over.set()
-        await attacking
+        caller.kill()
+        await caller.wait()
 
 
 async def waits_s(session: aiohttp.ClientSession, url: str) -> float:
