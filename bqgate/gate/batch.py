@@ -31,6 +31,7 @@ from bqgate.gate.multipart import HEADER_BYTES_MAX, Part, boundary_of, parse_hea
 from bqgate.gate.reply import answer_for_error
 from bqgate.observe.request_fields import note_cause
 from bqgate.ports import Clock
+from bqgate.ports.turns import let_others_run
 from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, header_of, without
 
 PARTS_MAX = 1_000
@@ -83,6 +84,7 @@ class BatchBody:
         self._mark = mark
         self._clock = clock
         self._ends_s = clock.monotonic_s() + BATCH_S_MAX
+        self._reading = asyncio.Lock()  # or all that run would be read at one go
         self._is_closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -119,7 +121,9 @@ class BatchBody:
         call: HttpRequest | None = None
         failure: BqgateError | None = None
         try:
-            call = parse_call(part, self._outer)
+            async with self._reading:
+                await let_others_run()
+                call = parse_call(part, self._outer)
             with nullcontext() if (share := share_of_call()) is None else share.part():
                 answer = await self._dispatched(call)
                 body = await _whole(answer)

@@ -19,6 +19,7 @@ from bqgate.wire.http_message import Body, Headers
 
 HEADER_BYTES_MAX = 32 * 1024
 _HEADERS_MAX = 128  # as of a call that comes alone
+_LINES_MAX = 1_024  # of which some may go on from the line before
 # Python's reader of parameters takes time by the square of their length; honest ones have about 100 characters.
 _CONTENT_TYPE_CHARS_MAX = 1_024
 _PADDING_MAX = 64  # blanks that a transport may have added behind a delimiter
@@ -162,9 +163,11 @@ def parse_headers(text: bytes) -> Headers:
         raise BodyTooLarge(HEADER_BYTES_MAX)
     headers: list[tuple[str, str]] = []
     try:
-        lines = text.decode().replace("\r\n", "\n").split("\n")
+        lines = text.decode().replace("\r\n", "\n").split("\n", _LINES_MAX)
     except UnicodeDecodeError:
         raise MalformedRequest("A part's headers are not UTF-8.", reason="badRequest") from None
+    if len(lines) > _LINES_MAX:
+        raise MalformedRequest(f"A part's headers have more than {_LINES_MAX} lines.", reason="badRequest")
     for line in lines:
         if not line.strip():
             continue

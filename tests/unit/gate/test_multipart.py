@@ -136,6 +136,9 @@ def test_headers_are_bounded() -> None:
     """Endless headers are refused."""
     with pytest.raises(BodyTooLarge):
         parse_headers(b"A: " + b"x" * 40_000)
+    for text in (b"A: 1\n" * 129, b"A: 1\n" + b" 2\n" * 1_024):
+        with pytest.raises(MalformedRequest, match="more than"):
+            parse_headers(text)
 
 
 @given(st.binary(max_size=200))
