@@ -66,6 +66,10 @@ test: lint setup-node ## everything but what takes long
 test-long: $(SETUP) setup-dbt setup-ibis setup-node ## what takes long: dbt, bq, the docs in all clients, faults at every moment, a fuzzed API
 	$(BIN)/pytest -q -n 2 -m long $(ARGS)
 
+.PHONY: attacks
+attacks: $(SETUP) ## the tests that docs/threat_model.md names, and no others
+	$(BIN)/pytest -q -n 2 $$(grep -o 'tests/[^` ]*::[a-z0-9_]*' docs/threat_model.md | sort -u) $(ARGS)
+
 .PHONY: smoke
 smoke: ## the same on another Python, in short, and its wheel and demo: make smoke PYTHON=python3.12
 	@$(MAKE) --no-print-directory smoke-in-venv VENV=$(VENV_OF_PYTHON)

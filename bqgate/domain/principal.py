@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
+# How long a token of another issuer may live, unless its settings say otherwise: ID tokens live for an hour or so,
+# those of some providers for a day.
+ISSUED_TOKEN_LIFE_S = 86_400
+
 
 class Role(StrEnum):
     """What somebody may do on the control plane; admin.permissions holds the table.

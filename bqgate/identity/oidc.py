@@ -17,14 +17,12 @@ import jwt
 from jwt.api_jws import PyJWS
 
 from bqgate.domain.errors import LoginFault, Unauthenticated
-from bqgate.domain.principal import Identity, Role
+from bqgate.domain.principal import ISSUED_TOKEN_LIFE_S, Identity, Role
 from bqgate.identity.jwks import ALGORITHMS, KeySets, VerifyingKey
 from bqgate.identity.jwt_reading import MOMENT_S_MAX
 from bqgate.ports import Clock
 
 TOKEN_CHARS_MAX = 8 * 1024
-# ID tokens live for an hour or so, those of some providers for a day.
-TOKEN_LIFE_S = 86_400
 # RFC 5321 allows an address 254 characters, OpenID Connect a sub 255.
 _TEXT_CHARS_MAX = 255
 _CLAIMED_CHARS_MAX = 200
@@ -47,7 +45,7 @@ class Issuer:
     customer_claim: str
     role_claim: str
     roles: frozenset[Role]
-    token_life_s: int = TOKEN_LIFE_S
+    token_life_s: int = ISSUED_TOKEN_LIFE_S
 
 
 @dataclass(frozen=True, slots=True)

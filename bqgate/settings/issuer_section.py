@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from bqgate.domain.principal import Role
-from bqgate.identity.oidc import TOKEN_LIFE_S
+from bqgate.domain.principal import ISSUED_TOKEN_LIFE_S, Role
 from bqgate.policies.values import Whole
 from bqgate.settings.fields import IssuerUrl
 from bqgate.settings.section import Section
@@ -38,5 +37,8 @@ class IssuerSection(Section):
         description="Roles that it may give; a token with another is refused.",
     )
     token_life_s: Whole = Field(
-        TOKEN_LIFE_S, ge=300, le=31_536_000, description="How long one of its tokens may live; a longer one is refused."
+        ISSUED_TOKEN_LIFE_S,
+        ge=300,
+        le=31_536_000,
+        description="How long one of its tokens may live; a longer one is refused.",
     )

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from bqgate.domain.errors import LoginFault, Unauthenticated
-from bqgate.domain.principal import Identity, Role
+from bqgate.domain.principal import ISSUED_TOKEN_LIFE_S, Identity, Role
 from bqgate.identity.jwks import KeySets
-from bqgate.identity.oidc import TOKEN_LIFE_S, Issuer, Oidc
+from bqgate.identity.oidc import Issuer, Oidc
 from tests.support.manual_clock import ManualClock
 from tests.support.oidc_issuer import AUDIENCE, KEYS, LEEWAY_S, ROLES, OidcIssuer, key_set_stand
 
@@ -25,7 +25,7 @@ class Stand:
         roles: frozenset[Role] = ROLES,
         customer_claim: str = "customer_id",
         role_claim: str = "role",
-        token_life_s: int = TOKEN_LIFE_S,
+        token_life_s: int = ISSUED_TOKEN_LIFE_S,
         **changes: Any,
     ) -> Identity:
         url = self.issuer.url
