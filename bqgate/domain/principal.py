@@ -55,6 +55,11 @@ class Credential:
             return "anonymous"
         return sha256(proof.encode()).hexdigest()[:16]
 
+    @property
+    def caller(self) -> str:
+        """Whose turn a call takes: who was authenticated, however many tokens they have; else whose token it is."""
+        return self.subject or self.fingerprint
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

@@ -22,6 +22,8 @@ from bqgate.domain.throttling import Throttling
 # The customer of all projects that no customer is listed for and BigQuery has not answered for yet. No customer is
 # called so: neither a name in the settings nor a project's id begins with an underscore.
 UNKNOWN_PROJECT = "_unknown"
+# What is booked under these names is nobody's own, so nothing that a credential says may be one of them.
+RESERVED_CUSTOMERS = frozenset({UNKNOWN_PROJECT, DEPLOYMENT_ACCOUNT})
 
 
 class Mode(StrEnum):
@@ -223,8 +225,15 @@ class CustomerRegistry:
         return known or Customer(id=customer_id, tier=self.default_tier, mode=self.default_mode)
 
     def customer_id_of_email(self, email: str) -> str | None:
-        """The customer of an e-mail address, by the whole of it, else by its domain. None: nobody's."""
+        """The customer of an e-mail address, by the whole of it, else by its domain. None: nobody's.
+
+        Whoever logs in by an identity provider of its own has no address at Google but an identifier
+        (principal://iam.googleapis.com/…/subject/ann@acme.com), whose end that provider writes as it likes
+        (https://cloud.google.com/iam/docs/principal-identifiers).
+        """
         address = email.lower()
+        if "://" in address:
+            return None
         return self.customer_by_email.get(address) or self.customer_by_email.get(address.rpartition("@")[2])
 
     def owner_of(self, project_id: str) -> str | None:

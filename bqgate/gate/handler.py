@@ -28,7 +28,7 @@ from bqgate.gate.forward import forward, readable, with_job_noted
 from bqgate.gate.holds import Attempt, Holds
 from bqgate.gate.isolation import Isolation
 from bqgate.gate.long_texts import LongTexts
-from bqgate.gate.payers import Payers
+from bqgate.gate.payers import Payers, line_of
 from bqgate.gate.reply import answer_for_reject, answer_for_shed
 from bqgate.gate.request_context import RequestContext
 from bqgate.gate.routes import Kind, Route
@@ -87,7 +87,7 @@ class QueryHandler:
         """
         ctx.customer = self._policies.customer_registry.customer(ctx.principal.customer)
         read = partial(_read, ctx.route, submission.document)
-        query = await self._long_texts.read(ctx.principal.customer, sql_in(submission.document), read)
+        query = await self._long_texts.read(line_of(ctx.principal), sql_in(submission.document), read)
         if query is None:
             return await self._load(ctx, submission)
         ctx.query = query

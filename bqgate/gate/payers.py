@@ -49,8 +49,8 @@ class Payers:
 
     def principal_of(self, identity: Identity, credential: Credential, route: Route) -> Principal:
         """Who asks, with the customer who pays as far as it is known by now."""
-        if not self._passes_credentials:
-            credential = Credential(subject=identity.subject)
+        known = credential if self._passes_credentials else Credential()
+        credential = replace(known, subject=identity.subject)
         principal = Principal("", identity.name, route.workload, credential, identity.role)
         return self._charged_to(principal, identity.customer or self._customer_by_route(identity, route))
 
@@ -123,6 +123,14 @@ class Payers:
     def _may_learn_ids(self, principal: Principal) -> bool:
         """Whether BigQuery may be asked: in the gate's own name it would answer a customer about others' projects."""
         return self._passes_credentials or principal.role is Role.OPEN or principal.customer == UNKNOWN_PROJECT
+
+
+def line_of(principal: Principal) -> str:
+    """In whose line a call waits: its customer's, or the caller's own where nobody knows yet which customer pays.
+
+    Else strangers with made-up projects would stand before everybody's first query.
+    """
+    return principal.customer if principal.customer != UNKNOWN_PROJECT else f"caller {principal.credential.caller}"
 
 
 def _question(project_id: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jwt.api_jws import PyJWS
 
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import ISSUED_TOKEN_LIFE_S, Identity, Role
+from bqgate.domain.tier import RESERVED_CUSTOMERS
 from bqgate.identity.jwks import ALGORITHMS, KeySets, VerifyingKey
 from bqgate.identity.jwt_reading import MOMENT_S_MAX
 from bqgate.ports import Clock
@@ -183,6 +184,9 @@ def _identity(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
         raise Unauthenticated(
             LoginFault.WRONG_CLAIMS, f"The token does not name a customer (claim {issuer.customer_claim})."
         )
+    if customer in RESERVED_CUSTOMERS:
+        message = f"The token names a customer that nobody can be (claim {issuer.customer_claim})."
+        raise Unauthenticated(LoginFault.WRONG_CLAIMS, message)
     return Identity(
         name=_verified_email(claims) or subject,
         subject=f"oidc:{issuer.issuer}#{subject}",

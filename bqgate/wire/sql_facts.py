@@ -46,7 +46,10 @@ def read_facts(sql: str) -> SqlFacts:
             reading.take(item)
     if is_unread:
         is_federated = "EXTERNAL_QUERY" in capitals or _ESCAPED_NAME.search(sql) is not None
-        return replace(ANYTHING, unbounded_because=_unbounded(is_federated=is_federated, is_remote=has_remote_word))
+        unbounded = _unbounded(is_federated=is_federated, is_remote=has_remote_word)
+        if "@@" in sql:
+            return replace(ANYTHING, unbounded_because=unbounded)
+        return replace(ANYTHING, unbounded_because=unbounded, sets_labels=False, reservations=())
     return reading.facts(only_reads=not reading.is_script and _begins_reading(sql))
 
 

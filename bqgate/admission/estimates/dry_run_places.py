@@ -141,6 +141,6 @@ class FairDryRuns:
             TooManyRequests: there was no place in time.
             UpstreamRefused, UpstreamUnavailable: as ports.BigQuery.
         """
-        caller = credential.fingerprint
+        caller = credential.caller
         async with self._places.place(credential.customer or f"caller {caller}", caller):
             return await self._bigquery.dry_run(project_id=project_id, body=body, credential=credential)

@@ -172,7 +172,7 @@ class Estimator:
 
     async def _ask(self, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
         request, credential = question.request, question.credential
-        async with self.places.place(question.customer, credential.fingerprint):
+        async with self.places.place(question.customer, credential.caller):
             flight.is_sent = True
             estimate = await self._bigquery.dry_run(
                 project_id=request.project_id,

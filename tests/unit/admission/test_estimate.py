@@ -12,6 +12,7 @@ from bqgate.admission.estimates.estimator import EstimateCaching, Estimator
 from bqgate.domain.errors import TooManyRequests, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, QueryRequest, Usage
 from bqgate.domain.principal import Credential
+from bqgate.domain.tier import UNKNOWN_PROJECT
 from bqgate.domain.touched import touched_names
 from bqgate.wire.query_request import parse_query
 from tests.support.hold_services import CountingTelemetry
@@ -68,6 +69,7 @@ class Scene:
     bigquery: SlowBigQuery
     telemetry: CountingTelemetry
     estimator: Estimator
+    tasks: "list[asyncio.Task[Estimate]]" = field(default_factory=list)
 
     def ask(self, sql: str = "SELECT a FROM p.d.t", customer: str = "acme") -> "asyncio.Task[Estimate]":
         """Ask for an estimate, without waiting for it."""
@@ -198,6 +200,25 @@ async def test_four_hundred_slow_dry_runs_keep_nobody_else_waiting(scene: Scene)
     await asyncio.gather(*slow)
     assert scene.bigquery.most_under_way <= 100
     assert len(scene.bigquery.asked) == 401
+
+
+async def test_one_callers_many_tokens_are_one_in_the_line(scene: Scene) -> None:
+    """Whoever has a thousand tokens of its own waits no less than who has one, also where no customer is known yet."""
+    scene = scene_of(max_dry_runs=1)
+    scene.bigquery.takes_s = 1
+    for number in range(20):
+        eve = Credential(f"Bearer ya29.eve-{number}", subject="google:eve@evil.example")
+        asking = scene.estimator.estimate(query(f"SELECT {number} FROM p.d.eves"), eve, UNKNOWN_PROJECT)
+        scene.tasks.append(asyncio.create_task(asking))
+    await scene.clock.wait_for_sleepers()
+    bob = Credential("Bearer ya29.bob", subject="google:bob@beta.example")
+    asking = scene.estimator.estimate(query("SELECT b FROM p.d.bobs"), bob, UNKNOWN_PROJECT)
+    scene.tasks.append(asyncio.create_task(asking))
+    for _ in range(22):
+        await scene.settle()
+        scene.clock.advance(1)
+    await asyncio.gather(*scene.tasks)
+    assert scene.bigquery.asked.index("SELECT b FROM p.d.bobs") <= 2
 
 
 async def test_customers_do_not_wait_in_one_anothers_line() -> None:

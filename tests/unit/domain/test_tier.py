@@ -25,6 +25,22 @@ def test_a_project_is_its_owners() -> None:
     assert [CUSTOMER_REGISTRY.owner_of(name) for name in ("acme-prod", "other", "acme")] == ["acme", None, None]
 
 
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "principal://iam.googleapis.com/locations/global/workforcePools/evil/subject/eve@acme.example",
+        "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/evil/subject/ann@acme.example",
+        "PRINCIPAL://iam.googleapis.com/locations/global/workforcePools/evil/subject/@acme.example",
+    ],
+)
+def test_an_identifier_that_ends_like_an_address_is_none(identifier: str) -> None:
+    """Its end is what somebody's own identity provider says; whoever writes an address there charges nobody's customer."""
+    emails = {"acme.example": "acme", "ann@acme.example": "acme"}
+    known = CustomerRegistry({}, {}, STANDARD, customer_by_email=emails)
+    assert known.customer_id_of_email(identifier) is None
+    assert known.customer_id_of_email("Eve@ACME.example") == "acme"
+
+
 def part(name: str, kind: ScopeKind, value: str) -> Budget:
     return Budget(name, "acme", BudgetScope(kind, value), LimitPlan(Limits(daily_nanos=5)))
 

@@ -5,7 +5,7 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Identity, Role
 from bqgate.domain.tier import UNKNOWN_PROJECT, Customer, CustomerRegistry, Tier
-from bqgate.gate.payers import Payers
+from bqgate.gate.payers import Payers, line_of
 from bqgate.gate.routes import Route, resolve
 from tests.support.scripted_google import ScriptedGoogle
 
@@ -132,6 +132,19 @@ async def test_a_number_that_bigquery_does_not_know_is_refused_in_its_words() ->
     with pytest.raises(UpstreamUnavailable):
         await asked.by_id(route, principal)
     assert len(google.asked) == 3
+
+
+@pytest.mark.parametrize("passes", [True, False], ids=["callers' credentials", "the gate's own"])
+def test_whose_customer_is_not_known_yet_waits_in_a_line_of_its_own(passes: bool) -> None:
+    """A stranger with made-up projects, and any number of tokens, stands before nobody's first query."""
+    asked = payers(passes=passes)
+    stranger = Identity("eve@evil.example", "google:eve@evil.example", Role.USER)
+    tokens = [Credential(f"Bearer ya29.{number}") for number in range(3)]
+    lines = {line_of(asked.principal_of(stranger, token, submission("made-up"))) for token in tokens}
+    known = asked.principal_of(KEY, ANN, submission("acme-prod"))
+    assert lines == {"caller google:eve@evil.example"}
+    assert line_of(asked.principal_of(GOOGLES, ANN, submission("somebodys"))) == "caller google:ann@gmail.example"
+    assert line_of(known) == "acme"
 
 
 async def test_in_the_gates_own_name_a_customer_learns_no_ids() -> None:

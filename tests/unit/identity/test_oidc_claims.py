@@ -86,6 +86,14 @@ async def test_the_issuers_list_holds_for_every_role(stand: Stand) -> None:
     assert await stand.is_wrong(roles=frozenset(Role), role="open")
 
 
+@pytest.mark.parametrize("role", ["user", "analyst", "admin"])
+@pytest.mark.parametrize("customer", ["_unknown", "/deployment"])
+async def test_a_name_that_the_gate_keeps_for_itself_is_nobodys(stand: Stand, customer: str, role: str) -> None:
+    """Whoever may choose its name at an issuer would be charged as whose project it asks, or as all customers together."""
+    assert await stand.is_wrong(customer_id=customer, role=role)
+    assert (await stand.read(customer_id=f"{customer}s", role=role)).customer == f"{customer}s"
+
+
 async def test_claims_are_found_by_path(stand: Stand) -> None:
     """A name with dots is the path into an object, where no claim has the whole name."""
     nested: dict[str, Any] = {"realm_access": {"role": "analyst", "for": {"customer": "beta"}}}
