@@ -45,6 +45,7 @@ REDIS_MAJOR_MIN = 7
 SKEW_S_MAX = 10
 
 _DISCOVERY = "/discovery/v1/apis/bigquery/v2/rest"
+_NOTHING_CHANGED = "as the settings say; admins have changed nothing yet"
 _SEE_LEDGER = "see the ledger above, and try again"
 _MAKE_ADMIN = "make one: bqgate keys create --role super_admin --local --config FILE"
 
@@ -116,9 +117,7 @@ async def check_policies(settings: Settings, *, has_ledger: bool) -> tuple[Findi
     if not has_ledger:
         return Finding("policies", None, "not looked at, because the ledger cannot be read"), settings.customer_registry
     if _folder_of_absent_file(settings.ledger.url) is not None:
-        return Finding(
-            "policies", True, "as the settings say; admins have changed nothing yet"
-        ), settings.customer_registry
+        return Finding("policies", True, _NOTHING_CHANGED), settings.customer_registry
     try:
         async with _registry(settings) as registry:
             items = await registry.fetch_policies()
@@ -128,7 +127,8 @@ async def check_policies(settings: Settings, *, has_ledger: bool) -> tuple[Findi
     except PolicyFaults as faults:
         remedy = "restore what the settings lack, or change what admins wrote with the settings from before"
         return Finding("policies", False, "; ".join(str(faults).splitlines()), remedy), settings.customer_registry
-    return Finding("policies", True, f"{len(items)} of admins' go together with the settings"), customer_registry
+    said = f"what admins changed ({len(items)}) goes together with the settings" if items else _NOTHING_CHANGED
+    return Finding("policies", True, said), customer_registry
 
 
 async def check_budgets(settings: Settings) -> Finding:

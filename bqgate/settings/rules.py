@@ -94,6 +94,7 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
     """What works, and is probably not meant."""
     server, upstream, pricing = parsed.server, parsed.upstream, parsed.pricing
     yield from _identity_warnings(parsed)
+    yield from _payer_warnings(parsed)
     if upstream and parsed.identity and keeps_apart_itself(upstream, parsed.identity):
         accounts = {name: customer.service_account for name, customer in parsed.customers.items()}
         yield from shared_accounts.warnings_of(accounts)
@@ -243,6 +244,21 @@ def _identity_warnings(parsed: Parsed) -> Iterator[str]:
             f"server.host: {server.host} can be reached over the network, and credentials come to it in the clear; "
             "give tls_cert_file and tls_key_file, or let only a proxy that speaks https reach it"
         )
+
+
+def _payer_warnings(parsed: Parsed) -> Iterator[str]:
+    """Customers that no query is charged to: where Google's tokens say who calls, no path and no name chooses one."""
+    upstream, identity = parsed.upstream, parsed.identity
+    if upstream is None or identity is None or identity.mode is IdentityMode.OPEN:
+        return
+    if upstream.credentials is not Credentials.CALLER:
+        return
+    for name, customer in parsed.customers.items():
+        if not customer.projects and not customer.principals:
+            yield (
+                f"customers.{name}: no query is charged to it; write its projects or its principals, and a project "
+                "that is called like it among its projects"
+            )
 
 
 def _policies(parsed: Parsed) -> policy_rules.Policies:

@@ -34,7 +34,7 @@ def test_a_project_is_its_owners() -> None:
     ],
 )
 def test_an_identifier_that_ends_like_an_address_is_none(identifier: str) -> None:
-    """Its end is what somebody's own identity provider says; whoever writes an address there charges nobody's customer."""
+    """Its end is what somebody's own identity provider says: whoever has an address written there charges nobody."""
     emails = {"acme.example": "acme", "ann@acme.example": "acme"}
     known = CustomerRegistry({}, {}, STANDARD, customer_by_email=emails)
     assert known.customer_id_of_email(identifier) is None

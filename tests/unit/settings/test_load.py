@@ -244,6 +244,23 @@ def test_what_is_probably_not_meant_is_a_warning(environ: dict[str, str], warned
     assert warning.startswith(f"{warned}: ")
 
 
+@pytest.mark.parametrize(
+    ("credentials", "mode"), [("caller", "required"), ("caller", "open"), ("anonymous", "required")]
+)
+def test_a_customer_that_nothing_is_charged_to_is_a_warning(tmp_path: Path, credentials: str, mode: str) -> None:
+    """Where Google's tokens say who calls, a project is nobody's for being called like a customer."""
+    text = "customers: {acme-prod: {}, globex: {projects: [globex-prod]}, initech: {principals: [initech.example]}}"
+    environ = {
+        "BQGATE_UPSTREAM__URL": "http://127.0.0.1:9050",
+        "BQGATE_UPSTREAM__CREDENTIALS": credentials,
+        "BQGATE_IDENTITY__MODE": mode,
+        "BQGATE_IDENTITY__TOKEN_SECRET": SECRET,
+    }
+    warned = [each for each in load(tmp_path, text, environ).warnings if "charged" in each]
+    expected = ["customers.acme-prod"] if (credentials, mode) == ("caller", "required") else []
+    assert [each.partition(":")[0] for each in warned] == expected
+
+
 def test_several_workers_are_told_what_metrics_show() -> None:
     """Workers over Redis are fine, but each has counters of its own."""
     environ = {
