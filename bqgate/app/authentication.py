@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from bqgate.admission.estimates.dry_run_places import DryRunPlaces
 from bqgate.app.dependencies import Dependencies
 from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
 from bqgate.identity.authenticator import CallerAuthenticator
-from bqgate.identity.google_callers import GoogleCallers
+from bqgate.identity.google_callers import DRY_RUNS_MAX, WAITING_MAX, GoogleCallers
 from bqgate.identity.jwks import KeySets
 from bqgate.identity.keyring import Keyring
 from bqgate.identity.logins import Logins
@@ -53,7 +54,8 @@ def wire_identities(deps: Dependencies, stack: AsyncExitStack) -> Identities:
     oidc = _oidc(deps, stack, leeway_s)
     google = None
     if settings.upstream.credentials is Credentials.CALLER:
-        google = GoogleCallers(deps.bigquery, deps.policies, clock, deps.telemetry)
+        places = DryRunPlaces(clock, deps.telemetry, places=DRY_RUNS_MAX, waiting_max=WAITING_MAX)
+        google = GoogleCallers(deps.bigquery, deps.policies, places, clock, deps.telemetry)
     callers = CallerAuthenticator(
         access_tokens=access_tokens, assertions=assertions, keyring=keyring, oidc=oidc, google=google
     )

@@ -55,19 +55,20 @@ class Identification:
             Unauthenticated: the credential proves nothing.
             UpstreamRefused: Google refuses the caller's token.
             UpstreamUnavailable: whoever must be asked does not answer.
+            TooManyRequests: too many unknown tokens are being asked about.
         """
         credential = credential_of(call)
         try:
             if self._submissions_only and route.kind not in SUBMISSIONS:
                 return self._unasked(credential, route)
-            identity = await self._authenticated(credential, route)
+            identity = await self._authenticated(credential, route, call.peer)
         except Unauthenticated as refused:
             self._audit_log.record(self._refused_login(refused, call))
             raise
         return self._payers.principal_of(identity, credential, route)
 
-    async def _authenticated(self, credential: Credential, route: Route) -> Identity:
-        identity = await self._authenticator.authenticate(credential, project_id=route.project_id)
+    async def _authenticated(self, credential: Credential, route: Route, source: str) -> Identity:
+        identity = await self._authenticator.authenticate(credential, project_id=route.project_id, source=source)
         if self._submissions_only and not identity.subject.startswith(GOOGLE):
             raise Unauthenticated(LoginFault.WRONG_ISSUER, _NOT_GOOGLES, claimed=identity.name)
         return identity

@@ -66,7 +66,7 @@ class CallerAuthenticator:
         """Whether callers' own Google tokens go upstream; the gate's own tokens are of no use there then."""
         return self._google is not None
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         """The identity that a bearer token proves.
 
         Raises:
@@ -74,17 +74,20 @@ class CallerAuthenticator:
             LedgerUnavailable: it names a key that is new here, and whether there is one is not known now.
             UpstreamRefused: Google refuses its own token.
             UpstreamUnavailable: Google or an issuer does not answer.
+            TooManyRequests: too many of Google's tokens are being asked about.
         """
         token = _bearer(credential.authorization)
         if token.startswith(static_tokens.PREFIX):
             return identity_of(await static_tokens.verify(token, self._keyring))
         if is_jwt_shaped(token):
-            return await self._authenticate_jwt(token, credential, project_id)
+            return await self._authenticate_jwt(token, credential, project_id, source)
         if self._google is not None:
-            return await self._google.authenticate(credential, project_id=project_id)
+            return await self._google.authenticate(credential, project_id=project_id, source=source)
         raise Unauthenticated(LoginFault.MALFORMED, f"This bearer token is not one of this gate's. {_HOW}")
 
-    async def _authenticate_jwt(self, token: str, credential: Credential, project_id: str | None) -> Identity:
+    async def _authenticate_jwt(
+        self, token: str, credential: Credential, project_id: str | None, source: str
+    ) -> Identity:
         if self._access_tokens.is_own(read_header(token)):
             return await self._by_access_token(token)
         jwt = read_jwt(token)
@@ -100,7 +103,7 @@ class CallerAuthenticator:
                     raise
         if self._google is not None:
             # A Google service account may sign its own bearer tokens too; Google knows whether they are good.
-            return await self._google.authenticate(credential, project_id=project_id)
+            return await self._google.authenticate(credential, project_id=project_id, source=source)
         message = f"This gate does not trust the issuer of this JWT. {_HOW}"
         raise Unauthenticated(LoginFault.WRONG_ISSUER, message, claimed=jwt.claimed)
 

@@ -4,20 +4,24 @@ Called by the authenticator. An access token of Google's is opaque; who is behin
 dry run (Job.user_email: https://cloud.google.com/bigquery/docs/reference/rest/v2/Job), which is free, needs no scope
 beyond BigQuery's, and proves that the token works. What is learnt is kept by a hash of the token, an hour at most,
 which is as long as such a token lives; a token that Google refuses is remembered for a minute, so that it costs
-BigQuery one call. Which customer an address belongs to is looked up at every use, for admins change that.
+BigQuery one call. Of the places for such questions one address never has all, so that made-up tokens keep no newcomer
+waiting. Which customer an address belongs to is looked up at every use, for admins change that.
 
-What leaves: an Identity, Unauthenticated, BigQuery's own refusal, or UpstreamUnavailable. No token is kept.
+What leaves: an Identity, Unauthenticated, BigQuery's own refusal, TooManyRequests, or UpstreamUnavailable. No token is
+kept.
 """
 
 import asyncio
 from collections import OrderedDict
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 from bqgate.domain.errors import LoginFault, Unauthenticated, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential, Identity, Role
 from bqgate.ports import BigQuery, Clock, PolicySource, Telemetry
+from bqgate.wire.source_address import source_of
 
 KEPT_S = 3_600
 REFUSED_S = 60
@@ -26,13 +30,25 @@ _REFUSALS_MAX = 1_000
 _REFUSAL_BYTES_MAX = 16 * 1024
 # Google's longest tokens have 12,288 bytes (https://developers.google.com/identity/protocols/oauth2#size).
 _TOKEN_CHARS_MAX = 16 * 1024
-# Strangers' tokens must not use up the gate's connections to BigQuery.
-_DRY_RUNS_MAX = 50
+# Strangers' tokens must not use up the gate's connections to BigQuery, nor have honest newcomers wait for long.
+DRY_RUNS_MAX = 50
+WAITING_MAX = 1_000
 _NO_PROJECT = (
     "bqgate does not know this token yet, and this request names no project in which it could ask BigQuery whose it "
     "is. Send any request to a project first (a dry run of SELECT 1 is enough), then repeat this one with the same "
     "token."
 )
+
+
+class Places(Protocol):
+    """Places for questions to BigQuery, shared fairly."""
+
+    def place(self, source: str, caller: str, /) -> AbstractAsyncContextManager[None]:
+        """Take a place for a caller, in the line of the address from which it calls.
+
+        Raises:
+            TooManyRequests: there is none, or none in time.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,14 @@ class GoogleCallers:
     """The addresses behind Google's tokens, as far as they are known."""
 
     def __init__(
-        self, bigquery: BigQuery, policies: PolicySource, clock: Clock, telemetry: Telemetry, *, kept_max: int = 10_000
+        self,
+        bigquery: BigQuery,
+        policies: PolicySource,
+        places: Places,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        kept_max: int = 10_000,
     ) -> None:
         """Know nobody yet; remember `kept_max` tokens at most, and forget first who was not seen for longest."""
         self._bigquery = bigquery
@@ -63,9 +86,9 @@ class GoogleCallers:
         self._emails: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._refusals: OrderedDict[bytes, tuple[float, _Refusal]] = OrderedDict()
         self._flights: dict[tuple[bytes, str], asyncio.Task[str]] = {}
-        self._places = asyncio.Semaphore(_DRY_RUNS_MAX)
+        self._places = places
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         """Who stands behind a token; see ports.Authenticator. The project is where an unknown token is asked about."""
         hashed = _hash_of(credential)
         email = self._email(hashed)
@@ -73,7 +96,7 @@ class GoogleCallers:
             self._raise_refusal(hashed)
             if not project_id:
                 raise Unauthenticated(LoginFault.MISSING, _NO_PROJECT)
-            email = await self._learn(hashed, project_id, credential)
+            email = await self._learn(hashed, project_id, credential, source_of(source))
         customer = self._policies.customer_registry.customer_id_of_email(email)
         return Identity(name=email, subject=f"google:{email}", role=Role.USER, customer=customer)
 
@@ -93,21 +116,21 @@ class GoogleCallers:
         if kept is not None and kept[0] > self._clock.monotonic_s():
             raise kept[1].error()
 
-    async def _learn(self, hashed: bytes, project_id: str, credential: Credential) -> str:
+    async def _learn(self, hashed: bytes, project_id: str, credential: Credential, source: str) -> str:
         """Ask BigQuery, once for all who want to know the same at the same time."""
         key = (hashed, project_id)
         flight = self._flights.get(key)
         if flight is None:
             # The flight is a task of its own, so a caller that leaves takes nobody with it.
-            flight = asyncio.ensure_future(self._ask(hashed, project_id, credential))
+            flight = asyncio.ensure_future(self._ask(hashed, project_id, credential, source))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._land(key, done))
         return await asyncio.shield(flight)
 
-    async def _ask(self, hashed: bytes, project_id: str, credential: Credential) -> str:
+    async def _ask(self, hashed: bytes, project_id: str, credential: Credential, source: str) -> str:
         asked_at_s = self._clock.monotonic_s()
         try:
-            async with self._places:
+            async with self._places.place(source, hashed.hex()):
                 estimate = await self._bigquery.dry_run(
                     project_id=project_id, body=_question(project_id), credential=credential
                 )

@@ -15,6 +15,7 @@ class OpenAuthenticator:
         credential: Credential,
         *,
         project_id: str | None,  # noqa: ARG002 - the port has it
+        source: str = "",  # noqa: ARG002 - the same
     ) -> Identity:
         """Whoever it is."""
         return Identity(credential.fingerprint, f"open:{credential.fingerprint}", Role.OPEN)

@@ -9,13 +9,19 @@ from bqgate.domain.principal import Credential, Identity
 class Authenticator(Protocol):
     """Who stands behind a credential."""
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
-        """The identity that a credential proves. `project_id` is the request's, where it has one.
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
+        """The identity that a credential proves.
+
+        Args:
+            credential: as the caller brought it.
+            project_id: the request's, where it has one.
+            source: the address from which the caller calls.
 
         Raises:
             Unauthenticated: it proves nothing.
             UpstreamRefused: Google refuses the token, or the caller may not even dry-run in the project.
             UpstreamUnavailable: whoever must be asked does not answer.
+            TooManyRequests: too many unknown tokens are being asked about.
         """
 
 

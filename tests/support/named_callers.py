@@ -20,7 +20,7 @@ CALLERS = {
 class NamedCallers:
     """An Authenticator for which a token is the name of one of CALLERS."""
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         """The caller of that name; nobody else is known."""
         assert project_id is None
         if credential.authorization is None:

@@ -97,7 +97,7 @@ class Refusing:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         raise self._error
 
 

@@ -29,7 +29,7 @@ BODY = {"reason": "the query was never sent"}
 class Known:
     """Takes the credential for the role."""
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         assert project_id is None
         role = Role((credential.authorization or "").removeprefix("Bearer "))
         return Identity(f"the {role.value}", f"key:{role.value}", role, "acme")

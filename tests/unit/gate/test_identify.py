@@ -31,7 +31,7 @@ class Doorkeeper:
         self.identity = identity
         self.asked = 0
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         self.asked += 1
         if credential.authorization != "Bearer good":
             raise Unauthenticated(LoginFault.BAD_SIGNATURE, "The token is not one of this gate.", claimed="key:ann")

@@ -51,7 +51,7 @@ class AnyGoogle:
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, str | None]] = []
 
-    async def authenticate(self, credential: Credential, *, project_id: str | None) -> Identity:
+    async def authenticate(self, credential: Credential, *, project_id: str | None, source: str = "") -> Identity:
         self.asked.append((credential.authorization, project_id))
         return GOOGLE_ANN
 

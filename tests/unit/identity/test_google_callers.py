@@ -3,15 +3,16 @@ from dataclasses import dataclass
 
 import pytest
 
+from bqgate.admission.estimates.dry_run_places import DryRunPlaces
 from bqgate.bigquery.credentials import CallerCredentials
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.upstream import HttpUpstream
-from bqgate.domain.errors import LoginFault, Unauthenticated, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.errors import LoginFault, TooManyRequests, Unauthenticated, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential, Identity, Role
 from bqgate.domain.tier import CustomerRegistry, Tier
-from bqgate.identity.google_callers import GoogleCallers
+from bqgate.identity.google_callers import DRY_RUNS_MAX, WAITING_MAX, GoogleCallers
 from bqgate.sandbox.server import Sandbox
 from bqgate.sandbox.settings import SandboxSettings
 from tests.support.gate_stand import ListTelemetry
@@ -55,15 +56,17 @@ class Stand:
     telemetry: ListTelemetry
     callers: GoogleCallers
 
-    async def who(self, credential: Credential, project_id: str | None = "p") -> Identity:
-        return await self.callers.authenticate(credential, project_id=project_id)
+    async def who(self, credential: Credential, project_id: str | None = "p", source: str = "192.0.2.1") -> Identity:
+        return await self.callers.authenticate(credential, project_id=project_id, source=source)
 
 
 def _stand(*, kept_max: int = 10_000) -> Stand:
     google, clock, telemetry = ScriptedGoogle(), ManualClock(), ListTelemetry()
     rules = Rules(PolicySnapshot(CustomerRegistry({}, {}, TIER), PriceList(PricingModel.ON_DEMAND, 1, 1)))
     rules.map_emails({"acme.example": "acme"})
-    return Stand(google, rules, clock, telemetry, GoogleCallers(google, rules, clock, telemetry, kept_max=kept_max))
+    places = DryRunPlaces(clock, telemetry, places=DRY_RUNS_MAX, waiting_max=WAITING_MAX)
+    callers = GoogleCallers(google, rules, places, clock, telemetry, kept_max=kept_max)
+    return Stand(google, rules, clock, telemetry, callers)
 
 
 async def test_the_address_comes_from_a_dry_run() -> None:
@@ -204,16 +207,40 @@ async def test_a_bad_token_is_refused_once_for_all_who_wait() -> None:
 
 
 async def test_strangers_do_not_use_up_the_way_to_bigquery() -> None:
-    """Any number of unknown tokens at once makes fifty calls at once."""
+    """Any number of unknown tokens at once makes fifty calls at once, those of one address no more than 38."""
     stand = _stand()
     stand.google.may_answer.clear()
     asking = [asyncio.ensure_future(stand.who(Credential(f"Bearer {number}"))) for number in range(200)]
     for _ in range(20):
         await stand.clock.sleep(0)
+    assert len(stand.google.asked) == 38
+    asking += [
+        asyncio.ensure_future(stand.who(Credential(f"Bearer {number}"), source=f"198.51.100.{number}"))
+        for number in range(200, 250)
+    ]
+    for _ in range(20):
+        await stand.clock.sleep(0)
     assert len(stand.google.asked) == 50
     stand.google.may_answer.set()
     await asyncio.gather(*asking, return_exceptions=True)
-    assert len(stand.google.asked) == 200
+    assert len(stand.google.asked) == 250
+
+
+async def test_a_flood_of_strangers_keeps_no_newcomer_waiting() -> None:
+    """Whoever calls from another address is asked about at once, however many made-up tokens came before."""
+    stand = _stand()
+    stand.google.may_answer.clear()
+    flood = [asyncio.ensure_future(stand.who(Credential(f"Bearer {number}"))) for number in range(2_000)]
+    for _ in range(20):
+        await stand.clock.sleep(0)
+    ann = asyncio.ensure_future(stand.who(ANN, source="198.51.100.7"))
+    for _ in range(20):
+        await stand.clock.sleep(0)
+    assert stand.google.asked[-1] == ("p", "ya29.ann-secret")
+    stand.google.may_answer.set()
+    assert (await ann).customer == "acme"
+    refused = await asyncio.gather(*flood, return_exceptions=True)
+    assert sum(isinstance(each, TooManyRequests) for each in refused) == 2_000 - 38 - WAITING_MAX
 
 
 async def test_known_tokens_are_bounded() -> None:
@@ -289,7 +316,8 @@ async def test_a_token_is_known_by_what_the_sandbox_says() -> None:
     async with Sandbox.start(SandboxSettings(users=known, require_token=True)) as sandbox:
         upstream = HttpUpstream(sandbox.url, CallerCredentials())
         rules = _stand().rules
-        callers = GoogleCallers(GoogleBigQuery(upstream), rules, clock, telemetry)
+        places = DryRunPlaces(clock, telemetry, places=DRY_RUNS_MAX)
+        callers = GoogleCallers(GoogleBigQuery(upstream), rules, places, clock, telemetry)
         for _ in range(3):
             identity = await callers.authenticate(Credential("Bearer ann-token"), project_id="acme-prod")
             assert (identity.name, identity.customer) == ("ann@acme.example", "acme")
