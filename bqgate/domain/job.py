@@ -166,12 +166,14 @@ class Job:
     """A job as BigQuery shows it. `usage` None: it is pending or running.
 
     `hold_id` is the hold that the gate's label names, in the label's small letters; None: it bears none. Callers cannot
-    set that label through the gate. `parent_id` is the script whose statement it is.
+    set that label through the gate. `owner` is the label of its customer, where BigQuery takes all customers for one.
+    `parent_id` is the script whose statement it is.
     """
 
     ref: JobRef
     usage: Usage | None = None
     hold_id: str | None = None
+    owner: str | None = None
     parent_id: str | None = None
     created_at: datetime | None = None
     is_query: bool = True

@@ -53,7 +53,10 @@ class BigQuery(DryRunner, Protocol):
 
 
 class JobCanceller(Protocol):
-    """Where running jobs can be stopped."""
+    """Where running jobs can be stopped, and looked at before."""
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
+        """See BigQuery.fetch_job."""
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
         """Ask that a job be cancelled (jobs.cancel). It may run on for a moment, and may be billed all the same.

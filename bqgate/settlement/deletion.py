@@ -12,7 +12,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.ports import BigQuery, Ledger
-from bqgate.settlement.inquiry import fetch_whole_job, inquire
+from bqgate.settlement.inquiry import fetch_whole_job, inquire, is_job_of
 from bqgate.settlement.settlement import Settlement
 from bqgate.wire.job_identity import may_be_project
 
@@ -63,7 +63,8 @@ class Deletions:
             hold = await self._ledger.fetch_open_hold(job.hold_id)
             if hold is not None and await self._is_of(job, hold, credential):
                 return hold
-        return await self._ledger.find_open_hold(job.ref)
+        hold = await self._ledger.find_open_hold(job.ref)
+        return hold if hold is not None and is_job_of(job, hold) else None
 
     async def _is_of(self, job: Job, hold: Hold, credential: Credential) -> bool:
         """Whether a job is what its label says. Who may reach BigQuery without the gate can copy a label."""

@@ -5,7 +5,8 @@ requests. Reads the customer's open holds from the ledger, whichever gate placed
 jobs, at most CANCELS_PER_S a second: BigQuery counts such calls towards the gate's own quota. A cancelled job may still
 be billed, up to its whole price (https://cloud.google.com/bigquery/docs/managing-jobs#cancel_jobs), so nothing is
 voided here: the poller books what BigQuery billed. A job that cannot be cancelled keeps running, under its hold, and is
-counted. Bounded in customers.
+counted. An id that the caller chose may be another's job: that one is looked at first, and left alone. Bounded in
+customers.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from bqgate.domain.errors import JobNotFound, LedgerUnavailable, UpstreamRefused
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.ports import Clock, JobCanceller, Ledger, Telemetry
+from bqgate.settlement.inquiry import has_gates_id, is_job_of
 
 CANCELS_PER_S = 5
 CUSTOMERS_MAX = 1_000
@@ -76,8 +78,13 @@ class EmergencyStop:
     async def _cancel(self, hold: Hold) -> str:
         if hold.job is None:
             return "unknown_job"  # a jobs.query whose answer has not named it yet
+        credential = self._credential_of(hold)
         try:
-            await self._bigquery.cancel_job(hold.job, credential=self._credential_of(hold))
+            if not has_gates_id(hold):
+                job = await self._bigquery.fetch_job(hold.job, credential=credential)
+                if not is_job_of(job, hold):
+                    return "anothers"
+            await self._bigquery.cancel_job(hold.job, credential=credential)
         except JobNotFound:
             return "absent"
         except UpstreamRefused:

@@ -9,6 +9,7 @@ none with the gate's label.
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from http import HTTPStatus
 
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold
@@ -18,6 +19,7 @@ from bqgate.domain.statements import is_multi_statement
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.ports import BigQuery
 from bqgate.wire.error_reply import reason_of
+from bqgate.wire.job_labels import customer_label
 
 # A repeat's hold is younger than the job that it repeats: BigQuery remembers a requestId for 15 minutes.
 LOOK_BACK = timedelta(minutes=20)
@@ -74,9 +76,14 @@ async def _inquire_as(
         if hold.job is not None:
             try:
                 job = await fetch_whole_job(bigquery, hold.job, credential)
-                return _found(job) if _is_of(job, hold) else replace(_found(job), news=News.FOREIGN)
+                return _found(job) if is_job_of(job, hold) else replace(_found(job), news=News.FOREIGN)
             except JobNotFound:
                 pass  # the label decides
+            except UpstreamRefused as refused:
+                # Who makes jobs sees them: one that it may not see, another made under the id that this caller chose.
+                if not is_makers or refused.status != HTTPStatus.FORBIDDEN or _is_busy(refused):
+                    raise
+                is_makers = False  # but a list must show that there is none
         ref = await _find(bigquery, hold, credential, is_makers=is_makers)
         if ref is None:
             return Finding(News.ABSENT, hold.job)
@@ -89,15 +96,22 @@ async def _inquire_as(
         return Finding(News.SILENT, hold.job)
 
 
-def _is_of(job: Job, hold: Hold) -> bool:
+def has_gates_id(hold: Hold) -> bool:
+    """Whether the gate chose the id of a hold's job, so that no other job can have it."""
+    return hold.job is not None and hold.job.job_id.endswith(hold.id)
+
+
+def is_job_of(job: Job, hold: Hold) -> bool:
     """Whether a job that was found by its id is this hold's.
 
     It is where the gate chose the id, or the job has this hold's label. A job without a label (sessions and scripts may
-    drop it) is, if it is a query not older than the hold. A jobs.insert with the same id and other SQL has a hold of
-    its own; only one of the two made the job.
+    drop it) is, if it is a query not older than the hold, and bears no other customer's. A jobs.insert with the same id
+    and other SQL has a hold of its own; only one of the two made the job.
     """
-    if hold.job is not None and hold.job.job_id.endswith(hold.id):
+    if has_gates_id(hold):
         return True
+    if job.owner not in {None, customer_label(hold.customer)}:
+        return False
     if job.hold_id is not None:
         return job.hold_id == hold.id.lower()
     return job.is_query and (job.created_at is None or job.created_at >= hold.placed_at - LOOK_BACK)

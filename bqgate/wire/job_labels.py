@@ -8,6 +8,7 @@ names one of the gate's in plain sight it is refused. Errors: MalformedRequest i
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 from unicodedata import category
 
@@ -64,6 +65,11 @@ def with_callers_labels(document: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(configuration, dict):
         body["configuration"] = _without_gates(configuration, "configuration.")
     return body
+
+
+def customer_label(customer: str) -> str:
+    """The value of CUSTOMER_LABEL: a digest, because a customer's id need not have a label's form."""
+    return sha256(customer.encode()).hexdigest()[:16]
 
 
 def is_gates(key: str) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.job import JobRef
 from bqgate.gate.isolation.rules import RULES, Rule
 from bqgate.gate.routes import METHODS
 from bqgate.sandbox import Fault
-from tests.support.two_customers import TwoCustomers, two_customers
+from tests.support.two_customers import SETTINGS, TwoCustomers, two_customers
 
 GLOBEX_TABLE = "hub.globex.t"
 SECRET = f"SELECT owner FROM `{GLOBEX_TABLE}`"
@@ -135,6 +136,19 @@ async def test_nobody_is_booked_for_anothers_job(gate: TwoCustomers) -> None:
     assert len(page.entries) == 2
     assert ("globex", job) in charged
     assert ("acme", job) not in charged
+
+
+async def test_nobody_is_booked_for_the_job_of_a_customer_without_a_budget(tmp_path: Path) -> None:
+    """Its jobs bear no hold's label; whoever chooses the id of one pays for its own job alone."""
+    customers = {**SETTINGS["customers"], "globex": {**SETTINGS["customers"]["globex"], "mode": "off"}}
+    async with two_customers(tmp_path, {"customers": customers}) as gate:
+        for who in ("globex", "acme"):
+            query = {"query": f"SELECT owner FROM `hub.{who}.t`", "useLegacySql": False}
+            job = {"jobReference": {"jobId": "daily"}, "configuration": {"query": query}}
+            assert (await gate.call(who, "POST", "projects/hub/jobs", job)).status == 200
+        await gate.stack.fetch_settled("acme")
+        page = await gate.stack.gate.ledger.fetch_entries(EntryFilter(kind=EntryKind.CHARGE))
+    assert [("acme", True)] == [(entry.customer, entry.job != JobRef("hub", "daily", "US")) for entry in page.entries]
 
 
 async def test_a_location_that_is_given_twice_is_refused(gate: TwoCustomers) -> None:

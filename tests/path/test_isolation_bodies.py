@@ -254,6 +254,17 @@ async def test_uploads_choose_their_ids_as_freely(gate: TwoCustomers) -> None:
     assert (await gate.call("globex", "GET", "projects/hub/jobs/hourly?location=US")).status == 404
 
 
+async def test_an_id_too_long_for_an_own_one_is_refused_taken_or_free(gate: TwoCustomers) -> None:
+    """In a project of several customers; where one is alone, ids are as long as BigQuery takes them."""
+    taken, free = "t" * 1024, "f" * 1024
+    assert (await gate.call("root", "POST", "projects/hub/jobs", query_job(taken))).status == 200
+    told = [await gate.call("acme", "POST", "projects/hub/jobs", query_job(job)) for job in (taken, free)]
+    assert [400, 400] == [reply.status for reply in told]
+    assert told[0].text.replace("t" * 64, "f" * 64) == told[1].text
+    assert (await gate.call("acme", "POST", "projects/hub/jobs", query_job("f" * 996))).status == 200
+    assert (await gate.call("acme", "POST", "projects/acme-prod/jobs", query_job(taken))).status == 200
+
+
 async def test_where_one_is_alone_ids_are_what_they_are(gate: TwoCustomers) -> None:
     """In a customer's own project BigQuery's answer stands, whoever's job it is."""
     assert (await gate.call("root", "POST", "projects/acme-prod/jobs", query_job("j"))).status == 200

@@ -11,6 +11,7 @@ import yaml
 
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryFilter
+from bqgate.domain.job import JobRef
 from bqgate.sandbox import Fault
 from tests.support.own_accounts import ACCOUNTS, ACME, ACME_LATER, GATE, GLOBEX, OwnAccounts, own_accounts
 
@@ -233,6 +234,28 @@ async def test_after_a_restart_the_account_that_made_a_job_asks_after_it(
     assert stand.bigquery.callers() == {ACME}
     page = await stand.stack.gate.ledger.fetch_entries(EntryFilter(customer="acme"))
     assert [entry.outcome.value for entry in page.entries] == ["done"]
+
+
+async def test_a_taken_job_id_looks_like_a_free_one_to_an_account_that_may_not_see_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever gate made the other's job: each has its own, and what was held for the first try is given back."""
+    job: dict[str, Any] = {"jobReference": {"jobId": "daily"}}
+    async with own_accounts(tmp_path, monkeypatch, {"settlement": {"absent_for_s": 1}}) as stand:
+        call = stand.customers.call
+        for who in ACCOUNTS:
+            job["configuration"] = {"query": {"query": f"SELECT owner FROM `hub.{who}.t`", "useLegacySql": False}}
+            made, again = [await call(who, "POST", "projects/hub/jobs", job) for _ in range(2)]
+            assert made.status == 200, made.text
+            assert (409, "Already Exists: Job hub:US.daily") == (again.status, again.message)
+            assert f"row of hub:{who}" in (await call(who, "GET", "projects/hub/queries/daily?location=US")).text
+            await stand.stack.fetch_settled(who)
+            await stand.restart(stand.document["customers"])  # as another gate, which knows nobody's jobs
+        page = await stand.stack.gate.ledger.fetch_entries(EntryFilter())
+    charged = {
+        (entry.customer, entry.job == JobRef("hub", "daily", "US")) for entry in page.entries if entry.cost_nanos
+    }
+    assert charged == {("acme", True), ("globex", False)}
 
 
 async def test_a_deletion_that_the_account_may_not_prepare_is_not_prepared_in_the_gates_name(

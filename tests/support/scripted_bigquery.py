@@ -19,28 +19,33 @@ OWN = "the gate's own"
 
 @dataclass
 class ScriptedJob:
-    """A job and the label that it bears. `usage` None: it is running."""
+    """A job and the labels that it bears. `hold_id` empty: none of a hold's. `usage` None: it is running."""
 
     ref: JobRef
     hold_id: str
     created_at: datetime
+    owner: str | None = None
     usage: Usage | None = None
     children: tuple[Usage, ...] = ()
 
 
 @dataclass
 class ScriptedBigQuery:
-    """Jobs, and whom they are shown. `accepted` holds the authorizations that work, OWN for the gate's own."""
+    """Jobs, and whom they are shown. `accepted` holds the authorizations that work, OWN for the gate's own.
+
+    `unseen` are the ids of jobs that nobody may see who asks.
+    """
 
     jobs: dict[tuple[str, str], ScriptedJob] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=lambda: {OWN})
     failure: BqgateError | None = None
     may_list: bool = True
+    unseen: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
 
-    def start(self, job: JobRef, *, hold_id: str, created_at: datetime) -> None:
+    def start(self, job: JobRef, *, hold_id: str, created_at: datetime, owner: str | None = None) -> None:
         """Begin to run a job."""
-        self.jobs[job.project_id, job.job_id] = ScriptedJob(job, hold_id, created_at)
+        self.jobs[job.project_id, job.job_id] = ScriptedJob(job, hold_id, created_at, owner)
 
     def end(
         self,
@@ -77,10 +82,12 @@ class ScriptedBigQuery:
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """jobs.get."""
         self._admit("get", credential)
+        if job.job_id in self.unseen:
+            raise UpstreamRefused(403, error_body(403, "accessDenied", "Access Denied"))
         found = self.jobs.get((job.project_id, job.job_id))
         if found is None or (found.ref.location not in {None, "US"} and found.ref.location != job.location):
             raise JobNotFound(job.job_id)
-        return Job(found.ref, replace(found.usage) if found.usage else None, found.hold_id.lower())
+        return Job(found.ref, replace(found.usage) if found.usage else None, found.hold_id.lower() or None, found.owner)
 
     async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
         """jobs.list, by parent."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
-from hashlib import sha256
 
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.data_scope import DataScope
@@ -37,6 +36,7 @@ from bqgate.gate.routes import Kind
 from bqgate.gate.submission import Submission
 from bqgate.ports import AuditLog, Clock, DryRunner, PolicySource, Upstream
 from bqgate.wire.http_message import HttpRequest, HttpResponse
+from bqgate.wire.job_labels import customer_label
 from bqgate.wire.query_response import job_ref_in, read_members
 
 Handle = Callable[[RequestContext, Submission], Awaitable[HttpResponse]]
@@ -104,7 +104,7 @@ class Isolation:
         with self._told(ctx):
             owner = None
             if self._isolation_mode is IsolationMode.ALL:
-                owner = _label_for(ctx.principal)
+                owner = customer_label(ctx.principal.customer)
                 _check_jobs_project(scope, project_id)
                 check_path(ctx.route.params, ctx.call.query)
             body = JobBody(scope, project_id, owner)
@@ -143,7 +143,7 @@ class Isolation:
         scope = self._scope_of(ctx.principal) if self._isolation_mode is IsolationMode.ALL else None
         if scope is None or ctx.route.method_id != "jobs.insert":
             return self._noted(ctx, await handle(ctx, submission))
-        owner, project_id = _label_for(ctx.principal), ctx.route.project_id or ""
+        owner, project_id = customer_label(ctx.principal.customer), ctx.route.project_id or ""
         job_id = chosen_id(submission.document)
         own = own_id(job_id, owner) if job_id is not None and not scope.has_alone(project_id) else None
         if ctx.route.kind is not Kind.UPLOAD:
@@ -163,7 +163,7 @@ class Isolation:
         is_all = self._isolation_mode is IsolationMode.ALL
         if not is_all or ctx.route.method_id != "jobs.insert" or answer.status != 200:
             return answer
-        owner = _label_for(ctx.principal)
+        owner = customer_label(ctx.principal.customer)
 
         def note(seen: Seen) -> None:
             job = job_ref_in(read_members(seen.text))
@@ -228,7 +228,7 @@ class Isolation:
         return await self._bodies.judged(call, route, rule, bounds, ctx.principal.credential)
 
     async def _chunk(self, ctx: RequestContext, scope: DataScope, send: Send) -> HttpResponse:
-        project_id, owner = ctx.route.project_id or "", _label_for(ctx.principal)
+        project_id, owner = ctx.route.project_id or "", customer_label(ctx.principal.customer)
         _check_jobs_project(scope, project_id)
         chunk = self._uploads.checked(ctx.call, project_id=project_id, owner=owner)
         answer = self._uploads.marked(await send(unpacked(chunk)), project_id=project_id, owner=owner)
@@ -243,7 +243,7 @@ class Isolation:
         return await filtered_list(call, send, name="datasets", keep=partial(keeps_dataset, scope))
 
     def _jobs(self, ctx: RequestContext, scope: DataScope) -> OwnJobs:
-        return OwnJobs(self._owners, scope, _label_for(ctx.principal), partial(self._tell, ctx))
+        return OwnJobs(self._owners, scope, customer_label(ctx.principal.customer), partial(self._tell, ctx))
 
     def _scope_of(self, principal: Principal) -> DataScope | None:
         """What the caller is held to; None: to nothing."""
@@ -285,8 +285,3 @@ class Isolation:
 def _check_jobs_project(scope: DataScope, project_id: str) -> None:
     if not scope.may_run_jobs_in(project_id):
         raise project_denied(project_id, "bigquery.jobs.create")
-
-
-def _label_for(principal: Principal) -> str:
-    """What a customer's jobs bear: a digest, because a customer's id need not have a label's form."""
-    return sha256(principal.customer.encode()).hexdigest()[:16]

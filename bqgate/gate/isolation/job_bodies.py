@@ -29,7 +29,7 @@ from bqgate.gate.isolation.denials import (
 from bqgate.gate.isolation.field_lists import listed
 from bqgate.gate.isolation.ids import check_ids
 from bqgate.gate.isolation.job_fields import JOB, QUERY_REQUEST
-from bqgate.gate.isolation.taken_ids import has_ending
+from bqgate.gate.isolation.taken_ids import CHOSEN_CHARS_MAX, has_ending
 from bqgate.wire.enumerations import FILE_SET_SPEC_TYPE, SOURCE_FORMAT, settle_enumerations
 from bqgate.wire.fields import camel_keys, flag_at, object_at, text_at, wrong_type
 from bqgate.wire.job_labels import CUSTOMER_LABEL, GATE_LABEL_PREFIX, MAX_LABELS, is_gates, labels_at, too_many_labels
@@ -101,6 +101,13 @@ class JobBody:
         if self.owner is not None and job_id is not None and has_ending(job_id):
             raise MalformedRequest(
                 f'Invalid job ID "{job_id[:64]}": such an ending is bqgate\'s.', field="jobReference.jobId"
+            )
+        is_shared = self.owner is not None and not self.scope.has_alone(self.project_id)
+        if is_shared and job_id is not None and len(job_id) > CHOSEN_CHARS_MAX:
+            raise MalformedRequest(
+                f'Invalid job ID "{job_id[:64]}": in a project of several customers it must be at most '
+                f"{CHOSEN_CHARS_MAX} characters long.",
+                field="jobReference.jobId",
             )
         named = text_at(reference, "projectId", path="jobReference.")
         if named not in {None, self.project_id}:

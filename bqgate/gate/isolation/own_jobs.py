@@ -17,7 +17,7 @@ from bqgate.domain.principal import Credential
 from bqgate.gate.body import close_body, plain_body, read_bounded
 from bqgate.gate.isolation.denials import project_denied
 from bqgate.gate.isolation.lists import Send, filtered_list
-from bqgate.gate.isolation.owners import JobOwners, absent, label_of, parent_of
+from bqgate.gate.isolation.owners import NOBODY, JobOwners, absent, label_of, parent_of
 from bqgate.gate.isolation.taken_ids import as_chosen, asked_by_id, chosen_in, own_id
 from bqgate.gate.request_context import RequestContext
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
@@ -79,7 +79,8 @@ class OwnJobs:
     ) -> tuple[HttpResponse, bool]:
         """Whether BigQuery refused a job because its id is another's, and the answer, read.
 
-        Where the job cannot be seen it may be the customer's own, which must not run twice.
+        Where the job cannot be seen it may be the customer's own, which must not run twice; but a service account of the
+        customer's sees all that it has made.
         """
         plain = HttpRequest("GET", "/", headers=answer.headers, body=answer.body)
         try:
@@ -90,13 +91,14 @@ class OwnJobs:
         reference = document.get("jobReference") or {}
         job = JobRef(ctx.route.project_id or "", str(reference.get("jobId")), None)
         said = re.search(
-            rf"Already Exists: Job [^\s\"]*:([A-Za-z0-9-]+)\.{re.escape(job.job_id)}\b", body.decode("utf-8", "replace")
+            rf"Already Exists: Job [^\s\"]*:([A-Za-z0-9-]+)\.{re.escape(job.job_id)}(?![\w-])",
+            body.decode("utf-8", "replace"),
         )
         location = said[1] if said is not None else reference.get("location")
         try:
             owner, _ = await self.owners.find(replace(job, location=location or None), ctx.principal.credential)
         except JobNotFound:
-            return answer, False
+            owner = self.owner if said is None or ctx.principal.credential.account is None else NOBODY
         if owner != self.owner:
             self.tell(f"job {job.project_id}:{job.job_id}")
         return answer, owner != self.owner

@@ -21,6 +21,8 @@ from bqgate.gate.submission import Submission
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 
 _ENDING = re.compile(r"-bqgate-[0-9a-f]{20}")
+# Of BigQuery's 1,024, what an ending leaves: a longer id could not be made as if it were free.
+CHOSEN_CHARS_MAX = 1024 - len("-bqgate-") - 20
 _BODY_HEADERS = frozenset({"content-length", "content-md5", "etag", "x-goog-hash"})
 
 

@@ -1,6 +1,7 @@
 """A job's cost is booked before its deletion passes, and only under the hold that the job is of."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from bqgate.domain.errors import JobNotFound, MalformedRequest, UpstreamRefused
 from bqgate.domain.job import JobRef
 from bqgate.domain.principal import Credential
 from bqgate.settlement.deletion import Deletions
+from bqgate.wire.job_labels import customer_label
 from tests.support.settlement_stand import Gate, Stand
 
 ADA = Credential("Bearer ada")
@@ -50,6 +52,20 @@ async def test_a_job_with_a_copied_label_is_not_the_holds(
         await deletions(gate).prepare(cheap, ADA)
     assert await stand.entries() == ()
     assert await stand.ledger.fetch_open_hold(hold.id) is not None
+
+
+async def test_a_deletion_books_nothing_for_a_hold_of_another_customer(
+    stand: Stand, deletions: Callable[[Gate], Deletions]
+) -> None:
+    """Two chose one id, one of them made the job and deletes it: what it cost is not the other's."""
+    gate = stand.gate()
+    hold = await stand.place(gate, replace(stand.make_hold(), job=JobRef("acme-prod", "chosen", "US")))
+    assert hold.job is not None
+    for hold_id, owner in (("", customer_label("globex")), ("another-hold", None)):
+        stand.bigquery.start(hold.job, hold_id=hold_id, created_at=stand.clock.now(), owner=owner)
+        stand.bigquery.end(hold.job)
+        await deletions(gate).prepare(hold.job, ADA)
+        assert await stand.entries() == ()
 
 
 async def test_a_job_that_bigquery_does_not_know_is_not_deleted(

@@ -8,10 +8,11 @@ import pytest
 
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.job import JobRef
+from bqgate.domain.job import Job, JobRef
 from bqgate.domain.principal import Credential
 from bqgate.ledger import SqlLedger
 from bqgate.settlement.emergency import CUSTOMERS_MAX, EmergencyStop
+from bqgate.wire.job_labels import customer_label
 from tests.support.hold_services import CountingTelemetry
 from tests.support.ledgers import make_hold
 from tests.support.manual_clock import ManualClock
@@ -20,11 +21,15 @@ ADA = Credential("Bearer ada")
 
 
 class Canceller:
-    """BigQuery's jobs.cancel; keeps what it was asked, and fails for some jobs."""
+    """BigQuery's jobs.get and jobs.cancel; keeps what it was asked to cancel, and fails for some jobs."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Credential | None]] = []
         self.failures: dict[str, Exception] = {}
+        self.jobs: dict[str, Job] = {}
+
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:  # noqa: ARG002 - the port's
+        return self.jobs[job.job_id]
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
         self.asked.append((job.job_id, credential))
@@ -93,6 +98,21 @@ async def test_jobs_are_cancelled_as_their_callers(scene: Scene) -> None:
     scene.credentials["hers"] = ADA
     await stopped(scene)
     assert scene.bigquery.asked == [("hers", ADA), ("another replica's", None)]
+
+
+async def test_a_job_that_another_made_under_the_id_that_was_chosen_runs_on(scene: Scene) -> None:
+    """Who holds for a query under another's job id, and trips its own breaker, stops nobody else's job."""
+    for number, (name, label, owner) in enumerate(
+        (("taken", "others-hold", None), ("unlabelled", None, customer_label("globex")), ("own", "own", None))
+    ):
+        job = JobRef("p", f"{name}_job", "US")
+        await scene.ledger.open_hold(
+            make_hold(name, amount_nanos=(9 - number) * 10**7, job=job, idempotency_key=None),
+        )
+        scene.bigquery.jobs[job.job_id] = Job(job, None, label, owner)
+    await stopped(scene)
+    assert [name for name, _ in scene.bigquery.asked] == ["own_job"]
+    assert scene.results() == ["anothers", "anothers", "asked"]
 
 
 async def test_one_that_cannot_be_cancelled_stops_no_other(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.settlement.inquiry import Finding, News, inquire, maker_of
 from bqgate.wire.error_reply import error_body
+from bqgate.wire.job_labels import customer_label
 from tests.support.scripted_bigquery import OWN
 from tests.support.settlement_stand import ACME, Stand
 
@@ -72,6 +73,28 @@ async def test_the_gates_own_404_proves_nothing_of_anothers_job(stand: Stand) ->
     """The caller's token is spent, and the gate's own account may not list: it may just not be shown the job."""
     stand.bigquery.may_list = False
     assert (await inquire(stand.bigquery, stand.make_hold(), ADA)).news is News.REFUSED
+
+
+async def test_a_job_that_its_maker_may_not_see_is_anothers(stand: Stand) -> None:
+    """The id was taken: the maker's own list says that it made none, and without that nobody knows."""
+    hold = stand.make_hold()
+    assert hold.job is not None
+    stand.bigquery.unseen.add(hold.job.job_id)
+    assert (await inquire(stand.bigquery, hold, None)).news is News.ABSENT
+    stand.bigquery.may_list = False
+    assert (await inquire(stand.bigquery, hold, None)).news is News.REFUSED
+
+
+@pytest.mark.parametrize(("owner", "news"), [("globex", News.FOREIGN), ("acme", News.RUNNING), (None, News.RUNNING)])
+async def test_a_job_that_bears_another_customers_label_is_anothers(
+    stand: Stand, owner: str | None, news: News
+) -> None:
+    """A customer that no budget covers has jobs without a hold's label, perhaps under an id that another chooses."""
+    hold = replace(stand.make_hold(), job=JobRef("acme-prod", "chosen", "US"))
+    assert hold.job is not None
+    label = None if owner is None else customer_label(owner)
+    stand.bigquery.start(hold.job, hold_id="", created_at=stand.clock.now(), owner=label)
+    assert (await inquire(stand.bigquery, hold, None)).news is news
 
 
 async def test_nobody_may_see_it(stand: Stand) -> None:
