@@ -123,6 +123,11 @@ def with_json(call: HttpRequest, document: Mapping[str, Any]) -> HttpRequest:
     return replace(call, headers=headers, body=json_bytes(document))
 
 
+def without_body(call: HttpRequest) -> HttpRequest:
+    """The same call without a body, and without the headers that describe one."""
+    return replace(call, headers=without(call.headers, BODY_HEADERS), body=b"")
+
+
 def plain_body(call: HttpRequest) -> Body:
     """A call's body with its Content-Encoding taken off.
 

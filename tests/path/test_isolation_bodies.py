@@ -62,6 +62,8 @@ async def upload(gate: TwoCustomers, who: str, job_id: str, *, dataset: str) -> 
         pytest.param("jobs/globex-prod:US.j", "GET", None, id="a project in a job's id"),
         pytest.param("datasets/own/tables/t/data?datasetId=secrets", "GET", None, id="another dataset behind the path"),
         pytest.param("datasets/own/tables/t?project_id=globex-prod", "GET", None, id="another project behind it"),
+        pytest.param("datasets/own/tables/t/data?DatasetID=secrets", "GET", None, id="in other letters"),
+        pytest.param("datasets/own/tables/t/data?+datasetId[]=secrets", "GET", None, id="with more around it"),
         pytest.param("queries?projectId=globex-prod", "POST", {"query": "SELECT 1"}, id="behind a job's path"),
         pytest.param("datasets", "POST", {"datasetReference": {"datasetId": "globex-prod:x"}}, id="a new dataset"),
         pytest.param("datasets/own/tables", "POST", {"tableReference": {"tableId": "a.b.c"}}, id="a new table"),
@@ -105,6 +107,17 @@ async def upload(gate: TwoCustomers, who: str, job_id: str, *, dataset: str) -> 
         ),
         pytest.param("datasets/own/routines", "POST", {"importedLibraries": ["gs://globex/f.js"]}, id="a library"),
         pytest.param(
+            "datasets/own/routines",
+            "POST",
+            {
+                "routineReference": {"routineId": "f"},
+                "routineType": "TABLE_VALUED_FUNCTION",
+                "language": "JAVASCRIPT",
+                "definitionBody": "SELECT * FROM `globex-prod.secrets.t`",
+            },
+            id="SQL that says it is JavaScript",
+        ),
+        pytest.param(
             "datasets/own/tables/t/insertAll", "POST", {"rows": [], "templateSuffix": ".secrets.t"}, id="template table"
         ),
         pytest.param(
@@ -127,6 +140,18 @@ async def test_what_names_others_in_a_body_or_a_path_is_not_forwarded(
     reply = await gate.call("acme", verb, f"projects/acme-prod/{path}", body)
     assert reply.status in {400, 403}, reply.text
     assert before == sent(gate)
+
+
+@pytest.mark.parametrize("verb", ["GET", "DELETE"])
+async def test_a_body_that_no_method_has_goes_nowhere(gate: TwoCustomers, verb: str) -> None:
+    """Nobody judges it, and nobody knows who would read it."""
+    job = await gate.start("acme", project="acme-prod")
+    paths = ("datasets/own/tables/t", "datasets", f"jobs/{job}/cancel", f"jobs/{job}")
+    for path in paths if verb == "GET" else paths[:1]:
+        called = "POST" if path.endswith("/cancel") else verb
+        reply = await gate.call("acme", called, f"projects/acme-prod/{path}", GLOBEX)
+        assert reply.status in {200, 204}, reply.text
+        assert not gate.stack.sandbox.journal.entries()[-1].body
 
 
 async def test_ones_own_resources_keep_their_fields(gate: TwoCustomers) -> None:

@@ -17,6 +17,7 @@ from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import AccessDenied
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Principal, Role
+from bqgate.gate.body import without_body
 from bqgate.gate.forward import ObservedBody
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
 from bqgate.gate.isolation.ids import check_path
@@ -26,7 +27,7 @@ from bqgate.gate.isolation.own_jobs import OwnJobs
 from bqgate.gate.isolation.owners import JobOwners
 from bqgate.gate.isolation.queries import Bounds, QueryJudge, bounds_of
 from bqgate.gate.isolation.resources import ResourceBodies, judged_arguments
-from bqgate.gate.isolation.rules import RULES, Rule
+from bqgate.gate.isolation.rules import RULES, WITH_BODIES, Rule
 from bqgate.gate.isolation.taken_ids import as_chosen, chosen_id, own_id, under_id, unpacked
 from bqgate.gate.isolation.upload_sessions import UploadSessions, unmarked
 from bqgate.gate.long_texts import LongTexts
@@ -194,6 +195,8 @@ class Isolation:
         route = ctx.route
         check_path(route.params, ctx.call.query)
         rule = RULES.get(route.method_id, Rule.REFUSED)
+        if rule not in WITH_BODIES:
+            ctx.call = without_body(ctx.call)  # which nobody would have judged
         match rule:
             case Rule.SUBMITS if route.kind is Kind.CHUNK:
                 return await self._chunk(ctx, scope, send)

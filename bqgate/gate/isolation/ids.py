@@ -4,14 +4,15 @@ Called by boundary.py for the names in a URL, by job_bodies.py and resources.py 
 words it; raises MalformedRequest.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.resource_ids import is_dataset_id, is_job_id, is_model_id, is_routine_id, is_table_id
-from bqgate.wire.fields import camel_name
 from bqgate.wire.query_string import split_query
 
 _SHOWN_CHARS_MAX = 64
+_BETWEEN = re.compile(r"[^A-Za-z0-9]")
 _AT_MOST_1024 = "and must be at most 1024 characters long."
 _FORMS: Mapping[str, tuple[str, Callable[[str], bool], str]] = {
     "datasetId": ("dataset", is_dataset_id, f" Dataset IDs must be alphanumeric (plus underscores) {_AT_MOST_1024}"),
@@ -46,6 +47,13 @@ def check_path(params: Mapping[str, str], query: str) -> None:
         MalformedRequest: one is not, or a parameter names what the path names, and differently.
     """
     check_ids(params)
+    folded = {_folded(name): value for name, value in params.items()}
     for name, value in split_query(query):
-        if params.get(camel_name(name), value) != value:
-            raise MalformedRequest(f"{name[:_SHOWN_CHARS_MAX]} is another one in the path.", field=camel_name(name))
+        if folded.get(_folded(name), value) != value:
+            shown = name[:_SHOWN_CHARS_MAX]
+            raise MalformedRequest(f"{shown} is another one in the path.", field=shown)
+
+
+def _folded(name: str) -> str:
+    """A parameter's name as the most lenient reader might take it."""
+    return _BETWEEN.sub("", name).lower()

@@ -22,7 +22,10 @@ from bqgate.wire.query_string import is_json, values_of, without_parameters
 LIST_BYTES_MAX = 24 * 1024 * 1024
 # An answer that must be read has to be whole, and not packed more than it need be.
 _PARTIAL_HEADERS = frozenset(
-    {"accept-encoding", "if-none-match", "if-modified-since", "if-match", "range", "x-goog-fieldmask"}
+    {
+        *("accept-encoding", "if-none-match", "if-modified-since", "if-match", "range"),
+        *("x-goog-fieldmask", "x-goog-field-mask"),
+    }
 )
 _BODY_HEADERS = frozenset(
     {"content-length", "content-encoding", "content-md5", "content-type", "transfer-encoding", "etag", "x-goog-hash"}

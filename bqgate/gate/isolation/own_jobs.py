@@ -57,7 +57,13 @@ class OwnJobs:
         if job.job_id == asked.job_id:
             return await send(call)
         ctx.route = replace(route, params={**route.params, "jobId": job.job_id})
-        return as_chosen(await send(asked_by_id(call, asked, job.job_id)), self.owner)
+        try:
+            return as_chosen(await send(asked_by_id(call, asked, job.job_id)), self.owner)
+        except MalformedRequest as refused:  # it runs, and is not to be deleted yet
+            message = refused.message.replace(job.job_id, asked.job_id)
+            raise MalformedRequest(message, reason=refused.reason, field=refused.field) from None
+        except JobNotFound:
+            raise absent(asked) from None
 
     async def listed(self, ctx: RequestContext, send: Send) -> HttpResponse:
         """The answer to jobs.list.
@@ -79,8 +85,8 @@ class OwnJobs:
     ) -> tuple[HttpResponse, bool]:
         """Whether BigQuery refused a job because its id is another's, and the answer, read.
 
-        Where the job cannot be seen it may be the customer's own, which must not run twice; but a service account of the
-        customer's sees all that it has made.
+        Where the job cannot be seen it may be the customer's own, which must not run twice; but a customer's service
+        account sees all that it has made.
         """
         plain = HttpRequest("GET", "/", headers=answer.headers, body=answer.body)
         try:

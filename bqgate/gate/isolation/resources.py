@@ -7,19 +7,18 @@ body that was judged. Reference: https://cloud.google.com/bigquery/docs/referenc
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.principal import Credential
 from bqgate.gate.body import (
     BODY_BYTES_MAX,
-    BODY_HEADERS,
     parse_json_object,
     plain_body,
     read_bounded,
     read_json_object,
     with_json,
+    without_body,
     without_mark,
 )
 from bqgate.gate.isolation.denials import dataset_denied, key_denied, table_denied, use_denied
@@ -36,7 +35,7 @@ from bqgate.gate.isolation.resource_fields import (
 from bqgate.gate.isolation.rules import Rule
 from bqgate.gate.routes import Route
 from bqgate.wire.fields import flag_at, object_at, text_at
-from bqgate.wire.http_message import HttpRequest, without
+from bqgate.wire.http_message import HttpRequest
 
 _ALLOWED: Mapping[Rule, tuple[Fields, str]] = {
     Rule.DATASET_BODY: (DATASET_FIELDS, "datasetReference"),
@@ -44,6 +43,8 @@ _ALLOWED: Mapping[Rule, tuple[Fields, str]] = {
     Rule.ROUTINE_BODY: (ROUTINE_FIELDS, "routineReference"),
     Rule.MODEL_BODY: (MODEL_FIELDS, "modelReference"),
 }
+# Whatever language a body of these names, what can run in it is SQL.
+_OF_SQL_ALONE = frozenset({"PROCEDURE", "TABLE_VALUED_FUNCTION"})
 _ENCRYPTIONS = ("encryptionConfiguration", "defaultEncryptionConfiguration")
 
 
@@ -93,10 +94,10 @@ class ResourceBodies:
         )
 
     async def _check_routine(self, body: Mapping[str, Any], bounds: Bounds) -> None:
-        """A routine's body in SQL names only what is in scope; other languages cannot name tables."""
+        """A routine's body in SQL names only what is in scope; a function in another language cannot name tables."""
         definition = text_at(body, "definitionBody")
         language = (text_at(body, "language") or "SQL").upper()
-        if definition is None or language == "JAVASCRIPT":
+        if definition is None or (language == "JAVASCRIPT" and text_at(body, "routineType") not in _OF_SQL_ALONE):
             return
         if language not in {"SQL", "LANGUAGE_UNSPECIFIED"}:
             raise use_denied(f"A routine in {language[:32]}")
@@ -112,7 +113,7 @@ async def judged_arguments(call: HttpRequest, route: Route) -> HttpRequest:
     """
     data = await read_bounded(plain_body(call), bytes_max=BODY_BYTES_MAX)
     if not without_mark(data).strip():
-        return replace(call, headers=without(call.headers, BODY_HEADERS), body=b"")
+        return without_body(call)
     body = listed(await parse_json_object(data, kept=("rows",)), ARGUMENTS[route.method_id])
     suffix = text_at(body, "templateSuffix")
     if suffix is not None:

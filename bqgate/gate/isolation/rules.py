@@ -36,6 +36,11 @@ class Rule(StrEnum):
     REFUSED = "refused"
 
 
+# Whose bodies are judged. The methods of other rules have none, and what comes all the same goes nowhere.
+WITH_BODIES = frozenset(
+    {Rule.SUBMITS, Rule.ARGUMENTS, Rule.DATASET_BODY, Rule.TABLE_BODY, Rule.ROUTINE_BODY, Rule.MODEL_BODY}
+)
+
 RULES: dict[str, Rule] = {
     "datasets.delete": Rule.DATASET,
     "datasets.get": Rule.DATASET,

@@ -28,7 +28,7 @@ class Canceller:
         self.failures: dict[str, Exception] = {}
         self.jobs: dict[str, Job] = {}
 
-    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:  # noqa: ARG002 - the port's
+    async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         return self.jobs[job.job_id]
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
