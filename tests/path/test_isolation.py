@@ -2,9 +2,11 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bqgate.domain.entry import EntryFilter, EntryKind
@@ -12,7 +14,8 @@ from bqgate.domain.job import JobRef
 from bqgate.gate.isolation.rules import RULES, Rule
 from bqgate.gate.routes import METHODS
 from bqgate.sandbox import Fault
-from tests.support.two_customers import SETTINGS, TwoCustomers, two_customers
+from tests.support.gate_stack import open_stack
+from tests.support.two_customers import SETTINGS, TwoCustomers, hand_out_keys, make_tables, two_customers
 
 GLOBEX_TABLE = "hub.globex.t"
 SECRET = f"SELECT owner FROM `{GLOBEX_TABLE}`"
@@ -149,6 +152,25 @@ async def test_nobody_is_booked_for_the_job_of_a_customer_without_a_budget(tmp_p
         await gate.stack.fetch_settled("acme")
         page = await gate.stack.gate.ledger.fetch_entries(EntryFilter(kind=EntryKind.CHARGE))
     assert [("acme", True)] == [(entry.customer, entry.job != JobRef("hub", "daily", "US")) for entry in page.entries]
+
+
+async def test_an_id_that_changed_hands_at_another_gate_is_its_new_owners_at_once(tmp_path: Path) -> None:
+    """Who deletes its job at one gate, and has another gate remember it, does not read the next one's of that id."""
+    async with open_stack(tmp_path, SETTINGS, gate_count=2) as stack, aiohttp.ClientSession() as session:
+        make_tables(stack.sandbox.warehouse)
+        one, other = TwoCustomers(stack, session), TwoCustomers(replace(stack, gates=stack.gates[::-1]), session)
+        await hand_out_keys(one)
+        other.tokens |= one.tokens
+        for who, sql in (("acme", OWN), ("globex", SECRET)):
+            query = {"query": sql, "useLegacySql": False}
+            job = {"jobReference": {"jobId": "daily"}, "configuration": {"query": query}}
+            assert (await one.call(who, "POST", "projects/hub/jobs", job)).status == 200
+            if who == "acme":
+                assert (await other.call("acme", "GET", "projects/hub/jobs/daily?location=US")).status == 200
+                assert (await one.call("acme", "DELETE", "projects/hub/jobs/daily/delete")).status in {200, 204}
+        for path in ("jobs/daily?location=US", "queries/daily?location=US"):
+            assert (await other.call("acme", "GET", f"projects/hub/{path}")).status == 404
+            assert (await other.call("globex", "GET", f"projects/hub/{path}")).status == 200
 
 
 async def test_a_location_that_is_given_twice_is_refused(gate: TwoCustomers) -> None:

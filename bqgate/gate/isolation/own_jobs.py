@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from bqgate.admission.hold_factory import JOB_ID_PREFIX
 from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import JobNotFound, MalformedRequest
 from bqgate.domain.job import JobRef
@@ -18,7 +19,7 @@ from bqgate.gate.body import close_body, plain_body, read_bounded
 from bqgate.gate.isolation.denials import project_denied
 from bqgate.gate.isolation.lists import Send, filtered_list
 from bqgate.gate.isolation.owners import NOBODY, JobOwners, absent, label_of, parent_of
-from bqgate.gate.isolation.taken_ids import as_chosen, asked_by_id, chosen_in, own_id
+from bqgate.gate.isolation.taken_ids import as_chosen, asked_by_id, chosen_in, has_ending, own_id
 from bqgate.gate.request_context import RequestContext
 from bqgate.wire.http_message import HttpRequest, HttpResponse, without
 from bqgate.wire.query_string import values_of, without_parameters
@@ -102,7 +103,8 @@ class OwnJobs:
         )
         location = said[1] if said is not None else reference.get("location")
         try:
-            owner, _ = await self.owners.find(replace(job, location=location or None), ctx.principal.credential)
+            job_there = replace(job, location=location or None)
+            owner, _ = await self.owners.find(job_there, ctx.principal.credential, is_fresh=True)
         except JobNotFound:
             owner = self.owner if said is None or ctx.principal.credential.account is None else NOBODY
         if owner != self.owner:
@@ -114,7 +116,7 @@ class OwnJobs:
         is_foreign = False
         for job in self._made_under(asked):
             try:
-                owner, found_at = await self.owners.find(job, credential)
+                owner, found_at = await self.owners.find(job, credential, is_fresh=self._may_change_hands(job))
             except JobNotFound:
                 continue
             if owner == self.owner:
@@ -129,6 +131,11 @@ class OwnJobs:
         own = None if self.scope.has_alone(asked.project_id) else own_id(asked.job_id, self.owner)
         jobs = [asked] if own is None else [asked, replace(asked, job_id=own)]
         return sorted(jobs, key=lambda job: self.owners.kept(job) != self.owner)
+
+    def _may_change_hands(self, job: JobRef) -> bool:
+        """Whether another customer may make a job of this id once it is deleted, at another gate than this one."""
+        is_chosen = not job.job_id.startswith(JOB_ID_PREFIX) and not has_ending(job.job_id)
+        return is_chosen and not self.scope.has_alone(job.project_id)
 
     async def _with_parent(self, call: HttpRequest, parent: JobRef, credential: Credential) -> HttpRequest:
         try:

@@ -5,7 +5,7 @@ bears, because a script can set them (SET @@query_label). What leaves: the owner
 JobNotFound in BigQuery's words, or UpstreamUnavailable.
 
 Answers are kept for a minute, at most ENTRIES_MAX of them, and always by the job's location: one id may be used in two
-regions, and without a location BigQuery itself chooses.
+regions, and without a location BigQuery itself chooses. Who asks says where what was kept will not do.
 """
 
 from collections import OrderedDict
@@ -41,15 +41,23 @@ class JobOwners:
         self._clock = clock
         self._kept: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
 
-    async def find(self, job: JobRef, credential: Credential, *, depth: int = 0) -> tuple[str, str]:
+    async def find(
+        self, job: JobRef, credential: Credential, *, is_fresh: bool = False, depth: int = 0
+    ) -> tuple[str, str]:
         """The label of a job's owner (NOBODY where it has none) and the job's location.
+
+        Args:
+            job: which.
+            credential: whose question it is.
+            is_fresh: the answer must be BigQuery's of now, because another may have made a job of this id meanwhile.
+            depth: how many of its children were asked about before.
 
         Raises:
             JobNotFound: BigQuery knows no such job, or shows it to nobody.
             UpstreamUnavailable: BigQuery does not answer.
         """
         kept = self.kept(job)
-        if kept is not None:
+        if kept is not None and not is_fresh:
             return kept, job.location or ""
         resource = await self._ask(job, credential)
         found = job_ref_from(_part(resource, "jobReference")) or job
@@ -58,7 +66,7 @@ class JobOwners:
             owner = label_of(resource)
         elif depth < _DEPTH_MAX:
             parent = JobRef(job.project_id, parent_id, found.location)
-            owner, _ = await self.find(parent, credential, depth=depth + 1)
+            owner, _ = await self.find(parent, credential, is_fresh=is_fresh, depth=depth + 1)
         else:
             owner = NOBODY
         self.note(found, owner)
