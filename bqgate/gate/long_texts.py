@@ -1,7 +1,8 @@
 """Read long SQL beside the event loop, so that nobody's query waits while a megabyte of another's is read.
 
 Used by the handler and by isolation around pure readers. There is one thread for all, in which callers take turns by
-customer: each has one text in line, so that a thousand of one customer's delay another's by one.
+customer: each has one text in line, so that a thousand of one customer's delay another's by one. Texts wait here and
+not before the thread, so that nothing is kept of those whose callers have left.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ class LongTexts:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-texts")
+        self._is_free = asyncio.Lock()  # the thread; held until it has read its text, whoever has left meanwhile
         self._turns: dict[str, _Turn] = {}
 
     async def read(self, customer: str, text: str, reading: Callable[[], T]) -> T:
@@ -37,7 +39,10 @@ class LongTexts:
         if len(text) <= SHORT_CHARS_MAX:
             return reading()
         async with self._turn_of(customer):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, reading)
+            await self._is_free.acquire()
+            read = asyncio.get_running_loop().run_in_executor(self._thread, reading)
+            read.add_done_callback(lambda _done: self._is_free.release())
+            return await asyncio.shield(read)
 
     def close(self) -> None:
         """Read no more; what is being read ends by itself."""

@@ -16,11 +16,14 @@ from bqgate.wire.sql_text import check_length
 
 
 def sql_in(document: Mapping[str, Any]) -> str:
-    """The query's text in a submitted Job or QueryRequest that has not been read yet; empty where there is none."""
+    """The query's text in a submitted Job or QueryRequest that has not been read yet; empty where there is none.
+
+    A document may have both places, of which one method reads the one and another the other: the longer text counts.
+    """
     configuration = document.get("configuration")
-    holder = configuration.get("query") if isinstance(configuration, dict) else document
-    sql = holder.get("query") if isinstance(holder, Mapping) else None
-    return sql if isinstance(sql, str) else ""
+    in_job = configuration.get("query") if isinstance(configuration, dict) else None
+    texts = [holder.get("query") for holder in (document, in_job) if isinstance(holder, Mapping)]
+    return max((sql for sql in texts if isinstance(sql, str)), key=len, default="")
 
 
 def read_query_text(query: Mapping[str, Any], path: str) -> tuple[str, SqlFacts]:

@@ -45,6 +45,12 @@ def sql(part: str) -> tuple[str, dict[str, str], bytes]:
     return query(json.dumps(QUERY | {"query": text}).encode())
 
 
+def hidden_sql() -> tuple[str, dict[str, str], bytes]:
+    """The same, beside a field that this method does not read."""
+    document = QUERY | {"query": "SELECT ml; " + "a-" * (MIB // 2 - 10), "configuration": {"query": {"query": ""}}}
+    return query(json.dumps(document).encode())
+
+
 def other(values: str) -> bytes:
     """A query with as many values where the gate has to look at them."""
     return parameters(values, 4 * MIB).replace(b"queryParameters", b"other")
@@ -63,6 +69,7 @@ HEAD = b"\n--b\r\nContent-Type: application/http\r\n\r\nGET /bigquery/v2/project
 # Made as each is sent: all of them would take some hundred megabytes.
 EVIL: dict[str, Callable[[], tuple[str, dict[str, str], bytes]]] = {
     **{f"SQL of {part}": partial(sql, part) for part in ("\\'", "'", "`", "/*", "a ", "a-", "'x' ", "ml.a(", "; ")},
+    "SQL beside a configuration": hidden_sql,
     "parameters": lambda: query(parameters('{"value":"123456"}')),
     "parameters of lists": lambda: query(parameters("[[[[[]]]]]", 2 * MIB)),
     "parameters of numbers": lambda: query(parameters("1.5")),
