@@ -19,8 +19,8 @@ _WORTH_READING = ("MODEL", "CALL", "IMMEDIATE", "EXTERNAL_QUERY", "@@", "\\")
 _REMOTE_WORD = re.compile(r"(?<![A-Z0-9_])(?:AI|ML)(?![A-Z0-9_])")
 _ESCAPED_NAME = re.compile(r"`[^`\\]*+\\")
 _BETWEEN_CREATE_AND_MODEL = frozenset({"OR", "REPLACE", "TEMP", "TEMPORARY", "PUBLIC", "PRIVATE"})
-# CALL is no reserved word: a statement begins with it, elsewhere it is a name.
-_BEFORE_A_STATEMENT = frozenset({"", ";", "THEN", "ELSE", "BEGIN", "DO", "LOOP", "REPEAT"})
+# CALL is no reserved word: a statement begins with it, perhaps behind a hint (@{…} or @5); elsewhere it is a name.
+_BEFORE_A_STATEMENT = frozenset({"", ";", "THEN", "ELSE", "BEGIN", "DO", "LOOP", "REPEAT", "}"})
 _REMOTE_NAMESPACES = frozenset({"AI", "ML"})
 _READING = frozenset({"SELECT", "WITH", "FROM"})
 _RESERVATION = re.compile(r"[\w/:.-]{1,1024}", re.ASCII)
@@ -102,15 +102,13 @@ class _Reading:
         if word == "MODEL":
             created = next((each for each in reversed(self._last) if each not in _BETWEEN_CREATE_AND_MODEL), "")
             self._creates_model = self._creates_model or created == "CREATE"
-        is_call = word == "CALL" and before in _BEFORE_A_STATEMENT
+        is_hint = before.isdecimal() and list(self._last)[-2:-1] == ["@"]
+        is_call = word == "CALL" and (is_hint or before in _BEFORE_A_STATEMENT)
         self._is_dynamic = self._is_dynamic or is_call or (word == "IMMEDIATE" and before == "EXECUTE")
 
     def _take_call(self, path: Path) -> None:
-        called = [part.upper() for part in path.parts]
-        called[0] = called[0].rpartition("-")[2]  # a minus may stand before a function
-        if called[0] == "SAFE":
-            del called[0]
-        self._is_federated = self._is_federated or called[-1:] == ["EXTERNAL_QUERY"]
+        called = path.function
+        self._is_federated = self._is_federated or called[-1] == "EXTERNAL_QUERY"
         self._is_remote = self._is_remote or (len(called) == 2 and called[0] in _REMOTE_NAMESPACES)
 
     def _take_variable(self, name: str) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bqgate.wire.sql_text import Kind, Token, tokens, value_of
+from bqgate.wire.sql_text import RESERVED, Kind, Token, tokens, value_of
 
 _NAMES = frozenset({Kind.WORD, Kind.QUOTED})
 _UNQUOTED = frozenset({Kind.WORD, Kind.NUMBER})
@@ -42,6 +42,13 @@ class Path(NamedTuple):
     @property
     def kind(self) -> str:
         return Kind.QUOTED if self.is_quoted else Kind.WORD
+
+    @property
+    def function(self) -> tuple[str, ...]:
+        """What a call calls, in capitals: without SAFE before it, and without what a minus takes it from: a-NET.F()."""
+        first, *more = (part.upper() for part in self.parts)
+        first = first.rpartition("-")[2]
+        return tuple(more) if first == "SAFE" and more else (first, *more)
 
 
 def names_and_marks(sql: str) -> Iterator[Path | Token]:
@@ -103,15 +110,18 @@ class _Ahead:
 
 
 class _Spelling:
-    """A name as it is put together. `pieces` are those of its last part."""
+    """A name as it is put together. `pieces` are those of its last part; `may_have_dash`: it may go on by a dash."""
 
-    __slots__ = ("done", "has_escape", "has_project", "is_one_quote", "is_quoted", "is_whole", "last", "pieces")
+    __slots__ = (
+        *("done", "has_escape", "has_project", "is_one_quote", "is_quoted", "is_whole", "last", "may_have_dash"),
+        "pieces",
+    )
 
     def __init__(self, first: Token) -> None:
         self.done: list[str] = []
         self.pieces: list[str] = []
         self.is_quoted = self.is_one_quote = self.has_project = self.has_escape = False
-        self.is_whole = True
+        self.is_whole = self.may_have_dash = True
         self.add(first)
 
     def add(self, token: Token) -> None:
@@ -140,14 +150,15 @@ def _spelling_from(first: Token, ahead: _Ahead) -> _Spelling:
     """The name that begins with a token; what belongs to it is taken."""
     spelling = _Spelling(first)
     while (joint := ahead.peek(0)) is not None:
-        if joint.kind == Kind.WORD and spelling.last.kind == Kind.NUMBER and joint.gap == joint.start:
-            spelling.add(joint)  # 12ab of a project called my-12ab, or the dataset of my-12.ds
+        if spelling.last.kind == Kind.NUMBER and _goes_on(spelling.last.text, joint):
+            spelling.is_whole = spelling.is_whole and joint.gap == joint.start
+            spelling.add(joint)
             ahead.take()
             continue
         if joint.text not in _JOINTS:
             break
         following = ahead.peek(1)
-        if following is None or not _joins(spelling.last, joint, following):
+        if following is None or not _joins(spelling, joint, following):
             break
         spelling.is_whole = spelling.is_whole and joint.gap == joint.start and following.gap == following.start
         spelling.has_project = spelling.has_project or joint.text == ":"
@@ -155,21 +166,33 @@ def _spelling_from(first: Token, ahead: _Ahead) -> _Spelling:
             spelling.pieces.append("-")
         else:
             spelling.end_part()
+            spelling.may_have_dash = joint.text == ":"
         spelling.add(following)
         ahead.take()
         ahead.take()
     return spelling
 
 
-def _joins(last: Token, joint: Token, following: Token) -> bool:
+def _goes_on(number: str, following: Token) -> bool:
+    """Whether a name goes on behind a number: 12ab of a project called my-12ab, or the dataset of my-12.ds.
+
+    The tokens are "12." and "ds" then, and as with any dot, blanks and quotes may follow.
+    """
+    if number[-1] == ".":
+        return following.kind in _NAMES and following.text.upper() not in RESERVED
+    return following.kind == Kind.WORD and following.gap == following.start
+
+
+def _joins(spelling: _Spelling, joint: Token, following: Token) -> bool:
     """Whether a mark makes one name of what is before it and behind it."""
     if joint.text == ".":
         return following.kind in _NAMES
     if joint.text == ":":
         return following.kind in _ANY
-    # A dash does only where nothing stands between.
+    # A dash does only in a project, and where nothing stands between. Behind a dot it is a minus: t.a-NET.F(b).
     is_tight = joint.gap == joint.start and following.gap == following.start
-    return is_tight and last.kind in _UNQUOTED and following.kind in _UNQUOTED
+    is_unquoted = spelling.last.kind in _UNQUOTED and following.kind in _UNQUOTED
+    return spelling.may_have_dash and is_tight and is_unquoted
 
 
 def _parts(token: Token) -> list[str]:

@@ -8,8 +8,14 @@ has no meaning of its own in BigQuery (a lone return, a no-break space) is in no
 import random
 from dataclasses import dataclass
 
-OWN = ("d.t", "acme-prod.d.t", "acme-prod.d2.u", "t", "d.INFORMATION_SCHEMA.TABLES", "d.f")
-OTHERS = ("victim.ds.t", "victim-prod.ds.t", "victim.ds.INFORMATION_SCHEMA.COLUMNS", "INFORMATION_SCHEMA.SCHEMATA")
+OWN = ("d.t", "acme-prod.d.t", "acme-prod.d2.u", "t", "d.INFORMATION_SCHEMA.TABLES", "d.f", "d.select.2020x", "d.1e5")
+OTHERS = (
+    "victim.ds.t",
+    "victim-prod.ds.t",
+    "my-victim-1.ds.t",
+    "victim.ds.INFORMATION_SCHEMA.COLUMNS",
+    "INFORMATION_SCHEMA.SCHEMATA",
+)
 COLUMNS = ("a", "T.b.c", "x_1", "model", "call", "name", "connection_id")
 FUNCTIONS = (
     "COUNT",
@@ -18,9 +24,14 @@ FUNCTIONS = (
     "AI.GENERATE",
     "EXTERNAL_QUERY",
     "KEYS.KEYSET_CHAIN",
+    "OBJ.FETCH_METADATA",
+    "SAFE.NET.HOST",
+    "SAFE.d.f",
+    "SAFE.victim.ds.f",
     "d.f",
     "victim.ds.f",
 )
+NUMBERS = ("1", "0xFF", "1.5e3", ".5", "1.", "1e10")
 STRINGS = (
     "x",
     "it is",
@@ -30,8 +41,15 @@ STRINGS = (
     "-- no comment",
     "/* none */",
     "projects/victim/k",
+    'it\'s "so"',
+    "a\\b",
+    "two\nlines",
+    "`t`",
+    "\u00fcber \u2603 \u00a0",
     "",
 )
+# By these JSON and options name what is not the customer's, or only the customer's own.
+PARAMETERS = ('{"labels":{"a":"b"}}', '{"cachedContent":"projects/victim/x"}', '{"a":"\\u0070rojects"}')
 COMMENTS = (
     "/* victim.ds.t ' ` */",
     "-- CREATE MODEL ; ` ' \"\n",
@@ -62,13 +80,13 @@ Word = str | Name | Text
 
 def random_query(dice: random.Random) -> list[Word]:
     """The words of a query: keywords and marks as str, all else by its kind."""
-    return dice.choice((_select, _select, _select, _definition, _dml, _script))(dice)
+    return dice.choice((_select, _select, _select, _piped, _graph, _definition, _dml, _script))(dice)
 
 
 def plain(query: list[Word]) -> str:
     """The query as anybody would write it."""
     return " ".join(
-        word if isinstance(word, str) else word.dotted if isinstance(word, Name) else f"'{word.value}'"
+        word if isinstance(word, str) else word.dotted if isinstance(word, Name) else _plain_text(word.value)
         for word in query
     )
 
@@ -89,6 +107,11 @@ def spelled(query: list[Word], dice: random.Random) -> str:
     return "".join(pieces)
 
 
+def _plain_text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
 def _select(dice: random.Random) -> list[Word]:
     columns: list[Word] = []
     for _ in range(dice.randint(1, 3)):
@@ -106,13 +129,40 @@ def _expression(dice: random.Random) -> list[Word]:
     if kind < 0.4:
         return [Name(dice.choice(COLUMNS))]
     if kind < 0.6:
-        return [Text(dice.choice(STRINGS))]
+        return [Text(dice.choice(STRINGS)) if kind < 0.55 else dice.choice(NUMBERS)]
     if kind < 0.7:
         return ["ML.PREDICT", "(", "MODEL", _table(dice), ",", "TABLE", _table(dice), ")"]
     arguments: list[Word] = [Text(dice.choice(STRINGS))]
     if dice.random() < 0.3:
         arguments += [",", Name(dice.choice(("connection_id", "endpoint", "x"))), "=>", Text(dice.choice(STRINGS))]
-    return [Name(dice.choice(FUNCTIONS)), "(", *arguments, ")"]
+    if dice.random() < 0.2:
+        arguments += [",", Name("model_params"), "=>", "JSON", Text(dice.choice(PARAMETERS))]
+    called: Word = Name(dice.choice(FUNCTIONS))
+    if dice.random() < 0.2:  # behind its first argument
+        return [*arguments[:1], ".", "(", called, ")", "(", *arguments[2:], ")"]
+    return [called, "(", *arguments, ")"]
+
+
+def _piped(dice: random.Random) -> list[Word]:
+    """From a table on, by pipes."""
+    query: list[Word] = ["FROM", _table(dice)]
+    for _ in range(dice.randint(1, 3)):
+        step: tuple[list[Word], ...] = (
+            ["WHERE", *_expression(dice)],
+            ["EXTEND", *_expression(dice), "AS", Name("y")],
+            ["JOIN", _table(dice), "USING", "(", Name("a"), ")"],
+            ["CALL", Name(dice.choice(("d.f", "victim.ds.f", "ML.PREDICT"))), "(", "TABLE", _table(dice), ")"],
+        )
+        query += ["|>", *dice.choice(step)]
+    return query
+
+
+def _graph(dice: random.Random) -> list[Word]:
+    """A graph's query, alone or as a table."""
+    pattern: list[Word] = ["MATCH", "(", Name("n"), ")", "RETURN", Name("n.x")]
+    if dice.random() < 0.5:
+        return ["GRAPH", _table(dice), *pattern]
+    return ["SELECT", "*", "FROM", "GRAPH_TABLE", "(", _table(dice), *pattern, ")"]
 
 
 def _definition(dice: random.Random) -> list[Word]:
@@ -121,13 +171,20 @@ def _definition(dice: random.Random) -> list[Word]:
     options: list[Word] = ["OPTIONS", "(", *option, ")"] if dice.random() < 0.5 else []
     between: tuple[list[Word], ...] = (["OR", "REPLACE"], ["TEMP"], [])
     begin: list[Word] = ["CREATE", *dice.choice(between)]
-    match dice.randint(0, 3):
+    match dice.randint(0, 5):
         case 0:
             return [*begin, "MODEL", _table(dice), *options, "AS", *_select(dice)]
         case 1:
             return [*begin, "TABLE", _table(dice), dice.choice(("CLONE", "COPY", "LIKE")), _table(dice)]
         case 2:
             return [*begin, "FUNCTION", _table(dice), "(", ")", "REMOTE", "WITH", "CONNECTION", Name("us.c"), *options]
+        case 3:
+            language = Name(dice.choice(("js", "python")))
+            return [*begin, "FUNCTION", _table(dice), "(", ")", "LANGUAGE", language, *options, "AS", Text("return 1")]
+        case 4:
+            default: list[Word] = ["DEFAULT", "CAST", "(", *_expression(dice), "AS", "STRING", ")"]
+            columns: list[Word] = ["(", Name("a"), "STRING", *default, ")"]
+            return [*begin, "TABLE", _table(dice), *columns, "LIKE", _table(dice), "AS", *_select(dice)]
         case _:
             return [*begin, "SCHEMA", Name(dice.choice(("x", "victim.x", "acme-prod.x")))]
 
@@ -147,6 +204,7 @@ def _script(dice: random.Random) -> list[Word]:
         (
             ["SET", "@@", Name("reservation", may_be_quoted=False), "=", Text(dice.choice(("none", "a/b")))],
             ["CALL", Name("d.p"), "(", ")"],
+            ["@", "{", Name("hint"), "=", "1", "}", "CALL", Name("d.p"), "(", ")"],
             ["EXECUTE", "IMMEDIATE", Text("SELECT 1")],
             _select(dice),
         )
@@ -179,15 +237,19 @@ def _dot(dice: random.Random, name: Name) -> str:
 def _text(value: str, dice: random.Random) -> str:
     quote = dice.choice(("'", '"', "'''", '"""'))
     prefix = dice.choice(("", "", "r", "R"))
-    if prefix:
+    must_be_escaped = {"\\", "\n", quote[0]}
+    if prefix and must_be_escaped.isdisjoint(value):
         return f"{prefix}{quote}{value}{quote}"
-    spelled_value = "".join(
-        dice.choice((f"\\x{ord(letter):02x}", f"\\u{ord(letter):04X}", f"\\{ord(letter):03o}"))
-        if dice.random() < 0.2
-        else letter
-        for letter in value
+    letters = (
+        _escape(letter, dice) if letter in must_be_escaped or dice.random() < 0.2 else letter for letter in value
     )
-    return f"{quote}{spelled_value}{quote}"
+    return f"{quote}{''.join(letters)}{quote}"
+
+
+def _escape(letter: str, dice: random.Random) -> str:
+    number = ord(letter)
+    wide = (f"\\u{number:04X}", f"\\U{number:08x}")
+    return dice.choice(wide if number > 0xFF else (*wide, f"\\x{number:02x}", f"\\X{number:02X}", f"\\{number:03o}"))
 
 
 def _gap(dice: random.Random, *, may_be_empty: bool) -> str:

@@ -99,6 +99,7 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.gate.batch._HOST": (("http://", "a", ""), ("", "http://", "")),
     "bqgate.gate.batch._LENGTH": (("", "0", ""),),
     "bqgate.gate.body._LENGTH": (("", "0", "!"),),
+    "bqgate.gate.isolation.arguments._JSON_ESCAPE": (("", "\\", ""), ("", "\\\\", "")),
     "bqgate.gate.isolation.names.METADATA": (("", "__tables", ""), ("__tables", "a", ""), ("", "information_", "")),
     "bqgate.gate.isolation.names._ADDRESS": (("", "https://", ""), ("", "http", ""), ("https://", "a", "")),
     "bqgate.gate.isolation.names._DATASET_ID": (("", "a", "!"),),
@@ -106,6 +107,7 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.gate.isolation.names._PROJECT_ID": (("", "a.", "!"), ("", "0", "!")),
     "bqgate.gate.isolation.options._FILE": (("", "gs:", ""), ("gs:", "a", ""), ("", "gs:,", "")),
     "bqgate.gate.isolation.options._RESOURCE": (("", "projects/", ""), ("", "projects/a", ""), ("projects/", "a", "")),
+    "bqgate.gate.isolation.queries._STANDARD_PREFIX": (("#standardsql", " ", "x"), ("", "#standardsql", "")),
     "bqgate.gate.isolation.taken_ids._ENDING": (("", "-bqgate-", ""), ("", "-bqgate-0", "")),
     "bqgate.gate.multipart._BOUNDARY_CHARACTERS": (("", " ", "a"), ("", "a ", "")),
     "bqgate.gate.multipart._END_OF_HEADERS": (("", "\r", ""), ("", "\na", "")),
@@ -423,7 +425,18 @@ EVIL_SQL = (
     *(("", word, "") for word in ("ml.", "safe.", "ai.f(", "external_query ", "OPTIONS(", "OPTIONS(uri='a',", "; ")),
     *(
         ("", word, "")
-        for word in ("SET @@reservation = 'a' ", "'gs://a' ", "'\\x67' ", "endpoint => 'a'", "x.(", "[a:b] ")
+        for word in (
+            "SET @@reservation = 'a' ",
+            "'gs://a' ",
+            "'\\x67' ",
+            "endpoint => 'a'",
+            "x.(",
+            "[a:b] ",
+            "a-1. b ",
+            "SAFE.a.",
+            "GRAPH_TABLE(",
+            "@{a=1} CALL ",
+        )
     ),
 )
 SCOPE = DataScope.of(Customer("c", Tier("t", 1, 1, 1), projects=("p",), data=("gs://a",)), ())

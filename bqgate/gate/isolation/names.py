@@ -24,7 +24,7 @@ _DATASET_VIEWS = frozenset(
     }
 )
 # Built-in functions live below these names, which are no datasets.
-_NAMESPACES = frozenset({"AEAD", "AI", "HLL_COUNT", "KEYS", "KLL_QUANTILES", "ML", "NET", "SAFE"})
+_NAMESPACES = frozenset({"AEAD", "AI", "HLL_COUNT", "KEYS", "KLL_QUANTILES", "ML", "NET"})
 _DATASET_ID = re.compile(r"[A-Za-z0-9_]+")
 # Shorter names are aliases: project ids have at least six characters, old ones a few less, and no capitals or "_";
 # BigQuery also takes the project's number.
@@ -36,7 +36,7 @@ _ADDRESS = re.compile(r"https?://\S++")
 
 def is_foreign(path: Path, scope: DataScope, projects: Sequence[str]) -> bool:
     """Whether a name lies, or may lie, out of scope; one of a single part lies in the default dataset."""
-    first, *rest = path.parts
+    first, *rest = _named_parts(path)
     if not rest:
         return False
     if path.has_project or len(rest) > 1:
@@ -64,12 +64,24 @@ def is_own_metadata(path: Path, scope: DataScope, projects: Sequence[str]) -> bo
 
 def name_of(path: Path, projects: Sequence[str]) -> str:
     """The dotted name that the text most likely means."""
-    return ".".join(path.parts if len(path.parts) > 2 or path.has_project else (projects[0], *path.parts))
+    parts = _named_parts(path)
+    return ".".join(parts if len(parts) > 2 or path.has_project else (projects[0], *parts))
 
 
 def is_built_in(path: Path) -> bool:
     """Whether a call is of a function of BigQuery's own."""
-    return path.is_called and not path.is_one_quote and path.parts[0].upper() in _NAMESPACES and len(path.parts) < 4
+    if not path.is_called or path.is_one_quote:
+        return False
+    if "-" in path.parts[0] and (path.is_quoted or len(path.parts) > 2):
+        return False  # no minus but a project's dash, or it may be
+    namespace = path.function[:-1]
+    return not namespace or (len(namespace) == 1 and namespace[0] in _NAMESPACES)
+
+
+def _named_parts(path: Path) -> tuple[str, ...]:
+    """The parts that name something: SAFE before a function is none (SAFE.dataset.f)."""
+    is_safe = path.is_called and not path.is_one_quote and path.parts[0].upper() == "SAFE"
+    return path.parts[1:] if is_safe and len(path.parts) > 1 else path.parts
 
 
 def names_others(message: str, scope: DataScope) -> bool:

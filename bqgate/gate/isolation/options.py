@@ -21,7 +21,8 @@ _FILES = frozenset(
     }
 )
 _KEYS = frozenset({"KMS_KEY_NAME"})
-_PLAIN_MARKS = frozenset({"=", "[", "]", ","})
+_ASSIGNMENTS = frozenset({"=", "+=", "-="})
+_PLAIN_MARKS = _ASSIGNMENTS | {"[", "]", ","}
 _FILE = re.compile(r"gs:[^\s'\"`,\])]*", re.IGNORECASE)
 _RESOURCE = re.compile(r"projects/([^/]*)", re.IGNORECASE)
 
@@ -43,9 +44,11 @@ class OptionsReading:
             self._depth = 1 if self._is_opening else 0  # this is the parenthesis
             self._is_opening = isinstance(item, Path) and item.word == "OPTIONS" and item.after == "("
             return None
-        if isinstance(item, Path) and self._depth == 1 and item.after == "=":
+        if isinstance(item, Path) and self._depth == 1 and item.after in _ASSIGNMENTS:
             self._option, self._is_behind_text = item.name, False
             return None
+        if isinstance(item, Path) and self._depth == 1 and item.word == "FROM":
+            return use_denied("OPTIONS (FROM …)")
         if isinstance(item, Token):
             self._count(item.text)
             if item.kind == Kind.TEXT:
@@ -82,10 +85,15 @@ class OptionsReading:
             return uri_denied(value)
         if self._option in _KEYS and not self._scope.allows_key(value):
             return use_denied("A key of Cloud KMS of a project that is not yours")
-        for project in _RESOURCE.findall(value):
-            if not self._scope.allows_project(project):
-                return use_denied("A resource of a project that is not yours")
-        return foreign_file(value, self._scope)
+        return foreign_resource(value, self._scope) or foreign_file(value, self._scope)
+
+
+def foreign_resource(value: str, scope: DataScope) -> AccessDenied | None:
+    """Why a string may not stand where resources are named by their full names."""
+    for project in _RESOURCE.findall(value):
+        if not scope.allows_project(project):
+            return use_denied("A resource of a project that is not yours")
+    return None
 
 
 def foreign_file(value: str, scope: DataScope) -> AccessDenied | None:

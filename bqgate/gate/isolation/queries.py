@@ -9,6 +9,7 @@ What a dry run says is trusted for queries, DML and CREATE TABLE AS. Definitions
 sources behind LIKE, CLONE and COPY are among the referenced tables is not documented.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,7 @@ _WITH_FILES = frozenset(
 _ALLOWED = _READING | _CHANGING | _SCHEMAS | _DEFINING
 # What isolation.unknown_tables: allow lets through beside them; its inner statements are nobody's to see.
 _OPAQUE = frozenset({"", "SCRIPT", "CALL", "EXECUTE_IMMEDIATE"})
+_STANDARD_PREFIX = re.compile(r"#standardsql[ \t]*+\r?+\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,16 @@ def bounds_of(
 
 
 def _may_be_legacy(request: QueryRequest) -> bool:
-    """Whether BigQuery may read the query as legacy SQL: unless the flag or its first line says otherwise it may."""
-    first = request.sql.lstrip()[:12].lower()
-    if first.startswith(("#standardsql", "#legacysql")):
-        return first.startswith("#legacysql")
+    """Whether BigQuery may read the query as legacy SQL: unless the flag or its first line says otherwise it may.
+
+    Where a prefix may stand is not said in full
+    (https://cloud.google.com/bigquery/docs/introduction-sql#changing_from_the_default_dialect), so the plainest place
+    alone speaks for GoogleSQL, and any against it.
+    """
+    if "#legacysql" in request.sql.lower():
+        return True
+    if _STANDARD_PREFIX.match(request.sql) is not None:
+        return False
     return _query_of(request).get("useLegacySql") is not False
 
 

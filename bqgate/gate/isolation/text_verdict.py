@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from bqgate.domain.data_scope import DataScope
 from bqgate.domain.errors import AccessDenied
+from bqgate.gate.isolation.arguments import ArgumentsReading
 from bqgate.gate.isolation.denials import table_denied, use_denied
 from bqgate.gate.isolation.names import METADATA, is_built_in, is_foreign, is_own_metadata, name_of
 from bqgate.gate.isolation.options import OptionsReading, foreign_file
@@ -21,7 +22,8 @@ from bqgate.wire.sql_text import Kind, Token, odd_character, value_of
 _KEY_FUNCTIONS = frozenset(
     {"ADD_KEY_FROM_RAW_BYTES", "KEYSET_FROM_JSON", "KEYSET_LENGTH", "KEYSET_TO_JSON", "NEW_KEYSET", "ROTATE_KEYSET"}
 )
-_CONNECTION_ARGUMENTS = frozenset({"CONNECTION", "CONNECTION_ID"})
+# Languages of routines whose code reaches out of BigQuery; the REST side refuses them as well.
+_LANGUAGES = frozenset({"JAVA", "PYTHON", "SCALA"})
 _VERBS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"})
 _AFTER_VERB = frozenset({"INTO", "FROM", "TABLE"})
 # What legacy SQL may read otherwise: it has no strings in three quotes, and comments of its own.
@@ -68,7 +70,7 @@ def judge_text(sql: str, scope: DataScope, projects: Sequence[str], *, may_be_le
     if not may_be_legacy:
         return verdict
     bare = judge_text(sql.replace("--", "  ").translate(_QUOTES_AND_COMMENTS), scope, projects)
-    forbidden = bare.forbidden if METADATA.search(sql) else None
+    forbidden = verdict.forbidden or (bare.forbidden if METADATA.search(sql) else None)
     return replace(verdict, forbidden=forbidden, names=verdict.names or bare.forbidden or bare.names)
 
 
@@ -80,28 +82,32 @@ class _Reading:
         self._scope = scope
         self._projects = projects
         self._options = OptionsReading(scope)
+        self._arguments = ArgumentsReading(scope)
         self._names: AccessDenied | None = None
         self._names_before_as: AccessDenied | None = None
         self._dataset_names: AccessDenied | None = None
         self._files: AccessDenied | None = None
         self._is_before_as = True
+        self._depth = 0  # of parentheses
+        self._last: tuple[str, str] = ("", "")  # what the two items before were
+        self._reads_files = False  # whatever a string or a column names: a function of AI may
         self._item_count = 0
         self._is_written_next = False
         self._written: str | None = None
-        self._endpoint: list[Path | Token] | None = None  # the argument of that name, as far as it was read
 
     def verdict(self) -> TextVerdict:
         return TextVerdict(
+            forbidden=self._files if self._reads_files else None,
             names=self._names,
             names_before_as=self._names_before_as,
-            dataset_names=self._names or self._dataset_names,
+            dataset_names=self._dataset_names,
             files=self._files,
             written=self._written,
         )
 
     def take(self, item: Path | Token) -> None:
         """Go on with a name or a mark."""
-        self.forbidden = self.forbidden or self._options.take(item)
+        self.forbidden = self.forbidden or self._options.take(item) or self._arguments.take(item)
         if isinstance(item, Path):
             self.forbidden = self.forbidden or self._forbidden(item)
             self._take_name(item)
@@ -110,7 +116,9 @@ class _Reading:
             self.forbidden = self.forbidden or use_denied("A statement that bqgate cannot read to its end")
         elif item.kind == Kind.TEXT:
             self._files = self._files or foreign_file(value_of(item) or item.text, self._scope)
-        self._take_endpoint(item)
+        else:
+            self._depth += (item.text == "(") - (item.text == ")")
+        self._last = (self._last[1], item.word if isinstance(item, Path) else item.text)
         self._item_count += 1
 
     def _forbidden(self, path: Path) -> AccessDenied | None:
@@ -119,33 +127,42 @@ class _Reading:
             return use_denied("A backslash in a quoted name")
         if path.name == "CONNECTION" and path.before == "WITH":
             return use_denied("WITH CONNECTION")
-        if path.name in _CONNECTION_ARGUMENTS and path.after == "=>":
-            return use_denied("A connection")
+        if path.name in _LANGUAGES and self._last[1] == "LANGUAGE":
+            return use_denied(f"A routine in {path.name}")
         if path.is_called:
-            called = tuple(part.upper() for part in path.parts if part.upper() != "SAFE")
-            if called[:1] == ("OBJ",) or called[-1:] == ("EXTERNAL_QUERY",):
+            namespace, called = path.function[0], path.function[-1]
+            if namespace == "OBJ" or called == "EXTERNAL_QUERY":
                 return use_denied("A connection")
-            if called[:1] == ("KEYS",) and called[-1] not in _KEY_FUNCTIONS:
+            if namespace == "KEYS" and called not in _KEY_FUNCTIONS:
                 return use_denied("A key of Cloud KMS")
+            is_reading = namespace == "AI" or (namespace == "ML" and called.startswith("GENERATE_"))
+            self._reads_files = self._reads_files or is_reading
         if any(METADATA.search(part) for part in path.parts) and not is_own_metadata(path, self._scope, self._projects):
             return use_denied(
                 "INFORMATION_SCHEMA (and __TABLES__) without a dataset of your own before it, as in "
                 "`project.dataset.INFORMATION_SCHEMA.TABLES`,"
             )
         is_foreign_call = path.is_called and not is_built_in(path) and is_foreign(path, self._scope, self._projects)
-        is_foreign_model = path.before in {"MODEL", "GRAPH"} and is_foreign(path, self._scope, self._projects)
+        is_model = path.before in {"MODEL", "GRAPH"} or self._last == ("GRAPH_TABLE", "(")
+        is_foreign_model = is_model and is_foreign(path, self._scope, self._projects)
         return table_denied(name_of(path, self._projects)) if is_foreign_call or is_foreign_model else None
 
     def _take_name(self, path: Path) -> None:
-        if path.word == "AS":
+        if path.word == "AS" and not self._depth:  # CAST(a AS b) within a column's default is none
             self._is_before_as = False
-        if self._names is None and not is_built_in(path) and is_foreign(path, self._scope, self._projects):
-            self._names = table_denied(name_of(path, self._projects))
+        is_of_dataset = len(path.parts) < 3 and path.before in {"SCHEMA", "EXISTS", "DATABASE"} and path.word != "IF"
+        if self._dataset_names is None and is_of_dataset:
+            names = [path.parts] if len(path.parts) == 2 else [(project, *path.parts) for project in self._projects]
+            foreign = next((name for name in names if not self._scope.allows_dataset(*name)), None)
+            self._dataset_names = None if foreign is None else table_denied(".".join(foreign))
+        is_found = self._names is not None and self._dataset_names is not None
+        if not is_found and not is_built_in(path) and is_foreign(path, self._scope, self._projects):
+            denied = table_denied(name_of(path, self._projects))
+            self._names = self._names or denied
             if self._is_before_as:
-                self._names_before_as = self._names
-        is_of_dataset = len(path.parts) == 2 and path.before in {"SCHEMA", "EXISTS", "DATABASE"}
-        if self._dataset_names is None and is_of_dataset and not self._scope.allows_dataset(*path.parts):
-            self._dataset_names = table_denied(".".join(path.parts))
+                self._names_before_as = self._names_before_as or denied
+            if not is_of_dataset:
+                self._dataset_names = self._dataset_names or denied
 
     def _take_written(self, path: Path) -> None:
         """The name behind the verb that the statement begins with."""
@@ -154,22 +171,6 @@ class _Reading:
         elif self._is_written_next and path.word not in _AFTER_VERB:
             self._written = name_of(path, self._projects) if len(path.parts) > 1 else ""
             self._is_written_next = False
-
-    def _take_endpoint(self, item: Path | Token) -> None:
-        """A model elsewhere may be named by its short name only: a longer one tells in whose project it is."""
-        if self._endpoint is None:
-            if isinstance(item, Path) and item.name == "ENDPOINT" and item.after == "=>":
-                self._endpoint = []
-            return
-        if isinstance(item, Token) and item.text in {",", ")"}:
-            self._endpoint = None
-            return
-        self._endpoint.append(item)
-        is_short = isinstance(item, Token) and (
-            item.text == "=>" or (item.kind == Kind.TEXT and "/" not in (value_of(item) or "/"))
-        )
-        if not is_short or len(self._endpoint) > 2:
-            self.forbidden = self.forbidden or use_denied("An endpoint that is no plain model's name")
 
 
 def _shown(sql: str, at: int) -> str:

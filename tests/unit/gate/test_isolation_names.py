@@ -78,6 +78,8 @@ def test_a_guest_sees_metadata_of_its_datasets_only() -> None:
     assert not is_refused("SELECT * FROM shared.INFORMATION_SCHEMA.TABLES", GUEST)
     assert is_refused("SELECT * FROM other.INFORMATION_SCHEMA.TABLES", GUEST)
     assert is_refused("SELECT other.f(1)", GUEST)
+    assert is_refused("SELECT SAFE.other.f(1)", GUEST)
+    assert not is_refused("SELECT SAFE.shared.f(1), a-NET.HOST(u), t.a-shared.f(1) FROM shared.t", GUEST)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,8 @@ def test_a_guest_sees_metadata_of_its_datasets_only() -> None:
         ("CREATE TABLE d.t CLONE `acme-prod.d.u`", True),
         ("CREATE TABLE d.t CLONE globex.d.u", False),
         ("CREATE TABLE d.t LIKE `globex`.d.u", False),
+        ("CREATE TABLE d.t CLONE my-globex-1. d.u", False),
+        ("CREATE TABLE d.t CLONE my-globex-1.`d`.u", False),
         ("CREATE TABLE d.t COPY `globex.d`.u", False),
         ("SELECT t.address.city FROM d.t", True),
         ("SELECT nam FROM [globex:d.t]", False),
@@ -114,6 +118,17 @@ def test_names_of_datasets_begin_with_their_project() -> None:
         assert judge_text(sql, OWN, PROJECTS).dataset_names is None
     for sql in ("CREATE SCHEMA globex.x", "DROP SCHEMA IF EXISTS `globex.x` CASCADE"):
         assert judge_text(sql, OWN, PROJECTS).dataset_names is not None
+    for sql in ("DROP SCHEMA shared", "ALTER SCHEMA IF EXISTS `acme-prod`.shared SET OPTIONS(description='x')"):
+        assert judge_text(sql, GUEST, PROJECTS).dataset_names is None
+    for sql in ("DROP SCHEMA other", "ALTER SCHEMA IF EXISTS other SET OPTIONS()", "UNDROP SCHEMA `acme-prod`.other"):
+        assert judge_text(sql, GUEST, PROJECTS).dataset_names is not None
+
+
+def test_a_type_in_a_columns_default_ends_no_definition() -> None:
+    """CAST has an AS of its own; the query of CREATE TABLE … AS begins behind the parentheses."""
+    columns = "(a STRING DEFAULT CAST(1 AS STRING))"
+    assert judge_text(f"CREATE TABLE d.t {columns} LIKE globex.d.u AS SELECT 1", OWN, PROJECTS).names_before_as
+    assert not judge_text(f"CREATE TABLE d.t {columns} AS SELECT globex.d.u", OWN, PROJECTS).names_before_as
 
 
 @pytest.mark.parametrize(

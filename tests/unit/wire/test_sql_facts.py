@@ -31,6 +31,9 @@ from bqgate.wire.sql_facts import read_facts
         "LOOP CALL d.train(); END LOOP; REPEAT CALL d.train(); UNTIL TRUE END REPEAT",
         "x: BEGIN CALL d.train(); END",
         "SELECT 1; /* now */ CALL d.train()",
+        "@{hint=1} CALL d.train()",
+        "@5 CALL d.train()",
+        "@5 @{hint=1}CALL`d`.train()",
         "SELECT ! \u00b5 MODEL",
     ],
 )

@@ -49,6 +49,7 @@ REMOTE = [
     "SELECT SAFE.AI.GENERATE(x) FROM t",
     "SELECT `safe` . /* x */ `AI`.SCORE (x) FROM t",
     "SELECT x.(AI.SCORE)('good') FROM t",
+    "SELECT t.a-AI.SCORE(x), t.b FROM t",
     "SELECT x.UPPER().( safe.ai.if ) ('good') FROM t",
     "SELECT 1 -- \r ml.predict(",
 ]
