@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from bqgate.domain.data_scope import DataScope
+from bqgate.gate.isolation.options import foreign_file, foreign_resource
 from bqgate.wire.sql_names import Path
 
 # Names that show metadata: of a dataset where one stands before them, else of a whole project or region.
@@ -32,6 +33,7 @@ _PROJECT_ID = re.compile(r"[a-z][a-z0-9.:-]{3,}|[0-9]{6,}")
 # What may be a name in a message of BigQuery's: project:dataset, project:dataset.table, project.dataset.table.
 _MAY_BE_NAME = re.compile(r"[\w.:$*@-]++")
 _ADDRESS = re.compile(r"https?://\S++")
+_WITHOUT_QUOTES = str.maketrans(dict.fromkeys("'\"`"))
 
 
 def is_foreign(path: Path, scope: DataScope, projects: Sequence[str]) -> bool:
@@ -85,8 +87,13 @@ def _named_parts(path: Path) -> tuple[str, ...]:
 
 
 def names_others(message: str, scope: DataScope) -> bool:
-    """Whether a message of BigQuery's names a dataset, or something in one, that is not in scope."""
-    for found in _MAY_BE_NAME.findall(_ADDRESS.sub(" ", message)):
+    """Whether a message of BigQuery's names a dataset, something in one, a file or a resource that is not in scope."""
+    if (
+        foreign_resource(message, scope) is not None
+        or foreign_file(message.replace("/gs/", "gs://"), scope) is not None
+    ):
+        return True
+    for found in _MAY_BE_NAME.findall(_ADDRESS.sub(" ", message).translate(_WITHOUT_QUOTES)):
         domain, colon, rest = found.strip(".:").rpartition(":")
         project, *below = [domain, *rest.split(".")] if colon else rest.split(".")
         is_name = (bool(below) if colon else len(below) > 1) and _PROJECT_ID.fullmatch(project.lower()) is not None

@@ -10,7 +10,7 @@ sources behind LIKE, CLONE and COPY are among the referenced tables is not docum
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -121,12 +121,9 @@ class QueryJudge:
             UpstreamRefused: BigQuery refuses the query.
             UpstreamUnavailable: BigQuery does not answer.
         """
-        if bounds.is_alone and not all(
-            name and bounds.scope.allows_reservation(name) for name in request.facts.reservations
-        ):
-            raise use_denied("A reservation that customers.<name>.reservations does not list")
         may_be_legacy = _may_be_legacy(request)
-        estimate = await self._judge(request.sql, bounds, ask, may_be_legacy=may_be_legacy)
+        reservations = request.facts.reservations
+        estimate = await self._judge(request.sql, bounds, ask, may_be_legacy=may_be_legacy, reservations=reservations)
         if estimate.unknown_because != DRY_RUN_REFUSED or bounds.allows_unknown:
             return estimate
         # BigQuery's words are the caller's to read, but no job may come of what could not be judged.
@@ -168,13 +165,21 @@ class QueryJudge:
         return await self._bigquery.dry_run(project_id=project_id, body=body, credential=credential)
 
     async def _judge(
-        self, sql: str, bounds: Bounds, ask: Callable[[], Awaitable[Estimate]], *, may_be_legacy: bool
+        self,
+        sql: str,
+        bounds: Bounds,
+        ask: Callable[[], Awaitable[Estimate]],
+        *,
+        may_be_legacy: bool,
+        reservations: Sequence[str | None] = (),
     ) -> Estimate:
         verdict = TextVerdict()
         if bounds.is_alone:
             reading = partial(judge_text, sql, bounds.scope, bounds.projects, may_be_legacy=may_be_legacy)
             verdict = await self._long_texts.read(bounds.customer, sql, reading)
             _raise(verdict.forbidden)
+            if not all(name and bounds.scope.allows_reservation(name) for name in reservations):
+                raise use_denied("A reservation that customers.<name>.reservations does not list")
         try:
             estimate = await ask()
         except UpstreamRefused as refused:

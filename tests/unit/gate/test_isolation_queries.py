@@ -123,9 +123,9 @@ def refusal(message: str) -> UpstreamRefused:
     return UpstreamRefused(400, error_body(400, "invalidQuery", message))
 
 
-async def judge(sql: str, estimate: Estimate | UpstreamRefused) -> Estimate:
+async def judge(sql: str, estimate: Estimate | UpstreamRefused, *, use_legacy_sql: bool | None = False) -> Estimate:
     """Judge a jobs.insert of a query whose dry run brings this; a second dry run is refused by BigQuery."""
-    document = {"configuration": {"query": {"query": sql, "useLegacySql": False}}}
+    document = {"configuration": {"query": {"query": sql, "useLegacySql": use_legacy_sql}}}
     request = parse_insert("acme-prod", document)
     assert request is not None
     bounds = bounds_of(request, "acme", SCOPE, is_alone=True, allows_unknown=False)
@@ -153,6 +153,33 @@ async def test_bigquerys_message_is_shown_where_it_tells_of_the_callers_own_alon
         await judge("SELECT nam FROM d.t", told)
     with pytest.raises(AccessDenied, match=r"Table globex:d\.t: User does not have permission"):
         await judge("SELECT nam FROM globex.d.t", told)
+
+
+@pytest.mark.parametrize(
+    ("sql", "flag", "is_shown"),
+    [
+        ("// '''\nSELECT nam FROM [globex:d.t] // '''", False, True),
+        ("// '''\nSELECT nam FROM [globex:d.t] // '''", True, False),
+        ("#standardSQL\n// '''\nSELECT nam FROM [globex:d.t] // '''", None, True),
+        ("#standardSQLx\n// '''\nSELECT nam FROM [globex:d.t] // '''", None, False),
+        (" #standardSQL\n// '''\nSELECT nam FROM [globex:d.t] // '''", None, False),
+        ("#standardSQL SELECT 1\n// '''\nSELECT nam FROM [globex:d.t] // '''", None, False),
+        ("#legacySQL\n// '''\nSELECT nam FROM [globex:d.t] // '''", False, False),
+        ("-- x\n#LEGACYsql\n// '''\nSELECT nam FROM [globex:d.t] // '''", False, False),
+    ],
+)
+async def test_a_text_counts_as_legacy_unless_it_plainly_is_not(sql: str, flag: bool | None, *, is_shown: bool) -> None:
+    """By the flag, or by a whole first line; what is no string in legacy SQL names another's table there."""
+    with pytest.raises(UpstreamRefused if is_shown else AccessDenied):
+        await judge(sql, refusal("Unrecognized name: nam; Did you mean name?"), use_legacy_sql=flag)
+
+
+async def test_what_cannot_be_read_is_said_before_what_it_may_do() -> None:
+    """A text without an end might set a reservation, but that is not what is wrong with it."""
+    with pytest.raises(AccessDenied, match="cannot read to its end"):
+        await judge("SELECT ml, 'a", READ)
+    with pytest.raises(AccessDenied, match="A reservation"):
+        await judge("SET @@reservation = 'projects/globex/locations/us/reservations/r'", READ)
 
 
 async def test_no_job_comes_of_a_query_that_could_not_be_judged() -> None:
