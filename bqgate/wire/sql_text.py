@@ -40,8 +40,8 @@ _TOKEN = re.compile(
     r"|(?P<mark>=>|->|@@|!=|<=|>=|<>|<<|>>|\|\||\|>|\+=|-=|/(?!\*)|[-()\[\]{}.,;:=<>|^&+~?!%@*$])"
     r"|(?P<end>\Z))"
 )
-# What a name may be behind a dot: keywords and digits are names there.
-_AFTER_DOT = re.compile(rf"{_GAP}(?:(?P<word>[A-Za-z0-9_]++)|(?P<quoted>{_QUOTED}))")
+# What a name may be behind a dot: keywords and digits are names there, but the prefix of a string is none.
+_AFTER_DOT = re.compile(rf"{_GAP}(?:(?P<word>(?!(?:[rR][bB]?|[bB][rR]?)['\"])[A-Za-z0-9_]++)|(?P<quoted>{_QUOTED}))")
 _BEFORE_DOT = frozenset({")", "]", "?"})
 # Words that are never names unless quoted, or behind a dot
 # (https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords).

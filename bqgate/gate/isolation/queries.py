@@ -79,18 +79,16 @@ def bounds_of(
     return Bounds(customer, scope, _projects(request), is_alone=is_alone, allows_unknown=allows_unknown)
 
 
-def _may_be_legacy(request: QueryRequest) -> bool:
+def _may_be_legacy(sql: str, use_legacy_sql: object) -> bool:
     """Whether BigQuery may read the query as legacy SQL: unless the flag or its first line says otherwise it may.
 
     Where a prefix may stand is not said in full
     (https://cloud.google.com/bigquery/docs/introduction-sql#changing_from_the_default_dialect), so the plainest place
     alone speaks for GoogleSQL, and any against it.
     """
-    if "#legacysql" in request.sql.lower():
+    if "#legacysql" in sql.lower():
         return True
-    if _STANDARD_PREFIX.match(request.sql) is not None:
-        return False
-    return _query_of(request).get("useLegacySql") is not False
+    return _STANDARD_PREFIX.match(sql) is None and use_legacy_sql is not False
 
 
 def _query_of(request: QueryRequest) -> Mapping[str, Any]:
@@ -121,7 +119,7 @@ class QueryJudge:
             UpstreamRefused: BigQuery refuses the query.
             UpstreamUnavailable: BigQuery does not answer.
         """
-        may_be_legacy = _may_be_legacy(request)
+        may_be_legacy = _may_be_legacy(request.sql, _query_of(request).get("useLegacySql"))
         reservations = request.facts.reservations
         estimate = await self._judge(request.sql, bounds, ask, may_be_legacy=may_be_legacy, reservations=reservations)
         if estimate.unknown_because != DRY_RUN_REFUSED or bounds.allows_unknown:
@@ -147,7 +145,7 @@ class QueryJudge:
         body = {"jobReference": {"projectId": project_id}, "configuration": {"query": query, "dryRun": True}}
         check_length(sql, is_legacy=use_legacy_sql, field="query")
         ask = partial(self._dry_run, project_id, body, credential)
-        await self._judge(sql, bounds, ask, may_be_legacy=use_legacy_sql)
+        await self._judge(sql, bounds, ask, may_be_legacy=_may_be_legacy(sql, use_legacy_sql))
 
     async def judge_routine(self, sql: str, bounds: Bounds) -> None:
         """Return when a routine's body, which no dry run is made of, names only what is in scope.
