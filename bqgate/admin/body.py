@@ -10,7 +10,7 @@ from codecs import BOM_UTF8
 from collections.abc import Collection
 from typing import Any, NoReturn, TypeVar
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from bqgate.admin.problem import FieldFault, Problem
@@ -87,7 +87,7 @@ async def read_whole(request: web.Request, *, bytes_max: int, within_s: float = 
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise Problem(415, "Send the body uncompressed.", field=hdrs.CONTENT_ENCODING)
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as in aiohttp's own handler: nothing of the answer has gone out
     body = bytearray()

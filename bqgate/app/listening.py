@@ -9,8 +9,9 @@ import errno
 import os
 import resource
 import ssl
+import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from bqgate.ports import Telemetry
 from bqgate.settings.server_section import ServerSection
 
 _BACKLOG = 1_024
+_KINDS = 4  # of connections that wait: for a head, for a body, for an answer to be taken, and idle
 
 _REMEDIES = {
     errno.EADDRINUSE: "End the program that listens there, or choose another port (0 takes a free one).",
@@ -75,14 +77,23 @@ async def open_port(
     )
 
 
+def allow_open_files() -> None:
+    """Let this process open as many files as the system lets it: the 1,024 of many systems are soon in use."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def connection_limits(section: ServerSection) -> ConnectionLimits:
-    """What the settings say, within half of what this process may open: the other half is for queries."""
+    """What the settings say for each port, within half of what this process may open: the other half is for queries."""
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = files_max // 4 if files_max != resource.RLIM_INFINITY else section.idle_connections_max
+    ports = 1 if section.control_port is None else 2
+    most = sys.maxsize if files_max == resource.RLIM_INFINITY else files_max // (2 * _KINDS * ports)
     return ConnectionLimits(
         head_timeout_s=section.head_timeout_s,
         heads_max=min(section.open_heads_max, most),
         heads_per_source=section.open_heads_per_address,
+        bodies_max=min(section.open_bodies_max, most),
         idle_max=min(section.idle_connections_max, most),
     )
 

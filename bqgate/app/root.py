@@ -24,7 +24,7 @@ from bqgate.app.authentication import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
-from bqgate.app.listening import connection_limits, open_port
+from bqgate.app.listening import allow_open_files, connection_limits, open_port
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.tls import TlsContext
@@ -151,6 +151,7 @@ async def serve(
     Raises:
         LedgerUnavailable, PolicyFaults, CredentialsUnusable, CertificateUnusable, CannotListen: as open_gate.
     """
+    allow_open_files()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

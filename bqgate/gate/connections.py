@@ -1,10 +1,12 @@
-"""Bound the connections on which nothing is asked: those whose request's head is not whole, and idle ones.
+"""Bound the connections that wait for their callers: for the rest of a head or body, to take an answer, and idle ones.
 
 Made by app, one for each port; counts the connections that watched_connection.py tells of. A head, with the TLS
 handshake before it, has a time limit from the connection's first moment, or from its first byte on a connection that
 was idle; no byte renews it. Beyond a number of unfinished heads the oldest of whoever has most goes, so that the others
-get in: a head that is honest is whole within one round trip. Idle connections are counted apart, so that half-sent
-heads close none of them. An answer of which the caller takes nothing for minutes is broken off.
+get in: a head that is honest is whole within one round trip. Bodies that are not whole and answers that are not taken are
+as many as heads, of which the one goes that has stood still longest: what is honest moves on. Idle connections are
+counted apart, so that half-sent heads close none of them. An answer of which the caller takes nothing for minutes is
+broken off.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -26,11 +28,15 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a head may take, how many unfinished ones there may be, in all and of one source, and idle ones."""
+    """How long a head may take, and how many there may be of what is unfinished.
+
+    Of heads in all and of one source; of bodies, and as many answers that are not taken; of idle connections.
+    """
 
     head_timeout_s: float = 30
     heads_max: int = 1_000
     heads_per_source: int = 200
+    bodies_max: int = 1_000
     idle_max: int = 2_000
 
 
@@ -52,7 +58,7 @@ class Watched(Protocol):
 
 
 class _Pool:
-    """Connections by source, of each the oldest first."""
+    """Connections by source, of each the oldest first: the one that is there, or stands still, for longest."""
 
     def __init__(self) -> None:
         self._by_source: dict[str, dict[Watched, None]] = {}
@@ -78,6 +84,12 @@ class _Pool:
         if not ones:
             del self._by_source[connection.source]
 
+    def renew(self, connection: Watched) -> None:
+        """It is the newest now."""
+        if connection in self._by_source.get(connection.source, {}):
+            self.discard(connection)
+            self.add(connection)
+
     def oldest_of_most(self) -> Watched:
         """The oldest of the source that has most."""
         most = max(map(len, self._by_source.values()))
@@ -92,21 +104,32 @@ class _Pool:
 
 
 class Connections:
-    """The connections of a port that are not being answered, and those whose answer waits for its caller."""
+    """The connections of a port that wait for their callers."""
 
     def __init__(self, limits: ConnectionLimits, clock: Clock, telemetry: Telemetry) -> None:
         self.limits = limits
         self.clock = clock
         self._telemetry = telemetry
         self._heads = _Pool()
+        self._bodies = _Pool()
+        self._stalled = _Pool()
         self._idle = _Pool()
-        self._stalled: set[Watched] = set()
         self._by_http: dict[object, Watched] = {}
 
     @property
     def open_heads(self) -> int:
         """How many connections have not sent a whole head."""
         return len(self._heads)
+
+    @property
+    def open_bodies(self) -> int:
+        """How many connections have not sent a whole body."""
+        return len(self._bodies)
+
+    @property
+    def stalled(self) -> int:
+        """How many connections do not take their answer as fast as it comes."""
+        return len(self._stalled)
 
     @property
     def idle(self) -> int:
@@ -147,6 +170,20 @@ class Connections:
         self._heads.discard(connection)
         self._idle.discard(connection)
 
+    def body_begins(self, connection: Watched) -> None:
+        """A head is whole, and its body is not."""
+        self._bodies.add(connection)
+        if len(self._bodies) > self.limits.bodies_max:
+            self.drop(self._bodies.oldest_of_most(), "too_many_bodies")
+
+    def body_goes_on(self, connection: Watched) -> None:
+        """Some of a body has come."""
+        self._bodies.renew(connection)
+
+    def body_ends(self, connection: Watched) -> None:
+        """A body is whole."""
+        self._bodies.discard(connection)
+
     def rests(self, connection: Watched) -> None:
         """A connection may be used again."""
         connection.since_s = self.clock.monotonic_s()
@@ -158,6 +195,8 @@ class Connections:
         """A caller does not take its answer as fast as it comes."""
         connection.stalled_since_s = self.clock.monotonic_s()
         self._stalled.add(connection)
+        if len(self._stalled) > self.limits.bodies_max:
+            self.drop(self._stalled.oldest_of_most(), "answer_not_taken")
 
     def goes_on(self, connection: Watched) -> None:
         """It took some of it."""
@@ -177,8 +216,9 @@ class Connections:
 
     def _forget(self, connection: Watched) -> None:
         self._heads.discard(connection)
-        self._idle.discard(connection)
+        self._bodies.discard(connection)
         self._stalled.discard(connection)
+        self._idle.discard(connection)
 
     async def run(self) -> None:
         """Look for what has taken too long, for ever."""
@@ -194,7 +234,7 @@ class Connections:
                 self.drop(connection, "head_timeout")
         for connection in self._heads.surplus(self.limits.heads_per_source, before_s=now_s - YOUNG_S):
             self.drop(connection, "too_many_heads")
-        for connection in tuple(self._stalled):
+        for connection in self._stalled:
             since_s = connection.stalled_since_s
             if since_s is not None and now_s - since_s >= STALLED_ANSWER_S:
                 self.drop(connection, "answer_not_taken")

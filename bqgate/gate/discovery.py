@@ -36,9 +36,11 @@ _API = "bigquery/v2/"
 _VERSION = "v2"
 # By its own path a service has one document for each version (https://cloud.google.com/docs/discovery/type-format).
 _OF_SERVICE = "/$discovery/rest"
+# The text depends on the host by which the gate was called: a cache between would give one caller another's.
+_NOT_SHARED: Headers = (("Cache-Control", "private"),)
 # What described the body as it came, or the moment and the asker.
 _NOT_KEPT = frozenset(
-    {"age", "content-encoding", "content-length", "content-md5", "date", "etag", "expires", "last-modified"}
+    {"age", "cache-control", "content-encoding", "content-length", "content-md5", "date", "etag", "expires", "last-modified"}
     | {"set-cookie", "transfer-encoding", "www-authenticate"}
 )
 
@@ -55,7 +57,7 @@ class _Kept:
     def answer(self, root: str, *, is_head: bool) -> HttpResponse:
         root_bytes = json.dumps(root)[1:-1].encode()
         length = sum(map(len, self.pieces)) + len(root_bytes) * (len(self.pieces) - 1)
-        headers = (*self.headers, ("Content-Length", str(length)))
+        headers = (*self.headers, *_NOT_SHARED, ("Content-Length", str(length)))
         return HttpResponse(self.status, headers, b"" if is_head else _chunks(self.pieces, root_bytes))
 
 

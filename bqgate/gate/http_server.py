@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from bqgate.domain.errors import BodyTooSlow, MalformedRequest
@@ -111,7 +111,9 @@ class RequestBody:
     def __init__(self, request: web.Request, stall_s: float) -> None:
         self._request = request
         self._stall_s = stall_s
-        self._must_ask = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        expected = request.headers.get(hdrs.EXPECT, "").lower()
+        # Who speaks HTTP/1.0 would take it for the answer (RFC 9110 section 10.1.1).
+        self._must_ask = expected == "100-continue" and request.version >= HttpVersion11
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

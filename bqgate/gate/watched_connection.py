@@ -11,7 +11,8 @@ empty line ends it. aiohttp's parser is as strict and refuses what could be read
 import asyncio
 import ssl
 from enum import Enum, auto
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 from aiohttp import web
 
@@ -48,8 +49,9 @@ class WatchedConnection(asyncio.Protocol):
         self._early: list[bytes] = []
         self._stage = _Stage.HEAD
         self._is_gone = False
-        self._body: Any = None
-        self._begin_head()
+        self._request: web.Request | None = None
+        self._last = b""  # the end of all that has come
+        self._begin_head(0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast("asyncio.Transport", transport)
@@ -95,28 +97,29 @@ class WatchedConnection(asyncio.Protocol):
             self._early.append(data)
             return
         if self._stage is _Stage.IDLE:
-            self._begin_head()
+            self._begin_head(0)
             self._connections.head_begins(self)
         self._received += len(data)
         is_too_much = self._is_too_much(data)
-        self._last = data[-len(_END_OF_HEAD) :]
+        self._last = (self._last + data)[-len(_END_OF_HEAD) :]
         if is_too_much:
             self._connections.drop(self, "head_too_large")
             return
+        if self._request is not None and not self._request.content.is_eof():
+            self._connections.body_goes_on(self)
         self._http.data_received(data)
-        if self._stage is _Stage.LINGERING and self._body.is_eof():
-            self._rest()
+        if self._stage is _Stage.LINGERING:
+            self._end_request()
 
-    def _begin_head(self) -> None:
+    def _begin_head(self, received: int) -> None:
         self._stage = _Stage.HEAD
-        self._received = 0  # since the head began
+        self._received = received  # since the head began
         self._head_bytes: int | None = None  # how long it is, once its end is seen
         self._tail = b""
         self._ahead = 0
-        self._last = b""
 
     def _is_too_much(self, data: bytes) -> bool:
-        if self._stage is _Stage.ANSWERING and self._body.is_eof():
+        if self._stage is _Stage.ANSWERING and self._request is not None and self._request.content.is_eof():
             self._ahead += len(data)
             return self._ahead > AHEAD_BYTES_MAX
         if self._stage is not _Stage.HEAD or self._head_bytes is not None:
@@ -134,34 +137,40 @@ class WatchedConnection(asyncio.Protocol):
     def begin(self, request: web.Request) -> None:
         """A request's head is whole."""
         self._stage = _Stage.ANSWERING
-        self._body = request.content
+        self._request = request
         self._connections.answering(self)
+        if not request.content.is_eof():
+            self._connections.body_begins(self)
+            request.content.on_eof(partial(self._connections.body_ends, self))
 
-    def end(self, request: web.Request) -> None:
+    def end(self, _request: web.Request) -> None:
         """Its answer is written."""
-        if self._is_gone:
-            return
+        if not self._is_gone:
+            self._end_request()
+
+    def _end_request(self) -> None:
+        """Wait for the rest of a refused body, for the rest of another request's head, or for nothing."""
+        request = self._request
+        assert request is not None, "one has been answered"
         if not request.content.is_eof():
             self._stage = _Stage.LINGERING
-        elif self._has_more(request):
-            # The beginning of another request, whose time begins to count.
-            self._begin_head()
+            return
+        self._request = None
+        if behind := self._behind(request):
+            self._begin_head(behind)
             self._connections.head_begins(self)
         else:
-            self._rest()
+            self._stage = _Stage.IDLE
+            self._connections.rests(self)
 
-    def _rest(self) -> None:
-        self._stage = _Stage.IDLE
-        self._body = None
-        self._connections.rests(self)
-
-    def _has_more(self, request: web.Request) -> bool:
-        """Whether something came behind the request. What is whole is begun at once; the other is half a head."""
-        if self._ahead:
-            return True
-        if "Transfer-Encoding" in request.headers:
-            return not self._last.endswith(_END_OF_HEAD)
-        return self._received - (self._head_bytes or self._received) > request.content.total_bytes
+    def _behind(self, request: web.Request) -> int:
+        """How many bytes of half a head came behind a request; more rather than less. What is whole begins at once."""
+        if self._last == _END_OF_HEAD:
+            return 0
+        if "Transfer-Encoding" in request.headers:  # how long the framing was, nobody knows
+            return self._received
+        head_bytes = self._head_bytes or _size_of_head(request)
+        return max(0, self._received - head_bytes - request.content.total_bytes)
 
     def eof_received(self) -> bool | None:
         return self._http.eof_received()
@@ -190,3 +199,9 @@ class WatchedConnection(asyncio.Protocol):
     def _leave(self) -> None:
         self._is_gone = True
         self._connections.closed(self, self._http)
+
+
+def _size_of_head(request: web.Request) -> int:
+    """How long a head was that came behind another request, as clients write it."""
+    line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers) + len("\r\n")

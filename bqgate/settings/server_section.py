@@ -47,6 +47,13 @@ class ServerSection(Section):
     open_heads_per_address: Whole = Field(
         200, ge=10, le=100_000, description="The same for one address, once they are older than a second."
     )
+    open_bodies_max: Whole = Field(
+        1_000,
+        ge=10,
+        le=100_000,
+        description="Connections whose body is not whole, and as many whose answer is not taken; beyond it those that "
+        "stand still longest are closed.",
+    )
     idle_connections_max: Whole = Field(
         2_000, ge=10, le=100_000, description="Connections between two requests; beyond it the oldest are closed."
     )

@@ -53,14 +53,22 @@ class WatchedPort:
         await writer.drain()
         return reader, writer
 
-    async def until(self, *, heads: int | None = None, idle: int | None = None) -> None:
-        """Return when the port knows so many."""
+    async def until(
+        self, *, heads: int | None = None, idle: int | None = None, bodies: int | None = None, stalled: int | None = None
+    ) -> None:
+        """Return when the port knows so many of each kind that is asked for."""
+        wanted = {"open_heads": heads, "idle": idle, "open_bodies": bodies, "stalled": stalled}
         async with asyncio.timeout(10):
-            while (heads, idle) != (
-                None if heads is None else self.connections.open_heads,
-                None if idle is None else self.connections.idle,
-            ):
+            while any(most is not None and getattr(self.connections, name) != most for name, most in wanted.items()):
                 await self.clock.sleep(0)
+
+
+    async def until_dropped(self, count: int, reason: str) -> None:
+        """Return when so many were dropped."""
+        async with asyncio.timeout(10):
+            while self.counts.dropped.get(reason, 0) < count:
+                await self.clock.sleep(0)
+        assert self.counts.dropped == {reason: count}
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:

@@ -6,6 +6,7 @@ from bqgate.gate.connections import STALLED_ANSWER_S, YOUNG_S, ConnectionLimits
 from tests.support.watched_port import Pair, WatchedPort, asked, ended, watched_port
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "
+HALF_BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234"
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n", b"G", HALF], ids=["nothing", "breaks", "a letter", "half a head"])
@@ -121,6 +122,78 @@ async def test_one_address_has_its_share_of_half_heads() -> None:
         assert port.counts.dropped == {"too_many_heads": 20}
 
 
+async def test_half_bodies_keep_nobody_out() -> None:
+    """Past the bound the one that has stood still longest, of whoever has most, goes; one that moves on is answered."""
+    async with watched_port(ConnectionLimits(bodies_max=20)) as port:
+        neighbour = await port.connect(HALF_BODY, source="127.0.0.2")
+        moving = await port.connect(HALF_BODY)
+        for number in range(40):
+            await port.connect(HALF_BODY)
+            if number % 10 == 0:
+                await port.until(bodies=min(number + 3, 20))
+                moving[1].write(b"5" if number < 30 else b"6")
+                await moving[1].drain()
+        await port.until_dropped(22, "too_many_bodies")
+        moving[1].write(b"7")
+        neighbour[1].write(b"56789")
+        for reader, _ in (moving, neighbour):
+            assert b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+        assert await asked(await port.connect()) != b""
+
+
+async def test_bodies_that_nobody_reads_are_bounded() -> None:
+    """A refused call's, and one that is whole is counted no more, however its connection goes on."""
+    async with watched_port(ConnectionLimits(bodies_max=5)) as port:
+        for _ in range(3):
+            await asked(await port.connect(), body=b"12345")
+        pairs = [await port.connect(HALF_BODY.replace(b" /", b" /refuse", 1)) for _ in range(12)]
+        await port.until_dropped(7, "too_many_bodies")
+        await ended(pairs[0][0])
+        pairs[-1][1].write(b"56789")
+        await port.until(bodies=4, idle=4)
+
+
+async def test_answers_that_nobody_takes_are_bounded() -> None:
+    """Past the bound the one of which nothing went for longest is broken off; a neighbour's goes on."""
+    async with watched_port(ConnectionLimits(bodies_max=3)) as port:
+        neighbour, _ = await port.connect(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n", source="127.0.0.2")
+        await port.until(stalled=1)
+        for number in range(8):
+            await port.connect(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            await port.until(stalled=min(number + 2, 3))
+        await port.until_dropped(6, "answer_not_taken")
+        async with asyncio.timeout(10):
+            await neighbour.readuntil(b"\r\n\r\n")
+            assert len(await neighbour.readexactly(8 * 2**20)) == 8 * 2**20
+
+
+async def test_half_a_head_behind_several_requests_has_its_time() -> None:
+    """However many were whole, and in whatever segments they came; else it would wait as an idle connection does."""
+    get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    crowds = (get * 2, post * 3, chunked * 2, get + post, post + get, chunked + post + get, get + chunked)
+    async with watched_port() as port:
+        for crowd in crowds:
+            await port.connect(crowd + HALF)
+            await port.connect(crowd)
+        await port.until(heads=len(crowds), idle=len(crowds))
+        port.clock.advance(30)
+        port.connections.sweep()
+        assert port.counts.dropped == {"head_timeout": len(crowds)}
+
+
+async def test_the_end_of_a_body_may_come_in_pieces() -> None:
+    """A chunked body's last line break may be in a segment of its own; its connection is idle then, and no half head."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with watched_port() as port:
+        for cut in range(1, 5):
+            _, writer = await port.connect(head + b"2\r\n{}\r\n" + b"0\r\n\r\n"[:-cut])
+            await port.until(bodies=1)
+            writer.write(b"0\r\n\r\n"[-cut:])
+            await port.until(heads=0, idle=cut, bodies=0)
+
+
 async def test_idle_connections_are_bounded() -> None:
     """Past the bound the one that has rested longest, of whoever has most, is closed."""
     async with watched_port(ConnectionLimits(idle_max=5)) as port:
@@ -165,7 +238,7 @@ async def test_an_answer_that_is_taken_slowly_goes_on() -> None:
 async def _asking_for_much(port: WatchedPort) -> Pair:
     pair = await port.connect(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(5):
-        while not port.connections._stalled:
+        while not port.connections.stalled:
             await port.clock.sleep(0)
     return pair
 
