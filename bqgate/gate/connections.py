@@ -9,19 +9,24 @@ counted apart, so that half-sent heads close none of them. An answer of which th
 broken off.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
 
 from bqgate.ports import Clock, Telemetry
+from bqgate.ports.turns import let_others_run
 
 SWEEP_S = 1.0
 # A crowd of honest callers may connect in one moment; what has not asked a second later is a half-sent head.
 YOUNG_S = 1.0
 # BigQuery's longest answer has 20 MB; who takes nothing of it for so long reads no more.
 STALLED_ANSWER_S = 300.0
+# How long the rest of a body is taken that nobody wants.
+REFUSED_BODY_S = 10.0
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -146,7 +151,12 @@ class Connections:
                 return await handler(request)
             connection.begin(request)
             try:
-                return await handler(request)
+                response = await handler(request)
+                await _read_over(request, response)
+                return response
+            except web.HTTPException as refused:
+                await _read_over(request, refused)
+                raise
             finally:
                 connection.end(request)
 
@@ -244,3 +254,21 @@ class Connections:
         for connection in self._heads:
             self._forget(connection)
             connection.drop()
+
+
+async def _read_over(request: web.Request, response: web.StreamResponse) -> None:
+    """Answer, and take what still comes of a body that nobody wants, or its sender might not read the answer.
+
+    aiohttp would do the same without a pause, and so keep others waiting who sends a byte in each chunk.
+    """
+    if request.content.is_eof() or request.transport is None or request.transport.is_closing():
+        return
+    with suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
+        await response.prepare(request)
+        await response.write_eof()
+        async with asyncio.timeout(REFUSED_BODY_S):
+            while not request.content.is_eof():
+                await request.content.readany()
+                await let_others_run()
+    if not request.content.is_eof():
+        request.protocol.force_close()

@@ -40,7 +40,17 @@ _OF_SERVICE = "/$discovery/rest"
 _NOT_SHARED: Headers = (("Cache-Control", "private"),)
 # What described the body as it came, or the moment and the asker.
 _NOT_KEPT = frozenset(
-    {"age", "cache-control", "content-encoding", "content-length", "content-md5", "date", "etag", "expires", "last-modified"}
+    {
+        "age",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-md5",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+    }
     | {"set-cookie", "transfer-encoding", "www-authenticate"}
 )
 

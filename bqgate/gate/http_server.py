@@ -26,6 +26,7 @@ from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
+from bqgate.ports.turns import let_others_run
 from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, named_by_connection, without
 
 # For web.AppRunner. Lines: BigQuery takes URLs and headers of 16 KiB together
@@ -36,6 +37,8 @@ SERVER_OPTIONS: dict[str, Any] = {
     "handler_cancellation": True,
     "max_field_size": 32 * 1024,
     "max_line_size": 32 * 1024,
+    # aiohttp reads on after so many bytes, or a quarter as many chunks of a body: few, as one may send a byte in each.
+    "read_bufsize": 8 * 1024,
 }
 CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
@@ -133,6 +136,7 @@ class RequestBody:
             raise MalformedRequest("The request body is cut off.", reason="badRequest") from None
         if not chunk:
             raise StopAsyncIteration
+        await let_others_run()  # where more is there already, the next reading would not wait
         return chunk
 
 

@@ -29,7 +29,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 class _Stage(Enum):
     HEAD = auto()
     ANSWERING = auto()
-    LINGERING = auto()  # answered, while the rest of a refused body still comes; aiohttp bounds that
+    LINGERING = auto()  # answered, and the rest of its body has not come in time: aiohttp closes it
     IDLE = auto()
 
 

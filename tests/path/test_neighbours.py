@@ -65,6 +65,7 @@ def query(body: bytes, **headers: str) -> tuple[str, dict[str, str], bytes]:
 
 
 SMALL = json.dumps(QUERY).encode()
+CHUNKS = b"1\r\n \r\n" * MIB + b"0\r\n\r\n"
 HEAD = b"\n--b\r\nContent-Type: application/http\r\n\r\nGET /bigquery/v2/projects/p/datasets HTTP/1.1\r\n"
 # Made as each is sent: all of them would take some hundred megabytes.
 EVIL: dict[str, Callable[[], tuple[str, dict[str, str], bytes]]] = {
@@ -83,6 +84,8 @@ EVIL: dict[str, Callable[[], tuple[str, dict[str, str], bytes]]] = {
     "mask": lambda: (f"{PATH}?fields={'a(' * 7_000}", JSON, SMALL),
     "URL": lambda: (f"{PATH}?{'a&' * 15_000}", JSON, SMALL),
     "path": lambda: ("/a" * 15_000, JSON, SMALL),
+    "chunks of a byte": lambda: query(CHUNKS, Transfer_Encoding="chunked"),
+    "refused chunks of a byte": lambda: ("/nonsense", {"Transfer-Encoding": "chunked"}, CHUNKS),
     "boundary": lambda: ("/batch", {"Content-Type": 'multipart/mixed;a="' + ";" * 30_000}, b""),
     "batch of lines": lambda: batch(b"\n" * (31 * MIB)),
     "batch of half delimiters": lambda: batch(b"\n--b\n--" * (4 * MIB)),

@@ -54,14 +54,18 @@ class WatchedPort:
         return reader, writer
 
     async def until(
-        self, *, heads: int | None = None, idle: int | None = None, bodies: int | None = None, stalled: int | None = None
+        self,
+        *,
+        heads: int | None = None,
+        idle: int | None = None,
+        bodies: int | None = None,
+        stalled: int | None = None,
     ) -> None:
         """Return when the port knows so many of each kind that is asked for."""
         wanted = {"open_heads": heads, "idle": idle, "open_bodies": bodies, "stalled": stalled}
         async with asyncio.timeout(10):
             while any(most is not None and getattr(self.connections, name) != most for name, most in wanted.items()):
                 await self.clock.sleep(0)
-
 
     async def until_dropped(self, count: int, reason: str) -> None:
         """Return when so many were dropped."""

@@ -11,6 +11,7 @@ from yarl import URL
 from bqgate.wire.http_message import HttpResponse
 from tests.support.gate_stand import GateStand
 from tests.support.recording_upstream import replying
+from tests.support.tiny_chunks import TINY_CHUNKS, ran_in_turns
 
 TABLE = "/bigquery/v2/projects/p/datasets/d/tables/t"
 
@@ -208,6 +209,23 @@ async def test_continue_is_sent_only_when_the_body_is_wanted(gate: GateStand) ->
     assert b" 200 " in await reader.readline()
     writer.close()
     assert gate.upstream.last.header("expect") is None
+
+
+@pytest.mark.parametrize("path", ["/projects/p/queries", f"{TABLE}/insertAll"], ids=["kept", "streamed"])
+async def test_others_run_while_a_body_of_tiny_chunks_is_read(gate: GateStand, path: str) -> None:
+    """A byte in each chunk takes some hundred times as long to read as it takes to send."""
+    reader, writer = await _raw(gate, b"")
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + TINY_CHUNKS)
+    assert b"HTTP/1.1 " in await ran_in_turns(reader.readline())
+    writer.close()
+
+
+async def test_http_1_0_is_not_told_to_continue(gate: GateStand) -> None:
+    """It has no such answer, so its client would take it for the last one (RFC 9110 section 10.1.1)."""
+    ask = b"Host: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"
+    reader, writer = await _raw(gate, b"POST /projects/p/queries HTTP/1.0\r\n" + ask)
+    assert b" 200 " in await reader.readline()
+    writer.close()
 
 
 async def test_the_answer_of_the_handler_is_written_as_it_is(gate: GateStand) -> None:

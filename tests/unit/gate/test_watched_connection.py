@@ -11,6 +11,7 @@ from bqgate.app.tls import load_certificate
 from bqgate.gate.connections import ConnectionLimits
 from bqgate.gate.watched_connection import AHEAD_BYTES_MAX, HEAD_BYTES_MAX
 from tests.support.certificates import make_pair, write_pair
+from tests.support.tiny_chunks import TINY_CHUNKS, ran_in_turns
 from tests.support.watched_port import Pair, WatchedPort, asked, ended, watched_port
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "
@@ -109,6 +110,20 @@ async def test_a_refused_upload_may_read_its_answer() -> None:
         writer.write(HALF)
         await port.until(heads=1)
         assert port.counts.dropped == {}
+
+
+async def test_others_run_while_a_refused_body_of_tiny_chunks_is_read() -> None:
+    """It is read only so that its sender gets to its answer."""
+    async with watched_port() as port:
+        reader, writer = await port.connect()
+        writer.write(b"POST /refuse HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + TINY_CHUNKS)
+
+        async def answered() -> bytes:
+            line = await reader.readline()
+            await port.until(idle=1)
+            return line
+
+        assert b" 401 " in await ran_in_turns(answered())
 
 
 async def test_what_is_sent_ahead_is_bounded() -> None:
