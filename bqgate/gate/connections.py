@@ -3,10 +3,9 @@
 Made by app, one for each port; counts the connections that watched_connection.py tells of. A head, with the TLS
 handshake before it, has a time limit from the connection's first moment, or from its first byte on a connection that
 was idle; no byte renews it. Beyond a number of unfinished heads the oldest of whoever has most goes, so that the others
-get in: a head that is honest is whole within one round trip. Bodies that are not whole and answers that are not taken are
-as many as heads, of which the one goes that has stood still longest: what is honest moves on. Idle connections are
-counted apart, so that half-sent heads close none of them. An answer of which the caller takes nothing for minutes is
-broken off.
+get in: a head that is honest is whole within one round trip. Of bodies that are not whole, and of answers that are not
+taken, the one goes that has stood still longest: what is honest moves on. Idle connections are counted apart, so that
+half-sent heads close none of them. An answer of which the caller takes nothing for minutes is broken off.
 """
 
 import asyncio
@@ -116,6 +115,7 @@ class Connections:
         self.clock = clock
         self._telemetry = telemetry
         self._heads = _Pool()
+        self._whole = _Pool()  # heads that are whole, and of whose requests aiohttp has not told yet
         self._bodies = _Pool()
         self._stalled = _Pool()
         self._idle = _Pool()
@@ -123,8 +123,8 @@ class Connections:
 
     @property
     def open_heads(self) -> int:
-        """How many connections have not sent a whole head."""
-        return len(self._heads)
+        """How many connections have not sent a whole head, or have just done so."""
+        return len(self._heads) + len(self._whole)
 
     @property
     def open_bodies(self) -> int:
@@ -152,11 +152,12 @@ class Connections:
             connection.begin(request)
             try:
                 response = await handler(request)
-                await _read_over(request, response)
-                return response
             except web.HTTPException as refused:
                 await _read_over(request, refused)
                 raise
+            else:
+                await _read_over(request, response)
+                return response
             finally:
                 connection.end(request)
 
@@ -171,13 +172,23 @@ class Connections:
         """A head is waited for."""
         self._idle.discard(connection)
         connection.since_s = self.clock.monotonic_s()
+        self._count_head(connection)
+
+    def _count_head(self, connection: Watched) -> None:
         self._heads.add(connection)
         if len(self._heads) > self.limits.heads_max:
             self.drop(self._heads.oldest_of_most(), "too_many_heads")
 
+    def head_ends(self, connection: Watched) -> None:
+        """A head is whole, so that its request begins in a moment: of a crowd that asks at once none is half-sent."""
+        self.answering(connection)
+        connection.since_s = self.clock.monotonic_s()
+        self._whole.add(connection)
+
     def answering(self, connection: Watched) -> None:
-        """A head is whole."""
+        """A request has begun."""
         self._heads.discard(connection)
+        self._whole.discard(connection)
         self._idle.discard(connection)
 
     def body_begins(self, connection: Watched) -> None:
@@ -226,6 +237,7 @@ class Connections:
 
     def _forget(self, connection: Watched) -> None:
         self._heads.discard(connection)
+        self._whole.discard(connection)
         self._bodies.discard(connection)
         self._stalled.discard(connection)
         self._idle.discard(connection)
@@ -239,6 +251,10 @@ class Connections:
     def sweep(self) -> None:
         """Close what has taken too long, and what one source has too many of."""
         now_s = self.clock.monotonic_s()
+        for connection in self._whole:
+            if now_s - connection.since_s >= YOUNG_S:  # none that aiohttp knows: behind a change of protocols
+                self._whole.discard(connection)
+                self._count_head(connection)
         for connection in self._heads:
             if now_s - connection.since_s >= self.limits.head_timeout_s:
                 self.drop(connection, "head_timeout")

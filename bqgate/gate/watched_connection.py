@@ -96,15 +96,19 @@ class WatchedConnection(asyncio.Protocol):
         if self._transport is None:  # TLS has begun a moment ago, and _shake_hands has not heard of it yet
             self._early.append(data)
             return
-        if self._stage is _Stage.IDLE:
+        was_idle = self._stage is _Stage.IDLE
+        if was_idle:
             self._begin_head(0)
-            self._connections.head_begins(self)
         self._received += len(data)
         is_too_much = self._is_too_much(data)
         self._last = (self._last + data)[-len(_END_OF_HEAD) :]
         if is_too_much:
             self._connections.drop(self, "head_too_large")
             return
+        if self._stage is _Stage.HEAD and self._head_bytes is not None:
+            self._connections.head_ends(self)
+        elif was_idle:
+            self._connections.head_begins(self)
         if self._request is not None and not self._request.content.is_eof():
             self._connections.body_goes_on(self)
         self._http.data_received(data)

@@ -167,6 +167,40 @@ async def test_answers_that_nobody_takes_are_bounded() -> None:
             assert len(await neighbour.readexactly(8 * 2**20)) == 8 * 2**20
 
 
+async def test_a_crowd_that_asks_at_once_has_no_half_heads() -> None:
+    """A load balancer's idle connections may all be used in one moment, beside half heads from its address."""
+    async with watched_port(ConnectionLimits(heads_max=10)) as port:
+        pairs = [await port.connect() for _ in range(8)]
+        for pair in pairs:
+            await asked(pair)
+        for _ in range(8):
+            pairs.append(await port.connect())
+            await asked(pairs[-1])
+        await port.until(idle=16)
+        for _ in range(10):
+            await port.connect(HALF)
+        await port.until(heads=10)
+        assert b"" not in await asyncio.gather(*map(asked, pairs))
+        assert port.counts.dropped == {}
+
+
+async def test_what_no_request_comes_of_is_half_a_head() -> None:
+    """Behind a change of protocols aiohttp begins no request, however whole a head looks."""
+    ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with watched_port() as port:
+        reader, writer = await port.connect(ask)
+        assert b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+        await port.until(idle=1)
+        writer.write(ask)
+        await port.until(idle=0)
+        port.clock.advance(YOUNG_S)
+        port.connections.sweep()
+        assert port.connections.open_heads == 1
+        port.clock.advance(30)
+        port.connections.sweep()
+        assert port.counts.dropped == {"head_timeout": 1}
+
+
 async def test_half_a_head_behind_several_requests_has_its_time() -> None:
     """However many were whole, and in whatever segments they came; else it would wait as an idle connection does."""
     get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -184,7 +218,7 @@ async def test_half_a_head_behind_several_requests_has_its_time() -> None:
 
 
 async def test_the_end_of_a_body_may_come_in_pieces() -> None:
-    """A chunked body's last line break may be in a segment of its own; its connection is idle then, and no half head."""
+    """The last line break of a chunked body may be in a segment of its own; its connection is idle then."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with watched_port() as port:
         for cut in range(1, 5):
