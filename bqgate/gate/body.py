@@ -56,13 +56,18 @@ async def read_kept(call: HttpRequest, *, bytes_max: int) -> bytes:
     length = call.header("content-length") if body is call.body else None
     most = int(length) if length is not None and _LENGTH.fullmatch(length) else bytes_max
     async with share.reading(min(most, bytes_max)):
-        return await read_bounded(_counted(body, share, bytes_max), bytes_max=bytes_max)
+        counted = _counted(body, share, bytes_max, is_packed=body is not call.body)
+        return await read_bounded(counted, bytes_max=bytes_max)
 
 
-async def _counted(body: AsyncIterator[bytes], share: BodyShare, bytes_max: int) -> AsyncIterator[bytes]:
+async def _counted(
+    body: AsyncIterator[bytes], share: BodyShare, bytes_max: int, *, is_packed: bool
+) -> AsyncIterator[bytes]:
     left = bytes_max
     async for chunk in body:
         left -= len(chunk)
+        if not is_packed:
+            share.note_arrival(len(chunk))
         if left >= 0:  # what is too much is refused, and not kept
             await share.take(len(chunk))
         yield chunk

@@ -27,6 +27,8 @@ from bqgate.wire.source_address import source_of
 GRANTED_BYTES = 64 * 1024
 LARGE_BYTES = MIB
 WAIT_S = 5.0
+# Who keeps up this pace sends 10 MB over a poor line, and is not slow.
+STEADY_BYTES_S = 32 * 1024
 _OTHERS_EVERY_BYTES = MIB
 
 
@@ -156,6 +158,7 @@ class BodyShare:
         self.kept: tuple[int, ...] = (0, 0)
         self._most = 0
         self._since_others = 0
+        self._deadline = asyncio.timeout(None)
 
     @contextmanager
     def part(self) -> Iterator["BodyShare"]:
@@ -172,12 +175,19 @@ class BodyShare:
         """
         self._most = self.size + bytes_max
         try:
-            async with asyncio.timeout(self._room.limits.timeout_s):
+            async with asyncio.timeout(self._room.limits.timeout_s) as self._deadline:
                 yield
         except TimeoutError:
             raise BodyTooSlow(math.ceil(self._room.limits.timeout_s)) from None
         finally:
             self._room.settle(self)
+
+    def note_arrival(self, size: int) -> None:
+        """So many bytes came over the wire. They bring time for more, but no hoard of it: who stops is cut off."""
+        ends_s = self._deadline.when()
+        if ends_s is not None and not self._deadline.expired():
+            most_s = asyncio.get_running_loop().time() + self._room.limits.timeout_s
+            self._deadline.reschedule(min(ends_s + size / STEADY_BYTES_S, most_s))
 
     async def take(self, size: int) -> None:
         """Keep `size` bytes more. Lets others run now and then: a packed body is unpacked without a pause.

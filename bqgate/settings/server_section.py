@@ -61,7 +61,8 @@ class ServerSection(Section):
         60,
         ge=1,
         le=3_600,
-        description="How long a body may take that is read into memory; what streams through may go on.",
+        description="How long a body may take that is read into memory, and a second more for each 32 KiB that come; "
+        "what streams through may go on.",
     )
     bodies_mib: Whole = Field(
         256, ge=96, le=65_536, description="Callers' bodies in memory at once, for each process, unpacked."

@@ -159,6 +159,27 @@ async def test_a_body_has_its_time() -> None:
         await read_kept(HttpRequest("POST", "/", body=drip()), bytes_max=10_000)
 
 
+async def test_a_large_body_over_a_poor_line_has_the_time_that_it_needs() -> None:
+    """Who keeps up a steady pace is not slow, and who stops is: a packed body brings no time for what it becomes."""
+
+    async def steady(pauses: int) -> AsyncIterator[bytes]:
+        for _ in range(pauses):
+            yield b"x" * GRANTED_BYTES
+            await asyncio.sleep(0.05)  # noqa: TID251 - a slow sender
+
+    async def stops(data: bytes) -> AsyncIterator[bytes]:
+        yield data
+        await asyncio.Event().wait()
+
+    room = room_of(timeout_s=0.1)
+    with room.share("a"):
+        assert len(await read_kept(HttpRequest("POST", "/", body=steady(6)), bytes_max=10 * MIB)) == 6 * GRANTED_BYTES
+        packed = stops(gzip.compress(bytes(MIB))[:-1])
+        for headers, body in (((("Content-Encoding", "gzip"),), packed), ((), stops(bytes(GRANTED_BYTES)))):
+            with pytest.raises(BodyTooSlow):
+                await read_kept(HttpRequest("POST", "/", headers=headers, body=body), bytes_max=10 * MIB)
+
+
 async def test_others_run_while_a_body_is_unpacked() -> None:
     """A few kilobytes that become many megabytes hold nobody up until they are there."""
     room, turns = room_of(), 0
