@@ -235,4 +235,5 @@ def _cut(event: AuditEvent) -> AuditEvent:
 
 def _plain(text: str) -> str:
     """No NUL, no half of a surrogate pair, nothing that would begin another line."""
-    return "".join(each if each.isprintable() else "?" for each in text[:TEXT_CHARS_MAX])
+    text = text[:TEXT_CHARS_MAX]
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
