@@ -19,6 +19,11 @@ def few_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def section_of(**settings: int) -> ServerSection:
+    """The section with some settings, and the others as they are by default."""
+    return ServerSection.model_validate(settings)
+
+
 def waiting_of(limits: ConnectionLimits) -> int:
     """How many connections may wait for their callers: with heads, bodies, answers and nothing."""
     return limits.heads_max + 2 * limits.bodies_max + limits.idle_max
@@ -27,9 +32,9 @@ def waiting_of(limits: ConnectionLimits) -> int:
 @pytest.mark.usefixtures("few_files")
 def test_connections_that_wait_leave_half_of_the_files_for_queries() -> None:
     """On one port, and on two together, whatever the settings say."""
-    assert waiting_of(connection_limits(ServerSection())) == FILES // 2
-    assert 2 * waiting_of(connection_limits(ServerSection(control_port=8081))) == FILES // 2
-    assert connection_limits(ServerSection(open_bodies_max=10)).bodies_max == 10
+    assert waiting_of(connection_limits(section_of())) == FILES // 2
+    assert 2 * waiting_of(connection_limits(section_of(control_port=8081))) == FILES // 2
+    assert connection_limits(section_of(open_bodies_max=10)).bodies_max == 10
 
 
 @pytest.mark.usefixtures("few_files")
@@ -38,4 +43,4 @@ def test_a_gate_opens_as_many_files_as_it_may() -> None:
     allow_open_files()
     files_max, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert files_max == most
-    assert connection_limits(ServerSection()).heads_max > FILES // 8
+    assert connection_limits(section_of()).heads_max > FILES // 8
