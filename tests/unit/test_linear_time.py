@@ -100,6 +100,7 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.gate.batch._LENGTH": (("", "0", ""),),
     "bqgate.gate.body._LENGTH": (("", "0", "!"),),
     "bqgate.gate.isolation.arguments._JSON_ESCAPE": (("", "\\", ""), ("", "\\\\", "")),
+    "bqgate.gate.isolation.ids._BETWEEN": (("", "a-", ""),),
     "bqgate.gate.isolation.names.METADATA": (("", "__tables", ""), ("__tables", "a", ""), ("", "information_", "")),
     "bqgate.gate.isolation.names._ADDRESS": (("", "https://", ""), ("", "http", ""), ("https://", "a", "")),
     "bqgate.gate.isolation.names._DATASET_ID": (("", "a", "!"),),
