@@ -25,7 +25,7 @@ from bqgate.app.authentication import Identities
 from bqgate.app.dependencies import Dependencies
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.units import MS_PER_S
-from bqgate.gate.http_server import REQUEST_ID
+from bqgate.gate.http.http_server import REQUEST_ID
 from bqgate.policies.editor import PolicyEditor
 from bqgate.settings import Settings
 from bqgate.settlement.settlement import Settlement

@@ -15,10 +15,10 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 
 from aiohttp import web
 
-from bqgate.gate.connections import ConnectionLimits, Connections
-from bqgate.gate.http_server import SERVER_OPTIONS
-from bqgate.gate.server_log import ServerLog
-from bqgate.gate.watched_connection import WatchedConnection
+from bqgate.gate.http.connections import ConnectionLimits, Connections
+from bqgate.gate.http.http_server import SERVER_OPTIONS
+from bqgate.gate.http.server_log import ServerLog
+from bqgate.gate.http.watched_connection import WatchedConnection
 from bqgate.ports import Telemetry
 from bqgate.settings.server_section import ServerSection
 

@@ -31,15 +31,15 @@ from bqgate.app.tls import TlsContext
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
 from bqgate.domain.units import MIB
-from bqgate.gate import access_log, middleware, proxies, web_pages
 from bqgate.gate.body_room import BodyLimits, BodyRoom
-from bqgate.gate.connections import Connections
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
-from bqgate.gate.http_server import HttpServer, add_data_plane
+from bqgate.gate.http import access_log, middleware, proxies, web_pages
+from bqgate.gate.http.connections import Connections
+from bqgate.gate.http.http_server import HttpServer, add_data_plane
+from bqgate.gate.http.router import new_application
 from bqgate.gate.identify import Identification
-from bqgate.gate.router import new_application
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.metrics import Metrics

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from bqgate.admin.problem import Problem, write_problem
-from bqgate.gate.web_pages import PageRules
+from bqgate.gate.http.web_pages import PageRules
 from bqgate.settings import Settings
 from bqgate.settings.sections import IdentityMode
 from bqgate.wire.authority import KnownHosts, read_authority

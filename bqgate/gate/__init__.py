@@ -3,7 +3,7 @@
 Read this map, then handler.py: ``QueryHandler.handle_query`` is the request path on one screen. What is learnt on the
 way is kept in one RequestContext (request_context.py). A query passes these files, in this order:
 
-    gate/http_server.py                    aiohttp's request becomes an HttpRequest
+    gate/http/http_server.py               aiohttp's request becomes an HttpRequest
     gate/dispatch.py                       chooses: jobs to the handler, batches apart, the rest to gate/passthrough.py
       gate/routes.py                       which of BigQuery's methods the URL names
       gate/identify.py                     who asks
@@ -34,7 +34,6 @@ way is kept in one RequestContext (request_context.py). A query passes these fil
       settlement/settlement.py             books in the ledger, then captures in the budgets
 
 Beside it: gate/discovery.py answers for the discovery document, before anybody is asked who it is.
-Around it: gate/proxies.py says by which host the gate was called, gate/web_pages.py refuses what only a web page sends,
-gate/middleware.py answers for failures, gate/reply.py has their status codes, gate/access_log.py writes the
-log line. A refused query may get advice (``advice/``) on what would make it cheaper.
+Around it: gate/http/ has connections, hosts, web pages, and the log line; its middleware.py answers for failures, whose
+status codes are in gate/reply.py. A refused query may get advice (``advice/``) on what would make it cheaper.
 """

@@ -1,4 +1,4 @@
-"""Write one log line for each call inside a batch, beside the batch's own (access_log.py).
+"""Write one log line for each call inside a batch, beside the batch's own (http/access_log.py).
 
 Called by dispatch.py once the call's answer is there, in the task that made it.
 """

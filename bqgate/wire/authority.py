@@ -1,9 +1,9 @@
 """Read which host a request names, and which origin a web page has, so that the two can be compared.
 
-Used by gate/web_pages.py and the HTTP server. An authority is what stands in Host and in an absolute request target
-(RFC 9110 section 7.2), without a login; an origin is what browsers send (https://fetch.spec.whatwg.org/#origin-header).
-Both come out in one spelling: small letters, no dot at the end, an address as it is usually written, no zone, the
-scheme's own port where none is said. Nothing is resolved. Pure.
+Used by gate/http/. An authority is what stands in Host and in an absolute request target (RFC 9110 section 7.2),
+without a login; an origin is what browsers send (https://fetch.spec.whatwg.org/#origin-header). Both come out in one
+spelling: small letters, no dot at the end, an address as it is usually written, no zone, the scheme's own port where
+none is said. Nothing is resolved. Pure.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Read what reverse proxies say of a call: from where it came, and by which address it reached the first of them.
 
-Used by gate/proxies.py. Two families of headers say so: Forwarded (RFC 7239), whose elements come parsed, and
+Used by gate/http/proxies.py. Two families of headers say so: Forwarded (RFC 7239), whose elements come parsed, and
 X-Forwarded-For, -Proto, -Host and -Prefix. Each proxy adds to the right, and anybody may have written what stands left
 of it, so a list is read from the right for as long as a trusted proxy wrote it. Where both families say something and
 differ, neither is believed: a proxy that writes one may hand on the other as its caller wrote it. Pure.

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from bqgate.bigquery.credentials import CallerCredentials
 from bqgate.bigquery.upstream import HttpUpstream
-from bqgate.gate.http_server import SERVER_OPTIONS
+from bqgate.gate.http.http_server import SERVER_OPTIONS
 from tests.support.gate_stand import ListTelemetry, RecordingHandler, data_plane
 
 

@@ -21,20 +21,20 @@ from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry, Tier
-from bqgate.gate import proxies
 from bqgate.gate.body_room import BodyLimits, BodyRoom
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
+from bqgate.gate.http import proxies
+from bqgate.gate.http.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
+from bqgate.gate.http.middleware import install
+from bqgate.gate.http.router import new_application
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation, IsolationMode
 from bqgate.gate.isolation.upload_sessions import UploadSessions
 from bqgate.gate.long_texts import LongTexts
-from bqgate.gate.middleware import install
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.payers import Payers
 from bqgate.gate.request_context import RequestContext
-from bqgate.gate.router import new_application
 from bqgate.gate.routes import Route
 from bqgate.gate.submission import Submission
 from bqgate.identity.open_access import OpenAuthenticator

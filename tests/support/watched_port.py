@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from bqgate.app.listening import open_port
-from bqgate.gate.connections import ConnectionLimits, Connections
+from bqgate.gate.http.connections import ConnectionLimits, Connections
 from tests.support.manual_clock import ManualClock
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from bqgate.app.listening import allow_open_files, connection_limits
-from bqgate.gate.connections import ConnectionLimits
+from bqgate.gate.http.connections import ConnectionLimits
 from bqgate.settings.server_section import ServerSection
 
 FILES = 800

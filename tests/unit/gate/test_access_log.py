@@ -5,7 +5,7 @@ from aiohttp import ServerDisconnectedError, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.gate import access_log, middleware
+from bqgate.gate.http import access_log, middleware
 from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from bqgate.gate.connections import STALLED_ANSWER_S, YOUNG_S, ConnectionLimits
+from bqgate.gate.http.connections import STALLED_ANSWER_S, YOUNG_S, ConnectionLimits
 from tests.support.watched_port import Pair, WatchedPort, asked, ended, watched_port
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import ClientSession
 
 from bqgate.app.tls import load_certificate
-from bqgate.gate.connections import ConnectionLimits
-from bqgate.gate.watched_connection import AHEAD_BYTES_MAX, HEAD_BYTES_MAX
+from bqgate.gate.http.connections import ConnectionLimits
+from bqgate.gate.http.watched_connection import AHEAD_BYTES_MAX, HEAD_BYTES_MAX
 from tests.support.certificates import make_pair, write_pair
 from tests.support.tiny_chunks import TINY_CHUNKS, ran_in_turns
 from tests.support.watched_port import Pair, WatchedPort, asked, ended, watched_port

@@ -3,8 +3,8 @@
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from bqgate.gate import proxies, web_pages
-from bqgate.gate.web_pages import LOG_EVERY_S, PageRules
+from bqgate.gate.http import proxies, web_pages
+from bqgate.gate.http.web_pages import LOG_EVERY_S, PageRules
 from bqgate.wire.authority import KnownHosts
 from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock

@@ -19,11 +19,11 @@ from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from bqgate.domain.errors import BodyTooSlow, MalformedRequest
-from bqgate.gate.aborted_calls import BEGUN, cut, note_side, reset_on_close
 from bqgate.gate.body import close_body
 from bqgate.gate.body_room import BodyRoom
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
+from bqgate.gate.http.aborted_calls import BEGUN, cut, note_side, reset_on_close
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.ports.turns import let_others_run
@@ -43,9 +43,9 @@ SERVER_OPTIONS: dict[str, Any] = {
 CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
 FAILURE = web.RequestKey("FAILURE", str)  # the name of the error that it answered, where there was one
-CALLED_HOST = web.RequestKey("CALLED_HOST", str)  # by which the client reached the gate; settled by gate/proxies.py
+CALLED_HOST = web.RequestKey("CALLED_HOST", str)  # by which the client reached the gate; settled by proxies.py
 GATE_ADDRESS = web.RequestKey("GATE_ADDRESS", str)  # the same
-OWN_PAGE = web.RequestKey("OWN_PAGE", bool)  # a page of the gate's own sends it; settled by gate/web_pages.py
+OWN_PAGE = web.RequestKey("OWN_PAGE", bool)  # a page of the gate's own sends it; settled by web_pages.py
 TOLD_APART = web.RequestKey("TOLD_APART", bool)  # the log says of it elsewhere, so that it needs no line of its own
 DATA_PLANE = "data_plane"  # the name of the data plane's one resource
 _FRAMING = frozenset({"connection", "transfer-encoding"})

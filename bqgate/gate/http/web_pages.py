@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 
 from bqgate.domain.errors import BqgateError, ForeignPage, MalformedRequest, UnknownHost
 from bqgate.gate.batch_log import shown_path
-from bqgate.gate.http_server import CALLED_HOST, DATA_PLANE, FAILURE, OWN_PAGE, TOLD_APART
+from bqgate.gate.http.http_server import CALLED_HOST, DATA_PLANE, FAILURE, OWN_PAGE, TOLD_APART
 from bqgate.ports import Clock, Telemetry
 from bqgate.wire.authority import KnownHosts, origin_at, read_authority, read_origin
 

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import OUTAGES, BqgateError, MalformedRequest
-from bqgate.gate.aborted_calls import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
-from bqgate.gate.framing import refused_framing
-from bqgate.gate.http_server import CORS_ORIGIN, FAILURE, REQUEST_ID, send
+from bqgate.gate.http.aborted_calls import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
+from bqgate.gate.http.framing import refused_framing
+from bqgate.gate.http.http_server import CORS_ORIGIN, FAILURE, REQUEST_ID, send
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
 from bqgate.observe.request_fields import note_cause

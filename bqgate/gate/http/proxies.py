@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bqgate.gate.http_server import CALLED_HOST, GATE_ADDRESS
+from bqgate.gate.http.http_server import CALLED_HOST, GATE_ADDRESS
 from bqgate.wire.authority import target_authority
 from bqgate.wire.forwarded import AsCalled, Networks, read_forwarded
 

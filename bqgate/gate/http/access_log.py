@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from bqgate.gate.aborted_calls import BEGUN, BROKEN_OFF_BY, Side
 from bqgate.gate.batch_log import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
-from bqgate.gate.http_server import FAILURE, REQUEST_ID, TOLD_APART
+from bqgate.gate.http.aborted_calls import BEGUN, BROKEN_OFF_BY, Side
+from bqgate.gate.http.http_server import FAILURE, REQUEST_ID, TOLD_APART
 from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Telemetry
 

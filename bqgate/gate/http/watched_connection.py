@@ -16,7 +16,7 @@ from typing import cast
 
 from aiohttp import web
 
-from bqgate.gate.connections import Connections
+from bqgate.gate.http.connections import Connections
 from bqgate.wire.source_address import source_of
 
 # Google's front end takes 16 KiB; tokens have up to 12, and tools add headers of their own.
