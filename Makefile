@@ -64,7 +64,8 @@ test: lint setup-node ## everything but what takes long
 
 .PHONY: test-long
 test-long: $(SETUP) setup-dbt setup-ibis setup-node ## what takes long: dbt, bq, the docs in all clients, faults at every moment, a fuzzed API
-	$(BIN)/pytest -q -n 2 -m long $(ARGS)
+	$(BIN)/pytest -q -n 2 -m 'long and not alone' $(ARGS)
+	$(BIN)/pytest -q -m alone $(ARGS)
 
 .PHONY: attacks
 attacks: $(SETUP) ## the tests that docs/threat_model.md names, and no others

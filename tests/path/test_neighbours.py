@@ -18,11 +18,10 @@ from bqgate.clock import SystemClock
 from tests.support.ready_upstream import ready_upstream
 from tests.support.served_gate import served_gate
 
-# What a neighbour may wait, whatever it usually waits: 50 ms, and twice as long where test, gate and upstream share two
-# cores; on a busy machine, so many times what it usually waits there. What is noticed by chance is not
-# noticed three times.
-ENOUGH_S = 0.1
-ROUNDS = 3
+# What a neighbour may wait, whatever it usually waits. The goal is 50 ms; this is for machines on which attacker, test,
+# gate and upstream share two slow cores. What is read in quadratic time holds it up for seconds.
+ENOUGH_S = 0.2
+ROUNDS = 3  # what is noticed by chance is not noticed three times
 TIMES_USUAL = 3
 QUERIES = 15
 MIB = 2**20
@@ -130,6 +129,7 @@ async def waits_s(session: aiohttp.ClientSession, url: str) -> float:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 async def test_a_neighbour_does_not_notice_what_takes_longest_to_read(tmp_path: Path) -> None:
     """Every evil call, over and over: three of four queries beside it are answered at once, or as usual."""
     config = tmp_path / "bqgate.yaml"

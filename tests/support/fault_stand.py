@@ -31,6 +31,9 @@ from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 CENTS_10 = 100_000_000
 SLOW_S = 0.03
+# How long the ledger's answers are held up while it is waited for the moment to break something: so long may a busy
+# machine take to notice that moment, where the gate is patient.
+HELD_UP_S = 0.15
 QUERY = {"query": "SELECT a FROM d.t", "useLegacySql": False, "useQueryCache": False, "timeoutMs": 100}
 
 
@@ -71,6 +74,7 @@ class Stand:
     budgets: RedisBudgetStore
     ledger: SqlLedger
     windows: tuple[Window, ...]
+    held_up_s: float
 
     async def query(self, moment: Moment | None, break_it: Callable[[], Awaitable[None]]) -> tuple[int, str]:
         """Run the query and break something on its way; status and reason, or (0, "cut") where the answer broke off.
@@ -83,7 +87,7 @@ class Stand:
         if moment is Moment.BEFORE_BOOKING:
             held_up = self.sandbox.faults.add(Fault(kind="delay", delay_s=0.3, method="jobs.query", count=1))
             return await self._post_and(break_it, when=lambda: _now(held_up.hits == 1))
-        self.wires["ledger"].answers.delay(SLOW_S)
+        self.wires["ledger"].answers.delay(self.held_up_s)
         when = self._is_being_recorded() if moment is Moment.BEFORE_FORWARD else self._is_booked
         return await self._post_and(break_it, when=when)
 
@@ -201,4 +205,5 @@ async def fault_stand(
         gate = await stack.enter_async_context(open_gate(settings, clock=clock, log_stream=io.StringIO()))
         await gate.reconciler.reconcile()  # after the one at the start: only the test's own calls meet a fault
         windows = settings.customer_registry.customer("acme").windows(clock.now())
-        yield Stand(gate, sandbox, wires, clock, budgets, ledger, windows)
+        held_up_s = HELD_UP_S if is_patient else SLOW_S
+        yield Stand(gate, sandbox, wires, clock, budgets, ledger, windows, held_up_s)

@@ -11,20 +11,27 @@ from typing import Any
 
 import pytest
 
-# A little before the time limit of most tests (`timeout` in pyproject.toml).
-LOOK_AFTER_S = 110
+# So long before a test's time is up its tasks are looked at. Not before: whoever looks through all objects from another
+# thread may break a tuple that is just being made, and with it the test.
+LOOK_BEFORE_S = 10
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Look at the tasks of a test that is still running when its time is nearly up."""
-    timer = threading.Timer(LOOK_AFTER_S, _report, [item])
+    timer = threading.Timer(_time_of_s(item) - LOOK_BEFORE_S, _report, [item])
     timer.daemon = True
     timer.start()
     try:
         return (yield)
     finally:
         timer.cancel()
+
+
+def _time_of_s(item: pytest.Item) -> float:
+    """How long a test may take: by its mark, or by `timeout` in pyproject.toml."""
+    marked = item.get_closest_marker("timeout")
+    return float(marked.args[0] if marked is not None and marked.args else item.config.getini("timeout"))
 
 
 def task_lines() -> Iterator[str]:
