@@ -23,11 +23,23 @@ class EntryKind(StrEnum):
     ADJUSTMENT = "adjustment"
 
 
+class Origin(StrEnum):
+    """How a cost came about, as far as the gate is concerned."""
+
+    GATE = "gate"  # a job that was submitted through the gate
+    BYPASS = "bypass"  # a job that was not, found by the sweep
+    METERED = "metered"  # no job: what a cost metric has measured
+    OWN = "own"  # a query that the gate ran for itself
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the ledger. Unique by hold; charges are unique by job too (invariant 4).
 
-    `placed_at` is when its hold was placed, which says in which windows of the deployment's budget it counts.
+    `placed_at` is when its hold was placed, which says in which windows of the deployment's budget it counts. `adjusts`
+    is the id of the charge that an adjustment corrects. `prices_id` names the prices by which it was priced, `ended_at`
+    is when its job ended; `reservation` is "" where it ran on demand. None in these: not told, or booked before the
+    ledger kept it.
     """
 
     id: str
@@ -56,6 +68,12 @@ class Entry:
     labels: Mapping[str, str] = field(default_factory=dict)
     shadow_decision: ShadowDecision | None = None  # where its budgets were only observed
     placed_at: datetime | None = None
+    origin: Origin = Origin.GATE
+    adjusts: str | None = None
+    reservation: str | None = None
+    edition: str | None = None
+    prices_id: str | None = None
+    ended_at: datetime | None = None
 
     @property
     def is_overrun(self) -> bool:
@@ -63,11 +81,28 @@ class Entry:
         return self.hold_id is not None and self.cost_nanos > self.hold_nanos
 
 
+@dataclass(frozen=True, slots=True)
+class BookedCharge:
+    """A charge and what has corrected it since, oldest first. Its cost is the sum."""
+
+    charge: Entry
+    adjustments: tuple[Entry, ...] = ()
+
+    @property
+    def cost_nanos(self) -> int:
+        return self.charge.cost_nanos + sum(each.cost_nanos for each in self.adjustments)
+
+    @property
+    def next_adjustment_id(self) -> str:
+        """The id of the next correction. Two who correct what both have read write one id, and one of them wins."""
+        return f"{self.charge.id}.{len(self.adjustments) + 1}"
+
+
 class Booking(StrEnum):
     """What became of an attempt to book. All three are success."""
 
     BOOKED = "booked"
-    HOLD_ALREADY_BOOKED = "hold_already_booked"  # the same hold, seen by another path: nothing changed
+    HOLD_ALREADY_BOOKED = "hold_already_booked"  # the same hold or entry, seen by another path: nothing changed
     JOB_ALREADY_BOOKED = "job_already_booked"  # another hold's entry covers this job: this hold costs nothing
 
 

@@ -116,6 +116,14 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedHold:
+    """A hold as the ledger has it, ended or not."""
+
+    hold: Hold
+    state: HoldState
+
+
+@dataclass(frozen=True, slots=True)
 class Attempts:
     """How many attempts have joined an open hold, and until when somebody answers for it.
 

@@ -30,6 +30,13 @@ class JobRef:
     job_id: str
     location: str | None = None
 
+    def may_be(self, other: "JobRef") -> bool:
+        """Whether two references may name one job: as BigQuery finds one without a location in the US and the EU."""
+        if (self.project_id, self.job_id) != (other.project_id, other.job_id):
+            return False
+        one, two = (self.location or "").lower(), (other.location or "").lower()
+        return one == two or ({one, two} <= {"", "us", "eu"} and "" in {one, two})
+
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:

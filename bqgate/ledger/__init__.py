@@ -10,6 +10,8 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     writer.py           how many callers share one transaction
     queries.py          what is read, and page_token.py where a reader left off
     spend_queries.py    spend by day, week and month
+    bookings.py         what is booked for many jobs at once
+    leases.py           ports.LeaseStore
     rows.py             Hold and Entry as rows and back
     check_books.py      do holds and charges agree
 
@@ -26,6 +28,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
 
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
 from bqgate.ledger.check_books import BooksFault, check_books
+from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.ledger.sql_ledger import SqlLedger
@@ -34,6 +37,7 @@ __all__ = [
     "AuditHead",
     "AuditVerdict",
     "BooksFault",
+    "SqlLeases",
     "SqlLedger",
     "SqlRegistry",
     "check_books",

@@ -18,7 +18,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
-from bqgate.ledger.schema import HAS_USAGE, IS_OPEN, breaker_events, entries, holds, price_lists
+from bqgate.ledger.schema import HAS_USAGE, IS_CORRECTION, IS_OPEN, breaker_events, entries, holds, price_lists
 
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
@@ -127,6 +127,32 @@ def price_list(prices_id: str) -> sa.Select[Any]:
 
 def entry_of_hold(hold_id: str) -> sa.Select[Any]:
     return sa.select(entries).where(entries.c.hold_id == hold_id)
+
+
+def charges_of_jobs(jobs: Sequence[JobRef]) -> sa.Select[Any]:
+    """Charges whose jobs have these ids, in whatever project and place."""
+    return sa.select(entries).where(
+        entries.c.job_id.in_(sorted({job.job_id for job in jobs})), entries.c.kind == EntryKind.CHARGE.value
+    )
+
+
+def charges_of_holds(hold_ids: Sequence[str]) -> sa.Select[Any]:
+    """Charges that ended these holds."""
+    return sa.select(entries).where(entries.c.hold_id.in_(hold_ids), entries.c.kind == EntryKind.CHARGE.value)
+
+
+def adjustments_of(charge_ids: Sequence[str]) -> sa.Select[Any]:
+    """What corrects these charges, oldest first. Their index is a partial one, which says what it is about."""
+    return (
+        sa.select(entries)
+        .where(entries.c.adjusts.in_(charge_ids), IS_CORRECTION)
+        .order_by(entries.c.booked_at, entries.c.id)
+    )
+
+
+def holds_of(hold_ids: Sequence[str]) -> sa.Select[Any]:
+    """These holds, ended or not."""
+    return sa.select(holds).where(holds.c.id.in_(hold_ids))
 
 
 def entries_page(wanted: EntryFilter) -> sa.Select[Any]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent
-from bqgate.domain.entry import Entry, EntryKind
+from bqgate.domain.entry import Entry, EntryKind, Origin
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.pricing import PriceList
@@ -29,6 +29,14 @@ def to_micros(moment: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
+
+
+def _micros_of(moment: datetime | None) -> int | None:
+    return None if moment is None else to_micros(moment)
+
+
+def _moment_of(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def hold_row(hold: Hold) -> dict[str, Any]:
@@ -163,7 +171,13 @@ def entry_row(entry: Entry) -> dict[str, Any]:
         "fingerprint": entry.fingerprint,
         "labels": dict(entry.labels),
         **_shadow_decision_columns(entry.shadow_decision),
-        "placed_at": None if entry.placed_at is None else to_micros(entry.placed_at),
+        "placed_at": _micros_of(entry.placed_at),
+        "origin": entry.origin.value,
+        "adjusts": entry.adjusts,
+        "reservation": entry.reservation,
+        "edition": entry.edition,
+        "prices_id": entry.prices_id,
+        "ended_at": _micros_of(entry.ended_at),
     }
 
 
@@ -194,7 +208,13 @@ def entry_of(row: sa.Row[Any]) -> Entry:
         fingerprint=row.fingerprint,
         labels=row.labels,
         shadow_decision=_shadow_decision_of(row),
-        placed_at=None if row.placed_at is None else from_micros(row.placed_at),
+        placed_at=_moment_of(row.placed_at),
+        origin=Origin.GATE if row.origin is None else Origin(row.origin),
+        adjusts=row.adjusts,
+        reservation=row.reservation,
+        edition=row.edition,
+        prices_id=row.prices_id,
+        ended_at=_moment_of(row.ended_at),
     )
 
 

@@ -1,4 +1,4 @@
-"""Declare the ledger's four tables, the same on SQLite and PostgreSQL.
+"""Declare the ledger's tables, the same on SQLite and PostgreSQL.
 
 `holds` says which money is set aside and how each hold ended; `entries`, `breaker_events` and `price_lists` are
 append-only (triggers of the migrations refuse UPDATE and DELETE). Read by queries, writes and rows; migrations/ hold
@@ -104,6 +104,12 @@ entries = sa.Table(
     sa.Column("would_wait_ms", sa.BigInteger),
     sa.Column("would_budget", sa.Text),
     sa.Column("placed_at", sa.BigInteger),  # of its hold; NULL in entries of before there was a deployment's budget
+    sa.Column("origin", sa.Text),  # domain.entry.Origin; NULL: gate
+    sa.Column("adjusts", sa.Text),  # entries.id of the charge that an adjustment corrects
+    sa.Column("reservation", sa.Text),  # '' where the job ran on demand; NULL: not told
+    sa.Column("edition", sa.Text),
+    sa.Column("prices_id", sa.Text),  # price_lists.id; NULL in entries of before
+    sa.Column("ended_at", sa.BigInteger),  # when the job ended; NULL: not told
     sa.CheckConstraint("kind IN ('charge', 'refusal', 'adjustment')", name="ck_entries_kind"),
 )
 
@@ -129,6 +135,9 @@ sa.Index("ix_entries_customer_booked", entries.c.customer, entries.c.booked_at, 
 sa.Index("ix_entries_booked", entries.c.booked_at, entries.c.id)
 # One job by the id that BigQuery prints, whichever project and location it is in.
 sa.Index("ix_entries_job", entries.c.job_id)
+# What corrects a charge.
+IS_CORRECTION = sa.text("adjusts IS NOT NULL")
+sa.Index("ix_entries_adjusts", entries.c.adjusts, sqlite_where=IS_CORRECTION, postgresql_where=IS_CORRECTION)
 # The last jobs that tell how many slots a customer's bytes take, however many refusals and cached ones lie between.
 sa.Index(
     "ix_entries_usage",
@@ -162,4 +171,33 @@ price_lists = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),  # domain.pricing.PriceList.id
     sa.Column("document", sa.JSON, nullable=False),
     sa.Column("first_used_at", sa.BigInteger, nullable=False),
+)
+
+# Which replica does what only one of them should do (leases.Lease); the highest beat is the latest.
+leases = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+)
+
+# Up to which moment of their making all jobs of a project have been looked at. `place` is "" or a region.
+sweep_marks = sa.Table(
+    "sweep_marks",
+    METADATA,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("swept_until", sa.BigInteger, nullable=False),
+)
+
+# Jobs that ran when they were looked at: made before the mark, and to be looked at again.
+sweep_pending = sa.Table(
+    "sweep_pending",
+    METADATA,
+    sa.Column("project_id", sa.Text, primary_key=True),
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.Text, primary_key=True),
+    sa.Column("job_location", sa.Text),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
 )

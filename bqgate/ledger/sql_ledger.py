@@ -16,14 +16,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
-from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
+from bqgate.domain.entry import (
+    BookedCharge,
+    Booking,
+    CostRow,
+    CustomerSpend,
+    Entry,
+    EntryFilter,
+    EntryLookup,
+    EntryPage,
+)
 from bqgate.domain.errors import MalformedRequest
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, RecordedHold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList, SlotHistory
 from bqgate.domain.shadow_decision import ShadowDecisionRow
 from bqgate.domain.spend import SpendQuery, SpendTable
-from bqgate.ledger import queries, shadow_decision_queries, spend_queries
+from bqgate.ledger import bookings, queries, shadow_decision_queries, spend_queries
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
@@ -147,6 +156,16 @@ class SqlLedger:
         """The entry that ended a hold, None where there is none."""
         rows = await self._rows(queries.entry_of_hold(hold_id))
         return entry_of(rows[0]) if rows else None
+
+    async def find_booked(
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+    ) -> tuple[BookedCharge, ...]:
+        """Charges of these jobs, and those that ended these holds, each with what has corrected it."""
+        return await bookings.find_booked(self._rows, jobs, hold_ids)
+
+    async def fetch_holds(self, hold_ids: Sequence[str]) -> tuple[RecordedHold, ...]:
+        """Holds by their ids, ended or not, as far as they are known."""
+        return await bookings.fetch_holds(self._rows, hold_ids)
 
     async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
         """Entries newest first, a page at a time.

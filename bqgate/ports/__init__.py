@@ -4,10 +4,12 @@ Every method lists what it may raise; nothing else leaves an adapter (contract t
 Amounts are nano-dollars, moments aware UTC datetimes.
 
     running.py    Clock, Telemetry
-    money.py      SpendSource, BudgetStore, Ledger
+    budgets.py    SpendSource, BudgetStore
+    ledger.py     Ledger
     policy.py     PolicySource, Registry, ChangeFeed
     authentication.py  Authenticator, AuditLog
-    bigquery.py   BigQuery, DryRunner, JobCanceller, Upstream
+    bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
+    leases.py     LeaseStore
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource
 
@@ -16,8 +18,10 @@ turns.py is no port: it lets others run while something large is read.
 
 from bqgate.ports.advice import Advisor, TableSource
 from bqgate.ports.authentication import AuditLog, Authenticator
-from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, Upstream
-from bqgate.ports.money import BudgetStore, Ledger, SpendSource
+from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, OwnQueries, QueryAnswer, Upstream
+from bqgate.ports.budgets import BudgetStore, SpendSource
+from bqgate.ports.leases import LeaseRecord, LeaseStore
+from bqgate.ports.ledger import Ledger
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.running import Clock, Telemetry
 from bqgate.ports.shadow_decisions import ShadowDecisionSource
@@ -32,8 +36,12 @@ __all__ = [
     "Clock",
     "DryRunner",
     "JobCanceller",
+    "LeaseRecord",
+    "LeaseStore",
     "Ledger",
+    "OwnQueries",
     "PolicySource",
+    "QueryAnswer",
     "Registry",
     "ShadowDecisionSource",
     "SpendSource",

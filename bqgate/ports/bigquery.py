@@ -1,5 +1,7 @@
 """Say what BigQuery is to the gate: the few methods it calls itself, and the way of everybody's calls."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -49,6 +51,47 @@ class BigQuery(DryRunner, Protocol):
         Raises:
             UpstreamRefused: the credential may not list jobs.
             UpstreamUnavailable: no answer, 5xx, or a region did not answer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """What a query of the gate's own brought: its rows by the names of their columns, and what its job used.
+
+    A value is what BigQuery's JSON has: text, or None; int64, timestamps (microseconds since 1970) and booleans are
+    text too, repeated fields are tuples, records are mappings.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    usage: Usage
+
+
+class OwnQueries(Protocol):
+    """Queries that the gate runs for itself, in its own name. They may cost money; settlement.OwnCosts books it."""
+
+    async def run(
+        self,
+        sql: str,
+        *,
+        project_id: str,
+        location: str,
+        job_id: str,
+        parameters: Mapping[str, int | str | datetime],
+        maximum_bytes_billed: int,
+    ) -> QueryAnswer:
+        """Run a query to its end, with named parameters, no cached result, and all of its rows.
+
+        Args:
+            sql: GoogleSQL with parameters as @name.
+            project_id: where it is billed.
+            location: where it runs.
+            job_id: names its job, so that it can be found if the answer is lost.
+            parameters: an int is INT64, a text STRING, a moment TIMESTAMP.
+            maximum_bytes_billed: past this BigQuery refuses it, at no cost.
+
+        Raises:
+            UpstreamRefused: BigQuery refuses it, or it failed; bears BigQuery's answer.
+            UpstreamUnavailable: no answer, or 5xx; it may run all the same.
         """
 
 

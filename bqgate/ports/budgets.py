@@ -1,16 +1,15 @@
-"""Say where money is kept: the budgets that decide, the ledger that remembers."""
+"""Say where money is kept that decides: budgets, the holds against them, and from what they are rebuilt."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from bqgate.domain.budget import Balance, Window
-from bqgate.domain.cost_breaker import NO_GRACE, BreakerEvent, BudgetStatus, CostBreaker, GracePolicy
-from bqgate.domain.entry import Booking, CostRow, CustomerSpend, Entry, EntryFilter, EntryLookup, EntryPage
+from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
+from bqgate.domain.entry import (
+    CustomerSpend,
+)
 from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
-from bqgate.domain.job import JobRef
-from bqgate.domain.pricing import PriceList, SlotHistory
-from bqgate.domain.spend import SpendQuery, SpendTable
 
 
 class SpendSource(Protocol):
@@ -170,126 +169,3 @@ class BudgetStore(Protocol):
 
     async def close(self) -> None:
         """Give back connections."""
-
-
-class Ledger(SpendSource, Protocol):
-    """The truth about money: open holds and booked entries. What it has answered for survives a crash."""
-
-    def register_prices(self, prices: PriceList) -> None:
-        """Know a price list before a hold names it. It is written with the first such hold: no step of its own."""
-
-    async def fetch_prices(self, prices_id: str) -> PriceList | None:
-        """A price list that a hold named, None where there is none of this id.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def open_hold(self, hold: Hold) -> None:
-        """Record a hold as open, before its query is forwarded. Again with the same id: nothing changes.
-
-        Raises:
-            LedgerUnavailable: not recorded, or unknown.
-        """
-
-    async def attach_job(self, hold_id: str, job: JobRef) -> None:
-        """Note which job runs under an open hold.
-
-        Raises:
-            LedgerUnavailable: not recorded, or unknown.
-        """
-
-    async def book(self, entry: Entry) -> Booking:
-        """Write an entry and end its hold, in one transaction. Unique by hold, and by job for charges.
-
-        Raises:
-            LedgerUnavailable: not booked, or unknown; book again.
-        """
-
-    async def close_hold(self, hold_id: str) -> None:
-        """End an open hold without an entry: its query was never run. Again: nothing changes.
-
-        Raises:
-            LedgerUnavailable: not closed, or unknown.
-        """
-
-    async def record_breaker_event(self, event: BreakerEvent) -> None:
-        """Remember that a grace began, or a cost breaker tripped, closed or was reset. Twice is as good as once.
-
-        Raises:
-            LedgerUnavailable: not recorded, or unknown; record it again.
-        """
-
-    async def fetch_open_hold(self, hold_id: str) -> Hold | None:
-        """A hold that is recorded open; None: it is not known, or has ended.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def find_open_hold(self, job: JobRef) -> Hold | None:
-        """The open hold under which a job is known to run; a location that either does not say fits any.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def is_booked_already(self, hold: Hold, *, key_prefix: str, since: datetime) -> bool:
-        """Whether another hold of the same customer and query, whose idempotency key begins so, was booked since.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_entry(self, hold_id: str) -> Entry | None:
-        """The entry that ended a hold, None where there is none.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
-        """Entries newest first, a page at a time.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-            MalformedRequest: the page token is not one of ours.
-        """
-
-    async def find_entries(self, wanted: EntryLookup) -> tuple[Entry, ...]:
-        """Entries of one job or one decision, oldest first.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
-        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked since a moment, by customer and principal, most expensive first.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_slot_history(self, customer: str) -> SlotHistory:
-        """What the customer's last jobs used (at most 1,000 of them, cached and failed ones left out).
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def check(self) -> None:
-        """Return when the ledger can be written.
-
-        Raises:
-            LedgerUnavailable: it can not.
-        """
-
-    async def close(self) -> None:
-        """Finish what is under way and give back connections."""
