@@ -132,6 +132,7 @@ class Usage:
     `bytes_billed` is hidden under row-level security. `reservation` None: the job ran on demand, if
     `is_reservation_known`; jobs.query does not tell, nor does the parent of a script. `children` are the jobs of a
     script's statements, as many as were listed; None: nobody asked.
+    `ended_at` None: not told.
     """
 
     job: JobRef | None
@@ -147,6 +148,14 @@ class Usage:
     table_count: int = 0
     user_email: str | None = None
     children: "tuple[Usage, ...] | None" = None
+    ended_at: datetime | None = None
+
+    @property
+    def ran_in(self) -> str | None:
+        """The reservation that it ran in, "" where it ran on demand; None where nobody has told."""
+        if self.job is None or self.outcome is Outcome.ASSUMED or not self.is_reservation_known:
+            return None
+        return self.reservation or ""
 
     @property
     def is_free_unless_reported(self) -> bool:

@@ -84,12 +84,12 @@ class SqlLedger:
         return cls(connections, clock, timeout_s=timeout_s, waiting_max=waiting_max)
 
     def register_prices(self, prices: PriceList) -> None:
-        """Know a price list that holds will name: it is written with the first of them, in its transaction."""
+        """Know a price list that holds and entries will name: it is written with the first, in its transaction."""
         if prices.id not in self._price_lists:
             self._price_lists[prices.id] = prices
 
     async def fetch_prices(self, prices_id: str) -> PriceList | None:
-        """A price list that a hold named; None: there is none of this id."""
+        """A price list that a hold or an entry named; None: there is none of this id."""
         rows = await self._rows(queries.price_list(prices_id))
         return PriceList.from_document(rows[0].document) if rows else None
 
@@ -269,7 +269,7 @@ class SqlLedger:
         async def apply(connection: AsyncConnection) -> list[Booking | None]:
             return (await self._writes.apply(connection, [*new, *writes]))[len(new) :]
 
-        named = {write.hold.prices_id for write in writes if isinstance(write, OpenHold)} - self._written_prices
+        named = {_prices_id_of(write) for write in writes} - self._written_prices
         wanted = [prices for each, prices in self._price_lists.items() if each in named]
         new = [KeepPrices(prices, self._clock.now()) for prices in wanted]
         results = await self._connections.write(apply)
@@ -282,3 +282,13 @@ class SqlLedger:
             return rows
 
         return await self._connections.read(fetch)
+
+
+def _prices_id_of(write: Write) -> str | None:
+    match write:
+        case OpenHold():
+            return write.hold.prices_id
+        case Book():
+            return write.entry.prices_id
+        case _:
+            return None

@@ -17,10 +17,10 @@ class Ledger(SpendSource, Protocol):
     """The truth about money: open holds and booked entries. What it has answered for survives a crash."""
 
     def register_prices(self, prices: PriceList) -> None:
-        """Know a price list before a hold names it. It is written with the first such hold: no step of its own."""
+        """Know a price list before a hold or an entry names it; it is written with the first of them."""
 
     async def fetch_prices(self, prices_id: str) -> PriceList | None:
-        """A price list that a hold named, None where there is none of this id.
+        """A price list that a hold or an entry named, None where there is none of this id.
 
         Raises:
             LedgerUnavailable: the database did not answer.

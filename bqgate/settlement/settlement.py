@@ -13,7 +13,7 @@ from collections.abc import Callable
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.decision import PROBE
-from bqgate.domain.entry import Booking, Entry, EntryKind
+from bqgate.domain.entry import Booking, Entry, EntryKind, Origin
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
@@ -63,7 +63,9 @@ class Settlement:
             return await self._end_as_booked(hold)  # somebody booked it meanwhile, who knew more than an assumption
         if usage.outcome is Outcome.FAILED and not usage.bytes_billed and self._on_failure is not None:
             self._on_failure(hold)
-        entry = self._entry_for(hold, usage, await self._held_prices.prices_of(hold))
+        prices = await self._held_prices.prices_of(hold)
+        self._ledger.register_prices(prices)
+        entry = self._entry_for(hold, usage, prices)
         self._notify_end(hold)
         match await self._ledger.book(entry):
             case Booking.BOOKED:
@@ -185,6 +187,11 @@ class Settlement:
             labels=hold.labels,
             shadow_decision=hold.shadow_decision,
             placed_at=hold.placed_at,
+            origin=Origin.GATE,
+            reservation=usage.ran_in,
+            edition=usage.edition,
+            prices_id=prices.id,
+            ended_at=usage.ended_at,
         )
 
     def _report(self, hold: Hold, entry: Entry, usage: Usage) -> None:

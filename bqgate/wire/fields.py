@@ -6,6 +6,7 @@ https://protobuf.dev/programming-guides/json/); integers.py reads numbers. Error
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bqgate.domain.errors import MalformedRequest
@@ -16,6 +17,8 @@ _SNAKE = re.compile(r"_([a-z0-9])")
 _NAMES_MAX = 1_000
 _NAME_CHARS_MAX = 256
 _FLAG_CHARS_MAX = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _FLAGS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
@@ -94,6 +97,12 @@ def count_at(document: Mapping[str, Any], name: str) -> int | None:
     except MalformedRequest:
         return None
     return value if value is not None and value >= 0 else None
+
+
+def moment_at(document: Mapping[str, Any], name: str) -> datetime | None:
+    """A moment in an answer of BigQuery's, in milliseconds since 1970; None where it is absent or none."""
+    value = count_at(document, name)
+    return None if value is None or value > _LAST_MS else _EPOCH + timedelta(milliseconds=value)
 
 
 def wrong_type(field: str, wanted: str) -> MalformedRequest:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from bqgate.domain.job import Job, JobRef
-from bqgate.wire.fields import camel_keys, count_at, object_at
+from bqgate.wire.fields import camel_keys, count_at, moment_at, object_at
 from bqgate.wire.job_labels import CUSTOMER_LABEL, HOLD_LABEL
 from bqgate.wire.job_resource import job_ref_from, usage_from
 
@@ -76,14 +76,13 @@ def job_from(document: Mapping[str, Any], *, asked: JobRef) -> Job:
     labels = _part(configuration, "labels")
     label, owner = labels.get(HOLD_LABEL), labels.get(CUSTOMER_LABEL)
     parent_id = _part(document, "statistics").get("parentJobId")
-    created_ms = created_at_ms(document)
     return Job(
         ref=job_ref_from(_part(document, "jobReference")) or asked,
         usage=usage_from(document),
         hold_id=label if isinstance(label, str) else None,
         owner=owner if isinstance(owner, str) else None,
         parent_id=parent_id if isinstance(parent_id, str) and parent_id else None,
-        created_at=None if created_ms is None else _EPOCH + timedelta(milliseconds=created_ms),
+        created_at=moment_at(_part(document, "statistics"), "creationTime"),
         is_query=not configuration.keys() & _OTHER_KINDS,
     )
 

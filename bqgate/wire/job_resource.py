@@ -11,7 +11,7 @@ from typing import Any
 
 from bqgate.domain.job import Accuracy, Estimate, JobRef, Outcome, Usage
 from bqgate.domain.statements import buys, is_known, is_multi_statement, reads_nothing
-from bqgate.wire.fields import count_at
+from bqgate.wire.fields import count_at, moment_at
 
 # Definitions with a query that a dry run may size at nothing.
 _CHARGED_DDL = frozenset({"CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
@@ -96,6 +96,7 @@ def usage_from(job: Mapping[str, Any]) -> Usage | None:
         edition=_text(statistics.get("edition")),
         table_count=len(query.get("referencedTables") or ()),
         user_email=_text(job.get("user_email")),
+        ended_at=moment_at(statistics, "endTime"),
     )
 
 

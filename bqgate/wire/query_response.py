@@ -14,7 +14,7 @@ from typing import Any
 
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.pricing import PriceList
-from bqgate.wire.fields import count_at
+from bqgate.wire.fields import count_at, moment_at
 from bqgate.wire.job_resource import job_ref_from
 from bqgate.wire.json_slices import end_of_value
 
@@ -76,6 +76,7 @@ def usage_in_query_answer(
         statement_type=kind if isinstance(kind, str) and kind else None,
         cache_hit=cached,
         is_reservation_known=False,
+        ended_at=moment_at(answer, "endTime"),
     )
     location = answer.get("location") or (usage.job.location if usage.job else None)
     place = location if isinstance(location, str) else None

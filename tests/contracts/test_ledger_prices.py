@@ -11,7 +11,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.pricing import PriceList, PricingModel
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.connections import read_url
-from tests.support.ledgers import make_hold
+from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
 
 PRICES = PriceList(
@@ -36,6 +36,13 @@ async def test_a_price_list_is_there_for_everybody_once_a_hold_names_it(ledger: 
     assert found is not None
     assert (found, found.id) == (PRICES, PRICES.id)
     assert await ledger.fetch_prices("unknown") is None
+
+
+async def test_a_price_list_that_only_an_entry_names_is_written_with_it(ledger: SqlLedger) -> None:
+    """A job that had no hold, or whose hold named no prices, can be priced again all the same."""
+    ledger.register_prices(PRICES)
+    await ledger.book(make_entry(None, prices_id=PRICES.id))
+    assert await ledger.fetch_prices(PRICES.id) == PRICES
 
 
 async def test_a_price_list_is_written_once(ledger: SqlLedger, ledger_url: str, ledger_clock: ManualClock) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.entry import Origin
 from bqgate.domain.job import JobRef, Outcome, Usage
 from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.principal import Credential
@@ -33,6 +34,37 @@ async def test_a_finished_job_is_booked_and_captured_at_its_cost(stand: Stand, g
     assert usd(await stand.balance(gate)) == (12, 0)
     assert await stand.ledger.fetch_open_holds() == ()
     assert gate.learned == [("acme", done(hold.job, 12))]
+
+
+async def test_an_entry_says_by_which_prices_and_on_what_a_job_ran_and_when_it_ended(stand: Stand, gate: Gate) -> None:
+    """So that it can be priced again; the prices are kept, though no hold has named them."""
+    hold = await stand.place(gate, stand.make_hold())
+    ended_at = stand.clock.now()
+    usage = done(hold.job, 1, reservation="r", edition="ENTERPRISE", ended_at=ended_at)
+    entry = await gate.settlement.settle(hold, usage)
+    assert entry is not None
+    assert (entry.origin, entry.reservation, entry.edition) == (Origin.GATE, "r", "ENTERPRISE")
+    assert (entry.prices_id, entry.ended_at) == (PRICES.id, ended_at)
+    assert await stand.ledger.fetch_prices(PRICES.id) == PRICES
+
+
+@pytest.mark.parametrize(
+    ("changes", "reservation"),
+    [
+        pytest.param({}, "", id="on demand"),
+        pytest.param({"is_reservation_known": False}, None, id="not told"),
+        pytest.param({"outcome": Outcome.ASSUMED}, None, id="assumed"),
+        pytest.param({"job": None, "outcome": Outcome.NEVER_RAN}, None, id="never ran"),
+    ],
+)
+async def test_what_is_not_told_of_a_job_is_not_on_demand(
+    stand: Stand, gate: Gate, changes: dict[str, object], reservation: str | None
+) -> None:
+    """An empty reservation is BigQuery's word that there was none."""
+    hold = await stand.place(gate, stand.make_hold())
+    entry = await gate.settlement.settle(hold, replace(done(hold.job, 1), **changes))  # type: ignore[arg-type]
+    assert entry is not None
+    assert entry.reservation == reservation
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CACHED, Outcome.FAILED])

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -36,6 +37,23 @@ def test_a_dry_run_tells_bytes_tables_place_and_user() -> None:
         estimate.user_email,
     )
     assert (True, Accuracy.PRECISE, ("p.d.t",)) == (estimate.is_known, estimate.accuracy, estimate.referenced_tables)
+
+
+@pytest.mark.parametrize(
+    ("end_time", "ended_at"),
+    [
+        ("1764000000123", datetime(2025, 11, 24, 16, 0, 0, 123_000, tzinfo=UTC)),
+        (None, None),
+        ("soon", None),
+        ("-1", None),
+        (str(2**63 - 1), None),
+    ],
+)
+def test_a_finished_job_says_when_it_ended(end_time: str | None, ended_at: datetime | None) -> None:
+    """The end is in milliseconds; what is no moment is not told."""
+    usage = usage_from(finished(statistics={} if end_time is None else {"endTime": end_time}))
+    assert usage is not None
+    assert usage.ended_at == ended_at
 
 
 @pytest.mark.parametrize(

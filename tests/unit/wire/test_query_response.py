@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -87,3 +88,10 @@ def test_a_cache_hit_needs_nothing_else() -> None:
         cached = usage_in_query_answer({"jobComplete": True, "cacheHit": True}, prices=prices)
         assert cached is not None
         assert cached.outcome is Outcome.CACHED
+
+
+def test_an_answer_says_when_its_job_ended() -> None:
+    """As a finished job does, in milliseconds."""
+    usage = usage_in_query_answer(ANSWER | {"endTime": "1764000000123"}, prices=BLENDED)
+    assert usage is not None
+    assert usage.ended_at == datetime(2025, 11, 24, 16, 0, 0, 123_000, tzinfo=UTC)
