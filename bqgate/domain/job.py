@@ -183,7 +183,8 @@ class Job:
 
     `hold_id` is the hold that the gate's label names, in the label's small letters; None: it bears none. Callers cannot
     set that label through the gate. `owner` is the label of its customer, where BigQuery takes all customers for one.
-    `parent_id` is the script whose statement it is.
+    `parent_id` is the script whose statement it is. `principal` is who made it, by BigQuery's word, None where that is
+    hidden; `labels` are those that are not the gate's.
     """
 
     ref: JobRef
@@ -193,3 +194,5 @@ class Job:
     parent_id: str | None = None
     created_at: datetime | None = None
     is_query: bool = True
+    principal: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bqgate.domain.job import Job, JobRef
 from bqgate.wire.fields import camel_keys, count_at, moment_at, object_at
-from bqgate.wire.job_labels import CUSTOMER_LABEL, HOLD_LABEL
+from bqgate.wire.job_labels import CUSTOMER_LABEL, HOLD_LABEL, callers_labels
 from bqgate.wire.job_resource import job_ref_from, usage_from
 
 # BigQuery's clock and ours differ; a job may seem older than its hold.
@@ -83,8 +83,19 @@ def job_from(document: Mapping[str, Any], *, asked: JobRef) -> Job:
         owner=owner if isinstance(owner, str) else None,
         parent_id=parent_id if isinstance(parent_id, str) and parent_id else None,
         created_at=moment_at(_part(document, "statistics"), "creationTime"),
-        is_query=not configuration.keys() & _OTHER_KINDS,
+        is_query=_is_query(configuration),
+        principal=_text(document.get("user_email")) or _text(document.get("principal_subject")),
+        labels=callers_labels(labels),
     )
+
+
+def is_masked(document: Mapping[str, Any]) -> bool:
+    """Whether a listed job (projection=full) hides whose it is or what it used, as others' jobs do from who may not see.
+
+    Such a job is neither absent nor free (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/list).
+    """
+    has_maker = _text(document.get("user_email")) or _text(document.get("principal_subject"))
+    return not has_maker or created_at_ms(document) is None
 
 
 def earliest_ms(since: datetime) -> int:
@@ -95,6 +106,15 @@ def earliest_ms(since: datetime) -> int:
 def created_at_ms(job: Mapping[str, Any]) -> int | None:
     """When a job was made, in milliseconds since 1970; None where it does not say."""
     return count_at(_part(job, "statistics"), "creationTime")
+
+
+def _is_query(configuration: Mapping[str, Any]) -> bool:
+    kind = configuration.get("jobType")
+    return not configuration.keys() & _OTHER_KINDS and (not isinstance(kind, str) or kind == "QUERY")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

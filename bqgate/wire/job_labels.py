@@ -67,6 +67,11 @@ def with_callers_labels(document: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
+def callers_labels(labels: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of a job of BigQuery's that are not the gate's."""
+    return {key: value for key, value in labels.items() if isinstance(value, str) and not is_gates(key)}
+
+
 def customer_label(customer: str) -> str:
     """The value of CUSTOMER_LABEL: a digest, because a customer's id need not have a label's form."""
     return sha256(customer.encode()).hexdigest()[:16]

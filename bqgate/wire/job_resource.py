@@ -31,6 +31,7 @@ _TARGETS = (
     "dclTargetView",
     "dclTargetDataset",
 )
+_OTHER_TYPES = frozenset({"LOAD", "COPY", "EXTRACT"})
 _LEAVES = ("tableId", "routineId", "propertyGraphId")
 
 
@@ -155,7 +156,7 @@ def _accuracy(value: Any) -> Accuracy:
 
 def _is_no_query(job: Mapping[str, Any]) -> bool:
     """Whether it is surely a load, copy or extract job, which processes no query bytes."""
-    return any(
+    return _part(job, "configuration").get("jobType") in _OTHER_TYPES or any(
         kind in _part(job, part) for kind in ("load", "copy", "extract") for part in ("configuration", "statistics")
     )
 
