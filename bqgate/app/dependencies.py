@@ -14,6 +14,8 @@ from bqgate.app.background import Background
 from bqgate.app.breakers_wiring import guards_of, make_breakers, share_breaker_state
 from bqgate.app.drain import Drain
 from bqgate.bigquery.jobs import GoogleBigQuery
+from bqgate.bigquery.json_calls import JsonCalls
+from bqgate.bigquery.own_queries import GoogleOwnQueries
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.breakers.guarded import guarded
@@ -31,12 +33,14 @@ from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, ChangeFeed, Clock, Telemetry
 from bqgate.settings import Settings
 from bqgate.settings.rules import keeps_apart_itself
+from bqgate.settings.sections import Credentials
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
 
+    `own_queries` None: callers' credentials go to BigQuery, and the gate has none of its own beside them.
     `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
     """
 
@@ -53,6 +57,7 @@ class Dependencies:
     budgets: BudgetStore
     upstream: HttpUpstream
     bigquery: GoogleBigQuery
+    own_queries: GoogleOwnQueries | None
     logger: LeveledLogger
     drain: Drain
     holds_under_way: dict[str, Hold]
@@ -98,7 +103,9 @@ async def open_dependencies(
     stack.push_async_callback(background.stop)
     background.start("audit trail", audit_log.run)
     background.start("policies", book.run)
-    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
+    timeout_s = settings.upstream.call_timeout_s
+    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=timeout_s, retries=guards.retries)
+    calls = JsonCalls(upstream, own=own, timeout_s=timeout_s, retries=guards.retries)
     return Dependencies(
         settings,
         clock,
@@ -113,10 +120,18 @@ async def open_dependencies(
         budgets,
         upstream,
         bigquery,
+        _own_queries(settings, calls, clock, has_own=own is not None),
         logger,
         Drain(telemetry),
         holds_under_way,
     )
+
+
+def _own_queries(settings: Settings, calls: JsonCalls, clock: Clock, *, has_own: bool) -> GoogleOwnQueries | None:
+    """Queries in the gate's own name; without an account of its own there are none."""
+    if settings.upstream.credentials is Credentials.CALLER and not has_own:
+        return None
+    return GoogleOwnQueries(calls, clock)
 
 
 def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from bqgate.domain.tier import GATE_ITSELF
+
 PREFIX = "bqgate"
 OTHER_CUSTOMER = "other"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -79,6 +81,11 @@ COUNTERS = (
         ("result",),
     ),
     Declaration("late_jobs_total", "Jobs booked that turned up after their hold was given back.", ("customer",)),
+    Declaration(
+        "own_queries_total",
+        "Queries that the gate ran for itself, by what for: done, refused, lost, over_bound.",
+        ("purpose", "result"),
+    ),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
@@ -167,7 +174,7 @@ class Metrics:
 
     def _bounded(self, labels: dict[str, str]) -> dict[str, str]:
         customer = labels.get("customer")
-        if customer is None or customer in self._customers():
+        if customer is None or customer == GATE_ITSELF or customer in self._customers():
             return labels
         return {**labels, "customer": OTHER_CUSTOMER}
 

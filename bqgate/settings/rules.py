@@ -20,6 +20,7 @@ from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import Advice, RefusalsSection
 from bqgate.settings.secret_text import why_password_is_guessable
 from bqgate.settings.sections import (
@@ -55,6 +56,7 @@ class Parsed:
     admission: AdmissionSection | None = None
     settlement: SettlementSection | None = None
     refusals: RefusalsSection | None = None
+    own_queries: OwnQueriesSection | None = None
     degraded: DegradedSection | None = None
     observe: ObserveSection | None = None
     defaults: DefaultsPolicy | None = None

@@ -20,6 +20,7 @@ from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.fields import BudgetsUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
 from bqgate.settings.server_section import ServerSection
@@ -248,6 +249,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "pricing": PricingPolicy,
     "admission": AdmissionSection,
     "settlement": SettlementSection,
+    "own_queries": OwnQueriesSection,
     "refusals": RefusalsSection,
     "degraded": DegradedSection,
     "observe": ObserveSection,

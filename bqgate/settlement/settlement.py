@@ -18,6 +18,7 @@ from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.pricing import CostUnknown, PriceList
+from bqgate.domain.tier import GATE_ITSELF
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.settlement.held_prices import HeldPrices
 
@@ -187,7 +188,7 @@ class Settlement:
             labels=hold.labels,
             shadow_decision=hold.shadow_decision,
             placed_at=hold.placed_at,
-            origin=Origin.GATE,
+            origin=Origin.OWN if hold.customer == GATE_ITSELF else Origin.GATE,
             reservation=usage.ran_in,
             edition=usage.edition,
             prices_id=prices.id,
