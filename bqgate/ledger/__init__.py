@@ -12,6 +12,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     spend_queries.py    spend by day, week and month
     bookings.py         what is booked for many jobs at once
     leases.py           ports.LeaseStore
+    sweep_state.py      ports.SweepStore
     rows.py             Hold and Entry as rows and back
     check_books.py      do holds and charges agree
 
@@ -32,6 +33,7 @@ from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.ledger.sql_ledger import SqlLedger
+from bqgate.ledger.sweep_state import SqlSweepState
 
 __all__ = [
     "AuditHead",
@@ -40,6 +42,7 @@ __all__ = [
     "SqlLeases",
     "SqlLedger",
     "SqlRegistry",
+    "SqlSweepState",
     "check_books",
     "check_revision",
     "migrate",

@@ -10,6 +10,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     authentication.py  Authenticator, AuditLog
     bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
     leases.py     LeaseStore
+    sweep.py      JobReader, RegionSource, SweepStore
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource
 
@@ -25,6 +26,7 @@ from bqgate.ports.ledger import Ledger
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.running import Clock, Telemetry
 from bqgate.ports.shadow_decisions import ShadowDecisionSource
+from bqgate.ports.sweep import JobReader, JobsRead, PendingJob, Place, RegionSource, SweepStore
 
 __all__ = [
     "Advisor",
@@ -36,15 +38,21 @@ __all__ = [
     "Clock",
     "DryRunner",
     "JobCanceller",
+    "JobReader",
+    "JobsRead",
     "LeaseRecord",
     "LeaseStore",
     "Ledger",
     "OwnQueries",
+    "PendingJob",
+    "Place",
     "PolicySource",
     "QueryAnswer",
+    "RegionSource",
     "Registry",
     "ShadowDecisionSource",
     "SpendSource",
+    "SweepStore",
     "TableSource",
     "Telemetry",
     "Upstream",

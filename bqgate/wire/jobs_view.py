@@ -6,6 +6,7 @@ each is billed. A query without a job is in the view under its queryId. A column
 row-level security those of the cost are. Values are those of ports.QueryAnswer: text, or None.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,8 @@ from bqgate.wire.fields import count_at
 from bqgate.wire.job_labels import CUSTOMER_LABEL, HOLD_LABEL, callers_labels
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_NAME = re.compile(r"[a-z0-9][a-z0-9.:-]*")
 _COLUMNS = (
     "creation_time",
     "end_time",
@@ -40,8 +43,14 @@ _COLUMNS = (
 def jobs_question(project_id: str, region: str) -> str:
     """The query for jobs made in [@since, @until), oldest first, no statements of scripts, at most @rows_max.
 
-    Names cannot be parameters. A project's id has no backtick (policies.values.ProjectId), nor has a region's.
+    Names cannot be parameters.
+
+    Raises:
+        ValueError: one is no name of a project or a region.
     """
+    for name in (project_id, region):
+        if _NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no name of a project or a region")
     view = f"`{project_id}`.`region-{region}`.INFORMATION_SCHEMA.JOBS_BY_PROJECT"
     return (
         f"SELECT {', '.join(_COLUMNS)} FROM {view} "  # noqa: S608 - names cannot be parameters
@@ -112,7 +121,7 @@ def _labels(value: Any) -> dict[str, str]:
 
 def _moment(row: Mapping[str, Any], name: str) -> datetime | None:
     micros = count_at(row, name)
-    return None if micros is None else _EPOCH + timedelta(microseconds=micros)
+    return None if micros is None or micros > _LAST_MICROS else _EPOCH + timedelta(microseconds=micros)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:
