@@ -241,3 +241,21 @@ class CustomerRegistry:
     def owner_of(self, project_id: str) -> str | None:
         """The customer that pays for a project's jobs. None: nobody is listed."""
         return self.customer_by_project.get(project_id)
+
+    def payer_of(self, project_id: str, *, is_open: bool = False) -> str:
+        """The customer that pays for what runs in a project, by the project alone: its owner, else the project itself.
+
+        Anybody may make a project that is called like a customer: before a gate that is not open it is not that one.
+        """
+        owner = self.owner_of(project_id)
+        if owner is None and not is_open and project_id in self.customers:
+            return UNKNOWN_PROJECT
+        return owner or project_id
+
+    def payer_of_job(self, project_id: str, principal: str | None, *, is_open: bool = False) -> str:
+        """The customer that pays for a job that came past the gate: in a shared project its maker's, by the address."""
+        if project_id in self.shared_projects and principal is not None:
+            customer_id = self.customer_id_of_email(principal)
+            if customer_id is not None:
+                return customer_id
+        return self.payer_of(project_id, is_open=is_open)

@@ -102,15 +102,13 @@ class Payers:
         return self._owner_of(route.project_id or "", identity.role)
 
     def _owner_of(self, project_id: str, role: Role) -> str:
-        customer_registry = self._policies.customer_registry
-        owner = customer_registry.owner_of(project_id)
-        if owner is not None or not project_id:
-            return owner or ""
-        if role is not Role.OPEN and project_id in customer_registry.customers:
-            return UNKNOWN_PROJECT  # anybody may make a project that is called like a customer
-        if project_id not in self._answered:
+        payer = self._policies.customer_registry.payer_of(project_id, is_open=role is Role.OPEN)
+        if payer != project_id or self._policies.customer_registry.owner_of(project_id) is not None:
+            return payer
+        if project_id and project_id not in self._answered:
             return UNKNOWN_PROJECT
-        self._answered.move_to_end(project_id)
+        if project_id:
+            self._answered.move_to_end(project_id)
         return project_id
 
     def _charged_to(self, principal: Principal, customer: str) -> Principal:

@@ -1,7 +1,7 @@
 """Find the prices by which a hold was sized: its job is priced by them, whatever prices hold when it ends.
 
-Used by Settlement; asks the ledger for price lists that this process has not seen, as after a restart or for another
-gate's holds. Holds that name no price list are priced as of now.
+Used by Settlement and the sweep; asks the ledger for price lists that this process has not seen, as after a restart or
+for another gate's holds. Holds that name no price list are priced as of now.
 """
 
 from bqgate.domain.hold import Hold
@@ -27,15 +27,25 @@ class HeldPrices:
             LedgerUnavailable: it is not known here, and the database did not answer.
         """
         present = self._policies.prices
-        if hold.prices_id is None or hold.prices_id == present.id:
+        if hold.prices_id is None:
             return present
-        known = self._known.get(hold.prices_id)
+        return await self.by_id(hold.prices_id) or present  # recorded without its prices: none better are known
+
+    async def by_id(self, prices_id: str) -> PriceList | None:
+        """The price list of an id; None: nobody knows it.
+
+        Raises:
+            LedgerUnavailable: it is not known here, and the database did not answer.
+        """
+        if prices_id == self._policies.prices.id:
+            return self._policies.prices
+        known = self._known.get(prices_id)
         if known is not None:
             return known
-        found = await self._ledger.fetch_prices(hold.prices_id)
-        if found is None:  # recorded without its prices: none better are known
-            return present
+        found = await self._ledger.fetch_prices(prices_id)
+        if found is None:
+            return None
         if len(self._known) >= _REMEMBERED_MAX:
             self._known.clear()
-        self._known[hold.prices_id] = found
+        self._known[prices_id] = found
         return found

@@ -90,7 +90,7 @@ def job_from(document: Mapping[str, Any], *, asked: JobRef) -> Job:
 
 
 def is_masked(document: Mapping[str, Any]) -> bool:
-    """Whether a listed job (projection=full) hides whose it is or what it used, as others' jobs do from who may not see.
+    """Whether a listed job (projection=full) hides whose it is or what it used, as from those who may not see it.
 
     Such a job is neither absent nor free (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/list).
     """

@@ -1,0 +1,208 @@
+"""Book finished jobs as BigQuery has them: settle, adjust, or book as a bypass, each once.
+
+Called by sweep.py and pending_jobs.py with jobs of any state, oldest first; calls the ledger, Settlement, and BigQuery
+for the statements of scripts. What is to be done says domain.booking_check. Everything may be done twice and by several
+at once: the ledger's unique indexes let one win. Budgets learn from the ledger: `accounts` are those whose windows are
+to be dropped. An outside failure leaves as it is, and the jobs are looked at again.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking, prices_id_of
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.entry import Booking, Entry
+from bqgate.domain.job import Job, JobRef, Usage
+from bqgate.domain.pricing import PriceList
+from bqgate.domain.statements import is_multi_statement
+from bqgate.domain.tier import Mode
+from bqgate.ports import BigQuery, Clock, Ledger, PolicySource, Telemetry
+from bqgate.settlement.held_prices import HeldPrices
+from bqgate.settlement.settlement import Settlement
+from bqgate.settlement.sweep.entries import bypass_entry, correction
+from bqgate.settlement.sweep.matching import Match, match_jobs
+
+# Looked at together, and written as few transactions.
+_BATCH = 500
+_AT_ONCE = 50
+# Jobs that are booked as they are: where spans overlap the ledger is not asked again. Hours' worth at 100,000 a day.
+_KNOWN_MAX = 20_000
+
+
+@dataclass(slots=True)
+class JobsBooked:
+    """What became of some jobs. `unfinished` run, or may be another gate's to book: they are looked at again."""
+
+    unfinished: list[Job] = field(default_factory=list)
+    accounts: set[str] = field(default_factory=set)
+
+
+class JobBooking:
+    """Books what BigQuery's jobs cost, once each."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        settlement: Settlement,
+        bigquery: BigQuery,
+        policies: PolicySource,
+        clock: Clock,
+        telemetry: Telemetry,
+        new_id: Callable[[], str],
+        bypass_counts: bool,
+        is_open: bool,
+    ) -> None:
+        """Take the ports.
+
+        Args:
+            ledger: what is booked.
+            settlement: ends holds.
+            bigquery: asked for the statements of scripts, in the gate's own name.
+            policies: who pays, and the prices.
+            clock: the time.
+            telemetry: hears what was found.
+            new_id: makes ids of entries.
+            bypass_counts: whether jobs that came past the gate count in budgets.
+            is_open: whether every caller is trusted, so that a project may be called like its customer.
+        """
+        self._ledger = ledger
+        self._settlement = settlement
+        self._bigquery = bigquery
+        self._policies = policies
+        self._prices = HeldPrices(ledger, policies)
+        self._clock = clock
+        self._telemetry = telemetry
+        self._new_id = new_id
+        self._bypass_counts = bypass_counts
+        self._is_open = is_open
+        self._known: OrderedDict[tuple[JobRef, Usage | None], None] = OrderedDict()
+
+    async def book(self, jobs: Sequence[Job]) -> JobsBooked:
+        """Book those that have ended.
+
+        Raises:
+            UpstreamRefused, UpstreamUnavailable: the statements of a script could not be listed.
+            LedgerUnavailable: not all are booked.
+        """
+        booked = JobsBooked([job for job in jobs if job.usage is None])
+        self._count(BookingState.RUNNING.value, len(booked.unfinished))
+        ended = [job for job in jobs if job.usage is not None and job.parent_id is None and not self._is_known(job)]
+        for start in range(0, len(ended), _BATCH):
+            batch = [await self._with_children(job) for job in ended[start : start + _BATCH]]
+            matches = await match_jobs(self._ledger, batch, now=self._clock.now())
+            booked.unfinished += [match.job for match in matches if match.is_early]
+            due = [match for match in matches if not match.is_early]
+            for first in range(0, len(due), _AT_ONCE):
+                accounts = await asyncio.gather(*(self._book(match) for match in due[first : first + _AT_ONCE]))
+                booked.accounts.update(*accounts)
+            for job, match in zip(ended[start : start + _BATCH], matches, strict=True):
+                if not match.is_early:
+                    self._remember(job)
+        return booked
+
+    async def _book(self, match: Match) -> set[str]:
+        """Do what is due for one job; the accounts whose windows have changed in the ledger alone."""
+        job, usage = match.job, match.job.usage
+        assert usage is not None, "only jobs that have ended are booked"
+        prices = await self._prices_of(match)
+        check = check_booking(job, booked=match.booked, hold=match.hold, prices=prices)
+        state, changed = check.state.value, set[str]()
+        match check.state:
+            case BookingState.OPEN | BookingState.LATE if match.hold is not None:
+                entry = await self._settlement.settle(match.hold.hold, usage)
+                if check.state is BookingState.LATE and entry is not None:
+                    changed = {match.hold.hold.customer}
+                    self._telemetry.count("late_jobs_total", customer=match.hold.hold.customer)
+                    self._telemetry.log(
+                        "late_job_booked", hold_id=match.hold.hold.id, customer=match.hold.hold.customer
+                    )
+            case BookingState.DIFFERS if prices is not None:
+                changed = await self._correct(match, usage, check, prices.id)
+            case BookingState.BYPASS:
+                is_counted, changed = await self._book_bypass(job, usage, check)
+                state = state if is_counted else "off"
+        self._count(state)
+        if check.due is not None and not check.due.is_exact:
+            self._count("unknown_cost")
+        return self._with_deployment(changed)
+
+    async def _correct(self, match: Match, usage: Usage, check: BookingCheck, prices_id: str) -> set[str]:
+        assert match.booked is not None, "only what is booked can differ"
+        entry = correction(match.booked, match.job, usage, check, prices_id=prices_id, now=self._clock.now())
+        if await self._ledger.book(entry) is not Booking.BOOKED:
+            return set()  # another gate corrects it
+        way = "up" if entry.cost_nanos > 0 else "down"
+        self._telemetry.count("adjusted_nanos_total", abs(entry.cost_nanos), customer=entry.customer, way=way)
+        self._telemetry.log("cost_adjusted", **_named(entry), adjusts=entry.adjusts)
+        return {entry.customer} if entry.window_keys else set()
+
+    async def _book_bypass(self, job: Job, usage: Usage, check: BookingCheck) -> tuple[bool, set[str]]:
+        """Book a job that came past the gate; False: its customer's budgets are off, and nothing of it is booked."""
+        registry = self._policies.customer_registry
+        payer = registry.payer_of_job(job.ref.project_id, job.principal, is_open=self._is_open)
+        customer, prices = registry.customer(payer), self._policies.prices
+        if customer.mode is Mode.OFF:
+            return False, set()
+        assert check.due is not None, "a bypass has a cost"
+        self._ledger.register_prices(prices)
+        entry = bypass_entry(
+            job,
+            usage,
+            check.due,
+            customer,
+            entry_id=self._new_id(),
+            prices_id=prices.id,
+            now=self._clock.now(),
+            counts=self._bypass_counts,
+        )
+        if await self._ledger.book(entry) is not Booking.BOOKED:
+            return True, set()
+        self._telemetry.count("bypass_jobs_total", customer=entry.customer)
+        self._telemetry.count("bypass_nanos_total", entry.cost_nanos, customer=entry.customer)
+        self._telemetry.log("bypass_booked", **_named(entry), principal=entry.principal)
+        return True, {entry.customer} if self._bypass_counts else set()
+
+    async def _prices_of(self, match: Match) -> PriceList | None:
+        """The prices by which a job was booked or is to be; None: they are not known any more."""
+        prices_id = prices_id_of(match.booked, match.hold)
+        if prices_id is not None:
+            found = await self._prices.by_id(prices_id)
+            return self._policies.prices if found is None and match.booked is None else found
+        return self._policies.prices if match.booked is None else None
+
+    async def _with_children(self, job: Job) -> Job:
+        usage = job.usage
+        if usage is None or not is_multi_statement(usage.statement_type) or not usage.is_billable:
+            return job
+        children = await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
+        return replace(job, usage=replace(usage, children=children))
+
+    def _with_deployment(self, accounts: set[str]) -> set[str]:
+        has_deployment = self._policies.customer_registry.deployment is not None
+        return accounts | {DEPLOYMENT_ACCOUNT} if accounts and has_deployment else accounts
+
+    def _is_known(self, job: Job) -> bool:
+        return (job.ref, job.usage) in self._known
+
+    def _remember(self, job: Job) -> None:
+        self._known[job.ref, job.usage] = None
+        while len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    def _count(self, state: str, amount: int = 1) -> None:
+        if amount:
+            self._telemetry.count("sweep_jobs_total", amount, state=state)
+
+
+def _named(entry: Entry) -> dict[str, object]:
+    """What a log line tells of an entry."""
+    job = entry.job
+    return {
+        "customer": entry.customer,
+        "project_id": entry.project_id,
+        "job_id": None if job is None else job.job_id,
+        "cost_nanos": entry.cost_nanos,
+    }

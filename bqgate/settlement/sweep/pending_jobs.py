@@ -1,0 +1,85 @@
+"""Ask again after jobs that ran when they were looked at, until they end.
+
+Used by sweep.py, once a round for each project; calls jobs.get, which is free, and job_booking. A job is forgotten only
+after it is booked, so a crash in between asks once more. A query without a job cannot be asked after: the span in which
+it was made is read again, as long as such a query may run.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bqgate.domain.errors import JobNotFound
+from bqgate.domain.job import Job
+from bqgate.ports import BigQuery, Clock, PendingJob, SweepStore, Telemetry
+from bqgate.settlement.sweep.job_booking import JobBooking, JobsBooked
+
+# Queries may run for six hours (https://cloud.google.com/bigquery/quotas#query_jobs); then it is not there any more.
+JOBLESS_FOR = timedelta(hours=7)
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PendingBooked:
+    """What became of the pending jobs of a project. `jobless` cannot be asked after, and run as far as is known."""
+
+    booked: JobsBooked
+    jobless: tuple[PendingJob, ...] = ()
+
+
+class PendingJobs:
+    """The jobs that ran on."""
+
+    def __init__(
+        self,
+        *,
+        store: SweepStore,
+        bigquery: BigQuery,
+        booking: JobBooking,
+        clock: Clock,
+        telemetry: Telemetry,
+        sees_jobless: bool,
+    ) -> None:
+        """Take the ports; `sees_jobless`: queries without a job are found by reading their span again."""
+        self._store = store
+        self._bigquery = bigquery
+        self._booking = booking
+        self._clock = clock
+        self._telemetry = telemetry
+        self._sees_jobless = sees_jobless
+
+    async def ask_again(self, project_id: str) -> PendingBooked:
+        """Look at all of a project's, and book those that have ended.
+
+        Raises:
+            UpstreamRefused, UpstreamUnavailable: BigQuery did not show one.
+            LedgerUnavailable: not all are booked or forgotten.
+        """
+        pending = await self._store.fetch_pending(project_id)
+        found: list[tuple[PendingJob, Job]] = []
+        absent: list[PendingJob] = []
+        for start in range(0, len(pending), _AT_ONCE):
+            some = pending[start : start + _AT_ONCE]
+            for each, job in zip(some, await asyncio.gather(*map(self._look, some)), strict=True):
+                if job is None:
+                    absent.append(each)
+                else:
+                    found.append((each, job))
+        booked = await self._booking.book([job for _, job in found])
+        unfinished = {job.ref for job in booked.unfinished}
+        jobless = tuple(each for each in absent if self._may_be_jobless(each))
+        gone = [each for each in absent if each not in jobless]
+        if gone:
+            self._telemetry.count("sweep_jobs_total", len(gone), state="vanished")
+        done = [each.ref for each, job in found if job.ref not in unfinished]
+        await self._store.drop_pending([*done, *(each.ref for each in gone)])
+        return PendingBooked(booked, jobless)
+
+    async def _look(self, pending: PendingJob) -> Job | None:
+        try:
+            return await self._bigquery.fetch_job(pending.ref, credential=None)
+        except JobNotFound:
+            return None
+
+    def _may_be_jobless(self, pending: PendingJob) -> bool:
+        return self._sees_jobless and pending.created_at > self._clock.now() - JOBLESS_FOR

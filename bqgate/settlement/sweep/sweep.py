@@ -1,0 +1,214 @@
+"""Go through all places round by round, each from its mark to now, and see to it that every job is booked.
+
+Run by app at the one replica that holds the lease; calls a JobReader, job_booking, pending_jobs and the SweepStore. A
+mark says up to which moment of their making all jobs of a place have been looked at. Lists and views show jobs late, and
+clocks differ, so each round begins `overlap_s` before the mark. A span with more jobs than are kept in memory is cut in
+halves. Order keeps it safe: first the jobs of a span are booked, then the mark moves, with the jobs that ran on, in one
+transaction; a crash in between looks at them again, and each is booked once whoever looks. An outside failure ends the
+work at one place; the next round goes on from the mark, however long ago that is.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bqgate.domain.errors import (
+    BudgetStoreUnavailable,
+    LedgerUnavailable,
+    OwnQueriesSpent,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from bqgate.domain.job import Job, JobRef
+from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, Place, SweepStore, Telemetry
+from bqgate.settlement.sweep.job_booking import JobBooking
+from bqgate.settlement.sweep.pending_jobs import PendingJobs
+from bqgate.settlement.sweep.places import Places
+from bqgate.wire.error_reply import message_of
+
+# After an outage the way to now is taken in pieces, each with a mark of its own.
+_PIECE = timedelta(hours=6)
+_SHORTEST = timedelta(milliseconds=2)
+# BigQuery keeps the history of jobs for so long (https://cloud.google.com/bigquery/docs/information-schema-jobs).
+HISTORY = timedelta(days=180)
+FIRST_LOOK_BACK = timedelta(days=1)
+_PLACES_AT_ONCE = 4
+_FORBIDDEN = frozenset({401, 403, 404})
+_BUSY = frozenset({"rateLimitExceeded", "quotaExceeded"})
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPace:
+    """How often, how far each round looks back behind its mark, and how far a first look goes.
+
+    `look_back` None: to the beginning of the ledger, at most FIRST_LOOK_BACK.
+    """
+
+    interval_s: int = 60
+    overlap: timedelta = timedelta(minutes=10)
+    look_back: timedelta | None = None
+
+
+class Sweep:
+    """Rounds over all places. `run` it in one task, at one replica."""
+
+    def __init__(
+        self,
+        *,
+        reader: JobReader,
+        places: Places,
+        booking: JobBooking,
+        pending: PendingJobs,
+        store: SweepStore,
+        budgets: BudgetStore,
+        clock: Clock,
+        telemetry: Telemetry,
+        pace: SweepPace,
+    ) -> None:
+        self._reader = reader
+        self._places = places
+        self._booking = booking
+        self._pending = pending
+        self._store = store
+        self._budgets = budgets
+        self._clock = clock
+        self._telemetry = telemetry
+        self._pace = pace
+        self._marks: dict[Place, datetime] = {}
+        self._accounts: set[str] = set()
+
+    @property
+    def mark_age_s(self) -> float:
+        """How far behind now the oldest mark is; 0 where there is none. At a replica that does not sweep, 0."""
+        oldest = min(self._marks.values(), default=None)
+        return 0.0 if oldest is None else max(0.0, (self._clock.now() - oldest) / timedelta(seconds=1))
+
+    async def run(self) -> None:
+        """One round now, then one every interval, until cancelled."""
+        try:
+            while True:
+                await self.sweep()
+                await self._clock.sleep(self._pace.interval_s)
+        finally:
+            self._marks.clear()  # another replica goes on, and knows
+
+    async def sweep(self) -> None:
+        """One round. Outside failures are counted; what they kept from being done, the next round does."""
+        begun_s = self._clock.monotonic_s()
+        try:
+            places = await self._places.current()
+            self._marks = {place: mark for place, mark in (await self._store.fetch_marks()).items() if place in places}
+            await self._sweep_all(places)
+        except LedgerUnavailable as error:
+            self._tell_failure("ledger", error)
+        await self._tell_budgets()
+        self._telemetry.observe("sweep_seconds", self._clock.monotonic_s() - begun_s)
+
+    async def _sweep_all(self, places: Sequence[Place]) -> None:
+        """Place by place, a few at once; the places of a project one after the other."""
+        by_project: dict[str, list[Place]] = {}
+        for place in places:
+            by_project.setdefault(place.project_id, []).append(place)
+        room = asyncio.Semaphore(_PLACES_AT_ONCE)
+
+        async def work(project_id: str, of_project: Sequence[Place]) -> None:
+            async with room:
+                await self._sweep_project(project_id, of_project)
+
+        await asyncio.gather(*(work(project_id, of_project) for project_id, of_project in by_project.items()))
+
+    async def _sweep_project(self, project_id: str, places: Sequence[Place]) -> None:
+        try:
+            asked = await self._pending.ask_again(project_id)
+            self._accounts |= asked.booked.accounts
+            jobless = {each.ref: each.created_at for each in asked.jobless}
+            for place in places:
+                await self._sweep_place(place, jobless)
+            self._places.accept(project_id)
+        except UpstreamRefused as refused:
+            self._refused(project_id, refused)
+        except UpstreamUnavailable as error:
+            self._tell_failure("bigquery", error, project_id)
+        except OwnQueriesSpent as error:  # said by those who keep the bound
+            self._telemetry.count("failures_total", system="own_queries", step="sweep")
+            self._telemetry.log("sweep_waits", project_id=project_id, error=str(error))
+        except LedgerUnavailable as error:
+            self._tell_failure("ledger", error, project_id)
+
+    async def _sweep_place(self, place: Place, jobless: Mapping[JobRef, datetime]) -> None:
+        """From the mark to now, in pieces. A region that did not answer keeps the mark where it is."""
+        now = self._clock.now()
+        mark = self._marks.get(place)
+        since = await self._first_since(now) if mark is None else max(mark - self._pace.overlap, now - HISTORY)
+        since = min([since, *(at for ref, at in jobless.items() if _is_in(place, ref))])
+        while since < now:
+            until = min(since + _PIECE, now)
+            read, until = await self._read(place, since, until)
+            booked = await self._booking.book(read.jobs)
+            self._accounts |= booked.accounts
+            await self._store.drop_pending(
+                [job.ref for job in read.jobs if job.usage is not None and job.ref in jobless]
+            )
+            if read.is_region_missing:
+                await self._store.advance(place, swept_until=since, pending=_pending(booked.unfinished, now))
+                self._tell_failure("bigquery", UpstreamUnavailable("A region did not list its jobs."), place.project_id)
+                return
+            await self._store.advance(place, swept_until=until, pending=_pending(booked.unfinished, now))
+            self._marks[place] = max(until, self._marks.get(place, until))
+            since = until
+
+    async def _read(self, place: Place, since: datetime, until: datetime) -> tuple[JobsRead, datetime]:
+        """The jobs of a span that is short enough, and its end.
+
+        Raises:
+            UpstreamRefused: some are masked.
+            UpstreamUnavailable: no answer; or no span is short enough.
+        """
+        while True:
+            read = await self._reader.read_jobs(place, since=since, until=until)
+            if read.masked_count:
+                self._telemetry.count("sweep_jobs_total", read.masked_count, state="masked")
+                raise UpstreamRefused(403, b"others' jobs are shown without whose they are and what they used")
+            if read.is_whole:
+                return read, until
+            if until - since <= _SHORTEST:
+                raise UpstreamUnavailable(f"More jobs were made in {place.project_id} at once than are read at once.")
+            until = since + (until - since) / 2
+
+    async def _first_since(self, now: datetime) -> datetime:
+        """How far back a place is looked at that never was: what is older than the ledger was nobody's to book."""
+        if self._pace.look_back is not None:
+            return now - self._pace.look_back
+        beginning = await self._store.fetch_beginning()
+        return max(beginning or now, now - FIRST_LOOK_BACK)
+
+    async def _tell_budgets(self) -> None:
+        """Let the accounts that have changed in the ledger alone be filled from it before their next decision."""
+        for account in sorted(self._accounts):
+            try:
+                await self._budgets.forget_windows(account)
+            except BudgetStoreUnavailable as error:
+                self._tell_failure("budgets", error)
+                return
+            self._accounts.discard(account)
+
+    def _refused(self, project_id: str, refused: UpstreamRefused) -> None:
+        said = message_of(refused.body) or refused.body.decode(errors="replace")
+        if refused.status in _FORBIDDEN:
+            self._telemetry.count("sweep_refusals_total")
+            self._places.refuse(project_id, said)
+        else:
+            self._tell_failure("bigquery", UpstreamUnavailable(said), project_id)
+
+    def _tell_failure(self, system: str, error: Exception, project_id: str | None = None) -> None:
+        self._telemetry.count("failures_total", system=system, step="sweep")
+        self._telemetry.log("sweep_broken_off", system=system, project_id=project_id, error=str(error))
+
+
+def _pending(jobs: Sequence[Job], now: datetime) -> list[PendingJob]:
+    return [PendingJob(job.ref, job.created_at or now) for job in jobs]
+
+
+def _is_in(place: Place, ref: JobRef) -> bool:
+    return place.project_id == ref.project_id and place.region in {"", (ref.location or "").lower()}
