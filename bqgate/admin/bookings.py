@@ -12,7 +12,7 @@ from bqgate.admin.documents import answer_document, write_cost, write_entry, wri
 from bqgate.admin.operation import Answered, Operation, Parameter, RateClass
 from bqgate.admin.parameters import CUSTOMER_IN_QUERY, Parameters
 from bqgate.admin.schemas import CostsDocument, HoldsDocument
-from bqgate.domain.entry import EntryFilter, EntryKind
+from bqgate.domain.entry import EntryFilter, EntryKind, Origin
 from bqgate.domain.principal import Identity
 from bqgate.ports import Clock, Ledger
 
@@ -47,7 +47,7 @@ class BookingViews:
                 "costs.show",
                 "GET",
                 "/v1/costs",
-                "What was booked in the last hours: in all, by principal, and the latest jobs",
+                "What was booked in the last hours: in all, through the gate and past it, by principal, and by job",
                 "costs",
                 self.costs,
                 RateClass.COSTS,
@@ -75,6 +75,7 @@ class BookingViews:
         hours = parameters.integer("lookback_hours", default=1, at_least=1, at_most=LOOKBACK_HOURS_MAX)
         now = self._clock.now()
         since = now - timedelta(hours=hours)
+        swept_until = await self._ledger.fetch_swept_until()
         rows = await self._ledger.fetch_costs(since=since, customer=customer)
         recent = await self._ledger.fetch_entries(
             EntryFilter(customer=customer, since=since, kind=EntryKind.CHARGE, page_size=RECENT_JOBS)
@@ -85,8 +86,10 @@ class BookingViews:
                 lookback_hours=hours,
                 since=write_moment(since),
                 total=write_total(rows),
+                by_origin={each: write_total([row for row in rows if row.origin is each]) for each in Origin},
                 by_principal=tuple(write_cost(row) for row in rows),
                 recent_jobs=tuple(write_entry(entry) for entry in recent.entries),
+                swept_until=None if swept_until is None else write_moment(swept_until),
                 as_of=write_moment(now),
             )
         )

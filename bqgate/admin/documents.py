@@ -4,7 +4,7 @@ Called by the views. Pure.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,12 +70,15 @@ def write_entry(entry: Entry) -> EntryDocument:
     return EntryDocument(
         id=entry.id,
         kind=entry.kind,
+        origin=entry.origin,
+        adjusts=entry.adjusts,
         customer=entry.customer,
         principal=entry.principal,
         workload=entry.workload,
         project_id=entry.project_id,
         job=_write_job(entry.job),
         booked_at=write_moment(entry.booked_at),
+        ended_at=None if entry.ended_at is None else write_moment(entry.ended_at),
         outcome=entry.outcome,
         decision=entry.decision,
         reason=entry.reason,
@@ -89,6 +92,9 @@ def write_entry(entry: Entry) -> EntryDocument:
         slot_ms=entry.slot_ms,
         statement_type=entry.statement_type,
         cache_hit=entry.cache_hit,
+        reservation=entry.reservation,
+        edition=entry.edition,
+        prices_id=entry.prices_id,
         fingerprint=entry.fingerprint,
         labels=dict(entry.labels),
         would_have=_write_shadow_decision(entry.shadow_decision),
@@ -113,10 +119,11 @@ def write_hold(hold: Hold, now: datetime) -> HoldDocument:
 
 
 def write_cost(row: CostRow) -> CostDocument:
-    """What one principal spent."""
+    """What one principal spent, of one origin."""
     return CostDocument(
         customer=row.customer,
         principal=row.principal,
+        origin=row.origin,
         cost_usd=format_usd(row.cost_nanos),
         bytes_billed=row.bytes_billed,
         slot_ms=row.slot_ms,
@@ -124,7 +131,7 @@ def write_cost(row: CostRow) -> CostDocument:
     )
 
 
-def write_total(rows: tuple[CostRow, ...]) -> TotalDocument:
+def write_total(rows: Collection[CostRow]) -> TotalDocument:
     """What all of them spent together."""
     return TotalDocument(
         cost_usd=format_usd(sum(row.cost_nanos for row in rows)),

@@ -23,7 +23,7 @@ from bqgate.admin.parameters import (
 )
 from bqgate.admin.problem import MEDIA_TYPE, Problem
 from bqgate.admin.schemas import JobsDocument, JobShown, JobState
-from bqgate.domain.entry import Entry, EntryFilter, EntryKind, EntryLookup
+from bqgate.domain.entry import Entry, EntryFilter, EntryKind, EntryLookup, Origin
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
@@ -36,12 +36,24 @@ PAGE_SIZE_MAX = 1_000
 
 _MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
 _KINDS = tuple(kind.value for kind in EntryKind)
+_ORIGINS = tuple(origin.value for origin in Origin)
 # How BigQuery's clients print a job: example.com:acme-prod:US.job_1. A project may have a domain before a colon.
 _JOB_NAME = re.compile(
     r"(?:(?P<project>[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}):)?(?:(?P<location>[A-Za-z0-9-]+)\.)?(?P<job>[A-Za-z0-9_-]{1,1024})"
 )
 _NAMED_MAX = 5
-_FILTERS = ("customer", "principal", "project_id", "workload", "kind", "since", "until", "page_token", "page_size")
+_FILTERS = (
+    "customer",
+    "principal",
+    "project_id",
+    "workload",
+    "kind",
+    "origin",
+    "since",
+    "until",
+    "page_token",
+    "page_size",
+)
 
 
 class JobViews:
@@ -68,6 +80,12 @@ class JobViews:
                     PROJECT_IN_QUERY,
                     WORKLOAD_IN_QUERY,
                     Parameter("kind", "Of this kind only.", schema={"type": "string", "enum": list(_KINDS)}),
+                    Parameter(
+                        "origin",
+                        "Through the gate only (gate), or past it: jobs that the sweep found (bypass), what was "
+                        "metered without a job (metered), the gate's own queries (own).",
+                        schema={"type": "string", "enum": list(_ORIGINS)},
+                    ),
                     Parameter("since", "Booked at this moment or later.", schema=_MOMENT),
                     Parameter("until", "Booked before this moment.", schema=_MOMENT),
                     Parameter("page_token", "next_page_token of the page before.", schema={"type": "string"}),
@@ -105,7 +123,7 @@ class JobViews:
         since, until = parameters.moment("since"), parameters.moment("until")
         if since is not None and until is not None and since > until:
             raise Problem(400, "since is later than until.", field="since")
-        kind = parameters.one_of("kind", _KINDS)
+        kind, origin = parameters.one_of("kind", _KINDS), parameters.one_of("origin", _ORIGINS)
         wanted = EntryFilter(
             customer=parameters.customer(),
             principal=parameters.principal(),
@@ -114,6 +132,7 @@ class JobViews:
             since=since,
             until=until,
             kind=None if kind is None else EntryKind(kind),
+            origin=None if origin is None else Origin(origin),
             page_size=parameters.integer("page_size", default=PAGE_SIZE, at_least=1, at_most=PAGE_SIZE_MAX),
             page_token=parameters.text("page_token"),
         )

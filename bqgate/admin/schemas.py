@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from bqgate.domain.budget import Period
-from bqgate.domain.entry import EntryKind
+from bqgate.domain.entry import EntryKind, Origin
 from bqgate.domain.job import Outcome
 from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.spend import SpendPeriod
@@ -133,12 +133,15 @@ class EntryDocument(Document):
 
     id: str
     kind: EntryKind
+    origin: Origin = Field(description="Whether the job came through the gate (gate) or past it (the others).")
+    adjusts: str | None = Field(description="The id of the charge that an adjustment corrects.")
     customer: str
     principal: str
     workload: str | None
     project_id: str
     job: JobDocument | None
     booked_at: MomentText
+    ended_at: MomentText | None = Field(description="When the job ended; null: not told.")
     outcome: Outcome
     decision: str
     reason: str | None
@@ -152,6 +155,9 @@ class EntryDocument(Document):
     slot_ms: int
     statement_type: str
     cache_hit: bool
+    reservation: str | None = Field(description="What the job ran in; empty: on demand; null: not told.")
+    edition: str | None
+    prices_id: str | None = Field(description="The price list by which it was priced; null: booked before it was kept.")
     fingerprint: str | None
     labels: dict[str, str]
     would_have: ShadowDecisionDocument | None
@@ -216,10 +222,11 @@ class TotalDocument(Document):
 
 
 class CostDocument(Document):
-    """What one principal spent."""
+    """What one principal spent, through the gate or past it."""
 
     customer: str
     principal: str
+    origin: Origin
     cost_usd: UsdText
     bytes_billed: int
     slot_ms: int
@@ -233,8 +240,12 @@ class CostsDocument(Document):
     lookback_hours: int
     since: MomentText
     total: TotalDocument
+    by_origin: dict[Origin, TotalDocument] = Field(description="The total through the gate, and past it: each origin.")
     by_principal: tuple[CostDocument, ...]
     recent_jobs: tuple[EntryDocument, ...]
+    swept_until: MomentText | None = Field(
+        description="What was made past the gate before this moment is in here; null: nobody has looked for it."
+    )
     as_of: MomentText
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
@@ -18,6 +18,7 @@ _COLUMNS = (
     "booked_at",
     "customer",
     "principal",
+    "origin",
     "decision",
     "outcome",
     "reason",
@@ -42,6 +43,10 @@ def list_jobs(  # noqa: PLR0913 - the options of a command
     ] = None,
     workload: Annotated[
         str | None, typer.Option(help="Of this workload; without it, of all.", show_default=False)
+    ] = None,
+    origin: Annotated[
+        Literal["gate", "bypass", "metered", "own"] | None,
+        typer.Option(help="Through the gate only, or past it; without it, all.", show_default=False),
     ] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Refusals only.")] = False,
     since: Annotated[
@@ -71,6 +76,7 @@ def list_jobs(  # noqa: PLR0913 - the options of a command
         "principal": principal,
         "project_id": project,
         "workload": workload,
+        "origin": origin,
         "kind": "refusal" if refused else None,
         "since": _moment_of(since),
         "until": _moment_of(until, is_end=True),

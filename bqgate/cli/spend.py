@@ -17,7 +17,7 @@ def spend(
     by: Annotated[
         str,
         typer.Option(
-            help="Whose a row is, beside its customer's: customer, principal, project, workload, or label:KEY."
+            help="Whose a row is, beside its customer's: customer, principal, project, workload, origin, or label:KEY."
         ),
     ] = "customer",
     customer: OfCustomer = None,

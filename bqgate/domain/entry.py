@@ -117,6 +117,7 @@ class EntryFilter:
     since: datetime | None = None
     until: datetime | None = None
     kind: EntryKind | None = None
+    origin: Origin | None = None
     page_size: int = 100
     page_token: str | None = None
 
@@ -146,10 +147,11 @@ class EntryLookup:
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """Spend of one principal in a span of time."""
+    """Spend of one principal in a span of time, of one origin."""
 
     customer: str
     principal: str
+    origin: Origin
     cost_nanos: int
     bytes_billed: int
     slot_ms: int

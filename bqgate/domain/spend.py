@@ -36,6 +36,7 @@ class SpendGroup(StrEnum):
     PRINCIPAL = "principal"
     PROJECT = "project"
     WORKLOAD = "workload"
+    ORIGIN = "origin"
     LABEL = "label"
 
 

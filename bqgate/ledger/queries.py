@@ -13,12 +13,21 @@ import sqlalchemy as sa
 
 from bqgate.domain.budget import Period, Window, start_of_key
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, ScopeKind
-from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup
+from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup, Origin
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
-from bqgate.ledger.schema import HAS_USAGE, IS_CORRECTION, IS_OPEN, breaker_events, entries, holds, price_lists
+from bqgate.ledger.schema import (
+    HAS_USAGE,
+    IS_CORRECTION,
+    IS_OPEN,
+    breaker_events,
+    entries,
+    holds,
+    price_lists,
+    sweep_marks,
+)
 
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
@@ -34,6 +43,8 @@ _SCOPE_COLUMNS = {
 }
 
 _IS_SPEND = entries.c.kind.in_(SPENDING_KINDS)
+# Entries of before there were origins are of jobs that came through the gate.
+ORIGIN = sa.func.coalesce(entries.c.origin, sa.literal_column(f"'{Origin.GATE}'"))
 
 
 def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
@@ -172,6 +183,8 @@ def entries_page(wanted: EntryFilter) -> sa.Select[Any]:
         page = page.where(entries.c.workload == wanted.workload)
     if wanted.kind is not None:
         page = page.where(entries.c.kind == wanted.kind.value)
+    if wanted.origin is not None:
+        page = page.where(ORIGIN == wanted.origin.value)
     if wanted.since is not None:
         page = page.where(entries.c.booked_at >= to_micros(wanted.since))
     if wanted.until is not None:
@@ -206,7 +219,7 @@ def entries_of(wanted: EntryLookup) -> sa.Select[Any]:
 
 
 def costs_since(since: datetime, customer: str | None) -> sa.Select[Any]:
-    """Spend by customer and principal. Adjustments change the sums but are no jobs."""
+    """Spend by customer, principal and origin. Adjustments change the sums but are no jobs."""
     cost_nanos = sa.func.sum(entries.c.cost_nanos)
     # Not the bare column: SQLite would walk all of another index, in the order of customers, to save a sort.
     customer_name = sa.func.coalesce(entries.c.customer, sa.literal_column("''"))
@@ -214,16 +227,22 @@ def costs_since(since: datetime, customer: str | None) -> sa.Select[Any]:
         sa.select(
             customer_name.label("customer"),
             entries.c.principal,
+            ORIGIN.label("origin"),
             cost_nanos.label("cost_nanos"),
             sa.func.sum(entries.c.bytes_billed).label("bytes_billed"),
             sa.func.sum(entries.c.slot_ms).label("slot_ms"),
             sa.func.sum(sa.case((entries.c.kind == EntryKind.CHARGE.value, 1), else_=0)).label("job_count"),
         )
         .where(_IS_SPEND, entries.c.booked_at >= to_micros(since))
-        .group_by(customer_name, entries.c.principal)
-        .order_by(cost_nanos.desc(), customer_name, entries.c.principal)
+        .group_by(customer_name, entries.c.principal, ORIGIN)
+        .order_by(cost_nanos.desc(), customer_name, entries.c.principal, ORIGIN)
     )
     return costs if customer is None else costs.where(entries.c.customer == customer)
+
+
+def oldest_sweep_mark() -> sa.Select[Any]:
+    """One row: up to when every project has been swept; NULL where none was."""
+    return sa.select(sa.func.min(sweep_marks.c.swept_until).label("swept_until"))
 
 
 def slot_history_of(customer: str) -> sa.Select[Any]:

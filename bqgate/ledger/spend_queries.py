@@ -15,7 +15,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from bqgate.domain.entry import EntryKind
 from bqgate.domain.spend import SpendGroup, SpendPeriod, SpendQuery
-from bqgate.ledger.queries import SPENDING_KINDS
+from bqgate.ledger.queries import ORIGIN, SPENDING_KINDS
 from bqgate.ledger.rows import to_micros
 from bqgate.ledger.schema import entries
 
@@ -26,6 +26,7 @@ _GROUP_COLUMNS = {
     SpendGroup.PRINCIPAL: entries.c.principal,
     SpendGroup.PROJECT: entries.c.project_id,
     SpendGroup.WORKLOAD: entries.c.workload,
+    SpendGroup.ORIGIN: ORIGIN,
 }
 
 

@@ -25,6 +25,7 @@ from bqgate.domain.entry import (
     EntryFilter,
     EntryLookup,
     EntryPage,
+    Origin,
 )
 from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.hold import Hold, RecordedHold
@@ -38,7 +39,17 @@ from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
 from bqgate.ledger.rows import entry_of, from_micros, hold_of, shadow_decision_row_of, spend_table_of, to_micros
 from bqgate.ledger.writer import GroupCommit
-from bqgate.ledger.writes import AttachJob, Book, CloseHold, KeepPrices, OpenHold, RecordBreakerEvent, Write, Writes
+from bqgate.ledger.writes import (
+    AttachJob,
+    Book,
+    CloseHold,
+    KeepPrices,
+    OpenHold,
+    RecordBreakerEvent,
+    Write,
+    Writes,
+    prices_id_of,
+)
 from bqgate.ports import Clock
 
 # At a few thousand writes a second a full queue is about a second's work: whoever comes later would wait in vain.
@@ -194,11 +205,12 @@ class SqlLedger:
         return spend_table_of(await self._rows(spend_queries.spend_over_time(wanted)))
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked at a moment or later, by customer and principal, most expensive first."""
+        """Spend booked at a moment or later, by customer, principal and origin, most expensive first."""
         return tuple(
             CostRow(
                 customer=row.customer,
                 principal=row.principal,
+                origin=Origin(row.origin),
                 cost_nanos=int(row.cost_nanos),
                 bytes_billed=int(row.bytes_billed),
                 slot_ms=int(row.slot_ms),
@@ -206,6 +218,11 @@ class SqlLedger:
             )
             for row in await self._rows(queries.costs_since(since, customer))
         )
+
+    async def fetch_swept_until(self) -> datetime | None:
+        """Up to which moment the sweep has looked everywhere; None: it never has."""
+        micros = (await self._rows(queries.oldest_sweep_mark()))[0].swept_until
+        return None if micros is None else from_micros(micros)
 
     async def fetch_shadow_decisions(
         self, *, since: datetime, until: datetime, customer: str | None = None
@@ -269,7 +286,7 @@ class SqlLedger:
         async def apply(connection: AsyncConnection) -> list[Booking | None]:
             return (await self._writes.apply(connection, [*new, *writes]))[len(new) :]
 
-        named = {_prices_id_of(write) for write in writes} - self._written_prices
+        named = {prices_id_of(write) for write in writes} - self._written_prices
         wanted = [prices for each, prices in self._price_lists.items() if each in named]
         new = [KeepPrices(prices, self._clock.now()) for prices in wanted]
         results = await self._connections.write(apply)
@@ -282,13 +299,3 @@ class SqlLedger:
             return rows
 
         return await self._connections.read(fetch)
-
-
-def _prices_id_of(write: Write) -> str | None:
-    match write:
-        case OpenHold():
-            return write.hold.prices_id
-        case Book():
-            return write.entry.prices_id
-        case _:
-            return None

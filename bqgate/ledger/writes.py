@@ -97,6 +97,17 @@ Write = KeepPrices | OpenHold | AttachJob | CloseHold | Book | RecordBreakerEven
 _KINDS: tuple[type[Write], ...] = (KeepPrices, OpenHold, AttachJob, CloseHold, Book, RecordBreakerEvent)
 
 
+def prices_id_of(write: Write) -> str | None:
+    """The price list that a write names."""
+    match write:
+        case OpenHold():
+            return write.hold.prices_id
+        case Book():
+            return write.entry.prices_id
+        case _:
+            return None
+
+
 class Writes:
     """The statements of one dialect, built once."""
 

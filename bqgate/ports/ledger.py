@@ -128,7 +128,14 @@ class Ledger(SpendSource, Protocol):
         """
 
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked since a moment, by customer and principal, most expensive first.
+        """Spend booked since a moment, by customer, principal and origin, most expensive first.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_swept_until(self) -> datetime | None:
+        """Up to which moment of their making the sweep has looked at all jobs of every project; None: it never has.
 
         Raises:
             LedgerUnavailable: the database did not answer.

@@ -6,15 +6,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
-from bqgate.domain.entry import CostRow, Entry, EntryFilter, EntryKind
+from bqgate.domain.entry import CostRow, Entry, EntryFilter, EntryKind, Origin
 from bqgate.domain.errors import MalformedRequest
-from bqgate.domain.job import Outcome
+from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import SlotHistory
 from bqgate.ledger import SqlLedger
+from bqgate.ledger.connections import read_url
+from bqgate.ledger.rows import entry_row, to_micros
+from bqgate.ledger.schema import entries, sweep_marks
 from tests.support.ledgers import make_entry
 from tests.support.manual_clock import START
 
@@ -168,13 +172,50 @@ async def test_costs_are_summed_by_principal_most_expensive_first(ledger: SqlLed
         make_entry("b", cost_nanos=500, principal="bob@acme.example", **usage),
         make_entry("o", cost_nanos=200, customer="other", **usage),
         make_entry("r", kind=EntryKind.REFUSAL, cost_nanos=0, customer="refused"),
+        make_entry(None, id="past", origin=Origin.BYPASS, cost_nanos=90, **usage),
     )
-    ann = CostRow("acme", "ann@acme.example", 130, 20, 10, 2)
-    bob = CostRow("acme", "bob@acme.example", 500, 10, 5, 1)
-    other = CostRow("other", "ann@acme.example", 200, 10, 5, 1)
-    assert await ledger.fetch_costs(since=START) == (bob, other, ann)
-    assert await ledger.fetch_costs(since=START, customer="acme") == (bob, ann)
+    ann = CostRow("acme", "ann@acme.example", Origin.GATE, 130, 20, 10, 2)
+    past = CostRow("acme", "ann@acme.example", Origin.BYPASS, 90, 10, 5, 1)
+    bob = CostRow("acme", "bob@acme.example", Origin.GATE, 500, 10, 5, 1)
+    other = CostRow("other", "ann@acme.example", Origin.GATE, 200, 10, 5, 1)
+    assert await ledger.fetch_costs(since=START) == (bob, other, ann, past)
+    assert await ledger.fetch_costs(since=START, customer="acme") == (bob, ann, past)
     assert await ledger.fetch_costs(since=START + timedelta(microseconds=1)) == ()
+
+
+async def test_entries_of_one_origin(ledger: SqlLedger, ledger_url: str) -> None:
+    """Entries of before there were origins came through the gate."""
+    await book_all(
+        ledger,
+        make_entry("new", booked_at=START + timedelta(seconds=1)),
+        *(
+            make_entry(None, id=origin.value, origin=origin, job=JobRef("acme-prod", origin.value, "US"))
+            for origin in Origin
+            if origin is not Origin.GATE
+        ),
+    )
+    engine = sa.create_engine(read_url(ledger_url, is_async=False))
+    with engine.begin() as connection:
+        connection.execute(entries.insert(), entry_row(make_entry("old")) | {"origin": None})
+    engine.dispose()
+    for origin in Origin:
+        page = await ledger.fetch_entries(EntryFilter(origin=origin))
+        expected = ["new", "old"] if origin is Origin.GATE else [None]
+        assert [entry.hold_id for entry in page.entries] == expected
+        assert {entry.origin for entry in page.entries} == {origin}
+
+
+async def test_how_far_the_sweep_is_everywhere(ledger: SqlLedger, ledger_url: str) -> None:
+    """As far as in the project and the place in which it is least far; nowhere before it has begun."""
+    assert await ledger.fetch_swept_until() is None
+    engine = sa.create_engine(read_url(ledger_url, is_async=False))
+    with engine.begin() as connection:
+        for project_id, place, minutes in (("a", "", 3), ("a", "eu", 2), ("b", "", 4)):
+            until = to_micros(START + timedelta(minutes=minutes))
+            mark = {"project_id": project_id, "place": place, "swept_until": until}
+            connection.execute(sweep_marks.insert(), mark)
+    engine.dispose()
+    assert await ledger.fetch_swept_until() == START + timedelta(minutes=2)
 
 
 async def test_slot_history_leaves_out_what_tells_nothing(ledger: SqlLedger) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bqgate.domain.budget import Period
-from bqgate.domain.entry import Entry, EntryFilter, EntryKind, EntryLookup
+from bqgate.domain.entry import Entry, EntryFilter, EntryKind, EntryLookup, Origin
 from bqgate.domain.job import JobRef
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.spend import SpendGroup, SpendPeriod, SpendQuery, SpendRow, SpendTable
@@ -107,6 +107,7 @@ async def test_a_query_counts_in_the_day_in_which_its_budget_holds_it(ledger: Sq
         (SpendGroup.PRINCIPAL, None, [("acme", "ann", 3), ("acme", "bob", 12), ("other", "ann", 16)]),
         (SpendGroup.PROJECT, None, [("acme", "p", 7), ("acme", "q", 8), ("other", "p", 16)]),
         (SpendGroup.WORKLOAD, None, [("acme", None, 14), ("acme", "nightly", 1), ("other", None, 16)]),
+        (SpendGroup.ORIGIN, None, [("acme", "bypass", 8), ("acme", "gate", 7), ("other", "gate", 16)]),
         (SpendGroup.LABEL, "team", [("acme", None, 10), ("acme", "ml", 5), ("other", "ml", 16)]),
         (SpendGroup.LABEL, 'nä"me.x', [("acme", None, 11), ("acme", "y", 4), ("other", None, 16)]),
     ],
@@ -123,7 +124,7 @@ async def test_spend_is_divided(
         on(day, "1", **(plain | {"cost_nanos": 1, "principal": "ann", "workload": "nightly", "labels": ml})),
         on(day, "2", **(plain | {"cost_nanos": 2, "principal": "ann"})),
         on(day, "4", **(plain | {"cost_nanos": 4, "labels": ml | {'nä"me.x': "y"}})),
-        on(day, "8", **(plain | {"cost_nanos": 8, "project_id": "q"})),
+        on(day, "8", **(plain | {"cost_nanos": 8, "project_id": "q", "origin": Origin.BYPASS})),
         on(day, "16", **(plain | {"cost_nanos": 16, "principal": "ann", "customer": "other", "labels": ml})),
     )
     table = await spending(ledger, group=group, label_key=label_key)

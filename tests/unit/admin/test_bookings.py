@@ -1,9 +1,16 @@
 """Jobs, holds and costs as the ledger knows them."""
 
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.entry import Origin
+from bqgate.domain.job import JobRef, Outcome, Usage
+from bqgate.domain.money import NANOS_PER_USD
 from bqgate.domain.units import MIB
+from tests.support.ledgers import make_entry
 from tests.unit.admin.conftest import Plane
 
 
@@ -99,7 +106,58 @@ async def test_costs_of_the_last_hours(plane: Plane) -> None:
     document = await plane.get("/v1/costs?customer=acme")
     total = {"cost_usd": "3.00", "bytes_billed": 3 * MIB, "slot_ms": 200, "job_count": 2}
     assert document["total"] == total
-    assert document["by_principal"] == [{"customer": "acme", "principal": "ada@acme.example"} | total]
+    assert document["by_principal"] == [{"customer": "acme", "principal": "ada@acme.example", "origin": "gate"} | total]
+    nothing = {"cost_usd": "0.00", "bytes_billed": 0, "slot_ms": 0, "job_count": 0}
+    assert document["by_origin"] == {"gate": total, "bypass": nothing, "metered": nothing, "own": nothing}
+    assert document["swept_until"] is None
     assert len(document["recent_jobs"]) == 2
     assert (document["since"], document["as_of"]) == ("2026-11-24T13:00:00Z", "2026-11-24T14:00:00Z")
     assert (await plane.get("/v1/costs?lookback_hours=3"))["total"]["cost_usd"] == "8.00"
+
+
+async def test_costs_past_the_gate_are_told_apart(plane: Plane) -> None:
+    """By origin in all, of each principal, and of each job; and how far the sweep has looked."""
+    await book(plane, 2)
+    past = make_entry(
+        None,
+        id="past",
+        origin=Origin.BYPASS,
+        customer="acme",
+        principal="cron@acme.example",
+        cost_nanos=3 * NANOS_PER_USD,
+        job=JobRef("acme-prod", "nightly", "US"),
+        booked_at=plane.stand.clock.now(),
+        ended_at=plane.stand.clock.now() - timedelta(minutes=3),
+        reservation="",
+        prices_id="p",
+    )
+    await plane.stand.ledger.book(past)
+    document = await plane.get("/v1/costs?customer=acme")
+    assert {name: total["cost_usd"] for name, total in document["by_origin"].items() if total["job_count"]} == {
+        "gate": "2.00",
+        "bypass": "3.00",
+    }
+    assert [(row["principal"], row["origin"]) for row in document["by_principal"]] == [
+        ("cron@acme.example", "bypass"),
+        ("ada@acme.example", "gate"),
+    ]
+    (job,) = (await plane.get("/v1/jobs?customer=acme&origin=bypass"))["jobs"]
+    assert (job["origin"], job["ended_at"], job["reservation"], job["prices_id"], job["adjusts"]) == (
+        "bypass",
+        "2026-11-24T11:57:00Z",
+        "",
+        "p",
+        None,
+    )
+    assert [job["origin"] for job in (await plane.get("/v1/jobs?origin=gate"))["jobs"]] == ["gate"]
+    assert (await plane.get("/v1/jobs?origin=elsewhere", 400))["field"] == "origin"
+    rows = (await plane.get("/v1/spend?group_by=origin"))["rows"]
+    assert {row["value"]: row["cost_usd"] for row in rows} == {"gate": "2.00", "bypass": "3.00"}
+
+
+async def test_how_fresh_costs_past_the_gate_are(plane: Plane) -> None:
+    """They are whole up to the oldest moment to which the sweep has come."""
+    with closing(sqlite3.connect(plane.stand.path)) as connection, connection:
+        micros = int(datetime(2026, 11, 24, 11, 58, tzinfo=UTC).timestamp()) * 1_000_000
+        connection.execute("INSERT INTO sweep_marks VALUES ('acme-prod', '', ?)", (micros,))
+    assert (await plane.get("/v1/costs"))["swept_until"] == "2026-11-24T11:58:00Z"
