@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 _PAGE_RECORDS = 500
+_BOOKS_AGREE = "Books: holds, charges and corrections agree with each other. Against BigQuery: bqgate ledger check."
 _MS_PER_S = 1_000
 
 ledger = typer.Typer(name="ledger", help="Verify the ledger's database, and read its audit log.", no_args_is_help=True)
@@ -60,9 +61,10 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Verify the audit log's chain of hashes, and that holds and charges agree.
+    """Verify that nobody tampered with the ledger: the audit log's hashes, holds, charges and corrections.
 
-    Exit status 0: everything is as the gate wrote it. 1: something is not, or the database did not answer.
+    The ledger is compared with itself; whether it has what BigQuery ran, says `bqgate ledger check`. Exit status 0:
+    everything is as the gate wrote it. 1: something is not, or the database did not answer.
     """
     # Here, because SQLAlchemy takes half a second that other commands need not wait for.
     from bqgate.ledger import AuditHead, check_books  # noqa: PLC0415 - said above
@@ -78,7 +80,7 @@ def verify(
     typer.echo(f"Audit log: {verdict.records} records, the last one's hash is {verdict.head_hash}.")
     if verdict.broken is not None:
         typer.echo(f"  BROKEN at record {verdict.broken.seq}: {verdict.broken.why}.")
-    typer.echo("Books: holds and charges agree." if not faults else "Books:")
+    typer.echo(_BOOKS_AGREE if not faults else "Books:")
     for fault in faults:
         typer.echo(f"  BROKEN: {fault.count} {fault.what}, for example: {', '.join(fault.examples)}.")
     if verdict.broken is not None or faults:

@@ -14,7 +14,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     leases.py           ports.LeaseStore
     sweep_state.py      ports.SweepStore
     rows.py             Hold and Entry as rows and back
-    check_books.py      do holds and charges agree
+    check_books.py      do holds, charges and corrections agree
 
     registry.py         ports.Registry, method by method
     registry_schema.py  its four tables

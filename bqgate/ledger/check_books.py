@@ -1,8 +1,9 @@
-"""Look whether holds and charges agree, for `bqgate ledger verify`.
+"""Look whether holds, charges and corrections agree, for `bqgate ledger verify`.
 
 Called by cli, reads only. The ledger's own transactions and unique indexes keep all of this true; what is found here
 was written by somebody else, or after an index was dropped. Each question reads the tables once, by their indexes where
-they are there, and gives a count and a few examples, so that memory stays flat on any number of rows.
+they are there, and gives a count and a few examples, so that memory stays flat on any number of rows. What BigQuery ran
+is not asked here: the ledger is compared with itself.
 """
 
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bqgate.domain.entry import EntryKind
+from bqgate.domain.entry import EntryKind, Origin
 from bqgate.domain.hold import HoldState
 from bqgate.ledger.connections import Connections
-from bqgate.ledger.schema import IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, entries, holds
+from bqgate.ledger.queries import ORIGIN
+from bqgate.ledger.schema import IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, IS_CORRECTION, entries, holds
 
 # Whole tables are read; the limits of a query's path are not for this.
 PATIENCE_S = 600.0
@@ -31,7 +33,7 @@ class BooksFault:
 
 
 async def check_books(url: str, *, timeout_s: float = PATIENCE_S) -> tuple[BooksFault, ...]:
-    """Everything in which holds and charges do not agree; empty where they do.
+    """Everything in which holds, charges and corrections do not agree; empty where they do.
 
     Args:
         url: of a ledger whose tables are of this version.
@@ -85,6 +87,61 @@ def _hold_booked_twice() -> sa.Select[Any]:
     return of_a_hold.group_by(entries.c.hold_id).having(sa.func.count() > 1)
 
 
+# What a correction has from its charge, so that it counts where that counts. A job may be learnt of later.
+_SHARED = ("customer", "principal", "project_id", "workload", "day_key", "month_key", "placed_at")
+
+
+def _corrections() -> tuple[sa.FromClause, sa.Select[Any]]:
+    """Charges under a name of their own, and the corrections that are joined to them."""
+    charges = entries.alias("charges")
+    its_charge = sa.and_(charges.c.id == entries.c.adjusts, charges.c.kind == EntryKind.CHARGE.value)
+    of_kind = entries.c.kind == EntryKind.ADJUSTMENT.value
+    return charges, sa.select(entries.c.id).outerjoin(charges, its_charge).where(of_kind)
+
+
+def _correction_of_nothing() -> sa.Select[Any]:
+    charges, corrections = _corrections()
+    return corrections.where(charges.c.id.is_(None))
+
+
+def _correction_of_another() -> sa.Select[Any]:
+    charges, corrections = _corrections()
+    differ = [charges.c[name].is_distinct_from(entries.c[name]) for name in _SHARED]
+    differ += [charges.c[name] != entries.c[name] for name in ("job_project_id", "job_id")]
+    return corrections.where(charges.c.id.is_not(None), sa.or_(*differ))
+
+
+def _corrected_below_zero() -> sa.Select[Any]:
+    corrected = (
+        sa.select(entries.c.adjusts.label("id"), sa.func.sum(entries.c.cost_nanos).label("cost_nanos"))
+        .where(IS_CORRECTION)
+        .group_by(entries.c.adjusts)
+        .subquery()
+    )
+    charges = entries.alias("charges")
+    total_nanos = charges.c.cost_nanos + corrected.c.cost_nanos
+    return sa.select(charges.c.id).join(corrected, corrected.c.id == charges.c.id).where(total_nanos < 0)
+
+
+def _both_ways() -> sa.Select[Any]:
+    """Charges of one job id that ended at one moment: a project's id and its number are one project, for instance."""
+    past = entries.alias("past")
+    is_one = sa.and_(
+        past.c.job_id == entries.c.job_id, past.c.ended_at == entries.c.ended_at, past.c.id != entries.c.id
+    )
+    return (
+        sa.select(entries.c.job_id)
+        .join(past, is_one)
+        .where(
+            past.c.kind == EntryKind.CHARGE.value,
+            past.c.origin == Origin.BYPASS.value,
+            entries.c.kind == EntryKind.CHARGE.value,
+            ORIGIN != Origin.BYPASS.value,
+        )
+        .distinct()
+    )
+
+
 _QUESTIONS: tuple[tuple[str, sa.Select[Any]], ...] = (
     ("captured holds without a charge", _captured_without_charge()),
     ("holds that are open though they were booked", _booked_but_open()),
@@ -92,4 +149,8 @@ _QUESTIONS: tuple[tuple[str, sa.Select[Any]], ...] = (
     ("jobs charged twice (US, or no location)", _booked_twice(IS_CHARGE_OF_US)),
     ("jobs charged twice (EU, or no location)", _booked_twice(IS_CHARGE_OF_EU)),
     ("jobs charged twice (another region)", _booked_twice(IS_CHARGE_OF_REGION, entries.c.job_region)),
+    ("jobs charged both as through the gate and as past it", _both_ways()),
+    ("adjustments of a charge that is not there", _correction_of_nothing()),
+    ("adjustments that count elsewhere than their charge", _correction_of_another()),
+    ("charges that were adjusted below nothing", _corrected_below_zero()),
 )

@@ -5,12 +5,14 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from bqgate.cli import app
 from bqgate.domain.audit import AuditEvent, AuditRecord, chained
+from bqgate.domain.entry import EntryKind, Origin
 from bqgate.domain.job import JobRef
 from bqgate.ledger import SqlLedger, SqlRegistry
 from tests.support.ledgers import make_entry, make_hold
@@ -49,7 +51,7 @@ def test_verify_says_that_all_is_well(ledger_url: str) -> None:
         result = run(ledger_url, "verify", *arguments)
         assert result.exit_code == 0, result.output
         assert f"Audit log: 3 records, the last one's hash is {records[-1].hash}." in result.stdout
-        assert "Books: holds and charges agree." in result.stdout
+        assert "Books: holds, charges and corrections agree with each other." in result.stdout
         assert "BROKEN" not in result.stdout
 
 
@@ -139,6 +141,66 @@ def test_a_hold_with_two_entries_is_found(ledger_url: str) -> None:
     result = run(ledger_url, "verify")
     assert result.exit_code == 1
     assert "BROKEN: 1 holds with more than one entry, for example: charged." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"adjusts": "nowhere"}, "1 adjustments of a charge that is not there, for example: adj."),
+        ({"adjusts": None}, "1 adjustments of a charge that is not there, for example: adj."),
+        ({"customer": "other"}, "1 adjustments that count elsewhere than their charge, for example: adj."),
+        ({"window_keys": {}}, "1 adjustments that count elsewhere than their charge, for example: adj."),
+        ({"placed_at": START}, "1 adjustments that count elsewhere than their charge, for example: adj."),
+        (
+            {"job": JobRef("acme-prod", "another", "US")},
+            "1 adjustments that count elsewhere than their charge, for example: adj.",
+        ),
+        ({"cost_nanos": -700_000_001}, "1 charges that were adjusted below nothing, for example: entry-of-charged."),
+        ({}, None),
+    ],
+)
+def test_verify_finds_corrections_that_do_not_go_with_their_charge(
+    ledger_url: str, changes: dict[str, Any], fault: str | None
+) -> None:
+    """One that corrects nothing, that counts elsewhere, or that takes away more than there was."""
+
+    async def adjust() -> None:
+        ledger = await SqlLedger.open(ledger_url, ManualClock())
+        correction: dict[str, Any] = {
+            "id": "adj",
+            "kind": EntryKind.ADJUSTMENT,
+            "adjusts": "entry-of-charged",
+            "job": JobRef("acme-prod", "job-of-charged", "US"),
+            "cost_nanos": -700_000_000,
+        }
+        await ledger.book(make_entry(None, **(correction | changes)))
+        await ledger.close()
+
+    filled(ledger_url)
+    asyncio.run(adjust())
+    result = run(ledger_url, "verify")
+    assert result.exit_code == (0 if fault is None else 1)
+    assert [line for line in result.stdout.splitlines() if "BROKEN" in line] == (
+        [] if fault is None else [f"  BROKEN: {fault}"]
+    )
+
+
+def test_verify_finds_a_job_that_was_booked_through_the_gate_and_past_it(ledger_url: str) -> None:
+    """Under two spellings, of its project for one, no index can tell that it is one job; its end can."""
+
+    async def book_both() -> None:
+        ledger = await SqlLedger.open(ledger_url, ManualClock())
+        past = {"origin": Origin.BYPASS, "ended_at": START}
+        await ledger.book(make_entry("a", job=JobRef("acme-prod", "j", "US"), ended_at=START))
+        await ledger.book(make_entry(None, id="b", job=JobRef("4711", "j", "US"), **past))
+        await ledger.book(make_entry(None, id="c", job=JobRef("4711", "k", "US"), **past))
+        await ledger.close()
+
+    filled(ledger_url)
+    asyncio.run(book_both())
+    result = run(ledger_url, "verify")
+    assert result.exit_code == 1
+    assert "BROKEN: 1 jobs charged both as through the gate and as past it, for example: j." in result.stdout
 
 
 @pytest.mark.parametrize("command", ["verify", "audit"])
