@@ -10,6 +10,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     writer.py           how many callers share one transaction
     queries.py          what is read, and page_token.py where a reader left off
     spend_queries.py    spend by day, week and month
+    account_spend.py    what an account has spent in its windows
     bookings.py         what is booked for many jobs at once
     leases.py           ports.LeaseStore
     sweep_state.py      ports.SweepStore

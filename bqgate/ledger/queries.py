@@ -49,10 +49,19 @@ ORIGIN = sa.func.coalesce(entries.c.origin, sa.literal_column(f"'{Origin.GATE}'"
 
 def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
     """One row with a column for each window, so that all are of one moment."""
+    return _sums_in(windows, _IS_SPEND)
+
+
+def adjusted_in(windows: Sequence[Window]) -> sa.Select[Any]:
+    """The same, of adjustments alone."""
+    return _sums_in(windows, entries.c.kind == EntryKind.ADJUSTMENT.value)
+
+
+def _sums_in(windows: Sequence[Window], wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return sa.select(
         *(
             sa.select(sa.func.coalesce(sa.func.sum(entries.c.cost_nanos), 0))
-            .where(_counts_in(window), _IS_SPEND)
+            .where(_counts_in(window), wanted)
             .scalar_subquery()
             .label(f"window_{place}")
             for place, window in enumerate(windows)
@@ -150,6 +159,11 @@ def charges_of_jobs(jobs: Sequence[JobRef]) -> sa.Select[Any]:
 def charges_of_holds(hold_ids: Sequence[str]) -> sa.Select[Any]:
     """Charges that ended these holds."""
     return sa.select(entries).where(entries.c.hold_id.in_(hold_ids), entries.c.kind == EntryKind.CHARGE.value)
+
+
+def charges_of_ids(charge_ids: Sequence[str]) -> sa.Select[Any]:
+    """Charges of these ids."""
+    return sa.select(entries).where(entries.c.id.in_(charge_ids), entries.c.kind == EntryKind.CHARGE.value)
 
 
 def adjustments_of(charge_ids: Sequence[str]) -> sa.Select[Any]:

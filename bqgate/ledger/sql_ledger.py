@@ -6,16 +6,15 @@ GroupCommit, reads through connections of their own; both end within `timeout_s`
 LedgerUnavailable, and MalformedRequest for a page token of somebody else. A write that has returned is on disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bqgate.domain.budget import Period, Window, WindowId
-from bqgate.domain.budget_scope import CUSTOMER_SCOPE
-from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
+from bqgate.domain.budget import Window, WindowId
+from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import (
     BookedCharge,
     Booking,
@@ -33,7 +32,7 @@ from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList, SlotHistory
 from bqgate.domain.shadow_decision import ShadowDecisionRow
 from bqgate.domain.spend import SpendQuery, SpendTable
-from bqgate.ledger import bookings, queries, shadow_decision_queries, spend_queries
+from bqgate.ledger import account_spend, bookings, queries, shadow_decision_queries, spend_queries
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.page_token import write_page_token
@@ -169,10 +168,10 @@ class SqlLedger:
         return entry_of(rows[0]) if rows else None
 
     async def find_booked(
-        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = (), charge_ids: Sequence[str] = ()
     ) -> tuple[BookedCharge, ...]:
-        """Charges of these jobs, and those that ended these holds, each with what has corrected it."""
-        return await bookings.find_booked(self._rows, jobs, hold_ids)
+        """Charges of these jobs, holds and ids, each with what has corrected it."""
+        return await bookings.find_booked(self._rows, jobs, hold_ids, charge_ids)
 
     async def fetch_holds(self, hold_ids: Sequence[str]) -> tuple[RecordedHold, ...]:
         """Holds by their ids, ended or not, as far as they are known."""
@@ -240,25 +239,11 @@ class SqlLedger:
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
         """Booked spend of each window, all of one moment; then what is remembered of grace and breaker."""
-        if not windows:
-            return CustomerSpend(captured_nanos={})
-        sums = (await self._rows(queries.spend_of(windows)))[0]
-        grace_started_at: dict[WindowId, datetime] = {}
-        tripped_at: dict[str, datetime] = {}
-        for row in await self._rows(queries.breaker_events_of(windows)):
-            match BreakerEventKind(row.kind):
-                case BreakerEventKind.GRACE_STARTED:
-                    own_window = WindowId(CUSTOMER_SCOPE, Period(row.period), row.window_key)
-                    grace_started_at.setdefault(own_window, from_micros(row.at))
-                case BreakerEventKind.TRIPPED:
-                    tripped_at[row.window_key] = from_micros(row.at)
-                case BreakerEventKind.CLOSED | BreakerEventKind.RESET:
-                    tripped_at.pop(row.window_key, None)
-        return CustomerSpend(
-            captured_nanos={window.id: int(nanos) for window, nanos in zip(windows, sums, strict=True)},
-            grace_started_at=grace_started_at,
-            tripped_at=tripped_at,
-        )
+        return await account_spend.fetch_spend(self._rows, windows)
+
+    async def fetch_adjusted(self, windows: Sequence[Window]) -> Mapping[WindowId, int]:
+        """What adjustments come to in each window, all of one moment."""
+        return await account_spend.fetch_adjusted(self._rows, windows)
 
     async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:
         """Holds that have not ended, oldest first, with the job that was attached."""

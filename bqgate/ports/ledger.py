@@ -1,9 +1,10 @@
 """Say where money is remembered: the ledger, which is the truth about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from bqgate.domain.budget import Window, WindowId
 from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import BookedCharge, Booking, CostRow, Entry, EntryFilter, EntryLookup, EntryPage
 from bqgate.domain.hold import Hold, RecordedHold
@@ -90,9 +91,9 @@ class Ledger(SpendSource, Protocol):
         """
 
     async def find_booked(
-        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = (), charge_ids: Sequence[str] = ()
     ) -> tuple[BookedCharge, ...]:
-        """Charges of these jobs, and those that ended these holds, each once, with what has corrected it.
+        """Charges of these jobs, those that ended these holds, and those of these ids, each once, with corrections.
 
         Raises:
             LedgerUnavailable: the database did not answer.
@@ -122,6 +123,13 @@ class Ledger(SpendSource, Protocol):
 
     async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
         """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_adjusted(self, windows: Sequence[Window]) -> Mapping[WindowId, int]:
+        """What adjustments come to in each of an account's windows, all of one moment.
 
         Raises:
             LedgerUnavailable: the database did not answer.

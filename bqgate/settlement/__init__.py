@@ -9,7 +9,8 @@
     held_prices.py the prices by which a hold was sized
     late_jobs.py   jobs that turn up after their hold was given back
     deletion.py    books a job before its caller deletes it
-    reconcile.py   every minute: mends what crashes left
+    reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step
+    rerating/      prices charges again after a change of prices
     own_costs.py   runs the gate's own queries within a bound, and has their cost booked
     emergency.py   cancels running jobs when a customer's cost breaker opens
 

@@ -11,8 +11,8 @@ poller, and settlement where it has ended a probe. An outside failure ends the r
                                                     lease runs or was extended since the last round (by a gate
                                                     whose clock is behind)
     4  open in the ledger, not held in the budgets  put it back
-    5  captured differs from the ledger's sum       a difference that lasts two rounds is logged, and the account's
-                                                    windows are dropped: their next use fills them from the ledger
+    5  captured differs from the ledger's sum       spend_comparison.py: the account's windows are dropped, and their
+                                                    next use fills them from the ledger
 
 Races, and why they are harmless:
 
@@ -24,27 +24,22 @@ Races, and why they are harmless:
     - Several gates poll one job (1): the ledger books it once.
     - The budgets are read before the ledger (4): a hold that was placed and recorded in between looks lost. Putting
       back what is there changes nothing; one that the ledger has ended since is ended by (3) of the next round.
-    - Between book and capture (5) the sums differ for a moment: hence the two rounds. Two gates drop one window:
-      filling sets it and adds nothing. A hold that is booked, and captured only after the filling, counts twice
-      in it: refused too early, never too late, and mended by the next rounds.
+    - Two gates drop one window (5): filling sets it and adds nothing. A hold that is booked, and captured only after
+      the filling, counts twice in it: refused too early, never too late, and mended by the next rounds.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from bqgate.domain.budget import Window, WindowId, with_rollovers
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.decision import PROBE
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, VoidOutcome
-from bqgate.domain.tier import windows_of
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.settlement.inquiry import maker_of
 from bqgate.settlement.poller import Poller
-
-# A window of an account, and by how many nano-dollars the store's spend passes the ledger's.
-Drifts = dict[tuple[str, WindowId], int]
+from bqgate.settlement.spend_comparison import SpendComparison
 
 
 class Reconciler:
@@ -80,7 +75,9 @@ class Reconciler:
         self._interval_s = interval_s
         self._orphan_age = timedelta(seconds=orphan_age_s)
         self._is_first = True
-        self._drifts: Drifts = {}
+        self._spend = SpendComparison(
+            ledger=ledger, budgets=budgets, policies=policies, clock=clock, telemetry=telemetry, interval_s=interval_s
+        )
         self._orphans: dict[str, Attempts] = {}  # of the last round, with what the store said of them
         self._oldest_placed_at: datetime | None = None
 
@@ -106,7 +103,7 @@ class Reconciler:
             return
         try:
             await self._reconcile_holds()
-            await self._compare_spend()
+            await self._spend.compare()
         except LedgerUnavailable as error:
             self._tell_failure("ledger", error)
         except BudgetStoreUnavailable as error:
@@ -183,50 +180,6 @@ class Reconciler:
         if is_kept or not self._is_old(hold.placed_at):
             return False
         return await self._budgets.void(hold, attempts=attempts.count) is VoidOutcome.VOIDED
-
-    async def _compare_spend(self) -> None:
-        """Step 5, for configured customers, those with open holds or a cost booked lately, and the deployment."""
-        lately = self._clock.now() - 2 * timedelta(seconds=self._interval_s)
-        accounts = {
-            *self._policies.customer_registry.customers,
-            *await self._budgets.fetch_customers(),
-            *(row.customer for row in await self._ledger.fetch_costs(since=lately)),
-            *(account for account, _ in self._drifts),
-            DEPLOYMENT_ACCOUNT,
-        }
-        drifts: Drifts = {}
-        for account in accounts:
-            drifts |= {(account, window.id): nanos for window, nanos in await self._drifts_of(account)}
-        lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
-        self._drifts = {window: nanos for window, nanos in drifts.items() if window not in lasting}
-        for (account, window_id), nanos in lasting.items():
-            scope, period, key = window_id
-            self._telemetry.count("budget_drifts_total", period=period.value)
-            self._telemetry.log(
-                "budget_drift",
-                customer=account,
-                scope=scope.kind.value,
-                period=period.value,
-                window=key,
-                drift_nanos=nanos,
-                error="budget drift",
-            )
-        # All of an account's windows at once: what lost one number lost those of each principal's too.
-        for account in {account for account, _ in lasting}:
-            await self._budgets.forget_windows(account)
-
-    async def _drifts_of(self, account: str) -> list[tuple[Window, int]]:
-        now = self._clock.now()
-        budgets = self._policies.customer_registry.account_budgets(account)
-        windows = with_rollovers(windows_of(budgets, now))
-        balances = await self._budgets.fetch_balances(windows)
-        spend = await self._ledger.fetch_spend(windows)
-        found: list[tuple[Window, int]] = []
-        for balance in balances:
-            booked_nanos = max(0, spend.captured_nanos.get(balance.window.id, 0))
-            if balance.captured_nanos != booked_nanos:
-                found.append((balance.window, balance.captured_nanos - booked_nanos))
-        return found
 
     def _is_old(self, placed_at: datetime) -> bool:
         return self._clock.now() - placed_at >= self._orphan_age
