@@ -5,6 +5,7 @@
     dependencies.py      the outside systems, in the order in which they lean on one another
     adapters.py          which store, which credentials
     path.py              the request path and the settlement behind it
+    sweep_wiring.py      what looks for jobs that nobody has booked
     authentication.py    who finds out who calls
     isolation_wiring.py  what keeps customers apart
     control.py           the control plane

@@ -23,7 +23,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
-from bqgate.ledger import SqlLedger
+from bqgate.ledger import SqlLeases, SqlLedger, SqlSweepState
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
@@ -51,12 +51,15 @@ class Dependencies:
     background: Background
     ledger: SqlLedger
     registry: SqlRegistry
+    leases: SqlLeases
+    sweep_state: SqlSweepState
     audit_log: BufferedAuditLog
     feed: ChangeFeed
     policies: PolicyBook
     budgets: BudgetStore
     upstream: HttpUpstream
     bigquery: GoogleBigQuery
+    calls: JsonCalls
     own_queries: GoogleOwnQueries | None
     logger: LeveledLogger
     drain: Drain
@@ -83,6 +86,7 @@ async def open_dependencies(
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
     ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
+    leases, sweep_state = _open_agreements(settings, stack)
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
     stack.push_async_callback(feed.close)
@@ -114,12 +118,15 @@ async def open_dependencies(
         background,
         ledger,
         registry,
+        leases,
+        sweep_state,
         audit_log,
         feed,
         book,
         budgets,
         upstream,
         bigquery,
+        calls,
         _own_queries(settings, calls, clock, has_own=own is not None),
         logger,
         Drain(telemetry),
@@ -152,3 +159,12 @@ async def _open_database(
     registry = await SqlRegistry.open(url, timeout_s=timeout_s)
     stack.push_async_callback(registry.close)
     return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)
+
+
+def _open_agreements(settings: Settings, stack: AsyncExitStack) -> tuple[SqlLeases, SqlSweepState]:
+    """What replicas agree on in the ledger's database. Connected at the first call."""
+    url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
+    leases, sweep_state = SqlLeases.open(url, timeout_s=timeout_s), SqlSweepState.open(url, timeout_s=timeout_s)
+    stack.push_async_callback(leases.close)
+    stack.push_async_callback(sweep_state.close)
+    return leases, sweep_state

@@ -27,6 +27,7 @@ from bqgate.app.drain import Drain
 from bqgate.app.listening import allow_open_files, connection_limits, open_port
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
+from bqgate.app.sweep_wiring import wire_sweep
 from bqgate.app.tls import TlsContext
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
@@ -49,6 +50,7 @@ from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
+from bqgate.settlement.sweep.sweep import Sweep
 
 # How long an orderly stop waits for requests that are under way; the longest poll of BigQuery's takes 200 s, but an
 # orchestrator kills after 30 s unless told otherwise, and what is cut off is settled by the next start.
@@ -57,7 +59,10 @@ SHUTDOWN_S = 25
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A running gate: where it listens, and its parts for whoever opened it. `reloader` None: settings stay."""
+    """A running gate: where it listens, and its parts for whoever opened it.
+
+    `reloader` None: settings stay; `sweep` None: there is none.
+    """
 
     url: str
     control_url: str
@@ -67,6 +72,7 @@ class Gate:
     budgets: BudgetStore
     poller: Poller
     reconciler: Reconciler
+    sweep: Sweep | None
     holds: Holds
     metrics: Metrics
     reloader: Reloader | None
@@ -109,6 +115,7 @@ async def open_gate(
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         deps = await open_dependencies(settings, clock, log_stream or sys.stderr, stack)
         path = wire_path(deps, stack)
+        sweep = wire_sweep(deps, path)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
         url, control_url = await _listen(deps, path, stack, reuse_port=reuse_port)
         stack.callback(path.admission_queue.close)  # who waits is answered now, not cut off at the end of the stop
@@ -123,6 +130,7 @@ async def open_gate(
             budgets=deps.budgets,
             poller=path.poller,
             reconciler=path.reconciler,
+            sweep=sweep,
             holds=path.holds,
             metrics=deps.metrics,
             reloader=reloader,

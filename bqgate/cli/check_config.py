@@ -16,6 +16,7 @@ import yaml
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import load_or_exit
 from bqgate.settings.document import variables_of
+from bqgate.settings.sweep_rules import why_no_sweep
 
 
 def check_config(
@@ -37,6 +38,9 @@ def check_config(
     checked = file or config
     settings = load_or_exit(checked)
     typer.echo(f"# {_sources(checked)}")
+    reason = why_no_sweep(settings.upstream, settings.sweep)
+    if reason is not None:
+        typer.echo(f"# No sweep: {reason}.")
     typer.echo(yaml.safe_dump(dict(settings.effective), sort_keys=False, allow_unicode=True), nl=False)
 
 

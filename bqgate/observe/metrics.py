@@ -86,6 +86,16 @@ COUNTERS = (
         "Queries that the gate ran for itself, by what for: done, refused, lost, over_bound.",
         ("purpose", "result"),
     ),
+    Declaration(
+        "sweep_jobs_total",
+        "Jobs that the sweep saw, by how they stood: running, agrees, differs, hidden, open, late, bypass, free, off, "
+        "masked, vanished; unknown_cost beside those.",
+        ("state",),
+    ),
+    Declaration("sweep_refusals_total", "Looks at a project that BigQuery refused."),
+    Declaration("bypass_jobs_total", "Jobs booked that came past the gate.", ("customer",)),
+    Declaration("bypass_nanos_total", "What they cost, in nano-dollars.", ("customer",)),
+    Declaration("adjusted_nanos_total", "Corrections of booked costs, in nano-dollars: up, down.", ("customer", "way")),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
@@ -108,6 +118,9 @@ HISTOGRAMS = (
         ("outcome",),
         bounds_s=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30),
     ),
+    Timing(
+        "sweep_seconds", "How long each round of the sweep took.", bounds_s=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+    ),
 )
 
 GAUGES = (
@@ -115,6 +128,8 @@ GAUGES = (
     Declaration("waiting_depth", "Queries that wait for their turn."),
     Declaration("dry_run_depth", "Dry runs that wait until fewer are under way."),
     Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
+    Declaration("sweep_mark_age_seconds", "How far behind now the sweep is where it is furthest behind."),
+    Declaration("sweep_refused_projects", "Projects that do not let the gate see all jobs."),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )

@@ -46,6 +46,7 @@ from bqgate.settings.sections import (
     UpstreamSection,
 )
 from bqgate.settings.server_section import ServerSection
+from bqgate.settings.sweep_section import SweepSection
 from bqgate.settlement.watched import Patience
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
@@ -71,6 +72,7 @@ class Settings:
     admission: AdmissionSection
     settlement: SettlementSection
     own_queries: OwnQueriesSection
+    sweep: SweepSection
     refusals: RefusalsSection
     degraded: DegradedSection
     observe: ObserveSection
@@ -172,6 +174,7 @@ def _settings(parsed: Parsed) -> Settings:
         admission=admission,
         settlement=settlement,
         own_queries=_whole(parsed.own_queries),
+        sweep=_whole(parsed.sweep),
         refusals=_whole(parsed.refusals),
         degraded=_whole(parsed.degraded),
         observe=_whole(parsed.observe),

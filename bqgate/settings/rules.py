@@ -15,6 +15,7 @@ from bqgate.policies import rules as policy_rules
 from bqgate.policies import shared_accounts
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+from bqgate.settings import sweep_rules
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
@@ -37,6 +38,7 @@ from bqgate.settings.sections import (
     UpstreamSection,
 )
 from bqgate.settings.server_section import ServerSection
+from bqgate.settings.sweep_section import SweepSection
 from bqgate.wire.authority import EVERY_HOST
 
 
@@ -57,6 +59,7 @@ class Parsed:
     settlement: SettlementSection | None = None
     refusals: RefusalsSection | None = None
     own_queries: OwnQueriesSection | None = None
+    sweep: SweepSection | None = None
     degraded: DegradedSection | None = None
     observe: ObserveSection | None = None
     defaults: DefaultsPolicy | None = None
@@ -97,6 +100,7 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
     server, upstream, pricing = parsed.server, parsed.upstream, parsed.pricing
     yield from _identity_warnings(parsed)
     yield from _payer_warnings(parsed)
+    yield from sweep_rules.warnings_of(upstream, parsed.sweep)
     if upstream and parsed.identity and keeps_apart_itself(upstream, parsed.identity):
         accounts = {name: customer.service_account for name, customer in parsed.customers.items()}
         yield from shared_accounts.warnings_of(accounts)

@@ -24,6 +24,7 @@ from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
 from bqgate.settings.server_section import ServerSection
+from bqgate.settings.sweep_section import SweepSection
 
 
 class Credentials(StrEnum):
@@ -250,6 +251,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "admission": AdmissionSection,
     "settlement": SettlementSection,
     "own_queries": OwnQueriesSection,
+    "sweep": SweepSection,
     "refusals": RefusalsSection,
     "degraded": DegradedSection,
     "observe": ObserveSection,

@@ -1,8 +1,8 @@
 """Read all jobs of a project's region from INFORMATION_SCHEMA.JOBS_BY_PROJECT: ports.JobReader.
 
-Called by sweep.py; asks by OwnCosts, which bounds and books what the question costs, and wire.jobs_view, which writes it
-and reads its rows. It sees what jobs.list does not: queries that BigQuery ran without a job. Rows are bounded; a span
-with more is told, and read again in pieces.
+Called by sweep.py; asks by OwnCosts, which bounds and books what the question costs, and wire.jobs_view, which writes
+it and reads its rows. It sees what jobs.list does not: queries that BigQuery ran without a job. Rows are bounded; a
+span with more is told, and read again in pieces.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,11 +1,11 @@
 """Go through all places round by round, each from its mark to now, and see to it that every job is booked.
 
 Run by app at the one replica that holds the lease; calls a JobReader, job_booking, pending_jobs and the SweepStore. A
-mark says up to which moment of their making all jobs of a place have been looked at. Lists and views show jobs late, and
-clocks differ, so each round begins `overlap_s` before the mark. A span with more jobs than are kept in memory is cut in
-halves. Order keeps it safe: first the jobs of a span are booked, then the mark moves, with the jobs that ran on, in one
-transaction; a crash in between looks at them again, and each is booked once whoever looks. An outside failure ends the
-work at one place; the next round goes on from the mark, however long ago that is.
+mark says up to which moment of their making all jobs of a place have been looked at. Lists and views show jobs late,
+and clocks differ, so each round begins `overlap` before the mark. A span with more jobs than are kept in memory is cut
+in halves. Order keeps it safe: first the jobs of a span are booked, then the mark moves, with the jobs that ran on, in
+one transaction; a crash in between looks at them again, and each is booked once whoever looks. An outside failure ends
+the work at one place; the next round goes on from the mark, however long ago that is.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, Pl
 from bqgate.settlement.sweep.job_booking import JobBooking
 from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places
-from bqgate.wire.error_reply import message_of
+from bqgate.wire.error_reply import message_of, reason_of
 
 # After an outage the way to now is taken in pieces, each with a mark of its own.
 _PIECE = timedelta(hours=6)
@@ -142,6 +142,8 @@ class Sweep:
         mark = self._marks.get(place)
         since = await self._first_since(now) if mark is None else max(mark - self._pace.overlap, now - HISTORY)
         since = min([since, *(at for ref, at in jobless.items() if _is_in(place, ref))])
+        if since >= now:
+            await self._store.advance(place, swept_until=now, pending=())
         while since < now:
             until = min(since + _PIECE, now)
             read, until = await self._read(place, since, until)
@@ -195,7 +197,7 @@ class Sweep:
 
     def _refused(self, project_id: str, refused: UpstreamRefused) -> None:
         said = message_of(refused.body) or refused.body.decode(errors="replace")
-        if refused.status in _FORBIDDEN:
+        if refused.status in _FORBIDDEN and reason_of(refused.body) not in _BUSY:
             self._telemetry.count("sweep_refusals_total")
             self._places.refuse(project_id, said)
         else:
