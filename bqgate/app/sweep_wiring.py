@@ -28,7 +28,9 @@ LEASE = "sweep"
 def wire_sweep(deps: Dependencies, path: QueryPath) -> Sweep | None:
     """The sweep, started; None where there is none."""
     settings = deps.settings
-    if why_no_sweep(settings.upstream, settings.sweep) is not None:
+    reason = why_no_sweep(settings.upstream, settings.sweep)
+    if reason is not None:
+        deps.telemetry.log("sweep_off", reason=reason)
         return None
     sweep, places = _sweep(deps, path)
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

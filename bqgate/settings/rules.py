@@ -15,7 +15,6 @@ from bqgate.policies import rules as policy_rules
 from bqgate.policies import shared_accounts
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
-from bqgate.settings import sweep_rules
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
@@ -100,7 +99,6 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
     server, upstream, pricing = parsed.server, parsed.upstream, parsed.pricing
     yield from _identity_warnings(parsed)
     yield from _payer_warnings(parsed)
-    yield from sweep_rules.warnings_of(upstream, parsed.sweep)
     if upstream and parsed.identity and keeps_apart_itself(upstream, parsed.identity):
         accounts = {name: customer.service_account for name, customer in parsed.customers.items()}
         yield from shared_accounts.warnings_of(accounts)

@@ -1,9 +1,8 @@
 """Say whether a gate with these settings can look for jobs that nobody has booked, and why not.
 
-Used by rules, by app, and by the commands that show settings and try them.
+Used by app, and by the commands that show settings and try them. It is no warning: the sweep is on unless told
+otherwise, and whoever lets callers' credentials pass has not asked for it.
 """
-
-from collections.abc import Iterator
 
 from bqgate.settings.sections import Credentials, UpstreamSection
 from bqgate.settings.sweep_section import SweepMethod, SweepSection
@@ -22,11 +21,3 @@ def why_no_sweep(upstream: UpstreamSection, sweep: SweepSection) -> str | None:
         return _NO_CREDENTIALS
     return None
 
-
-def warnings_of(upstream: UpstreamSection | None, sweep: SweepSection | None) -> Iterator[str]:
-    """A sweep that was asked for and cannot be. One that is on by default is no wish."""
-    if upstream is None or sweep is None or "method" not in sweep.model_fields_set:
-        return
-    reason = why_no_sweep(upstream, sweep)
-    if reason is not None and sweep.method is not SweepMethod.OFF:
-        yield f"sweep.method: {reason}"
