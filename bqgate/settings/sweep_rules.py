@@ -20,4 +20,3 @@ def why_no_sweep(upstream: UpstreamSection, sweep: SweepSection) -> str | None:
     if upstream.credentials is Credentials.CALLER and upstream.service_account_file is None:
         return _NO_CREDENTIALS
     return None
-

@@ -94,7 +94,8 @@ def _usage(row: Mapping[str, Any], ref: JobRef) -> Usage:
         statement_type=kind,
         cache_hit=outcome is Outcome.CACHED,
         reservation=reservation,
-        is_reservation_known=reservation is not None or not is_multi_statement(kind),  # parents bear none
+        # Parents bear none.
+        is_reservation_known=reservation is not None or (_is_query(row) and not is_multi_statement(kind)),
         edition=_text(row, "edition"),
         user_email=_text(row, "user_email"),
         ended_at=_moment(row, "end_time"),

@@ -102,7 +102,7 @@ async def test_job_less_queries_are_seen_by_information_schema(tmp_path: Path) -
 
 
 async def test_uncounted_bypass_leaves_every_budget_alone(tmp_path: Path) -> None:
-    """With bypass_counts: false it is booked and shown, and neither the customer's nor the deployment's budget has it."""
+    """With bypass_counts: false it is booked, and neither the customer's nor the deployment's budget has it."""
     document = {
         "sweep": {"bypass_counts": False},
         "scoped_budgets": {"everybody": {"deployment": True, "daily_usd": "100"}},
@@ -130,4 +130,3 @@ async def test_its_own_questions_are_booked_as_the_gates_own(tmp_path: Path) -> 
         (own,) = await scene.ledger.fetch_costs(since=datetime(2020, 1, 1, tzinfo=UTC))
         assert own.customer == "_gate"
         assert own.job_count >= 3
-
