@@ -77,6 +77,17 @@ class SqlSweepState:
 
         await self._connections.write(write)
 
+    async def drop_marks(self, places: Sequence[Place]) -> None:
+        """Forget places."""
+
+        async def write(connection: AsyncConnection) -> None:
+            for place in places:
+                mark = (sweep_marks.c.project_id == place.project_id, sweep_marks.c.place == place.region)
+                await connection.execute(sweep_marks.delete().where(*mark))
+
+        if places:
+            await self._connections.write(write)
+
     async def drop_pending(self, jobs: Sequence[JobRef]) -> None:
         """Forget jobs, in pieces that both databases take."""
         pieces = [jobs[start : start + _DROPPED_AT_ONCE] for start in range(0, len(jobs), _DROPPED_AT_ONCE)]

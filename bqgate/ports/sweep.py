@@ -88,6 +88,13 @@ class SweepStore(Protocol):
             LedgerUnavailable: not written, or unknown; do it again.
         """
 
+    async def drop_marks(self, places: Sequence[Place]) -> None:
+        """Forget places that are not swept any more, so that they hold nobody's oldest mark back.
+
+        Raises:
+            LedgerUnavailable: not written, or unknown; do it again.
+        """
+
     async def drop_pending(self, jobs: Sequence[JobRef]) -> None:
         """Forget jobs that are done with.
 

@@ -36,6 +36,15 @@ async def test_marks_go_forward(store: SweepStore) -> None:
     assert await store.fetch_marks() == {PLACE: START + timedelta(minutes=10), Place("acme-prod"): START}
 
 
+async def test_places_that_are_not_swept_any_more_have_no_mark(store: SweepStore) -> None:
+    """What is forgotten is begun anew; other places of the project stay."""
+    for place in (PLACE, Place("acme-prod"), Place("acme-prod", "eu")):
+        await store.advance(place, swept_until=START, pending=())
+    await store.drop_marks([PLACE, Place("acme-prod"), Place("nowhere")])
+    await store.drop_marks([])
+    assert await store.fetch_marks() == {Place("acme-prod", "eu"): START}
+
+
 async def test_pending_jobs_are_kept_until_they_are_dropped(store: SweepStore) -> None:
     """Noted twice they are there once, oldest first, and of one project only."""
     await store.advance(PLACE, swept_until=START, pending=[job(2), job(1)])

@@ -68,8 +68,14 @@ class Places:
         now_s = self._clock.monotonic_s()
         if self._looked_at_s is None or now_s - self._looked_at_s >= _LOOK_EVERY_S:
             await self._look()
+            wanted = self.wanted()
+            await self._store.drop_marks([each for each in await self._store.fetch_marks() if each not in wanted])
             self._looked_at_s = now_s
-        projects = [each for each in self._projects() if self._refused_until_s.get(each, now_s) <= now_s]
+        return tuple(each for each in self.wanted() if self._refused_until_s.get(each.project_id, now_s) <= now_s)
+
+    def wanted(self) -> tuple[Place, ...]:
+        """Where to look, refused or not."""
+        projects = self._projects()
         if not self._by_region:
             return tuple(Place(project) for project in projects)
         return tuple(Place(project, region) for project in projects for region in self._regions(project))

@@ -98,7 +98,8 @@ class Sweep:
         begun_s = self._clock.monotonic_s()
         try:
             places = await self._places.current()
-            self._marks = {place: mark for place, mark in (await self._store.fetch_marks()).items() if place in places}
+            wanted = self._places.wanted()  # those that refuse too: they fall behind
+            self._marks = {place: mark for place, mark in (await self._store.fetch_marks()).items() if place in wanted}
             await self._sweep_all(places)
         except LedgerUnavailable as error:
             self._tell_failure("ledger", error)
