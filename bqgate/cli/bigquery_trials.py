@@ -22,6 +22,7 @@ from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import CredentialsUnusable, TokenSource, load_token_source
 from bqgate.cli.account_trials import check_gates_own, check_neighbours, check_own_accounts
 from bqgate.cli.finding import Finding
+from bqgate.cli.sweep_trials import try_sweep
 from bqgate.domain.errors import UpstreamNotTried, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry
@@ -136,6 +137,8 @@ async def try_bigquery(
         case Credentials.CALLER:
             findings = _try_as_caller(settings, customer_registry, clock, project=project, token=token)
     async for finding in findings:
+        yield finding
+    async for finding in try_sweep(settings, customer_registry, own, gate=_email_of(source), now=clock.now()):
         yield finding
 
 

@@ -33,10 +33,20 @@ _KNOWN_MAX = 20_000
 
 @dataclass(slots=True)
 class JobsBooked:
-    """What became of some jobs. `unfinished` run, or may be another gate's to book: they are looked at again."""
+    """What became of some jobs. `unfinished` run, or may be another gate's to book: they are looked at again.
+
+    `bypasses` has what was booked past the gate: by customer, what each job cost.
+    """
 
     unfinished: list[Job] = field(default_factory=list)
     accounts: set[str] = field(default_factory=set)
+    bypasses: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, other: "JobsBooked") -> None:
+        """Take over what became of other jobs, but for those that are unfinished."""
+        self.accounts |= other.accounts
+        for customer, costs in other.bypasses.items():
+            self.bypasses.setdefault(customer, []).extend(costs)
 
 
 class JobBooking:
@@ -96,14 +106,15 @@ class JobBooking:
             booked.unfinished += [match.job for match in matches if match.is_early]
             due = [match for match in matches if not match.is_early]
             for first in range(0, len(due), _AT_ONCE):
-                accounts = await asyncio.gather(*(self._book(match) for match in due[first : first + _AT_ONCE]))
+                some = due[first : first + _AT_ONCE]
+                accounts = await asyncio.gather(*(self._book(match, booked) for match in some))
                 booked.accounts.update(*accounts)
             for job, match in zip(ended[start : start + _BATCH], matches, strict=True):
                 if not match.is_early:
                     self._remember(job)
         return booked
 
-    async def _book(self, match: Match) -> set[str]:
+    async def _book(self, match: Match, booked: JobsBooked) -> set[str]:
         """Do what is due for one job; the accounts whose windows have changed in the ledger alone."""
         job, usage = match.job, match.job.usage
         assert usage is not None, "only jobs that have ended are booked"
@@ -122,8 +133,11 @@ class JobBooking:
             case BookingState.DIFFERS if prices is not None:
                 changed = await self._correct(match, usage, check, prices.id)
             case BookingState.BYPASS:
-                is_counted, changed = await self._book_bypass(job, usage, check)
-                state = state if is_counted else "off"
+                is_on, entry = await self._book_bypass(job, usage, check)
+                state = state if is_on else "off"
+                if entry is not None:
+                    booked.bypasses.setdefault(entry.customer, []).append(entry.cost_nanos)
+                    changed = {entry.customer} if self._bypass_counts else set()
         self._count(state)
         if check.due is not None and not check.due.is_exact:
             self._count("unknown_cost")
@@ -139,13 +153,16 @@ class JobBooking:
         self._telemetry.log("cost_adjusted", **_named(entry), adjusts=entry.adjusts)
         return {entry.customer} if entry.window_keys else set()
 
-    async def _book_bypass(self, job: Job, usage: Usage, check: BookingCheck) -> tuple[bool, set[str]]:
-        """Book a job that came past the gate; False: its customer's budgets are off, and nothing of it is booked."""
+    async def _book_bypass(self, job: Job, usage: Usage, check: BookingCheck) -> tuple[bool, Entry | None]:
+        """Book a job that came past the gate. The entry, where nobody was faster.
+
+        False: its customer's budgets are off, and nothing of it is booked.
+        """
         registry = self._policies.customer_registry
         payer = registry.payer_of_job(job.ref.project_id, job.principal, is_open=self._is_open)
         customer, prices = registry.customer(payer), self._policies.prices
         if customer.mode is Mode.OFF:
-            return False, set()
+            return False, None
         assert check.due is not None, "a bypass has a cost"
         self._ledger.register_prices(prices)
         entry = bypass_entry(
@@ -159,11 +176,10 @@ class JobBooking:
             counts=self._bypass_counts,
         )
         if await self._ledger.book(entry) is not Booking.BOOKED:
-            return True, set()
+            return True, None
         self._telemetry.count("bypass_jobs_total", customer=entry.customer)
         self._telemetry.count("bypass_nanos_total", entry.cost_nanos, customer=entry.customer)
-        self._telemetry.log("bypass_booked", **_named(entry), principal=entry.principal)
-        return True, {entry.customer} if self._bypass_counts else set()
+        return True, entry
 
     async def _prices_of(self, match: Match) -> PriceList | None:
         """The prices by which a job was booked or is to be; None: they are not known any more."""

@@ -22,7 +22,7 @@ from bqgate.domain.errors import (
 )
 from bqgate.domain.job import Job, JobRef
 from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, Place, SweepStore, Telemetry
-from bqgate.settlement.sweep.job_booking import JobBooking
+from bqgate.settlement.sweep.job_booking import JobBooking, JobsBooked
 from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places
 from bqgate.wire.error_reply import message_of, reason_of
@@ -76,7 +76,7 @@ class Sweep:
         self._telemetry = telemetry
         self._pace = pace
         self._marks: dict[Place, datetime] = {}
-        self._accounts: set[str] = set()
+        self._found = JobsBooked()
 
     @property
     def mark_age_s(self) -> float:
@@ -103,6 +103,7 @@ class Sweep:
             await self._sweep_all(places)
         except LedgerUnavailable as error:
             self._tell_failure("ledger", error)
+        self._tell_bypasses()
         await self._tell_budgets()
         self._telemetry.observe("sweep_seconds", self._clock.monotonic_s() - begun_s)
 
@@ -122,7 +123,7 @@ class Sweep:
     async def _sweep_project(self, project_id: str, places: Sequence[Place]) -> None:
         try:
             asked = await self._pending.ask_again(project_id)
-            self._accounts |= asked.booked.accounts
+            self._found.add(asked.booked)
             jobless = {each.ref: each.created_at for each in asked.jobless}
             for place in places:
                 await self._sweep_place(place, jobless)
@@ -149,7 +150,7 @@ class Sweep:
             until = min(since + _PIECE, now)
             read, until = await self._read(place, since, until)
             booked = await self._booking.book(read.jobs)
-            self._accounts |= booked.accounts
+            self._found.add(booked)
             await self._store.drop_pending(
                 [job.ref for job in read.jobs if job.usage is not None and job.ref in jobless]
             )
@@ -186,15 +187,21 @@ class Sweep:
         beginning = await self._store.fetch_beginning()
         return max(beginning or now, now - FIRST_LOOK_BACK)
 
+    def _tell_bypasses(self) -> None:
+        """One line for each customer; the ledger has each job."""
+        for customer, costs in sorted(self._found.bypasses.items()):
+            self._telemetry.log("bypass_booked", customer=customer, jobs=len(costs), cost_nanos=sum(costs))
+        self._found.bypasses.clear()
+
     async def _tell_budgets(self) -> None:
         """Let the accounts that have changed in the ledger alone be filled from it before their next decision."""
-        for account in sorted(self._accounts):
+        for account in sorted(self._found.accounts):
             try:
                 await self._budgets.forget_windows(account)
             except BudgetStoreUnavailable as error:
                 self._tell_failure("budgets", error)
                 return
-            self._accounts.discard(account)
+            self._found.accounts.discard(account)
 
     def _refused(self, project_id: str, refused: UpstreamRefused) -> None:
         said = message_of(refused.body) or refused.body.decode(errors="replace")

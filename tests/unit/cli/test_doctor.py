@@ -114,6 +114,7 @@ def test_a_healthy_gate_is_status_0(patient: Patient) -> None:
         "bigquery": "✓",
         "clock": "✓",
         "dry run": "-",
+        "sweep": "-",
         "secrets": "-",
         "super admin": "-",
     }

@@ -188,3 +188,45 @@ def test_a_port_in_use_by_a_gate_is_no_cross(doctor: Doctor, tokens: OauthEndpoi
     with taken_port() as port:
         result, _ = doctor({}, server={"port": port})
     assert "✗ port " in result.stdout
+
+
+def sweep_lines(result: Result) -> list[str]:
+    return [line for line in result.stdout.splitlines() if line[2:].startswith("sweep")]
+
+
+def test_whether_all_jobs_are_shown_is_tried_in_each_project(doctor: Doctor, tmp_path: Path) -> None:
+    """Customers' projects, shared ones and those of the sweep, once each."""
+    result, _ = doctor(
+        own(tmp_path),
+        customers=CUSTOMERS,
+        isolation={"shared_projects": ["hub"]},
+        sweep={"projects": ["more", "acme-dev"]},
+    )
+    assert result.exit_code == 0, result.output
+    projects = ["acme-prod", "acme-dev", "globex-prod", "hub", "more"]
+    assert [line[:2] for line in sweep_lines(result)] == ["✓ "] * len(projects)
+    assert [line.split("in ")[1].split(":")[0] for line in sweep_lines(result)] == projects
+
+
+def test_who_may_not_list_all_jobs_is_told_the_role(doctor: Doctor, sandbox: Sandbox, tmp_path: Path) -> None:
+    """BigQuery's words, the permission, the role and the command; a gate serves without it, so it is no cross."""
+    sandbox.faults.add(
+        Fault(
+            method="jobs.list", status=403, reason="accessDenied", message="Access Denied: Project acme-prod", count=1
+        )
+    )
+    result, _ = doctor(own(tmp_path), customers=ONE)
+    assert result.exit_code == 0
+    first, second = sweep_lines(result)
+    assert first == "- sweep        in acme-prod: 403 Access Denied: Project acme-prod"
+    assert second.startswith("✓ sweep        in acme-dev")
+    assert "bigquery.jobs.listAll" in result.stdout
+    assert f"--member serviceAccount:{GATE} --role roles/bigquery.resourceViewer" in result.stdout
+
+
+def test_without_credentials_of_its_own_it_says_that_there_is_no_sweep(doctor: Doctor) -> None:
+    """Callers' credentials show a gate no job of others."""
+    result, _ = doctor({"credentials": "caller"}, customers=ONE)
+    (line,) = sweep_lines(result)
+    assert line.startswith("- sweep        callers' credentials go to BigQuery")
+    assert "upstream.service_account_file" in line
