@@ -85,8 +85,8 @@ async def open_dependencies(
         telemetry.log("settings_warning", warning=warning)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
-    ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
-    leases, sweep_state = _open_agreements(settings, stack)
+    ledger, registry, leases = await _open_database(settings, clock, stack, breakers.ledger)
+    sweep_state = _open_sweep_state(settings, stack)
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
     stack.push_async_callback(feed.close)
@@ -151,20 +151,20 @@ def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
 
 async def _open_database(
     settings: Settings, clock: Clock, stack: AsyncExitStack, breaker: CircuitBreaker
-) -> tuple[SqlLedger, SqlRegistry]:
-    """The ledger and the registry, which live in one database over connections of their own, behind one breaker."""
+) -> tuple[SqlLedger, SqlRegistry, SqlLeases]:
+    """The ledger and the registry behind one breaker, and leases: one database, each over connections of its own."""
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
     ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
     stack.push_async_callback(ledger.close)
     registry = await SqlRegistry.open(url, timeout_s=timeout_s)
     stack.push_async_callback(registry.close)
-    return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)
-
-
-def _open_agreements(settings: Settings, stack: AsyncExitStack) -> tuple[SqlLeases, SqlSweepState]:
-    """What replicas agree on in the ledger's database. Connected at the first call."""
-    url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
-    leases, sweep_state = SqlLeases.open(url, timeout_s=timeout_s), SqlSweepState.open(url, timeout_s=timeout_s)
+    leases = SqlLeases.open(url, timeout_s=timeout_s)
     stack.push_async_callback(leases.close)
+    return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable), leases
+
+
+def _open_sweep_state(settings: Settings, stack: AsyncExitStack) -> SqlSweepState:
+    """How far the sweep has come, in the ledger's database. Connected at the first call."""
+    sweep_state = SqlSweepState.open(settings.ledger.url.reveal(), timeout_s=settings.ledger.timeout_ms / MS_PER_S)
     stack.push_async_callback(sweep_state.close)
-    return leases, sweep_state
+    return sweep_state

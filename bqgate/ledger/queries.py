@@ -88,14 +88,17 @@ def _counts_in(window: Window) -> sa.ColumnElement[bool]:
 def _placed_in(window: Window) -> sa.ColumnElement[bool]:
     """Entries of before there was a deployment's budget do not say when their holds were placed; they were booked.
 
-    Those that did not come through the gate and do not say it count in no budget.
+    One that counts nowhere has no windows at all.
     """
     start, end = to_micros(start_of_key(window.period, window.key)), to_micros(window.resets_at)
-    came_through = sa.or_(entries.c.origin.is_(None), entries.c.origin == Origin.GATE.value)
-    is_of_before = sa.and_(entries.c.placed_at.is_(None), came_through)
     return sa.or_(
         sa.and_(entries.c.placed_at >= start, entries.c.placed_at < end),
-        sa.and_(is_of_before, entries.c.booked_at >= start, entries.c.booked_at < end),
+        sa.and_(
+            entries.c.placed_at.is_(None),
+            entries.c.day_key.is_not(None),
+            entries.c.booked_at >= start,
+            entries.c.booked_at < end,
+        ),
     )
 
 
