@@ -1,12 +1,19 @@
 """The sweep of a whole gate over the sandbox, by both of its methods: what came past the gate is booked once."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bqgate.bigquery.credentials import AnonymousCredentials
+from bqgate.bigquery.json_calls import JsonCalls
+from bqgate.bigquery.own_queries import GoogleOwnQueries
+from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryKind, Origin
+from bqgate.wire.jobs_view import jobs_question
 from tests.support.sweep_scene import CENTS_10, EVE, METHODS, SweepScene, sweep_scene
 
 SQL = "SELECT a FROM `acme.money.ten_gib`"
@@ -130,3 +137,40 @@ async def test_its_own_questions_are_booked_as_the_gates_own(tmp_path: Path) -> 
         (own,) = await scene.ledger.fetch_costs(since=datetime(2020, 1, 1, tzinfo=UTC))
         assert own.customer == "_gate"
         assert own.job_count >= 3
+
+
+async def test_what_a_row_weighs(tmp_path: Path) -> None:
+    """The bytes of a job in the columns that are read, by BigQuery's sizes of types: what docs/sweep.md reckons with."""
+    async with sweep_scene(tmp_path, "information_schema") as scene:
+        await scene.insert(SQL, "5f7c4f0a-6d0b-4c39-9d0e-1a2b3c4d5e6f", labels={"team": "data", "env": "prod"})
+        await scene.query(SQL, at=scene.stack.url)
+        upstream = HttpUpstream(scene.stack.sandbox.url, AnonymousCredentials())
+        answer = await GoogleOwnQueries(JsonCalls(upstream), SystemClock()).run(
+            jobs_question("acme", "us"),
+            project_id="acme",
+            location="US",
+            job_id="weigh",
+            parameters={
+                "since": datetime(2020, 1, 1, tzinfo=UTC),
+                "until": datetime(2100, 1, 1, tzinfo=UTC),
+                "rows_max": 100,
+            },
+            maximum_bytes_billed=2**30,
+        )
+        await upstream.close()
+    weights = [sum(weight_of(name, value) for name, value in row.items()) for row in answer.rows]
+    assert len(weights) >= 2
+    assert all(100 <= weight <= 400 for weight in weights), weights
+
+
+def weight_of(name: str, value: Any) -> int:
+    """The logical bytes of a value (https://cloud.google.com/bigquery/pricing#data): NULL weighs nothing."""
+    if value is None:
+        return 0
+    if isinstance(value, tuple):
+        return sum(weight_of(name, each) for each in value)
+    if isinstance(value, Mapping):
+        return sum(weight_of(key, each) for key, each in value.items())
+    if name in {"creation_time", "end_time", "total_bytes_processed", "total_bytes_billed", "total_slot_ms"}:
+        return 8
+    return 1 if name == "cache_hit" else 2 + len(str(value).encode())
