@@ -85,8 +85,8 @@ async def open_dependencies(
         telemetry.log("settings_warning", warning=warning)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
-    ledger, registry, leases = await _open_database(settings, clock, stack, breakers.ledger)
-    sweep_state = _open_sweep_state(settings, stack)
+    database = await _open_database(settings, clock, stack, breakers.ledger)
+    ledger, registry, *_ = database
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
     stack.push_async_callback(feed.close)
@@ -107,19 +107,15 @@ async def open_dependencies(
     stack.push_async_callback(background.stop)
     background.start("audit trail", audit_log.run)
     background.start("policies", book.run)
-    timeout_s = settings.upstream.call_timeout_s
-    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=timeout_s, retries=guards.retries)
-    calls = JsonCalls(upstream, own=own, timeout_s=timeout_s, retries=guards.retries)
+    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
+    calls = JsonCalls(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
     return Dependencies(
         settings,
         clock,
         telemetry,
         metrics,
         background,
-        ledger,
-        registry,
-        leases,
-        sweep_state,
+        *database,
         audit_log,
         feed,
         book,
@@ -151,8 +147,11 @@ def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
 
 async def _open_database(
     settings: Settings, clock: Clock, stack: AsyncExitStack, breaker: CircuitBreaker
-) -> tuple[SqlLedger, SqlRegistry, SqlLeases]:
-    """The ledger and the registry behind one breaker, and leases: one database, each over connections of its own."""
+) -> tuple[SqlLedger, SqlRegistry, SqlLeases, SqlSweepState]:
+    """The ledger and the registry behind one breaker; leases, and how far the sweep has come.
+
+    One database, each over connections of its own; the last two connect at their first call.
+    """
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
     ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
     stack.push_async_callback(ledger.close)
@@ -160,11 +159,7 @@ async def _open_database(
     stack.push_async_callback(registry.close)
     leases = SqlLeases.open(url, timeout_s=timeout_s)
     stack.push_async_callback(leases.close)
-    return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable), leases
-
-
-def _open_sweep_state(settings: Settings, stack: AsyncExitStack) -> SqlSweepState:
-    """How far the sweep has come, in the ledger's database. Connected at the first call."""
-    sweep_state = SqlSweepState.open(settings.ledger.url.reveal(), timeout_s=settings.ledger.timeout_ms / MS_PER_S)
+    sweep_state = SqlSweepState.open(url, timeout_s=timeout_s)
     stack.push_async_callback(sweep_state.close)
-    return sweep_state
+    ledger, registry = guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)
+    return ledger, registry, leases, sweep_state

@@ -15,7 +15,7 @@ def said_in_code() -> dict[str, set[tuple[str, frozenset[str]]]]:
         for node in ast.walk(source.tree):
             match node:
                 case ast.Call(func=ast.Attribute(attr=method), args=[ast.Constant(value=str(name)), *_]) if (
-                    method in _CALLS and name.endswith(("_total", "_seconds", "_depth", "_state"))
+                    method in _CALLS and name.endswith(("_total", "_seconds", "_depth", "_state", "_projects"))
                 ):
                     labels = {keyword.arg for keyword in node.keywords if keyword.arg not in {None, "amount"}}
                     found[method].add((name, frozenset(label for label in labels if label)))
