@@ -16,7 +16,7 @@ from bqgate.app.drain import Drain
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.bigquery.own_queries import GoogleOwnQueries
-from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.bigquery.upstream import Guards, HttpUpstream
 from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.breakers.guarded import guarded
 from bqgate.domain.errors import LedgerUnavailable
@@ -107,8 +107,6 @@ async def open_dependencies(
     stack.push_async_callback(background.stop)
     background.start("audit trail", audit_log.run)
     background.start("policies", book.run)
-    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
-    calls = JsonCalls(upstream, own=own, timeout_s=settings.upstream.call_timeout_s, retries=guards.retries)
     return Dependencies(
         settings,
         clock,
@@ -121,20 +119,23 @@ async def open_dependencies(
         book,
         budgets,
         upstream,
-        bigquery,
-        calls,
-        _own_queries(settings, calls, clock, has_own=own is not None),
+        *_own_calls(settings, clock, upstream, own, guards),
         logger,
         Drain(telemetry),
         holds_under_way,
     )
 
 
-def _own_queries(settings: Settings, calls: JsonCalls, clock: Clock, *, has_own: bool) -> GoogleOwnQueries | None:
-    """Queries in the gate's own name; without an account of its own there are none."""
-    if settings.upstream.credentials is Credentials.CALLER and not has_own:
-        return None
-    return GoogleOwnQueries(calls, clock)
+def _own_calls(
+    settings: Settings, clock: Clock, upstream: HttpUpstream, own: HttpUpstream | None, guards: Guards
+) -> tuple[GoogleBigQuery, JsonCalls, GoogleOwnQueries | None]:
+    """The gate's own calls, its lists of jobs, and its own queries: without an account of its own there are none."""
+    section = settings.upstream
+    bigquery = GoogleBigQuery(upstream, own=own, timeout_s=section.call_timeout_s, retries=guards.retries)
+    calls = JsonCalls(own or upstream, timeout_s=section.call_timeout_s, retries=guards.retries)
+    if section.credentials is Credentials.CALLER and own is None:
+        return bigquery, calls, None
+    return bigquery, calls, GoogleOwnQueries(calls, clock)
 
 
 def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:

@@ -140,7 +140,7 @@ async def test_its_own_questions_are_booked_as_the_gates_own(tmp_path: Path) -> 
 
 
 async def test_what_a_row_weighs(tmp_path: Path) -> None:
-    """The bytes of a job in the columns that are read, by BigQuery's sizes of types: what docs/sweep.md reckons with."""
+    """The bytes of a job in the columns that are read, by the sizes of types: what docs/sweep.md reckons with."""
     async with sweep_scene(tmp_path, "information_schema") as scene:
         await scene.insert(SQL, "5f7c4f0a-6d0b-4c39-9d0e-1a2b3c4d5e6f", labels={"team": "data", "env": "prod"})
         await scene.query(SQL, at=scene.stack.url)
