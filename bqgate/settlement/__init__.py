@@ -12,6 +12,7 @@
     reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step
     rerating/      prices charges again after a change of prices
     own_costs.py   runs the gate's own queries within a bound, and has their cost booked
+    sweep/         reads every job of the projects, whoever ran it, and books what nobody has
     emergency.py   cancels running jobs when a customer's cost breaker opens
 
 A cost is written to the ledger before the budgets are touched, so that a crash leaves a hold standing too long rather
