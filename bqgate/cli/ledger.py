@@ -1,7 +1,7 @@
 """Look at the ledger's database from outside the gate: ``bqgate ledger verify | audit --config FILE``.
 
-Both only read, and need the database alone. Exit status 1: the database did not answer, or, of verify, something in it
-is not as the gate wrote it. 2: wrong arguments or settings.
+Both only read, and need the database alone; backup and restore stand in ledger_backup. Exit status 1: the database did
+not answer, or, of verify, something in it is not as the gate wrote it. 2: wrong arguments or settings.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.edge import FAILED
+from bqgate.cli.ledger_backup import backup, restore
 from bqgate.cli.loading import ledger_told, load_or_exit
 from bqgate.domain.audit import AuditFilter, AuditRecord
 from bqgate.settings import Settings
@@ -30,6 +31,8 @@ _PAGE_RECORDS = 500
 _MS_PER_S = 1_000
 
 ledger = typer.Typer(name="ledger", help="Verify the ledger's database, and read its audit log.", no_args_is_help=True)
+ledger.command()(backup)
+ledger.command()(restore)
 
 
 def _moment(text: str) -> datetime:

@@ -24,18 +24,27 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     sqlite_files.py     where a SQLite ledger's file is
     causes.py           why a database cannot be used, and what to do
     migrate.py          versions of the tables, in migrations/
+    one_transaction.py  a snapshot or a change of the whole database
+
+    backup.py           everything into a file, while gates go on
+    restore.py          and back, into either database
+    backup_file.py      the file's format
 """
 
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
+from bqgate.ledger.backup import write_backup
+from bqgate.ledger.backup_file import BackupUnusable
 from bqgate.ledger.check_books import BooksFault, check_books
 from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry import SqlRegistry
+from bqgate.ledger.restore import restore_backup
 from bqgate.ledger.sql_ledger import SqlLedger
 
 __all__ = [
     "AuditHead",
     "AuditVerdict",
+    "BackupUnusable",
     "BooksFault",
     "SqlLeases",
     "SqlLedger",
@@ -43,4 +52,6 @@ __all__ = [
     "check_books",
     "check_revision",
     "migrate",
+    "restore_backup",
+    "write_backup",
 ]
