@@ -22,7 +22,7 @@ from bqgate.ledger.schema import METADATA
 
 # How long one question may take: whole tables are counted.
 PATIENCE_S = 3_600.0
-NOT_BACKED_UP: frozenset[str] = frozenset()
+NOT_BACKED_UP = frozenset({"leases"})
 _ROWS_AT_ONCE = 1_000
 
 

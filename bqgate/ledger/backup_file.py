@@ -152,8 +152,8 @@ class BackupReader:
                 )
             self.header = BackupHeader(str(first["revision"]), str(first["made_at"]), str(first["database"]))
 
-    def read(self) -> Iterator[TableStart | Row]:
-        """Each table's start, then its rows.
+    def read(self) -> Iterator[TableStart | Row | TableSum]:
+        """Each table's start, then its rows, then what they add up to.
 
         Raises:
             BackupUnusable: as soon as something is seen to be missing, added or changed; the last line says so at the
@@ -176,6 +176,7 @@ class BackupReader:
                 if end != {"end": table.name, "rows": added.total.rows, "sha256": added.total.sha256}:
                     raise self._damaged(f"the rows of {table.name} are not those that were written")
                 row_count += added.total.rows
+                yield added.total
             if start != {"end": "backup", "rows": row_count, "sha256": hashed.hexdigest()}:
                 raise self._damaged("its last line does not fit what is before it")
             if file.read(1):

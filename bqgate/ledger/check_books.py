@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bqgate.domain.entry import EntryKind
 from bqgate.domain.hold import HoldState
 from bqgate.ledger.connections import Connections
-from bqgate.ledger.schema import IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, IS_OPEN, entries, holds
+from bqgate.ledger.schema import IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, entries, holds
 
 # Whole tables are read; the limits of a query's path are not for this.
 PATIENCE_S = 600.0
@@ -72,7 +72,7 @@ def _captured_without_charge() -> sa.Select[Any]:
 
 
 def _booked_but_open() -> sa.Select[Any]:
-    return sa.select(holds.c.id).join(entries, entries.c.hold_id == holds.c.id).where(IS_OPEN)
+    return sa.select(holds.c.id).join(entries, entries.c.hold_id == holds.c.id).where(holds.c.ended_at.is_(None))
 
 
 def _booked_twice(where: sa.TextClause, *more: sa.Column[Any]) -> sa.Select[Any]:

@@ -1,8 +1,8 @@
 """Open one transaction on a connection of its own, for what changes or reads a whole database.
 
-Called by migrate, backup and restore, in a thread; a gate's own reads and writes go through connections. A
-transaction that reads sees one snapshot, however long it takes and whatever gates write meanwhile: on SQLite by its write-ahead log, on PostgreSQL
-as REPEATABLE READ. What leaves: a connection, and LedgerUnavailable for whatever the database says.
+Called by migrate, backup and restore, in a thread; a gate's own reads and writes go through connections. A transaction
+that reads sees one snapshot, however long it takes and whatever gates write meanwhile: on SQLite by its write-ahead
+log, on PostgreSQL as REPEATABLE READ. What leaves: a connection, and LedgerUnavailable for whatever the database says.
 """
 
 from collections.abc import Iterator

@@ -110,7 +110,7 @@ def _write(
     """Insert all rows; what each table has to add up to, in which columns."""
     tables = {table.name: table for table in backed_up_tables()}
     expected: dict[str, tuple[tuple[str, ...], TableSum]] = {}
-    start, added = TableStart("", ()), RowSum()
+    start = TableStart("", ())
     waiting: list[Row] = []
     count = 0
 
@@ -121,22 +121,21 @@ def _write(
             count += len(waiting)
             waiting.clear()
             tell("writing", count)
-        if start.name:
-            expected[start.name] = (start.columns, added.total)
 
     for item in reader.read():
-        if isinstance(item, TableStart):
-            flush()
-            start, added = item, RowSum()
-            _check_known(start, tables)
-            if start.name == registry_revision.name:
-                connection.execute(sa.delete(registry_revision))
-            continue
-        added.add(row_line(item))
-        waiting.append(item)
-        if len(waiting) == _ROWS_AT_ONCE:
-            flush()
-    flush()
+        match item:
+            case TableStart():
+                start = item
+                _check_known(start, tables)
+                if start.name == registry_revision.name:
+                    connection.execute(sa.delete(registry_revision))
+            case TableSum():
+                flush()
+                expected[start.name] = (start.columns, item)
+            case _:
+                waiting.append(item)
+                if len(waiting) == _ROWS_AT_ONCE:
+                    flush()
     return expected
 
 
