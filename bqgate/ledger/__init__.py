@@ -26,6 +26,9 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     migrate.py          versions of the tables, in migrations/
     one_transaction.py  a snapshot or a change of the whole database
 
+    mirror_queue.py     ports.MirrorQueue
+    mirror_schema.py    its two tables
+
     backup.py           everything into a file, while gates go on
     restore.py          and back, into either database
     backup_file.py      the file's format
@@ -37,6 +40,7 @@ from bqgate.ledger.backup_file import BackupUnusable
 from bqgate.ledger.check_books import BooksFault, check_books
 from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, migrate
+from bqgate.ledger.mirror_queue import SqlMirrorQueue
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.ledger.restore import restore_backup
 from bqgate.ledger.sql_ledger import SqlLedger
@@ -48,6 +52,7 @@ __all__ = [
     "BooksFault",
     "SqlLeases",
     "SqlLedger",
+    "SqlMirrorQueue",
     "SqlRegistry",
     "check_books",
     "check_revision",

@@ -10,6 +10,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     authentication.py  Authenticator, AuditLog
     bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
     leases.py     LeaseStore
+    mirror.py     MirrorQueue, MirrorTable
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource
 
@@ -22,6 +23,15 @@ from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, OwnQueries,
 from bqgate.ports.budgets import BudgetStore, SpendSource
 from bqgate.ports.leases import LeaseRecord, LeaseStore
 from bqgate.ports.ledger import Ledger
+from bqgate.ports.mirror import (
+    LoadResult,
+    MirrorBacklog,
+    MirrorBatch,
+    MirrorQueue,
+    MirrorState,
+    MirrorTable,
+    TableShape,
+)
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.running import Clock, Telemetry
 from bqgate.ports.shadow_decisions import ShadowDecisionSource
@@ -39,12 +49,19 @@ __all__ = [
     "LeaseRecord",
     "LeaseStore",
     "Ledger",
+    "LoadResult",
+    "MirrorBacklog",
+    "MirrorBatch",
+    "MirrorQueue",
+    "MirrorState",
+    "MirrorTable",
     "OwnQueries",
     "PolicySource",
     "QueryAnswer",
     "Registry",
     "ShadowDecisionSource",
     "SpendSource",
+    "TableShape",
     "TableSource",
     "Telemetry",
     "Upstream",
