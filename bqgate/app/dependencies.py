@@ -21,7 +21,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
-from bqgate.ledger import SqlLedger
+from bqgate.ledger import SqlLeases, SqlLedger, SqlMirrorQueue
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
@@ -31,13 +31,15 @@ from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, ChangeFeed, Clock, Telemetry
 from bqgate.settings import Settings
 from bqgate.settings.rules import keeps_apart_itself
+from bqgate.settings.sections import Credentials
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
 
-    `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
+    `own_upstream` is the way to BigQuery in the gate's own name, None where it has none. `holds_under_way`
+    are holds of this gate's, by id, which the budgets count even before the ledger knows them.
     """
 
     settings: Settings
@@ -47,11 +49,14 @@ class Dependencies:
     background: Background
     ledger: SqlLedger
     registry: SqlRegistry
+    leases: SqlLeases
+    mirror_queue: SqlMirrorQueue
     audit_log: BufferedAuditLog
     feed: ChangeFeed
     policies: PolicyBook
     budgets: BudgetStore
     upstream: HttpUpstream
+    own_upstream: HttpUpstream | None
     bigquery: GoogleBigQuery
     logger: LeveledLogger
     drain: Drain
@@ -78,6 +83,7 @@ async def open_dependencies(
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
     ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
+    leases, mirror_queue = _open_agreements(settings, stack)
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
     stack.push_async_callback(feed.close)
@@ -107,16 +113,24 @@ async def open_dependencies(
         background,
         ledger,
         registry,
+        leases,
+        mirror_queue,
         audit_log,
         feed,
         book,
         budgets,
         upstream,
+        own or _own_upstream(settings, upstream),
         bigquery,
         logger,
         Drain(telemetry),
         holds_under_way,
     )
+
+
+def _own_upstream(settings: Settings, upstream: HttpUpstream) -> HttpUpstream | None:
+    """The callers' way, where nothing of theirs goes up on it."""
+    return None if settings.upstream.credentials is Credentials.CALLER else upstream
 
 
 def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
@@ -125,6 +139,15 @@ def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
         return []
     accounts = shared_accounts.accounts_of(book.customer_registry)
     return [warning for warning in shared_accounts.warnings_of(accounts) if warning not in settings.warnings]
+
+
+def _open_agreements(settings: Settings, stack: AsyncExitStack) -> tuple[SqlLeases, SqlMirrorQueue]:
+    """What replicas agree on in the ledger's database. Connected at the first call."""
+    url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
+    leases, mirror_queue = SqlLeases.open(url, timeout_s=timeout_s), SqlMirrorQueue.open(url, timeout_s=timeout_s)
+    stack.push_async_callback(leases.close)
+    stack.push_async_callback(mirror_queue.close)
+    return leases, mirror_queue
 
 
 async def _open_database(

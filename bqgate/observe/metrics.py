@@ -85,6 +85,12 @@ COUNTERS = (
     Declaration("settings_reloads_total", "Settings read anew: taken, or refused and not taken.", ("result",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
     Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
+    Declaration("mirror_rows_total", "Entries that BigQuery has taken into the mirror."),
+    Declaration(
+        "mirror_failures_total",
+        "Rounds of the mirror that failed, or entries and policies that BigQuery did not take, by cause.",
+        ("cause",),
+    ),
     Declaration("audit_dropped_total", "Refusals that the audit log had no room for; a record says how many."),
 )
 
@@ -109,6 +115,7 @@ GAUGES = (
     Declaration("dry_run_depth", "Dry runs that wait until fewer are under way."),
     Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
+    Declaration("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )
 
