@@ -57,6 +57,7 @@ class MirrorPlan:
     interval_s: float
     admins: Sequence[str]
     readers: Callable[[], Mapping[str, Sequence[str]]]
+    batch_entries_max: int = BATCH_ENTRIES_MAX
 
 
 class Mirror:
@@ -124,7 +125,7 @@ class Mirror:
         await self._see_to_policies(state)
         while not await self._queue.fill(_FILL_ENTRIES):
             await self._clock.sleep(_FILL_PAUSE_S)
-        while (batch := await self._queue.open_batch(BATCH_ENTRIES_MAX)) is not None:
+        while (batch := await self._queue.open_batch(self._plan.batch_entries_max)) is not None:
             if not await self._deliver(batch):
                 return  # the next round looks at the table again
 
