@@ -157,6 +157,24 @@ async def test_a_replica_that_was_stalled_at_any_moment_repeats_nothing(
             assert stand.mirrored() == [f"e{number}" for number in range(9)], at
 
 
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_a_replica_that_was_stalled_while_it_starts_over_repeats_nothing(stand: MirrorStand, at: int) -> None:
+    """It has seen that the table is gone, and stands still; another one makes and fills it; it goes on."""
+    await stand.book("e0", "e1", "e2", "e3")
+    await stand.mirror().mirror()
+    stand.sandbox.warehouse.delete_table(TableRef(PROJECT, stand.dataset, TABLE))
+    stalled = Interruption(at, "wait")
+    task = asyncio.create_task(stand.mirror(stalled).mirror())
+    await stalled.has_struck.wait()
+    with suppress(BqgateError):
+        await stand.mirror().mirror()
+    stalled.may_go_on.set()
+    with suppress(BqgateError):
+        await task
+    await stand.mirror().mirror()
+    assert stand.mirrored() == ["e0", "e1", "e2", "e3"]
+
+
 async def test_two_that_mirror_at_once_repeat_nothing(any_stand: MirrorStand) -> None:
     """Without any lease, side by side, while entries are booked."""
     stand = any_stand
