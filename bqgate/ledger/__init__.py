@@ -32,14 +32,16 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     backup.py           everything into a file, while gates go on
     restore.py          and back, into either database
     backup_file.py      the file's format
+    entry_stream.py     entries of a span of time, for files of Parquet
 """
 
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
 from bqgate.ledger.backup import write_backup
 from bqgate.ledger.backup_file import BackupUnusable
 from bqgate.ledger.check_books import BooksFault, check_books
+from bqgate.ledger.entry_stream import stream_entries
 from bqgate.ledger.leases import SqlLeases
-from bqgate.ledger.migrate import check_revision, migrate
+from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
 from bqgate.ledger.mirror_queue import SqlMirrorQueue
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.ledger.restore import restore_backup
@@ -56,7 +58,9 @@ __all__ = [
     "SqlRegistry",
     "check_books",
     "check_revision",
+    "check_revision_now",
     "migrate",
     "restore_backup",
+    "stream_entries",
     "write_backup",
 ]

@@ -14,9 +14,8 @@ from typing import IO
 
 import sqlalchemy as sa
 
-from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger.backup_file import BackupHeader, BackupWriter, Row, TableSum
-from bqgate.ledger.migrate import read_revision
+from bqgate.ledger.migrate import check_revision_now, read_revision
 from bqgate.ledger.mirror_schema import mirror, mirror_queue
 from bqgate.ledger.one_transaction import one_transaction
 from bqgate.ledger.registry_schema import registry_revision
@@ -51,11 +50,11 @@ def write_backup(
         LedgerUnavailable: the database did not answer.
         BackupUnusable: the file cannot be written.
     """
+    check_revision_now(url)
     tables = backed_up_tables()
     with one_transaction(url, timeout_s=PATIENCE_S, may_write=False) as connection:
         revision = read_revision(connection)
-        if revision is None:
-            raise LedgerUnavailable("There is no ledger: this database has no tables of bqgate.")
+        assert revision is not None, "it was there a moment ago"
         total = sum(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in tables)
         writer = BackupWriter(file, BackupHeader(revision, made_at, connection.dialect.name))
         written = 0

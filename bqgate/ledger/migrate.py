@@ -51,7 +51,7 @@ async def check_revision(url: str, *, timeout_s: float) -> None:
     Raises:
         LedgerUnavailable: they are not, or the database did not answer.
     """
-    await asyncio.to_thread(_check_revision, url, timeout_s)
+    await asyncio.to_thread(check_revision_now, url, timeout_s)
 
 
 def alembic_config() -> Config:
@@ -72,7 +72,8 @@ def migrate_now(url: str) -> None:
         command.upgrade(config, "head")
 
 
-def _check_revision(url: str, timeout_s: float) -> None:
+def check_revision_now(url: str, timeout_s: float = _PATIENCE_S) -> None:
+    """The same as check_revision, in this thread."""
     scripts = ScriptDirectory.from_config(alembic_config())
     file = sqlite_file(read_url(url, is_async=False))
     if file is not None and not file.exists():
