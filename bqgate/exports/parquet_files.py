@@ -89,7 +89,8 @@ def write_days(
             folder.remove_parts(day, from_number=-(-(rows - rows_before) // part_entries_max))
             days += 1
     except (OSError, pa.ArrowException) as error:
-        raise ExportFailed(f"{without_login(to)} cannot be written: {error}") from error
+        shown = without_login(to)
+        raise ExportFailed(f"{shown} cannot be written: {str(error).replace(to, shown)}") from error
     return ExportOutcome(days, files, rows)
 
 

@@ -69,7 +69,7 @@ def read_issuer_url(value: object) -> str:
 
 def read_mirror_dataset(value: str) -> str:
     """A dataset with its project. Ids of projects that belong to a domain hold a colon and may hold dots."""
-    if not re.fullmatch(r"([a-z0-9.-]{1,253}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]\.[A-Za-z0-9_]{1,1024}", value):
+    if not re.fullmatch(r"([a-z0-9.-]{1,253}:)?[a-z][a-z0-9-]{0,62}\.[A-Za-z0-9_]{1,1024}", value):
         raise ValueError(f"{value!r:.80} is no dataset; write project.dataset")
     return value
 

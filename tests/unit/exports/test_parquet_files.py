@@ -192,4 +192,4 @@ def test_keys_in_a_url_are_not_shown() -> None:
     with pytest.raises(ExportFailed) as failed:
         write_days([make(0)], "nowhere://key:secret@bucket/prefix")
     assert "bucket" in str(failed.value)
-    assert "secret" not in str(failed.value).split("cannot be written")[0]
+    assert "secret" not in str(failed.value)
