@@ -74,12 +74,8 @@ async def open_dependencies(
         PolicyFaults: what admins changed does not go together with these settings.
         CredentialsUnusable: the gate's own credentials for BigQuery are none to work with.
     """
-    observed = settings.observe
     metrics = Metrics(lambda: book.customer_registry.customers)
-    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
-    telemetry = PrometheusTelemetry(metrics, logger)
-    for warning in settings.warnings:
-        telemetry.log("settings_warning", warning=warning)
+    logger, telemetry = _telemetry(settings, clock, log_stream, metrics)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
     ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
@@ -126,6 +122,18 @@ async def open_dependencies(
         Drain(telemetry),
         holds_under_way,
     )
+
+
+def _telemetry(
+    settings: Settings, clock: Clock, log_stream: TextIO, metrics: Metrics
+) -> tuple[LeveledLogger, PrometheusTelemetry]:
+    """Where the gate says what it does; the first is what is strange about its settings."""
+    observed = settings.observe
+    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
+    telemetry = PrometheusTelemetry(metrics, logger)
+    for warning in settings.warnings:
+        telemetry.log("settings_warning", warning=warning)
+    return logger, telemetry
 
 
 def _own_upstream(settings: Settings, upstream: HttpUpstream) -> HttpUpstream | None:

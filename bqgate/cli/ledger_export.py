@@ -34,7 +34,10 @@ def export(
         typer.Option(parser=_day, metavar="DAY", help="The first day, in UTC; without it, from the first entry."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(parser=_day, metavar="DAY", help="The day behind the last, in UTC.")
+        datetime | None,
+        typer.Option(
+            parser=_day, metavar="DAY", help="The day behind the last, in UTC; without it, to the last entry."
+        ),
     ] = None,
     customer: Annotated[str | None, typer.Option(help="Only this customer's entries.")] = None,
 ) -> None:
