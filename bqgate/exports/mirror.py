@@ -142,6 +142,8 @@ class Mirror:
         else:
             await self._changed(table)
             if seen is None or seen.target != self._plan.target:
+                if table.row_count is None:
+                    raise MirrorRefused(f"{self._plan.target} does not say whether it is empty.", remedy=_START_ANEW)
                 self._refuse_rows(table, 0)
                 await self._begin(seen)
         state = await self._queue.fetch_state()
