@@ -23,7 +23,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
-from bqgate.ledger import SqlLeases, SqlLedger, SqlSweepState
+from bqgate.ledger import SqlLeases, SqlLedger, SqlMirrorQueue, SqlSweepState
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
@@ -40,7 +40,7 @@ from bqgate.settings.sections import Credentials
 class Dependencies:
     """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
 
-    `own_queries` None: callers' credentials go to BigQuery, and the gate has none of its own beside them.
+    `own_upstream` is the way to BigQuery in the gate's own name, None where it has none; `own_queries` likewise.
     `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
     """
 
@@ -52,12 +52,14 @@ class Dependencies:
     ledger: SqlLedger
     registry: SqlRegistry
     leases: SqlLeases
+    mirror_queue: SqlMirrorQueue
     sweep_state: SqlSweepState
     audit_log: BufferedAuditLog
     feed: ChangeFeed
     policies: PolicyBook
     budgets: BudgetStore
     upstream: HttpUpstream
+    own_upstream: HttpUpstream | None
     bigquery: GoogleBigQuery
     calls: JsonCalls
     own_queries: GoogleOwnQueries | None
@@ -77,16 +79,12 @@ async def open_dependencies(
         PolicyFaults: what admins changed does not go together with these settings.
         CredentialsUnusable: the gate's own credentials for BigQuery are none to work with.
     """
-    observed = settings.observe
     metrics = Metrics(lambda: book.customer_registry.customers)
-    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
-    telemetry = PrometheusTelemetry(metrics, logger)
-    for warning in settings.warnings:
-        telemetry.log("settings_warning", warning=warning)
+    logger, telemetry = _telemetry(settings, clock, log_stream, metrics)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
-    database = await _open_database(settings, clock, stack, breakers.ledger)
-    ledger, registry, *_ = database
+    ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
+    agreements = _open_agreements(settings, stack)
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
     stack.push_async_callback(feed.close)
@@ -113,12 +111,15 @@ async def open_dependencies(
         telemetry,
         metrics,
         background,
-        *database,
+        ledger,
+        registry,
+        *agreements,
         audit_log,
         feed,
         book,
         budgets,
         upstream,
+        own or _own_upstream(settings, upstream),
         *_own_calls(settings, clock, upstream, own, guards),
         logger,
         Drain(telemetry),
@@ -138,6 +139,23 @@ def _own_calls(
     return bigquery, calls, GoogleOwnQueries(calls, clock)
 
 
+def _telemetry(
+    settings: Settings, clock: Clock, log_stream: TextIO, metrics: Metrics
+) -> tuple[LeveledLogger, PrometheusTelemetry]:
+    """Where the gate says what it does; the first is what is strange about its settings."""
+    observed = settings.observe
+    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
+    telemetry = PrometheusTelemetry(metrics, logger)
+    for warning in settings.warnings:
+        telemetry.log("settings_warning", warning=warning)
+    return logger, telemetry
+
+
+def _own_upstream(settings: Settings, upstream: HttpUpstream) -> HttpUpstream | None:
+    """The callers' way, where nothing of theirs goes up on it."""
+    return None if settings.upstream.credentials is Credentials.CALLER else upstream
+
+
 def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
     """What customers whom admins have made share at BigQuery; that of the settings' own is told with them."""
     if not keeps_apart_itself(settings.upstream, settings.identity):
@@ -146,21 +164,23 @@ def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:
     return [warning for warning in shared_accounts.warnings_of(accounts) if warning not in settings.warnings]
 
 
+def _open_agreements(settings: Settings, stack: AsyncExitStack) -> tuple[SqlLeases, SqlMirrorQueue, SqlSweepState]:
+    """What replicas agree on in the ledger's database. Connected at the first call."""
+    url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
+    leases, mirror_queue = SqlLeases.open(url, timeout_s=timeout_s), SqlMirrorQueue.open(url, timeout_s=timeout_s)
+    sweep_state = SqlSweepState.open(url, timeout_s=timeout_s)
+    for opened in (leases, mirror_queue, sweep_state):
+        stack.push_async_callback(opened.close)
+    return leases, mirror_queue, sweep_state
+
+
 async def _open_database(
     settings: Settings, clock: Clock, stack: AsyncExitStack, breaker: CircuitBreaker
-) -> tuple[SqlLedger, SqlRegistry, SqlLeases, SqlSweepState]:
-    """The ledger and the registry behind one breaker; leases, and how far the sweep has come.
-
-    One database, each over connections of its own; the last two connect at their first call.
-    """
+) -> tuple[SqlLedger, SqlRegistry]:
+    """The ledger and the registry, which live in one database over connections of their own, behind one breaker."""
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
     ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
     stack.push_async_callback(ledger.close)
     registry = await SqlRegistry.open(url, timeout_s=timeout_s)
     stack.push_async_callback(registry.close)
-    leases = SqlLeases.open(url, timeout_s=timeout_s)
-    stack.push_async_callback(leases.close)
-    sweep_state = SqlSweepState.open(url, timeout_s=timeout_s)
-    stack.push_async_callback(sweep_state.close)
-    ledger, registry = guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)
-    return ledger, registry, leases, sweep_state
+    return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)

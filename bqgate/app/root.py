@@ -24,6 +24,7 @@ from bqgate.app.authentication import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
+from bqgate.app.exports_wiring import start_mirror
 from bqgate.app.listening import allow_open_files, connection_limits, open_port
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
@@ -117,6 +118,7 @@ async def open_gate(
         path = wire_path(deps, stack)
         sweep = wire_sweep(deps, path)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
+        start_mirror(deps)
         url, control_url = await _listen(deps, path, stack, reuse_port=reuse_port)
         stack.callback(path.admission_queue.close)  # who waits is answered now, not cut off at the end of the stop
         reloader = None if source is None else _follow(source, deps)

@@ -1,7 +1,8 @@
 """Look at the ledger's database from outside the gate: ``bqgate ledger verify | audit --config FILE``.
 
-Both only read, and need the database alone. Exit status 1: the database did not answer, or, of verify, something in it
-is not as the gate wrote it. 2: wrong arguments or settings.
+Both only read, and need the database alone; backup and restore stand in
+ledger_backup, export in ledger_export. Exit status 1: the database did
+not answer, or, of verify, something in it is not as the gate wrote it. 2: wrong arguments or settings.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from rich.progress import Progress
 
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.edge import FAILED
+from bqgate.cli.ledger_backup import backup, restore
+from bqgate.cli.ledger_export import export
 from bqgate.cli.loading import ledger_told, load_or_exit
 from bqgate.domain.audit import AuditFilter, AuditRecord
 from bqgate.settings import Settings
@@ -31,6 +34,9 @@ _BOOKS_AGREE = "Books: holds, charges and corrections agree with each other. Aga
 _MS_PER_S = 1_000
 
 ledger = typer.Typer(name="ledger", help="Verify the ledger's database, and read its audit log.", no_args_is_help=True)
+ledger.command()(backup)
+ledger.command()(restore)
+ledger.command()(export)
 
 
 def _moment(text: str) -> datetime:

@@ -26,25 +26,45 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     sqlite_files.py     where a SQLite ledger's file is
     causes.py           why a database cannot be used, and what to do
     migrate.py          versions of the tables, in migrations/
+    one_transaction.py  a snapshot or a change of the whole database
+
+    mirror_queue.py     ports.MirrorQueue
+    mirror_schema.py    its two tables
+
+    backup.py           everything into a file, while gates go on
+    restore.py          and back, into either database
+    backup_file.py      the file's format
+    entry_stream.py     entries of a span of time, for files of Parquet
 """
 
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
+from bqgate.ledger.backup import write_backup
+from bqgate.ledger.backup_file import BackupUnusable
 from bqgate.ledger.check_books import BooksFault, check_books
+from bqgate.ledger.entry_stream import stream_entries
 from bqgate.ledger.leases import SqlLeases
-from bqgate.ledger.migrate import check_revision, migrate
+from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
+from bqgate.ledger.mirror_queue import SqlMirrorQueue
 from bqgate.ledger.registry import SqlRegistry
+from bqgate.ledger.restore import restore_backup
 from bqgate.ledger.sql_ledger import SqlLedger
 from bqgate.ledger.sweep_state import SqlSweepState
 
 __all__ = [
     "AuditHead",
     "AuditVerdict",
+    "BackupUnusable",
     "BooksFault",
     "SqlLeases",
     "SqlLedger",
+    "SqlMirrorQueue",
     "SqlRegistry",
     "SqlSweepState",
     "check_books",
     "check_revision",
+    "check_revision_now",
     "migrate",
+    "restore_backup",
+    "stream_entries",
+    "write_backup",
 ]

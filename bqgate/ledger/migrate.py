@@ -10,8 +10,6 @@ state in module globals, so within a process one thread at a time. Errors: Ledge
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -20,19 +18,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import SQLAlchemyError
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger.causes import NO_FOLDER, cause_of, remedy_of
-from bqgate.ledger.connections import connect_args, prepare_sqlite, read_url
-from bqgate.ledger.sqlite_files import existing_sqlite, sqlite_file
+from bqgate.ledger.causes import NO_FOLDER
+from bqgate.ledger.connections import read_url
+from bqgate.ledger.one_transaction import one_transaction
+from bqgate.ledger.sqlite_files import sqlite_file
 
 VERSION_TABLE = "ledger_revision"
 
 # How long a starter waits for another one's migration. Changing a table of many rows takes its time.
 _PATIENCE_S = 60.0
 # Any number that nobody else in the database locks; these are the letters of "bqgate".
-_ADVISORY_LOCK = int.from_bytes(b"bqgate", "big")
+ADVISORY_LOCK = int.from_bytes(b"bqgate", "big")
 
 _one_at_a_time = Lock()
 
@@ -44,7 +42,7 @@ async def migrate(url: str) -> None:
         LedgerUnavailable: the database did not answer, refused, or is of a later version; nothing was changed.
         ValueError: the URL is not one of SQLite or PostgreSQL.
     """
-    await asyncio.to_thread(_migrate, url)
+    await asyncio.to_thread(migrate_now, url)
 
 
 async def check_revision(url: str, *, timeout_s: float) -> None:
@@ -53,7 +51,7 @@ async def check_revision(url: str, *, timeout_s: float) -> None:
     Raises:
         LedgerUnavailable: they are not, or the database did not answer.
     """
-    await asyncio.to_thread(_check_revision, url, timeout_s)
+    await asyncio.to_thread(check_revision_now, url, timeout_s)
 
 
 def alembic_config() -> Config:
@@ -63,25 +61,27 @@ def alembic_config() -> Config:
     return config
 
 
-def _migrate(url: str) -> None:
+def migrate_now(url: str) -> None:
+    """The same, in this thread."""
     config = alembic_config()
-    with _one_at_a_time, _begin(url, timeout_s=_PATIENCE_S) as connection:
+    with _one_at_a_time, one_transaction(url, timeout_s=_PATIENCE_S) as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-        _refuse_later(_revision(connection), ScriptDirectory.from_config(config))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+        _refuse_later(read_revision(connection), ScriptDirectory.from_config(config))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def _check_revision(url: str, timeout_s: float) -> None:
+def check_revision_now(url: str, timeout_s: float = _PATIENCE_S) -> None:
+    """The same as check_revision, in this thread."""
     scripts = ScriptDirectory.from_config(alembic_config())
     file = sqlite_file(read_url(url, is_async=False))
     if file is not None and not file.exists():
         made = "`bqgate serve` makes it, or `bqgate migrate`; is this the path that the gate uses?"
         remedy = made if file.parent.is_dir() else NO_FOLDER
         raise LedgerUnavailable(f"There is no ledger: {file} is not there.", remedy=remedy)
-    with _begin(url, timeout_s=timeout_s, may_write=False) as connection:
-        found = _revision(connection)
+    with one_transaction(url, timeout_s=timeout_s, may_write=False) as connection:
+        found = read_revision(connection)
     if found == scripts.get_current_head():
         return
     if found is None:
@@ -92,43 +92,21 @@ def _check_revision(url: str, timeout_s: float) -> None:
     raise LedgerUnavailable(f"The ledger's tables are of version {found}.", remedy="Run `bqgate migrate` first.")
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def read_revision(connection: sa.Connection) -> str | None:
     """Of which version the tables are; None: there are none."""
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
+def known_revisions(scripts: ScriptDirectory) -> list[str]:
+    """Every version of the tables that this one knows, the oldest first."""
+    return [script.revision for script in scripts.walk_revisions()][::-1]
+
+
 def _refuse_later(found: str | None, scripts: ScriptDirectory) -> None:
     """Refuse tables that this version knows nothing of."""
-    if found is None or found in {script.revision for script in scripts.walk_revisions()}:
+    if found is None or found in known_revisions(scripts):
         return
     raise LedgerUnavailable(
         f"The ledger's tables are of version {found}, made by a later bqgate than this one.",
         remedy="Install that version again, or name another database in ledger.url.",
     )
-
-
-@contextmanager
-def _begin(url: str, *, timeout_s: float, may_write: bool = True) -> Iterator[sa.Connection]:
-    """One transaction on a connection of its own."""
-    parsed = read_url(url, is_async=False)
-    is_kept = not may_write and parsed.get_backend_name() == "sqlite"
-    opened = existing_sqlite(parsed) if is_kept else parsed
-    try:
-        with _engine(opened, timeout_s, may_write=may_write) as engine, engine.begin() as connection:
-            yield connection
-    except (SQLAlchemyError, OSError, ImportError) as error:
-        said = f"The ledger's tables could not be read or changed: {cause_of(error)}."
-        raise LedgerUnavailable(said, remedy=remedy_of(error, parsed)) from error
-
-
-@contextmanager
-def _engine(url: sa.URL, timeout_s: float, *, may_write: bool) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(
-        url, connect_args=connect_args(url, timeout_s=timeout_s), poolclass=sa.NullPool, hide_parameters=True
-    )
-    if may_write and url.get_backend_name() == "sqlite":
-        prepare_sqlite(engine, begin="BEGIN IMMEDIATE")
-    try:
-        yield engine
-    finally:
-        engine.dispose()

@@ -102,6 +102,12 @@ COUNTERS = (
     Declaration("settings_reloads_total", "Settings read anew: taken, or refused and not taken.", ("result",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
     Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
+    Declaration("mirror_rows_total", "Entries that BigQuery has taken into the mirror."),
+    Declaration(
+        "mirror_failures_total",
+        "Rounds of the mirror that failed, or entries and policies that BigQuery did not take, by cause.",
+        ("cause",),
+    ),
     Declaration("audit_dropped_total", "Refusals that the audit log had no room for; a record says how many."),
 )
 
@@ -131,6 +137,7 @@ GAUGES = (
     Declaration("sweep_mark_age_seconds", "How far behind now the sweep is where it is furthest behind."),
     Declaration("sweep_refused_projects", "Projects that do not let the gate see all jobs."),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
+    Declaration("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )
 

@@ -11,6 +11,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
     leases.py     LeaseStore
     sweep.py      JobReader, RegionSource, SweepStore
+    mirror.py     MirrorQueue, MirrorTable
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource
 
@@ -23,6 +24,15 @@ from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, OwnQueries,
 from bqgate.ports.budgets import BudgetStore, SpendSource
 from bqgate.ports.leases import LeaseRecord, LeaseStore
 from bqgate.ports.ledger import Ledger
+from bqgate.ports.mirror import (
+    LoadResult,
+    MirrorBacklog,
+    MirrorBatch,
+    MirrorQueue,
+    MirrorState,
+    MirrorTable,
+    TableShape,
+)
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.running import Clock, Telemetry
 from bqgate.ports.shadow_decisions import ShadowDecisionSource
@@ -43,6 +53,12 @@ __all__ = [
     "LeaseRecord",
     "LeaseStore",
     "Ledger",
+    "LoadResult",
+    "MirrorBacklog",
+    "MirrorBatch",
+    "MirrorQueue",
+    "MirrorState",
+    "MirrorTable",
     "OwnQueries",
     "PendingJob",
     "Place",
@@ -53,6 +69,7 @@ __all__ = [
     "ShadowDecisionSource",
     "SpendSource",
     "SweepStore",
+    "TableShape",
     "TableSource",
     "Telemetry",
     "Upstream",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from bqgate.settings.secret_text import MASK, SecretText, read_token_secret
 from bqgate.wire.authority import EVERY_HOST, read_authority
@@ -65,6 +65,20 @@ def read_issuer_url(value: object) -> str:
     if urlsplit(url).fragment:
         raise ValueError("must end before the #")
     return url
+
+
+def read_mirror_dataset(value: str) -> str:
+    """A dataset with its project. Ids of projects that belong to a domain hold a colon and may hold dots."""
+    if not re.fullmatch(r"([a-z0-9.-]{1,253}:)?[a-z][a-z0-9-]{0,62}\.[A-Za-z0-9_]{1,1024}", value):
+        raise ValueError(f"{value!r:.80} is no dataset; write project.dataset")
+    return value
+
+
+def read_iam_member(value: str) -> str:
+    """Somebody as IAM names them."""
+    if not re.fullmatch(r"(user|group|serviceAccount):[^\s\"@]+@[^\s\"@]+|domain:[^\s\"@]+", value):
+        raise ValueError(f"{value!r:.80} is nobody to IAM; write like group:finops@example.com, user:…, domain:…")
+    return value
 
 
 def is_loopback(host: str) -> bool:
@@ -161,4 +175,6 @@ WebUrl = Annotated[str, BeforeValidator(read_web_url)]
 IssuerUrl = Annotated[str, BeforeValidator(read_issuer_url)]
 BudgetsUrl = Annotated[SecretUrl, BeforeValidator(read_budgets_url), _as_text]
 LedgerUrl = Annotated[SecretUrl, BeforeValidator(read_ledger_url), _as_text]
+MirrorDataset = Annotated[str, AfterValidator(read_mirror_dataset)]
+IamMember = Annotated[str, AfterValidator(read_iam_member)]
 TokenSecret = Annotated[SecretText, BeforeValidator(read_token_secret), _as_text]

@@ -20,6 +20,7 @@ from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.mirror_rules import mirror_faults
 from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import Advice, RefusalsSection
 from bqgate.settings.secret_text import why_password_is_guessable
@@ -84,6 +85,8 @@ def serving_faults_of(parsed: Parsed) -> Iterator[Fault]:
     """
     yield from _server_faults(parsed)
     yield from _upstream_faults(parsed)
+    if parsed.ledger and parsed.upstream:
+        yield from mirror_faults(parsed.ledger, parsed.upstream)
     yield from _tls_faults(parsed)
     yield from _identity_faults(parsed)
     yield from _password_faults(parsed)

@@ -18,7 +18,7 @@ from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy
 from bqgate.policies.values import ProjectId, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.degraded_section import DegradedSection
-from bqgate.settings.fields import BudgetsUrl, LedgerUrl, SecretUrl, TokenSecret, WebUrl
+from bqgate.settings.fields import BudgetsUrl, IamMember, LedgerUrl, MirrorDataset, SecretUrl, TokenSecret, WebUrl
 from bqgate.settings.issuer_section import IssuerSection
 from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import RefusalsSection
@@ -104,6 +104,16 @@ class LedgerSection(Section):
 
     url: LedgerUrl = Field(SecretUrl("sqlite:///bqgate.db"), description="sqlite:///file or postgresql://….")
     timeout_ms: Whole = Field(5_000, ge=100, le=60_000, description="How long the database may take to answer.")
+    mirror: MirrorDataset | None = Field(
+        None, description="project.dataset at BigQuery, to which all entries are copied; without it, to none."
+    )
+    mirror_interval_s: Whole = Field(120, ge=60, le=86_400, description="How often new entries are copied there.")
+    mirror_admins: tuple[IamMember, ...] = Field(
+        (),
+        max_length=100,
+        description="Who reads all rows there, like group:finops@example.com; where it is set, customers.principals "
+        "read their own customer's rows, and nobody else any.",
+    )
 
 
 class IdentitySection(Section):

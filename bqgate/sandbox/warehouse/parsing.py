@@ -28,6 +28,8 @@ _BLOCK_WORDS = frozenset(
         *("LEAVE", "ITERATE", "BREAK", "CONTINUE", "EXCEPTION", "ASSERT"),
     }
 )
+# sqlglot knows them as commands, of which it keeps the text.
+ROW_POLICY_STATEMENT = re.compile(r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?|DROP\s+)ROW\s+ACCESS\s+POLICY\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ _STATEMENT_WORDS = frozenset(
 
 def _parse_one(dialect: sqlglot.Dialect, part: list[Token], text: str) -> Statement:
     word = part[0].text.upper()
+    written = text[part[0].start : part[-1].end + 1]
+    if ROW_POLICY_STATEMENT.match(written):
+        return Statement(exp.Command(this=written), written)
     if word in _BLOCK_WORDS or word.endswith("TRANSACTION"):
         raise NotSupported(f"{word} in scripts.")
     if word not in _STATEMENT_WORDS:
@@ -120,7 +125,7 @@ def _parse_one(dialect: sqlglot.Dialect, part: list[Token], text: str) -> Statem
     tree = trees[0] if trees else None
     if tree is None or isinstance(tree, exp.Command):
         raise NotSupported(f"{word} statements.")
-    return Statement(tree, text[part[0].start : part[-1].end + 1])
+    return Statement(tree, written)
 
 
 def _syntax_error(error: ParseError, part: Sequence[Token]) -> str:

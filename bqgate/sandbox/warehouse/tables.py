@@ -84,6 +84,7 @@ class TableInfo:
         num_rows: Rows that queries see; 0 for views.
         version: Grows with every change of content or schema; a cached result is stale when it has moved.
         expires_at: From then on the table is gone; None: never.
+        row_policies: Row access policies by name: to whom they grant what. They are kept, and hide nothing.
     """
 
     ref: TableRef
@@ -103,6 +104,7 @@ class TableInfo:
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
+    row_policies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from bqgate.sandbox.warehouse import altering, billing, changing, defining, merging, scripts, selecting
+from bqgate.sandbox.warehouse import altering, billing, changing, defining, merging, row_policies, scripts, selecting
 from bqgate.sandbox.warehouse.catalog import Catalog
 from bqgate.sandbox.warehouse.complaints import complaints_translated
 from bqgate.sandbox.warehouse.errors import BytesBilledLimitExceeded, NotSupported, QueryInvalid, Stopped
@@ -44,6 +44,7 @@ _PREPARERS: dict[type[exp.Expr], Callable[[Session, Any], Prepared]] = {
     exp.Create: defining.prepare_create,
     exp.Drop: defining.prepare_drop,
     exp.Alter: altering.prepare_alter,
+    exp.Command: row_policies.prepare_row_policy,
 }
 
 
