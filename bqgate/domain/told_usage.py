@@ -2,10 +2,11 @@
 
 Used by settlement/rerating; pure. A charge and its corrections add up to what BigQuery said of the job, but for what
 they do not keep: whether a figure that is 0 was told, and a script's statements. So what is read back must cost, by the
-prices by which it was booked, exactly what was booked; where it does not, or where the new prices need what nobody told
-then, BigQuery is to be asked.
+prices by which it was booked, exactly what was booked; where nothing does, where what may be meant costs different
+amounts by the new prices, or where these need what nobody told, BigQuery is to be asked.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from bqgate.domain.entry import BookedCharge
@@ -29,28 +30,30 @@ def told_usage(
     usage = _usage_of(booked)
     if usage.outcome is Outcome.ASSUMED or is_multi_statement(usage.statement_type):
         return None
-    if not usage.is_billable:
-        return usage if booked.cost_nanos == 0 else None
-    if was is None:
-        return None
     location, priced_as = _location_of(booked, hold), None if hold is None else hold.hold.priced_as
+    readings = list(_readings(usage))
+    if was is not None:
+        readings = [each for each in readings if _cost(each, was, location, priced_as) == booked.cost_nanos]
+    elif usage.is_billable or booked.cost_nanos:
+        return None
+    if any(now.lacks(each, location=location, priced_as=priced_as) for each in readings):
+        return None
+    costs = {_cost(each, now, location, priced_as) for each in readings}
+    return readings[0] if len(costs) == 1 and None not in costs else None
+
+
+def _readings(usage: Usage) -> Iterator[Usage]:
+    """What entries may mean: a figure that is 0 there was 0, or nobody told it."""
+    for bytes_billed in {usage.bytes_billed, usage.bytes_billed or None}:
+        for slot_ms in {usage.slot_ms, usage.slot_ms or None}:
+            yield replace(usage, bytes_billed=bytes_billed, slot_ms=slot_ms)
+
+
+def _cost(usage: Usage, prices: PriceList, location: str | None, priced_as: str | None) -> int | None:
     try:
-        if was.cost_of(usage, location=location, priced_as=priced_as) != booked.cost_nanos:
-            return None
+        return prices.cost_of(usage, location=location, priced_as=priced_as)
     except CostUnknown:
         return None
-    told = _without_doubtful_zeros(usage, was, location, priced_as)
-    return None if now.lacks(told, location=location, priced_as=priced_as) else told
-
-
-def _without_doubtful_zeros(usage: Usage, was: PriceList, location: str | None, priced_as: str | None) -> Usage:
-    """What was charged for was told; a figure that was not is 0 in the ledger where nobody told it, too."""
-    no_bytes, no_slots = replace(usage, bytes_billed=None), replace(usage, slot_ms=None)
-    if usage.bytes_billed == 0 and "bytes_billed" not in was.lacks(no_bytes, location=location, priced_as=priced_as):
-        usage = no_bytes
-    if usage.slot_ms == 0 and "slot_ms" not in was.lacks(no_slots, location=location, priced_as=priced_as):
-        usage = replace(usage, slot_ms=None)
-    return usage
 
 
 def _usage_of(booked: BookedCharge) -> Usage:
