@@ -1,8 +1,8 @@
-"""Look at the ledger's database from outside the gate: ``bqgate ledger verify | audit --config FILE``.
+"""Look at the ledger's database from outside the gate: ``bqgate ledger verify | check | rerate | audit``.
 
-Both only read, and need the database alone; backup and restore stand in
-ledger_backup, export in ledger_export. Exit status 1: the database did
-not answer, or, of verify, something in it is not as the gate wrote it. 2: wrong arguments or settings.
+Here are verify and audit, which only read, and need the database alone; every other command has a file of its name.
+Exit status 1: the database did not answer, or, of verify, something in it is not as the gate wrote it. 2: wrong
+arguments or settings.
 """
 
 import asyncio
@@ -16,10 +16,13 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from bqgate.cli.books import moment
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.edge import FAILED
 from bqgate.cli.ledger_backup import backup, restore
+from bqgate.cli.ledger_check import check
 from bqgate.cli.ledger_export import export
+from bqgate.cli.ledger_rerate import rerate
 from bqgate.cli.loading import ledger_told, load_or_exit
 from bqgate.domain.audit import AuditFilter, AuditRecord
 from bqgate.settings import Settings
@@ -33,18 +36,12 @@ _PAGE_RECORDS = 500
 _BOOKS_AGREE = "Books: holds, charges and corrections agree with each other. Against BigQuery: bqgate ledger check."
 _MS_PER_S = 1_000
 
-ledger = typer.Typer(name="ledger", help="Verify the ledger's database, and read its audit log.", no_args_is_help=True)
+ledger = typer.Typer(
+    name="ledger", help="Verify the ledger, prove it against BigQuery, correct it; its audit log.", no_args_is_help=True
+)
 ledger.command()(backup)
 ledger.command()(restore)
 ledger.command()(export)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no moment like 2026-11-24 or 2026-11-24T12:00:00Z") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _seq_and_hash(text: str) -> tuple[int, str]:
@@ -93,17 +90,21 @@ def verify(
         raise typer.Exit(FAILED)
 
 
+ledger.command()(check)
+ledger.command()(rerate)
+
+
 @ledger.command()
 def audit(
     config: ConfigFile = None,
     since: Annotated[
         datetime | None,
         typer.Option(
-            parser=_moment, metavar="MOMENT", help="Only from this moment on; in UTC unless it says otherwise."
+            parser=moment, metavar="MOMENT", help="Only from this moment on; in UTC unless it says otherwise."
         ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help="Only before this moment.")
+        datetime | None, typer.Option(parser=moment, metavar="MOMENT", help="Only before this moment.")
     ] = None,
     actor: Annotated[str | None, typer.Option(help="Only what this one did.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this action, like tier.updated or login.refused.")] = None,

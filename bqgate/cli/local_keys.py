@@ -243,7 +243,7 @@ def with_local_keys(
         connect = ledger.SqlRegistry.open if may_make_tables else ledger.SqlRegistry.open_existing
         registry = await connect(url.reveal(), timeout_s=timeout_s)
         try:
-            keys = LocalKeys(registry, settings, now=SystemClock().now(), actor=f"local:{_os_user()}")
+            keys = LocalKeys(registry, settings, now=SystemClock().now(), actor=local_actor())
             return await work(keys)
         finally:
             await registry.close()
@@ -270,9 +270,9 @@ def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def _os_user() -> str:
-    """Who runs this, by the operating system's word; the environment could say anything."""
+def local_actor() -> str:
+    """Who runs this, for the audit log, by the operating system's word; the environment could say anything."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return f"local:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # a container's user without a name
-        return f"uid {os.getuid()}"
+        return f"local:uid {os.getuid()}"

@@ -14,6 +14,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     bookings.py         what is booked for many jobs at once
     leases.py           ports.LeaseStore
     sweep_state.py      ports.SweepStore
+    proofs.py           ports.ProofSource
     rows.py             Hold and Entry as rows and back
     check_books.py      do holds, charges and corrections agree
 
@@ -45,6 +46,7 @@ from bqgate.ledger.entry_stream import stream_entries
 from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
 from bqgate.ledger.mirror_queue import SqlMirrorQueue
+from bqgate.ledger.proofs import SqlProofs
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.ledger.restore import restore_backup
 from bqgate.ledger.sql_ledger import SqlLedger
@@ -58,6 +60,7 @@ __all__ = [
     "SqlLeases",
     "SqlLedger",
     "SqlMirrorQueue",
+    "SqlProofs",
     "SqlRegistry",
     "SqlSweepState",
     "check_books",

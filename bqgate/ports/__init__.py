@@ -10,6 +10,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     authentication.py  Authenticator, AuditLog
     bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
     leases.py     LeaseStore
+    proof.py      ProofSource
     sweep.py      JobReader, RegionSource, SweepStore
     mirror.py     MirrorQueue, MirrorTable
     advice.py     Advisor, TableSource
@@ -34,6 +35,7 @@ from bqgate.ports.mirror import (
     TableShape,
 )
 from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
+from bqgate.ports.proof import ProofSource
 from bqgate.ports.running import Clock, Telemetry
 from bqgate.ports.shadow_decisions import ShadowDecisionSource
 from bqgate.ports.sweep import JobReader, JobsRead, PendingJob, Place, RegionSource, SweepStore
@@ -63,6 +65,7 @@ __all__ = [
     "PendingJob",
     "Place",
     "PolicySource",
+    "ProofSource",
     "QueryAnswer",
     "RegionSource",
     "Registry",

@@ -11,6 +11,7 @@
     deletion.py    books a job before its caller deletes it
     reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step
     rerating/      prices charges again after a change of prices
+    proof/         compares the ledger with BigQuery
     own_costs.py   runs the gate's own queries within a bound, and has their cost booked
     sweep/         reads every job of the projects, whoever ran it, and books what nobody has
     emergency.py   cancels running jobs when a customer's cost breaker opens

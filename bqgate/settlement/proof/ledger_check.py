@@ -1,0 +1,200 @@
+"""Go through projects and time, and compare what BigQuery says of each job with what the ledger has.
+
+Used by the command line; calls a JobReader, BigQuery, the Ledger and a ProofSource, and changes nothing. Of each piece
+of time of each project first all jobs are read and looked for in the ledger; then the charges that none of them was
+matched with are asked after one by one. So memory is bounded by the jobs of a piece. A project that the gate may not
+see, or sees masked, is told as not looked at, and nothing is said about its charges.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bqgate.domain.booking_check import prices_id_of
+from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.job import Job
+from bqgate.domain.pricing import PriceList
+from bqgate.domain.statements import is_multi_statement
+from bqgate.ports import BigQuery, Clock, JobReader, Ledger, Place, PolicySource, ProofSource, SweepStore
+from bqgate.settlement.held_prices import HeldPrices
+from bqgate.settlement.proof.judging import Judge
+from bqgate.settlement.proof.report import Cause, CheckReport, Difference, NotLooked, Unproven
+from bqgate.settlement.proof.unlisted import Unlisted
+from bqgate.settlement.sweep.matching import Match, match_jobs
+from bqgate.settlement.sweep.places import LIST_ALL, ROLE
+from bqgate.wire.error_reply import message_of
+
+_PIECE = timedelta(hours=6)
+_SHORTEST = timedelta(milliseconds=2)
+_BATCH = 500
+_MASKED = "others' jobs are shown without whose they are and what they used"
+_REGION_AWAY = "a region did not list its jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpan:
+    """Jobs made at `since` or later and before `until`; of one customer, or of one project, or of all."""
+
+    since: datetime
+    until: datetime
+    customer: str | None = None
+    project_id: str | None = None
+
+
+class LedgerCheck:
+    """Compares one span."""
+
+    def __init__(
+        self,
+        *,
+        reader: JobReader,
+        bigquery: BigQuery,
+        ledger: Ledger,
+        proofs: ProofSource,
+        sweeps: SweepStore,
+        policies: PolicySource,
+        clock: Clock,
+        is_open: bool,
+    ) -> None:
+        """Take the ports; `is_open`: every caller is trusted, so that a project may be called like its customer."""
+        self._reader = reader
+        self._bigquery = bigquery
+        self._ledger = ledger
+        self._proofs = proofs
+        self._sweeps = sweeps
+        self._policies = policies
+        self._prices = HeldPrices(ledger, policies)
+        self._clock = clock
+        self._is_open = is_open
+
+    async def check(self, span: CheckSpan, on_piece: Callable[[str, float], None] | None = None) -> CheckReport:
+        """All differences. `on_piece` hears the project, and how much of all is done.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        report = CheckReport(projects=await self._projects_of(span))
+        judge = Judge(
+            report,
+            registry=self._policies.customer_registry,
+            is_open=self._is_open,
+            customer=span.customer,
+            marks=await self._sweeps.fetch_marks(),
+            began_at=await self._sweeps.fetch_beginning(),
+        )
+        unlisted = Unlisted(report, ledger=self._ledger, bigquery=self._bigquery, now=self._clock.now())
+        for number, project_id in enumerate(report.projects):
+            try:
+                async for done in self._check_project(project_id, span, report, judge, unlisted):
+                    if on_piece is not None:
+                        on_piece(project_id, (number + done) / len(report.projects))
+            except UpstreamRefused as refused:
+                said = message_of(refused.body) or refused.body.decode(errors="replace")
+                remedy = f"give the gate's account the role {ROLE} in {project_id} ({LIST_ALL})"
+                report.not_looked.append(NotLooked(project_id, said, remedy))
+            except UpstreamUnavailable as error:
+                report.not_looked.append(NotLooked(project_id, str(error), "try again"))
+        await self._check_rest(span, report)
+        return report
+
+    async def _projects_of(self, span: CheckSpan) -> list[str]:
+        """The projects that are anybody's, and those that the ledger has booked in."""
+        if span.project_id is not None:
+            return [span.project_id]
+        registry = self._policies.customer_registry
+        owned = registry.customer_by_project
+        named = [each for each in owned if span.customer in {None, owned[each]}]
+        named += registry.shared_projects
+        named += sorted(place.project_id for place in await self._sweeps.fetch_booked_places(since=span.since))
+        # Those that are called by their numbers come last: their jobs bear the project's id, and are compared by then.
+        return sorted(dict.fromkeys(named), key=str.isdecimal)
+
+    async def _check_project(
+        self, project_id: str, span: CheckSpan, report: CheckReport, judge: Judge, unlisted: Unlisted
+    ) -> AsyncIterator[float]:
+        """Piece by piece; yields how much is done."""
+        is_listed = not project_id.isdecimal()
+        before, matched = set[str](), set[str]()  # charges: a job may be booked in the piece after it was made
+        since = span.since
+        while since < span.until:
+            until = min(since + _PIECE, span.until)
+            if is_listed:
+                async for jobs in self._jobs(Place(project_id), since, until, report):
+                    matched |= await self._judge(jobs, judge)
+            after_id = ""
+            while page := await self._proofs.fetch_charges_made(
+                project_id, since=since, until=until, customer=span.customer, after_id=after_id
+            ):
+                left = [entry.id for entry in page if entry.id not in before | matched]
+                await self._check_charges(left, judge, unlisted, since, until)
+                after_id = page[-1].id
+            before, matched, since = matched, set(), until
+            yield (since - span.since) / (span.until - span.since)
+
+    async def _jobs(
+        self, place: Place, since: datetime, until: datetime, report: CheckReport
+    ) -> AsyncIterator[Sequence[Job]]:
+        """The jobs of a piece, some at a time.
+
+        Raises:
+            UpstreamRefused: some are masked.
+        """
+        while since < until:
+            end = until
+            while True:
+                read = await self._reader.read_jobs(place, since=since, until=end)
+                if read.masked_count:
+                    raise UpstreamRefused(403, _MASKED.encode())
+                if read.is_whole:
+                    break
+                if end - since <= _SHORTEST:
+                    raise UpstreamUnavailable(f"More jobs were made in {place.project_id} at once than are read.")
+                end = since + (end - since) / 2
+            away = NotLooked(place.project_id, _REGION_AWAY, "try again")
+            if read.is_region_missing and away not in report.not_looked:
+                report.not_looked.append(away)
+            for start in range(0, len(read.jobs), _BATCH):
+                yield read.jobs[start : start + _BATCH]
+            since = end
+
+    async def _judge(self, jobs: Sequence[Job], judge: Judge) -> set[str]:
+        """Judge jobs; the ids of their charges."""
+        charge_ids = set[str]()
+        whole = [await self._with_children(job) for job in jobs]
+        for match in await match_jobs(self._ledger, whole, now=self._clock.now()):
+            judge.judge(match, await self._prices_of(match))
+            if match.booked is not None:
+                charge_ids.add(match.booked.charge.id)
+        return charge_ids
+
+    async def _check_charges(
+        self, charge_ids: Sequence[str], judge: Judge, unlisted: Unlisted, since: datetime, until: datetime
+    ) -> None:
+        for booked in await self._ledger.find_booked(charge_ids=charge_ids) if charge_ids else ():
+            job = await unlisted.job_of(booked, since=since, until=until)
+            if job is not None:
+                await self._judge([job], judge)
+
+    async def _check_rest(self, span: CheckSpan, report: CheckReport) -> None:
+        """What has no job: queries without one, and adjustments without a charge."""
+        if span.project_id is not None:
+            return
+        within = {"since": span.since, "until": span.until}
+        count, nanos = await self._proofs.fetch_jobless(**within, customer=span.customer)
+        report.leave_unproven(Unproven.NO_JOB, nanos, count=count)
+        for entry in await self._proofs.fetch_stray_adjustments(**within, customer=span.customer):
+            report.differ(
+                Difference(Cause.STRAY, entry.customer, entry.principal, entry.job, 0, entry.cost_nanos, entry.id)
+            )
+
+    async def _prices_of(self, match: Match) -> PriceList | None:
+        prices_id = prices_id_of(match.booked, match.hold)
+        found = None if prices_id is None else await self._prices.by_id(prices_id)
+        return self._policies.prices if found is None and match.booked is None else found
+
+    async def _with_children(self, job: Job) -> Job:
+        usage = job.usage
+        if usage is None or not is_multi_statement(usage.statement_type) or not usage.is_billable:
+            return job
+        children = await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
+        return replace(job, usage=replace(usage, children=children))
