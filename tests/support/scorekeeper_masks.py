@@ -8,6 +8,7 @@ KNOWN = frozenset(
         *("kind", "etag", "id", "selfLink", "user_email", "configuration", "jobReference", "statistics", "status"),
         *("schema", "rows", "totalRows", "pageToken", "jobComplete", "cacheHit", "totalBytesProcessed", "queryId"),
         *("totalBytesBilled", "totalSlotMs", "statementType", "location", "errors", "jobs", "nextPageToken", "job"),
+        "unreachable",
         *("jobCreationReason", "creationTime", "startTime", "endTime", "numDmlAffectedRows", "error", "*"),
     }
 )

@@ -22,6 +22,7 @@ from bqgate.settlement.proof.report import Cause, CheckReport, Difference, NotLo
 from bqgate.settlement.proof.unlisted import Unlisted
 from bqgate.settlement.sweep.matching import Match, match_jobs
 from bqgate.settlement.sweep.places import LIST_ALL, ROLE
+from bqgate.settlement.sweep.sweep import FORBIDDEN
 from bqgate.wire.error_reply import message_of
 
 _PIECE = timedelta(hours=6)
@@ -89,9 +90,7 @@ class LedgerCheck:
                     if on_piece is not None:
                         on_piece(project_id, (number + done) / len(report.projects))
             except UpstreamRefused as refused:
-                said = message_of(refused.body) or refused.body.decode(errors="replace")
-                remedy = f"give the gate's account the role {ROLE} in {project_id} ({LIST_ALL})"
-                report.not_looked.append(NotLooked(project_id, said, remedy))
+                report.not_looked.append(_refused(project_id, refused))
             except UpstreamUnavailable as error:
                 report.not_looked.append(NotLooked(project_id, str(error), "try again"))
         await self._check_rest(span, report)
@@ -198,3 +197,12 @@ class LedgerCheck:
             return job
         children = await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
         return replace(job, usage=replace(usage, children=children))
+
+
+def _refused(project_id: str, refused: UpstreamRefused) -> NotLooked:
+    said = message_of(refused.body) or refused.body.decode(errors="replace")
+    if refused.status not in FORBIDDEN:
+        return NotLooked(project_id, said, "see what BigQuery says, and mend that")
+    return NotLooked(
+        project_id, said, f"give the account that the gate has of its own the role {ROLE} in {project_id} ({LIST_ALL})"
+    )

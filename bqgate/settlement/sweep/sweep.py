@@ -34,7 +34,7 @@ _SHORTEST = timedelta(milliseconds=2)
 HISTORY = timedelta(days=180)
 FIRST_LOOK_BACK = timedelta(days=1)
 _PLACES_AT_ONCE = 4
-_FORBIDDEN = frozenset({401, 403, 404})
+FORBIDDEN = frozenset({401, 403, 404})
 _BUSY = frozenset({"rateLimitExceeded", "quotaExceeded"})
 
 
@@ -205,7 +205,7 @@ class Sweep:
 
     def _refused(self, project_id: str, refused: UpstreamRefused) -> None:
         said = message_of(refused.body) or refused.body.decode(errors="replace")
-        if refused.status in _FORBIDDEN and reason_of(refused.body) not in _BUSY:
+        if refused.status in FORBIDDEN and reason_of(refused.body) not in _BUSY:
             self._telemetry.count("sweep_refusals_total")
             self._places.refuse(project_id, said)
         else:
