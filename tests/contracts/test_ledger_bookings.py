@@ -1,15 +1,18 @@
 """Every Ledger: what is booked for many jobs at once, and what has corrected it."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from bqgate.domain.budget import Period, Window
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import Booking, EntryKind, Origin
 from bqgate.domain.hold import HoldState
 from bqgate.domain.job import JobRef
 from bqgate.ledger import SqlLedger
-from tests.support.ledgers import make_entry, make_hold
-from tests.support.manual_clock import START
+from tests.support.ledgers import WINDOW_KEYS, make_entry, make_hold
+from tests.support.manual_clock import START, ManualClock
 
 
 async def test_a_job_is_found_with_its_corrections(ledger: SqlLedger) -> None:
@@ -108,3 +111,67 @@ async def test_an_entry_says_how_its_cost_came_about(ledger: SqlLedger) -> None:
     await ledger.book(entry)
     (found,) = await ledger.find_booked(jobs=[JobRef("acme-prod", "job-of-None", "US")])
     assert found.charge == entry
+
+
+async def test_a_charge_is_found_by_its_own_id(ledger: SqlLedger) -> None:
+    """With its corrections; by all three it is found once, and what is no charge is not found."""
+    await ledger.book(make_entry("h1"))
+    await ledger.book(
+        make_entry(None, id="a", kind=EntryKind.ADJUSTMENT, adjusts="entry-of-h1", job=None, cost_nanos=1)
+    )
+    job = JobRef("acme-prod", "job-of-h1", "US")
+    (found,) = await ledger.find_booked(jobs=[job], hold_ids=["h1"], charge_ids=["entry-of-h1", "a", "unknown"])
+    assert (found.charge.id, found.cost_nanos) == ("entry-of-h1", 700_000_001)
+
+
+async def test_of_two_who_correct_at_once_one_does(ledger: SqlLedger, ledger_url: str) -> None:
+    """Both have read the same, so both write one id: one is booked, and the other hears that it was not first."""
+    other = await SqlLedger.open(ledger_url, ManualClock())
+    try:
+        charge = make_entry("h1")
+        await ledger.book(charge)
+        outcomes = await asyncio.gather(
+            *(
+                each.book(
+                    make_entry(
+                        None,
+                        id=f"{charge.id}.1",
+                        kind=EntryKind.ADJUSTMENT,
+                        adjusts=charge.id,
+                        job=charge.job,
+                        cost_nanos=nanos,
+                    )
+                )
+                for each in (ledger, other)
+                for nanos in (5, 7)
+            )
+        )
+        assert sorted(outcomes).count(Booking.BOOKED) == 1
+        assert set(outcomes) == {Booking.BOOKED, Booking.HOLD_ALREADY_BOOKED}
+    finally:
+        await other.close()
+
+
+async def test_corrections_are_added_up_by_window(ledger: SqlLedger) -> None:
+    """Adjustments alone, each in the windows of its charge; of every customer in the deployment's."""
+    earlier = {Period.DAY: "2026-11-23", Period.MONTH: "2026-11"}
+    for number, (nanos, keys, customer) in enumerate(
+        [(5, WINDOW_KEYS, "acme"), (-2, WINDOW_KEYS, "acme"), (10, earlier, "acme"), (100, WINDOW_KEYS, "other")]
+    ):
+        correction = make_entry(
+            None,
+            id=f"a{number}",
+            kind=EntryKind.ADJUSTMENT,
+            cost_nanos=nanos,
+            window_keys=keys,
+            customer=customer,
+            placed_at=START,
+        )
+        await ledger.book(correction)
+    await ledger.book(make_entry("h1"))
+    ends_at = START.replace(hour=0) + timedelta(days=1)
+    own = [Window("acme", Period.DAY, "2026-11-24", None, ends_at), Window("acme", Period.MONTH, "2026-11", 5, ends_at)]
+    assert list((await ledger.fetch_adjusted(own)).values()) == [3, 13]
+    everybody = Window(DEPLOYMENT_ACCOUNT, Period.DAY, "2026-11-24", None, ends_at)
+    assert list((await ledger.fetch_adjusted([everybody])).values()) == [113]
+    assert await ledger.fetch_adjusted([]) == {}
