@@ -38,7 +38,7 @@ COMMANDS = (
     ListedCommand(ASK, "customers", "Who pays, under which tier, and what they may touch."),
     ListedCommand(ASK, "tiers", "The limits that classes of customers share."),
     ListedCommand(ASK, "budgets", "Limits of customers, of some of their queries, of everybody."),
-    ListedCommand(READ, "ledger", "Verify the ledger, prove it against BigQuery, correct it; its audit log."),
+    ListedCommand(READ, "ledger", "Verify, prove and correct the ledger; read its audit log."),
 )
 
 

@@ -37,7 +37,7 @@ _BOOKS_AGREE = "Books: holds, charges and corrections agree with each other. Aga
 _MS_PER_S = 1_000
 
 ledger = typer.Typer(
-    name="ledger", help="Verify the ledger, prove it against BigQuery, correct it; its audit log.", no_args_is_help=True
+    name="ledger", help="Verify, prove and correct the ledger; read its audit log.", no_args_is_help=True
 )
 ledger.command()(backup)
 ledger.command()(restore)

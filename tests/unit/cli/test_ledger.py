@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from bqgate.cli import app
@@ -256,3 +257,48 @@ def test_a_moment_that_is_none_is_a_wrong_argument(tmp_path: Path) -> None:
     result = run(f"sqlite:///{tmp_path / 'ledger.db'}", "audit", "--since", "yesterday")
     assert result.exit_code == 2
     assert "2026-11-24T12:00:00Z" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("command", [["check"], ["rerate", "--since", "2026-11-01", "--yes"]])
+def test_who_cannot_ask_bigquery_is_told_why(ledger_url: str, tmp_path: Path, command: list[str]) -> None:
+    """Status 2, what is wrong with the credentials, and nothing is written."""
+    filled(ledger_url)
+    document = {"upstream": {"credentials": "service_account", "service_account_file": str(tmp_path / "none.json")}}
+    file = tmp_path / "bqgate.yaml"
+    file.write_text(yaml.safe_dump(document))
+    result = run(ledger_url, *command, "--config", str(file))
+    assert result.exit_code == 2
+    assert "BigQuery cannot be asked" in result.stderr
+    assert "none.json" in result.stderr
+    assert run(ledger_url, "verify").stdout.startswith("Audit log: 3 records")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["check", "--since", "2026-11-02", "--until", "2026-11-01"], "not before --until"),
+        (["rerate", "--since", "2026-11-02", "--until", "2026-11-01", "--yes"], "not before --until"),
+        (["rerate"], "Missing option '--since'"),
+        (["rerate", "--since", "2026-11-01"], "nobody is there to be asked"),
+        (["check", "--since", "yesterday"], "2026-11-24T12:00:00Z"),
+    ],
+)
+def test_a_span_that_is_none_is_a_wrong_argument(tmp_path: Path, command: list[str], said: str) -> None:
+    """Status 2, before anything is opened."""
+    result = run(f"sqlite:///{tmp_path / 'ledger.db'}", *command)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", [["check"], ["rerate", "--since", "2026-11-01", "--yes"]])
+def test_no_ledger_is_made_where_there_is_none(tmp_path: Path, command: list[str]) -> None:
+    """Status 1, and the path that was looked at."""
+    path = tmp_path / "misspelt.db"
+    result = CliRunner().invoke(
+        app,
+        ["ledger", *command],
+        env={"BQGATE_LEDGER__URL": f"sqlite:///{path}", "BQGATE_UPSTREAM__CREDENTIALS": "anonymous"},
+    )
+    assert result.exit_code == 1
+    assert "misspelt.db" in result.stderr
+    assert not path.exists()

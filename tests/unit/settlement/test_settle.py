@@ -62,7 +62,8 @@ async def test_what_is_not_told_of_a_job_is_not_on_demand(
 ) -> None:
     """An empty reservation is BigQuery's word that there was none."""
     hold = await stand.place(gate, stand.make_hold())
-    entry = await gate.settlement.settle(hold, replace(done(hold.job, 1), **changes))  # type: ignore[arg-type]
+    usage = replace(done(hold.job, 1), **changes)  # type: ignore[arg-type]  # as in done
+    entry = await gate.settlement.settle(hold, usage)
     assert entry is not None
     assert entry.reservation == reservation
 
