@@ -4,6 +4,7 @@ Used by rerating.py. The ledger is asked first, and BigQuery where it does not t
 statements, jobs.list, both free. A job-less query's figures are in the ledger or nowhere.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking, prices_id_of
@@ -17,6 +18,8 @@ from bqgate.domain.told_usage import told_usage
 from bqgate.ports import BigQuery
 from bqgate.settlement.held_prices import HeldPrices
 from bqgate.settlement.rerating.report import LeftOut
+
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Repricing:
         self._bigquery = bigquery
         self._known_prices = known_prices
         self._prices = prices
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def reprice(self, booked: BookedCharge, hold: RecordedHold | None) -> Repriced | LeftOut:
         """What a charge costs by the prices of now.
@@ -53,7 +57,8 @@ class Repricing:
             return self._judged(Job(ref or _no_job(booked), usage), booked, hold)
         if ref is None:
             return LeftOut.NO_JOB
-        job = await self._ask(ref)
+        async with self._room:
+            job = await self._ask(ref)
         return job if isinstance(job, LeftOut) else self._judged(job, booked, hold, was_asked=True)
 
     def _judged(

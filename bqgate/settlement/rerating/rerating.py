@@ -23,7 +23,6 @@ from bqgate.settlement.sweep.entries import correction
 # The reason that an adjustment bears.
 RERATED = "rerate"
 _PAGE = 500
-_AT_ONCE = 16
 _TRIES = 5
 
 
@@ -69,18 +68,16 @@ class Rerating:
         wanted = EntryFilter(
             customer=span.customer, since=span.since, until=span.until, kind=EntryKind.CHARGE, page_size=_PAGE
         )
-        room = asyncio.Semaphore(_AT_ONCE)
         while True:
             page = await self._ledger.fetch_entries(wanted)
             ids = [entry.id for entry in page.entries]
             charges = await self._ledger.find_booked(charge_ids=ids) if ids else ()
             holds = await self._holds_of(charges)
 
-            async def work(booked: BookedCharge, holds: dict[str, RecordedHold] = holds) -> None:
-                async with room:
-                    await self._one(booked, holds.get(booked.charge.hold_id or ""), report, books=books)
-
-            await asyncio.gather(*(work(booked) for booked in charges))
+            # A page at once: what is written together is one transaction.
+            await asyncio.gather(
+                *(self._one(booked, holds.get(booked.charge.hold_id or ""), report, books=books) for booked in charges)
+            )
             if on_page is not None and page.entries:
                 on_page(page.entries[-1].booked_at)
             if page.next_page_token is None:
