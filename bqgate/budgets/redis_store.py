@@ -220,7 +220,7 @@ class RedisBudgetStore:
                         self._client, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
                     )
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown.windows)
+                await self._refill.fill(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
     async def _fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
@@ -230,7 +230,7 @@ class RedisBudgetStore:
                 async with self._turn():
                     return await scripts.fetch_status(self._client, windows)
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown.windows)
+                await self._refill.fill(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
     async def _end(self, hold: Hold, cost_nanos: int, attempts: int | None = None) -> tuple[VoidOutcome, ...]:
