@@ -1,4 +1,4 @@
-"""Keep budgets in Redis or Redis Cluster, shared by any number of gates: the BudgetStore of several replicas.
+"""Keep budgets in Redis, shared by any number of gates: the BudgetStore of several replicas.
 
 Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts.py, and the SpendSource
 when a window is unknown. No call is retried, and at most `connections_max` are under way: without an answer a call ends
@@ -33,7 +33,7 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
-from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, learn_nodes, open_client
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
@@ -90,7 +90,7 @@ class RedisBudgetStore:
         breaker: CircuitBreaker | None = None,
         lease_s: float = LEASE_S,
     ) -> Self:
-        """Make a store by URL: redis://, rediss:// (TLS), unix://, redis+cluster://, rediss+cluster://.
+        """Make a store by the URLs of redis_address: of one server, of Sentinels, of a cluster.
 
         Connects at the first call, so that a gate may start before its Redis does.
 
@@ -284,6 +284,7 @@ class RedisBudgetStore:
                 raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
             try:
                 with keeping_cancellation():
+                    await learn_nodes(self._client)
                     yield
             except UnknownWindows:
                 if permit is not None:

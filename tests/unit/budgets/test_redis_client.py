@@ -143,7 +143,7 @@ async def test_a_single_redis_that_is_no_cluster_is_told_in_the_ports_words(redi
     await store.close()
 
 
-@pytest.mark.parametrize("url", ["memory://", "http://127.0.0.1", "redis+sentinel://h", "127.0.0.1:6379", ""])
+@pytest.mark.parametrize("url", ["memory://", "http://127.0.0.1", "redis+other://h", "127.0.0.1:6379", ""])
 def test_other_urls_are_refused_by_name(url: str) -> None:
     """What is no Redis is said to be none when the store is opened."""
     with pytest.raises(ValueError, match="redis://"):
