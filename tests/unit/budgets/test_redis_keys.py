@@ -32,10 +32,10 @@ from tests.support.spend_book import SpendBook
 
 OWN = windows_of()
 NIGHTLY = tuple(replace(window, scope=BudgetScope(ScopeKind.WORKLOAD, "nightly"), limit_nanos=None) for window in OWN)
-ABOVE = windows_of(DEPLOYMENT_ACCOUNT)
+ABOVE = windows_of(DEPLOYMENT_ACCOUNT, day_usd=None, month_usd=None)
 GRACE = GracePolicy(grace_s=60, emergency_nanos=parse_usd("400"), cooldown_s=1)
 
-# The number of fields that a key of this kind has at least.
+# What a key has whose pattern ends so; beside it, a window in grace when that began.
 FIELDS = {
     ":window:<period>:<key>": {"captured_nanos", "held_nanos", "history"},
     "/<value>:<period>:<key>": {"captured_nanos", "held_nanos", "history"},
@@ -59,7 +59,7 @@ async def use_every_call(url: str, book: SpendBook) -> None:
         await store.place_hold(hold, windows, GRACE)
         return hold
 
-    await place(hold_on(OWN, "301", idempotency_key="job:p:j"), (*OWN, *windows_of(DEPLOYMENT_ACCOUNT, day_usd=None)))
+    await place(hold_on(OWN, "301", idempotency_key="job:p:j"), (*OWN, *ABOVE))
     await place(hold_on(OWN, idempotency_key="job:p:j"), OWN)
     await place(hold_on(OWN, "301"), OWN)
     clock.advance(2)
