@@ -15,11 +15,12 @@
 -- ARGV[5]   now, microseconds since 1970
 -- ARGV[6]   attempts that the caller knows of; "" to end it whoever has joined
 -- ARGV[7]   attempts that a hold without a record has (one that an older revision placed)
+-- ARGV[8]   "1" where windows may have been filled with the cost before: they are dropped, to be filled anew; else ""
 --
 -- Returns, all text: {"voided", cost}: it is ended now; {"ended", cost}: it was, at that cost; {"unknown", cost} and
 --   {"joined", cost}: no window was touched; {"elsewhere", names}: nothing was touched, the hold was placed in these
 --   windows, call again with them.
--- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 3 for the probe of a breaker. O(windows).
+-- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window with ARGV[8]. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
 -- reads it there, or finds it in the ended mark. So it is with one that was filled under another history: whatever is
@@ -84,6 +85,11 @@ if redis.call("HGET", KEYS[4], "trial") == ARGV[1] then
     else
       redis.call("HSET", KEYS[4], "opened_at_us", ARGV[5], "trial", "", "emergency_nanos", "")
     end
+  end
+end
+if ARGV[8] == "1" then
+  for i = 6, #KEYS do
+    redis.call("DEL", KEYS[i])
   end
 end
 return { "voided", ARGV[2] }

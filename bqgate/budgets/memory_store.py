@@ -58,7 +58,7 @@ class MemoryBudgetStore:
                 await self._refill.fill(unknown)
         raise BudgetStoreUnavailable("windows are forgotten as fast as they are filled")
 
-    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+    async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:  # noqa: ARG002 - memory goes back to no earlier state: no window can have it already
         """End a hold with its cost."""
         return VoidOutcome.VOIDED in self._end(hold, check_nanos(cost_nanos))
 

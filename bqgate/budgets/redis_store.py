@@ -130,9 +130,9 @@ class RedisBudgetStore:
             balances_above = tuple(replace(b, held_nanos=b.held_nanos - hold.amount_nanos) for b in first.balances)
         return replace(second, balances=(*second.balances, *balances_above))
 
-    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+    async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:
         """End a hold with its cost: one round trip. False also when Redis lost the hold; reconcile mends that."""
-        return VoidOutcome.VOIDED in await self._end(hold, cost_nanos)
+        return VoidOutcome.VOIDED in await self._end(hold, cost_nanos, is_late=is_late)
 
     async def void(self, hold: Hold, *, attempts: int | None = None) -> VoidOutcome:
         """End a hold that cost nothing: one round trip."""
@@ -233,17 +233,20 @@ class RedisBudgetStore:
                 await self._refill.fill(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
-    async def _end(self, hold: Hold, cost_nanos: int, attempts: int | None = None) -> tuple[VoidOutcome, ...]:
+    async def _end(
+        self, hold: Hold, cost_nanos: int, attempts: int | None = None, *, is_late: bool = False
+    ) -> tuple[VoidOutcome, ...]:
         """End a hold in its account, and above at the same cost; what became of it in each."""
+        now = self._clock.now()
         async with self._turn():
             outcome, cost_nanos = await scripts.end_hold(
-                self._client, hold, cost_nanos, self._clock.now(), attempts=attempts
+                self._client, hold, cost_nanos, now, attempts=attempts, is_late=is_late
             )
         is_left = outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None)
         if is_left or not self._is_counted_above(hold):
             return (outcome,)
         async with self._turn():
-            above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, self._clock.now())
+            above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, now, is_late=is_late)
         return outcome, above
 
     async def _give_back(self, hold: Hold) -> None:

@@ -145,6 +145,7 @@ async def end_hold(
     now: datetime,
     *,
     attempts: int | None = None,
+    is_late: bool = False,
     mark_ttl_s: int = ENDED_TTL_S,
 ) -> tuple[VoidOutcome, int]:
     """Run end_hold.lua; twice where the hold was placed in other windows than `hold` says.
@@ -153,11 +154,12 @@ async def end_hold(
     """
     names = " ".join(window_names(hold.window_ids))
     known = "" if attempts is None else attempts
+    options = [mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS, "1" if is_late else ""]
     while True:
         outcome, detail = await _END_HOLD.run(
             client,
             _hold_keys(hold, names.split()),
-            [escape(hold.id), check_nanos(cost_nanos), names, mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS],
+            [escape(hold.id), check_nanos(cost_nanos), names, *options],
         )
         if outcome != "elsewhere":
             return VoidOutcome(outcome), int(detail)

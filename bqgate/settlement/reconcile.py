@@ -160,7 +160,7 @@ class Reconciler:
         """Step 3 for one hold; `before` is what the store said of it at the last round."""
         entry = await self._ledger.fetch_entry(hold.id)
         if entry is not None:
-            is_ended = await self._budgets.capture(hold, entry.cost_nanos)
+            is_ended = await self._budgets.capture(hold, entry.cost_nanos, is_late=True)
             event = "captured" if entry.cost_nanos else "voided"
             if is_ended and entry.decision == PROBE and entry.customer == hold.customer:
                 probe = replace(hold, principal=entry.principal, window_keys=entry.window_keys)

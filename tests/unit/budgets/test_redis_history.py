@@ -9,7 +9,7 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Window
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import BudgetStoreUnavailable
-from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
+from bqgate.domain.hold import Hold, PlacementOutcome
 from bqgate.domain.money import parse_usd
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
 from tests.support.manual_clock import ManualClock
@@ -116,7 +116,7 @@ async def test_a_hold_that_ended_after_the_snapshot_refuses_too_early_until_it_i
     assert await old_file.store.capture(hold, parse_usd("4"))
     await old_file.go_back()
     assert stands(await old_file.store.fetch_balances(WINDOWS)) == [usd("4", "4")] * 2
-    assert await old_file.store.void(hold) is VoidOutcome.VOIDED
+    assert await old_file.store.capture(hold, parse_usd("4"), is_late=True)
     assert stands(await old_file.store.fetch_balances(WINDOWS)) == [usd("4", "0")] * 2
 
 
