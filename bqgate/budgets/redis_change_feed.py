@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bqgate.budgets.change_feed import told_within
-from bqgate.budgets.redis_client import close_client, keeping_cancellation, open_single_clients
+from bqgate.budgets.redis_client import close_client, redis_call, open_single_clients
 from bqgate.budgets.write_message import decode_writes, encode_writes
 from bqgate.domain.touched import EVERYTHING, Writes
 from bqgate.ports import Clock, Telemetry
@@ -96,7 +96,7 @@ class RedisChangeFeed:
 
     async def _publish(self, channel: str, message: str) -> None:
         try:
-            with keeping_cancellation():
+            with redis_call():
                 await self._clients[0].publish(channel, message)
         except (RedisError, OSError):
             self._telemetry.count("failures_total", system="budgets", step="announce")
@@ -123,13 +123,13 @@ class RedisChangeFeed:
     async def _hear(self) -> None:
         """Hear words until the connection breaks."""
         async with self._clients[0].pubsub() as channel:
-            with keeping_cancellation():
+            with redis_call():
                 await channel.subscribe(CHANNEL, WRITES_CHANNEL)
             while True:
-                with keeping_cancellation():
+                with redis_call():
                     message = await channel.get_message(timeout=_QUIET_S)
                 if message is None:
-                    with keeping_cancellation():
+                    with redis_call():
                         await channel.ping()
                 else:
                     self._take(message)

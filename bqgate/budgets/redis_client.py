@@ -2,9 +2,11 @@
 
 Used by all that is on Redis in this room. Connects at the first call. ValueError leaves it for a URL of no Redis.
 
-Every call goes through `keeping_cancellation`: redis-py sends by asyncio.wait_for, which before Python 3.12 forgets a
-cancellation that comes in the very step in which sending ends (https://github.com/python/cpython/issues/86296). A loop
-that calls Redis would then run on for ever, and the gate that waits for its end would never stop.
+Every call goes through `redis_call`, for two things that go wrong below it. redis-py sends by asyncio.wait_for, which
+before Python 3.12 forgets a cancellation that comes in the very step in which sending ends
+(https://github.com/python/cpython/issues/86296). A loop that calls Redis would then run on for ever, and the gate that
+waits for its end would never stop. And when one connection to a cluster's node breaks, redis-py closes all that are
+idle, also one that a call has just taken.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from bqgate.budgets.redis_address import RedisAddress, Topology, read_address
@@ -30,16 +33,23 @@ _KEPT_OPEN = {"reinitialize_steps": 0}
 
 
 @contextmanager
-def keeping_cancellation() -> Iterator[None]:
+def redis_call() -> Iterator[None]:
     """Have a block that was cancelled end as cancelled, also where something in it forgot that.
 
     A cancellation that the task was told before the block is not told again.
+
+    Raises:
+        redis.exceptions.ConnectionError: the connection was closed under the call.
     """
     task = asyncio.current_task()
     assert task is not None, "only a task can be cancelled"
     told = task.cancelling()
     try:
         yield
+    except AttributeError as error:
+        if error.obj is not None or error.name != "writelines":
+            raise
+        raise RedisConnectionError("the connection was closed before the call was sent") from error
     finally:
         if task.cancelling() > told:
             raise asyncio.CancelledError
