@@ -15,9 +15,12 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _STARTS_MAX = 3
 _READY_S_MAX = 10
@@ -51,12 +54,17 @@ def wait_until(is_so: Callable[[], bool], what: str, *, timeout_s: float = _READ
 
 
 class RedisServer:
-    """One server on 127.0.0.1. `arguments` follow the executable; it keeps its port and folder when it starts again."""
+    """One server on 127.0.0.1. `arguments` follow the executable; it keeps its port and folder when it starts again.
 
-    def __init__(self, executable: str, folder: Path, *arguments: str) -> None:
+    `tls`: it listens with TLS alone, and is looked at with these files: authorities, certificate, key.
+    """
+
+    def __init__(self, executable: str, folder: Path, *arguments: str, tls: tuple[str, str, str] | None = None) -> None:
         self.port = free_port()
         self.folder = folder
-        self._command = [executable, *arguments, "--port", str(self.port), "--bind", "127.0.0.1"]
+        self._tls = tls
+        ports = ["--port", str(self.port)] if tls is None else ["--port", "0", "--tls-port", str(self.port)]
+        self._command = [executable, *arguments, *ports, "--bind", "127.0.0.1"]
         self._command += ["--dir", str(folder), "--logfile", str(folder / "log")]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,7 +81,11 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A blocking client, to look at it and to command it."""
-        return redis.Redis(port=self.port, socket_timeout=5, decode_responses=True)
+        options: dict[str, Any] = {"socket_timeout": 5, "decode_responses": True, "retry": Retry(NoBackoff(), 0)}
+        if self._tls is not None:
+            files = zip(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), self._tls, strict=True)
+            options |= {"ssl": True, **dict(files)}
+        return redis.Redis(port=self.port, **options)
 
     def kill(self) -> None:
         """End it at once, as a crash does."""
@@ -93,8 +105,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def redis_servers() -> Iterator[Callable[..., RedisServer]]:
-    """Gives what makes and starts servers by their options; all end with the context."""
+def redis_servers(*, tls: tuple[str, str, str] | None = None) -> Iterator[Callable[..., RedisServer]]:
+    """Gives what makes and starts servers by their options; all end with the context. `tls`: see RedisServer."""
     executable = find_redis_server()
     if executable is None:
         reason = (
@@ -112,7 +124,7 @@ def redis_servers() -> Iterator[Callable[..., RedisServer]]:
             if config is not None:
                 (folder / "redis.conf").write_text(config)
                 arguments = [str(folder / "redis.conf")]
-            server = RedisServer(executable, folder, *arguments, *options)
+            server = RedisServer(executable, folder, *arguments, *options, tls=tls)
             made.append(server)
             try:
                 server.start()
