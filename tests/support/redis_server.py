@@ -74,7 +74,8 @@ class RedisServer:
         self._process = process
 
         def answers() -> bool:
-            assert process.poll() is None, f"it ended: {(self.folder / 'log').read_text()[-2000:]}"
+            log = self.folder / "log"
+            assert process.poll() is None, f"it ended: {log.read_text()[-2000:] if log.exists() else self._command}"
             return bool(self.client().info("server")["process_id"] == process.pid)
 
         wait_until(answers, f"{self._command[0]} answers")
