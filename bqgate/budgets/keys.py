@@ -60,7 +60,7 @@ ROWS = (
     Row(
         pattern="bqgate:{<customer>}:window:<period>:<key>",
         type="hash",
-        fields="captured_nanos, held_nanos, history (of the server that it was filled on), grace_started_us (once it is in grace)",
+        fields="captured_nanos, held_nanos, history (history.lua), grace_started_us (once it is in grace)",
         unit="nano-dollars, microseconds",
         ttl="day: 3 days after its end, month: 40 days; at least 1 hour",
         deleted_by="TTL; forget_windows",

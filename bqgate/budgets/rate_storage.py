@@ -29,13 +29,13 @@ def open_storage(url: str, *, timeout_s: float, connections_max: int) -> RedisSt
     address = read_address(url)
     options: dict[str, Any] = {**waits(timeout_s), "max_connections": connections_max}
     if address.topology is Topology.CLUSTER:
+        nodes: dict[str, Any] = {"startup_nodes": nodes_of(address)}
         return RedisClusterStorage(
             "redis+cluster://",
             wrap_exceptions=True,
             implementation="redispy",
             key_prefix=_PREFIX,
-            startup_nodes=nodes_of(address),
-            **{**options, **address.options},
+            **{**options, **nodes, **address.options},
         )
     is_named = address.topology is Topology.SENTINEL
     pool: dict[str, Any] = {

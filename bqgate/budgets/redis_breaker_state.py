@@ -11,7 +11,7 @@ from typing import Self
 from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.budgets.keys import escape
-from bqgate.budgets.redis_client import RedisClient, close_client, redis_call, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, open_client, redis_call
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.units import MS_PER_S
 

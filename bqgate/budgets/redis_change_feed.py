@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bqgate.budgets.change_feed import told_within
-from bqgate.budgets.redis_client import close_client, redis_call, open_single_clients
+from bqgate.budgets.redis_client import close_client, open_single_clients, redis_call
 from bqgate.budgets.write_message import decode_writes, encode_writes
 from bqgate.domain.touched import EVERYTHING, Writes
 from bqgate.ports import Clock, Telemetry
@@ -38,7 +38,7 @@ _NAMES_MAX = 1_000
 class RedisChangeFeed:
     """ChangeFeed over Redis. One task waits for changes, and one for writes.
 
-    `clients` decode answers; they are closed with the feed. Each sees all words, so where one is gone the next is taken.
+    `clients` decode answers; they are closed with the feed. Each hears all words: where one is gone the next is taken.
 
     Listens from the first wait on. Where listening was interrupted, a wait returns True once it works again, because
     words may have been missed; for the same reason anything may have been written then.

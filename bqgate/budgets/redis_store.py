@@ -33,7 +33,7 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
-from bqgate.budgets.redis_client import RedisClient, close_client, redis_call, learn_nodes, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, learn_nodes, open_client, redis_call
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT

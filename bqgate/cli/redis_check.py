@@ -1,4 +1,4 @@
-"""Check the Redis that budgets are kept in: does it answer, may this user do what a gate does, does it keep what it has.
+"""Check the Redis that budgets are kept in: does it answer, may this user do what a gate does, does it evict nothing.
 
 Called by doctor_checks. Commands are tried in a script on a key that is gone when it ends, so nothing is changed; the
 whole list of them is in docs/redis.md. Raises nothing.

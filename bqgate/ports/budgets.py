@@ -65,8 +65,8 @@ class BudgetStore(Protocol):
 
         The cost may pass the hold's amount; it is then captured whole. Whoever has joined it, it ends.
 
-        `is_late`: the ledger has had the cost for longer than a capture takes. A store that lost its memory since may have
-        been filled with it, and still have the hold; it forgets these windows, so that the cost counts once.
+        `is_late`: the ledger has had the cost for longer than a capture takes. A store that lost its memory since may
+        have been filled with it, and still have the hold; it forgets these windows, so that the cost counts once.
 
         Raises:
             BudgetStoreUnavailable: no answer; call again, doing it twice changes nothing.

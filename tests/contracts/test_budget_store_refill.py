@@ -63,7 +63,7 @@ async def test_a_hold_booked_before_the_refill_and_captured_after_it_counts_once
 
 
 async def test_a_late_capture_counts_once(scene: Scene) -> None:
-    """Reconcile finds a booked hold still open, in windows that may have its cost: it ends, and the ledger's sum stands."""
+    """Reconcile finds a booked hold still open, in windows that may have its cost: it ends, the ledger's sum stands."""
     windows = windows_of()
     hold, other = hold_on(windows, "3"), hold_on(windows, "1")
     await scene.run(hold, windows)

@@ -1,7 +1,7 @@
 """Start what operators run: a master with a replica and three Sentinels, and a cluster of three masters.
 
-Fixtures: `redis_sentinel_url` and `redis_cluster_url`, empty, and the same for all tests of a session; `sentinel_set` and
-`replicated_cluster`, for tests that break them. They start in two seconds, and a failover takes as long.
+Fixtures: `redis_sentinel_url` and `redis_cluster_url`, empty, and the same for all tests of a session; `sentinel_set`
+and `replicated_cluster`, for tests that break them. They start in two seconds, and a failover takes as long.
 """
 
 from collections.abc import Callable, Iterator
@@ -185,7 +185,7 @@ def start_cluster(make: Callable[..., RedisServer], *options: str, has_replicas:
 
 
 def _replicate(client: redis.Redis, node_id: str) -> bool:
-    client.execute_command("CLUSTER", "REPLICATE", node_id)
+    client.execute_command("CLUSTER", "REPLICATE", node_id)  # type: ignore[no-untyped-call]  # redis-py types it not
     return True
 
 
@@ -196,12 +196,12 @@ def _is_in_step(replica: RedisServer) -> bool:
 
 def _cluster_info(server: RedisServer) -> dict[str, str]:
     with server.client() as client:
-        answer = client.execute_command("CLUSTER", "INFO")
+        answer = client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]  # redis-py types it not
     return answer if isinstance(answer, dict) else dict(line.split(":", 1) for line in answer.split())
 
 
 def _raw_slots(client: redis.Redis) -> list[tuple[int, int, list[object]]]:
-    answer = client.execute_command("CLUSTER", "SLOTS")
+    answer = client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]  # redis-py types it not
     if isinstance(answer, dict):  # redis-py reads it
         return [(first, last, [*nodes["primary"]]) for (first, last), nodes in answer.items()]
     return list(answer)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from redis.asyncio.cluster import RedisCluster
 
 from bqgate.budgets.redis_breaker_state import RedisBreakerState

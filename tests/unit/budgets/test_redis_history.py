@@ -60,9 +60,7 @@ class OldFile:
         await store.close()
 
     def _open(self) -> RedisBudgetStore:
-        return RedisBudgetStore.open(
-            f"redis://127.0.0.1:{self.server.port}/0", self.book, ManualClock(), timeout_s=5
-        )
+        return RedisBudgetStore.open(f"redis://127.0.0.1:{self.server.port}/0", self.book, ManualClock(), timeout_s=5)
 
 
 @pytest.fixture

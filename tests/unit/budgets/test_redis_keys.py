@@ -82,6 +82,8 @@ async def test_each_write_gives_holds_their_whole_life_again(redis_url: str, raw
 
 def test_what_is_known_of_holds_outlives_them_and_the_windows_in_which_they_count(raw: blocking_redis.Redis) -> None:
     """Else a window would go on counting a hold of which nothing is known any more."""
-    (bound,) = (each.le for each in sections.AdmissionSection.model_fields["hold_ttl_s"].metadata if hasattr(each, "le"))
+    (bound,) = (
+        each.le for each in sections.AdmissionSection.model_fields["hold_ttl_s"].metadata if hasattr(each, "le")
+    )
     assert bound + 86400 <= HOLDS_TTL_S
     assert timedelta(seconds=HOLDS_TTL_S) > timedelta(days=31 + 40)

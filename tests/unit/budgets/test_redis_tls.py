@@ -1,7 +1,7 @@
 """Redis over TLS with a certificate authority of one's own and a client certificate, by options in the URL.
 
-The Redis that the tests bring along is built without TLS, so TLS ends before it; where redis-server on PATH has it, that
-is tried too.
+The Redis that the tests bring along is built without TLS, so TLS ends before it; where redis-server on PATH has it,
+that is tried too.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ class Files:
 
     @property
     def options(self) -> str:
-        return f"ssl_ca_certs={self.file('redis.crt')}&ssl_certfile={self.file('gate.crt')}&ssl_keyfile={self.file('gate.key')}"
+        names = {"ssl_ca_certs": "redis.crt", "ssl_certfile": "gate.crt", "ssl_keyfile": "gate.key"}
+        return "&".join(f"{option}={self.file(name)}" for option, name in names.items())
 
     @property
     def directives(self) -> dict[str, str]:
