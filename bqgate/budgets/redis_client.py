@@ -100,9 +100,9 @@ def open_single_clients(url: str, *, timeout_s: float, connections_max: int) -> 
 def open_sentinel_pool(address: RedisAddress, **options: Any) -> SentinelConnectionPool:
     """Connections to the master that Sentinels name, asked each time one is made."""
     for_sentinels = {**waits(options["socket_timeout"]), "protocol": 2, **address.sentinel_options}
-    # redis-py types neither.
-    sentinels = Sentinel(list(address.hosts), sentinel_kwargs=for_sentinels)  # type: ignore[no-untyped-call]
-    return SentinelConnectionPool(address.service, sentinels, **{**options, **address.options})  # type: ignore[no-untyped-call]
+    sentinels = Sentinel(list(address.hosts), sentinel_kwargs=for_sentinels)  # type: ignore[no-untyped-call]  # redis-py's
+    merged = {**options, **address.options}
+    return SentinelConnectionPool(address.service, sentinels, **merged)  # type: ignore[no-untyped-call]  # redis-py's
 
 
 def nodes_of(address: RedisAddress) -> list[ClusterNode]:

@@ -90,8 +90,8 @@ class BudgetsSection(Section):
 
     url: BudgetsUrl = Field(
         SecretUrl("memory://"),
-        description="memory:// (one process, rebuilt from the ledger), redis://, rediss://, unix://, redis+cluster://, "
-        "rediss+cluster://.",
+        description="memory:// (one process, rebuilt from the ledger), redis://, rediss://, unix://, and with "
+        "+sentinel or +cluster behind either of the first two.",
     )
     timeout_ms: Whole = Field(1_000, ge=10, le=60_000, description="How long Redis may take to answer.")
     connections_max: Whole = Field(50, ge=1, le=1_000, description="Connections to Redis.")

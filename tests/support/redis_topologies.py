@@ -196,7 +196,7 @@ def _is_in_step(replica: RedisServer) -> bool:
 
 def _cluster_info(server: RedisServer) -> dict[str, str]:
     with server.client() as client:
-        answer = client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]  # redis-py types it not
+        answer = client.execute_command("CLUSTER", "INFO")
     return answer if isinstance(answer, dict) else dict(line.split(":", 1) for line in answer.split())
 
 
