@@ -169,11 +169,12 @@ class Operator:
         write_settings: Callable[[Limits], None],
         now_s: Callable[[], float],
         token: str,
+        limits: Limits,
     ) -> None:
-        """Take who writes the settings files of all gates, and the token of an admin."""
+        """Take who writes the settings files of all gates, the token of an admin, and what holds at first."""
         self._token = token
         self._session, self._gates, self._write, self._now_s = session, gates, write_settings, now_s
-        self._limits = Limits()
+        self._first = self._limits = limits
         self._changed: list[_Changed] = []
         self.told: list[str] = []
 
@@ -210,7 +211,7 @@ class Operator:
 
     def histories(self, outages: list[tuple[float, float]]) -> tuple[dict[str, History], History]:
         """What was in force when: limits by window, and prices. A gate that learns nothing goes by what it knows."""
-        found = {key: History.beginning_with(value) for key, value in _values(Limits()).items()}
+        found = {key: History.beginning_with(value) for key, value in _values(self._first).items()}
         for changed in self._changed:
             until_s = changed.done_s + SPREADS_S
             for from_s, to_s in sorted(outages):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from tests.chaos.world import CUSTOMER_OF, WORKLOADS
+from tests.chaos.world import CUSTOMER_OF, WORKLOADS, Limits, drawn_limits
 
 MIB = 2**20
 _GIB_MIB = 1024
@@ -239,6 +239,7 @@ class Plan:
     turn_at_s: float
     skews_s: tuple[float, ...]
     has_previous: bool
+    limits: Limits
     calls: tuple[Call, ...]
     faults: tuple[Fault, ...]
     changes: tuple[Change, ...]
@@ -253,7 +254,7 @@ def make_plan(
     seconds: float,
     *,
     stores: Stores | None = None,
-    calls_per_s: float = 18.0,
+    calls_per_s: float = 25.0,
     has_previous: bool | None = None,
     has_bypass: bool = False,
 ) -> Plan:
@@ -281,9 +282,10 @@ def make_plan(
         turn_at_s=seconds * chance.uniform(0.3, 0.6),
         skews_s=(0.0, skew_s)[: chosen.gate_count],
         has_previous=is_mixed,
+        limits=(limits := drawn_limits(chance)),
         calls=_calls(chance, seconds, chosen.gate_count, calls_per_s, has_bypass=has_bypass),
         faults=_faults(chance, seconds, chosen, is_mixed=is_mixed),
-        changes=_changes(chance, seconds),
+        changes=_changes(chance, seconds, limits),
     )
 
 
@@ -342,15 +344,15 @@ def _faults(chance: random.Random, seconds: float, stores: Stores, *, is_mixed: 
                 faults.append(Fault(max(0.5, at_s - ago_s), FaultKind.REDIS_SNAPSHOT, 0.0))
             faults.append(Fault(at_s, kind, lasts_s, gate, detail))
             busy_until[name] = at_s + lasts_s + 0.5
-        at_s += chance.uniform(0.4, 1.8)
+        at_s += chance.uniform(0.7, 2.8)
     return tuple(sorted(faults, key=lambda fault: fault.at_s))
 
 
-def _changes(chance: random.Random, seconds: float) -> tuple[Change, ...]:
+def _changes(chance: random.Random, seconds: float, limits: Limits) -> tuple[Change, ...]:
     by_api = chance.random() < 0.5  # what an admin wrote beats the file, so a price is changed in one way only
     values: dict[ChangeKind, Callable[[], str]] = {
         ChangeKind.TIER_BY_FILE: lambda: str(chance.randint(30, 110)),
-        ChangeKind.TIER_BY_API: lambda: str(chance.randint(60, 140)),
+        ChangeKind.TIER_BY_API: lambda: str(limits.tiers["graced"] + chance.randint(10, 80)),
         ChangeKind.BUDGET_BY_API: lambda: str(chance.randint(40, 120)),
         ChangeKind.CUSTOMER_BY_FILE: lambda: chance.choice(("wide", "middling")),
         ChangeKind.PRICE_BY_API if by_api else ChangeKind.PRICE_BY_FILE: lambda: chance.choice(

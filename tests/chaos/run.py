@@ -131,7 +131,7 @@ class _Run:
     ) -> None:
         self._plan, self._folder, self._gates, self._breakage = plan, folder, gates, breakage
         self._keeper, self._ledger, self._redis = breakage.keeper, breakage.ledger, breakage.redis
-        self._operator = Operator(session, gates, write_settings, self.now_s, tokens[_ADMIN])
+        self._operator = Operator(session, gates, write_settings, self.now_s, tokens[_ADMIN], plan.limits)
         self._callers = Callers(session, [gate.url for gate in gates], self._keeper.url, tokens)
         self._offsets_ms: list[int] = []
         self._segments: list[ClockSegment] = []
@@ -247,7 +247,7 @@ class _Run:
         give_up_s = self.now_s() + _CLEAN_S
         while True:
             verdict = await asyncio.to_thread(self._audited, self.facts)
-            if verdict.is_clean or self.now_s() > give_up_s or verdict.passed or verdict.twice:
+            if not verdict.differences or self.now_s() > give_up_s:
                 return verdict
             await SystemClock().sleep(2 * _LOOK_S)
 
@@ -317,7 +317,7 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
                 zones=plan.turn.zones,
             )
 
-        known = [await asyncio.to_thread(known_settings, document_of(Limits(), 0), tree, folder) for tree in trees]
+        known = [await asyncio.to_thread(known_settings, document_of(plan.limits, 0), tree, folder) for tree in trees]
 
         def write_settings(limits: Limits) -> None:
             for gate, known_here in zip(gates, known, strict=True):
@@ -326,7 +326,7 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
                 beside.write_text(yaml.safe_dump(document))
                 beside.replace(gate.config)
 
-        write_settings(Limits())
+        write_settings(plan.limits)
         tokens = await _prepare(gates[0])
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         breakage = Breakage(

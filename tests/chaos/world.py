@@ -4,6 +4,7 @@ Every number of the audit begins here and in plan.py; nothing is read back from 
 10.24 dollars per TiB a GiB costs a cent.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,21 @@ CUSTOMER_OF = {
 }
 WORKLOADS = ("nightly", "dashboards")
 _MONTH_CENTS = 500_000
+
+
+def drawn_limits(chance: random.Random) -> "Limits":
+    """Limits that are reached early in one run and late in another."""
+    usual = Limits()
+
+    def drawn(cents: int) -> int:
+        return max(10, int(cents * chance.choice((0.4, 0.7, 1, 1, 1.5, 2.5))))
+
+    graced = drawn(usual.tiers["graced"])
+    return Limits(
+        tiers={name: drawn(cents) for name, cents in usual.tiers.items()} | {"graced": graced},
+        emergency_cents=graced + drawn(40),
+        budgets={name: drawn(cents) for name, cents in usual.budgets.items()},
+    )
 
 
 def principal_of(project: str) -> str:

@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -513,9 +513,10 @@ async def _lose(fault: Fault, request: web.Request, status: int, body: bytes) ->
     answer = web.StreamResponse(
         status=status, headers={"Content-Type": "application/json", "Content-Length": str(len(body))}
     )
-    await answer.prepare(request)
-    await answer.write(body[:at])
-    await _pass_s(0.005)
+    with suppress(ConnectionResetError):  # whoever asked may have gone
+        await answer.prepare(request)
+        await answer.write(body[:at])
+        await _pass_s(0.005)
     _cut(request)
     return answer
 
