@@ -26,7 +26,8 @@ Races, and why they are harmless:
       back what is there changes nothing; one that the ledger has ended since is ended by (3) of the next round.
     - Between book and capture (5) the sums differ for a moment: hence the two rounds. Two gates drop one window:
       filling sets it and adds nothing. A hold that is booked, and captured only after the filling, counts twice
-      in it: refused too early, never too late, and mended by the next rounds.
+      in it: refused too early, never too late, and mended by the next rounds. So are windows that ended lately: jobs
+      end in them still, and the next ones may take over what they left.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -38,7 +39,7 @@ from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.decision import PROBE
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, VoidOutcome
-from bqgate.domain.tier import windows_of
+from bqgate.domain.tier import windows_lately
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.settlement.inquiry import maker_of
 from bqgate.settlement.poller import Poller
@@ -218,7 +219,7 @@ class Reconciler:
     async def _drifts_of(self, account: str) -> list[tuple[Window, int]]:
         now = self._clock.now()
         budgets = self._policies.customer_registry.account_budgets(account)
-        windows = with_rollovers(windows_of(budgets, now))
+        windows = with_rollovers(windows_lately(budgets, now))
         balances = await self._budgets.fetch_balances(windows)
         spend = await self._ledger.fetch_spend(windows)
         found: list[tuple[Window, int]] = []

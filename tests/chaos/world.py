@@ -123,6 +123,8 @@ def settings_document(
         # Callers log in, because only who is known may change what holds. They share one account.
         "identity": {"mode": "required", "token_secret": TOKEN_SECRET},
         "isolation": {"unknown_tables": "allow"},
+        # Where it is open, a gate that ends loses the record of what it let through, until a sweep finds it.
+        "degraded": {"ledger": "closed"},
         "breakers": {"upstream_cooldown_s": 1, "stores_cooldown_s": 1},
         "rate_limits": {"budget_checks_per_minute": 100_000, "other_per_minute": 100_000},
         "observe": {"log_format": "json"},
