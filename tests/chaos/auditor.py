@@ -257,9 +257,9 @@ class _Audit:
                 sums[f"{customer} principal/{entry['principal']}:{period}:{key}"] += cost
                 if entry["workload"] is not None:
                     sums[f"{customer} workload/{entry['workload']}:{period}:{key}"] += cost
-            hold = self._holds.get(str(entry["hold_id"]))
-            if hold is not None:
-                day = moment(int(hold["placed_at"])).date().isoformat()
+            placed_at = self._holds.get(str(entry["hold_id"]), entry).get("placed_at")
+            if placed_at is not None:
+                day = moment(int(placed_at)).date().isoformat()
                 sums[f"/deployment day:{day}"] += cost
                 sums[f"/deployment month:{day[:7]}"] += cost
         return sums

@@ -317,11 +317,12 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
                 zones=plan.turn.zones,
             )
 
-        known = [await asyncio.to_thread(known_settings, document_of(plan.limits, 0), tree, folder) for tree in trees]
+        document = document_of(plan.limits, 0)
+        known_by_tree = {tree: await asyncio.to_thread(known_settings, document, tree, folder) for tree in set(trees)}
 
         def write_settings(limits: Limits) -> None:
-            for gate, known_here in zip(gates, known, strict=True):
-                document = _only(document_of(limits, gate.number), known_here)
+            for gate in gates:
+                document = _only(document_of(limits, gate.number), known_by_tree[gate.tree])
                 beside = gate.config.with_suffix(".new")
                 beside.write_text(yaml.safe_dump(document))
                 beside.replace(gate.config)
@@ -354,7 +355,7 @@ def _trees(plan: Plan, folder: Path, revision: str | None) -> tuple[list[Path], 
     except NoRevision as error:
         skipped = f"SKIPPED: the previous revision did NOT run beside this one. Git has no {PREVIOUS_REVISION}: {error}"
         return [HERE] * plan.stores.gate_count, [skipped]
-    return [HERE, tree], [f"gate 1 is of the previous revision, {PREVIOUS_REVISION}"]
+    return [HERE, tree], [f"gate 1 is of the previous revision, {PREVIOUS_REVISION}, beside today's gate 0"]
 
 
 def _only(document: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
