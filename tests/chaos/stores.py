@@ -4,11 +4,11 @@ Each gate reaches them through a proxy of its own, so that answers can be lost o
 """
 
 import asyncio
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ from bqgate.clock import SystemClock
 from tests.chaos.auditor import Redis
 from tests.support.free_ports import free_port
 from tests.support.postgres_server import PostgresProcess, PostgresServer, postgres_process
-from tests.support.redis_server import find_redis_server, is_ready
+from tests.support.redis_server import find_redis_server
 from tests.support.tcp_fault_proxy import TcpFaultProxy
 
 # A crash of the server must lose nothing that it said was written. The machine itself does not crash here.
@@ -31,6 +31,7 @@ _CRASH_SAFE = ("fsync=off", "max_connections=60")
 _ROLE = "gate"
 _DATABASE = "chaos"
 _KEPT_S = 5
+_READY_S_MAX = 15
 
 
 class RedisProcess:
@@ -54,7 +55,19 @@ class RedisProcess:
         self._process = subprocess.Popen(
             [executable, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self._folder
         )
-        assert is_ready(self.port, self._process), "Redis did not start"
+        self._wait_until_ready(self._process)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        pause = threading.Event()
+        with redis.Redis(port=self.port, socket_timeout=1) as client:
+            for _ in range(_READY_S_MAX * 50):
+                assert process.poll() is None, f"Redis ended: {(self._folder / 'redis.log').read_text()[-2000:]}"
+                try:
+                    if client.info("server")["process_id"] == process.pid:
+                        return
+                except redis.RedisError:
+                    pause.wait(0.02)
+        raise AssertionError(f"Redis did not answer within {_READY_S_MAX} s")
 
     def kill(self) -> None:
         """End it at once; twice is once."""
@@ -221,8 +234,3 @@ async def proxies(count: int, *, socket: Path | None = None, port: int = 0) -> A
         for proxy in made:
             await stack.enter_async_context(proxy)
         yield made
-
-
-def is_reachable(path: Path) -> bool:
-    """Whether somebody listens at a socket."""
-    return path.exists() and os.access(path, os.W_OK)
