@@ -102,10 +102,15 @@ class Ended:
 
 
 class GateProcess:
-    """One gate, started again whenever it ends until it is closed."""
+    """One gate, started again whenever it ends until it is closed.
 
-    def __init__(self, number: int, tree: Path, folder: Path, port: int) -> None:
+    The first start has the code of `tree`, the others that of `next_tree`: a gate of an older revision goes on while
+    the ledger is migrated, and cannot be started once it is.
+    """
+
+    def __init__(self, number: int, tree: Path, next_tree: Path, folder: Path, port: int) -> None:
         self.number, self.tree, self.port = number, tree, port
+        self._next_tree = next_tree
         self.url = f"http://127.0.0.1:{port}"
         self.config = folder / f"gate-{number}.yaml"
         self.log_file = folder / f"gate-{number}.log"
@@ -208,10 +213,11 @@ class GateProcess:
 
     async def _run_once(self) -> None:
         self._is_told = False
+        tree, self.tree = self.tree, self._next_tree
         command = (sys.executable, "-P", str(_GATE), str(self._clock_file), "serve", "--config", str(self.config))
         pipe = asyncio.subprocess.PIPE
         process = self._process = await asyncio.create_subprocess_exec(
-            *command, env=environment_of(self.tree), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            *command, env=environment_of(tree), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
         )
         assert process.stdout is not None
         assert process.stderr is not None

@@ -229,7 +229,7 @@ TURNS = (
 class Plan:
     """All of a run. `skews_s` is how far each gate's clock is ahead; at `turn_at_s` gate 0 passes the turn.
 
-    `has_previous`: the last gate is of the previous revision.
+    `has_previous`: the last gate is of the previous revision until it is started anew.
     """
 
     seed: int

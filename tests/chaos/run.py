@@ -46,7 +46,7 @@ PREVIOUS_REVISION = "17b77a3"
 _COMMANDS = Path(__file__).with_name("commands.py")
 _TOKEN = re.compile(r"^(bqg\S+)$", re.MULTILINE)
 _ADMIN = "admin"
-_STARTS_WITHIN_S = 30.0
+_STARTS_WITHIN_S = 60.0
 _START_S = 4.0
 _CALM_S = 45.0
 _CLEAN_S = 30.0
@@ -141,6 +141,15 @@ class _Run:
         breakage.now_s, breakage.move_clocks = self.now_s, self.move_clocks
         self.facts: Facts | None = None
 
+    async def wait_for(self, gate: GateProcess) -> None:
+        """Return when a gate listens; AssertionError."""
+        try:
+            async with asyncio.timeout(_STARTS_WITHIN_S):
+                await gate.is_up.wait()
+        except TimeoutError:
+            log = gate.log_file.read_text(errors="replace")[-1500:] if gate.log_file.exists() else "nothing"
+            raise AssertionError(f"gate {gate.number} does not listen; it logged {log}") from None
+
     def now_s(self) -> float:
         """Real seconds since the load began."""
         return (_machine_ms() - self.began_ms) / 1000
@@ -168,7 +177,7 @@ class _Run:
     async def made(self, tell: Tell) -> Outcome:
         """Load, healing, audit."""
         for gate in self._gates:
-            await _within(_STARTS_WITHIN_S, gate.is_up.wait(), f"gate {gate.number} did not start: {_tail(gate)}")
+            await self.wait_for(gate)
         self.began_ms = _machine_ms()
         tell(f"load for {self._plan.seconds:g} s: {len(self._plan.calls)} calls, {len(self._plan.faults)} faults")
         complaints = await self._load()
@@ -220,7 +229,7 @@ class _Run:
         """Wait until nothing runs and nothing is held; the gates' clocks are put forward for what they put off."""
         self._keeper.faults.clear()
         for gate in self._gates:
-            await _within(_STARTS_WITHIN_S, gate.is_up.wait(), f"gate {gate.number} did not come back: {_tail(gate)}")
+            await self.wait_for(gate)
         await self._keeper.quiet()
         tell("healed; waiting until nothing is held")
         give_up_s, forward_s = self.now_s() + _CALM_S, 0.0
@@ -303,7 +312,7 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
         if plan.stores is Stores.POSTGRESQL:
             ledger, socket = await asyncio.to_thread(stack.enter_context, running_database())
             ledger_proxies = await stack.enter_async_context(proxies(plan.stores.gate_count, socket=socket))
-        gates = [GateProcess(number, tree, folder, free_port()) for number, tree in enumerate(trees)]
+        gates = [GateProcess(number, tree, trees[0], folder, free_port()) for number, tree in enumerate(trees)]
 
         def document_of(limits: Limits, number: int) -> dict[str, Any]:
             budgets_url = f"redis://127.0.0.1:{redis_proxies[number].port}/0" if redis_proxies else "memory://"
@@ -322,13 +331,13 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
 
         def write_settings(limits: Limits) -> None:
             for gate in gates:
-                document = _only(document_of(limits, gate.number), known_by_tree[gate.tree])
+                document = _only(document_of(limits, gate.number), known_by_tree[trees[gate.number]])
                 beside = gate.config.with_suffix(".new")
                 beside.write_text(yaml.safe_dump(document))
                 beside.replace(gate.config)
 
         write_settings(plan.limits)
-        tokens = await _prepare(gates[0])
+        tokens = await _prepare(gates[-1])
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         breakage = Breakage(
             gates, keeper, ledger, process, redis_proxies, ledger_proxies, lambda: 0.0, lambda _seconds: None
@@ -337,8 +346,11 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
         run.set_clocks()
         try:
             async with AsyncExitStack() as running:
-                for gate in gates:
+                for gate in reversed(gates):
                     await running.enter_async_context(gate.running())
+                    if plan.has_previous and gate is gates[-1]:
+                        await run.wait_for(gate)
+                        await _commanded(gates[0], [["migrate", "--config", str(gates[0].config)]])
                 yield run
         finally:
             await asyncio.to_thread(_keep_ledger, ledger, folder)
@@ -355,7 +367,7 @@ def _trees(plan: Plan, folder: Path, revision: str | None) -> tuple[list[Path], 
     except NoRevision as error:
         skipped = f"SKIPPED: the previous revision did NOT run beside this one. Git has no {PREVIOUS_REVISION}: {error}"
         return [HERE] * plan.stores.gate_count, [skipped]
-    return [HERE, tree], [f"gate 1 is of the previous revision, {PREVIOUS_REVISION}, beside today's gate 0"]
+    return [HERE, tree], [f"gate 1 is of the previous revision, {PREVIOUS_REVISION}, until it is started anew"]
 
 
 def _only(document: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
@@ -374,15 +386,20 @@ async def _prepare(gate: GateProcess) -> dict[str, str]:
     commands = [["migrate", *config], [*create, "--role", "super_admin"]]
     for project, customer in CUSTOMER_OF.items():
         commands.append([*create, "--role", "user", "--customer", customer, "--principal", principal_of(project)])
+    tokens = _TOKEN.findall(await _commanded(gate, commands))
+    assert len(tokens) == 1 + len(CUSTOMER_OF), tokens
+    return dict(zip((_ADMIN, *CUSTOMER_OF), tokens, strict=True))
+
+
+async def _commanded(gate: GateProcess, commands: list[list[str]]) -> str:
+    """What commands of a gate's revision print, one after the other; AssertionError where one fails."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", str(_COMMANDS)), env=environment_of(gate.tree), stdin=pipe, stdout=pipe, stderr=pipe
     )
     said, failed = await process.communicate("\n".join(json.dumps(command) for command in commands).encode())
-    tokens = _TOKEN.findall(said.decode())
     assert process.returncode == 0, f"{said.decode()}{failed.decode()}"
-    assert len(tokens) == 1 + len(CUSTOMER_OF), said.decode()
-    return dict(zip((_ADMIN, *CUSTOMER_OF), tokens, strict=True))
+    return said.decode()
 
 
 def _keep_ledger(ledger: SqliteFile | PostgresDatabase, folder: Path) -> None:
@@ -402,18 +419,6 @@ def _left(folder: Path, plan: Plan, run: _Run, books: Path | None) -> Path:
         if file.is_file():
             shutil.copy(file, kept / file.name)
     return kept
-
-
-async def _within(seconds: float, waiting: Coroutine[Any, Any, Any], otherwise: str) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await waiting
-    except TimeoutError:
-        raise AssertionError(otherwise) from None
-
-
-def _tail(gate: GateProcess) -> str:
-    return gate.log_file.read_text(errors="replace")[-1500:] if gate.log_file.exists() else "it logged nothing"
 
 
 def _machine_ms() -> int:
