@@ -24,7 +24,7 @@ def move_clock(file: Path) -> None:
     def now(self: SystemClock) -> datetime:
         return machines(self) + timedelta(milliseconds=struct.unpack("<q", offset[:])[0])
 
-    SystemClock.now = now  # type: ignore[method-assign]
+    SystemClock.now = now  # type: ignore[method-assign]  # this file is for nothing else
 
 
 if __name__ == "__main__":

@@ -128,17 +128,7 @@ def settings_document(
         "breakers": {"upstream_cooldown_s": 1, "stores_cooldown_s": 1},
         "rate_limits": {"budget_checks_per_minute": 100_000, "other_per_minute": 100_000},
         "observe": {"log_format": "json"},
-        "tiers": {
-            name: {
-                "daily_usd": _usd(cents),
-                "monthly_usd": _usd(_MONTH_CENTS),
-                "emergency_usd": _usd(limits.emergency_cents if name == "graced" else _MONTH_CENTS),
-                "grace_minutes": 15 if name == "graced" else 0,
-                "throttle_wait_ms": 200,
-                "thresholds": [{"used_ratio": "0.8", "action": "throttle"}],
-            }
-            for name, cents in limits.tiers.items()
-        },
+        "tiers": {name: _tier(name, cents, limits.emergency_cents) for name, cents in limits.tiers.items()},
         "customers": {
             customer: {
                 "tier": limits.tier_of[customer],
@@ -153,6 +143,18 @@ def settings_document(
             "each": {"customer": "umbrella", "principal": "*", "daily_usd": _usd(limits.budgets["each"])},
             "everybody": {"deployment": True, "daily_usd": _usd(limits.budgets["everybody"])},
         },
+    }
+
+
+def _tier(name: str, cents: int, emergency_cents: int) -> dict[str, Any]:
+    has_grace = name == "graced"
+    return {
+        "daily_usd": _usd(cents),
+        "monthly_usd": _usd(_MONTH_CENTS),
+        "emergency_usd": _usd(emergency_cents if has_grace else _MONTH_CENTS),
+        "grace_minutes": 15 if has_grace else 0,
+        "throttle_wait_ms": 200,
+        "thresholds": [{"used_ratio": "0.8", "action": "throttle"}],
     }
 
 
