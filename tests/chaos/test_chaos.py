@@ -15,6 +15,7 @@ from tests.support.postgres_server import find_postgres
 from tests.support.redis_server import find_redis_server
 
 SEED = 30
+_AGAIN = f"again: pytest tests/chaos/test_chaos.py; more of this seed: make chaos SEED={SEED}"
 _SECONDS = 15.0
 
 
@@ -30,11 +31,11 @@ async def test_whatever_breaks_no_money_is_lost_or_spent_twice() -> None:
     if missing:
         reason = f"{' and '.join(missing)} not found: chaos is NOT tried"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    _tell(f"seed {SEED}; again, and longer: make chaos SEED={SEED}")
+    _tell(f"seed {SEED}; {_AGAIN}")
     plan = make_plan(SEED, _SECONDS, stores=Stores.POSTGRESQL, calls_per_s=18, has_previous=False)
     outcome = await run_plan(plan, tell=_tell)
     _tell(str(outcome))
-    assert outcome.is_clean, f"{outcome}\nagain, and longer: make chaos SEED={SEED}"
+    assert outcome.is_clean, f"{outcome}\n{_AGAIN}"
 
 
 def test_a_revision_that_git_does_not_have_is_told(tmp_path: Path) -> None:
