@@ -51,6 +51,8 @@ _START_S = 4.0
 _CALM_S = 45.0
 _CLEAN_S = 30.0
 _LOOK_S = 0.5
+# Fewer jobs than this in a run, and hardly anything was tried.
+_JOBS_MIN = 20
 # How far the clocks are put forward once the load is over: past the age of an orphan, and what a late job may take.
 _FORWARD_S = 75
 _FORWARD_AGAIN_S = 12.0
@@ -189,6 +191,8 @@ class _Run:
             "gates ended": _listed(sum((gate.ended.counts for gate in self._gates), Counter())),
             "took": f"{loaded_s:.0f} s of load, {self.now_s() - loaded_s:.0f} s until all was quiet",
         }
+        if verdict.jobs < _JOBS_MIN:
+            complaints.append(f"{verdict.jobs} jobs ran: of so few an audit proves little")
         complaints += [f"no answer for {who}" for who in self._callers.hung[:3]]
         complaints += [f"500: {bug}" for bug in self._callers.bugs[:3]]
         return Outcome(self._plan, verdict, self._callers.told, complaints, took, notes=self._notes)
