@@ -6,6 +6,7 @@ Exit status 1 where one of them was not clean.
 import argparse
 import asyncio
 import secrets
+import signal
 import sys
 from pathlib import Path
 
@@ -49,6 +50,8 @@ async def _one(seed: int, asked: argparse.Namespace) -> Outcome:
 def main() -> int:
     """All runs, one after the other."""
     asked = _arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this ends what it started
+        signal.signal(number, signal.default_int_handler)
     memory_disk.pytest_configure()
     first = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed
     failed = []
