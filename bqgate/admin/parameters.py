@@ -13,7 +13,7 @@ from aiohttp import web
 from bqgate.admin.guard import OWN_CUSTOMER, OWN_PRINCIPAL, URL_TOKENS
 from bqgate.admin.operation import Parameter, Place
 from bqgate.admin.problem import Problem
-from bqgate.domain.tier import UNKNOWN_PROJECT
+from bqgate.domain.tier import GATE_ITSELF, UNKNOWN_PROJECT
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -139,7 +139,7 @@ def check_unlisted_customer(value: str) -> None:
     Raises:
         Problem: it is neither a project id nor a workload.
     """
-    if value != UNKNOWN_PROJECT and not _CUSTOMER.fullmatch(value):
+    if value not in {UNKNOWN_PROJECT, GATE_ITSELF} and not _CUSTOMER.fullmatch(value):
         detail = (
             f"A customer who is not in the settings has 1 to {CUSTOMER_CHARS_MAX} letters, digits and any of "
             ". _ : @ -, and begins with a letter or digit."

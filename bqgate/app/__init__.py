@@ -5,6 +5,7 @@
     dependencies.py      the outside systems, in the order in which they lean on one another
     adapters.py          which store, which credentials
     path.py              the request path and the settlement behind it
+    metering_wiring.py   what measures costs that are no jobs
     authentication.py    who finds out who calls
     isolation_wiring.py  what keeps customers apart
     control.py           the control plane

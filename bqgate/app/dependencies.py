@@ -14,7 +14,9 @@ from bqgate.app.background import Background
 from bqgate.app.breakers_wiring import guards_of, make_breakers, share_breaker_state
 from bqgate.app.drain import Drain
 from bqgate.bigquery.jobs import GoogleBigQuery
-from bqgate.bigquery.upstream import HttpUpstream
+from bqgate.bigquery.json_calls import JsonCalls
+from bqgate.bigquery.own_queries import GoogleOwnQueries
+from bqgate.bigquery.upstream import Guards, HttpUpstream
 from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.breakers.guarded import guarded
 from bqgate.domain.errors import LedgerUnavailable
@@ -38,8 +40,8 @@ from bqgate.settings.sections import Credentials
 class Dependencies:
     """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
 
-    `own_upstream` is the way to BigQuery in the gate's own name, None where it has none. `holds_under_way`
-    are holds of this gate's, by id, which the budgets count even before the ledger knows them.
+    `own_upstream` is the way to BigQuery in the gate's own name, `own_queries` are queries on it; None where it has
+    none. `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Dependencies:
     upstream: HttpUpstream
     own_upstream: HttpUpstream | None
     bigquery: GoogleBigQuery
+    own_queries: GoogleOwnQueries | None
     logger: LeveledLogger
     drain: Drain
     holds_under_way: dict[str, Hold]
@@ -118,6 +121,7 @@ async def open_dependencies(
         upstream,
         own or _own_upstream(settings, upstream),
         bigquery,
+        _own_queries(settings, clock, own or _own_upstream(settings, upstream), guards),
         logger,
         Drain(telemetry),
         holds_under_way,
@@ -139,6 +143,14 @@ def _telemetry(
 def _own_upstream(settings: Settings, upstream: HttpUpstream) -> HttpUpstream | None:
     """The callers' way, where nothing of theirs goes up on it."""
     return None if settings.upstream.credentials is Credentials.CALLER else upstream
+
+
+def _own_queries(settings: Settings, clock: Clock, own: HttpUpstream | None, guards: Guards) -> GoogleOwnQueries | None:
+    """Queries in the gate's own name."""
+    if own is None:
+        return None
+    timeout_s = settings.upstream.call_timeout_s
+    return GoogleOwnQueries(JsonCalls(own, timeout_s=timeout_s, retries=guards.retries), clock)
 
 
 def _warnings_of(book: PolicyBook, settings: Settings) -> list[str]:

@@ -25,6 +25,7 @@ from bqgate.app.isolation_wiring import wire_isolation
 from bqgate.domain.hold import Hold
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import Customer
+from bqgate.domain.units import MIB
 from bqgate.gate.handler import QueryHandler
 from bqgate.gate.holds import Holds
 from bqgate.gate.isolation import Isolation
@@ -37,6 +38,7 @@ from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.inquiry import maker_of
 from bqgate.settlement.late_jobs import LateJobs
+from bqgate.settlement.own_costs import OwnCosts, OwnQueryLimits
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settlement import Settlement
@@ -44,7 +46,10 @@ from bqgate.settlement.settlement import Settlement
 
 @dataclass(frozen=True, slots=True)
 class QueryPath:
-    """What a query meets between the dispatch step and the end of its hold."""
+    """What a query meets between the dispatch step and the end of its hold.
+
+    `own_costs` None: the gate has no account of its own in whose name it could query.
+    """
 
     handler: QueryHandler
     payers: Payers
@@ -56,6 +61,7 @@ class QueryPath:
     settlement: Settlement
     poller: Poller
     reconciler: Reconciler
+    own_costs: OwnCosts | None
 
 
 def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
@@ -101,7 +107,19 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
     deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
     reconciler = _reconciler(deps, settlement, poller, holds)
-    path = QueryPath(handler, payers, passthrough, estimator, isolation, holds, queue, settlement, poller, reconciler)
+    path = QueryPath(
+        handler,
+        payers,
+        passthrough,
+        estimator,
+        isolation,
+        holds,
+        queue,
+        settlement,
+        poller,
+        reconciler,
+        _own_costs(deps, poller),
+    )
     _run(deps, path)
     return path
 
@@ -151,6 +169,23 @@ def _poller(deps: Dependencies, settlement: Settlement, queue: AdmissionQueue) -
         workers=deps.settings.settlement.polls_max,
         on_end=queue.release,
         late_jobs=late_jobs,
+    )
+
+
+def _own_costs(deps: Dependencies, poller: Poller) -> OwnCosts | None:
+    if deps.own_queries is None:
+        return None
+    section = deps.settings.own_queries
+    return OwnCosts(
+        queries=deps.own_queries,
+        ledger=deps.ledger,
+        budgets=deps.budgets,
+        poller=poller,
+        policies=deps.policies,
+        clock=deps.clock,
+        telemetry=deps.telemetry,
+        limits=OwnQueryLimits(section.maximum_mib_billed * MIB, section.daily_usd.nanos),
+        new_id=_new_id,
     )
 
 

@@ -3,38 +3,29 @@
 Called by admission (dry_run), settlement (fetch_job, fetch_children, find_job,
 cancel_job) and advice (dry_run, fetch_table); calls
 jobs.insert, jobs.get, jobs.list, jobs.cancel and tables.get
-(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs). What leaves: domain values, or the port's errors: 4xx,
-also 429, is UpstreamRefused with BigQuery's own body; 5xx, no answer, or an answer that is not JSON is
-UpstreamUnavailable, after other attempts where retrying.py allows them. Answers are read within bounds.
+(https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs) by json_calls.py, whose errors are the port's.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
+from bqgate.bigquery.json_calls import TIMEOUT_S, JsonCalls, json_post, segment
 from bqgate.bigquery.retrying import Retries
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Upstream
-from bqgate.ports.turns import read_in_turns
-from bqgate.wire.http_message import HttpRequest, HttpResponse
+from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.job_identity import Claim, claim_of, created_at_ms, earliest_ms, job_from
 from bqgate.wire.job_resource import estimate_from, job_ref_from, usages_in
-from bqgate.wire.json_slices import SMALL_CHARS_MAX, JsonSlices
-from bqgate.wire.json_text import json_bytes, read_answer
 from bqgate.wire.table_resource import table_facts_from
 
 ResultT = TypeVar("ResultT")
 
-# A dry run of a very long query takes a few seconds; a caller waits meanwhile, and clients give up at 60.
-TIMEOUT_S = 30.0
-_ANSWER_BYTES_MAX = 32 * 1024 * 1024
-_ANSWER_VALUES_MAX = 500_000  # 200 jobs with all their stages
-_REFUSAL_BYTES_MAX = 256 * 1024
 _PAGE_JOBS = 200
 _PAGES_MAX = 100
 
@@ -54,36 +45,27 @@ class GoogleBigQuery:
 
         `retries` None: each call is made once.
         """
-        self._upstream = upstream
-        self._own = own or upstream
-        self._timeout_s = timeout_s
-        self._retries = retries
+        self._calls = JsonCalls(upstream, own=own, timeout_s=timeout_s, retries=retries)
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
         """Ask what a query would process; see ports.BigQuery."""
-        call = HttpRequest(
-            "POST",
-            f"/bigquery/v2/projects/{_segment(project_id)}/jobs",
-            "prettyPrint=false",
-            (("Content-Type", "application/json; charset=UTF-8"),),
-            json_bytes(body),
-        )
-        return estimate_from(await self._ask(call, credential, operation="dry_run"), asked=project_id)
+        call = json_post(f"/bigquery/v2/projects/{segment(project_id)}/jobs", body)
+        return estimate_from(await self._calls.ask(call, credential, operation="dry_run"), asked=project_id)
 
     async def fetch_job(self, job: JobRef, *, credential: Credential | None) -> Job:
         """A job as it stands; see ports.BigQuery."""
-        path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}"
+        path = f"/bigquery/v2/projects/{segment(job.project_id)}/jobs/{segment(job.job_id)}"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         with _not_found(job):
-            document = await self._ask(HttpRequest("GET", path, urlencode(params)), credential)
+            document = await self._calls.ask(HttpRequest("GET", path, urlencode(params)), credential)
         return job_from(document, asked=job)
 
     async def cancel_job(self, job: JobRef, *, credential: Credential | None) -> None:
         """Ask that a job be cancelled; see ports.JobCanceller. Asking twice changes nothing."""
-        path = f"/bigquery/v2/projects/{_segment(job.project_id)}/jobs/{_segment(job.job_id)}/cancel"
+        path = f"/bigquery/v2/projects/{segment(job.project_id)}/jobs/{segment(job.job_id)}/cancel"
         params = {"prettyPrint": "false"} | ({} if job.location is None else {"location": job.location})
         with _not_found(job):
-            await self._ask(HttpRequest("POST", path, urlencode(params)), credential, operation="cancel")
+            await self._calls.ask(HttpRequest("POST", path, urlencode(params)), credential, operation="cancel")
 
     async def find_job(
         self, *, project_id: str, hold_id: str, since: datetime, credential: Credential | None
@@ -124,10 +106,8 @@ class GoogleBigQuery:
         self, *, project_id: str, dataset_id: str, table_id: str, credential: Credential
     ) -> TableFacts:
         """What a table is; see ports.TableSource."""
-        path = (
-            f"/bigquery/v2/projects/{_segment(project_id)}/datasets/{_segment(dataset_id)}/tables/{_segment(table_id)}"
-        )
-        document = await self._ask(HttpRequest("GET", path, "prettyPrint=false"), credential)
+        path = f"/bigquery/v2/projects/{segment(project_id)}/datasets/{segment(dataset_id)}/tables/{segment(table_id)}"
+        document = await self._calls.ask(HttpRequest("GET", path, "prettyPrint=false"), credential)
         return table_facts_from(document, project_id=project_id, dataset_id=dataset_id, table_id=table_id)
 
     async def _find(
@@ -162,9 +142,9 @@ class GoogleBigQuery:
         Raises:
             UpstreamUnavailable: also where there are more than the gate reads.
         """
-        path = f"/bigquery/v2/projects/{_segment(project_id)}/jobs"
+        path = f"/bigquery/v2/projects/{segment(project_id)}/jobs"
         for _ in range(_PAGES_MAX):
-            page = await self._ask(HttpRequest("GET", path, urlencode(params)), credential)
+            page = await self._calls.ask(HttpRequest("GET", path, urlencode(params)), credential)
             yield page
             token = page.get("nextPageToken")
             if not isinstance(token, str) or not token:
@@ -173,65 +153,6 @@ class GoogleBigQuery:
         raise UpstreamUnavailable(
             f"There are more than {_PAGES_MAX * _PAGE_JOBS} jobs in {project_id} to look through."
         )
-
-    async def _ask(
-        self, call: HttpRequest, credential: Credential | None, *, operation: str = "read"
-    ) -> Mapping[str, Any]:
-        """The JSON of an answer. Each of the calls may be made again: done twice it changes nothing more."""
-        if self._retries is None:
-            return await self._ask_once(call, credential, self._timeout_s)
-        return await self._retries.ask(
-            operation,
-            lambda left_s: self._ask_once(call, credential, left_s),
-            within_s=self._timeout_s,
-        )
-
-    async def _ask_once(self, call: HttpRequest, credential: Credential | None, timeout_s: float) -> Mapping[str, Any]:
-        upstream = self._own if credential is None else self._upstream
-        answer = await upstream.send(call, credential=credential or Credential(), read_timeout_s=timeout_s)
-        # 501 notImplemented is an answer, not an outage: asking again would bring the same.
-        is_refusal = 400 <= answer.status < 500 or answer.status == 501
-        body = await _read(answer, _REFUSAL_BYTES_MAX if is_refusal else _ANSWER_BYTES_MAX)
-        if is_refusal:
-            content_type = answer.header("content-type") or "application/json"
-            raise UpstreamRefused(answer.status, body, content_type, challenge=answer.header("www-authenticate"))
-        if not 200 <= answer.status < 300:
-            raise UpstreamUnavailable(f"BigQuery is not answering (status {answer.status}).")
-        return await _object_in(body)
-
-
-async def _object_in(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of an answer. A job's has the query's parameters again, of megabytes where its caller likes."""
-    document = read_answer(body) if len(body) <= SMALL_CHARS_MAX else await _large_object_in(body)
-    if document is None:
-        raise UpstreamUnavailable("BigQuery's answer is not a JSON object.")
-    return document
-
-
-async def _large_object_in(body: bytes) -> Mapping[str, Any] | None:
-    try:
-        document = await read_in_turns(JsonSlices(body.decode(), values_max=_ANSWER_VALUES_MAX))
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-async def _read(answer: HttpResponse, bytes_max: int) -> bytes:
-    if isinstance(answer.body, bytes):
-        return answer.body
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in answer.body:
-            size += len(chunk)
-            if size > bytes_max:
-                raise UpstreamUnavailable(f"BigQuery's answer is larger than {bytes_max} bytes.")
-            chunks.append(chunk)
-    finally:
-        close = getattr(answer.body, "aclose", None)
-        if close is not None:
-            await close()
-    return b"".join(chunks)
 
 
 def _jobs_of(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -248,11 +169,6 @@ def _earliest(jobs: list[Mapping[str, Any]]) -> JobRef | None:
 def _refuse_unreachable(page: Mapping[str, Any]) -> None:
     if page.get("unreachable"):
         raise UpstreamUnavailable("A region did not list its jobs.")
-
-
-def _segment(text: str) -> str:
-    """One segment of a path. Project ids of a domain ("example.com:project") keep their colon."""
-    return quote(text, safe=":")
 
 
 @contextmanager

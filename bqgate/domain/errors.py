@@ -14,6 +14,7 @@
     ├── VersionConflict           what was to be changed is not what it was when it was read (412)
     ├── AttemptEnded              the request repeats one that is just ending (503: send it again)
     ├── AttemptUnderWay           the request repeats one that is running and may be sent once only (503)
+    ├── OwnQueriesSpent           the gate's own queries have cost as much as they may today (never a caller's)
     ├── BudgetStoreUnavailable    Redis did not answer
     ├── LedgerUnavailable         the SQL database did not answer
     ├── UpstreamUnavailable       BigQuery did not answer, or answered 5xx
@@ -157,6 +158,10 @@ class AttemptEnded(BqgateError):
 
 class AttemptUnderWay(BqgateError):
     """The request repeats another, under whose hold nothing may be sent twice."""
+
+
+class OwnQueriesSpent(BqgateError):
+    """The gate's own queries have cost as much today as they may, or might with one more."""
 
 
 class BudgetStoreUnavailable(BqgateError):

@@ -22,8 +22,10 @@ from bqgate.domain.throttling import Throttling
 # The customer of all projects that no customer is listed for and BigQuery has not answered for yet. No customer is
 # called so: neither a name in the settings nor a project's id begins with an underscore.
 UNKNOWN_PROJECT = "_unknown"
+# The customer of the queries that the gate runs for itself: no customer pays for them, the deployment's budget counts.
+GATE_ITSELF = "_gate"
 # What is booked under these names is nobody's own, so nothing that a credential says may be one of them.
-RESERVED_CUSTOMERS = frozenset({UNKNOWN_PROJECT, DEPLOYMENT_ACCOUNT})
+RESERVED_CUSTOMERS = frozenset({UNKNOWN_PROJECT, GATE_ITSELF, DEPLOYMENT_ACCOUNT})
 # How long after its end a window is compared with the ledger. Less than the shortest day, of 23 hours.
 _LATELY = timedelta(hours=20)
 

@@ -22,8 +22,10 @@ Ask = Callable[[sa.Select[Any]], Awaitable[Sequence[sa.Row[Any]]]]
 _ASKED_AT_ONCE = 500
 
 
-async def find_booked(ask: Ask, jobs: Sequence[JobRef], hold_ids: Sequence[str]) -> tuple[BookedCharge, ...]:
-    """Charges of these jobs, and those that ended these holds, each once; see ports.Ledger."""
+async def find_booked(
+    ask: Ask, jobs: Sequence[JobRef], hold_ids: Sequence[str], charge_ids: Sequence[str]
+) -> tuple[BookedCharge, ...]:
+    """Charges of these jobs, holds and ids, each once; see ports.Ledger."""
     refs = defaultdict[str, list[JobRef]](list)
     for job in jobs:
         refs[job.job_id].append(job)
@@ -37,9 +39,11 @@ async def find_booked(ask: Ask, jobs: Sequence[JobRef], hold_ids: Sequence[str])
         }
     for ids in _pieces(hold_ids):
         charges |= {row.id: entry_of(row) for row in await ask(queries.charges_of_holds(ids))}
+    for ids in _pieces(charge_ids):
+        charges |= {row.id: entry_of(row) for row in await ask(queries.charges_of_ids(ids))}
     corrections = defaultdict[str, list[Entry]](list)
-    for charge_ids in _pieces(tuple(charges)):
-        for row in await ask(queries.adjustments_of(charge_ids)):
+    for found_ids in _pieces(tuple(charges)):
+        for row in await ask(queries.adjustments_of(found_ids)):
             corrections[row.adjusts].append(entry_of(row))
     return tuple(BookedCharge(charge, tuple(corrections[charge.id])) for charge in charges.values())
 

@@ -66,11 +66,19 @@ def _counts_in(window: Window) -> sa.ColumnElement[bool]:
 
 
 def _placed_in(window: Window) -> sa.ColumnElement[bool]:
-    """Entries of before there was a deployment's budget do not say when their holds were placed; they were booked."""
+    """Entries of before there was a deployment's budget do not say when their holds were placed; they were booked.
+
+    One that counts nowhere has no windows at all.
+    """
     start, end = to_micros(start_of_key(window.period, window.key)), to_micros(window.resets_at)
     return sa.or_(
         sa.and_(entries.c.placed_at >= start, entries.c.placed_at < end),
-        sa.and_(entries.c.placed_at.is_(None), entries.c.booked_at >= start, entries.c.booked_at < end),
+        sa.and_(
+            entries.c.placed_at.is_(None),
+            entries.c.day_key.is_not(None),
+            entries.c.booked_at >= start,
+            entries.c.booked_at < end,
+        ),
     )
 
 
@@ -139,6 +147,11 @@ def charges_of_jobs(jobs: Sequence[JobRef]) -> sa.Select[Any]:
 def charges_of_holds(hold_ids: Sequence[str]) -> sa.Select[Any]:
     """Charges that ended these holds."""
     return sa.select(entries).where(entries.c.hold_id.in_(hold_ids), entries.c.kind == EntryKind.CHARGE.value)
+
+
+def charges_of_ids(charge_ids: Sequence[str]) -> sa.Select[Any]:
+    """Charges of these ids."""
+    return sa.select(entries).where(entries.c.id.in_(charge_ids), entries.c.kind == EntryKind.CHARGE.value)
 
 
 def adjustments_of(charge_ids: Sequence[str]) -> sa.Select[Any]:

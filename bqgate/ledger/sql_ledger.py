@@ -158,10 +158,10 @@ class SqlLedger:
         return entry_of(rows[0]) if rows else None
 
     async def find_booked(
-        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = (), charge_ids: Sequence[str] = ()
     ) -> tuple[BookedCharge, ...]:
-        """Charges of these jobs, and those that ended these holds, each with what has corrected it."""
-        return await bookings.find_booked(self._rows, jobs, hold_ids)
+        """Charges of these jobs, holds and ids, each with what has corrected it."""
+        return await bookings.find_booked(self._rows, jobs, hold_ids, charge_ids)
 
     async def fetch_holds(self, hold_ids: Sequence[str]) -> tuple[RecordedHold, ...]:
         """Holds by their ids, ended or not, as far as they are known."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from bqgate.domain.tier import GATE_ITSELF
+
 PREFIX = "bqgate"
 OTHER_CUSTOMER = "other"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -79,6 +81,24 @@ COUNTERS = (
         ("result",),
     ),
     Declaration("late_jobs_total", "Jobs booked that turned up after their hold was given back.", ("customer",)),
+    Declaration(
+        "own_queries_total",
+        "Queries that the gate ran for itself, by what for: done, refused, lost, over_bound.",
+        ("purpose", "result"),
+    ),
+    Declaration(
+        "cost_metric_looks_total",
+        "Looks of cost metrics at one place: done, refused, lost, failed, over_bound; unusable, none at all.",
+        ("metric", "result"),
+    ),
+    Declaration(
+        "metered_nanos_total", "Cost that a cost metric has measured, in nano-dollars.", ("metric", "customer")
+    ),
+    Declaration(
+        "metered_corrected_nanos_total",
+        "By how much measured costs were corrected later, in nano-dollars: up, down.",
+        ("metric", "way"),
+    ),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
@@ -114,6 +134,7 @@ GAUGES = (
     Declaration("waiting_depth", "Queries that wait for their turn."),
     Declaration("dry_run_depth", "Dry runs that wait until fewer are under way."),
     Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
+    Declaration("cost_metric_age_seconds", "How long ago a cost metric's last whole look was, here.", ("metric",)),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
@@ -174,7 +195,7 @@ class Metrics:
 
     def _bounded(self, labels: dict[str, str]) -> dict[str, str]:
         customer = labels.get("customer")
-        if customer is None or customer in self._customers():
+        if customer is None or customer == GATE_ITSELF or customer in self._customers():
             return labels
         return {**labels, "customer": OTHER_CUSTOMER}
 

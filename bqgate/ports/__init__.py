@@ -10,6 +10,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     authentication.py  Authenticator, AuditLog
     bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
     leases.py     LeaseStore
+    cost_metrics.py  CostMetric and what plug-ins need beside it
     mirror.py     MirrorQueue, MirrorTable
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource

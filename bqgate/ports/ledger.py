@@ -90,9 +90,9 @@ class Ledger(SpendSource, Protocol):
         """
 
     async def find_booked(
-        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = (), charge_ids: Sequence[str] = ()
     ) -> tuple[BookedCharge, ...]:
-        """Charges of these jobs, and those that ended these holds, each once, with what has corrected it.
+        """Charges of these jobs, those that ended these holds, and those of these ids, each once, with corrections.
 
         Raises:
             LedgerUnavailable: the database did not answer.

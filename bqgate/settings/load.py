@@ -23,10 +23,12 @@ from bqgate.policies.messages import message_of, unknown_key, unquoted
 from bqgate.policies.models import keys_around
 from bqgate.policies.values import NAME_PATTERN
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.prices import load_price_tables, prices_path
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.rules import Parsed, faults_of, serving_faults_of, warnings_of
@@ -69,6 +71,8 @@ class Settings:
     rate_limits: RateLimitsSection
     admission: AdmissionSection
     settlement: SettlementSection
+    own_queries: OwnQueriesSection
+    cost_metrics: Mapping[str, CostMetricSection]
     refusals: RefusalsSection
     degraded: DegradedSection
     observe: ObserveSection
@@ -169,6 +173,8 @@ def _settings(parsed: Parsed) -> Settings:
         rate_limits=_whole(parsed.rate_limits),
         admission=admission,
         settlement=settlement,
+        own_queries=_whole(parsed.own_queries),
+        cost_metrics=parsed.cost_metrics,
         refusals=_whole(parsed.refusals),
         degraded=_whole(parsed.degraded),
         observe=_whole(parsed.observe),

@@ -17,9 +17,11 @@ from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.values import ProjectId, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.fields import BudgetsUrl, IamMember, LedgerUrl, MirrorDataset, SecretUrl, TokenSecret, WebUrl
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
 from bqgate.settings.server_section import ServerSection
@@ -258,6 +260,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "pricing": PricingPolicy,
     "admission": AdmissionSection,
     "settlement": SettlementSection,
+    "own_queries": OwnQueriesSection,
     "refusals": RefusalsSection,
     "degraded": DegradedSection,
     "observe": ObserveSection,
@@ -268,6 +271,7 @@ NAMED_SECTIONS: dict[str, type[BaseModel]] = {
     "tiers": TierPolicy,
     "customers": CustomerPolicy,
     "scoped_budgets": BudgetPolicy,
+    "cost_metrics": CostMetricSection,
 }
 
 

@@ -10,6 +10,7 @@
     late_jobs.py   jobs that turn up after their hold was given back
     deletion.py    books a job before its caller deletes it
     reconcile.py   every minute: mends what crashes left
+    own_costs.py   runs the gate's own queries within a bound, and has their cost booked
     emergency.py   cancels running jobs when a customer's cost breaker opens
 
 A cost is written to the ledger before the budgets are touched, so that a crash leaves a hold standing too long rather

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.decision import PROBE
-from bqgate.domain.entry import Booking, Entry, EntryKind
+from bqgate.domain.entry import Booking, Entry, EntryKind, Origin
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import Hold, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.pricing import CostUnknown, PriceList
+from bqgate.domain.tier import GATE_ITSELF
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.settlement.held_prices import HeldPrices
 
@@ -185,6 +186,7 @@ class Settlement:
             labels=hold.labels,
             shadow_decision=hold.shadow_decision,
             placed_at=hold.placed_at,
+            origin=Origin.OWN if hold.customer == GATE_ITSELF else Origin.GATE,
         )
 
     def _report(self, hold: Hold, entry: Entry, usage: Usage) -> None:

@@ -20,6 +20,8 @@ from bqgate.wire.fields import wrong_type
 # Labels that the gate sets on jobs; the first finds a job whose answer was lost.
 HOLD_LABEL = "bqgate_hold"
 WORKLOAD_LABEL = "bqgate_workload"
+# A query that the gate runs for itself. Anybody may write it on a job past the gate: only its hold proves that.
+OWN_LABEL = "bqgate_own"
 # Whose job it is, where BigQuery takes all customers for one.
 CUSTOMER_LABEL = "bqgate_customer"
 # What became of a query that was slowed down or had to wait: for people, in the order in which they need it.
