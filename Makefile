@@ -7,6 +7,10 @@ PYTHON ?= python3
 ARGS ?=
 # How often `make races` runs each race.
 REPETITIONS ?= 2000
+# The first seed of `make chaos` (drawn where there is none), how many runs it makes, and the commit whose gates it runs.
+SEED ?=
+RUNS ?= 1
+REVISION ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -104,6 +108,10 @@ soak: $(SETUP) ## memory over 100,000 refused and throttled queries; takes minut
 .PHONY: races
 races: $(SETUP) ## repeated queries race, audited against what upstream billed: make races REPETITIONS=2000; takes hours
 	REPETITIONS=$(REPETITIONS) $(BIN)/pytest -q -s --tb=line --show-capture=no -o timeout=36000 tests/path/test_repeats.py $(ARGS)
+
+.PHONY: chaos
+chaos: $(SETUP) ## everything breaks while queries run, then an audit: make chaos SEED=7 RUNS=20; a minute a run
+	$(BIN)/python -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(REVISION),--revision $(REVISION)) $(ARGS)
 
 .PHONY: constraints
 constraints: $(SETUP) ## write constraints.txt from what is installed in .venv

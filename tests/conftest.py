@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.postgres_server",
     "tests.support.registries",
     "tests.support.redis_server",
+    "tests.support.redis_topologies",
 ]

@@ -5,7 +5,7 @@ operation.py      what an operation is: method, path, parameters, answers
 routes.py         mounts operations: identify, count, permit, answer
 guard.py          who calls, and may they
 permissions.py    THE table of roles
-rate_limits.py    how often, over memory or Redis (rate_storage.py)
+rate_limits.py    how often, over memory or Redis (budgets/rate_storage.py)
 parameters.py     strict reading of query parameters
 body.py           strict reading of bodies
 problem.py        errors as application/problem+json

@@ -82,7 +82,7 @@ class RateLimiter:
 
         Args:
             limits: the numbers.
-            storage: of `limits`, made with wrap_exceptions=True: rate_storage.open_storage, or MemoryStorage.
+            storage: of `limits`, made with wrap_exceptions=True: budgets.rate_storage.open_storage, or MemoryStorage.
             telemetry: is told when the storage does not answer.
         """
         self.limits = limits

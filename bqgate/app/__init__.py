@@ -6,6 +6,7 @@
     adapters.py          which store, which credentials
     path.py              the request path and the settlement behind it
     sweep_wiring.py      what looks for jobs that nobody has booked
+    metering_wiring.py   what measures costs that are no jobs
     authentication.py    who finds out who calls
     isolation_wiring.py  what keeps customers apart
     control.py           the control plane

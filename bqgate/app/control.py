@@ -135,7 +135,7 @@ def _rate_storage(deps: Dependencies, stack: AsyncExitStack) -> Storage:
     section = deps.settings.budgets
     if section.url.scheme == "memory":
         return MemoryStorage(wrap_exceptions=True)
-    from bqgate.admin.rate_storage import close_storage, open_storage  # noqa: PLC0415 - redis is an extra
+    from bqgate.budgets.rate_storage import close_storage, open_storage  # noqa: PLC0415 - redis is an extra
 
     storage = open_storage(
         section.url.reveal(), timeout_s=section.timeout_ms / MS_PER_S, connections_max=section.connections_max

@@ -40,8 +40,8 @@ from bqgate.settings.sections import Credentials
 class Dependencies:
     """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
 
-    `own_upstream` is the way to BigQuery in the gate's own name, None where it has none; `own_queries` likewise.
-    `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
+    `own_upstream` is the way to BigQuery in the gate's own name, `own_queries` are queries on it; None where it has
+    none. `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
     """
 
     settings: Settings

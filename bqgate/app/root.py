@@ -26,6 +26,7 @@ from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
 from bqgate.app.exports_wiring import start_mirror
 from bqgate.app.listening import allow_open_files, connection_limits, open_port
+from bqgate.app.metering_wiring import wire_metering
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.sweep_wiring import wire_sweep
@@ -117,6 +118,7 @@ async def open_gate(
         deps = await open_dependencies(settings, clock, log_stream or sys.stderr, stack)
         path = wire_path(deps, stack)
         sweep = wire_sweep(deps, path)
+        wire_metering(deps, path.own_costs)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
         start_mirror(deps)
         url, control_url = await _listen(deps, path, stack, reuse_port=reuse_port)

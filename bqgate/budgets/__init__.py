@@ -7,11 +7,12 @@ deployment's. Raises BudgetStoreUnavailable and LedgerUnavailable, nothing else.
     refill.py                 how a store that lost its memory becomes whole
     accounts.py               which hold counts in which account
     memory_store.py           the store of one process; memory_account.py has the rules of one account
-    redis_store.py            the store that gates share; redis_client.py connects it
+    redis_store.py            the store that gates share; redis_client.py connects it, by redis_address.py
     scripts.py                calls the .lua files (lua_script.py) with the domain's values; script_answers.py reads
                               what they answer
-    keys.py                   what Redis holds: keys, fields, lifetimes
+    keys.py                   what Redis holds: keys, fields, lifetimes; history.lua: what it may have lost
     change_feed.py            how gates of one store tell one another of changes and writes: in memory, and
     redis_change_feed.py      through Redis (write_message.py)
     redis_breaker_state.py    how they share the state of circuit breakers
+    rate_storage.py           where the requests to the control plane are counted that gates count together
 """

@@ -15,14 +15,16 @@
 -- ARGV[5]   now, microseconds since 1970
 -- ARGV[6]   attempts that the caller knows of; "" to end it whoever has joined
 -- ARGV[7]   attempts that a hold without a record has (one that an older revision placed)
+-- ARGV[8]   "1" where windows may have been filled with the cost before: they are dropped, to be filled anew; else ""
 --
 -- Returns, all text: {"voided", cost}: it is ended now; {"ended", cost}: it was, at that cost; {"unknown", cost} and
 --   {"joined", cost}: no window was touched; {"elsewhere", names}: nothing was touched, the hold was placed in these
 --   windows, call again with them.
--- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 2 for the probe of a breaker. O(windows).
+-- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window with ARGV[8]. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
--- reads it there, or finds it in the ended mark. The mark is written for an unknown hold too where it is to be ended
+-- reads it there, or finds it in the ended mark. So it is with one that was filled under another history: whatever is
+-- added to it is thrown away when it is filled. The mark is written for an unknown hold too where it is to be ended
 -- whoever joined: it may have been lost, and a filling under way may be about to put it back. What the end of a probe
 -- does to the breaker: after_probe in domain/cost_breaker.py.
 
@@ -70,8 +72,8 @@ if redis.call("HGET", KEYS[4], "trial") == ARGV[1] then
   local used
   for i = 6, #KEYS do
     if string.find(KEYS[i], ":window:day:", 1, true) then
-      local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos")
-      used = stands[1] and tonumber(stands[1]) + tonumber(stands[2])
+      local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "history")
+      used = stands[1] and stands[3] == read_history() and tonumber(stands[1]) + tonumber(stands[2])
     end
   end
   if ARGV[2] == "0" or not used then
@@ -83,6 +85,11 @@ if redis.call("HGET", KEYS[4], "trial") == ARGV[1] then
     else
       redis.call("HSET", KEYS[4], "opened_at_us", ARGV[5], "trial", "", "emergency_nanos", "")
     end
+  end
+end
+if ARGV[8] == "1" then
+  for i = 6, #KEYS do
+    redis.call("DEL", KEYS[i])
   end
 end
 return { "voided", ARGV[2] }

@@ -3,20 +3,24 @@
 -- KEYS[1]   cost breaker of the customer (hash)
 -- KEYS[2..] windows (hash)
 --
--- Returns, all text: {"unknown", number of a window from 1, ...}, or {"known", the breaker: opened_at_us, until_us,
+-- Returns, all text: {"unknown", history (history.lua), number of a window from 1, ...}, or {"known", the breaker: opened_at_us, until_us,
 --   probe, emergency_nanos (each "" for none), captured, held, grace_started_us or "", captured, held, ...},
 --   nano-dollars. Whether the breaker's day is over is for the caller to say.
--- Cost: 1 command a window and 1. O(windows).
+-- Cost: 1 command a window and 2. O(windows).
 
 local known = { "known" }
 local breaker = redis.call("HMGET", KEYS[1], "opened_at_us", "until_us", "trial", "emergency_nanos")
 for i = 1, 4 do
   known[#known + 1] = breaker[i] or ""
 end
-local unknown = { "unknown" }
+local history = read_history()
+if not history then
+  return REPLICA
+end
+local unknown = { "unknown", history }
 for i = 2, #KEYS do
-  local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us")
-  if stands[1] then
+  local stands = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us", "history")
+  if stands[1] and stands[4] == history then
     known[#known + 1] = stands[1]
     known[#known + 1] = stands[2]
     known[#known + 1] = stands[3] or ""
@@ -24,7 +28,7 @@ for i = 2, #KEYS do
     unknown[#unknown + 1] = tostring(i - 1)
   end
 end
-if #unknown > 1 then
+if #unknown > 2 then
   return unknown
 end
 return known

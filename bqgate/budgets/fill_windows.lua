@@ -1,4 +1,4 @@
--- Fill windows that are not there with what the ledger knew of them; rules in refill.py.
+-- Fill windows that are not there, or were filled under another history (history.lua), with what the ledger knew of them; rules in refill.py.
 --
 -- KEYS[1]    holds of the customer (hash)
 -- KEYS[2]    idempotency of the customer (hash)
@@ -10,6 +10,9 @@
 -- ARGV[4..7] the breaker that is open: name of its day among the F ("" for none), opened_at_us, until_us, seconds that
 --            its key lives
 -- ARGV[8]    the record of attempts of a hold that is put back
+-- ARGV[9]    the history for which the ledger was read; under another one nothing is filled, because what ended in
+--            between may have left no mark
+-- ARGV[10]   seconds that what is known of holds lives from now on
 --   then     W names, as in holds' records
 --   then     F triples: captured (nano-dollars, whole, >= 0), grace_started_us or "", seconds that the window's key
 --            lives
@@ -21,17 +24,25 @@
 -- that names a filled window. O(holds of the customer); only when a window is seen for the first time.
 
 local fill_count, window_count, hold_count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local NAMES, FILLS, HOLDS = 8, 8 + window_count, 8 + window_count + 3 * fill_count
+local NAMES, FILLS, HOLDS = 10, 10 + window_count, 10 + window_count + 3 * fill_count
+
+local history = read_history()
+if not history then
+  return REPLICA
+elseif history ~= ARGV[9] then
+  return { "0" }
+end
 
 local filled, known = {}, {} -- name of a window to its key
 local filled_count = 0
 for i = 1, window_count do
   local key, name = KEYS[4 + i], ARGV[NAMES + i]
-  if redis.call("EXISTS", key) == 1 then
+  if redis.call("HGET", key, "history") == history then
     known[name] = key
   elseif i <= fill_count then
     local captured, grace_started_us, ttl_s = ARGV[FILLS + 3 * i - 2], ARGV[FILLS + 3 * i - 1], ARGV[FILLS + 3 * i]
-    redis.call("HSET", key, "captured_nanos", captured, "held_nanos", "0")
+    redis.call("DEL", key)
+    redis.call("HSET", key, "captured_nanos", captured, "held_nanos", "0", "history", history)
     if grace_started_us ~= "" then
       redis.call("HSET", key, "grace_started_us", grace_started_us)
     end
@@ -107,5 +118,8 @@ end
 
 for _, record in ipairs(redis.call("HVALS", KEYS[1])) do
   add(filled, record, "held_nanos", string.match(record, "^%d+"))
+end
+for _, key in ipairs({ KEYS[1], KEYS[2], KEYS[4] }) do
+  redis.call("EXPIRE", key, ARGV[10])
 end
 return { tostring(filled_count) }

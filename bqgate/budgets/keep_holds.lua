@@ -10,18 +10,19 @@
 -- ARGV[3]   attempts that a hold has that is put back, or that an older revision placed
 -- ARGV[4]   "1" where holds that are there are leased too; "" to leave them as they are
 -- ARGV[5]   seconds that the mark of a hold that has ended lives from now on
+-- ARGV[6]   seconds that what is known of holds lives from now on
 --   then    W names, as in holds' records
 --   then    H quadruples: hold id, idempotency key or "" (both escaped), amount (nano-dollars, whole, 0 <= n < 2^53),
 --           record of the hold (keys.hold_record)
 --
 -- Returns, all text: {number of a hold that was put back, from 1, ...}.
--- Cost: 1 command a window; for each hold 3, or up to 5 and 1 a window where it is put back. O(holds given).
+-- Cost: 3 and 1 command a window; for each hold 3, or up to 5 and 1 a window where it is put back. O(holds given).
 --
 -- No limit is asked: the query may be running. A window that is not there counts the record when it is filled. A hold
 -- that has ended is not put back, however long somebody goes on keeping it: its mark lives on.
 
 local window_count, leased_until_us, restored_attempts, is_kept = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == "1"
-local KEYS_BEFORE, NAMES, HOLDS = 3, 5, 5 + window_count
+local KEYS_BEFORE, NAMES, HOLDS = 3, 6, 6 + window_count
 
 local known = {} -- name of a window to its key
 for i = 1, window_count do
@@ -64,5 +65,8 @@ for i = 1, #KEYS - KEYS_BEFORE - window_count do
     put_back(hold_id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
     restored[#restored + 1] = tostring(i)
   end
+end
+for i = 1, KEYS_BEFORE do
+  redis.call("EXPIRE", KEYS[i], ARGV[6])
 end
 return restored

@@ -27,6 +27,11 @@ WINDOW_KEPT = {Period.DAY: timedelta(days=3), Period.MONTH: timedelta(days=40)}
 # A window of long ago that somebody asks for stays this long.
 WINDOW_TTL_S_MIN = 3600
 
+# How long what is known of a customer's holds stays after the last of them was placed, kept or put back. Longer than a
+# hold may live (settings: admission.hold_ttl_s, at most 30 days), and than any window in which one may count: a window
+# would count for ever a hold whose record has gone. Holds end long before; this is for a customer that nobody mends.
+HOLDS_TTL_S = (timedelta(days=31) + WINDOW_KEPT[Period.MONTH] + timedelta(days=1)) // timedelta(seconds=1)
+
 CHECK_KEY = "bqgate:check"
 CHECK_TTL_S = 60
 
@@ -36,16 +41,18 @@ BREAKER_KEPT = timedelta(hours=1)
 HOLDS_PATTERN = "bqgate:{*}:holds"
 BREAKERS_PATTERN = "bqgate:{*}:breaker"
 
+_AS_HOLDS = f"{HOLDS_TTL_S // 86400} days after its last write"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of key. `ttl` None: it goes when its last field goes."""
+    """One kind of key. Each has a TTL: whatever happens, nothing stays for ever."""
 
     pattern: str
     type: str
     fields: str
     unit: str
-    ttl: str | None
+    ttl: str
     deleted_by: str
 
 
@@ -53,7 +60,7 @@ ROWS = (
     Row(
         pattern="bqgate:{<customer>}:window:<period>:<key>",
         type="hash",
-        fields="captured_nanos, held_nanos, grace_started_us (once it is in grace)",
+        fields="captured_nanos, held_nanos, history (history.lua), grace_started_us (once it is in grace)",
         unit="nano-dollars, microseconds",
         ttl="day: 3 days after its end, month: 40 days; at least 1 hour",
         deleted_by="TTL; forget_windows",
@@ -61,7 +68,7 @@ ROWS = (
     Row(
         pattern="bqgate:{<customer>}:window:<scope>/<value>:<period>:<key>",
         type="hash",
-        fields="captured_nanos, held_nanos",
+        fields="captured_nanos, held_nanos, history",
         unit="nano-dollars",
         ttl="as the customer's own",
         deleted_by="TTL; forget_windows",
@@ -79,24 +86,24 @@ ROWS = (
         type="hash",
         fields="<hold id>: '<amount_nanos> <placed_at_us> <idempotency key or nothing> <window> <window>…'",
         unit="nano-dollars, microseconds",
-        ttl=None,
-        deleted_by="end_hold.lua, field by field",
+        ttl=_AS_HOLDS,
+        deleted_by="end_hold.lua, field by field; TTL",
     ),
     Row(
         pattern="bqgate:{<customer>}:attempts",
         type="hash",
         fields="<hold id>: '<how many have joined> <leased_until_us>'; from 1,000,000 on it was lost and put back",
         unit="microseconds",
-        ttl=None,
-        deleted_by="end_hold.lua, field by field",
+        ttl=_AS_HOLDS,
+        deleted_by="end_hold.lua, field by field; TTL",
     ),
     Row(
         pattern="bqgate:{<customer>}:idempotency",
         type="hash",
         fields="<idempotency key>: <hold id>",
         unit="",
-        ttl=None,
-        deleted_by="end_hold.lua, field by field",
+        ttl=_AS_HOLDS,
+        deleted_by="end_hold.lua, field by field; TTL",
     ),
     Row(
         pattern="bqgate:{<customer>}:ended:<hold id>",
@@ -112,6 +119,22 @@ ROWS = (
         fields="1",
         unit="",
         ttl=f"{CHECK_TTL_S} s",
+        deleted_by="TTL",
+    ),
+    Row(
+        pattern="bqgate:system:<breaker>",
+        type="string",
+        fields="open or closed (redis_breaker_state.py)",
+        unit="",
+        ttl="as long as the word holds",
+        deleted_by="TTL",
+    ),
+    Row(
+        pattern="bqgate:rates:control/<class>/<caller, hashed>/<number>/1/minute",
+        type="list",
+        fields="moments of the last minute's requests (rate_storage.py; `limits` writes it)",
+        unit="seconds",
+        ttl="1 minute",
         deleted_by="TTL",
     ),
 )

@@ -14,10 +14,11 @@ from bqgate.budgets.redis_client import RedisClient
 
 
 class LuaScript:
-    """One .lua file of this package."""
+    """A .lua file of this package, or several, one behind the other."""
 
-    def __init__(self, file_name: str) -> None:
-        self._text = resources.files("bqgate.budgets").joinpath(file_name).read_text("utf-8")
+    def __init__(self, *file_names: str) -> None:
+        folder = resources.files("bqgate.budgets")
+        self._text = "".join(folder.joinpath(file_name).read_text("utf-8") for file_name in file_names)
         # EVALSHA names scripts by SHA-1: https://redis.io/docs/latest/commands/evalsha/
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 

@@ -55,10 +55,10 @@ class MemoryBudgetStore:
             try:
                 return self._place(hold, own, above, grace)
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown.windows)
+                await self._refill.fill(unknown)
         raise BudgetStoreUnavailable("windows are forgotten as fast as they are filled")
 
-    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+    async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:  # noqa: ARG002 - memory goes back to no earlier state: no window can have it already
         """End a hold with its cost."""
         return VoidOutcome.VOIDED in self._end(hold, check_nanos(cost_nanos))
 
@@ -92,7 +92,7 @@ class MemoryBudgetStore:
             try:
                 balances = tuple(each for part in parts for each in self._account(part[0].customer).balances(part))
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown.windows)
+                await self._refill.fill(unknown)
             else:
                 return BudgetStatus(balances, self._account(windows[0].customer).breaker_at(self._clock.now()))
         raise BudgetStoreUnavailable("windows are forgotten as fast as they are filled")

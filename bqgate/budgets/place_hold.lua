@@ -25,35 +25,41 @@
 -- ARGV[16]  attempts that a hold without a record has (one that an older revision placed)
 -- ARGV[17]  "1" where a hold is only joined and none is placed, because the deployment has no room; else ""
 -- ARGV[18]  "1" where a repeat is one more attempt at the hold, "" where it is only found
--- ARGV[19..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
+-- ARGV[19]  seconds that what is known of holds lives from now on
+-- ARGV[20..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
 --           over from, 0 for none; the limit of that one, as above; the most that is taken over, as above
 --
--- Returns, all text: {"unknown", number of a window from 1, ...}: nothing was touched; or
+-- Returns, all text: {"unknown", history (history.lua), number of a window from 1, ...}: nothing was touched, these are
+--   not there or were filled under another history; or
 --   {"placed" | "replayed" | "refused" | "ended", id of the open hold or "", refusal (RejectReason) or "", "1" when it tripped or "",
 --    numbers of the windows whose grace began with it, by blanks, attempts that have joined it,
 --    the breaker after it: opened_at_us, until_us, probe, emergency_nanos (each "" for none),
 --    captured, held, grace_started_us or "", captured, held, ...} of all windows
--- Cost: 1 HMGET a window, 4 commands; when placed 2 a window and 3 more; 2 when joined, 3 when it trips. O(windows).
+-- Cost: 1 HMGET a window, 5 commands; when placed 2 a window and 6 more; 3 when joined, 3 when it trips. O(windows).
 --
 -- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
 -- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
 -- came in; what is returned is the stored text.
 
-local FIRST_WINDOW, LIMITS, PER_WINDOW = 6, 19, 4
+local FIRST_WINDOW, LIMITS, PER_WINDOW = 6, 20, 4
 local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now_us, grace_us, cooldown_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
 local emergency, is_observed, day = ARGV[7], ARGV[9] == "1", tonumber(ARGV[10])
 local LAST_OWN, LAST_WINDOW = FIRST_WINDOW + ARGV[13] - 1, FIRST_WINDOW + ARGV[14] - 1
 
+local history = read_history()
+if not history then
+  return REPLICA
+end
 local stands = {}
-local unknown = { "unknown" }
+local unknown = { "unknown", history }
 for i = FIRST_WINDOW, #KEYS do
-  stands[i] = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us")
-  if not stands[i][1] then
+  stands[i] = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us", "history")
+  if not stands[i][1] or stands[i][4] ~= history then
     unknown[#unknown + 1] = tostring(i - FIRST_WINDOW + 1)
   end
 end
-if #unknown > 1 then
+if #unknown > 2 then
   return unknown
 end
 
@@ -88,6 +94,7 @@ local function join(open_id)
   end
   count = string.format("%d", count + 1)
   redis.call("HSET", KEYS[5], open_id, count .. " " .. leased_until_us)
+  redis.call("EXPIRE", KEYS[5], ARGV[19])
   return answer("replayed", open_id, "", "", "", count)
 end
 
@@ -194,8 +201,11 @@ end
 
 redis.call("HSET", KEYS[1], hold_id, ARGV[4])
 redis.call("HSET", KEYS[5], hold_id, "1 " .. ARGV[15])
+redis.call("EXPIRE", KEYS[1], ARGV[19])
+redis.call("EXPIRE", KEYS[5], ARGV[19])
 if idempotency_key ~= "" then
   redis.call("HSET", KEYS[2], idempotency_key, hold_id)
+  redis.call("EXPIRE", KEYS[2], ARGV[19])
 end
 local begun = {}
 for _, i in ipairs(starts) do

@@ -11,7 +11,7 @@ from typing import Self
 from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.budgets.keys import escape
-from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, open_client, redis_call
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.units import MS_PER_S
 
@@ -38,7 +38,7 @@ class RedisBreakerState:
         """See breakers.shared_state.SharedBreakerState."""
         try:
             state = _OPEN if is_open else _CLOSED
-            with keeping_cancellation():
+            with redis_call():
                 await self._client.set(_key(name), state, px=max(round(for_s * MS_PER_S), 1))
         except (RedisError, RedisClusterException, OSError) as error:
             raise BudgetStoreUnavailable(f"Redis: {error}") from error
@@ -47,7 +47,7 @@ class RedisBreakerState:
         """See breakers.shared_state.SharedBreakerState."""
         key = _key(name)
         try:
-            with keeping_cancellation():
+            with redis_call():
                 state = await self._client.get(key)
                 left_ms = 0 if state is None else await self._client.pttl(key)
         except (RedisError, RedisClusterException, OSError) as error:

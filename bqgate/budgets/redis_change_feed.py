@@ -8,13 +8,15 @@ outage.
 
 import asyncio
 import uuid
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bqgate.budgets.change_feed import told_within
-from bqgate.budgets.redis_client import close_client, keeping_cancellation, open_single_client
+from bqgate.budgets.redis_client import close_client, open_single_clients, redis_call
 from bqgate.budgets.write_message import decode_writes, encode_writes
 from bqgate.domain.touched import EVERYTHING, Writes
 from bqgate.ports import Clock, Telemetry
@@ -36,14 +38,14 @@ _NAMES_MAX = 1_000
 class RedisChangeFeed:
     """ChangeFeed over Redis. One task waits for changes, and one for writes.
 
-    `client` decodes answers; it is closed with the feed.
+    `clients` decode answers; they are closed with the feed. Each hears all words: where one is gone the next is taken.
 
     Listens from the first wait on. Where listening was interrupted, a wait returns True once it works again, because
     words may have been missed; for the same reason anything may have been written then.
     """
 
-    def __init__(self, client: Redis, clock: Clock, telemetry: Telemetry) -> None:
-        self._client = client
+    def __init__(self, clients: Sequence[Redis], clock: Clock, telemetry: Telemetry) -> None:
+        self._clients = deque(clients)
         self._clock = clock
         self._telemetry = telemetry
         self._told = asyncio.Event()
@@ -55,13 +57,13 @@ class RedisChangeFeed:
 
     @classmethod
     def open(cls, url: str, clock: Clock, telemetry: Telemetry, *, timeout_s: float = 1.0) -> Self:
-        """Make a feed by the URL of a budget store; a cluster passes words on between its nodes.
+        """Make a feed by the URL of a budget store; a cluster passes words on between all its nodes.
 
         Raises:
             ValueError: the URL is of no Redis.
         """
-        client = open_single_client(url, timeout_s=timeout_s, connections_max=_CONNECTIONS_MAX)
-        return cls(client, clock, telemetry)
+        clients = open_single_clients(url, timeout_s=timeout_s, connections_max=_CONNECTIONS_MAX)
+        return cls(clients, clock, telemetry)
 
     async def announce(self) -> None:
         """Tell all gates that listen: one round trip. Nothing is raised."""
@@ -89,12 +91,13 @@ class RedisChangeFeed:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
-        await close_client(self._client)
+        for client in self._clients:
+            await close_client(client)
 
     async def _publish(self, channel: str, message: str) -> None:
         try:
-            with keeping_cancellation():
-                await self._client.publish(channel, message)
+            with redis_call():
+                await self._clients[0].publish(channel, message)
         except (RedisError, OSError):
             self._telemetry.count("failures_total", system="budgets", step="announce")
 
@@ -114,18 +117,19 @@ class RedisChangeFeed:
                 if not self._is_interrupted:
                     self._telemetry.log("change_feed_interrupted", error=f"{type(error).__name__}: {error}")
                 self._is_interrupted = True
+                self._clients.rotate(-1)
             await self._clock.sleep(_RECONNECT_S)
 
     async def _hear(self) -> None:
         """Hear words until the connection breaks."""
-        async with self._client.pubsub() as channel:
-            with keeping_cancellation():
+        async with self._clients[0].pubsub() as channel:
+            with redis_call():
                 await channel.subscribe(CHANNEL, WRITES_CHANNEL)
             while True:
-                with keeping_cancellation():
+                with redis_call():
                     message = await channel.get_message(timeout=_QUIET_S)
                 if message is None:
-                    with keeping_cancellation():
+                    with redis_call():
                         await channel.ping()
                 else:
                     self._take(message)

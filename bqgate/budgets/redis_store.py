@@ -1,4 +1,4 @@
-"""Keep budgets in Redis or Redis Cluster, shared by any number of gates: the BudgetStore of several replicas.
+"""Keep budgets in Redis, shared by any number of gates: the BudgetStore of several replicas.
 
 Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts.py, and the SpendSource
 when a window is unknown. No call is retried, and at most `connections_max` are under way: without an answer a call ends
@@ -33,7 +33,7 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
-from bqgate.budgets.redis_client import RedisClient, close_client, keeping_cancellation, open_client
+from bqgate.budgets.redis_client import RedisClient, close_client, learn_nodes, open_client, redis_call
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.domain.budget import Balance, Window
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
@@ -90,7 +90,7 @@ class RedisBudgetStore:
         breaker: CircuitBreaker | None = None,
         lease_s: float = LEASE_S,
     ) -> Self:
-        """Make a store by URL: redis://, rediss:// (TLS), unix://, redis+cluster://, rediss+cluster://.
+        """Make a store by the URLs of redis_address: of one server, of Sentinels, of a cluster.
 
         Connects at the first call, so that a gate may start before its Redis does.
 
@@ -130,9 +130,9 @@ class RedisBudgetStore:
             balances_above = tuple(replace(b, held_nanos=b.held_nanos - hold.amount_nanos) for b in first.balances)
         return replace(second, balances=(*second.balances, *balances_above))
 
-    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+    async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:
         """End a hold with its cost: one round trip. False also when Redis lost the hold; reconcile mends that."""
-        return VoidOutcome.VOIDED in await self._end(hold, cost_nanos)
+        return VoidOutcome.VOIDED in await self._end(hold, cost_nanos, is_late=is_late)
 
     async def void(self, hold: Hold, *, attempts: int | None = None) -> VoidOutcome:
         """End a hold that cost nothing: one round trip."""
@@ -220,7 +220,7 @@ class RedisBudgetStore:
                         self._client, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
                     )
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown.windows)
+                await self._refill.fill(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
     async def _fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
@@ -230,20 +230,23 @@ class RedisBudgetStore:
                 async with self._turn():
                     return await scripts.fetch_status(self._client, windows)
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown.windows)
+                await self._refill.fill(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
-    async def _end(self, hold: Hold, cost_nanos: int, attempts: int | None = None) -> tuple[VoidOutcome, ...]:
+    async def _end(
+        self, hold: Hold, cost_nanos: int, attempts: int | None = None, *, is_late: bool = False
+    ) -> tuple[VoidOutcome, ...]:
         """End a hold in its account, and above at the same cost; what became of it in each."""
+        now = self._clock.now()
         async with self._turn():
             outcome, cost_nanos = await scripts.end_hold(
-                self._client, hold, cost_nanos, self._clock.now(), attempts=attempts
+                self._client, hold, cost_nanos, now, attempts=attempts, is_late=is_late
             )
         is_left = outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None)
         if is_left or not self._is_counted_above(hold):
             return (outcome,)
         async with self._turn():
-            above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, self._clock.now())
+            above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, now, is_late=is_late)
         return outcome, above
 
     async def _give_back(self, hold: Hold) -> None:
@@ -283,7 +286,8 @@ class RedisBudgetStore:
             except TimeoutError:
                 raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
             try:
-                with keeping_cancellation():
+                with redis_call():
+                    await learn_nodes(self._client)
                     yield
             except UnknownWindows:
                 if permit is not None:

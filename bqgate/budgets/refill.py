@@ -17,6 +17,9 @@ again. A store applies a Snapshot by these rules, in one atomic step:
    is open as long.
 6. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
    yet captured looks the same, and is then counted with its cost until refilled: refused too early, never too late.)
+7. A store that may have lost writes without a word (a replica was promoted, a server was started from a file) knows no
+   window that was filled before: what it captured then may be too little. It is filled as if it were not there. What
+   was read from the ledger before that moment is not used after it: a mark of rule 4 may be lost.
 
 What this cannot see: a hold that another gate placed just before a wipe and recorded in the ledger just after the
 refill (accounts.py adds a gate's own). Until that gate keeps it (keep_holds), within a second, the store lacks its
@@ -47,21 +50,29 @@ _READS_MAX = 5
 
 
 class UnknownWindows(Exception):
-    """A script touched nothing, because these windows are not in the store. It never leaves this package."""
+    """A script touched nothing, because these windows are not in the store. It never leaves this package.
 
-    def __init__(self, windows: tuple[Window, ...]) -> None:
+    `history` names the writes that the store goes on from, where it may lose some of them (rule 7 of this module).
+    """
+
+    def __init__(self, windows: tuple[Window, ...], history: str = "") -> None:
         super().__init__(f"{len(windows)} windows are unknown")
         self.windows = windows
+        self.history = history
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the ledger knew of an account at one moment. No cost is in the spend of a hold that is in `open_holds`."""
+    """What the ledger knew of an account at one moment. No cost is in the spend of a hold that is in `open_holds`.
+
+    `history`: of the store that it was read for, see UnknownWindows.
+    """
 
     customer: str
     windows: tuple[Window, ...]
     spend: CustomerSpend
     open_holds: tuple[Hold, ...]
+    history: str = ""
 
     def captured_in(self, window: Window) -> int:
         """Booked spend; never below zero: a credit is no budget."""
@@ -85,7 +96,7 @@ class Snapshot:
         return None if day is None else CostBreaker(opened_at=self.spend.tripped_at[day.key], until=day.resets_at)
 
 
-async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Snapshot:
+async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...], history: str = "") -> Snapshot:
     """Read spend and open holds of one customer as if at one moment.
 
     The port reads them apart. A hold that ends in between would be in neither or in both; so the holds are read before
@@ -102,8 +113,8 @@ async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...]) -> Sn
         spend = await source.fetch_spend(windows)
         after = await source.fetch_open_holds(customer)
         if {hold.id for hold in before} <= {hold.id for hold in after}:
-            return Snapshot(customer, windows, spend, after)
-    return Snapshot(customer, windows, spend, before)
+            return Snapshot(customer, windows, spend, after, history)
+    return Snapshot(customer, windows, spend, before, history)
 
 
 class Refill:
@@ -114,7 +125,7 @@ class Refill:
         self._apply = apply
         self._running: dict[tuple[Window, ...], asyncio.Task[None]] = {}
 
-    async def fill(self, windows: tuple[Window, ...]) -> None:
+    async def fill(self, unknown: UnknownWindows) -> None:
         """Fill windows of one account, or wait for whoever is filling the same.
 
         A caller that leaves does not stop the others' filling.
@@ -123,9 +134,10 @@ class Refill:
             LedgerUnavailable: the source did not answer.
             BudgetStoreUnavailable: the store did not.
         """
+        windows = unknown.windows
         task = self._running.get(windows)
         if task is None:
-            task = asyncio.create_task(self._fill(windows))
+            task = asyncio.create_task(self._fill(unknown))
             self._running[windows] = task
             task.add_done_callback(lambda done: self._forget(windows, done))
         await asyncio.shield(task)
@@ -137,8 +149,8 @@ class Refill:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fill(self, windows: tuple[Window, ...]) -> None:
-        await self._apply(await fetch_snapshot(self._source, windows))
+    async def _fill(self, unknown: UnknownWindows) -> None:
+        await self._apply(await fetch_snapshot(self._source, unknown.windows, unknown.history))
 
     def _forget(self, windows: tuple[Window, ...], done: asyncio.Task[None]) -> None:
         del self._running[windows]

@@ -13,9 +13,10 @@ from bqgate.domain.cost_breaker import CostBreaker
 
 
 def expect_known(outcome: str, rest: list[str], windows: tuple[Window, ...]) -> None:
-    """Raise UnknownWindows where a script says so; `rest` then numbers those of its windows, from 1."""
+    """Raise UnknownWindows where a script says so; `rest` is then the history, and numbers of its windows, from 1."""
     if outcome == "unknown":
-        raise UnknownWindows(tuple(windows[int(number) - 1] for number in rest))
+        history, *numbers = rest
+        raise UnknownWindows(tuple(windows[int(number) - 1] for number in numbers), history)
 
 
 def balances_of(windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str]) -> tuple[Balance, ...]:

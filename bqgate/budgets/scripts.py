@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bqgate.budgets.keys import (
+    HOLDS_TTL_S,
     CustomerKeys,
     attempts_of,
     attempts_record,
@@ -41,11 +42,11 @@ from bqgate.domain.hold import (
 from bqgate.domain.money import check_nanos
 from bqgate.domain.reject_reason import RejectReason
 
-_PLACE_HOLD = LuaScript("place_hold.lua")
-_END_HOLD = LuaScript("end_hold.lua")
+_PLACE_HOLD = LuaScript("history.lua", "place_hold.lua")
+_END_HOLD = LuaScript("history.lua", "end_hold.lua")
 _KEEP_HOLDS = LuaScript("keep_holds.lua")
-_FETCH_BALANCES = LuaScript("fetch_balances.lua")
-_FILL_WINDOWS = LuaScript("fill_windows.lua")
+_FETCH_BALANCES = LuaScript("history.lua", "fetch_balances.lua")
+_FILL_WINDOWS = LuaScript("history.lua", "fill_windows.lua")
 
 
 async def place_hold(
@@ -78,6 +79,7 @@ async def place_hold(
             RESTORED_ATTEMPTS,
             "1" if joins_only else "",
             "1" if hold.is_joined_by_repeats else "",
+            HOLDS_TTL_S,
             *_limit_args(windows, asked),
         ],
     )
@@ -122,7 +124,7 @@ def _judging_args(now: datetime, windows: tuple[Window, ...], grace: GracePolicy
 
 
 def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[str | int]:
-    """ARGV[19] and what follows it of place_hold.lua. Observed budgets have none, except the customer's own."""
+    """ARGV[20] and what follows it of place_hold.lua. Observed budgets have none, except the customer's own."""
     numbers = {window.id: number for number, window in enumerate(asked, 1)}
     args: list[str | int] = []
     for window in windows:
@@ -143,6 +145,7 @@ async def end_hold(
     now: datetime,
     *,
     attempts: int | None = None,
+    is_late: bool = False,
     mark_ttl_s: int = ENDED_TTL_S,
 ) -> tuple[VoidOutcome, int]:
     """Run end_hold.lua; twice where the hold was placed in other windows than `hold` says.
@@ -151,11 +154,12 @@ async def end_hold(
     """
     names = " ".join(window_names(hold.window_ids))
     known = "" if attempts is None else attempts
+    options = [mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS, "1" if is_late else ""]
     while True:
         outcome, detail = await _END_HOLD.run(
             client,
             _hold_keys(hold, names.split()),
-            [escape(hold.id), check_nanos(cost_nanos), names, mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS],
+            [escape(hold.id), check_nanos(cost_nanos), names, *options],
         )
         if outcome != "elsewhere":
             return VoidOutcome(outcome), int(detail)
@@ -170,7 +174,7 @@ async def keep_holds(
     keys = CustomerKeys(holds[0].customer)
     names = sorted({name for hold in holds for name in window_names(hold.window_ids)})
     windows, marks = [keys.window(name) for name in names], [keys.ended(hold.id) for hold in holds]
-    options = [RESTORED_ATTEMPTS, "" if restores_only else "1", ENDED_TTL_S]
+    options = [RESTORED_ATTEMPTS, "" if restores_only else "1", ENDED_TTL_S, HOLDS_TTL_S]
     numbers = await _KEEP_HOLDS.run(
         client,
         [keys.holds, keys.idempotency, keys.attempts, *windows, *marks],
@@ -239,6 +243,8 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime, l
             len(holds),
             *_breaker_args(snapshot, now),
             attempts_record(Attempts(RESTORED_ATTEMPTS, leased_until)),
+            snapshot.history,
+            HOLDS_TTL_S,
             *names,
             *fills,
             *_records(holds),

@@ -2,19 +2,18 @@
 
 Called by doctor, with good settings. Whatever makes `bqgate serve` fail is red here. Each check asks the system itself,
 waits no longer than the settings let a gate wait, and leaves a Finding; none raises. A check whose question does not
-arise, or cannot be asked because an earlier one failed, is neither good nor bad. Ports are port_check.py, what is open
-to whom exposure_check.py, what is tried at BigQuery bigquery_trials.py.
+arise, or cannot be asked because an earlier one failed, is neither good nor bad. Ports are port_check.py, Redis
+redis_check.py, what is open to whom exposure_check.py, what is tried at BigQuery bigquery_trials.py.
 """
 
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,12 +26,12 @@ from bqgate.cli.bigquery_trials import try_bigquery
 from bqgate.cli.exposure_check import exposure_of
 from bqgate.cli.finding import Finding
 from bqgate.cli.port_check import check_ports
+from bqgate.cli.redis_check import check_budgets
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.principal import Role
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger.sqlite_files import sqlite_file
-from bqgate.observe.redact import redact_text
 from bqgate.policies.compose import compose
 from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import Clock
@@ -40,7 +39,6 @@ from bqgate.settings import Settings
 from bqgate.settings.fields import SecretUrl, is_loopback
 from bqgate.settings.sections import IdentityMode
 
-REDIS_MAJOR_MIN = 7
 # Days, months and the lives of tokens are counted by this machine's clock.
 SKEW_S_MAX = 10
 
@@ -129,45 +127,6 @@ async def check_policies(settings: Settings, *, has_ledger: bool) -> tuple[Findi
         return Finding("policies", False, "; ".join(str(faults).splitlines()), remedy), settings.customer_registry
     said = f"what admins changed ({len(items)}) goes together with the settings" if items else _NOTHING_CHANGED
     return Finding("policies", True, said), customer_registry
-
-
-async def check_budgets(settings: Settings) -> Finding:
-    """Does Redis answer, is it new enough, and does it keep what it is given?"""
-    url = settings.budgets.url
-    if url.scheme == "memory":
-        return Finding("budgets", True, "in the memory of the one process, filled from the ledger")
-    try:
-        from redis.exceptions import RedisClusterException, RedisError  # noqa: PLC0415 - redis is an extra
-
-        from bqgate.budgets.redis_client import close_client, open_client  # noqa: PLC0415 - the same
-    except ImportError:
-        return Finding("budgets", False, f"{url}: redis is not installed", "pip install 'bqgate[redis]'")
-    client = open_client(url.reveal(), timeout_s=settings.budgets.timeout_ms / MS_PER_S, connections_max=1)
-    try:
-        answered: Mapping[str, Any] = await client.info()
-    except (RedisError, RedisClusterException, OSError, ValueError) as error:
-        said = redact_text(next(iter(str(error).splitlines()), "") or type(error).__name__)
-        remedy = "see that Redis runs there, takes this user and password, and answers within budgets.timeout_ms"
-        return Finding("budgets", False, f"{url}: no answer: {said}", remedy)
-    finally:
-        await close_client(client)
-    # A cluster of several nodes answers by node.
-    nodes = [answered] if "redis_version" in answered else list(answered.values())
-    return judge_redis(str(url), [node for node in nodes if isinstance(node, Mapping)] or [{}])
-
-
-def judge_redis(url: str, nodes: Sequence[Mapping[str, Any]]) -> Finding:
-    """Whether what INFO said of each node is good enough."""
-    for node in nodes:
-        version, policy = str(node.get("redis_version", "unknown")), node.get("maxmemory_policy", "unknown")
-        major = version.partition(".")[0]
-        if not major.isdecimal() or int(major) < REDIS_MAJOR_MIN:
-            remedy = f"run Redis {REDIS_MAJOR_MIN} or later"
-            return Finding("budgets", False, f"{url}: Redis is of version {version}", remedy)
-        if policy != "noeviction":
-            said = f"{url}: maxmemory-policy is {policy}, so Redis may drop budgets when memory is short"
-            return Finding("budgets", False, said, "set maxmemory-policy noeviction")
-    return Finding("budgets", True, f"{url}: answers, Redis {nodes[0]['redis_version']}, noeviction")
 
 
 async def check_bigquery(settings: Settings, clock: Clock) -> tuple[Finding, Finding]:

@@ -8,7 +8,7 @@ million.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,8 @@ UNKNOWN_PROJECT = "_unknown"
 GATE_ITSELF = "_gate"
 # What is booked under these names is nobody's own, so nothing that a credential says may be one of them.
 RESERVED_CUSTOMERS = frozenset({UNKNOWN_PROJECT, GATE_ITSELF, DEPLOYMENT_ACCOUNT})
+# How long after its end a window is compared with the ledger. Less than the shortest day, of 23 hours.
+_LATELY = timedelta(hours=20)
 
 
 class Mode(StrEnum):
@@ -130,6 +132,13 @@ class Budget:
 def windows_of(budgets: Iterable[Budget], now: datetime) -> tuple[Window, ...]:
     """The windows of several budgets, in their order."""
     return tuple(window for budget in budgets for window in budget.windows(now))
+
+
+def windows_lately(budgets: Iterable[Budget], now: datetime) -> tuple[Window, ...]:
+    """The windows in which jobs may end now, each once: those of the moment, and those that ended lately."""
+    listed = tuple(budgets)
+    found = {window.id: window for window in windows_of(listed, now - _LATELY)}
+    return tuple((found | {window.id: window for window in windows_of(listed, now)}).values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,19 @@ COUNTERS = (
     Declaration("bypass_jobs_total", "Jobs booked that came past the gate.", ("customer",)),
     Declaration("bypass_nanos_total", "What they cost, in nano-dollars.", ("customer",)),
     Declaration("adjusted_nanos_total", "Corrections of booked costs, in nano-dollars: up, down.", ("customer", "way")),
+    Declaration(
+        "cost_metric_looks_total",
+        "Looks of cost metrics at one place: done, refused, lost, failed, over_bound; unusable, none at all.",
+        ("metric", "result"),
+    ),
+    Declaration(
+        "metered_nanos_total", "Cost that a cost metric has measured, in nano-dollars.", ("metric", "customer")
+    ),
+    Declaration(
+        "metered_corrected_nanos_total",
+        "By how much measured costs were corrected later, in nano-dollars: up, down.",
+        ("metric", "way"),
+    ),
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
@@ -136,6 +149,7 @@ GAUGES = (
     Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
     Declaration("sweep_mark_age_seconds", "How far behind now the sweep is where it is furthest behind."),
     Declaration("sweep_refused_projects", "Projects that do not let the gate see all jobs."),
+    Declaration("cost_metric_age_seconds", "How long ago a cost metric's last whole look was, here.", ("metric",)),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),

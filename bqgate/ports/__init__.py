@@ -12,6 +12,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     leases.py     LeaseStore
     proof.py      ProofSource
     sweep.py      JobReader, RegionSource, SweepStore
+    cost_metrics.py  CostMetric and what plug-ins need beside it
     mirror.py     MirrorQueue, MirrorTable
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource

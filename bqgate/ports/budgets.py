@@ -60,10 +60,13 @@ class BudgetStore(Protocol):
             LedgerUnavailable: a window had to be filled and the source did not answer.
         """
 
-    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+    async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:
         """End a hold with what the job cost, in the windows in which it was placed. False: it is not open.
 
         The cost may pass the hold's amount; it is then captured whole. Whoever has joined it, it ends.
+
+        `is_late`: the ledger has had the cost for longer than a capture takes. A store that lost its memory since may
+        have been filled with it, and still have the hold; it forgets these windows, so that the cost counts once.
 
         Raises:
             BudgetStoreUnavailable: no answer; call again, doing it twice changes nothing.

@@ -10,6 +10,7 @@ Sources: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables and …
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -231,6 +232,11 @@ async def insert_all(world: World, call: Call) -> Reply:
             ignore_unknown_values=body.get("ignoreUnknownValues", False),
         )
     )
+    refused = {error.index for error in errors}
+    taken = [row for index, row in enumerate(rows) if index not in refused]
+    if taken:
+        size = sum(len(json.dumps(row.get("json") or {}, separators=(",", ":"))) for row in taken)
+        world.warehouse.note_streamed(ref_of(call), rows=len(taken), input_bytes=size)
     shown: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
     if errors:
         shown["insertErrors"] = [

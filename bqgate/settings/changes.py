@@ -64,6 +64,7 @@ def _values_of(settings: Settings) -> Iterator[tuple[str, object]]:
         if isinstance(value, BaseModel):
             yield from _keys_of(field.name, value)
     yield from _named("issuers", settings.issuers)
+    yield from _named("cost_metrics", settings.cost_metrics)
     base = settings.policy_base
     yield from _named("tiers", base.tiers)
     yield from _named("customers", base.customers)

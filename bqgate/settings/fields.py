@@ -153,7 +153,8 @@ def read_store_url(value: object, *, schemes: Collection[str], example: str) -> 
 
 def read_budgets_url(value: object) -> SecretUrl:
     """Where budgets are kept."""
-    schemes = ("memory", "redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+    by_several = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+    schemes = ("memory", "redis", "rediss", "unix", *by_several)
     return read_store_url(value, schemes=schemes, example="redis://localhost:6379/0")
 
 

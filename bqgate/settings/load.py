@@ -23,6 +23,7 @@ from bqgate.policies.messages import message_of, unknown_key, unquoted
 from bqgate.policies.models import keys_around
 from bqgate.policies.values import NAME_PATTERN
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
@@ -73,6 +74,7 @@ class Settings:
     settlement: SettlementSection
     own_queries: OwnQueriesSection
     sweep: SweepSection
+    cost_metrics: Mapping[str, CostMetricSection]
     refusals: RefusalsSection
     degraded: DegradedSection
     observe: ObserveSection
@@ -175,6 +177,7 @@ def _settings(parsed: Parsed) -> Settings:
         settlement=settlement,
         own_queries=_whole(parsed.own_queries),
         sweep=_whole(parsed.sweep),
+        cost_metrics=parsed.cost_metrics,
         refusals=_whole(parsed.refusals),
         degraded=_whole(parsed.degraded),
         observe=_whole(parsed.observe),

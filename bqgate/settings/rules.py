@@ -15,7 +15,9 @@ from bqgate.policies import rules as policy_rules
 from bqgate.policies import shared_accounts
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
+from bqgate.settings import cost_metric_rules
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
@@ -64,6 +66,7 @@ class Parsed:
     observe: ObserveSection | None = None
     defaults: DefaultsPolicy | None = None
     issuers: dict[str, IssuerSection] = field(default_factory=dict)
+    cost_metrics: dict[str, CostMetricSection] = field(default_factory=dict)
     tiers: dict[str, TierPolicy] = field(default_factory=dict)
     customers: dict[str, CustomerPolicy] = field(default_factory=dict)
     scoped_budgets: dict[str, BudgetPolicy] = field(default_factory=dict)
@@ -102,6 +105,7 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
     server, upstream, pricing = parsed.server, parsed.upstream, parsed.pricing
     yield from _identity_warnings(parsed)
     yield from _payer_warnings(parsed)
+    yield from cost_metric_rules.warnings_of(parsed.cost_metrics)
     if upstream and parsed.identity and keeps_apart_itself(upstream, parsed.identity):
         accounts = {name: customer.service_account for name, customer in parsed.customers.items()}
         yield from shared_accounts.warnings_of(accounts)

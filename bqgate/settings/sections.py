@@ -17,6 +17,7 @@ from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
 from bqgate.policies.values import ProjectId, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
+from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.fields import BudgetsUrl, IamMember, LedgerUrl, MirrorDataset, SecretUrl, TokenSecret, WebUrl
 from bqgate.settings.issuer_section import IssuerSection
@@ -92,8 +93,8 @@ class BudgetsSection(Section):
 
     url: BudgetsUrl = Field(
         SecretUrl("memory://"),
-        description="memory:// (one process, rebuilt from the ledger), redis://, rediss://, unix://, redis+cluster://, "
-        "rediss+cluster://.",
+        description="memory:// (one process, rebuilt from the ledger), redis://, rediss://, unix://, and with "
+        "+sentinel or +cluster behind either of the first two.",
     )
     timeout_ms: Whole = Field(1_000, ge=10, le=60_000, description="How long Redis may take to answer.")
     connections_max: Whole = Field(50, ge=1, le=1_000, description="Connections to Redis.")
@@ -272,6 +273,7 @@ NAMED_SECTIONS: dict[str, type[BaseModel]] = {
     "tiers": TierPolicy,
     "customers": CustomerPolicy,
     "scoped_budgets": BudgetPolicy,
+    "cost_metrics": CostMetricSection,
 }
 
 

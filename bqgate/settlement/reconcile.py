@@ -26,6 +26,7 @@ Races, and why they are harmless:
       back what is there changes nothing; one that the ledger has ended since is ended by (3) of the next round.
     - Two gates drop one window (5): filling sets it and adds nothing. A hold that is booked, and captured only after
       the filling, counts twice in it: refused too early, never too late, and mended by the next rounds.
+    - Windows that ended lately are compared too (5): jobs end in them still, and the next may take over what they left.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -157,7 +158,7 @@ class Reconciler:
         """Step 3 for one hold; `before` is what the store said of it at the last round."""
         entry = await self._ledger.fetch_entry(hold.id)
         if entry is not None:
-            is_ended = await self._budgets.capture(hold, entry.cost_nanos)
+            is_ended = await self._budgets.capture(hold, entry.cost_nanos, is_late=True)
             event = "captured" if entry.cost_nanos else "voided"
             if is_ended and entry.decision == PROBE and entry.customer == hold.customer:
                 probe = replace(hold, principal=entry.principal, window_keys=entry.window_keys)

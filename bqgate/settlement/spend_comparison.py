@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from bqgate.domain.budget import WindowId, with_rollovers
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
-from bqgate.domain.tier import windows_of
+from bqgate.domain.tier import windows_lately
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 
 # A window of an account, and by how many nano-dollars the store's spend passes the ledger's.
@@ -66,21 +66,22 @@ class SpendComparison:
         # What differs still is not agreed about: it keeps what its corrections were when it was.
         self._adjusted = adjusted | {each: self._adjusted[each] for each in drifts if each in self._adjusted}
 
-    async def _accounts(self) -> set[str]:
+    async def _accounts(self) -> list[str]:
         lately = self._clock.now() - 2 * timedelta(seconds=self._interval_s)
-        return {
+        accounts = {
             *self._policies.customer_registry.customers,
             *await self._budgets.fetch_customers(),
             *(row.customer for row in await self._ledger.fetch_costs(since=lately)),
             *(account for account, _ in self._drifts),
             DEPLOYMENT_ACCOUNT,
         }
+        return sorted(accounts)
 
     async def _drifts_of(self, account: str, adjusted: dict[tuple[str, WindowId], int]) -> Drifts:
         """The windows that differ; `adjusted` takes what corrections come to in each."""
         now = self._clock.now()
         budgets = self._policies.customer_registry.account_budgets(account)
-        windows = with_rollovers(windows_of(budgets, now))
+        windows = with_rollovers(windows_lately(budgets, now))
         # First: one that comes in between shows as a difference now, and as a correction at the next look.
         corrections = await self._ledger.fetch_adjusted(windows)
         balances = await self._budgets.fetch_balances(windows)

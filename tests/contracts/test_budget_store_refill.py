@@ -62,6 +62,18 @@ async def test_a_hold_booked_before_the_refill_and_captured_after_it_counts_once
         assert stands(await store.fetch_balances(windows)) == [usd("2", "0")] * 2
 
 
+async def test_a_late_capture_counts_once(scene: Scene) -> None:
+    """Reconcile finds a booked hold still open, in windows that may have its cost: it ends, the ledger's sum stands."""
+    windows = windows_of()
+    hold, other = hold_on(windows, "3"), hold_on(windows, "1")
+    await scene.run(hold, windows)
+    await scene.run(other, windows)
+    scene.book.book(hold, parse_usd("2"))
+    assert await scene.store.capture(hold, parse_usd("2"), is_late=True)
+    assert not await scene.store.capture(hold, parse_usd("2"), is_late=True)
+    assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "1")] * 2
+
+
 async def test_a_hold_that_ends_while_the_ledger_is_read_counts_once(scene: Scene) -> None:
     """Booked and captured between the reading of the holds and of the spend: neither doubled nor lost."""
     windows = windows_of()

@@ -49,15 +49,14 @@ async def hears(feed: ChangeFeed, clock: ManualClock, announce: Callable[[], Awa
                 return
 
 
-@pytest.fixture(params=["local", "redis", "redis cluster"])
+@pytest.fixture(params=["local", "redis_url", "redis_cluster_url", "redis_sentinel_url"])
 async def feed(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[ChangeFeed]:
     """A feed that listens already."""
     opened: ChangeFeed
     if request.param == "local":
         opened = LocalChangeFeed(clock)
     else:
-        fixture = "redis_url" if request.param == "redis" else "redis_cluster_url"
-        opened = redis_feed(request.getfixturevalue(fixture), clock)
+        opened = redis_feed(request.getfixturevalue(request.param), clock)
     await listening(opened, clock)
     yield opened
     await opened.close()

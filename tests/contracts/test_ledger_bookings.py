@@ -47,6 +47,16 @@ async def test_a_charge_is_found_by_its_hold(ledger: SqlLedger) -> None:
     assert [each.charge.hold_id for each in both] == ["h2"]
 
 
+async def test_a_charge_without_a_job_is_found_by_its_id(ledger: SqlLedger) -> None:
+    """What was measured has neither hold nor job; it comes with its corrections, and refusals are no charges."""
+    await ledger.book(make_entry(None, id="metered-1", job=None))
+    await ledger.book(make_entry(None, id="metered-1.1", job=None, kind=EntryKind.ADJUSTMENT, adjusts="metered-1"))
+    await ledger.book(make_entry(None, id="refused", job=None, kind=EntryKind.REFUSAL))
+    (found,) = await ledger.find_booked(charge_ids=["metered-1", "metered-1.1", "refused", "unknown"])
+    assert (found.charge.id, [each.id for each in found.adjustments]) == ("metered-1", ["metered-1.1"])
+    assert await ledger.book(make_entry(None, id="metered-1", job=None)) is Booking.HOLD_ALREADY_BOOKED
+
+
 @pytest.mark.parametrize(
     ("booked", "asked", "is_found"),
     [

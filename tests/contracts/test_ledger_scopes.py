@@ -78,6 +78,15 @@ async def test_the_deployments_spend_is_everybodys_by_when_it_was_held(ledger: S
     }
 
 
+async def test_what_counts_nowhere_is_not_the_deployments_either(ledger: SqlLedger) -> None:
+    """An entry without windows is booked and in no budget; one of before there was a deployment's budget is."""
+    await ledger.book(make_entry("old", cost_nanos=1))
+    await ledger.book(make_entry(None, id="nowhere", job=None, cost_nanos=10, window_keys={}))
+    midnight = datetime(2026, 11, 24, tzinfo=UTC)
+    day = Window(DEPLOYMENT_ACCOUNT, Period.DAY, "2026-11-24", None, midnight + timedelta(days=1))
+    assert (await ledger.fetch_spend((day,))).captured_nanos == {day.id: 1}
+
+
 async def test_what_a_hold_is_about_outlives_the_gate(ledger: SqlLedger) -> None:
     """Labels are kept as they came; a budget that comes later finds them."""
     hold = make_hold("h1", labels={"team": "ml", "empty": ""}, workload="nightly")

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from bqgate.budgets.keys import HOLDS_TTL_S
 from bqgate.budgets.memory_store import MemoryBudgetStore
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.budget import Balance, Period, Window, WindowId
@@ -380,8 +381,8 @@ class StoresAgree(RuleBasedStateMachine):
         for key in self.raw.scan_iter(match="*"):
             assert key.startswith(prefix)
             ttl_s = self.raw.ttl(key)
-            if key in {f"{prefix}holds", f"{prefix}attempts", f"{prefix}idempotency"}:
-                assert ttl_s == -1
+            if key in {f"{prefix}{kind}" for kind in ("holds", "attempts", "idempotency")}:
+                assert 0 < ttl_s <= HOLDS_TTL_S
                 assert self.model.holds, "nothing is open, and the key is still there"
                 continue
             assert ttl_s > 0, key

@@ -103,6 +103,13 @@ def test_a_command_runs_without_any_extra(bare: Installed, arguments: tuple[str,
     assert "Traceback" not in done.stderr
 
 
+def test_the_shipped_cost_metrics_are_found_by_name(bare: Installed) -> None:
+    """As entry points of the package, which a checkout on the path would not have."""
+    script = "from bqgate.metering.loading import load_metric as load; load('storage', {}); load('streaming', {})"
+    done = bare.run(bare.python, "-c", script)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_gate_serves_and_is_healthy_without_any_extra(bare: Installed) -> None:
     """What is installed is a whole gate: it listens, answers, and ends in order."""
     environ = {"PATH": os.environ["PATH"], "BQGATE_SERVER__PORT": str(free_port())}

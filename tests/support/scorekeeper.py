@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,7 +52,8 @@ class Scorekeeper:
 
     `works` stands above what a query's SQL says of it. `ids` are those of projects that are asked for by their numbers;
     answers have ids. `projects` are all that there are; None: any. `emails` say whose which token is. `unlisted_ms` is
-    how long a job is missing from lists, `latency_ms` how long one takes to begin, drawn from the seed.
+    how long a job is missing from lists, `latency_ms` how long one takes to begin, drawn from the seed. `members` say
+    who asks in which project, and `shift_ms` how far its clock is from the machine's.
     """
 
     def __init__(self, *, seed: int = 0, latency_ms: tuple[float, float] = (0.0, 3.0)) -> None:
@@ -63,6 +64,8 @@ class Scorekeeper:
         self.ids: dict[str, str] = {}
         self.projects: set[str] | None = None
         self.emails: dict[str, str] = {}
+        self.members: dict[str, str] = {}
+        self.shift_ms = 0
         self.unlisted_ms = 0
         self.faults = FaultSwitches(seed)
         self.calls: list[Called] = []
@@ -111,6 +114,10 @@ class Scorekeeper:
     def billed_nanos(self, prices: Prices, *, project_id: str = "") -> int:
         """What all that ran to its end is billed, or one project's part of it."""
         return sum(prices.cost_nanos(ran) for ran in self.books if project_id in {"", ran.project_id})
+
+    def _now_ms(self) -> int:
+        # This server has the machine's time, as Google has, or one that is as far from it as a test's gates are.
+        return int(datetime.now(UTC).timestamp() * 1000) + self.shift_ms  # noqa: TID251 - see above
 
     async def quiet(self, *, timeout_s: float = 30) -> None:
         """Return when nothing runs any more; TimeoutError."""
@@ -213,7 +220,7 @@ class Scorekeeper:
             ran = self._find(request)
             if ran.ended_ms is None:
                 raise Refused(400, "invalid", "A job that runs cannot be deleted.")
-            ran.deleted_ms = _now_ms()
+            ran.deleted_ms = self._now_ms()
             return {}
 
         return await self._answer(request, _called(request, "jobs.delete"), work)
@@ -232,7 +239,7 @@ class Scorekeeper:
                 and ran.deleted_ms is None
                 and ran.parent_id == parent
                 and since <= ran.created_ms < until
-                and ran.created_ms <= _now_ms() - self.unlisted_ms
+                and ran.created_ms <= self._now_ms() - self.unlisted_ms
                 and state in {"", _state(ran)}
             ]
             begin, size = int(asked.get("pageToken", "0")), int(asked.get("maxResults", str(_PAGE_JOBS)))
@@ -297,7 +304,8 @@ class Scorekeeper:
         work = self._work_of(configuration)
         if work.is_unseen:
             raise Refused(400, "invalidQuery", "Dry run is not supported for this query.")
-        size = 0 if work.is_external else work.size_bytes
+        is_hit = work.is_cached and (configuration.get("query") or {}).get("useQueryCache") is not False
+        size = 0 if work.is_external or is_hit else work.size_bytes
         said = str(size if work.said_bytes is None else work.said_bytes)
         place = str(reference.get("location") or self.locations.get(project_id, "US"))
         tables = [
@@ -307,18 +315,18 @@ class Scorekeeper:
         return {
             "kind": "bigquery#job",
             "id": f"{project_id}:{place}.",
-            "user_email": "ann@example.com",
+            "user_email": self.members.get(project_id, "ann@example.com"),
             "configuration": {**configuration, "jobType": "QUERY"},
             "jobReference": {"projectId": project_id, "location": place},
             "statistics": {
-                "creationTime": str(_now_ms()),
+                "creationTime": str(self._now_ms()),
                 "totalBytesProcessed": said,
                 "query": {
                     "totalBytesProcessed": said,
                     "totalBytesBilled": "0",
                     "totalBytesProcessedAccuracy": work.accuracy,
                     "statementType": work.statement_type,
-                    "cacheHit": False,
+                    "cacheHit": is_hit,
                     "referencedTables": tables,
                 },
             },
@@ -329,7 +337,7 @@ class Scorekeeper:
         """The first run of a repeated requestId, where the statement changes something and it is not long ago."""
         request_id = str(document.get("requestId") or "")
         ran = self._by_request_id.get((project_id, request_id)) if request_id else None
-        if ran is None or not ran.work.is_mutating or _now_ms() - ran.created_ms > _REPEAT_MS:
+        if ran is None or not ran.work.is_mutating or self._now_ms() - ran.created_ms > _REPEAT_MS:
             return None
         return ran if ran.configuration["query"].get("query") == document.get("query") else None
 
@@ -350,15 +358,16 @@ class Scorekeeper:
         if has_job and (project_id, job_id) in self._jobs:
             raise Refused(409, "duplicate", f"Already Exists: Job {project_id}:{place}.{job_id}")
         work = self._work_of(configuration)
-        ran = Ran(project_id, job_id if has_job else None, place, configuration, work, _now_ms(), query_id=f"q{number}")
+        its_id, now_ms = job_id if has_job else None, self._now_ms()
+        ran = Ran(project_id, its_id, place, configuration, work, now_ms, query_id=f"q{number}")
         self.books.append(ran)
         if has_job:
             self._jobs[project_id, job_id] = ran
         refusal = _over_the_cap(configuration, work)
         if "query" not in configuration:
-            ran.end(_now_ms())
+            ran.end(self._now_ms())
         elif refusal is not None:
-            ran.refuse(_now_ms(), refusal)
+            ran.refuse(self._now_ms(), refusal)
         elif work.ms:
             ran.timer = asyncio.get_running_loop().call_later(work.ms / 1000, self._end, ran)
         else:
@@ -366,14 +375,14 @@ class Scorekeeper:
         return ran
 
     def _end(self, ran: Ran, error: dict[str, str] | None = None) -> None:
-        ran.end(_now_ms(), error)
+        ran.end(self._now_ms(), error)
         if not ran.work.children or ran.job_id is None:
             return
         for number, statement in enumerate(ran.statements):
             its_id = f"script_job_{ran.query_id}_{number}"
             its_own = {"query": {"query": "of a script"}, "labels": ran.labels}
             child = Ran(ran.project_id, its_id, ran.location, its_own, statement, ran.created_ms, parent_id=ran.job_id)
-            child.end(_now_ms())
+            child.end(self._now_ms())
             self._children.append(child)
             self._jobs[ran.project_id, its_id] = child
 
@@ -416,7 +425,7 @@ class Scorekeeper:
                     "totalBytesProcessed": str(ran.work.size_bytes),
                     "totalBytesBilled": str(ran.bytes_billed),
                     "totalSlotMs": str(ran.work.ms),
-                    "cacheHit": False,
+                    "cacheHit": ran.work.is_cached,
                 }
             if ran.work.children:
                 statistics["numChildJobs"] = str(len(ran.statements))
@@ -429,7 +438,7 @@ class Scorekeeper:
             "etag": "e",
             "id": f"{ran.project_id}:{place}.{ran.job_id}",
             "selfLink": f"{self.url}/bigquery/v2/projects/{ran.project_id}/jobs/{ran.job_id}?location={place}",
-            "user_email": "ann@example.com",
+            "user_email": self.members.get(ran.project_id, "ann@example.com"),
             "configuration": {**ran.configuration, "jobType": _NAME_BY_KIND[kind]},
             "jobReference": {"projectId": ran.project_id, "jobId": ran.job_id, "location": place},
             "statistics": statistics,
@@ -452,7 +461,7 @@ class Scorekeeper:
                 "totalBytesBilled": str(ran.bytes_billed),
                 "totalSlotMs": str(ran.work.ms),
                 "statementType": ran.work.statement_type,
-                "cacheHit": False,
+                "cacheHit": ran.work.is_cached,
             }
         return document
 
@@ -504,9 +513,10 @@ async def _lose(fault: Fault, request: web.Request, status: int, body: bytes) ->
     answer = web.StreamResponse(
         status=status, headers={"Content-Type": "application/json", "Content-Length": str(len(body))}
     )
-    await answer.prepare(request)
-    await answer.write(body[:at])
-    await _pass_s(0.005)
+    with suppress(ConnectionResetError):  # whoever asked may have gone
+        await answer.prepare(request)
+        await answer.write(body[:at])
+        await _pass_s(0.005)
     _cut(request)
     return answer
 
@@ -527,10 +537,6 @@ async def _json_of(request: web.Request) -> dict[str, Any]:
 
 def _state(ran: Ran) -> str:
     return "RUNNING" if ran.ended_ms is None else "DONE"
-
-
-def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)  # noqa: TID251 - this server has the machine's time, as Google has
 
 
 async def _pass_s(seconds: float) -> None:

@@ -17,6 +17,7 @@ _LEAST_BYTES = 10 * MIB
 _COMMENT = re.compile(r"/\*(.*?)\*/", re.DOTALL)
 _READS_ONLY = frozenset({"SELECT"})
 _WORDS = {"bytes", "ms", "type", "fails", "billed", "external", "said", "accuracy", "tables", "script", "unseen"}
+_WORDS |= {"cached"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Work:
     """What a query does. Sizes in bytes, duration in milliseconds.
 
     `billed_bytes` stands for an amount that follows no rule; `said_bytes` is what a dry run says instead of the size,
-    `accuracy` how sure it says it is, and `is_unseen` has it refuse to say anything.
+    `accuracy` how sure it says it is, and `is_unseen` has it refuse to say anything. `is_cached`: its results are there
+    already, which a dry run that asks for no cached ones does not tell.
     """
 
     size_bytes: int = 0
@@ -37,6 +39,7 @@ class Work:
     accuracy: str = "PRECISE"
     tables: int = 1
     is_unseen: bool = False
+    is_cached: bool = False
     children: "tuple[Work, ...]" = ()
 
     @property
@@ -51,7 +54,7 @@ class Work:
             return self.billed_bytes
         if self.children:
             return sum(child.billable_bytes for child in self.children)
-        if self.fails or not self.size_bytes:
+        if self.fails or self.is_cached or not self.size_bytes:
             return 0
         return max(_LEAST_BYTES * self.tables, -(-self.size_bytes // MIB) * MIB)
 
@@ -59,7 +62,8 @@ class Work:
 def work_in(sql: str) -> Work:
     """Read `/*bytes=1000000000 ms=50 type=INSERT fails billed=5 external said=0 accuracy=UNKNOWN tables=2 unseen*/`.
 
-    Behind `/*script*/` each such comment is a statement of the script. Other comments say nothing.
+    `cached` is one more such word. Behind `/*script*/` each such comment is a statement of the script. Other comments
+    say nothing.
     """
     found = [dict(_pair(word) for word in text.split()) for text in _COMMENT.findall(sql)]
     works = [said for said in found if said and set(said) <= _WORDS]
@@ -97,6 +101,7 @@ def _work(said: Mapping[str, str]) -> Work:
         accuracy=said.get("accuracy", "PRECISE"),
         tables=int(said.get("tables", "1")),
         is_unseen="unseen" in said,
+        is_cached="cached" in said,
     )
 
 

@@ -24,7 +24,7 @@ class FaultKind(StrEnum):
 BEFORE_THE_WORK = (FaultKind.UNAVAILABLE, FaultKind.CUT_BEFORE, FaultKind.SLOW, FaultKind.STALL)
 
 
-@dataclass
+@dataclass(eq=False)
 class Fault:
     """One fault and the calls that it strikes; empty texts strike any.
 
@@ -82,6 +82,12 @@ class FaultSwitches:
         """Switch one on."""
         self._faults.append(fault)
         return fault
+
+    def remove(self, fault: Fault) -> None:
+        """Switch one off."""
+        fault.released.set()
+        if fault in self._faults:
+            self._faults.remove(fault)
 
     def clear(self) -> None:
         """Switch all off, and let what is stalled go on."""

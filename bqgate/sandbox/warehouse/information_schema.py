@@ -1,8 +1,8 @@
-"""Answer INFORMATION_SCHEMA: SCHEMATA, TABLES, VIEWS, COLUMNS of datasets, and JOBS of the project.
+"""Answer INFORMATION_SCHEMA: SCHEMATA, TABLES, VIEWS, COLUMNS of datasets, JOBS and timelines of the project.
 
 Sessions register the rows with their cursor under a name of their own, so a query over them runs like any other. JOBS,
 JOBS_BY_PROJECT and JOBS_BY_USER take their rows from a provider that the HTTP half registers; a key of a row that is
-not in JOBS_FIELDS is ignored, a missing one is NULL.
+not in JOBS_FIELDS is ignored, a missing one is NULL. Timelines of storage and streaming are usage_timelines.py's.
 
 Columns: https://cloud.google.com/bigquery/docs/information-schema-intro. Every look is billed 10 MiB and is never
 cached.
@@ -20,6 +20,7 @@ from bqgate.sandbox.warehouse.catalog import Catalog
 from bqgate.sandbox.warehouse.datatypes import standard_type
 from bqgate.sandbox.warehouse.errors import NotSupported
 from bqgate.sandbox.warehouse.tables import Field, TableInfo, TableRef
+from bqgate.sandbox.warehouse.usage_timelines import TIMELINE_FIELDS, UsageTimelines
 
 JobRows = Callable[[], Iterable[Mapping[str, Any]]]
 
@@ -67,14 +68,16 @@ _FIELDS: dict[str, tuple[Field, ...]] = {
     "JOBS": JOBS_FIELDS,
     "JOBS_BY_PROJECT": JOBS_FIELDS,
     "JOBS_BY_USER": JOBS_FIELDS,
+    **TIMELINE_FIELDS,
 }
 
 
 class InformationSchema:
     """The views of one catalog."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, timelines: UsageTimelines) -> None:
         self._catalog = catalog
+        self._timelines = timelines
         self._jobs: JobRows = tuple
 
     def register_jobs(self, provider: JobRows) -> None:
@@ -94,6 +97,8 @@ class InformationSchema:
             rows = [job for job in self._jobs() if job.get("project_id") in {None, ref.project}]
             if name == "JOBS_BY_USER":
                 rows = [job for job in rows if job.get("user_email") == user_email]
+        elif name in TIMELINE_FIELDS:
+            rows = self._timelines.rows(name, ref.project, _region(ref))
         elif name == "SCHEMATA":
             rows = [self._schema_row(d.dataset, ref.project) for d in self._catalog.datasets(ref.project)]
         else:
@@ -119,6 +124,11 @@ class InformationSchema:
 
 def _view(ref: TableRef) -> str:
     return ref.table.removeprefix("INFORMATION_SCHEMA.").upper()
+
+
+def _region(ref: TableRef) -> str:
+    """The region that a view is qualified with, in small letters; "": none."""
+    return ref.dataset.lower().removeprefix("region-") if ref.dataset.lower().startswith("region-") else ""
 
 
 def _name(table: TableInfo) -> dict[str, Any]:

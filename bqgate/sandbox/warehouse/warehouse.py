@@ -29,6 +29,7 @@ from bqgate.sandbox.warehouse.prepared import Prepared
 from bqgate.sandbox.warehouse.session import Session, open_session
 from bqgate.sandbox.warehouse.storage import Storage
 from bqgate.sandbox.warehouse.tables import Field, TableRef
+from bqgate.sandbox.warehouse.usage_timelines import UsageTimelines
 
 _PREPARERS: dict[type[exp.Expr], Callable[[Session, Any], Prepared]] = {
     exp.Select: selecting.prepare_select,
@@ -100,9 +101,11 @@ class Warehouse:
         self._storage = Storage()
         self._now = clock
         self._wall_time_ratio = wall_time_ratio
-        self._information_schema = InformationSchema(self._catalog)
         library = Library(self._catalog, self._storage, clock, self._view_schema)
         loader = Loader(self._catalog, self._storage, clock)
+        timelines = UsageTimelines(self._catalog, library.get_table, clock)
+        self._information_schema = InformationSchema(self._catalog, timelines)
+        self.note_streamed = timelines.note_streamed
         self.create_dataset = library.create_dataset
         self.get_dataset = library.get_dataset
         self.list_datasets = library.list_datasets

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from bqgate.admin.operation import RateClass
 from bqgate.admin.problem import Problem
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
-from bqgate.admin.rate_storage import close_storage, open_storage
+from bqgate.budgets.rate_storage import close_storage, open_storage
 from bqgate.observe.logs import make_logger
 from bqgate.observe.metrics import Metrics
 from bqgate.observe.telemetry import PrometheusTelemetry
@@ -30,14 +30,13 @@ def limiter_over(storage: Storage, metrics: Metrics | None = None) -> RateLimite
     return RateLimiter(THREE, storage, telemetry)
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
+@pytest.fixture(params=["memory", "redis_url", "redis_cluster_url", "redis_sentinel_url"])
 async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
     """Each place where requests are counted."""
     if request.param == "memory":
         yield MemoryStorage()
         return
-    url: str = request.getfixturevalue("redis_url" if request.param == "redis" else "redis_cluster_url")
-    opened = open_storage(url, timeout_s=5, connections_max=5)
+    opened = open_storage(request.getfixturevalue(request.param), timeout_s=5, connections_max=5)
     yield opened
     await close_storage(opened)
 

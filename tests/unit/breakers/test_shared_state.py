@@ -45,7 +45,7 @@ class Scene:
         await self.other.shared.look()
 
 
-@pytest.fixture(params=["redis_url", "redis_cluster_url"])
+@pytest.fixture(params=["redis_url", "redis_cluster_url", "redis_sentinel_url"])
 async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     made = Scene(request.getfixturevalue(request.param))
     yield made

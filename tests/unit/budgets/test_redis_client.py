@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio.cluster import RedisCluster
 
 from bqgate.budgets.redis_breaker_state import RedisBreakerState
 from bqgate.budgets.redis_change_feed import RedisChangeFeed
-from bqgate.budgets.redis_client import keeping_cancellation
+from bqgate.budgets.redis_client import redis_call
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.observe.logs import make_logger
@@ -94,7 +95,7 @@ async def test_a_cancellation_that_came_before_is_not_told_again() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            with keeping_cancellation():
+            with redis_call():
                 await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
             tidied.set()
 
@@ -143,8 +144,29 @@ async def test_a_single_redis_that_is_no_cluster_is_told_in_the_ports_words(redi
     await store.close()
 
 
-@pytest.mark.parametrize("url", ["memory://", "http://127.0.0.1", "redis+sentinel://h", "127.0.0.1:6379", ""])
+@pytest.mark.parametrize("url", ["memory://", "http://127.0.0.1", "redis+other://h", "127.0.0.1:6379", ""])
 def test_other_urls_are_refused_by_name(url: str) -> None:
     """What is no Redis is said to be none when the store is opened."""
     with pytest.raises(ValueError, match="redis://"):
         RedisBudgetStore.open(url, SpendBook(), ManualClock())
+
+
+async def test_a_connection_that_was_closed_under_a_call_is_an_outage(redis_cluster_url: str) -> None:
+    """redis-py closes idle connections when one breaks, also one that another call has just taken: no bug of ours."""
+    store = RedisBudgetStore.open(redis_cluster_url, SpendBook(), ManualClock(), timeout_s=5)
+    await store.check()
+    assert isinstance(store._client, RedisCluster)
+    told = 0
+    for step in STEPS:
+        calling = asyncio.create_task(store.check())
+        for _ in range(step):
+            await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
+        for node in store._client.get_nodes():
+            for connection in node._connections:
+                await connection.disconnect(nowait=True)
+        try:
+            await calling
+        except BudgetStoreUnavailable:
+            told += 1
+    assert told
+    await store.close()

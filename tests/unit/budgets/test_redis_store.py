@@ -1,10 +1,8 @@
 """What is special about Redis: a network between, other gates beside, and data that outlives the process."""
 
 import asyncio
-import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,15 +10,12 @@ import pytest
 import redis as blocking_redis
 from redis.asyncio import Redis
 
-from bqgate.budgets.keys import ROWS
 from bqgate.budgets.redis_store import RedisBudgetStore
-from bqgate.domain.budget_scope import BudgetScope, ScopeKind
-from bqgate.domain.cost_breaker import GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
 from tests.support.budget_scene import hold_on, stands, usd, windows_of
-from tests.support.manual_clock import START, ManualClock
+from tests.support.manual_clock import ManualClock
 from tests.support.redis_server import running_redis
 from tests.support.spend_book import SpendBook
 from tests.support.tcp_fault_proxy import TcpFaultProxy
@@ -248,37 +243,6 @@ async def test_two_stores_that_fill_at_once_fill_once(redis_url: str) -> None:
     assert [stands(answer) for answer in answers] == [[usd("5", "2")] * 2] * 2
     for store in stores:
         await store.close()
-
-
-async def test_the_table_of_keys_is_what_lies_in_redis(redis_url: str, raw: blocking_redis.Redis) -> None:
-    """Each key matches one row: its type, its fields, and a TTL where the row has one and none where it has none."""
-    store = RedisBudgetStore.open(redis_url, SpendBook(), ManualClock(START))
-    windows = windows_of()
-    grace = GracePolicy(grace_s=60, emergency_nanos=parse_usd("400"))
-    await store.place_hold(hold_on(windows, "301", idempotency_key="job:p:j"), windows, grace)
-    await store.place_hold(hold_on(windows, "301"), windows, grace)
-    await store.void(hold_on(windows))
-    nightly = tuple(
-        replace(window, scope=BudgetScope(ScopeKind.WORKLOAD, "nightly"), limit_nanos=None) for window in windows
-    )
-    await store.place_hold(hold_on((*windows, *nightly), "1"), (*windows, *nightly), grace)
-    await store.check()
-    await store.close()
-    rows = {re.compile(re.sub(r"<[^>]+>", "[^{}:/]+", re.escape(row.pattern))): row for row in ROWS}
-    seen = set()
-    for key in raw.scan_iter():
-        (row,) = (row for pattern, row in rows.items() if pattern.fullmatch(key))
-        seen.add(row.pattern)
-        assert raw.type(key) == row.type
-        assert (raw.ttl(key) == -1) is (row.ttl is None), key
-        if row.pattern.endswith(":window:<period>:<key>"):
-            assert set(raw.hgetall(key)) == {"captured_nanos", "held_nanos", "grace_started_us"}
-        if row.pattern.endswith("/<value>:<period>:<key>"):
-            assert set(raw.hgetall(key)) == {"captured_nanos", "held_nanos"}
-        if row.pattern.endswith(":breaker"):
-            assert set(raw.hgetall(key)) == {"opened_at_us", "until_us", "trial", "emergency_nanos"}
-    assert seen == {row.pattern for row in ROWS}
-    assert raw.ttl("bqgate:{acme}:window:day:2026-11-24") > 3 * 86400
 
 
 async def test_a_redis_that_cannot_be_written_does_not_pass_its_check() -> None:

@@ -115,9 +115,9 @@ async def test_what_is_not_ours_in_redis_is_an_unusable_store(
 
 
 def test_each_script_says_what_it_takes_and_costs() -> None:
-    """Every .lua file opens with KEYS, what it returns and its cost."""
+    """Every .lua file opens with KEYS, what it returns and its cost; history.lua is a part of the others."""
     folder = resources.files("bqgate.budgets")
-    scripts = [file for file in folder.iterdir() if file.name.endswith(".lua")]
+    scripts = [file for file in folder.iterdir() if file.name.endswith(".lua") and file.name != "history.lua"]
     assert len(scripts) == 5
     for script in scripts:
         head = script.read_text("utf-8").split("\n\n")[0]

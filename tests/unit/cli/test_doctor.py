@@ -13,7 +13,8 @@ from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from bqgate.cli import app
-from bqgate.cli.doctor_checks import REDIS_MAJOR_MIN, SKEW_S_MAX, judge_clock, judge_redis
+from bqgate.cli.doctor_checks import SKEW_S_MAX, judge_clock
+from bqgate.cli.redis_check import REDIS_MAJOR_MIN, judge_redis
 from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry, migrate
@@ -327,3 +328,41 @@ def test_what_is_open_to_whom_is_told(patient: Patient) -> None:
     result, marks = patient.examine()
     assert "control" not in marks
     assert "answers to any name; pages of other origins need a token" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        ({"role": "slave", "master_replid": "a"}, "is a replica"),
+        ({"role": "master"}, "replication id"),
+    ],
+)
+def test_a_redis_that_cannot_keep_budgets_is_told(node: dict[str, str], says: str) -> None:
+    """A replica takes no writes; without its replication id nobody sees what a failover lost."""
+    healthy = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction"}
+    finding = judge_redis("redis://here", [healthy | node])
+    assert finding.is_good is False
+    assert says in finding.said
+    assert finding.remedy
+
+
+def test_a_user_of_redis_who_may_too_little_is_told(
+    patient: Patient, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that is missing is named, and nothing is left in Redis."""
+    monkeypatch.setattr("bqgate.cli.redis_check.REDIS_MAJOR_MIN", 6)
+    user = "limited", "w0rd-of-the-limited"
+    with redis.Redis.from_url(redis_url) as raw:
+        raw.execute_command("ACL", "SETUSER", user[0], "on", f">{user[1]}", "~bqgate:*", "+@all", "-hdel", "-lpush")
+        patient.document["budgets"] = {"url": redis_url.replace("://", f"://{user[0]}:{user[1]}@")}
+        try:
+            result, marks = patient.examine()
+            assert (result.exit_code, marks["budgets"]) == (1, "✗")
+            assert "may not call HDEL, LPUSH" in result.output
+            raw.execute_command("ACL", "SETUSER", user[0], "-info")
+            result, marks = patient.examine()
+            assert marks["budgets"] == "✗"
+            assert "may too little" in result.output
+        finally:
+            raw.execute_command("ACL", "DELUSER", user[0])
+        assert raw.dbsize() == 0

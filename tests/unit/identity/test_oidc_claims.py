@@ -87,7 +87,7 @@ async def test_the_issuers_list_holds_for_every_role(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("role", ["user", "analyst", "admin"])
-@pytest.mark.parametrize("customer", ["_unknown", "/deployment"])
+@pytest.mark.parametrize("customer", ["_unknown", "_gate", "/deployment"])
 async def test_a_name_that_the_gate_keeps_for_itself_is_nobodys(stand: Stand, customer: str, role: str) -> None:
     """Whoever chooses a name at an issuer becomes neither the owner of a project that it asks for, nor everybody."""
     assert await stand.is_wrong(customer_id=customer, role=role)

@@ -309,6 +309,21 @@ async def test_a_lasting_drift_is_told_and_mended(shared: Stand) -> None:
     assert usd(await shared.balance(gate)) == (20, 0)
 
 
+async def test_a_drift_in_a_month_that_has_just_ended_is_mended(shared: Stand) -> None:
+    """A store that lost the last seconds of a month is whole again although it is over: jobs end in it still."""
+    gate = shared.gate()
+    shared.clock.advance(6 * 24 * 3600)
+    lost = shared.make_hold()
+    yesterday = ACME.windows(shared.clock.now())
+    await gate.budgets.fetch_balances(yesterday)
+    await shared.ledger.book(gate.settlement._entry_for(lost, Usage(job=lost.job, outcome=Outcome.ASSUMED), PRICES))
+    shared.clock.advance(13 * 3600)
+    assert ACME.windows(shared.clock.now())[1].key != yesterday[1].key
+    for _ in range(2):
+        await gate.reconciler.reconcile()
+    assert [usd(balance) for balance in await gate.budgets.fetch_balances(yesterday)] == [(20, 0)] * 2
+
+
 async def test_two_replicas_mend_a_drift_once(shared: Stand) -> None:
     """A failover lost the last capture; both replicas see it and forget the window: whole, and nothing twice."""
     gates = [shared.gate(), shared.gate()]

@@ -106,7 +106,7 @@ class DeafStore(MemoryBudgetStore):
     is_away = False
     is_heard = False
 
-    async def capture(self, hold: Hold, cost_nanos: int) -> bool:
+    async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:
         is_ended = not self.is_away and await super().capture(hold, cost_nanos)
         if not self.is_heard:
             raise BudgetStoreUnavailable("no answer")

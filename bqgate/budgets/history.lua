@@ -1,0 +1,18 @@
+-- Put before the scripts that trust what they find in windows. Which history of writes this server goes on with: the
+-- replication id (https://redis.io/docs/latest/operate/oss_and_stack/management/replication/) is another one after each
+-- start of a server and each promotion of a replica. Under one id no write is lost; under a new one some may be, because
+-- replicas and files on disk come after the answer. A window says under which it was filled.
+--
+-- Returns, text: 16 of its 40 digits, "" where a server tells none; nil where this server is a replica.
+-- Cost: 1 INFO, some 2.5 microseconds.
+
+local function read_history()
+  local replication = redis.call("INFO", "replication")
+  if string.find(replication, "role:slave", 1, true) then
+    return nil
+  end
+  return string.sub(string.match(replication, "master_replid:(%x+)") or "", 1, 16)
+end
+
+local REPLICA = redis.error_reply("READONLY this server is a replica, and may be behind")
+
