@@ -91,6 +91,7 @@ async def own_accounts(
         whole = {
             **SETTINGS,
             "upstream": {"credentials": "service_account", "service_account_file": str(key_file)},
+            "sweep": {"method": "off"},  # it asks in the gate's own name; here is looked at who asks for whom
             "customers": {
                 name: {**section, "service_account": ACCOUNTS[name]} for name, section in SETTINGS["customers"].items()
             },
