@@ -59,14 +59,14 @@ class Scene:
                     return self.clock.monotonic_s() - begun_s
                 await self.clock.sleep(0.5)
 
-    async def wait_for_job(self, job_id: str, state: str) -> None:
-        """Return when BigQuery's job of this id is in a state."""
+    async def wait_for_job(self, job_id: str, *states: str) -> None:
+        """Return when BigQuery's job of this id is in one of these states."""
         job = f"{self.sandbox.url}/bigquery/v2/projects/acme/jobs/{job_id}"
         async with asyncio.timeout(60):
             while True:
                 async with self.session.get(job) as answer:
                     found = await answer.json()
-                if found.get("status", {}).get("state") == state:
+                if found.get("status", {}).get("state") in states:
                     return
                 await self.clock.sleep(0.05)
 
@@ -85,7 +85,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path, redis_url: str, postgres_url: str) -> AsyncIterator[Scene]:
-    async with Sandbox.start(SandboxSettings(time_scale=1.0)) as sandbox, aiohttp.ClientSession() as session:
+    async with Sandbox.start(SandboxSettings(time_scale=3.0)) as sandbox, aiohttp.ClientSession() as session:
         add_table(sandbox)
         config = tmp_path / "bqgate.yaml"
         yield Scene(sandbox, config, postgres_url, session)
@@ -107,6 +107,7 @@ def configure(scene: Scene, redis_url: str, **sweep: Any) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_another_gate_sweeps_within_half_a_minute(scene: Scene, redis_url: str) -> None:
     """Of two gates the one that sweeps is killed: the other one has found what came past the gate 30 s later."""
     configure(scene, redis_url, interval_s=1)
@@ -121,6 +122,7 @@ async def test_another_gate_sweeps_within_half_a_minute(scene: Scene, redis_url:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("method", METHODS)
 async def test_costs_are_seen_though_both_gates_were_dead(scene: Scene, redis_url: str, method: str) -> None:
     """Both gates die right after a query was forwarded; it ends, and another runs past them; both costs are seen.
@@ -132,7 +134,7 @@ async def test_costs_are_seen_though_both_gates_were_dead(scene: Scene, redis_ur
         gates = [await stack.enter_async_context(served_gate(scene.config)) for _ in range(2)]
         await scene.holder()
         asked = asyncio.create_task(scene.query(gates[0][1], "through-the-gate"))
-        await scene.wait_for_job("through-the-gate", "RUNNING")
+        await scene.wait_for_job("through-the-gate", "RUNNING", "DONE")
         for process, _ in gates:
             process.kill()
         await asked
