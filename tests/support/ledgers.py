@@ -1,7 +1,8 @@
 """Give tests a ledger on each database, and holds and entries to put into it.
 
-Fixtures: `ledger_url`, an empty ledger on SQLite and then on PostgreSQL; `ledger`, a SqlLedger on it;
-`ledger_clock`, its clock. `make_hold` and `make_entry` build values with every field set, unless told otherwise.
+Fixtures: `ledger_url`, an empty ledger on SQLite and then on PostgreSQL; `ledger`, a SqlLedger on it, and in tests of
+the ledger's contract that ask for no URL the MemoryLedger, on which simulations run; `ledger_clock`, its clock.
+`make_hold` and `make_entry` build values with every field set, unless told otherwise.
 """
 
 from collections.abc import AsyncIterator
@@ -18,14 +19,23 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Outcome
 from bqgate.ledger import SqlLedger
 from tests.support.manual_clock import START, ManualClock
+from tests.support.memory_ledger import MemoryLedger
 
 WINDOW_KEYS = {Period.DAY: "2026-11-24", Period.MONTH: "2026-11"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that asks for a ledger once for each kind."""
+    if "ledger_kind" in metafunc.fixturenames:
+        is_contract = metafunc.definition.path.name.startswith("test_ledger")
+        has_memory = is_contract and "ledger_url" not in metafunc.fixturenames
+        metafunc.parametrize("ledger_kind", ["sqlite", "postgresql", *(["memory"] if has_memory else [])])
+
+
+@pytest.fixture
+def ledger_url(ledger_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty ledger."""
-    if request.param == "sqlite":
+    if ledger_kind == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     return str(request.getfixturevalue("postgres_url"))
 
@@ -37,9 +47,14 @@ def ledger_clock() -> ManualClock:
 
 
 @pytest.fixture
-async def ledger(ledger_url: str, ledger_clock: ManualClock) -> AsyncIterator[SqlLedger]:
-    """A ledger on each database in turn."""
-    opened = await SqlLedger.open(ledger_url, ledger_clock)
+async def ledger(
+    ledger_kind: str, request: pytest.FixtureRequest, ledger_clock: ManualClock
+) -> AsyncIterator[SqlLedger | MemoryLedger]:
+    """A ledger on each database in turn, and in memory."""
+    if ledger_kind == "memory":
+        yield MemoryLedger()
+        return
+    opened = await SqlLedger.open(request.getfixturevalue("ledger_url"), ledger_clock)
     yield opened
     await opened.close()
 

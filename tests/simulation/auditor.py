@@ -1,0 +1,176 @@
+"""Hold a run to the invariants of money (design: docs/architecture.md, by their numbers), at every step and at the end.
+
+What is right is computed from BigQuery's own books and from the rules in force, not from what the gates say. Some
+losses no design can close, and the docs name them: what a store forgets in the second before a hold is recorded, and
+what an old copy of a store does not know. By that much, and no more, a limit may be passed (`excess`).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from bqgate.budgets.accounts import deployment_hold
+from bqgate.budgets.memory_account import Account
+from bqgate.domain.budget import Period, WindowId
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
+from bqgate.domain.entry import Entry, EntryKind
+from bqgate.domain.hold import Hold
+from bqgate.domain.job import Outcome
+from bqgate.domain.policy import PolicySnapshot
+from bqgate.domain.tier import windows_of
+from bqgate.domain.units import MIB
+from tests.simulation.bigquery_stand_in import BigQueryServer, BilledJob
+from tests.simulation.redis_stand_in import RedisServer
+from tests.simulation.rules import Rules
+from tests.support.memory_ledger import MemoryLedger
+
+AccountWindow = tuple[str, WindowId]
+
+
+class Auditor:
+    """Looks on. `fail` ends the run with what is wrong."""
+
+    def __init__(self, ledger: MemoryLedger, rules: Rules, fail: Callable[[str], None]) -> None:
+        self.bigquery: BigQueryServer
+        self.redis: RedisServer
+        self.holds: dict[str, Hold] = {}
+        self._ledger = ledger
+        self._rules = rules
+        self._fail = fail
+        self._excess: dict[AccountWindow, int] = defaultdict(int)
+        self._jobs: dict[AccountWindow, list[tuple[BilledJob, int]]] = defaultdict(list)
+        self._audited = 0
+
+    def placed(self, hold: Hold) -> None:
+        """The store has placed a hold: invariant 2, in the store's own numbers."""
+        account = self.redis.accounts[hold.customer]
+        if hold.customer != DEPLOYMENT_ACCOUNT:
+            self.holds[hold.id] = hold
+        for window in hold.window_ids:
+            stand = account.stands[window]
+            bound = self._bound(hold.customer, window)
+            if bound is not None and stand.captured_nanos + stand.held_nanos > bound:
+                self._fail(f"2: {hold.customer} {window} has {stand} with a bound of {bound}")
+
+    def ended(self, account: str, hold_id: str, cost_nanos: int) -> None:
+        """The store has ended a hold. What costs money is in the ledger by then."""
+        if not cost_nanos or account == DEPLOYMENT_ACCOUNT:
+            return
+        entry = self._ledger.entry_by_hold.get(hold_id)
+        if entry is None or entry.cost_nanos != cost_nanos:
+            self._fail(f"6: {hold_id} is captured at {cost_nanos} and booked as {entry and entry.cost_nanos}")
+
+    def job_made(self, job: BilledJob) -> None:
+        """BigQuery has made a job: invariants 1 and 2, by what it may bill."""
+        hold = self.holds.get(job.hold_id)
+        if hold is None or job.hold_id not in self._ledger.open_holds:
+            self._fail(f"1: {job.ref.job_id} runs without an open hold ({job.hold_id})")
+            return
+        price = self._rules.nanos_per_mib(hold)
+        if job.cap_bytes is None or job.cap_bytes // MIB * price > hold.amount_nanos:
+            self._fail(f"1: {job.ref.job_id} may bill {job.cap_bytes} bytes under {hold.amount_nanos}")
+        for key in _windows_of(hold, self._rules.has_deployment):
+            jobs = self._jobs[key]
+            jobs.append((job, price))
+            bound = self._bound(*key)
+            may_bill = sum(min(each.most_bytes, each.cap_bytes or 0) // MIB * per_mib for each, per_mib in jobs)
+            if bound is not None and may_bill > bound:
+                self._fail(f"2: jobs in {key} may bill {may_bill} with a bound of {bound}")
+
+    def after_step(self) -> None:
+        """Look at what was booked since the last step."""
+        entries = self._ledger.entries
+        while self._audited < len(entries):
+            self._audit_entry(entries[self._audited])
+            self._audited += 1
+
+    def store_loses(self, before: dict[str, Account], after: dict[str, Account]) -> None:
+        """The store goes back to an older copy, or to nothing: what limits may be passed by until it is whole.
+
+        Wiped, it is filled again before the next decision, but for holds that nobody has recorded yet.
+        """
+        for name, account in before.items():
+            older = after.get(name)
+            unrecorded: dict[WindowId, int] = defaultdict(int)
+            for hold in account.holds.values():
+                if hold.id not in self._ledger.open_holds:
+                    for window in hold.window_ids:
+                        unrecorded[window] += hold.amount_nanos
+            for window, stand in account.stands.items():
+                old = None if older is None else older.stands.get(window)
+                if old is None:
+                    self._excess[name, window] += unrecorded[window]
+                else:
+                    used, known = stand.captured_nanos + stand.held_nanos, old.captured_nanos + old.held_nanos
+                    self._excess[name, window] += max(0, used - known) + unrecorded[window]
+
+    def missing_holds(self) -> list[str]:
+        """Holds that the ledger says are open, and the store lacks."""
+        accounts = self.redis.accounts
+        return [
+            hold_id
+            for hold_id, hold in self._ledger.open_holds.items()
+            if hold.customer not in accounts or hold_id not in accounts[hold.customer].holds
+        ]
+
+    def is_at_rest(self, policies: PolicySnapshot) -> bool:
+        """Whether nothing is left to be done."""
+        return self.what_is_left(policies) is None
+
+    def what_is_left(self, policies: PolicySnapshot) -> str | None:
+        """What the books do not say yet; None: ledger, store and BigQuery say the same, and nothing is held."""
+        if self._ledger.open_holds:
+            return f"6: open in the ledger: {sorted(self._ledger.open_holds)}"
+        held = [hold_id for account in self.redis.accounts.values() for hold_id in account.holds]
+        if held:
+            return f"6: held in the store: {sorted(held)}"
+        booked: dict[tuple[str, str], int] = defaultdict(int)
+        for entry in self._ledger.entries:
+            if entry.job is not None and entry.kind is not EntryKind.REFUSAL:
+                booked[entry.job.project_id, entry.job.job_id] += entry.cost_nanos
+        for key, job in self.bigquery.jobs.items():
+            if job.outcome is None:
+                return f"6: {key} still runs"
+            if booked.pop(key, 0) != self._cost_of(job):
+                return f"6: {key} is billed {self._cost_of(job)}, and not so in the ledger"
+        if any(booked.values()):
+            return f"4: booked, and no job of BigQuery's: {booked}"
+        return self._what_the_store_lacks(policies)
+
+    def _what_the_store_lacks(self, policies: PolicySnapshot) -> str | None:
+        registry = policies.customer_registry
+        for name, account in self.redis.accounts.items():
+            for window in windows_of(registry.account_budgets(name), self.bigquery.now()):
+                stand = account.stands.get(window.id)
+                if stand is None:
+                    continue
+                spent_nanos = self._ledger.spent_nanos(window)
+                if (stand.captured_nanos, stand.held_nanos) != (spent_nanos, 0):
+                    return f"7: {name} {window.key} is {stand} in the store and {spent_nanos} in the ledger"
+        return None
+
+    def _audit_entry(self, entry: Entry) -> None:
+        if entry.kind is not EntryKind.CHARGE:
+            return
+        if entry.outcome is Outcome.ASSUMED:
+            self._fail(f"6: {entry.hold_id} is booked by assumption, and nobody had reason to assume")
+            return
+        job = None if entry.job is None else self.bigquery.jobs.get((entry.job.project_id, entry.job.job_id))
+        expected = 0 if job is None else self._cost_of(job)
+        if entry.cost_nanos != expected:
+            self._fail(f"4: {entry.hold_id} is booked at {entry.cost_nanos}, and BigQuery billed {expected}")
+
+    def _cost_of(self, job: BilledJob) -> int:
+        hold = self.holds.get(job.hold_id)
+        return 0 if hold is None else job.bytes_billed // MIB * self._rules.nanos_per_mib(hold)
+
+    def _bound(self, account: str, window: WindowId) -> int | None:
+        bound = self._rules.bound(account, window)
+        return None if bound is None else bound + self._excess[account, window]
+
+
+def _windows_of(hold: Hold, has_deployment: bool) -> list[AccountWindow]:
+    own = [(hold.customer, window) for window in hold.window_ids]
+    if not has_deployment:
+        return own
+    keys = deployment_hold(hold).window_keys
+    return [*own, *((DEPLOYMENT_ACCOUNT, WindowId(CUSTOMER_SCOPE, period, keys[period])) for period in Period)]
