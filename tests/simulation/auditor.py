@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from bqgate.budgets.accounts import deployment_hold
-from bqgate.budgets.memory_account import Account
+from bqgate.budgets.memory_account import Account, Stand
+from bqgate.budgets.refill import Snapshot
 from bqgate.domain.budget import Period, WindowId
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import Entry, EntryKind
@@ -39,17 +40,55 @@ class Auditor:
         self._excess: dict[AccountWindow, int] = defaultdict(int)
         self._jobs: dict[AccountWindow, list[tuple[BilledJob, int]]] = defaultdict(list)
         self._audited = 0
+        self._spent: dict[AccountWindow, int] = defaultdict(int)
+        # Holds that may count twice in a window for a while: booked, and captured only after it was filled.
+        self._doubtful: dict[AccountWindow, set[str]] = defaultdict(set)
+        self._open_when_wiped: list[str] = []
 
     def placed(self, hold: Hold) -> None:
         """The store has placed a hold: invariant 2, in the store's own numbers."""
         account = self.redis.accounts[hold.customer]
         if hold.customer != DEPLOYMENT_ACCOUNT:
             self.holds[hold.id] = hold
+            self._check_whole(hold.customer, account)
         for window in hold.window_ids:
             stand = account.stands[window]
+            self._check_captured(hold.customer, window, stand)
             bound = self._bound(hold.customer, window)
             if bound is not None and stand.captured_nanos + stand.held_nanos > bound:
                 self._fail(f"2: {hold.customer} {window} has {stand} with a bound of {bound}")
+
+    def filled(self, snapshot: Snapshot) -> None:
+        """The store is about to fill windows: those that are booked and still held will count twice in them."""
+        account = self.redis.accounts[snapshot.customer]
+        doubtful = {hold_id for hold_id in account.holds if hold_id in self._ledger.entry_by_hold}
+        doubtful |= {hold.id for hold in snapshot.open_holds if hold.id in account.ended}
+        for window in snapshot.windows:
+            if window.id in account.stands:
+                continue
+            self._doubtful[snapshot.customer, window.id] |= doubtful
+
+    def _check_captured(self, account: str, window: WindowId, stand: Stand) -> None:
+        """Invariant 7: no window has been filled twice over."""
+        key = (account, window)
+        twice_nanos = sum(self._ledger.entry_by_hold[each].cost_nanos for each in self._doubtful[key] if self._is_booked(each))
+        if stand.captured_nanos > self._spent[key] + twice_nanos:
+            self._fail(f"7: {key} has {stand.captured_nanos} captured, and {self._spent[key]} is booked")
+
+    def _is_booked(self, hold_id: str) -> bool:
+        return hold_id in self._ledger.entry_by_hold
+
+    def _check_whole(self, customer: str, account: Account) -> None:
+        """Invariant 7: before the store decides, it knows what the ledger knew when it was wiped."""
+        lost = [
+            hold_id
+            for hold_id in self._open_when_wiped
+            if hold_id in self._ledger.open_holds
+            and self._ledger.open_holds[hold_id].customer == customer
+            and not _knows(account, hold_id)
+        ]
+        if lost:
+            self._fail(f"7: the store decides and has not been filled with {lost}")
 
     def ended(self, account: str, hold_id: str, cost_nanos: int) -> None:
         """The store has ended a hold. What costs money is in the ledger by then."""
@@ -65,10 +104,13 @@ class Auditor:
         if hold is None or job.hold_id not in self._ledger.open_holds:
             self._fail(f"1: {job.ref.job_id} runs without an open hold ({job.hold_id})")
             return
+        account = self.redis.accounts.get(hold.customer)
+        if account is not None and hold.id in account.ended:
+            self._fail(f"1: {job.ref.job_id} runs under {hold.id}, which the store has given back")
         price = self._rules.nanos_per_mib(hold)
         if job.cap_bytes is None or job.cap_bytes // MIB * price > hold.amount_nanos:
             self._fail(f"1: {job.ref.job_id} may bill {job.cap_bytes} bytes under {hold.amount_nanos}")
-        for key in _windows_of(hold, self._rules.has_deployment):
+        for key in _windows_of(hold, has_deployment=self._rules.has_deployment):
             jobs = self._jobs[key]
             jobs.append((job, price))
             bound = self._bound(*key)
@@ -86,22 +128,34 @@ class Auditor:
     def store_loses(self, before: dict[str, Account], after: dict[str, Account]) -> None:
         """The store goes back to an older copy, or to nothing: what limits may be passed by until it is whole.
 
-        Wiped, it is filled again before the next decision, but for holds that nobody has recorded yet.
+        A window that is gone is filled again before the next decision, but for holds that nobody has recorded yet. One
+        that is there as it was knows nothing of what came since.
         """
-        for name, account in before.items():
-            older = after.get(name)
+        self._open_when_wiped = [] if after else list(self._ledger.open_holds)
+        for name in [*before, *(name for name in after if name not in before)]:
+            truth: dict[WindowId, int] = defaultdict(int)
             unrecorded: dict[WindowId, int] = defaultdict(int)
-            for hold in account.holds.values():
-                if hold.id not in self._ledger.open_holds:
-                    for window in hold.window_ids:
-                        unrecorded[window] += hold.amount_nanos
-            for window, stand in account.stands.items():
-                old = None if older is None else older.stands.get(window)
-                if old is None:
-                    self._excess[name, window] += unrecorded[window]
-                else:
-                    used, known = stand.captured_nanos + stand.held_nanos, old.captured_nanos + old.held_nanos
-                    self._excess[name, window] += max(0, used - known) + unrecorded[window]
+            held = before[name].holds if name in before else {}
+            for hold in self.holds.values():
+                amount_nanos = self._stands_for(hold, held)
+                for account, window in _windows_of(hold, has_deployment=self._rules.has_deployment):
+                    if account == name:
+                        truth[window] += amount_nanos
+                        unrecorded[window] += amount_nanos if self._is_unrecorded(hold) else 0
+            known = {window: stand.captured_nanos + stand.held_nanos for window, stand in _stands_in(after, name).items()}
+            for window, nanos in truth.items():
+                lost_nanos = max(0, nanos - known[window]) if window in known else unrecorded[window]
+                self._excess[name, window] += lost_nanos
+
+    def _stands_for(self, hold: Hold, held: dict[str, Hold]) -> int:
+        """What a hold counts for by rights: its cost, or its amount while it is open."""
+        entry = self._ledger.entry_by_hold.get(hold.id)
+        if entry is not None:
+            return entry.cost_nanos
+        return hold.amount_nanos if hold.id in self._ledger.open_holds or hold.id in held else 0
+
+    def _is_unrecorded(self, hold: Hold) -> bool:
+        return hold.id not in self._ledger.open_holds and hold.id not in self._ledger.entry_by_hold
 
     def missing_holds(self) -> list[str]:
         """Holds that the ledger says are open, and the store lacks."""
@@ -109,7 +163,7 @@ class Auditor:
         return [
             hold_id
             for hold_id, hold in self._ledger.open_holds.items()
-            if hold.customer not in accounts or hold_id not in accounts[hold.customer].holds
+            if not _knows(accounts.get(hold.customer), hold_id)
         ]
 
     def is_at_rest(self, policies: PolicySnapshot) -> bool:
@@ -151,6 +205,9 @@ class Auditor:
     def _audit_entry(self, entry: Entry) -> None:
         if entry.kind is not EntryKind.CHARGE:
             return
+        hold = self.holds.get(entry.hold_id or "")
+        for key in [] if hold is None else _windows_of(hold, has_deployment=self._rules.has_deployment):
+            self._spent[key] += entry.cost_nanos
         if entry.outcome is Outcome.ASSUMED:
             self._fail(f"6: {entry.hold_id} is booked by assumption, and nobody had reason to assume")
             return
@@ -168,7 +225,16 @@ class Auditor:
         return None if bound is None else bound + self._excess[account, window]
 
 
-def _windows_of(hold: Hold, has_deployment: bool) -> list[AccountWindow]:
+def _knows(account: Account | None, hold_id: str) -> bool:
+    """Whether an account has a hold, or knows that it has ended."""
+    return account is not None and (hold_id in account.holds or hold_id in account.ended)
+
+
+def _stands_in(accounts: dict[str, Account], name: str) -> dict[WindowId, Stand]:
+    return accounts[name].stands if name in accounts else {}
+
+
+def _windows_of(hold: Hold, *, has_deployment: bool) -> list[AccountWindow]:
     own = [(hold.customer, window) for window in hold.window_ids]
     if not has_deployment:
         return own

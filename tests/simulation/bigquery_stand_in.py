@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
@@ -329,9 +330,10 @@ class SimulatedUpstream:
             return await answered
         if fate.way is Way.UNREACHED:
             raise UpstreamUnavailable("no connection", may_have_worked=False)
-        arrives_s = ANSWERS_WITHIN_S + fate.late_s if fate.way is Way.LATE else 0.005
-        if fate.way is not Way.LOST:
-            loop.call_later(arrives_s, self._arrive, call, fate, answered, context=OUTSIDE)
+        if fate.way is Way.LATE:
+            answered.add_done_callback(partial(self._arrive_late, call, fate), context=OUTSIDE)
+        elif fate.way is not Way.LOST:
+            loop.call_later(0.005, self._arrive, call, fate, answered, context=OUTSIDE)
         loop.call_later(ANSWERS_WITHIN_S, _give_up, answered, context=OUTSIDE)
         if port.burns("sent"):
             loop.call_soon(port.crash, context=OUTSIDE)
@@ -339,6 +341,10 @@ class SimulatedUpstream:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _arrive_late(self, call: HttpRequest, fate: Fate, answered: "asyncio.Future[HttpResponse]") -> None:
+        """The gate has given up, or its caller has left; what it sent is still on its way."""
+        self._server.loop.call_later(fate.late_s, self._arrive, call, fate, answered, context=OUTSIDE)
 
     def _arrive(self, call: HttpRequest, fate: Fate, answered: "asyncio.Future[HttpResponse]") -> None:
         self._wires.log(f"g{self._port.number} upstream {call.method} {call.path}: {fate.way}")
@@ -414,9 +420,7 @@ class Chunks:
             raise asyncio.CancelledError
         if not self._pieces:
             raise StopAsyncIteration
-        here: asyncio.Future[None] = self._loop.create_future()
-        self._loop.call_later(0.002, _wake, here, context=OUTSIDE)
-        await here
+        await self._loop.pass_time(0.002)
         if self._is_cut and len(self._pieces) == 1:
             raise UpstreamUnavailable("the answer broke off")
         return self._pieces.pop(0)
@@ -424,11 +428,6 @@ class Chunks:
     async def aclose(self) -> None:
         """Read no more."""
         self._pieces.clear()
-
-
-def _wake(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _give_up(answered: "asyncio.Future[HttpResponse]") -> None:

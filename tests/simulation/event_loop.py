@@ -10,7 +10,7 @@ or end: its tasks vanish, and whatever their `finally` blocks still say is said 
 
 import asyncio
 import heapq
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from random import Random
@@ -27,6 +27,7 @@ class Process:
     is_dead: bool = False
     stopped_until_s: float = 0.0
     tasks: list["SimulatedTask"] = field(default_factory=list)
+    kept_back: list[asyncio.Handle] = field(default_factory=list)
 
     def end(self) -> None:
         """Crash: nothing is closed. Tasks that its `finally` blocks start later end at their first step."""
@@ -66,12 +67,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self, random: Random) -> None:
         super().__init__()
         self._now_s = 0.0
+        self._clock_resolution = MACHINE_PRECISION_S
         self._random = random.random
         self._runnable: list[asyncio.Handle] = []
         self._ready = self._runnable  # type: ignore[assignment]  # asyncio appends to it, and to no other end
-        self._kept_back: list[tuple[float, asyncio.Handle]] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timer_count = 0
         self._task_count = 0
-        self.is_anybody_stopped = False
+        self._is_anybody_stopped = False
         self.failures: list[str] = []
         self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note_failure)
@@ -79,10 +82,46 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now_s
 
+    # Without asyncio's checks of threads and of debugging: these three are most of what a run does.
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._runnable.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self._timer_count += 1
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, self._timer_count, timer))
+        return timer
+
+    async def pass_time(self, delay_s: float) -> None:
+        """Return that much later."""
+        over: asyncio.Future[None] = self.create_future()
+        timer = self.call_later(max(delay_s, 0.0), _settle, over)
+        try:
+            await over
+        finally:
+            timer.cancel()
+
     def stop_process(self, process: Process, for_s: float) -> None:
         """Let none of a process's tasks go on for a while, as when its machine is stopped."""
         process.stopped_until_s = self._now_s + for_s
-        self.is_anybody_stopped = True
+        self._is_anybody_stopped = True
+        self.call_later(for_s, self.let_go_on, process, context=OUTSIDE)
+
+    def let_go_on(self, process: Process) -> None:
+        """Let the tasks of a process go on that was stopped, or has ended meanwhile."""
+        if process.stopped_until_s <= self._now_s:
+            self._runnable += process.kept_back
+            process.kept_back.clear()
 
     def _make_task(
         self, _loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], context: Context | None = None
@@ -111,23 +150,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             handle = self._draw()
             if handle._cancelled:
                 continue
-            if self.is_anybody_stopped and self._is_kept_back(handle):
+            if self._is_anybody_stopped and self._is_kept_back(handle):
                 continue
             handle._run()
 
     def _let_time_pass(self) -> None:
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        if not scheduled:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not timers:
             raise StandsStill("everybody waits for somebody else")
-        self._now_s = max(self._now_s, scheduled[0].when())
+        self._now_s = max(self._now_s, timers[0][0])
         end_s = self._now_s + MACHINE_PRECISION_S
-        while scheduled and scheduled[0].when() < end_s:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                self._runnable.append(handle)
+        while timers and timers[0][0] < end_s:
+            _, _, timer = heapq.heappop(timers)
+            if not timer._cancelled:
+                self._runnable.append(timer)
 
     def _draw(self) -> asyncio.Handle:
         runnable = self._runnable
@@ -142,7 +180,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         process = handle._context.get(PROCESS)  # type: ignore[attr-defined]
         if process is None or process.stopped_until_s <= self._now_s:
             return False
-        self.call_at(process.stopped_until_s, self._runnable.append, handle, context=OUTSIDE)
+        process.kept_back.append(handle)
         return True
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -157,3 +195,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 def _is_step(handle: asyncio.Handle) -> bool:
     return isinstance(getattr(handle._callback, "__self__", None), SimulatedTask)  # type: ignore[attr-defined]
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

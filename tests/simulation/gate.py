@@ -108,7 +108,7 @@ class SimulatedClock:
     async def sleep(self, delay_s: float) -> None:
         if self._process.is_dead:
             raise asyncio.CancelledError
-        await asyncio.sleep(delay_s)  # noqa: TID251 - the loop's own time
+        await self._loop.pass_time(delay_s)
 
 
 class GateTelemetry:
@@ -212,6 +212,7 @@ class SimulatedGate:
         if not self.process.is_dead:
             self.shared.note(f"{self.name} crashes")
             self.process.end()
+            self.shared.loop.let_go_on(self.process)
 
     def wire(self, system: System) -> Wire:
         """A wire of this gate's."""

@@ -21,6 +21,8 @@ STARTS = (
 )
 GATES = 2
 LASTS_S = 70.0
+# How long jobs run: of all kinds, or all short, or most of them long.
+_RUNS_S = ((0.05, 0.5, 4.0, 20.0, 130.0), (0.05, 0.2), (4.0, 130.0, 130.0))
 
 Draw = Callable[[Random, "_Sketch"], None]
 
@@ -83,6 +85,7 @@ class _Sketch:
     plans: list[Plan] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     queries: list[dict[str, Any]] = field(default_factory=list)
+    run_s: tuple[float, ...] = (1.0,)
 
     def add(self, at_s: float, what: str, **given: Any) -> None:
         self.steps.append(Step(round(at_s, 4), what, given))
@@ -91,7 +94,7 @@ class _Sketch:
 def draw_history(seed: int) -> History:
     """The history of a seed. The same seed is the same history for as long as this file stays as it is."""
     random = Random(f"history {seed}")
-    sketch = _Sketch()
+    sketch = _Sketch(run_s=random.choice(_RUNS_S))
     for _ in range(random.randint(2, 11)):
         _draw_query(random, sketch)
     kinds = random.sample(_DRAWS, random.randint(0, 5))
@@ -127,7 +130,7 @@ def _moment(random: Random, sketch: _Sketch) -> float:
     return random.random() * LASTS_S * random.choice((0.1, 0.5, 1.0))
 
 
-def _draw_plan(random: Random, number: int) -> Plan:
+def _draw_plan(random: Random, number: int, run_s: tuple[float, ...]) -> Plan:
     outcome = random.choice(("done",) * 8 + ("cached", "failed", "script", "overrun"))
     estimate_mib = random.choice((10, 10, 20, 40, 90))
     billed_mib = random.randint(10, estimate_mib)
@@ -139,7 +142,7 @@ def _draw_plan(random: Random, number: int) -> Plan:
         number=number,
         estimate_mib=estimate_mib,
         billed_mib=billed_mib,
-        runs_s=round(random.choice((0.05, 0.05, 0.5, 4.0, 20.0, 130.0)) * (0.5 + random.random()), 3),
+        runs_s=round(random.choice(run_s) * (0.5 + random.random()), 3),
         outcome=outcome,
         location=random.choice(("US", "US", "asia-northeast1")),
         is_rerun=random.random() < 0.5,
@@ -149,7 +152,7 @@ def _draw_plan(random: Random, number: int) -> Plan:
 
 def _draw_query(random: Random, sketch: _Sketch) -> None:
     number = len(sketch.plans)
-    sketch.plans.append(_draw_plan(random, number))
+    sketch.plans.append(_draw_plan(random, number, sketch.run_s))
     query = {
         "number": number,
         "method": random.choice(("insert_id", "insert_id", "insert", "query_id", "query")),

@@ -29,7 +29,8 @@ T = TypeVar("T")
 class RedisServer:
     """The accounts that all gates share. `now` is the server's own clock.
 
-    `on_end` is told of each hold that an account ends: account, hold and cost.
+    `on_end` is told of each hold that an account ends (account, hold, cost), `on_place` of each that is placed, and
+    `on_fill` of what windows are about to be filled with.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class RedisServer:
         make_account: Callable[[], Account] = Account,
         on_end: Callable[[str, str, int], None] = lambda _account, _hold, _cost: None,
         on_place: Callable[[Hold], None] = lambda _hold: None,
+        on_fill: Callable[[Snapshot], None] = lambda _snapshot: None,
     ) -> None:
         self.now = now
         self.accounts: dict[str, Account] = {}
         self.on_end = on_end
         self.on_place = on_place
+        self.on_fill = on_fill
         self._make_account = make_account
 
     def account(self, name: str) -> Account:
@@ -215,7 +218,9 @@ async def fill_windows(client: RedisWire, snapshot: Snapshot, now: datetime, lea
     """fill_windows.lua."""
 
     def work() -> None:
-        client.server.account(snapshot.customer).fill(snapshot, client.server.now(), leased_until)
+        account = client.server.account(snapshot.customer)
+        client.server.on_fill(snapshot)
+        account.fill(snapshot, client.server.now(), leased_until)
 
     await client.do(f"fill {snapshot.customer}", work)
 

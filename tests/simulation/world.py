@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -58,7 +58,11 @@ class World:
         self.auditor = Auditor(self.ledger, self.rules, self.fail)
         self.wires = Wires(self.loop, self.note, self.auditor.after_step)
         self.redis = RedisServer(
-            self.now, make_account=parts.account, on_end=self.auditor.ended, on_place=self.auditor.placed
+            self.now,
+            make_account=parts.account,
+            on_end=self.auditor.ended,
+            on_place=self.auditor.placed,
+            on_fill=self.auditor.filled,
         )
         plans = {plan.sql: plan for plan in history.plans}
         self.bigquery = BigQueryServer(self.loop, self.now, plans, self.auditor.job_made, self.note)
@@ -80,6 +84,7 @@ class World:
         self.lives = [0 for _ in history.ahead_s]
         self.snapshot: dict[str, Any] | None = None
         self.is_over = False
+        self.disturbed_s = 0.0
         self._parts = parts
         self._main: asyncio.Task[None] | None = None
 
@@ -128,6 +133,7 @@ class World:
             parts=self._parts,
         )
         self.note(f"{gate.name} starts")
+        self.disturbed_s = self.loop.time()
         if number < len(self.gates):
             self.gates[number] = gate
         else:
@@ -148,6 +154,7 @@ class World:
         self.note("all is well from here on")
         self.is_over = True
         self.wires.faults.clear()
+        self.disturbed_s = max(self.disturbed_s, *(gate.process.stopped_until_s for gate in self.gates))
         for gate in list(self.gates):
             gate.rules.snapshot = self.rules.snapshot
             gate.port.fuse = None
@@ -156,10 +163,10 @@ class World:
         begun_s = self.loop.time()
         while self.loop.time() < begun_s + REST_S:
             await self._until(self.loop.time() + LOOK_EVERY_S)
-            if self.loop.time() > begun_s + INTERVAL_S + 40:
+            if self.loop.time() > self.disturbed_s + INTERVAL_S + 40:
                 missing = self.auditor.missing_holds()
                 if missing:
-                    self.fail(f"7: a round after all was well the store lacks {missing}")
+                    self.fail(f"7: a round after the last disturbance the store lacks {missing}")
             if self.auditor.is_at_rest(self.rules.snapshot):
                 return
         self.fail(self.auditor.what_is_left(self.rules.snapshot) or "")
@@ -167,12 +174,12 @@ class World:
     async def _until(self, at_s: float) -> None:
         delay_s = at_s - self.loop.time()
         if delay_s > 0:
-            await asyncio.sleep(delay_s)  # noqa: TID251 - the loop's own time
+            await self.loop.pass_time(delay_s)
 
     def _close(self) -> None:
         """End all tasks, so that none is left to the garbage collector."""
         for gate in self.gates:
-            gate.process.end()
+            gate.crash()
         left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
         for _ in range(20):
             if not left:
@@ -220,10 +227,10 @@ async def _call(world: World, gate: SimulatedGate, step: Step) -> None:
     world.note(f"{gate.name} answers query {given['number']} with {answer.status}")
 
 
-async def _let(world: World, gate: SimulatedGate, name: str, doing: Any) -> None:
+async def _let(world: World, gate: SimulatedGate, name: str, do: Callable[[SimulatedGate], Awaitable[Any]]) -> None:
     """What the middleware does: outside failures are answers, anything else is a bug."""
     try:
-        await doing
+        await do(gate)
     except BqgateError as error:
         world.note(f"{gate.name} answers {name} with {type(error).__name__}")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug of the gate's
@@ -231,13 +238,20 @@ async def _let(world: World, gate: SimulatedGate, name: str, doing: Any) -> None
             world.fail(f"{name} at {gate.name} failed with {error!r}")
 
 
-def _begin(world: World, step: Step, name: str, make: Callable[[SimulatedGate], Any], fate: Fate = Fate()) -> Any:  # noqa: B008
+def _begin(
+    world: World,
+    step: Step,
+    name: str,
+    do: Callable[[SimulatedGate], Awaitable[Any]],
+    fate: Fate = Fate(),  # noqa: B008 - frozen
+) -> "asyncio.Task[None] | None":
+    """Let a gate do something, if it is alive."""
     gate = world.gates[step.given["gate"]]
     if gate.process.is_dead:
         return None
     context = gate.context.copy()
     context.run(FATE.set, fate)
-    return context.run(lambda: world.loop.create_task(_let(world, gate, name, make(gate))))
+    return context.run(lambda: world.loop.create_task(_let(world, gate, name, do)))
 
 
 def do_query(world: World, step: Step) -> None:
@@ -277,6 +291,7 @@ def do_stop(world: World, step: Step) -> None:
 
 
 def do_wipe(world: World, _step: Step) -> None:
+    world.disturbed_s = world.loop.time()
     world.auditor.store_loses(world.redis.accounts, {})
     world.redis.restore({})
 
@@ -287,6 +302,7 @@ def do_snapshot(world: World, _step: Step) -> None:
 
 def do_restore(world: World, _step: Step) -> None:
     if world.snapshot is not None:
+        world.disturbed_s = world.loop.time()
         world.auditor.store_loses(world.redis.accounts, world.snapshot)
         world.redis.restore(world.snapshot)
 
@@ -296,6 +312,7 @@ def do_fault(world: World, step: Step) -> None:
     until_s = world.loop.time() + given["for_s"]
     fault = Fault(System(given["system"]), How(given["how"]), given["gate"], until_s, given["share"])
     world.wires.faults.append(fault)
+    world.disturbed_s = max(world.disturbed_s, until_s)
 
 
 def do_limit(world: World, step: Step) -> None:

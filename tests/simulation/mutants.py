@@ -1,0 +1,178 @@
+"""Gates that are wrong in one place each: what simulations must find.
+
+Each is the product's class with one of its promises broken. `MUTANTS` has the parts of a gate by what is wrong.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from bqgate.admission.hold_service import HoldService
+from bqgate.budgets.memory_account import Account
+from bqgate.budgets.refill import Snapshot
+from bqgate.domain.budget import Window
+from bqgate.domain.entry import Booking, Entry
+from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, Placement, VoidOutcome
+from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.tier import Customer
+from bqgate.gate.holds import Attempt, Holds, OpenHold
+from bqgate.settlement.evidence import NotSent, Unknown
+from bqgate.settlement.poller import Poller
+from bqgate.settlement.reconcile import Reconciler
+from bqgate.settlement.settlement import Settlement
+from bqgate.settlement.watched import Patience, Watched
+from tests.simulation.gate import Parts
+
+
+class CapturesBeforeItBooks(Settlement):
+    async def settle(self, hold: Hold, usage: Usage) -> Entry | None:
+        entry = self._entry_for(hold, usage, await self._held_prices.prices_of(hold))
+        await self._capture(hold, entry.cost_nanos)
+        return await super().settle(hold, usage)
+
+
+class VoidsWithoutAskingForAttempts(Settlement):
+    async def void(self, hold: Hold, *, attempts: int | None) -> bool:
+        return await super().void(hold, attempts=None)
+
+
+class TakesAnotherHoldsJobForItsOwn(Settlement):
+    """Books a job's cost again under a second hold: as if a job were no key of the ledger."""
+
+    async def settle(self, hold: Hold, usage: Usage) -> Entry | None:
+        return await super().settle(hold, replace(usage, job=None))
+
+
+class ChargesAJobAgain(Settlement):
+    """A job that another hold's entry covers is captured under both."""
+
+    async def _end_as_booked(self, hold: Hold) -> Entry | None:
+        await self._capture(hold, hold.amount_nanos)
+        return None
+
+
+class AddsWhenItFills(Account):
+    def fill(self, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
+        known = {window: stand.captured_nanos for window, stand in self.stands.items()}
+        super().fill(snapshot, now, leased_until)
+        for window in snapshot.windows:
+            if window.id in known:
+                self.stands[window.id].captured_nanos += snapshot.captured_in(window)
+
+
+class FillsWithoutHolds(Account):
+    def fill(self, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
+        super().fill(replace(snapshot, open_holds=()), now, leased_until)
+
+
+class CountsNoAttempts(Account):
+    def join(self, hold: Hold, windows: tuple[Window, ...], leased_until: datetime) -> Placement | None:
+        before = dict(self.attempts)
+        joined = super().join(hold, windows, leased_until)
+        self.attempts = before
+        return joined
+
+
+class RestoresNothing(Reconciler):
+    async def _reconcile_holds(self) -> None:
+        restore = self._budgets.restore_hold
+        try:
+            self._budgets.restore_hold = _is_there  # type: ignore[method-assign]
+            await super()._reconcile_holds()
+        finally:
+            self._budgets.restore_hold = restore  # type: ignore[method-assign]
+
+
+async def _is_there(_hold: Hold) -> bool:
+    return False
+
+
+class EndsNoOrphans(Reconciler):
+    async def _end_orphan(self, hold: Hold, before: Attempts | None) -> None:
+        """Leaves it."""
+
+
+class EndsOrphansAtOnce(Reconciler):
+    """Neither age nor lease of a hold that no ledger knows is looked at."""
+
+    async def _void_orphan(self, hold: Hold, before: Attempts | None) -> bool:
+        return await self._budgets.void(hold, attempts=None) is VoidOutcome.VOIDED
+
+
+class AsksForNoJobs(Reconciler):
+    """What a crash left open is never asked after."""
+
+    async def _reconcile_jobs(self) -> None:
+        """Nothing."""
+
+
+class ComparesNoSpend(Reconciler):
+    async def _compare_spend(self) -> None:
+        """Nothing."""
+
+
+class TakesSilenceForNothing(Poller):
+    """A job that is absent once never ran."""
+
+    def watch(self, hold: Hold, credential: object, **options: object) -> None:  # type: ignore[override]
+        super().watch(hold, credential, **options)  # type: ignore[arg-type]
+        watched = self._watched.get(hold.id)
+        if watched is not None:
+            watched.absences = 5
+            watched.absent_since = datetime.min.replace(tzinfo=hold.placed_at.tzinfo)
+
+
+class AsksNobodyAboutLeases(Poller):
+    async def _count_attempts(self, hold: Hold) -> Attempts | None:
+        attempts = await self._budgets.fetch_attempts(hold)
+        return attempts or ENDED_ATTEMPTS
+
+
+class RecordsNothing(HoldService):
+    """A query is sent before its hold is in the ledger."""
+
+    async def record(self, hold: Hold, placement: Placement, customer: Customer) -> Hold:
+        self._unrecorded[hold.id] = hold
+        return replace(hold, id=placement.hold_id or hold.id)
+
+
+class GivesBackWhatOthersHaveJoined(HoldService):
+    async def give_back(self, hold: Hold, placement: Placement) -> None:
+        await super().give_back(hold, placement)
+        await self._budgets.void(hold, attempts=None)
+
+
+class KeepsNoLeases(HoldService):
+    async def keep_alive(self) -> None:
+        """Nothing."""
+
+
+class TakesAFailureForNothingSent(Holds):
+    """Whatever has no answer has not been sent."""
+
+    def _end(self, open_hold: OpenHold) -> object:  # type: ignore[override]
+        open_hold.evidence = [NotSent() if isinstance(each, Unknown) else each for each in open_hold.evidence]
+        return super()._end(open_hold)
+
+
+MUTANTS: dict[str, Parts] = {
+    "captures before it books": Parts(settlement=CapturesBeforeItBooks),
+    "voids without asking for attempts": Parts(settlement=VoidsWithoutAskingForAttempts),
+    "books a job under every hold": Parts(settlement=TakesAnotherHoldsJobForItsOwn),
+    "charges a job again": Parts(settlement=ChargesAJobAgain),
+    "adds when it fills": Parts(account=AddsWhenItFills),
+    "fills without holds": Parts(account=FillsWithoutHolds),
+    "counts no attempts": Parts(account=CountsNoAttempts),
+    "restores nothing": Parts(reconciler=RestoresNothing),
+    "ends no orphans": Parts(reconciler=EndsNoOrphans),
+    "ends orphans at once": Parts(reconciler=EndsOrphansAtOnce),
+    "asks for no jobs": Parts(reconciler=AsksForNoJobs),
+    "compares no spend": Parts(reconciler=ComparesNoSpend),
+    "takes silence for nothing": Parts(poller=TakesSilenceForNothing),
+    "asks nobody about leases": Parts(poller=AsksNobodyAboutLeases),
+    "is impatient": Parts(patience=Patience(absent_for_s=1)),
+    "records nothing": Parts(service=RecordsNothing),
+    "gives back what others have joined": Parts(service=GivesBackWhatOthersHaveJoined),
+    "keeps no leases": Parts(service=KeepsNoLeases),
+    "takes a failure for nothing sent": Parts(holds=TakesAFailureForNothingSent),
+}
