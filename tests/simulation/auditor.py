@@ -41,8 +41,8 @@ class Auditor:
         self._jobs: dict[AccountWindow, list[tuple[BilledJob, int]]] = defaultdict(list)
         self._audited = 0
         self._spent: dict[AccountWindow, int] = defaultdict(int)
-        # Holds that may count twice in a window for a while: booked, and captured only after it was filled.
-        self._doubtful: dict[AccountWindow, set[str]] = defaultdict(set)
+        # Holds that may count once more in a window for a while: booked, and captured only after it was filled.
+        self._doubtful: dict[AccountWindow, list[str]] = defaultdict(list)
         self._open_when_wiped: list[str] = []
 
     def placed(self, hold: Hold) -> None:
@@ -61,17 +61,24 @@ class Auditor:
     def filled(self, snapshot: Snapshot) -> None:
         """The store is about to fill windows: those that are booked and still held will count twice in them."""
         account = self.redis.accounts[snapshot.customer]
-        doubtful = {hold_id for hold_id in account.holds if hold_id in self._ledger.entry_by_hold}
-        doubtful |= {hold.id for hold in snapshot.open_holds if hold.id in account.ended}
+        doubtful = [hold_id for hold_id in account.holds if self._is_booked(hold_id)]
+        doubtful += [hold.id for hold in snapshot.open_holds if hold.id in account.ended]
         for window in snapshot.windows:
             if window.id in account.stands:
                 continue
-            self._doubtful[snapshot.customer, window.id] |= doubtful
+            self._doubtful[snapshot.customer, window.id] += doubtful
+
+    def restored(self, hold: Hold) -> None:
+        """The store takes back a hold. Whoever keeps it may not have heard that it was booked before a wipe."""
+        if self._is_booked(hold.id):
+            for window in hold.window_ids:
+                self._doubtful[hold.customer, window].append(hold.id)
 
     def _check_captured(self, account: str, window: WindowId, stand: Stand) -> None:
         """Invariant 7: no window has been filled twice over."""
         key = (account, window)
-        twice_nanos = sum(self._ledger.entry_by_hold[each].cost_nanos for each in self._doubtful[key] if self._is_booked(each))
+        doubtful = [each for each in self._doubtful[key] if self._is_booked(each)]
+        twice_nanos = sum(self._ledger.entry_by_hold[each].cost_nanos for each in doubtful)
         if stand.captured_nanos > self._spent[key] + twice_nanos:
             self._fail(f"7: {key} has {stand.captured_nanos} captured, and {self._spent[key]} is booked")
 

@@ -22,7 +22,9 @@ STARTS = (
 GATES = 2
 LASTS_S = 70.0
 # How long jobs run: of all kinds, or all short, or most of them long.
-_RUNS_S = ((0.05, 0.5, 4.0, 20.0, 130.0), (0.05, 0.2), (4.0, 130.0, 130.0))
+_RUNS_S = ((0.05, 0.5, 4.0, 20.0, 130.0), (0.05, 0.2), (4.0, 200.0, 200.0))
+# How requests fare: most of them well, or few.
+_WAYS = ((*(Way.WELL,) * 12, *Way), (*(Way.WELL,) * 2, *Way))
 
 Draw = Callable[[Random, "_Sketch"], None]
 
@@ -86,6 +88,7 @@ class _Sketch:
     steps: list[Step] = field(default_factory=list)
     queries: list[dict[str, Any]] = field(default_factory=list)
     run_s: tuple[float, ...] = (1.0,)
+    ways: tuple[Way, ...] = (Way.WELL,)
 
     def add(self, at_s: float, what: str, **given: Any) -> None:
         self.steps.append(Step(round(at_s, 4), what, given))
@@ -94,7 +97,7 @@ class _Sketch:
 def draw_history(seed: int) -> History:
     """The history of a seed. The same seed is the same history for as long as this file stays as it is."""
     random = Random(f"history {seed}")
-    sketch = _Sketch(run_s=random.choice(_RUNS_S))
+    sketch = _Sketch(run_s=random.choice(_RUNS_S), ways=random.choice(_WAYS))
     for _ in range(random.randint(2, 11)):
         _draw_query(random, sketch)
     kinds = random.sample(_DRAWS, random.randint(0, 5))
@@ -174,7 +177,7 @@ def _draw_repeat(random: Random, sketch: _Sketch) -> None:
 
 
 def _send(random: Random, sketch: _Sketch, query: dict[str, Any], at_s: float) -> None:
-    way = random.choice((*(Way.WELL,) * 9, *Way))
+    way = random.choice(sketch.ways)
     leaves_s = round(random.choice((0.004, 0.02, 0.5, 6.0)) * random.random(), 4) if random.random() < 0.2 else None
     late_s = round(random.random() * 20, 3) if way is Way.LATE else 0.0
     gate = random.randrange(GATES)
@@ -199,9 +202,12 @@ def _draw_wipe(random: Random, sketch: _Sketch) -> None:
 
 
 def _draw_old_snapshot(random: Random, sketch: _Sketch) -> None:
-    at_s = _moment(random, sketch)
+    at_s, after_s = _moment(random, sketch), random.choice((0.02, 1.0, 20.0)) * random.random()
+    if random.random() < 0.7:  # one that lacks a query which has been answered by then, and may still run
+        query = random.choice([step for step in sketch.steps if step.what == "query"])
+        at_s, after_s = max(0.0, query.at_s - 0.001), 12.0 + 30.0 * random.random()
     sketch.add(at_s, "snapshot")
-    sketch.add(at_s + random.choice((0.02, 1.0, 20.0)) * random.random(), "restore")
+    sketch.add(at_s + after_s, "restore")
 
 
 def _draw_fault(random: Random, sketch: _Sketch) -> None:
@@ -214,6 +220,20 @@ def _draw_fault(random: Random, sketch: _Sketch) -> None:
         for_s=round(random.choice((0.1, 2.0, 20.0)) * random.random(), 3),
         share=random.choice((0.2, 1.0)),
     )
+
+
+def _draw_slow_record(random: Random, sketch: _Sketch) -> None:
+    """A gate places a hold and is slow to record it, while the other gate works on the same hold."""
+    query = random.choice([step for step in sketch.steps if step.what == "query"])
+    gate, other = query.given["gate"], 1 - query.given["gate"]
+    how = random.choice((How.SLOW, How.SLOW, How.DEAF, How.DUMB))
+    fault = {"system": System.LEDGER.value, "how": how.value, "gate": gate, "for_s": 1.0, "share": 1.0}
+    sketch.add(max(0.0, query.at_s - 0.001), "fault", **fault)
+    soon_s = query.at_s + 0.004 + random.random() * random.choice((0.05, 2.0))
+    if random.random() < 0.5:
+        sketch.add(soon_s, "reconcile", gate=other)
+    else:
+        sketch.add(soon_s, "query", **(query.given | {"gate": other, "way": Way.WELL.value, "leaves_s": None}))
 
 
 def _draw_limit(random: Random, sketch: _Sketch) -> None:
@@ -260,6 +280,8 @@ _DRAWS: tuple[Draw, ...] = (
     _draw_old_snapshot,
     _draw_fault,
     _draw_fault,
+    _draw_slow_record,
+    _draw_slow_record,
     _draw_limit,
     _draw_prices,
     _draw_round,

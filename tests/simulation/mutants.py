@@ -12,7 +12,8 @@ from bqgate.budgets.memory_account import Account
 from bqgate.budgets.refill import Snapshot
 from bqgate.domain.budget import Window
 from bqgate.domain.entry import Booking, Entry
-from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, Placement, VoidOutcome
+from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.tier import Customer
 from bqgate.gate.holds import Attempt, Holds, OpenHold
@@ -124,8 +125,10 @@ class TakesSilenceForNothing(Poller):
 
 class AsksNobodyAboutLeases(Poller):
     async def _count_attempts(self, hold: Hold) -> Attempts | None:
-        attempts = await self._budgets.fetch_attempts(hold)
-        return attempts or ENDED_ATTEMPTS
+        try:
+            return await self._budgets.fetch_attempts(hold)
+        except BudgetStoreUnavailable:
+            return None
 
 
 class RecordsNothing(HoldService):

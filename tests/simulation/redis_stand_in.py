@@ -29,8 +29,8 @@ T = TypeVar("T")
 class RedisServer:
     """The accounts that all gates share. `now` is the server's own clock.
 
-    `on_end` is told of each hold that an account ends (account, hold, cost), `on_place` of each that is placed, and
-    `on_fill` of what windows are about to be filled with.
+    `on_end` is told of each hold that an account ends (account, hold, cost), `on_place` of each that is placed,
+    `on_restore` of each that is put back, `on_fill` of what windows are about to be filled with.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class RedisServer:
         on_end: Callable[[str, str, int], None] = lambda _account, _hold, _cost: None,
         on_place: Callable[[Hold], None] = lambda _hold: None,
         on_fill: Callable[[Snapshot], None] = lambda _snapshot: None,
+        on_restore: Callable[[Hold], None] = lambda _hold: None,
     ) -> None:
         self.now = now
         self.accounts: dict[str, Account] = {}
         self.on_end = on_end
         self.on_place = on_place
         self.on_fill = on_fill
+        self.on_restore = on_restore
         self._make_account = make_account
 
     def account(self, name: str) -> Account:
@@ -186,6 +188,7 @@ async def keep_holds(
         account, now, restored = client.server.account(holds[0].customer), client.server.now(), set()
         for hold in holds:
             if account.restore(hold, leased_until, now):
+                client.server.on_restore(hold)
                 restored.add(hold.id)
             elif not restores_only:
                 account.keep(hold.id, leased_until)

@@ -32,8 +32,8 @@ VOID_AGE_S = 120
 # After everything works again all must be settled within this time; two rounds of reconcile and late jobs are in it.
 REST_S = 900.0
 LOOK_EVERY_S = 15.0
-# One reconcile interval, and what a round takes.
-INTERVAL_S = 75.0
+# One reconcile interval, and what a round may take.
+INTERVAL_S = 70.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class World:
             on_end=self.auditor.ended,
             on_place=self.auditor.placed,
             on_fill=self.auditor.filled,
+            on_restore=self.auditor.restored,
         )
         plans = {plan.sql: plan for plan in history.plans}
         self.bigquery = BigQueryServer(self.loop, self.now, plans, self.auditor.job_made, self.note)
@@ -163,7 +164,7 @@ class World:
         begun_s = self.loop.time()
         while self.loop.time() < begun_s + REST_S:
             await self._until(self.loop.time() + LOOK_EVERY_S)
-            if self.loop.time() > self.disturbed_s + INTERVAL_S + 40:
+            if self.loop.time() > self.disturbed_s + INTERVAL_S:
                 missing = self.auditor.missing_holds()
                 if missing:
                     self.fail(f"7: a round after the last disturbance the store lacks {missing}")
