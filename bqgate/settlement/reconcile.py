@@ -123,7 +123,7 @@ class Reconciler:
                 self._poller.watch(self._with_scopes(hold), maker)
         self._is_first = False
         # No entry: closed as never run, perhaps too early. The poller then hears from BigQuery what is true.
-        for hold_id in watched - {hold.id for hold in open_holds}:
+        for hold_id in sorted(watched - {hold.id for hold in open_holds}):
             if await self._ledger.fetch_entry(hold_id) is not None:
                 self._poller.forget(hold_id)
 

@@ -1,8 +1,9 @@
 """Hold a run to the invariants of money (design: docs/architecture.md, by their numbers), at every step and at the end.
 
 What is right is computed from BigQuery's own books and from the rules in force, not from what the gates say. Some
-losses no design can close, and the docs name them: what a store forgets in the second before a hold is recorded, and
-what an old copy of a store does not know. By that much, and no more, a limit may be passed (`excess`).
+losses no design can close, and the docs name them: what a store forgets in the second before a hold is recorded, what
+an old copy of a store does not know, and requests that arrive minutes late. By the first two, and no more, a limit may
+be passed (`excess`).
 """
 
 from collections import defaultdict
@@ -108,6 +109,8 @@ class Auditor:
     def job_made(self, job: BilledJob) -> None:
         """BigQuery has made a job: invariants 1 and 2, by what it may bill."""
         hold = self.holds.get(job.hold_id)
+        if job.is_stuck:
+            return  # its hold may be gone by then; it is booked late
         if hold is None or job.hold_id not in self._ledger.open_holds:
             self._fail(f"1: {job.ref.job_id} runs without an open hold ({job.hold_id})")
             return
@@ -184,6 +187,8 @@ class Auditor:
         held = [hold_id for account in self.redis.accounts.values() for hold_id in account.holds]
         if held:
             return f"6: held in the store: {sorted(held)}"
+        if self.bigquery.stuck_count:
+            return "6: requests are stuck on their way"
         booked: dict[tuple[str, str], int] = defaultdict(int)
         for entry in self._ledger.entries:
             if entry.job is not None and entry.kind is not EntryKind.REFUSAL:

@@ -37,7 +37,8 @@ class Way(StrEnum):
     WELL = "well"
     UNREACHED = "unreached"  # no connection: nothing was sent
     LOST = "lost"  # sent, and it never arrives
-    LATE = "late"  # it arrives after the gate has given up
+    LATE = "late"  # it arrives seconds after the gate has given up
+    STUCK = "stuck"  # it arrives minutes after
     BUSY_BEFORE = "busy_before"  # 503, and nothing was done
     BUSY_AFTER = "busy_after"  # 503, and the work was done
     DENIED = "denied"  # 403
@@ -88,7 +89,7 @@ class BilledJob:
     created_at: datetime
     created_s: float
     cap_bytes: int | None
-    is_insert: bool
+    is_stuck: bool  # its request came minutes late
     outcome: Outcome | None = None
     bytes_billed: int = 0
     is_deleted: bool = False
@@ -133,6 +134,7 @@ class BigQueryServer:
         self.plans = plans
         self.jobs: dict[tuple[str, str], BilledJob] = {}
         self.tokens_end_s: float | None = None
+        self.stuck_count = 0  # requests that will arrive minutes late
         self._request_ids: dict[str, BilledJob] = {}
         self._on_job = on_job
         self._log = log
@@ -151,28 +153,28 @@ class BigQueryServer:
             project_id="p",
         )
 
-    def insert(self, body: Mapping[str, Any]) -> BilledJob | None:
+    def insert(self, body: Mapping[str, Any], *, is_stuck: bool = False) -> BilledJob | None:
         """Make a job under the caller's id; None: that id is taken."""
         reference, configuration = body["jobReference"], body["configuration"]
         key = (reference["projectId"], reference["jobId"])
         if key in self.jobs:
             return None
         query = configuration["query"]
-        return self._make(key, query, configuration.get("labels", {}), is_insert=True)
+        return self._make(key, query, configuration.get("labels", {}), is_stuck=is_stuck)
 
-    def query(self, body: Mapping[str, Any]) -> BilledJob:
+    def query(self, body: Mapping[str, Any], *, is_stuck: bool = False) -> BilledJob:
         """Make a job, or find the one that this requestId has made, where BigQuery does not run it again."""
         request_id = body.get("requestId")
         known = self._request_ids.get(request_id or "")
         if known is not None and self.loop.time() - known.created_s < REQUEST_ID_KEPT_S and not known.plan.is_rerun:
             return known
-        job = self._make(("p", f"made_{len(self.jobs):04}"), body, body.get("labels", {}), is_insert=False)
+        job = self._make(("p", f"made_{len(self.jobs):04}"), body, body.get("labels", {}), is_stuck=is_stuck)
         if request_id is not None:
             self._request_ids[request_id] = job
         return job
 
     def _make(
-        self, key: tuple[str, str], query: Mapping[str, Any], labels: Mapping[str, str], *, is_insert: bool
+        self, key: tuple[str, str], query: Mapping[str, Any], labels: Mapping[str, str], *, is_stuck: bool
     ) -> BilledJob:
         plan = self.plans[query["query"]]
         cap = query.get("maximumBytesBilled")
@@ -183,7 +185,7 @@ class BigQueryServer:
             created_at=self.now(),
             created_s=self.loop.time(),
             cap_bytes=None if cap is None else int(cap),
-            is_insert=is_insert,
+            is_stuck=is_stuck,
         )
         self._log(f"bigquery makes {key[1]} under {job.hold_id}")
         self._on_job(job)
@@ -330,7 +332,8 @@ class SimulatedUpstream:
             return await answered
         if fate.way is Way.UNREACHED:
             raise UpstreamUnavailable("no connection", may_have_worked=False)
-        if fate.way is Way.LATE:
+        if fate.way in {Way.LATE, Way.STUCK}:
+            self._server.stuck_count += fate.way is Way.STUCK
             answered.add_done_callback(partial(self._arrive_late, call, fate), context=OUTSIDE)
         elif fate.way is not Way.LOST:
             loop.call_later(0.005, self._arrive, call, fate, answered, context=OUTSIDE)
@@ -361,10 +364,11 @@ class SimulatedUpstream:
             case Way.DENIED:
                 reply(403, error_body(403, "accessDenied", "Access Denied"))
             case _:
-                self._work(call, reply)
+                self._server.stuck_count -= fate.way is Way.STUCK
+                self._work(call, reply, is_stuck=fate.way is Way.STUCK)
                 self._wires.after_each()
 
-    def _work(self, call: HttpRequest, reply: Callable[[int, bytes], None]) -> None:
+    def _work(self, call: HttpRequest, reply: Callable[[int, bytes], None], *, is_stuck: bool) -> None:
         server = self._server
         names = call.path.split("/")
         if call.method == "DELETE" or names[-1] == "cancel":
@@ -375,13 +379,13 @@ class SimulatedUpstream:
         assert isinstance(call.body, bytes)
         body = json.loads(call.body)
         if names[-1] == "jobs":
-            made = server.insert(body)
+            made = server.insert(body, is_stuck=is_stuck)
             if made is None:
                 reply(409, error_body(409, "duplicate", "Already Exists: Job"))
             else:
                 reply(200, _job_document(made))
             return
-        job = server.query(body)
+        job = server.query(body, is_stuck=is_stuck)
         if job.outcome is not None:
             reply(*_query_answer(job))
             return

@@ -24,7 +24,8 @@ LASTS_S = 70.0
 # How long jobs run: of all kinds, or all short, or most of them long.
 _RUNS_S = ((0.05, 0.5, 4.0, 20.0, 130.0), (0.05, 0.2), (4.0, 200.0, 200.0))
 # How requests fare: most of them well, or few.
-_WAYS = ((*(Way.WELL,) * 12, *Way), (*(Way.WELL,) * 2, *Way))
+_ANY_WAY = tuple(way for way in Way if way is not Way.STUCK)
+_WAYS = ((*(Way.WELL,) * 12, *_ANY_WAY), (*(Way.WELL,) * 2, *_ANY_WAY))
 
 Draw = Callable[[Random, "_Sketch"], None]
 
@@ -104,6 +105,8 @@ def draw_history(seed: int) -> History:
     for draw in kinds:
         for _ in range(random.choice((1, 1, 2, 3))):
             draw(random, sketch)
+    if random.random() < 0.2 and not any(step.what == "crash" for step in sketch.steps):
+        _stick(random, sketch)  # what a gate looks for late it forgets when it crashes, as the docs say
     has_grace = random.random() < 0.2
     daily_mib = random.choice((60, 120, 250, 600))
     return History(
@@ -182,6 +185,14 @@ def _send(random: Random, sketch: _Sketch, query: dict[str, Any], at_s: float) -
     late_s = round(random.random() * 20, 3) if way is Way.LATE else 0.0
     gate = random.randrange(GATES)
     sketch.add(at_s, "query", **query, gate=gate, way=way.value, late_s=late_s, leaves_s=leaves_s)
+
+
+def _stick(random: Random, sketch: _Sketch) -> None:
+    """Let a request arrive minutes after its gate has given up."""
+    place = random.choice([place for place, step in enumerate(sketch.steps) if step.what == "query"])
+    step = sketch.steps[place]
+    given = step.given | {"way": Way.STUCK.value, "late_s": round(20 + 200 * random.random(), 3)}
+    sketch.steps[place] = Step(step.at_s, step.what, given)
 
 
 def _draw_crash(random: Random, sketch: _Sketch) -> None:
