@@ -152,7 +152,9 @@ class Auditor:
                     if account == name:
                         truth[window] += amount_nanos
                         unrecorded[window] += amount_nanos if self._is_unrecorded(hold) else 0
-            known = {window: stand.captured_nanos + stand.held_nanos for window, stand in _stands_in(after, name).items()}
+            known = {
+                window: stand.captured_nanos + stand.held_nanos for window, stand in _stands_in(after, name).items()
+            }
             for window, nanos in truth.items():
                 lost_nanos = max(0, nanos - known[window]) if window in known else unrecorded[window]
                 self._excess[name, window] += lost_nanos

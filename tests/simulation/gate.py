@@ -224,9 +224,7 @@ class SimulatedGate:
         timeout_s, error = unavailable[system]
         random = Random(f"{self._seed}/{system.value}")
         passes = (BqgateError, UnknownWindows)
-        return Wire(
-            self.shared.wires, system, self.port, random, timeout_s=timeout_s, unavailable=error, passes=passes
-        )
+        return Wire(self.shared.wires, system, self.port, random, timeout_s=timeout_s, unavailable=error, passes=passes)
 
     def _start(self) -> None:
         shared, parts = self.shared, self._parts
@@ -285,9 +283,7 @@ class SimulatedGate:
             on_end=on_end,
             on_failure=self.estimator.forget_failed,
         )
-        self.late_jobs = LateJobs(
-            settlement=self.settlement, bigquery=self.bigquery, clock=clock, telemetry=telemetry
-        )
+        self.late_jobs = LateJobs(settlement=self.settlement, bigquery=self.bigquery, clock=clock, telemetry=telemetry)
         self.poller = parts.poller(
             settlement=self.settlement,
             budgets=self.budgets,

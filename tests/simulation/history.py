@@ -132,7 +132,9 @@ def draw_history(seed: int) -> History:
 def _moment(random: Random, sketch: _Sketch) -> float:
     """Any moment, more often one at which something else happens."""
     if sketch.steps and random.random() < 0.6:
-        return max(0.0, random.choice(sketch.steps).at_s + random.choice((0.002, 0.01, 0.05, 0.5, 3.0)) * random.random())
+        return max(
+            0.0, random.choice(sketch.steps).at_s + random.choice((0.002, 0.01, 0.05, 0.5, 3.0)) * random.random()
+        )
     return random.random() * LASTS_S * random.choice((0.1, 0.5, 1.0))
 
 

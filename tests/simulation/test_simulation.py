@@ -101,7 +101,9 @@ def test_a_gate_that_is_hardly_wrong_is_found(name: str) -> None:
 
 def found(name: str, *, histories: int) -> int | None:
     """The first seed that finds a mutant."""
-    return next((seed for seed in range(1, histories) if run_history(draw_history(seed), MUTANTS[name]).violation), None)
+    return next(
+        (seed for seed in range(1, histories) if run_history(draw_history(seed), MUTANTS[name]).violation), None
+    )
 
 
 def test_what_is_found_is_shown_short() -> None:

@@ -353,9 +353,7 @@ def _on_job(world: World, step: Step, verb: str, what: str) -> None:
         return
     path = f"/bigquery/v2/projects/p/jobs/{job.ref.job_id}/{what}"
     call = HttpRequest(verb, path, f"location={job.ref.location}")
-    _begin(
-        world, step, what, lambda gate: gate.passthrough.send(call, resolve(verb, path), Credential("Bearer acme"))
-    )
+    _begin(world, step, what, lambda gate: gate.passthrough.send(call, resolve(verb, path), Credential("Bearer acme")))
 
 
 def do_void(world: World, step: Step) -> None:

@@ -13,6 +13,7 @@ from bqgate.domain.budget import Window, WindowId, start_of_key
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Spender
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import (
+    BookedCharge,
     Booking,
     CostRow,
     CustomerSpend,
@@ -23,7 +24,7 @@ from bqgate.domain.entry import (
     EntryPage,
 )
 from bqgate.domain.errors import LedgerUnavailable, MalformedRequest
-from bqgate.domain.hold import Hold
+from bqgate.domain.hold import Hold, HoldState, RecordedHold
 from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.pricing import PriceList, SlotHistory
@@ -42,7 +43,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.open_holds: dict[str, Hold] = {}
-        self.ended: dict[str, str | None] = {}  # holds that are no longer open, with their idempotency keys
+        self.ended: dict[str, RecordedHold] = {}
         self.entries: list[Entry] = []
         self.entry_by_hold: dict[str, Entry] = {}
         self._entry_ids: set[str] = set()
@@ -77,13 +78,13 @@ class MemoryLedger:
         self._check_open()
         if entry.id in self._entry_ids or entry.hold_id in self.entry_by_hold:
             return Booking.HOLD_ALREADY_BOOKED
-        if entry.hold_id is not None:
-            self._end(entry.hold_id)
         if entry.kind is EntryKind.CHARGE and entry.job is not None:
             names = _names_of(entry.job)
             if any(name in self._charged for name in names):
+                self._end(entry, HoldState.VOIDED)
                 return Booking.JOB_ALREADY_BOOKED
             self._charged.update(names)
+        self._end(entry, HoldState.CAPTURED if entry.kind is EntryKind.CHARGE else HoldState.VOIDED)
         self.entries.append(entry)
         self._entry_ids.add(entry.id)
         if entry.hold_id is not None:
@@ -93,7 +94,7 @@ class MemoryLedger:
     async def close_hold(self, hold_id: str) -> None:
         self._check_open()
         if hold_id in self.open_holds:
-            self._end(hold_id)
+            self.ended[hold_id] = RecordedHold(self.open_holds.pop(hold_id), HoldState.VOIDED)
 
     async def record_breaker_event(self, event: BreakerEvent) -> None:
         self._check_open()
@@ -112,12 +113,37 @@ class MemoryLedger:
             and entry.booked_at >= since
             and entry.fingerprint == hold.fingerprint
             and entry.hold_id not in {None, hold.id}
-            and (self.ended.get(entry.hold_id or "") or "").startswith(key_prefix)
+            and entry.hold_id in self.ended
+            and (self.ended[entry.hold_id].hold.idempotency_key or "").startswith(key_prefix)
             for entry in self.entries
         )
 
     async def fetch_entry(self, hold_id: str) -> Entry | None:
         return self.entry_by_hold.get(hold_id)
+
+    async def find_booked(
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+    ) -> tuple[BookedCharge, ...]:
+        by_id: dict[str, list[JobRef]] = defaultdict(list)
+        for job in jobs:
+            by_id[job.job_id].append(job)
+        wanted_holds = set(hold_ids)
+        charges = [entry for entry in self.entries if entry.kind is EntryKind.CHARGE]
+        return tuple(
+            BookedCharge(charge, tuple(sorted((e for e in self.entries if e.adjusts == charge.id), key=_place)))
+            for charge in charges
+            if charge.hold_id in wanted_holds
+            or (charge.job is not None and any(charge.job.may_be(job) for job in by_id[charge.job.job_id]))
+        )
+
+    async def fetch_holds(self, hold_ids: Sequence[str]) -> tuple[RecordedHold, ...]:
+        found = [
+            RecordedHold(self.open_holds[hold_id], HoldState.HELD)
+            if hold_id in self.open_holds
+            else self.ended.get(hold_id)
+            for hold_id in hold_ids
+        ]
+        return tuple(each for each in found if each is not None)
 
     async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
         if wanted.page_size < 1:
@@ -225,9 +251,11 @@ class MemoryLedger:
         if self._is_closed:
             raise LedgerUnavailable("The ledger is closed.")
 
-    def _end(self, hold_id: str) -> None:
-        hold = self.open_holds.pop(hold_id, None)
-        self.ended.setdefault(hold_id, None if hold is None else hold.idempotency_key)
+    def _end(self, entry: Entry, state: HoldState) -> None:
+        """End the hold of an entry, or keep one from being opened that was never recorded."""
+        if entry.hold_id is not None and entry.hold_id not in self.ended:
+            hold = self.open_holds.pop(entry.hold_id, None) or _hold_of(entry)
+            self.ended[entry.hold_id] = RecordedHold(hold, state)
 
     def _charges_between(self, since: datetime, until: datetime, customer: str | None) -> Iterable[Entry]:
         for entry in self.entries:
@@ -238,6 +266,21 @@ class MemoryLedger:
 
 def _place(entry: Entry) -> tuple[datetime, str]:
     return entry.booked_at, entry.id
+
+
+def _hold_of(entry: Entry) -> Hold:
+    """What an entry knows of its hold."""
+    return Hold(
+        id=entry.hold_id or "",
+        customer=entry.customer,
+        principal=entry.principal,
+        project_id=entry.project_id,
+        amount_nanos=entry.hold_nanos,
+        window_keys=entry.window_keys,
+        placed_at=entry.placed_at or entry.booked_at,
+        deadline_at=entry.booked_at,
+        job=entry.job,
+    )
 
 
 def _regions_of(job: JobRef) -> tuple[str, ...]:
