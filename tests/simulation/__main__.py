@@ -31,8 +31,13 @@ def main(first_seed: int, count: int) -> int:
             if number % _COLLECT_EVERY == 0:
                 gc.collect()
             if number % _TELL_EVERY == 0 or number == count:
-                print(f"{number} histories hold, in {clock.monotonic_s() - begun_s:.0f} s", flush=True)
+                tell(f"{number} histories hold, in {clock.monotonic_s() - begun_s:.0f} s")
     return 0
+
+
+def tell(*lines: str) -> None:
+    """Write lines for whoever waits for them."""
+    print(*lines, sep="\n", flush=True)  # noqa: T201 - a command's output
 
 
 def is_sound(seed: int) -> bool:
@@ -41,13 +46,13 @@ def is_sound(seed: int) -> bool:
     report = run_history(history)
     if report.violation is None:
         return True
-    print(f"seed {seed}: {report.violation}\nlooking for the shortest history that still does ...", flush=True)
+    tell(f"seed {seed}: {report.violation}", "looking for the shortest history that still does ...")
     shorter, report = shrink(history, report, run_history)
     path = Path(tempfile.gettempdir()) / f"bqgate-simulation-{seed}.json"
     path.write_text(shorter.to_json())
-    print("\n".join(["", "what happens:", *report.log, "", "what was done:", *map(str, shorter.steps)]))
-    print(f"\n{report.violation}\n\nagain:     make simulate SEED={seed} HISTORIES=1")
-    print(f"as a test: move {path} to tests/simulation/found/, with what it found as its name")
+    tell("", "what happens:", *report.log, "", "what was done:", *map(str, shorter.steps), "", str(report.violation))
+    tell("", f"again:      make simulate SEED={seed} HISTORIES=1")
+    tell(f"as a test:  move {path} to tests/simulation/found, with what it found as its name")
     return False
 
 

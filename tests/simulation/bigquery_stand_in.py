@@ -54,7 +54,7 @@ class Fate:
     late_s: float = 0.0
 
 
-FATE: ContextVar[Fate] = ContextVar("FATE", default=Fate())
+FATE: ContextVar[Fate] = ContextVar("FATE", default=Fate())  # noqa: B039 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ class BigQueryServer:
     def show(self, ref: JobRef) -> Job:
         """jobs.get: outside of US and EU only with the location."""
         job = self.jobs.get((ref.project_id, ref.job_id))
-        if job is None or job.is_deleted or (job.ref.location != "US" and ref.location != job.ref.location):
+        if job is None or job.is_deleted or job.ref.location not in {"US", ref.location}:
             raise JobNotFound(ref.job_id)
         return Job(job.ref, job.usage, job.hold_id or None, created_at=job.created_at)
 
@@ -267,9 +267,9 @@ class BigQueryServer:
 
     def check(self, credential: Credential | None) -> None:
         """Refuse a token that has expired."""
-        if credential is not None and credential.authorization and self.tokens_end_s is not None:
-            if self.loop.time() >= self.tokens_end_s:
-                raise UpstreamRefused(401, error_body(401, "authError", "Invalid Credentials"))
+        is_callers = credential is not None and credential.authorization is not None
+        if is_callers and self.tokens_end_s is not None and self.loop.time() >= self.tokens_end_s:
+            raise UpstreamRefused(401, error_body(401, "authError", "Invalid Credentials"))
 
 
 class SimulatedBigQuery:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, TypeVarTuple
+
+Ts = TypeVarTuple("Ts")
 
 MACHINE_PRECISION_S = 1e-9
 
@@ -70,13 +72,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._clock_resolution = MACHINE_PRECISION_S
         self._random = random.random
         self._runnable: list[asyncio.Handle] = []
-        self._ready = self._runnable  # type: ignore[assignment]  # asyncio appends to it, and to no other end
+        self._ready = self._runnable  # asyncio appends to it, and takes nothing from it but in _run_once
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timer_count = 0
         self._task_count = 0
         self._is_anybody_stopped = False
         self.failures: list[str] = []
-        self.set_task_factory(self._make_task)
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # typeshed has no word for `context`
         self.set_exception_handler(self._note_failure)
 
     def time(self) -> float:
@@ -84,18 +86,20 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     # Without asyncio's checks of threads and of debugging: these three are most of what a run does.
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._runnable.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         self._timer_count += 1
         timer = asyncio.TimerHandle(when, callback, args, self, context)

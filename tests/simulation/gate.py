@@ -6,9 +6,8 @@ Wired as bqgate/app/path.py does it. What it keeps in memory is lost when it cra
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from random import Random
 from typing import Any, cast
 
@@ -47,12 +46,12 @@ from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.inquiry import maker_of
 from bqgate.settlement.late_jobs import LateJobs
-from bqgate.settlement.poller import Poller
+from bqgate.settlement.poller import DEFAULT_PATIENCE, Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.watched import Patience
 from tests.simulation.bigquery_stand_in import BigQueryServer, SimulatedBigQuery, SimulatedUpstream
-from tests.simulation.event_loop import PROCESS, OUTSIDE, Process, SimulatedLoop
+from tests.simulation.event_loop import OUTSIDE, PROCESS, Process, SimulatedLoop
 from tests.simulation.network import Port, System, Wire, Wires
 from tests.simulation.redis_stand_in import RedisServer, RedisWire
 from tests.support.list_audit_log import ListAuditLog
@@ -73,7 +72,7 @@ class Parts:
     reconciler: type[Reconciler] = Reconciler
     store: type[RedisBudgetStore] = RedisBudgetStore
     account: type[Account] = Account
-    patience: Patience = Patience()
+    patience: Patience = DEFAULT_PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Draw a history from a seed: what callers do, what breaks, and when. A history is data, so that a part can be left out.
+"""Draw a history from a seed: what callers do, what breaks, and when. It is data, so that parts can be left out.
 
 To let simulations know a new kind of step: draw it in `_DRAWS` here, and do it in world.DO.
 """
@@ -20,7 +20,7 @@ STARTS = (
     "2026-10-24T21:59:30+00:00",
 )
 GATES = 2
-LASTS_S = 70.0
+LASTS_S = 45.0
 # How long jobs run: of all kinds, or all short, or most of them long.
 _RUNS_S = ((0.05, 0.5, 4.0, 20.0, 130.0), (0.05, 0.2), (4.0, 200.0, 200.0))
 # How requests fare: most of them well, or few.

@@ -3,25 +3,25 @@
 Each is the product's class with one of its promises broken. `MUTANTS` has the parts of a gate by what is wrong.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from bqgate.admission.hold_service import HoldService
 from bqgate.budgets.memory_account import Account
+from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.budgets.refill import Snapshot
 from bqgate.domain.budget import Window
-from bqgate.domain.entry import Booking, Entry
+from bqgate.domain.entry import Entry
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
-from bqgate.domain.job import Outcome, Usage
+from bqgate.domain.job import Usage
 from bqgate.domain.tier import Customer
-from bqgate.gate.holds import Attempt, Holds, OpenHold
+from bqgate.gate.holds import Holds, OpenHold
 from bqgate.settlement.evidence import NotSent, Unknown
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settlement import Settlement
-from bqgate.settlement.watched import Patience, Watched
+from bqgate.settlement.watched import Patience
 from tests.simulation.gate import Parts
 
 
@@ -74,18 +74,11 @@ class CountsNoAttempts(Account):
         return joined
 
 
-class RestoresNothing(Reconciler):
-    async def _reconcile_holds(self) -> None:
-        restore = self._budgets.restore_hold
-        try:
-            self._budgets.restore_hold = _is_there  # type: ignore[method-assign]
-            await super()._reconcile_holds()
-        finally:
-            self._budgets.restore_hold = restore  # type: ignore[method-assign]
+class RestoresNothing(RedisBudgetStore):
+    """Reconcile asks it to put holds back, and it does not."""
 
-
-async def _is_there(_hold: Hold) -> bool:
-    return False
+    async def restore_hold(self, hold: Hold) -> bool:
+        return False
 
 
 class EndsNoOrphans(Reconciler):
@@ -115,7 +108,7 @@ class ComparesNoSpend(Reconciler):
 class TakesSilenceForNothing(Poller):
     """A job that is absent once never ran."""
 
-    def watch(self, hold: Hold, credential: object, **options: object) -> None:  # type: ignore[override]
+    def watch(self, hold: Hold, credential: object, **options: object) -> None:
         super().watch(hold, credential, **options)  # type: ignore[arg-type]
         watched = self._watched.get(hold.id)
         if watched is not None:
@@ -166,7 +159,7 @@ MUTANTS: dict[str, Parts] = {
     "adds when it fills": Parts(account=AddsWhenItFills),
     "fills without holds": Parts(account=FillsWithoutHolds),
     "counts no attempts": Parts(account=CountsNoAttempts),
-    "restores nothing": Parts(reconciler=RestoresNothing),
+    "restores nothing": Parts(store=RestoresNothing),
     "ends no orphans": Parts(reconciler=EndsNoOrphans),
     "ends orphans at once": Parts(reconciler=EndsOrphansAtOnce),
     "asks for no jobs": Parts(reconciler=AsksForNoJobs),

@@ -1,4 +1,4 @@
-"""The money path under simulation: many histories in the everyday suite, and proof that they repeat and can find bugs."""
+"""The money path under simulation: some histories, and proof that they repeat and can find what is wrong."""
 
 import json
 import os

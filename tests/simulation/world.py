@@ -1,4 +1,4 @@
-"""Run one history: two gates, what they share, their callers and whatever befalls them, on one loop with virtual time."""
+"""Run one history on a loop with virtual time: two gates, what they share, their callers, and whatever befalls them."""
 
 import asyncio
 import json
@@ -252,7 +252,7 @@ def _begin(
         return None
     context = gate.context.copy()
     context.run(FATE.set, fate)
-    return context.run(lambda: world.loop.create_task(_let(world, gate, name, do)))
+    return world.loop.create_task(_let(world, gate, name, do), context=context)
 
 
 def do_query(world: World, step: Step) -> None:

@@ -66,8 +66,8 @@ class MemoryLedger:
         if hold.prices_id in self._registered:
             self._prices.setdefault(hold.prices_id, self._registered[hold.prices_id])
         if hold.id not in self.ended and hold.id not in self.open_holds:
-            utc = {"placed_at": hold.placed_at.astimezone(UTC), "deadline_at": hold.deadline_at.astimezone(UTC)}
-            self.open_holds[hold.id] = replace(hold, scopes=(), **utc)
+            placed_at, deadline_at = hold.placed_at.astimezone(UTC), hold.deadline_at.astimezone(UTC)
+            self.open_holds[hold.id] = replace(hold, scopes=(), placed_at=placed_at, deadline_at=deadline_at)
 
     async def attach_job(self, hold_id: str, job: JobRef) -> None:
         self._check_open()
