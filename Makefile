@@ -11,6 +11,8 @@ REPETITIONS ?= 2000
 SEED ?=
 RUNS ?= 1
 REVISION ?=
+# How many histories `make simulate` runs, from SEED (or 1) on.
+HISTORIES ?= 10000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -112,6 +114,10 @@ races: $(SETUP) ## repeated queries race, audited against what upstream billed: 
 .PHONY: chaos
 chaos: $(SETUP) ## everything breaks while queries run, then an audit: make chaos SEED=7 RUNS=20; a minute a run
 	$(BIN)/python -m tests.chaos --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(REVISION),--revision $(REVISION)) $(ARGS)
+
+.PHONY: simulate
+simulate: $(SETUP) ## the money path under simulated crashes and losses: make simulate SEED=1 HISTORIES=10000
+	PYTHONPATH=. $(BIN)/python -m tests.simulation $(or $(SEED),1) $(HISTORIES)
 
 .PHONY: constraints
 constraints: $(SETUP) ## write constraints.txt from what is installed in .venv
