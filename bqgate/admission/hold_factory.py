@@ -1,7 +1,7 @@
 """Build the hold of a query. Pure.
 
-Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost:
-the earlier hold covers nothing wider.
+Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost,
+prices too: the earlier hold covers nothing wider, and nothing dearer.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize
     key = request.idempotency_key
     if key is None:
         return None
-    bounds = str(size.maximum_bytes_billed)
+    bounds = f"{size.maximum_bytes_billed}/{size.prices_id}"
     if size.slot_ms_at_most is not None:
         bounds += f"/{size.slot_ms_at_most}"
     key = f"{key}:{digest}:{bounds}"

@@ -5,7 +5,7 @@ To let simulations know a new kind of step: draw it in `_DRAWS` here, and do it 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -218,6 +218,8 @@ def _draw_old_snapshot(random: Random, sketch: _Sketch) -> None:
     at_s, after_s = _moment(random, sketch), random.choice((0.02, 1.0, 20.0)) * random.random()
     if random.random() < 0.7:  # one that lacks a query which has been answered by then, and may still run
         query = random.choice([step for step in sketch.steps if step.what == "query"])
+        number = query.given["number"]
+        sketch.plans[number] = replace(sketch.plans[number], runs_s=round(100 + 100 * random.random(), 3))
         at_s, after_s = max(0.0, query.at_s - 0.001), 12.0 + 30.0 * random.random()
     sketch.add(at_s, "snapshot")
     sketch.add(at_s + after_s, "restore")
@@ -247,6 +249,18 @@ def _draw_slow_record(random: Random, sketch: _Sketch) -> None:
         sketch.add(soon_s, "reconcile", gate=other)
     else:
         sketch.add(soon_s, "query", **(query.given | {"gate": other, "way": Way.WELL.value, "leaves_s": None}))
+
+
+def _draw_long_way(random: Random, sketch: _Sketch) -> None:
+    """A request is on its way for long, and a repeat at the other gate hears nothing of it."""
+    ours = [step for step in sketch.steps if step.given.get("method") == "insert_id"]
+    if not ours:
+        return
+    first = random.choice(ours)
+    late = {"way": Way.LATE.value, "late_s": round(5 + 15 * random.random(), 3), "leaves_s": None}
+    sketch.steps[sketch.steps.index(first)] = replace(first, given=first.given | late)
+    again = {"way": Way.BUSY_BEFORE.value, "late_s": 0.0, "leaves_s": None, "gate": 1 - first.given["gate"]}
+    sketch.add(first.at_s + 0.02 + 4 * random.random(), "query", **(first.given | again))
 
 
 def _draw_limit(random: Random, sketch: _Sketch) -> None:
@@ -295,6 +309,7 @@ _DRAWS: tuple[Draw, ...] = (
     _draw_fault,
     _draw_slow_record,
     _draw_slow_record,
+    _draw_long_way,
     _draw_limit,
     _draw_prices,
     _draw_round,

@@ -74,3 +74,11 @@ def test_a_request_is_known_again_whatever_bounds_its_slots() -> None:
     slowdowns = (NO_SLOWDOWN, Slowdown(max_slots=7, job_timeout_ms=1))
     prefixes = {hold_for(request, PricingModel.CAPACITY, slowdown=each).request_prefix for each in slowdowns}
     assert len(prefixes) == 1
+
+
+def test_a_repeat_at_other_prices_does_not_join_the_hold_of_a_query_at_these() -> None:
+    """Else its gate, where it records the hold first, would have the job priced by prices that it was not held by."""
+    request = insert()
+    before, now = hold_for(request, PricingModel.ON_DEMAND), hold_for(request, PricingModel.CAPACITY)
+    assert (before.job, before.fingerprint) == (now.job, now.fingerprint)
+    assert before.idempotency_key != now.idempotency_key
