@@ -1,14 +1,15 @@
 """Build the hold of a query. Pure.
 
-Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost,
-prices too: the earlier hold covers nothing wider, and nothing dearer.
+Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost
+and where it counts: the earlier hold covers nothing wider, nothing at other prices, and nothing of another day. Either
+gate may be the one that records it, and each records what it would have held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from bqgate.admission.sizing import HoldSize
-from bqgate.domain.budget import Window
+from bqgate.domain.budget import Period, Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, JobRef, Method, QueryRequest
@@ -51,16 +52,17 @@ def make_hold(
         location = request.location or estimate.location
         job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
     digest = short_fingerprint(request)
+    window_keys = {window.period: window.key for window in windows if window.is_own}
     return Hold(
         id=hold_id,
         customer=principal.customer,
         principal=principal.name,
         project_id=request.project_id,
         amount_nanos=min(size.amount_nanos, MAX_NANOS),
-        window_keys={window.period: window.key for window in windows if window.is_own},
+        window_keys=window_keys,
         placed_at=now,
         deadline_at=now + timedelta(seconds=ttl_s),
-        idempotency_key=_idempotency_key(request, principal, size, digest),
+        idempotency_key=_idempotency_key(request, principal, size, digest, window_keys),
         job=job,
         workload=principal.workload,
         maximum_bytes_billed=size.maximum_bytes_billed,
@@ -75,12 +77,14 @@ def make_hold(
     )
 
 
-def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize, digest: str) -> str | None:
+def _idempotency_key(
+    request: QueryRequest, principal: Principal, size: HoldSize, digest: str, window_keys: Mapping[Period, str]
+) -> str | None:
     """What a repeat has in common with the request; None: a repeat cannot be recognised."""
     key = request.idempotency_key
     if key is None:
         return None
-    bounds = f"{size.maximum_bytes_billed}/{size.prices_id}"
+    bounds = f"{size.maximum_bytes_billed}/{size.prices_id}/{window_keys.get(Period.DAY, '')}"
     if size.slot_ms_at_most is not None:
         bounds += f"/{size.slot_ms_at_most}"
     key = f"{key}:{digest}:{bounds}"

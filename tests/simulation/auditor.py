@@ -68,7 +68,7 @@ class Auditor:
         """The store is about to fill windows: those that are booked and still held will count twice in them."""
         account = self.redis.accounts[snapshot.customer]
         doubtful = [hold_id for hold_id in account.holds if self._is_booked(hold_id)]
-        doubtful += [hold.id for hold in snapshot.open_holds if hold.id in account.ended]
+        doubtful += [hold.id for hold in snapshot.open_holds if hold.id in account.ended or self._is_booked(hold.id)]
         for window in snapshot.windows:
             if window.id in account.stands:
                 continue

@@ -1,6 +1,7 @@
 """A hold is found by a repeat of its query, and by nothing that may cost more."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from bqgate.admission.hold_factory import make_hold
 from bqgate.admission.sizing import HoldRules, size_hold
@@ -9,12 +10,14 @@ from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory
 from bqgate.domain.principal import Principal
 from bqgate.domain.throttling import Slowdown
+from bqgate.domain.tier import Customer, Tier
 from bqgate.domain.units import GIB
 from bqgate.wire.query_request import parse_insert
 from tests.support.manual_clock import START
 
 ESTIMATE = Estimate(10 * GIB, "SELECT", 1)
 ANN = Principal("acme", "ann")
+ACME = Customer("acme", Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1))
 NO_SLOWDOWN = Slowdown()
 
 
@@ -29,7 +32,9 @@ def insert(**configuration: int) -> QueryRequest:
     return request
 
 
-def hold_for(request: QueryRequest, model: PricingModel, *, slowdown: Slowdown = NO_SLOWDOWN) -> Hold:
+def hold_for(
+    request: QueryRequest, model: PricingModel, *, slowdown: Slowdown = NO_SLOWDOWN, now: datetime = START
+) -> Hold:
     """Its hold, sized by the query as it is to run."""
     prices = PriceList(model, nanos_per_tib=10**9, nanos_per_slot_hour=10**9)
     size = size_hold(
@@ -41,7 +46,8 @@ def hold_for(request: QueryRequest, model: PricingModel, *, slowdown: Slowdown =
         slot_ms_at_most=slowdown.slot_ms_at_most,
     )
     assert size is not None
-    return make_hold(request, ANN, ESTIMATE, size, (), (), hold_id="h", now=START, ttl_s=60)
+    windows = ACME.windows(now)
+    return make_hold(request, ANN, ESTIMATE, size, (ACME.own_budget,), windows, hold_id="h", now=now, ttl_s=60)
 
 
 def test_a_callers_bounds_on_slots_lower_no_hold() -> None:
@@ -82,3 +88,13 @@ def test_a_repeat_at_other_prices_does_not_join_the_hold_of_a_query_at_these() -
     before, now = hold_for(request, PricingModel.ON_DEMAND), hold_for(request, PricingModel.CAPACITY)
     assert (before.job, before.fingerprint) == (now.job, now.fingerprint)
     assert before.idempotency_key != now.idempotency_key
+
+
+def test_a_repeat_after_midnight_does_not_join_the_hold_of_the_day_before() -> None:
+    """Else its gate, where it records the hold first, would have the job booked in a day in which it was not held."""
+    request = insert()
+    before = hold_for(request, PricingModel.ON_DEMAND)
+    later = hold_for(request, PricingModel.ON_DEMAND, now=START + timedelta(hours=1))
+    next_day = hold_for(request, PricingModel.ON_DEMAND, now=START + timedelta(hours=13))
+    assert later.idempotency_key == before.idempotency_key
+    assert next_day.idempotency_key != before.idempotency_key
