@@ -12,7 +12,6 @@ from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.budgets.refill import Snapshot
 from bqgate.domain.budget import Window
 from bqgate.domain.entry import Entry
-from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
 from bqgate.domain.job import Usage
 from bqgate.domain.tier import Customer
@@ -116,14 +115,6 @@ class TakesSilenceForNothing(Poller):
             watched.absent_since = datetime.min.replace(tzinfo=hold.placed_at.tzinfo)
 
 
-class AsksNobodyAboutLeases(Poller):
-    async def _count_attempts(self, hold: Hold) -> Attempts | None:
-        try:
-            return await self._budgets.fetch_attempts(hold)
-        except BudgetStoreUnavailable:
-            return None
-
-
 class RecordsNothing(HoldService):
     """A query is sent before its hold is in the ledger."""
 
@@ -165,7 +156,6 @@ MUTANTS: dict[str, Parts] = {
     "asks for no jobs": Parts(reconciler=AsksForNoJobs),
     "compares no spend": Parts(reconciler=ComparesNoSpend),
     "takes silence for nothing": Parts(poller=TakesSilenceForNothing),
-    "asks nobody about leases": Parts(poller=AsksNobodyAboutLeases),
     "is impatient": Parts(patience=Patience(absent_for_s=1)),
     "records nothing": Parts(service=RecordsNothing),
     "gives back what others have joined": Parts(service=GivesBackWhatOthersHaveJoined),
