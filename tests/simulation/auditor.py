@@ -152,8 +152,8 @@ class Auditor:
         A window that is gone is filled again before the next decision, but for holds that nobody has recorded yet. One
         that is there as it was knows nothing of what came since.
         """
-        known = [each for each in self._ledger.open_holds if not self._is_unrecorded(self.holds[each])]
-        self._open_when_wiped = [] if after else known
+        recorded = [each for each in self._ledger.open_holds if not self._is_unrecorded(self.holds[each])]
+        self._open_when_wiped = [] if after else recorded
         for name in [*before, *(name for name in after if name not in before)]:
             truth: dict[WindowId, int] = defaultdict(int)
             unrecorded: dict[WindowId, int] = defaultdict(int)

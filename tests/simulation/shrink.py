@@ -1,5 +1,6 @@
 """Make a failing history short: leave out steps for as long as the same invariant fails."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,5 +33,5 @@ def shrink(history: History, report: Report, run: Callable[[History], Report]) -
 
 def _kind_of(report: Report) -> str:
     """Which invariant, and what about it: without ids and amounts."""
-    violation = report.violation or ""
-    return "".join(each for each in violation.split("(")[0].split("[")[0] if not each.isdigit())[:20]
+    violation = (report.violation or "").partition("(")[0].partition("[")[0]
+    return re.sub(r"\b(?:bqgate_)?[0-9a-f]{12}\b|\b\w+_\d+\b|\bjob\d+x\b|(?<!^)\d+", "", violation)
