@@ -1,8 +1,9 @@
 """Build the hold of a query. Pure.
 
-Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost
-and where it counts: the earlier hold covers nothing wider, nothing at other prices, and nothing of another day. Either
-gate may be the one that records it, and each records what it would have held.
+Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost:
+the earlier hold covers nothing wider. A repeated job joins it only at the same prices and on the same day, because
+either gate may be the one that records it, and each records what it would have held. A repeated request joins nothing
+and is sent away for as long as the first runs, whatever the day.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,9 @@ def _idempotency_key(
     key = request.idempotency_key
     if key is None:
         return None
-    bounds = f"{size.maximum_bytes_billed}/{size.prices_id}/{window_keys.get(Period.DAY, '')}"
+    bounds = str(size.maximum_bytes_billed)
+    if request.job_id is not None:
+        bounds += f"/{size.prices_id}/{window_keys.get(Period.DAY, '')}"
     if size.slot_ms_at_most is not None:
         bounds += f"/{size.slot_ms_at_most}"
     key = f"{key}:{digest}:{bounds}"

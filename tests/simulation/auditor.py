@@ -50,6 +50,8 @@ class Auditor:
         # Holds that may count once more in a window for a while: booked, and captured only after it was filled.
         self._doubtful: dict[AccountWindow, list[str]] = defaultdict(list)
         self._open_when_wiped: list[str] = []
+        # Of these the store knows what was so once: who has joined them since, it does not.
+        self._rolled_back: set[str] = set()
 
     def placed(self, hold: Hold) -> None:
         """The store has placed a hold: invariant 2, in the store's own numbers."""
@@ -107,11 +109,12 @@ class Auditor:
         """The store has ended a hold. What costs money is in the ledger by then; without a cost nothing has run."""
         if account == DEPLOYMENT_ACCOUNT:
             return
-        if not cost_nanos:
+        if not cost_nanos and hold_id not in self._rolled_back:
             for job in self.bigquery.jobs.values():
                 may_cost = job.outcome is None or job.bytes_billed
                 if job.hold_id == hold_id and may_cost and not job.is_stuck:
                     self._fail(f"3: {hold_id} is given back, and {job.ref.job_id} runs under it")
+        if not cost_nanos:
             return
         entry = self._ledger.entry_by_hold.get(hold_id)
         if entry is None or entry.cost_nanos != cost_nanos:
@@ -126,7 +129,7 @@ class Auditor:
             self._fail(f"1: {job.ref.job_id} runs without an open hold ({job.hold_id})")
             return
         account = self.redis.accounts.get(hold.customer)
-        if account is not None and hold.id in account.ended:
+        if account is not None and hold.id in account.ended and hold.id not in self._rolled_back:
             self._fail(f"1: {job.ref.job_id} runs under {hold.id}, which the store has given back")
         price = self._rules.nanos_per_mib(hold)
         if job.cap_bytes is None or job.cap_bytes // MIB * price > hold.amount_nanos:
@@ -152,6 +155,11 @@ class Auditor:
         A window that is gone is filled again before the next decision, but for holds that nobody has recorded yet. One
         that is there as it was knows nothing of what came since.
         """
+        for older in after.values():
+            for hold in older.holds.values():
+                self._rolled_back.add(hold.id)
+                for window in hold.window_ids:
+                    self._excess[hold.customer, window] += hold.amount_nanos
         recorded = [each for each in self._ledger.open_holds if not self._is_unrecorded(self.holds[each])]
         self._open_when_wiped = [] if after else recorded
         for name in [*before, *(name for name in after if name not in before)]:

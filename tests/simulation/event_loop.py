@@ -148,7 +148,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Run what can go on, one at a time, in an order that is drawn; with nothing to run, let time pass."""
         runnable = self._runnable
-        if not runnable and not self._stopping:  # type: ignore[attr-defined]
+        if not runnable and not self._stopping:  # type: ignore[attr-defined]  # set by stop()
             self._let_time_pass()
         for _ in range(len(runnable)):
             handle = self._draw()
@@ -181,7 +181,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return runnable.pop(place)
 
     def _is_kept_back(self, handle: asyncio.Handle) -> bool:
-        process = handle._context.get(PROCESS)  # type: ignore[attr-defined]
+        process = handle._context.get(PROCESS)  # type: ignore[attr-defined]  # not in typeshed
         if process is None or process.stopped_until_s <= self._now_s:
             return False
         process.kept_back.append(handle)
@@ -198,7 +198,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 def _is_step(handle: asyncio.Handle) -> bool:
-    return isinstance(getattr(handle._callback, "__self__", None), SimulatedTask)  # type: ignore[attr-defined]
+    callback = handle._callback  # type: ignore[attr-defined]  # not in typeshed
+    return isinstance(getattr(callback, "__self__", None), SimulatedTask)
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

@@ -296,9 +296,6 @@ class SimulatedGate:
         )
         self.deletions = Deletions(ledger=self.ledger, bigquery=self.bigquery, settlement=self.settlement)
         self.passthrough = Passthrough(self.upstream, self.deletions.prepare, self.writes)
-
-    def _start_path(self) -> None:
-        parts, clock, telemetry = self._parts, self.clock, self.telemetry
         self.emergency = EmergencyStop(
             ledger=self.ledger,
             bigquery=self.bigquery,
@@ -306,6 +303,9 @@ class SimulatedGate:
             clock=clock,
             telemetry=telemetry,
         )
+
+    def _start_path(self) -> None:
+        parts, clock, telemetry = self._parts, self.clock, self.telemetry
         self.admission = parts.admission(
             estimator=self.estimator,
             holds=self.service,

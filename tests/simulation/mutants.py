@@ -108,7 +108,7 @@ class TakesSilenceForNothing(Poller):
     """A job that is absent once never ran."""
 
     def watch(self, hold: Hold, credential: object, **options: object) -> None:
-        super().watch(hold, credential, **options)  # type: ignore[arg-type]
+        super().watch(hold, credential, **options)  # type: ignore[arg-type]  # handed on as they came
         watched = self._watched.get(hold.id)
         if watched is not None:
             watched.absences = 5
@@ -137,7 +137,7 @@ class KeepsNoLeases(HoldService):
 class TakesAFailureForNothingSent(Holds):
     """Whatever has no answer has not been sent."""
 
-    def _end(self, open_hold: OpenHold) -> object:  # type: ignore[override]
+    def _end(self, open_hold: OpenHold) -> object:  # type: ignore[override]  # handed on as it came
         open_hold.evidence = [NotSent() if isinstance(each, Unknown) else each for each in open_hold.evidence]
         return super()._end(open_hold)
 

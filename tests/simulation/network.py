@@ -124,15 +124,15 @@ class Wire:
         port, wires, loop = self._port, self._wires, self._wires.loop
         if port.process.is_dead:
             raise asyncio.CancelledError
-        answered: asyncio.Future[Any] = loop.create_future()
+        answered: asyncio.Future[T] = loop.create_future()
         if port.burns("before"):
             self._crash_soon(what)
-            return await answered  # type: ignore[no-any-return]
+            return await answered
         how = wires.fault_on(self._system, port.number, self._random_source)
         if how is How.AWAY:
             wires.log(f"{self._name} {what}: away")
             loop.call_later(0.001, self._settle, answered, self._unavailable("away"), context=OUTSIDE)
-            return await answered  # type: ignore[no-any-return]
+            return await answered
         there_s, back_s = self._delays(how)
         loses_answer = how is How.DUMB or there_s + back_s > self._timeout_s
         if how is not How.DEAF:
@@ -146,7 +146,7 @@ class Wire:
             )
         if port.burns("sent"):
             self._crash_soon(what)
-        return await answered  # type: ignore[no-any-return]
+        return await answered
 
     def _delays(self, how: How | None) -> tuple[float, float]:
         draw = self._random()

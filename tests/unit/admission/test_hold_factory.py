@@ -90,6 +90,15 @@ def test_a_repeat_at_other_prices_does_not_join_the_hold_of_a_query_at_these() -
     assert before.idempotency_key != now.idempotency_key
 
 
+def test_a_request_is_sent_away_at_other_prices_and_after_midnight_too() -> None:
+    """Nobody joins the hold of a requestId, so that nothing is recorded wrongly; but BigQuery may run it again."""
+    request = replace(insert(), job_id=None, request_id="r1")
+    before = hold_for(request, PricingModel.ON_DEMAND)
+    assert hold_for(request, PricingModel.CAPACITY).idempotency_key == before.idempotency_key
+    next_day = hold_for(request, PricingModel.ON_DEMAND, now=START + timedelta(hours=13))
+    assert next_day.idempotency_key == before.idempotency_key
+
+
 def test_a_repeat_after_midnight_does_not_join_the_hold_of_the_day_before() -> None:
     """Else its gate, where it records the hold first, would have the job booked in a day in which it was not held."""
     request = insert()
