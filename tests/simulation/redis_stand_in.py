@@ -8,7 +8,6 @@ all gates; each has a RedisWire to it.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -16,7 +15,7 @@ from unittest.mock import patch
 from bqgate.budgets import redis_store
 from bqgate.budgets.keys import HOLDS_PATTERN, CustomerKeys, escape, hold_record, window_name
 from bqgate.budgets.memory_account import Account
-from bqgate.budgets.refill import ENDED_TTL_S, Snapshot
+from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Window
 from bqgate.domain.cost_breaker import BudgetStatus, GracePolicy
 from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
@@ -45,6 +44,7 @@ class RedisServer:
     ) -> None:
         self.now = now
         self.accounts: dict[str, Account] = {}
+        self.history = 1  # of the writes that it goes on from; another one after each start from a file
         self.on_end = on_end
         self.on_place = on_place
         self.on_fill = on_fill
@@ -59,17 +59,25 @@ class RedisServer:
         account.forget(self.now())
         return account
 
+    def wipe(self) -> None:
+        """Lose everything, as by FLUSHALL."""
+        self.accounts = {}
+
     def copy(self) -> dict[str, Account]:
-        """What a snapshot file holds."""
+        """What counts of a snapshot file: a window that was filled under another history is not known."""
         return {name: self._copy_of(account) for name, account in self.accounts.items()}
 
     def restore(self, accounts: dict[str, Account]) -> None:
         """Start from a snapshot file."""
+        self.history += 1
         self.accounts = {name: self._copy_of(account) for name, account in accounts.items()}
+
+    def name_history(self, unknown: UnknownWindows) -> UnknownWindows:
+        """The same with the history under which the windows are unknown."""
+        return UnknownWindows(unknown.windows, str(self.history))
 
     def _copy_of(self, account: Account) -> Account:
         copy = self._make_account()
-        copy.stands = {window: replace(stand) for window, stand in account.stands.items()}
         copy.holds, copy.attempts = dict(account.holds), dict(account.attempts)
         copy.id_by_key, copy.ended = dict(account.id_by_key), dict(account.ended)
         copy.breaker = account.breaker
@@ -140,7 +148,10 @@ async def place_hold(
 
     def work() -> Placement:
         account = client.server.account(hold.customer)
-        balances = account.balances(windows)
+        try:
+            balances = account.balances(windows)
+        except UnknownWindows as unknown:
+            raise client.server.name_history(unknown) from None
         joined = account.join(hold, windows, leased_until)
         if joined is not None:
             return joined
@@ -162,6 +173,7 @@ async def end_hold(
     now: datetime,
     *,
     attempts: int | None = None,
+    is_late: bool = False,
     mark_ttl_s: int = ENDED_TTL_S,
 ) -> tuple[VoidOutcome, int]:
     """end_hold.lua."""
@@ -169,11 +181,14 @@ async def end_hold(
     def work() -> tuple[VoidOutcome, int]:
         server = client.server
         account = server.account(hold.customer)
+        placed = account.holds.get(hold.id)
         outcome, ended_at_nanos = account.end(hold.id, cost_nanos, server.now(), attempts)
         if outcome is VoidOutcome.VOIDED:
             server.on_end(hold.customer, hold.id, cost_nanos)
             if not mark_ttl_s:
                 del account.ended[hold.id]
+            for window in placed.window_ids if is_late and placed is not None else ():
+                account.stands.pop(window, None)
         return outcome, ended_at_nanos
 
     return await client.do(f"end {hold.id} in {hold.customer} at {cost_nanos}, attempts {attempts}", work)
@@ -212,7 +227,10 @@ async def fetch_status(client: RedisWire, windows: tuple[Window, ...]) -> Budget
 
     def work() -> BudgetStatus:
         account = client.server.account(windows[0].customer)
-        return BudgetStatus(account.balances(windows), account.breaker)
+        try:
+            return BudgetStatus(account.balances(windows), account.breaker)
+        except UnknownWindows as unknown:
+            raise client.server.name_history(unknown) from None
 
     return await client.do(f"balances of {windows[0].customer}", work)
 
@@ -222,6 +240,8 @@ async def fill_windows(client: RedisWire, snapshot: Snapshot, now: datetime, lea
 
     def work() -> None:
         account = client.server.account(snapshot.customer)
+        if snapshot.history != str(client.server.history):
+            return
         client.server.on_fill(snapshot)
         account.fill(snapshot, client.server.now(), leased_until)
 

@@ -294,7 +294,7 @@ def do_stop(world: World, step: Step) -> None:
 def do_wipe(world: World, _step: Step) -> None:
     world.disturbed_s = world.loop.time()
     world.auditor.store_loses(world.redis.accounts, {})
-    world.redis.restore({})
+    world.redis.wipe()
 
 
 def do_snapshot(world: World, _step: Step) -> None:
