@@ -48,7 +48,7 @@ class SpendComparison:
         drifts: Drifts = {}
         corrected = set[str]()
         adjusted: dict[tuple[str, WindowId], int] = {}
-        for account in await self._accounts():
+        for account in sorted(await self._accounts()):
             found = await self._drifts_of(account, adjusted)
             drifts |= found
             if found and all(self._is_corrected(window, nanos, adjusted) for window, nanos in found.items()):
@@ -61,7 +61,7 @@ class SpendComparison:
         for (account, window_id), nanos in lasting.items():
             self._tell(account, window_id, nanos)
         # All of an account's windows at once: what lost one number lost those of each principal's too.
-        for account in {account for account, _ in lasting} | corrected:
+        for account in sorted({account for account, _ in lasting} | corrected):
             await self._budgets.forget_windows(account)
         # What differs still is not agreed about: it keeps what its corrections were when it was.
         self._adjusted = adjusted | {each: self._adjusted[each] for each in drifts if each in self._adjusted}

@@ -22,6 +22,7 @@ from bqgate.domain.entry import (
     EntryKind,
     EntryLookup,
     EntryPage,
+    Origin,
 )
 from bqgate.domain.errors import LedgerUnavailable, MalformedRequest
 from bqgate.domain.hold import Hold, HoldState, RecordedHold
@@ -51,6 +52,7 @@ class MemoryLedger:
         self._events: list[BreakerEvent] = []
         self._registered: dict[str, PriceList] = {}
         self._prices: dict[str, PriceList] = {}
+        self.swept_until: datetime | None = None  # as the sweep's marks say
         self._is_closed = False
 
     def register_prices(self, prices: PriceList) -> None:
@@ -63,8 +65,7 @@ class MemoryLedger:
         self._check_open()
         if hold.amount_nanos > MAX_NANOS or not hold.customer.isprintable():
             raise LedgerUnavailable("no database takes this")
-        if hold.prices_id in self._registered:
-            self._prices.setdefault(hold.prices_id, self._registered[hold.prices_id])
+        self._keep_prices(hold.prices_id)
         if hold.id not in self.ended and hold.id not in self.open_holds:
             placed_at, deadline_at = hold.placed_at.astimezone(UTC), hold.deadline_at.astimezone(UTC)
             self.open_holds[hold.id] = replace(hold, scopes=(), placed_at=placed_at, deadline_at=deadline_at)
@@ -85,6 +86,7 @@ class MemoryLedger:
                 return Booking.JOB_ALREADY_BOOKED
             self._charged.update(names)
         self._end(entry, HoldState.CAPTURED if entry.kind is EntryKind.CHARGE else HoldState.VOIDED)
+        self._keep_prices(entry.prices_id)
         self.entries.append(entry)
         self._entry_ids.add(entry.id)
         if entry.hold_id is not None:
@@ -122,17 +124,18 @@ class MemoryLedger:
         return self.entry_by_hold.get(hold_id)
 
     async def find_booked(
-        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = ()
+        self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = (), charge_ids: Sequence[str] = ()
     ) -> tuple[BookedCharge, ...]:
         by_id: dict[str, list[JobRef]] = defaultdict(list)
         for job in jobs:
             by_id[job.job_id].append(job)
-        wanted_holds = set(hold_ids)
+        wanted_holds, wanted_ids = set(hold_ids), set(charge_ids)
         charges = [entry for entry in self.entries if entry.kind is EntryKind.CHARGE]
         return tuple(
             BookedCharge(charge, tuple(sorted((e for e in self.entries if e.adjusts == charge.id), key=_place)))
             for charge in charges
             if charge.hold_id in wanted_holds
+            or charge.id in wanted_ids
             or (charge.job is not None and any(charge.job.may_be(job) for job in by_id[charge.job.job_id]))
         )
 
@@ -179,13 +182,22 @@ class MemoryLedger:
             job_count=sum(row.job_count for row in rows),
         )
 
+    async def fetch_adjusted(self, windows: Sequence[Window]) -> dict[WindowId, int]:
+        adjustments = [entry for entry in self.entries if entry.kind is EntryKind.ADJUSTMENT]
+        return {
+            window.id: sum(entry.cost_nanos for entry in adjustments if _counts_in(entry, window)) for window in windows
+        }
+
+    async def fetch_swept_until(self) -> datetime | None:
+        return self.swept_until
+
     async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+        groups: dict[tuple[str, str, Origin], list[Entry]] = defaultdict(list)
         for entry in self.entries:
             if entry.kind in _SPENDING and entry.booked_at >= since and customer in {None, entry.customer}:
-                groups[entry.customer, entry.principal].append(entry)
+                groups[entry.customer, entry.principal, entry.origin].append(entry)
         rows = [CostRow(*key, *_sums(found)) for key, found in groups.items()]
-        return tuple(sorted(rows, key=lambda row: (-row.cost_nanos, row.customer, row.principal)))
+        return tuple(sorted(rows, key=lambda row: (-row.cost_nanos, row.customer, row.principal, row.origin)))
 
     async def fetch_shadow_decisions(
         self, *, since: datetime, until: datetime, customer: str | None = None
@@ -247,6 +259,11 @@ class MemoryLedger:
         """What is booked in a window."""
         return sum(each.cost_nanos for each in self.entries if each.kind in _SPENDING and _counts_in(each, window))
 
+    def _keep_prices(self, prices_id: str | None) -> None:
+        """Write down a price list with the first hold or entry that names it."""
+        if prices_id in self._registered:
+            self._prices.setdefault(prices_id, self._registered[prices_id])
+
     def _check_open(self) -> None:
         if self._is_closed:
             raise LedgerUnavailable("The ledger is closed.")
@@ -300,6 +317,8 @@ def _is_same_place(job: JobRef, other: JobRef) -> bool:
 
 def _counts_in(entry: Entry, window: Window) -> bool:
     if window.customer == DEPLOYMENT_ACCOUNT:
+        if entry.placed_at is None and not entry.window_keys:
+            return False  # it counts nowhere
         moment = entry.placed_at or entry.booked_at
         return start_of_key(window.period, window.key) <= moment < window.resets_at
     if entry.customer != window.customer or entry.window_keys.get(window.period) != window.key:
@@ -314,6 +333,7 @@ def _fits(entry: Entry, wanted: EntryFilter) -> bool:
         (wanted.project_id, entry.project_id),
         (wanted.workload, entry.workload),
         (wanted.kind, entry.kind),
+        (wanted.origin, entry.origin),
     )
     if any(asked is not None and asked != found for asked, found in pairs):
         return False
@@ -368,6 +388,8 @@ def _value_of(entry: Entry, wanted: SpendQuery) -> str | None:
             return entry.project_id
         case SpendGroup.WORKLOAD:
             return entry.workload
+        case SpendGroup.ORIGIN:
+            return entry.origin.value
         case SpendGroup.LABEL:
             return entry.labels.get(wanted.label_key or "")
 
