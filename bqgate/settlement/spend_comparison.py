@@ -48,7 +48,7 @@ class SpendComparison:
         drifts: Drifts = {}
         corrected = set[str]()
         adjusted: dict[tuple[str, WindowId], int] = {}
-        for account in sorted(await self._accounts()):
+        for account in await self._accounts():
             found = await self._drifts_of(account, adjusted)
             drifts |= found
             if found and all(self._is_corrected(window, nanos, adjusted) for window, nanos in found.items()):
