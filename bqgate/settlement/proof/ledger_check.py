@@ -160,7 +160,7 @@ class LedgerCheck:
         """Judge jobs; the ids of their charges."""
         charge_ids = set[str]()
         whole = [await self._with_children(job) for job in jobs]
-        for match in await match_jobs(self._ledger, whole, now=self._clock.now()):
+        for match in await match_jobs(self._ledger, whole, running={}, now=self._clock.now()):
             judge.judge(match, await self._prices_of(match))
             if match.booked is not None:
                 charge_ids.add(match.booked.charge.id)

@@ -2,8 +2,8 @@
 
 Called by sweep.py and pending_jobs.py with jobs of any state, oldest first; calls the ledger, Settlement, and BigQuery
 for the statements of scripts. What is to be done says domain.booking_check. Everything may be done twice and by several
-at once: the ledger's unique indexes let one win. Budgets learn from the ledger: `accounts` are those whose windows are
-to be dropped. An outside failure leaves as it is, and the jobs are looked at again.
+at once: the ledger's unique indexes let one win. Budgets learn from the ledger: `untold` has those whose windows are to
+be dropped. An outside failure leaves the rest as it is, and the jobs are looked at again.
 """
 
 import asyncio
@@ -29,24 +29,16 @@ _BATCH = 500
 _AT_ONCE = 50
 # Jobs that are booked as they are: where spans overlap the ledger is not asked again. Hours' worth at 100,000 a day.
 _KNOWN_MAX = 20_000
+# Jobs that run and bear a hold's label: no more than a project may run at once.
+_RUNNING_MAX = 5_000
 
 
 @dataclass(slots=True)
-class JobsBooked:
-    """What became of some jobs. `unfinished` run, or may be another gate's to book: they are looked at again.
+class Untold:
+    """What was booked and is yet to be told: to budgets, by account, and to people, by customer what each bypass cost."""
 
-    `bypasses` has what was booked past the gate: by customer, what each job cost.
-    """
-
-    unfinished: list[Job] = field(default_factory=list)
     accounts: set[str] = field(default_factory=set)
     bypasses: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, other: "JobsBooked") -> None:
-        """Take over what became of other jobs, but for those that are unfinished."""
-        self.accounts |= other.accounts
-        for customer, costs in other.bypasses.items():
-            self.bypasses.setdefault(customer, []).extend(costs)
 
 
 class JobBooking:
@@ -89,33 +81,45 @@ class JobBooking:
         self._bypass_counts = bypass_counts
         self._is_open = is_open
         self._known: OrderedDict[tuple[JobRef, Usage | None], None] = OrderedDict()
+        self._running: OrderedDict[str, Job] = OrderedDict()
+        self.untold = Untold()
 
-    async def book(self, jobs: Sequence[Job]) -> JobsBooked:
-        """Book those that have ended.
+    async def book(self, jobs: Sequence[Job]) -> list[Job]:
+        """Book those that have ended. The others run, or may be another gate's to book: they are looked at again.
 
         Raises:
             UpstreamRefused, UpstreamUnavailable: the statements of a script could not be listed.
             LedgerUnavailable: not all are booked.
         """
-        booked = JobsBooked([job for job in jobs if job.usage is None])
-        self._count(BookingState.RUNNING.value, len(booked.unfinished))
+        unfinished = [job for job in jobs if job.usage is None]
+        self._count(BookingState.RUNNING.value, len(unfinished))
+        self._note_running(unfinished)
         ended = [job for job in jobs if job.usage is not None and job.parent_id is None and not self._is_known(job)]
         for start in range(0, len(ended), _BATCH):
-            batch = [await self._with_children(job) for job in ended[start : start + _BATCH]]
-            matches = await match_jobs(self._ledger, batch, now=self._clock.now())
-            booked.unfinished += [match.job for match in matches if match.is_early]
-            due = [match for match in matches if not match.is_early]
-            for first in range(0, len(due), _AT_ONCE):
-                some = due[first : first + _AT_ONCE]
-                accounts = await asyncio.gather(*(self._book(match, booked) for match in some))
-                booked.accounts.update(*accounts)
-            for job, match in zip(ended[start : start + _BATCH], matches, strict=True):
+            some = ended[start : start + _BATCH]
+            matches = await match_jobs(
+                self._ledger,
+                [await self._with_children(job) for job in some],
+                running=self._running,
+                now=self._clock.now(),
+            )
+            unfinished += [match.job for match in matches if match.is_early]
+            await self._book_all([match for match in matches if not match.is_early])
+            for job, match in zip(some, matches, strict=True):
                 if not match.is_early:
                     self._remember(job)
-        return booked
+        return unfinished
 
-    async def _book(self, match: Match, booked: JobsBooked) -> set[str]:
-        """Do what is due for one job; the accounts whose windows have changed in the ledger alone."""
+    async def _book_all(self, due: Sequence[Match]) -> None:
+        """Book, some at once; where one fails, those beside it are finished first."""
+        for first in range(0, len(due), _AT_ONCE):
+            some = due[first : first + _AT_ONCE]
+            for end in await asyncio.gather(*(self._book(match) for match in some), return_exceptions=True):
+                if isinstance(end, BaseException):
+                    raise end
+
+    async def _book(self, match: Match) -> None:
+        """Do what is due for one job."""
         job, usage = match.job, match.job.usage
         assert usage is not None, "only jobs that have ended are booked"
         prices = await self._prices_of(match)
@@ -136,12 +140,12 @@ class JobBooking:
                 is_on, entry = await self._book_bypass(job, usage, check)
                 state = state if is_on else "off"
                 if entry is not None:
-                    booked.bypasses.setdefault(entry.customer, []).append(entry.cost_nanos)
+                    self.untold.bypasses.setdefault(entry.customer, []).append(entry.cost_nanos)
                     changed = {entry.customer} if self._bypass_counts else set()
         self._count(state)
         if check.due is not None and not check.due.is_exact:
             self._count("unknown_cost")
-        return self._with_deployment(changed)
+        self.untold.accounts |= self._with_deployment(changed)
 
     async def _correct(self, match: Match, usage: Usage, check: BookingCheck, prices_id: str) -> set[str]:
         assert match.booked is not None, "only what is booked can differ"
@@ -200,10 +204,24 @@ class JobBooking:
         has_deployment = self._policies.customer_registry.deployment is not None
         return accounts | {DEPLOYMENT_ACCOUNT} if accounts and has_deployment else accounts
 
+    def _note_running(self, jobs: Sequence[Job]) -> None:
+        """Remember of those that bear one label the first: its hold is not another's who has copied it."""
+        for job in jobs:
+            if job.hold_id is None or job.created_at is None:
+                continue
+            first = self._running.get(job.hold_id)
+            if first is None or first.created_at is None or job.created_at < first.created_at:
+                self._running[job.hold_id] = job
+        while len(self._running) > _RUNNING_MAX:
+            self._running.popitem(last=False)
+
     def _is_known(self, job: Job) -> bool:
         return (job.ref, job.usage) in self._known
 
     def _remember(self, job: Job) -> None:
+        first = self._running.get(job.hold_id or "")
+        if first is not None and first.ref == job.ref:
+            del self._running[job.hold_id or ""]
         self._known[job.ref, job.usage] = None
         while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)

@@ -2,8 +2,9 @@
 
 Used by job_booking.py; asks the ledger for many jobs at once. By the job's id first. A label proves nothing alone: who
 can read it on another's job may write it on a job of their own, past the gate. So a hold is a job's only where its id
-says so; or where no id of its job is known, and of the jobs that bear its label this one was made first, in its
-project, soon after it was placed. A hold that has ended with another job is nobody else's.
+says so, in the region where it was sent; or where no id of its job is known, and of the jobs that bear its label this
+one was made first, whether it runs or has ended, in its project, soon after it was placed, by the account that makes
+the customer's jobs where there is one. A hold that has ended with another job is nobody else's.
 """
 
 from collections import defaultdict
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 
 from bqgate.domain.entry import BookedCharge
 from bqgate.domain.hold import Hold, HoldState, RecordedHold
-from bqgate.domain.job import Job
+from bqgate.domain.job import Job, JobRef
 from bqgate.ports import Ledger
 from bqgate.settlement.inquiry import LOOK_BACK, has_gates_id
 from bqgate.wire.job_identity import CLOCK_SKEW, may_be_project
@@ -37,8 +38,16 @@ class Match:
     is_early: bool = False
 
 
-async def match_jobs(ledger: Ledger, jobs: Sequence[Job], *, now: datetime) -> tuple[Match, ...]:
+async def match_jobs(
+    ledger: Ledger, jobs: Sequence[Job], *, running: Mapping[str, Job], now: datetime
+) -> tuple[Match, ...]:
     """What the ledger has for each of these jobs, in their order, which is that in which they were made.
+
+    Args:
+        ledger: what is booked and held.
+        jobs: those that have ended.
+        running: by its label, the first job that bears it and has not ended.
+        now: the time.
 
     Raises:
         LedgerUnavailable: the database did not answer.
@@ -52,7 +61,7 @@ async def match_jobs(ledger: Ledger, jobs: Sequence[Job], *, now: datetime) -> t
         # A session or a script may have dropped the label. Open holds are few.
         open_holds = {hold.id: RecordedHold(hold, HoldState.HELD) for hold in await ledger.fetch_open_holds()}
         holds = open_holds | holds
-    matcher = _Matcher(charges, holds, now)
+    matcher = _Matcher(charges, holds, running, now)
     return tuple(matcher.match(job) for job in jobs)
 
 
@@ -62,8 +71,10 @@ def is_possible(job: Job, hold: Hold) -> bool:
         return False
     if job.owner not in {None, customer_label(hold.customer)}:
         return False
+    if hold.account and job.principal not in {None, hold.account}:
+        return False
     if hold.job is not None:
-        if hold.job.job_id != job.ref.job_id:
+        if hold.job.job_id != job.ref.job_id or not _may_be_there(hold.job, job.ref):
             return False
         if has_gates_id(hold):
             return True
@@ -72,6 +83,17 @@ def is_possible(job: Job, hold: Hold) -> bool:
     if job.hold_id != hold.id.lower() or job.created_at is None:
         return False
     return hold.placed_at - CLOCK_SKEW <= job.created_at <= hold.placed_at + MADE_WITHIN
+
+
+def _may_be_there(sent: JobRef, found: JobRef) -> bool:
+    """Whether a job can be where it was sent. One id in two regions is two jobs; where it was sent may not be known."""
+    return None in {sent.location, found.location} or (sent.location or "").lower() == (found.location or "").lower()
+
+
+def _has_ended_with_another(booked: BookedCharge, job: Job) -> bool:
+    """Whether a charge is another job's: an assumed one bears none, and its corrections may."""
+    named = [each.job for each in (booked.charge, *booked.adjustments) if each.job is not None]
+    return bool(named) and not any(each.may_be(job.ref) for each in named)
 
 
 class _Charges:
@@ -94,9 +116,12 @@ class _Charges:
 class _Matcher:
     """Matches jobs one after the other, so that no hold is two jobs'."""
 
-    def __init__(self, charges: _Charges, holds: Mapping[str, RecordedHold], now: datetime) -> None:
+    def __init__(
+        self, charges: _Charges, holds: Mapping[str, RecordedHold], running: Mapping[str, Job], now: datetime
+    ) -> None:
         self._charges = charges
         self._holds = holds
+        self._running = running
         self._now = now
         self._taken: set[str] = set()
         self._open_by_job_id = defaultdict[str, list[str]](list)
@@ -113,15 +138,24 @@ class _Matcher:
             hold = self._holds.get(hold_id)
             if hold is None or hold_id in self._taken or not is_possible(job, hold.hold):
                 continue
+            if hold.hold.job is None and self._is_another_first(job, hold.hold):
+                continue
             booked = self._charges.by_hold.get(hold_id)
-            if booked is not None and booked.charge.job is not None:
-                continue  # it has ended with another job
+            if booked is not None and _has_ended_with_another(booked, job):
+                continue
             if booked is None and hold.state is HoldState.CAPTURED:
                 continue
             self._taken.add(hold_id)
             return Match(job, booked, hold)
         is_unknown = job.hold_id is not None and job.hold_id not in self._holds
         return Match(job, is_early=is_unknown and self._is_young(job))
+
+    def _is_another_first(self, job: Job, hold: Hold) -> bool:
+        """Whether a job that still runs bears the hold's label, and was made before this one."""
+        other = self._running.get(hold.id.lower())
+        if other is None or other.ref == job.ref or not is_possible(other, hold):
+            return False
+        return other.created_at is not None and job.created_at is not None and other.created_at <= job.created_at
 
     def _is_young(self, job: Job) -> bool:
         return job.created_at is not None and job.created_at > self._now - UNRECORDED_FOR

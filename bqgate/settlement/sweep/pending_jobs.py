@@ -6,25 +6,16 @@ it was made is read again, as long as such a query may run.
 """
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 
 from bqgate.domain.errors import JobNotFound
 from bqgate.domain.job import Job
 from bqgate.ports import BigQuery, Clock, PendingJob, SweepStore, Telemetry
-from bqgate.settlement.sweep.job_booking import JobBooking, JobsBooked
+from bqgate.settlement.sweep.job_booking import JobBooking
 
 # Queries may run for six hours (https://cloud.google.com/bigquery/quotas#query_jobs); then it is not there any more.
 JOBLESS_FOR = timedelta(hours=7)
 _AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class PendingBooked:
-    """What became of the pending jobs of a project. `jobless` cannot be asked after, and run as far as is known."""
-
-    booked: JobsBooked
-    jobless: tuple[PendingJob, ...] = ()
 
 
 class PendingJobs:
@@ -48,8 +39,10 @@ class PendingJobs:
         self._telemetry = telemetry
         self._sees_jobless = sees_jobless
 
-    async def ask_again(self, project_id: str) -> PendingBooked:
+    async def ask_again(self, project_id: str) -> tuple[PendingJob, ...]:
         """Look at all of a project's, and book those that have ended.
+
+        Returned are those that cannot be asked after, and run as far as is known.
 
         Raises:
             UpstreamRefused, UpstreamUnavailable: BigQuery did not show one.
@@ -65,15 +58,14 @@ class PendingJobs:
                     absent.append(each)
                 else:
                     found.append((each, job))
-        booked = await self._booking.book([job for _, job in found])
-        unfinished = {job.ref for job in booked.unfinished}
+        unfinished = {job.ref for job in await self._booking.book([job for _, job in found])}
         jobless = tuple(each for each in absent if self._may_be_jobless(each))
         gone = [each for each in absent if each not in jobless]
         if gone:
             self._telemetry.count("sweep_jobs_total", len(gone), state="vanished")
         done = [each.ref for each, job in found if job.ref not in unfinished]
         await self._store.drop_pending([*done, *(each.ref for each in gone)])
-        return PendingBooked(booked, jobless)
+        return jobless
 
     async def _look(self, pending: PendingJob) -> Job | None:
         try:

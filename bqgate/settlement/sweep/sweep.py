@@ -22,7 +22,7 @@ from bqgate.domain.errors import (
 )
 from bqgate.domain.job import Job, JobRef
 from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, Place, SweepStore, Telemetry
-from bqgate.settlement.sweep.job_booking import JobBooking, JobsBooked
+from bqgate.settlement.sweep.job_booking import JobBooking
 from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places
 from bqgate.wire.error_reply import message_of, reason_of
@@ -76,7 +76,6 @@ class Sweep:
         self._telemetry = telemetry
         self._pace = pace
         self._marks: dict[Place, datetime] = {}
-        self._found = JobsBooked()
 
     @property
     def mark_age_s(self) -> float:
@@ -122,9 +121,7 @@ class Sweep:
 
     async def _sweep_project(self, project_id: str, places: Sequence[Place]) -> None:
         try:
-            asked = await self._pending.ask_again(project_id)
-            self._found.add(asked.booked)
-            jobless = {each.ref: each.created_at for each in asked.jobless}
+            jobless = {each.ref: each.created_at for each in await self._pending.ask_again(project_id)}
             for place in places:
                 await self._sweep_place(place, jobless)
             self._places.accept(project_id)
@@ -149,16 +146,15 @@ class Sweep:
         while since < now:
             until = min(since + _PIECE, now)
             read, until = await self._read(place, since, until)
-            booked = await self._booking.book(read.jobs)
-            self._found.add(booked)
+            unfinished = await self._booking.book(read.jobs)
             await self._store.drop_pending(
                 [job.ref for job in read.jobs if job.usage is not None and job.ref in jobless]
             )
             if read.is_region_missing:
-                await self._store.advance(place, swept_until=since, pending=_pending(booked.unfinished, now))
+                await self._store.advance(place, swept_until=since, pending=_pending(unfinished, now))
                 self._tell_failure("bigquery", UpstreamUnavailable("A region did not list its jobs."), place.project_id)
                 return
-            await self._store.advance(place, swept_until=until, pending=_pending(booked.unfinished, now))
+            await self._store.advance(place, swept_until=until, pending=_pending(unfinished, now))
             self._marks[place] = max(until, self._marks.get(place, until))
             since = until
 
@@ -189,19 +185,19 @@ class Sweep:
 
     def _tell_bypasses(self) -> None:
         """One line for each customer; the ledger has each job."""
-        for customer, costs in sorted(self._found.bypasses.items()):
+        for customer, costs in sorted(self._booking.untold.bypasses.items()):
             self._telemetry.log("bypass_booked", customer=customer, jobs=len(costs), cost_nanos=sum(costs))
-        self._found.bypasses.clear()
+        self._booking.untold.bypasses.clear()
 
     async def _tell_budgets(self) -> None:
         """Let the accounts that have changed in the ledger alone be filled from it before their next decision."""
-        for account in sorted(self._found.accounts):
+        for account in sorted(self._booking.untold.accounts):
             try:
                 await self._budgets.forget_windows(account)
             except BudgetStoreUnavailable as error:
                 self._tell_failure("budgets", error)
                 return
-            self._found.accounts.discard(account)
+            self._booking.untold.accounts.discard(account)
 
     def _refused(self, project_id: str, refused: UpstreamRefused) -> None:
         said = message_of(refused.body) or refused.body.decode(errors="replace")

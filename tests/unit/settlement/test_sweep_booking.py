@@ -297,3 +297,57 @@ async def test_two_who_sweep_at_once_book_once(stand: SweepStand) -> None:
     entries = await stand.entries()
     assert len(entries) == 22
     assert sum(each.cost_nanos for each in entries) == 21 * 10 * NANOS_PER_USD
+
+
+async def test_a_running_job_keeps_its_hold_from_one_that_copied_its_label(stand: SweepStand) -> None:
+    """Of two jobs with a hold's label the first is the hold's while it still runs, seen in this round or in one before."""
+    hold = await held(stand, job=False)
+    first = stand.bigquery.run("first", at=hold.placed_at + timedelta(seconds=1), hold_id=hold.id, is_running=True)
+    sweep = stand.sweep()
+    stand.stand.clock.advance(3)
+    await sweep.sweep()
+    stand.bigquery.run("copied", at=hold.placed_at + timedelta(seconds=4), hold_id=hold.id, mib=1)
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert [each.origin for each in await stand.entries()] == [Origin.BYPASS]
+    assert await stand.stand.ledger.fetch_open_hold(hold.id) is not None
+    usage = Usage(job=first.ref, outcome=Outcome.DONE, bytes_billed=10 * MIB, slot_ms=1, statement_type="SELECT")
+    stand.bigquery.change(first, usage=usage)
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert {each.job.job_id: each.origin for each in await stand.entries() if each.job is not None} == {
+        "copied": Origin.BYPASS,
+        "first": Origin.GATE,
+    }
+
+
+async def test_an_id_that_was_copied_to_another_region_settles_nothing(stand: SweepStand) -> None:
+    """While the hold's job runs, one of the same id elsewhere is another's, though it ended first."""
+    hold = await held(stand)
+    assert hold.job is not None
+    stand.bigquery.run(hold.job.job_id, at=hold.placed_at, location="EU", hold_id=hold.id)
+    assert [each.origin for each in await swept(stand)] == [Origin.BYPASS]
+    assert await stand.stand.ledger.fetch_open_hold(hold.id) is not None
+
+
+async def test_a_correction_names_the_job_of_its_hold(stand: SweepStand) -> None:
+    """An assumed cost whose job was found since is nobody else's: a copied label changes it no more."""
+    hold = await held(stand, job=False)
+    await stand.gate.settlement.settle(hold, Usage(job=None, outcome=Outcome.ASSUMED))
+    ran(stand, hold, job_id="first")
+    await swept(stand)
+    stand.stand.clock.advance(900)
+    stand.bigquery.run("copied", at=stand.stand.clock.now(), hold_id=hold.id, mib=1)
+    entries = await swept(stand)
+    assert dollars(entries) == [20, -10, 1]
+    assert entries[-1].origin is Origin.BYPASS
+
+
+async def test_only_the_account_that_makes_its_job_can_have_made_it(stand: SweepStand) -> None:
+    """Where the gate makes a customer's jobs in the name of an account, another maker's is no job of the hold."""
+    hold = replace(stand.stand.make_hold(job=False), account="acme@acme-prod.iam.gserviceaccount.com")
+    await stand.stand.place(stand.gate, hold)
+    stand.bigquery.run("eves", at=hold.placed_at, hold_id=hold.id)
+    assert [each.origin for each in await swept(stand)] == [Origin.BYPASS]
+    stand.bigquery.run("its-own", at=hold.placed_at, hold_id=hold.id, principal=hold.account)
+    assert [each.origin for each in await swept(stand)] == [Origin.BYPASS, Origin.GATE]
