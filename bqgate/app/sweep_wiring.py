@@ -81,6 +81,7 @@ def _sweep(deps: Dependencies, path: QueryPath) -> tuple[Sweep, Places]:
     look_back = None if section.look_back_days is None else timedelta(days=section.look_back_days)
     sweep = Sweep(
         reader=reader,
+        free_reader=listed,
         places=places,
         booking=booking,
         pending=pending,

@@ -77,6 +77,15 @@ class SqlSweepState:
 
         await self._connections.write(write)
 
+    async def note_pending(self, pending: Sequence[PendingJob]) -> None:
+        """Note pending jobs."""
+
+        async def write(connection: AsyncConnection) -> None:
+            await connection.execute(self._pend, [_row(each) for each in pending])
+
+        if pending:
+            await self._connections.write(write)
+
     async def drop_marks(self, places: Sequence[Place]) -> None:
         """Forget places."""
 

@@ -88,6 +88,13 @@ class SweepStore(Protocol):
             LedgerUnavailable: not written, or unknown; do it again.
         """
 
+    async def note_pending(self, pending: Sequence[PendingJob]) -> None:
+        """Note jobs that ran on, of places whose marks stay.
+
+        Raises:
+            LedgerUnavailable: not written, or unknown; do it again.
+        """
+
     async def drop_marks(self, places: Sequence[Place]) -> None:
         """Forget places that are not swept any more, so that they hold nobody's oldest mark back.
 

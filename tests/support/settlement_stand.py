@@ -169,6 +169,20 @@ class Stand:
         finally:
             self._rename_tables("{}_away", "{}")
 
+    @contextmanager
+    def ledger_refuses(self, job_id: str) -> Iterator[None]:
+        """Let the database fail at whatever would book one job."""
+        database = sqlite3.connect(self.path)
+        database.execute(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.job_id = '{job_id}' "
+            "BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END"
+        )
+        try:
+            yield
+        finally:
+            database.execute("DROP TRIGGER refuse")
+            database.close()
+
     def rename_price_lists(self, old: str, new: str) -> None:
         """Take the price lists away, or bring them back."""
         database = sqlite3.connect(self.path)

@@ -87,6 +87,7 @@ class SweepStand:
         )
         return Sweep(
             reader=self.bigquery,
+            free_reader=SweptBigQuery(self.bigquery.jobs, jobless=self.bigquery.jobless),
             places=self.places,
             booking=booking,
             pending=pending,

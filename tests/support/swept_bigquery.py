@@ -8,16 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bqgate.domain.errors import JobNotFound
+from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
 from bqgate.ports import JobsRead, Place
+from bqgate.wire.error_reply import error_body
 
 
 @dataclass
 class SweptBigQuery:
-    """Jobs, and how they are shown. `failures` are raised by project, one after the other; `asked` tells the spans."""
+    """Jobs, and how they are shown. `failures` are raised by project, one after the other; `asked` tells the spans.
+
+    Of those that are `silent` BigQuery tells nothing when it is asked after them or their statements.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     jobs_max: int = 1_000
@@ -25,6 +29,8 @@ class SweptBigQuery:
     missing: set[str] = field(default_factory=set)
     failures: dict[str, list[Exception]] = field(default_factory=dict)
     unlisted: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    wrong_regions: set[str] = field(default_factory=set)
     jobless: set[str] = field(default_factory=set)
     children: dict[str, tuple[Usage, ...]] = field(default_factory=dict)
     asked: list[tuple[Place, datetime, datetime]] = field(default_factory=list)
@@ -71,6 +77,8 @@ class SweptBigQuery:
         waiting = self.failures.get(place.project_id)
         if waiting:
             raise waiting.pop(0)
+        if place.region in self.wrong_regions:
+            raise UpstreamRefused(404, error_body(404, "notFound", f"Not found: Location {place.region}"))
         found = [
             job
             for job in self.jobs
@@ -93,6 +101,7 @@ class SweptBigQuery:
         """jobs.get."""
         assert credential is None, "the sweep asks in the gate's own name"
         self.asked_after.append(job.job_id)
+        self._answer(job)
         found = next((each for each in self.jobs if each.ref == job), None)
         if found is None or job.job_id in self.jobless:
             raise JobNotFound(job.job_id)
@@ -100,6 +109,7 @@ class SweptBigQuery:
 
     async def fetch_children(self, job: JobRef, *, credential: Credential | None) -> tuple[Usage, ...]:
         """jobs.list, by parent."""
+        self._answer(job)
         return self.children.get(job.job_id, ())
 
     async def dry_run(self, *, project_id: str, body: dict[str, Any], credential: Credential) -> Estimate:
@@ -111,3 +121,7 @@ class SweptBigQuery:
     ) -> JobRef | None:
         """Refuse: the sweep reads all jobs, and looks for none."""
         raise AssertionError((project_id, hold_id, since, credential))
+
+    def _answer(self, job: JobRef) -> None:
+        if job.job_id in self.silent:
+            raise UpstreamUnavailable("503")

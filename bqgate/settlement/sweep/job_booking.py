@@ -10,10 +10,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking, prices_id_of
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import Booking, Entry
+from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Job, JobRef, Usage
 from bqgate.domain.pricing import PriceList
 from bqgate.domain.statements import is_multi_statement
@@ -31,11 +33,14 @@ _AT_ONCE = 50
 _KNOWN_MAX = 20_000
 # Jobs that run and bear a hold's label: no more than a project may run at once.
 _RUNNING_MAX = 5_000
+_LISTS_AT_ONCE = 8
+# For so long a script's statements are asked for that BigQuery does not list: a region may be away.
+_CHILDREN_WITHIN = timedelta(hours=1)
 
 
 @dataclass(slots=True)
 class Untold:
-    """What was booked and is yet to be told: to budgets, by account, and to people, by customer what each bypass cost."""
+    """What was booked and not told yet: to budgets, by account; to people, what bypasses cost, by customer."""
 
     accounts: set[str] = field(default_factory=set)
     bypasses: dict[str, list[int]] = field(default_factory=dict)
@@ -88,7 +93,7 @@ class JobBooking:
         """Book those that have ended. The others run, or may be another gate's to book: they are looked at again.
 
         Raises:
-            UpstreamRefused, UpstreamUnavailable: the statements of a script could not be listed.
+            UpstreamRefused: the statements of a script may not be listed.
             LedgerUnavailable: not all are booked.
         """
         unfinished = [job for job in jobs if job.usage is None]
@@ -97,11 +102,11 @@ class JobBooking:
         ended = [job for job in jobs if job.usage is not None and job.parent_id is None and not self._is_known(job)]
         for start in range(0, len(ended), _BATCH):
             some = ended[start : start + _BATCH]
+            whole = await self._with_children(some)
+            unfinished += [job for job in some if job.ref not in whole]
+            some = [job for job in some if job.ref in whole]
             matches = await match_jobs(
-                self._ledger,
-                [await self._with_children(job) for job in some],
-                running=self._running,
-                now=self._clock.now(),
+                self._ledger, [whole[job.ref] for job in some], running=self._running, now=self._clock.now()
             )
             unfinished += [match.job for match in matches if match.is_early]
             await self._book_all([match for match in matches if not match.is_early])
@@ -193,12 +198,30 @@ class JobBooking:
             return self._policies.prices if found is None and match.booked is None else found
         return self._policies.prices if match.booked is None else None
 
-    async def _with_children(self, job: Job) -> Job:
+    async def _with_children(self, jobs: Sequence[Job]) -> dict[JobRef, Job]:
+        """Jobs by their references, scripts with what their statements used; without those to be asked for again."""
+        whole = {job.ref: job for job in jobs}
+        scripts = [job for job in jobs if _has_children(job)]
+        for first in range(0, len(scripts), _LISTS_AT_ONCE):
+            some = scripts[first : first + _LISTS_AT_ONCE]
+            for job, children in zip(some, await asyncio.gather(*map(self._children, some)), strict=True):
+                if children is None:
+                    del whole[job.ref]
+                elif job.usage is not None:
+                    whole[job.ref] = replace(job, usage=replace(job.usage, children=children))
+        return whole
+
+    async def _children(self, job: Job) -> tuple[Usage, ...] | None:
+        """What a script's statements used; None: BigQuery does not say now. One that it never says costs the most."""
         usage = job.usage
-        if usage is None or not is_multi_statement(usage.statement_type) or not usage.is_billable:
-            return job
-        children = await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
-        return replace(job, usage=replace(usage, children=children))
+        assert usage is not None, "only what has ended has all of its statements"
+        try:
+            return await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
+        except UpstreamUnavailable:
+            self._telemetry.count("failures_total", system="bigquery", step="sweep")
+            ended_at = usage.ended_at or job.created_at
+            is_lost = ended_at is not None and ended_at < self._clock.now() - _CHILDREN_WITHIN
+            return () if is_lost else None
 
     def _with_deployment(self, accounts: set[str]) -> set[str]:
         has_deployment = self._policies.customer_registry.deployment is not None
@@ -229,6 +252,10 @@ class JobBooking:
     def _count(self, state: str, amount: int = 1) -> None:
         if amount:
             self._telemetry.count("sweep_jobs_total", amount, state=state)
+
+
+def _has_children(job: Job) -> bool:
+    return job.usage is not None and is_multi_statement(job.usage.statement_type) and job.usage.is_billable
 
 
 def _named(entry: Entry) -> dict[str, object]:

@@ -2,13 +2,14 @@
 
 Used by sweep.py. Projects are those of customers, shared ones, those that the settings add, and those in which the
 ledger has booked of late; regions those that the settings name, that the ledger has seen in the project, and that a
-look at its list of jobs shows now and then. A project that refuses is left alone for a while, and said once, with the
-role that it takes; nothing that it hides counts as absent, so its mark stays where it is.
+look at its list of jobs shows now and then. After an outage of all gates, those of before it. A project that refuses is
+left alone for a while, and said once, with the role that it takes; so is a region, beside which the others go on.
+Nothing that is hidden counts as absent, so marks stay where they are.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
@@ -49,29 +50,30 @@ class Places:
         self._more_projects = tuple(more_projects)
         self._more_regions = frozenset(each.lower() for each in more_regions)
         self._by_region = by_region
+        self._booked_in: frozenset[str] = frozenset()  # projects, by the ledger
         self._seen = defaultdict[str, set[str]](set)  # regions by project, of the ledger's and of lists
         self._looked_at_s: float | None = None
-        self._refused_until_s: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._refused_until_s: dict[Place, float] = {}
+        self._told: set[Place] = set()
 
     @property
     def refused_count(self) -> int:
         """How many projects do not let the gate see all jobs."""
-        return len(self._told)
+        return len({each.project_id for each in self._told} & set(self._projects()))
 
-    async def current(self) -> tuple[Place, ...]:
-        """Where to look in this round.
+    async def current(self, marks: Mapping[Place, datetime]) -> tuple[Place, ...]:
+        """Where to look in this round. Marks of places that are not swept any more are forgotten.
 
         Raises:
             LedgerUnavailable: where the ledger has booked could not be learnt.
         """
         now_s = self._clock.monotonic_s()
         if self._looked_at_s is None or now_s - self._looked_at_s >= _LOOK_EVERY_S:
-            await self._look()
-            wanted = self.wanted()
-            await self._store.drop_marks([each for each in await self._store.fetch_marks() if each not in wanted])
+            await self._look(marks)
             self._looked_at_s = now_s
-        return tuple(each for each in self.wanted() if self._refused_until_s.get(each.project_id, now_s) <= now_s)
+        wanted = self.wanted()
+        await self._store.drop_marks([each for each in marks if each not in wanted])
+        return tuple(each for each in wanted if not self._is_left_alone(each, now_s))
 
     def wanted(self) -> tuple[Place, ...]:
         """Where to look, refused or not."""
@@ -80,23 +82,32 @@ class Places:
             return tuple(Place(project) for project in projects)
         return tuple(Place(project, region) for project in projects for region in self._regions(project))
 
-    def refuse(self, project_id: str, why: str) -> None:
-        """Leave a project alone for a while. The first time it is said."""
-        self._refused_until_s[project_id] = self._clock.monotonic_s() + _LEAVE_ALONE_S
-        if project_id not in self._told:
-            self._told.add(project_id)
-            self._telemetry.log(
-                "sweep_refused",
-                project_id=project_id,
-                error=why,
-                remedy=f"give the gate's account the role {ROLE} in {project_id} ({LIST_ALL}); until then jobs past "
-                "the gate are not seen there",
-            )
+    def refuse(self, place: Place, why: str) -> None:
+        """Leave a project, or one of its regions, alone for a while. The first time it is said."""
+        self._refused_until_s[place] = self._clock.monotonic_s() + _LEAVE_ALONE_S
+        if place in self._told:
+            return
+        self._told.add(place)
+        project_id = place.project_id
+        self._telemetry.log(
+            "sweep_refused",
+            project_id=project_id,
+            region=place.region or None,
+            error=why,
+            remedy=f"look whether BigQuery has the region {place.region} (sweep.regions)"
+            if place.region
+            else f"give the gate's account the role {ROLE} in {project_id} ({LIST_ALL}); until then jobs past the "
+            "gate are not seen there",
+        )
 
-    def accept(self, project_id: str) -> None:
-        """Note that a project lets the gate see all jobs."""
-        self._refused_until_s.pop(project_id, None)
-        self._told.discard(project_id)
+    def accept(self, place: Place) -> None:
+        """Note that a project, or one of its regions, lets the gate see all jobs."""
+        self._refused_until_s.pop(place, None)
+        self._told.discard(place)
+
+    def _is_left_alone(self, place: Place, now_s: float) -> bool:
+        named = (place, Place(place.project_id))
+        return any(self._refused_until_s.get(each, now_s) > now_s for each in named)
 
     def _projects(self) -> tuple[str, ...]:
         registry = self._policies.customer_registry
@@ -104,7 +115,7 @@ class Places:
             *registry.customer_by_project,
             *registry.shared_projects,
             *self._more_projects,
-            *sorted(self._seen),
+            *sorted(self._booked_in),
         )
         return tuple(each for each in dict.fromkeys(named) if _PROJECT.fullmatch(each) and not each.isdecimal())
 
@@ -112,25 +123,35 @@ class Places:
         named = self._more_regions | self._seen.get(project_id, set())
         return tuple(sorted(each for each in named if _REGION.fullmatch(each)))
 
-    async def _look(self) -> None:
+    async def _look(self, marks: Mapping[Place, datetime]) -> None:
         """Learn where jobs are: cheap, and often enough for a new region to be found within the hour."""
-        since = self._clock.now() - _LATELY
-        for place in await self._store.fetch_booked_places(since=since):
+        now = self._clock.now()
+        since = min(now, max(marks.values(), default=now)) - _LATELY
+        booked = await self._store.fetch_booked_places(since=since)
+        self._booked_in = frozenset(place.project_id for place in booked)
+        for place in booked:
             self._note(place)
         if self._by_region:
             for project in self._projects():
-                await self._look_at(project, since)
+                await self._look_at(project, since, marks)
 
-    async def _look_at(self, project_id: str, since: datetime) -> None:
+    async def _look_at(self, project_id: str, since: datetime, marks: Mapping[Place, datetime]) -> None:
         try:
-            for region in await self._region_source.fetch_regions(project_id, since=since):
-                self._note(Place(project_id, region))
+            regions = await self._region_source.fetch_regions(project_id, since=since)
         except UpstreamRefused as refused:
-            self.refuse(project_id, message_of(refused.body) or f"BigQuery answered {refused.status}")
+            self.refuse(Place(project_id), message_of(refused.body) or f"BigQuery answered {refused.status}")
+            regions = _marked(marks, project_id)
         except UpstreamUnavailable:
             self._telemetry.count("failures_total", system="bigquery", step="sweep")
+            regions = _marked(marks, project_id)
+        for region in regions:
+            self._note(Place(project_id, region))
 
     def _note(self, place: Place) -> None:
-        regions = self._seen[place.project_id]
         if place.region:
-            regions.add(place.region)
+            self._seen[place.project_id].add(place.region)
+
+
+def _marked(marks: Mapping[Place, datetime], project_id: str) -> frozenset[str]:
+    """Regions where jobs were read: while a project does not tell, they are still its regions."""
+    return frozenset(place.region for place in marks if place.project_id == project_id)

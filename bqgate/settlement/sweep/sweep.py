@@ -5,7 +5,8 @@ mark says up to which moment of their making all jobs of a place have been looke
 and clocks differ, so each round begins `overlap` before the mark. A span with more jobs than are kept in memory is cut
 in halves. Order keeps it safe: first the jobs of a span are booked, then the mark moves, with the jobs that ran on, in
 one transaction; a crash in between looks at them again, and each is booked once whoever looks. An outside failure ends
-the work at one place; the next round goes on from the mark, however long ago that is.
+the work at one place; the next round goes on from the mark, however long ago that is. Where reading costs something and
+as much was spent as may be, the free way is gone, which sees all but queries without a job, and the marks stay.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from bqgate.settlement.sweep.job_booking import JobBooking
 from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places
 from bqgate.wire.error_reply import message_of, reason_of
+from bqgate.wire.job_identity import CLOCK_SKEW
 
 # After an outage the way to now is taken in pieces, each with a mark of its own.
 _PIECE = timedelta(hours=6)
@@ -35,6 +37,7 @@ HISTORY = timedelta(days=180)
 FIRST_LOOK_BACK = timedelta(days=1)
 _PLACES_AT_ONCE = 4
 FORBIDDEN = frozenset({401, 403, 404})
+_NO_SUCH_REGION = frozenset({400, 404})
 _BUSY = frozenset({"rateLimitExceeded", "quotaExceeded"})
 
 
@@ -57,6 +60,7 @@ class Sweep:
         self,
         *,
         reader: JobReader,
+        free_reader: JobReader,
         places: Places,
         booking: JobBooking,
         pending: PendingJobs,
@@ -67,6 +71,7 @@ class Sweep:
         pace: SweepPace,
     ) -> None:
         self._reader = reader
+        self._free_reader = free_reader
         self._places = places
         self._booking = booking
         self._pending = pending
@@ -76,6 +81,7 @@ class Sweep:
         self._telemetry = telemetry
         self._pace = pace
         self._marks: dict[Place, datetime] = {}
+        self._free_marks: dict[str, datetime] = {}  # by project: how far the free way was gone beyond its marks
 
     @property
     def mark_age_s(self) -> float:
@@ -96,9 +102,10 @@ class Sweep:
         """One round. Outside failures are counted; what they kept from being done, the next round does."""
         begun_s = self._clock.monotonic_s()
         try:
-            places = await self._places.current()
+            marks = await self._store.fetch_marks()
+            places = await self._places.current(marks)
             wanted = self._places.wanted()  # those that refuse too: they fall behind
-            self._marks = {place: mark for place, mark in (await self._store.fetch_marks()).items() if place in wanted}
+            self._marks = {place: mark for place, mark in marks.items() if place in wanted}
             await self._sweep_all(places)
         except LedgerUnavailable as error:
             self._tell_failure("ledger", error)
@@ -122,43 +129,83 @@ class Sweep:
     async def _sweep_project(self, project_id: str, places: Sequence[Place]) -> None:
         try:
             jobless = {each.ref: each.created_at for each in await self._pending.ask_again(project_id)}
-            for place in places:
-                await self._sweep_place(place, jobless)
-            self._places.accept(project_id)
+            await self._sweep_places(project_id, places, jobless)
+            self._places.accept(Place(project_id))
         except UpstreamRefused as refused:
-            self._refused(project_id, refused)
+            self._refused(Place(project_id), refused)
         except UpstreamUnavailable as error:
             self._tell_failure("bigquery", error, project_id)
-        except OwnQueriesSpent as error:  # said by those who keep the bound
-            self._telemetry.count("failures_total", system="own_queries", step="sweep")
-            self._telemetry.log("sweep_waits", project_id=project_id, error=str(error))
         except LedgerUnavailable as error:
             self._tell_failure("ledger", error, project_id)
+
+    async def _sweep_places(self, project_id: str, places: Sequence[Place], jobless: Mapping[JobRef, datetime]) -> None:
+        try:
+            for place in places:
+                try:
+                    await self._sweep_place(place, jobless)
+                    self._places.accept(place)
+                except UpstreamRefused as refused:
+                    if not place.region or refused.status not in _NO_SUCH_REGION:
+                        raise
+                    self._refused(place, refused)
+            self._free_marks.pop(project_id, None)
+        except OwnQueriesSpent as error:  # said by those who keep the bound
+            self._telemetry.count("failures_total", system="own_queries", step="sweep")
+            if project_id not in self._free_marks:
+                self._telemetry.log("sweep_waits", project_id=project_id, error=str(error))
+            await self._sweep_freely(project_id)
+
+    async def _sweep_freely(self, project_id: str) -> None:
+        """Book what the free way shows since a project's oldest mark. Marks stay: it does not show everything."""
+        now = self._clock.now()
+        oldest = min((mark for place, mark in self._marks.items() if place.project_id == project_id), default=now)
+        since = max(self._free_marks.get(project_id, oldest) - self._pace.overlap, now - HISTORY)
+        while since < now:
+            read, until = await self._read(self._free_reader, Place(project_id), since, min(since + _PIECE, now))
+            unfinished = await self._booking.book(read.jobs)
+            await self._store.note_pending(_pending(unfinished, now))
+            self._free_marks[project_id] = since = until
+        self._free_marks.setdefault(project_id, now)
 
     async def _sweep_place(self, place: Place, jobless: Mapping[JobRef, datetime]) -> None:
         """From the mark to now, in pieces. A region that did not answer keeps the mark where it is."""
         now = self._clock.now()
-        mark = self._marks.get(place)
-        since = await self._first_since(now) if mark is None else max(mark - self._pace.overlap, now - HISTORY)
+        since = await self._begin(place, now)
         since = min([since, *(at for ref, at in jobless.items() if _is_in(place, ref))])
+        is_behind = False
         if since >= now:
             await self._store.advance(place, swept_until=now, pending=())
         while since < now:
-            until = min(since + _PIECE, now)
-            read, until = await self._read(place, since, until)
+            read, until = await self._read(self._reader, place, since, min(since + _PIECE, now))
             unfinished = await self._booking.book(read.jobs)
             await self._store.drop_pending(
                 [job.ref for job in read.jobs if job.usage is not None and job.ref in jobless]
             )
-            if read.is_region_missing:
-                await self._store.advance(place, swept_until=since, pending=_pending(unfinished, now))
+            if read.is_region_missing and not is_behind:
+                is_behind = True
                 self._tell_failure("bigquery", UpstreamUnavailable("A region did not list its jobs."), place.project_id)
-                return
-            await self._store.advance(place, swept_until=until, pending=_pending(unfinished, now))
-            self._marks[place] = max(until, self._marks.get(place, until))
+            await self._store.advance(
+                place, swept_until=self._marks[place] if is_behind else until, pending=_pending(unfinished, now)
+            )
+            if not is_behind:
+                self._marks[place] = max(until, self._marks[place])
             since = until
 
-    async def _read(self, place: Place, since: datetime, until: datetime) -> tuple[JobsRead, datetime]:
+    async def _begin(self, place: Place, now: datetime) -> datetime:
+        """Where to go on. What was never looked at gets a mark first: it is behind from now on, though it refuses."""
+        mark = self._marks.get(place)
+        if mark is not None and mark <= now + CLOCK_SKEW:
+            return max(min(mark, now) - self._pace.overlap, now - HISTORY)
+        if mark is not None:  # a clock was ahead, and is set back: nobody knows how far it had come
+            await self._store.drop_marks([place])
+        since = await self._first_since(now)
+        await self._store.advance(place, swept_until=since, pending=())
+        self._marks[place] = since
+        return since
+
+    async def _read(
+        self, reader: JobReader, place: Place, since: datetime, until: datetime
+    ) -> tuple[JobsRead, datetime]:
         """The jobs of a span that is short enough, and its end.
 
         Raises:
@@ -166,7 +213,7 @@ class Sweep:
             UpstreamUnavailable: no answer; or no span is short enough.
         """
         while True:
-            read = await self._reader.read_jobs(place, since=since, until=until)
+            read = await reader.read_jobs(place, since=since, until=until)
             if read.masked_count:
                 self._telemetry.count("sweep_jobs_total", read.masked_count, state="masked")
                 raise UpstreamRefused(403, b"others' jobs are shown without whose they are and what they used")
@@ -199,13 +246,14 @@ class Sweep:
                 return
             self._booking.untold.accounts.discard(account)
 
-    def _refused(self, project_id: str, refused: UpstreamRefused) -> None:
+    def _refused(self, place: Place, refused: UpstreamRefused) -> None:
         said = message_of(refused.body) or refused.body.decode(errors="replace")
-        if refused.status in FORBIDDEN and reason_of(refused.body) not in _BUSY:
+        is_final = refused.status in (_NO_SUCH_REGION if place.region else FORBIDDEN)
+        if is_final and reason_of(refused.body) not in _BUSY:
             self._telemetry.count("sweep_refusals_total")
-            self._places.refuse(project_id, said)
+            self._places.refuse(place, said)
         else:
-            self._tell_failure("bigquery", UpstreamUnavailable(said), project_id)
+            self._tell_failure("bigquery", UpstreamUnavailable(said), place.project_id)
 
     def _tell_failure(self, system: str, error: Exception, project_id: str | None = None) -> None:
         self._telemetry.count("failures_total", system=system, step="sweep")

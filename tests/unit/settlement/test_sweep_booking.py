@@ -300,7 +300,7 @@ async def test_two_who_sweep_at_once_book_once(stand: SweepStand) -> None:
 
 
 async def test_a_running_job_keeps_its_hold_from_one_that_copied_its_label(stand: SweepStand) -> None:
-    """Of two jobs with a hold's label the first is the hold's while it still runs, seen in this round or in one before."""
+    """Of two jobs with a hold's label the first is the hold's while it still runs, also one seen in a round before."""
     hold = await held(stand, job=False)
     first = stand.bigquery.run("first", at=hold.placed_at + timedelta(seconds=1), hold_id=hold.id, is_running=True)
     sweep = stand.sweep()

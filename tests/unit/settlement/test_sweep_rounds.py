@@ -1,6 +1,7 @@
 """Tests of bqgate.settlement.sweep: how far each round goes, what stops it, and what a crash leaves."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 
 from bqgate.domain.entry import Entry, Origin
 from bqgate.domain.errors import LedgerUnavailable, OwnQueriesSpent, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.job import JobRef, Outcome
 from bqgate.ports import Place
 from bqgate.settlement.sweep.pending_jobs import JOBLESS_FOR
 from bqgate.settlement.sweep.sweep import FIRST_LOOK_BACK, SweepPace
 from bqgate.wire.error_reply import error_body
 from tests.support.ledgers import make_entry
+from tests.support.settlement_stand import usd
 from tests.support.sweep_stand import SweepStand, sweep_stand
 
 PROD = Place("acme-prod")
@@ -237,7 +240,6 @@ async def test_a_region_that_is_away_keeps_the_mark(stand: SweepStand) -> None:
     [
         UpstreamUnavailable("503"),
         UpstreamRefused(403, error_body(403, "rateLimitExceeded", "Exceeded rate limits")),
-        OwnQueriesSpent("spent"),
         LedgerUnavailable("away"),
     ],
     ids=lambda failure: type(failure).__name__,
@@ -309,6 +311,157 @@ async def test_how_far_behind_it_is(stand: SweepStand) -> None:
     stand.stand.clock.advance(300)
     await sweep.sweep()
     assert sweep.mark_age_s == 300
+
+
+async def test_budgets_learn_of_what_was_booked_before_a_failure(stand: SweepStand) -> None:
+    """A ledger that takes all but one of some jobs keeps the budgets from none of those that it has."""
+    sweep = await stand.begin()
+    assert usd(await stand.stand.balance(stand.gate)) == (0, 0)
+    now = stand.stand.clock.now()
+    for number in range(120):
+        stand.bigquery.run(f"past-{number:03}", at=now, mib=1 if number < 2 else 0, outcome=Outcome.STOPPED)
+    stand.stand.clock.advance(60)
+    with stand.stand.ledger_refuses("past-001"):
+        await sweep.sweep()
+    assert names(await stand.entries()) == {"past-000"}
+    assert usd(await stand.stand.balance(stand.gate)) == (1, 0)
+
+
+async def test_a_mark_of_the_future_is_no_mark(stand: SweepStand) -> None:
+    """A clock that was ahead for a while, and set back, keeps no job from being seen: it is looked anew, a day back."""
+    await stand.stand.ledger.book(make_entry("h1", booked_at=stand.stand.clock.now() - timedelta(hours=3)))
+    await stand.state.advance(PROD, swept_until=stand.stand.clock.now() + timedelta(days=2), pending=())
+    stand.bigquery.run("before", at=stand.stand.clock.now() - timedelta(hours=2))
+    sweep = await stand.begin()
+    assert names(await stand.entries()) >= {"before"}
+    assert await mark_of(stand) == stand.stand.clock.now()
+    stand.stand.clock.advance(60)
+    stand.bigquery.run("after", at=stand.stand.clock.now())
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert names(await stand.entries()) >= {"after"}
+
+
+async def test_clocks_that_differ_a_little_pass_nothing_over(stand: SweepStand) -> None:
+    """A mark that another replica's clock has put half a minute ahead is gone on from."""
+    now = stand.stand.clock.now()
+    await stand.state.advance(PROD, swept_until=now + timedelta(seconds=30), pending=())
+    stand.bigquery.run("just-now", at=now - timedelta(seconds=1))
+    await stand.begin()
+    assert names(await stand.entries()) == {"just-now"}
+
+
+async def test_a_project_that_refused_from_the_first_is_caught_up_with(stand: SweepStand) -> None:
+    """It has a mark from its first look on: it shows as behind, and three days later nothing is passed over."""
+    begun_at = stand.stand.clock.now()
+    stand.bigquery.failures["acme-prod"] = [refusal()]
+    await stand.stand.ledger.book(make_entry("h1", booked_at=begun_at - timedelta(minutes=1)))
+    sweep = await stand.begin()
+    assert await mark_of(stand) == begun_at - timedelta(minutes=1)
+    stand.bigquery.run("meanwhile", at=begun_at + timedelta(hours=1))
+    stand.stand.clock.advance(3 * 86_400)
+    assert sweep.mark_age_s > 3 * 86_400
+    await sweep.sweep()
+    assert "meanwhile" in names(await stand.entries())
+
+
+async def test_an_outage_of_days_forgets_no_place(stand: SweepStand) -> None:
+    """A project of which only the ledger tells is gone on with from its mark, however long all gates were down."""
+    now = stand.stand.clock.now()
+    await stand.stand.ledger.book(make_entry("h1", booked_at=now, job=JobRef("walk-in", "first", "US")))
+    await stand.begin()
+    stand.bigquery.run("meanwhile", at=now + timedelta(hours=1), project="walk-in")
+    stand.stand.clock.advance(4 * 86_400)
+    await stand.begin()
+    assert "meanwhile" in names(await stand.entries())
+
+
+async def test_a_place_that_is_swept_no_more_is_forgotten(stand: SweepStand) -> None:
+    """A project that a customer has lost holds back neither the oldest mark nor the count of refusals."""
+    stand.bigquery.failures["globex-prod"] = [refusal()]
+    sweep = await stand.begin()
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert stand.places.refused_count == 1
+    registry = stand.policies.customer_registry
+    stand.policies.customer_registry = replace(registry, customer_by_project={"acme-prod": "acme"})
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert stand.places.refused_count == 0
+    assert await mark_of(stand, Place("globex-prod")) is None
+
+
+async def test_a_pending_job_that_gives_no_answer_stops_nobody(stand: SweepStand) -> None:
+    """Its region may be away: it is asked again in the next round, and new jobs are booked meanwhile."""
+    now = stand.stand.clock.now()
+    sweep = await stand.begin()
+    stand.bigquery.run("away", at=now, is_running=True)
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    stand.bigquery.silent.add("away")
+    stand.bigquery.run("new", at=stand.stand.clock.now())
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert "new" in names(await stand.entries())
+    assert [each.ref.job_id for each in await stand.state.fetch_pending("acme-prod")] == ["away"]
+
+
+async def test_a_script_whose_statements_cannot_be_listed_stops_nobody(stand: SweepStand) -> None:
+    """It is asked again in the next rounds, and those beside it are booked."""
+    sweep = await stand.begin()
+    now = stand.stand.clock.now()
+    stand.bigquery.run("script", at=now, kind="SCRIPT")
+    stand.bigquery.run("new", at=now)
+    stand.bigquery.silent.add("script")
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert names(await stand.entries()) == {"new"}
+    stand.bigquery.silent.clear()
+    stand.stand.clock.advance(3600)
+    await sweep.sweep()
+    assert names(await stand.entries()) == {"new", "script"}
+
+
+async def test_a_wrong_region_stops_no_other(stand: SweepStand) -> None:
+    """A mistyped region of sweep.regions is said by its name; the regions beside it are read."""
+    stand.bigquery.wrong_regions.add("eu-wst1")
+    stand.bigquery.run("seen", at=stand.stand.clock.now() - MINUTE)
+    sweep = stand.sweep(SweepPace(look_back=MINUTE * 10), by_region=True, regions=["eu-wst1", "us"])
+    await sweep.sweep()
+    assert names(await stand.entries()) == {"seen"}
+    lines = [line for line in stand.stand.log.getvalue().splitlines() if "sweep_refused" in line]
+    assert any("acme-prod" in line and "eu-wst1" in line and "sweep.regions" in line for line in lines)
+
+
+async def test_where_the_bound_of_own_queries_is_used_up_the_free_way_is_gone(stand: SweepStand) -> None:
+    """Jobs are seen by jobs.list; the mark waits for the view, which alone has queries without a job. Said once."""
+    sweep = await stand.begin(stand.sweep(by_region=True, regions=["us"]))
+    place = Place("acme-prod", "us")
+    before = await mark_of(stand, place)
+    stand.bigquery.failures["acme-prod"] = [OwnQueriesSpent("spent") for _ in range(3)]
+    for number in range(3):
+        stand.bigquery.run(f"listed-{number}", at=stand.stand.clock.now())
+        stand.stand.clock.advance(60)
+        await sweep.sweep()
+        assert names(await stand.entries()) == {f"listed-{each}" for each in range(number + 1)}
+        assert await mark_of(stand, place) == before
+    assert stand.stand.log.getvalue().count("sweep_waits") == 1
+    stand.stand.clock.advance(60)
+    await sweep.sweep()
+    assert await mark_of(stand, place) == stand.stand.clock.now()
+    assert len(await stand.entries()) == 3
+
+
+async def test_a_region_that_is_away_for_long_hides_nothing_of_the_others(stand: SweepStand) -> None:
+    """Past a piece's end, too, what the others list is booked at once."""
+    sweep = await stand.begin()
+    before = await mark_of(stand)
+    stand.bigquery.missing = {"acme-prod"}
+    stand.stand.clock.advance(86_400)
+    stand.bigquery.run("seen", at=stand.stand.clock.now() - MINUTE)
+    await sweep.sweep()
+    assert names(await stand.entries()) == {"seen"}
+    assert await mark_of(stand) == before
 
 
 async def forget_marks(stand: SweepStand) -> None:
