@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bqgate.bigquery.json_calls import JsonCalls, segment
+from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Job, JobRef
 from bqgate.ports import JobsRead, Place
 from bqgate.wire.http_message import HttpRequest
@@ -29,6 +30,8 @@ _FIELDS = (
     "configuration(jobType,labels),statistics(creationTime,endTime,totalBytesProcessed,totalSlotMs,reservation_id,"
     "edition,parentJobId,query(statementType,totalBytesProcessed,totalBytesBilled,totalSlotMs,cacheHit)))"
 )
+# BigQuery may send short pages, and empty ones; a list that goes on for ever is none.
+_PAGES_MAX = 500
 _REGION_FIELDS = "nextPageToken,jobs/jobReference"
 _REGION_PAGE_JOBS = 1_000
 _REGION_PAGES = 3
@@ -61,6 +64,8 @@ class ListedJobs:
                     continue
                 jobs.append(job_from(document, asked=JobRef(place.project_id, "")))
             is_region_missing = is_region_missing or bool(page.get("unreachable"))
+            if masked_count:
+                break  # who may not see one job sees none that is not its own
             if len(jobs) > self._jobs_max:
                 return JobsRead((), is_whole=False)
         jobs.sort(key=lambda job: job.created_at or _EPOCH)
@@ -87,13 +92,14 @@ class ListedJobs:
     async def _pages(self, project_id: str, params: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
         path = f"/bigquery/v2/projects/{segment(project_id)}/jobs"
         asked = {**params, "prettyPrint": "false"}
-        while True:
+        for _ in range(_PAGES_MAX):
             page = await self._calls.ask(HttpRequest("GET", path, urlencode(asked)), None)
             yield page
             token = page.get("nextPageToken")
             if not isinstance(token, str) or not token:
                 return
             asked["pageToken"] = token
+        raise UpstreamUnavailable(f"The list of jobs in {project_id} has no end after {_PAGES_MAX} pages.")
 
 
 def _ms_before(until: datetime) -> int:

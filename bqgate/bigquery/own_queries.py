@@ -90,9 +90,9 @@ class GoogleOwnQueries:
         token: str | None = None
         while True:
             page = await self._calls.ask(self._get_page(job, token), None)
+            if self._clock.monotonic_s() >= until_s:  # rows, too: pages may have no end
+                raise UpstreamTimeout(f"A query of the gate's own has not ended within {self._deadline_s} s.")
             if page.get("jobComplete") is not True:
-                if self._clock.monotonic_s() >= until_s:
-                    raise UpstreamTimeout(f"A query of the gate's own has not ended within {self._deadline_s} s.")
                 await self._clock.sleep(_PAUSE_S)
                 continue
             try:

@@ -103,3 +103,17 @@ async def test_regions_of_a_project(recorder: RecordingUpstream, calls: JsonCall
     answer_with(recorder, *({"jobs": [{"jobReference": each} for each in references]} for _ in range(20)))
     assert await ListedJobs(calls).fetch_regions("p", since=SINCE) == {"us", "asia-east1"}
     assert len(recorder.received) == 3
+
+
+async def test_a_list_without_an_end_is_no_list(recorder: RecordingUpstream, calls: JsonCalls) -> None:
+    """Empty pages that each name another are given up, and nothing is taken for absent."""
+    answer_with(recorder, *({} for _ in range(600)))
+    with pytest.raises(UpstreamUnavailable, match="no end"):
+        await ListedJobs(calls).read_jobs(PLACE, since=SINCE, until=UNTIL)
+
+
+async def test_masked_jobs_are_not_read_to_the_last_page(recorder: RecordingUpstream, calls: JsonCalls) -> None:
+    """One page that hides its jobs tells enough: the others would, too."""
+    answer_with(recorder, *({"jobs": list(MASKED.values())} for _ in range(20)))
+    await ListedJobs(calls).read_jobs(PLACE, since=SINCE, until=UNTIL)
+    assert len(recorder.received) == 1
