@@ -162,7 +162,8 @@ class OwnCosts:
         await self._ledger.close_hold(hold.id)
         self._telemetry.count("own_queries_total", purpose=hold.workload or "", result="over_bound")
         message = (
-            f"bqgate's own queries have cost {show_usd(booked)} USD today, and one more might pass their bound of "
+            f"bqgate's own queries have cost {show_usd(booked)} USD today, and one more, which may cost up to "
+            f"{show_usd(hold.amount_nanos)} USD (own_queries.maximum_mib_billed), might pass their bound of "
             f"{show_usd(limit_nanos, rounds_up=False)} USD (own_queries.daily_usd)."
         )
         if self._refused_day != today.key:

@@ -99,9 +99,12 @@ class JobBooking:
         unfinished = [job for job in jobs if job.usage is None]
         self._count(BookingState.RUNNING.value, len(unfinished))
         self._note_running(unfinished)
-        ended = [job for job in jobs if job.usage is not None and job.parent_id is None and not self._is_known(job)]
+        ended = [job for job in jobs if job.usage is not None and job.parent_id is None]
         for start in range(0, len(ended), _BATCH):
-            some = ended[start : start + _BATCH]
+            some = [job for job in ended[start : start + _BATCH] if not self._is_known(job)]
+            if not some:
+                await asyncio.sleep(0)  # queries of callers wait
+                continue
             whole = await self._with_children(some)
             unfinished += [job for job in some if job.ref not in whole]
             some = [job for job in some if job.ref in whole]

@@ -94,7 +94,7 @@ class Places:
             project_id=project_id,
             region=place.region or None,
             error=why,
-            remedy=f"look whether BigQuery has the region {place.region} (sweep.regions)"
+            remedy=f"look whether there is a project {project_id}, and a region {place.region} (sweep.regions)"
             if place.region
             else f"give the gate's account the role {ROLE} in {project_id} ({LIST_ALL}); until then jobs past the "
             "gate are not seen there",

@@ -37,7 +37,6 @@ HISTORY = timedelta(days=180)
 FIRST_LOOK_BACK = timedelta(days=1)
 _PLACES_AT_ONCE = 4
 FORBIDDEN = frozenset({401, 403, 404})
-_NO_SUCH_REGION = frozenset({400, 404})
 _BUSY = frozenset({"rateLimitExceeded", "quotaExceeded"})
 
 
@@ -82,6 +81,7 @@ class Sweep:
         self._pace = pace
         self._marks: dict[Place, datetime] = {}
         self._free_marks: dict[str, datetime] = {}  # by project: how far the free way was gone beyond its marks
+        self._first: dict[Place, datetime] = {}  # since when a place was looked at that never was before
 
     @property
     def mark_age_s(self) -> float:
@@ -145,7 +145,7 @@ class Sweep:
                     await self._sweep_place(place, jobless)
                     self._places.accept(place)
                 except UpstreamRefused as refused:
-                    if not place.region or refused.status not in _NO_SUCH_REGION:
+                    if not place.region or refused.status in {401, 403}:
                         raise
                     self._refused(place, refused)
             self._free_marks.pop(project_id, None)
@@ -158,12 +158,18 @@ class Sweep:
     async def _sweep_freely(self, project_id: str) -> None:
         """Book what the free way shows since a project's oldest mark. Marks stay: it does not show everything."""
         now = self._clock.now()
-        oldest = min((mark for place, mark in self._marks.items() if place.project_id == project_id), default=now)
-        since = max(self._free_marks.get(project_id, oldest) - self._pace.overlap, now - HISTORY)
+        mark = self._free_marks.get(project_id)
+        since = min(
+            (self._behind(place, mark or at) for place, at in self._marks.items() if place.project_id == project_id),
+            default=now,
+        )
+        since = max(since, now - HISTORY)
+        piece = _PIECE
         while since < now:
-            read, until = await self._read(self._free_reader, Place(project_id), since, min(since + _PIECE, now))
+            read, until = await self._read(self._free_reader, Place(project_id), since, min(since + piece, now))
             unfinished = await self._booking.book(read.jobs)
             await self._store.note_pending(_pending(unfinished, now))
+            piece = _next_piece(until - since)
             self._free_marks[project_id] = since = until
         self._free_marks.setdefault(project_id, now)
 
@@ -172,11 +178,11 @@ class Sweep:
         now = self._clock.now()
         since = await self._begin(place, now)
         since = min([since, *(at for ref, at in jobless.items() if _is_in(place, ref))])
-        is_behind = False
+        is_behind, piece = False, _PIECE
         if since >= now:
             await self._store.advance(place, swept_until=now, pending=())
         while since < now:
-            read, until = await self._read(self._reader, place, since, min(since + _PIECE, now))
+            read, until = await self._read(self._reader, place, since, min(since + piece, now))
             unfinished = await self._booking.book(read.jobs)
             await self._store.drop_pending(
                 [job.ref for job in read.jobs if job.usage is not None and job.ref in jobless]
@@ -189,19 +195,24 @@ class Sweep:
             )
             if not is_behind:
                 self._marks[place] = max(until, self._marks[place])
-            since = until
+            since, piece = until, _next_piece(until - since)
 
     async def _begin(self, place: Place, now: datetime) -> datetime:
         """Where to go on. What was never looked at gets a mark first: it is behind from now on, though it refuses."""
         mark = self._marks.get(place)
         if mark is not None and mark <= now + CLOCK_SKEW:
-            return max(min(mark, now) - self._pace.overlap, now - HISTORY)
+            return max(self._behind(place, min(mark, now)), now - HISTORY)
         if mark is not None:  # a clock was ahead, and is set back: nobody knows how far it had come
             await self._store.drop_marks([place])
         since = await self._first_since(now)
         await self._store.advance(place, swept_until=since, pending=())
-        self._marks[place] = since
+        self._marks[place] = self._first[place] = since
         return since
+
+    def _behind(self, place: Place, mark: datetime) -> datetime:
+        """Where to go on from a mark: behind it, for BigQuery shows jobs late, but not before the first look."""
+        since = mark - self._pace.overlap
+        return max(since, self._first.get(place, since))
 
     async def _read(
         self, reader: JobReader, place: Place, since: datetime, until: datetime
@@ -248,8 +259,9 @@ class Sweep:
 
     def _refused(self, place: Place, refused: UpstreamRefused) -> None:
         said = message_of(refused.body) or refused.body.decode(errors="replace")
-        is_final = refused.status in (_NO_SUCH_REGION if place.region else FORBIDDEN)
-        if is_final and reason_of(refused.body) not in _BUSY:
+        reason = reason_of(refused.body)
+        is_no_region = refused.status == 404 or (refused.status == 400 and reason == "invalid")
+        if is_no_region if place.region else (refused.status in FORBIDDEN and reason not in _BUSY):
             self._telemetry.count("sweep_refusals_total")
             self._places.refuse(place, said)
         else:
@@ -258,6 +270,11 @@ class Sweep:
     def _tell_failure(self, system: str, error: Exception, project_id: str | None = None) -> None:
         self._telemetry.count("failures_total", system=system, step="sweep")
         self._telemetry.log("sweep_broken_off", system=system, project_id=project_id, error=str(error))
+
+
+def _next_piece(last: timedelta) -> timedelta:
+    """How much to read after a span that was short enough: where jobs are dense, not to begin at the longest again."""
+    return min(_PIECE, 2 * last)
 
 
 def _pending(jobs: Sequence[Job], now: datetime) -> list[PendingJob]:

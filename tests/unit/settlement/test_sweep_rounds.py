@@ -53,7 +53,7 @@ async def test_a_first_start_books_nothing_of_before(stand: SweepStand) -> None:
     stand.bigquery.run("new", at=now + MINUTE)
     stand.stand.clock.advance(120)
     await sweep.sweep()
-    assert "new" in names(await stand.entries())
+    assert names(await stand.entries()) == {"new"}
     assert len(spans(stand)) == 1
 
 
@@ -115,6 +115,20 @@ async def test_a_span_with_too_many_jobs_is_cut(stand: SweepStand) -> None:
     await stand.sweep().sweep()
     assert len(await stand.entries()) == 100
     assert await mark_of(stand) == stand.stand.clock.now()
+
+
+async def test_many_jobs_of_one_minute_are_read_in_few_questions(stand: SweepStand) -> None:
+    """Where jobs are dense, each span begins at about the length of the last one that was short enough."""
+    await stand.begin()
+    at = stand.stand.clock.now()
+    stand.bigquery.jobs_max = 10
+    for number in range(200):
+        stand.bigquery.run(f"job-{number}", at=at + number * timedelta(milliseconds=300), mib=0)
+    stand.bigquery.asked.clear()
+    stand.stand.clock.advance(60)
+    await stand.sweep().sweep()
+    assert stand.counted("bypass") + stand.counted("free") == 200
+    assert len(spans(stand)) < 75
 
 
 async def test_more_jobs_of_one_moment_than_are_read_are_not_passed_over(stand: SweepStand) -> None:
