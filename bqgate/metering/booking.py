@@ -57,13 +57,21 @@ class MeteredBooking:
         ]
         due = await self._due(charges)
         booked: list[Entry] = []
-        for start in range(0, len(due), _AT_ONCE):
-            some = due[start : start + _AT_ONCE]
-            bookings = await asyncio.gather(*(self._ledger.book(entry) for entry in some))
-            booked += [entry for entry, booking in zip(some, bookings, strict=True) if booking is Booking.BOOKED]
-        for entry in booked:
-            self._report(metric, entry)
-        await self._tell_budgets({entry.customer for entry in booked if entry.window_keys})
+        try:
+            for start in range(0, len(due), _AT_ONCE):
+                await self._book_some(due[start : start + _AT_ONCE], booked)
+        finally:  # of what is booked by then nobody else tells
+            for entry in booked:
+                self._report(metric, entry)
+            await self._tell_budgets({entry.customer for entry in booked if entry.window_keys})
+
+    async def _book_some(self, entries: Sequence[Entry], booked: list[Entry]) -> None:
+        """Write entries; those that are new go to `booked`, also where one beside them fails."""
+        ends = await asyncio.gather(*(self._ledger.book(entry) for entry in entries), return_exceptions=True)
+        booked += [entry for entry, end in zip(entries, ends, strict=True) if end is Booking.BOOKED]
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
     async def _due(self, charges: Sequence[Entry]) -> list[Entry]:
         """What is to be written for these charges: nothing for those that are booked as they are."""

@@ -48,7 +48,8 @@ async def test_places_that_are_not_swept_any_more_have_no_mark(store: SweepStore
 async def test_pending_jobs_are_kept_until_they_are_dropped(store: SweepStore) -> None:
     """Noted twice they are there once, oldest first, and of one project only."""
     await store.advance(PLACE, swept_until=START, pending=[job(2), job(1)])
-    await store.advance(PLACE, swept_until=START, pending=[job(1), job(3)])
+    await store.note_pending([job(1), job(3)])
+    await store.note_pending([])
     assert await store.fetch_pending("acme-prod") == (job(1), job(2), job(3))
     assert await store.fetch_pending("globex-prod") == ()
     await store.drop_pending([job(1).ref, job(3).ref, job(9).ref])

@@ -21,6 +21,7 @@ from bqgate.domain.pricing import PriceList
 from bqgate.domain.statements import is_multi_statement
 from bqgate.domain.tier import Mode
 from bqgate.ports import BigQuery, Clock, Ledger, PolicySource, Telemetry
+from bqgate.ports.turns import let_others_run
 from bqgate.settlement.held_prices import HeldPrices
 from bqgate.settlement.settlement import Settlement
 from bqgate.settlement.sweep.entries import bypass_entry, correction
@@ -103,7 +104,7 @@ class JobBooking:
         for start in range(0, len(ended), _BATCH):
             some = [job for job in ended[start : start + _BATCH] if not self._is_known(job)]
             if not some:
-                await asyncio.sleep(0)  # queries of callers wait
+                await let_others_run()
                 continue
             whole = await self._with_children(some)
             unfinished += [job for job in some if job.ref not in whole]

@@ -1,9 +1,12 @@
 """Looks of cost metrics: booked once, corrected, bounded, and no plug-in harms another."""
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +123,23 @@ async def test_costs_count_in_budgets(stand: MeteringStand) -> None:
     assert await captured() == [5, 5, 5, 5]
     await gate.look(Fee(usd=3))
     assert await captured() == [3, 3, 3, 3]
+
+
+async def test_budgets_learn_of_what_was_booked_before_a_failure(stand: MeteringStand, tmp_path: Path) -> None:
+    """A ledger that takes all but one of some costs keeps the budgets from none of those that it has."""
+    now = stand.clock.now()
+    good = MeteredCost(now - timedelta(hours=1), now, 1, "hours", 5 * NANOS_PER_USD, dataset="good")
+    gate = stand.measure(FEE)
+    windows = POLICIES.customer_registry.customers["acme"].windows(now)
+    await gate.budgets.fetch_balances(windows)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.cost_nanos = 13 "
+            "BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END"
+        )
+        await gate.look(Fee(good, replace(good, dataset="bad", cost_nanos=13)))
+    assert len(await stand.metered()) == 1
+    assert {each.captured_nanos for each in await gate.budgets.fetch_balances(windows)} == {5 * NANOS_PER_USD}
 
 
 async def test_costs_may_be_kept_out_of_budgets(stand: MeteringStand) -> None:
