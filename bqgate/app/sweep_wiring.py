@@ -48,7 +48,7 @@ def _sweep(deps: Dependencies, path: QueryPath) -> tuple[Sweep, Places]:
     reader: JobReader = listed
     if by_region:
         assert path.own_costs is not None, "where there is a sweep, the gate has credentials of its own"
-        reader = JobsByProject(path.own_costs.run)
+        reader = JobsByProject(path.own_costs)
     places = Places(
         policies=deps.policies,
         store=deps.sweep_state,

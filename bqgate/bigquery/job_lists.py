@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 from bqgate.bigquery.json_calls import JsonCalls, segment
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Job, JobRef
-from bqgate.ports import JobsRead, Place
+from bqgate.domain.place import Place
+from bqgate.ports import JobsRead
 from bqgate.wire.http_message import HttpRequest
 from bqgate.wire.job_identity import is_masked, job_from
 from bqgate.wire.job_resource import job_ref_from

@@ -14,9 +14,9 @@ from bqgate.bigquery.job_lists import ListedJobs
 from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.cli.finding import Finding
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.place import Place
 from bqgate.domain.tier import CustomerRegistry
 from bqgate.observe.redact import redact_text
-from bqgate.ports import Place
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 from bqgate.settings.sweep_rules import why_no_sweep
@@ -88,9 +88,5 @@ async def _try_project(listed: ListedJobs, project: str, gate: str, now: datetim
 
 
 def _projects(settings: Settings, customer_registry: CustomerRegistry) -> Sequence[str]:
-    named = (
-        *customer_registry.customer_by_project,
-        *sorted(customer_registry.shared_projects),
-        *settings.sweep.projects,
-    )
+    named = (*customer_registry.known_projects, *settings.sweep.projects)
     return tuple(dict.fromkeys(named))

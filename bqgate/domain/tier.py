@@ -219,6 +219,11 @@ class CustomerRegistry:
     shared_projects: frozenset[str] = frozenset()
     deployment: Budget | None = None
 
+    @property
+    def known_projects(self) -> tuple[str, ...]:
+        """The projects of customers, then shared ones."""
+        return (*self.customer_by_project, *sorted(self.shared_projects))
+
     def budgets_over(self, customer: Customer, spender: Spender) -> tuple[Budget, ...]:
         """All budgets that a query falls under: the customer's own first, the deployment's last."""
         budgets = customer.budgets_over(spender)

@@ -14,10 +14,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.job import JobRef
+from bqgate.domain.place import Place
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.rows import from_micros, to_micros
 from bqgate.ledger.schema import IS_OPEN, entries, holds, sweep_marks, sweep_pending
-from bqgate.ports import PendingJob, Place
+from bqgate.ports import PendingJob
 
 # Of one project; those made first come first, and the others when these have ended.
 PENDING_MAX = 2_000
@@ -49,7 +50,7 @@ class SqlSweepState:
 
     async def fetch_marks(self) -> Mapping[Place, datetime]:
         """All marks."""
-        rows = await self._rows(sa.select(sweep_marks))
+        rows = await self._connections.fetch_rows(sa.select(sweep_marks))
         return {Place(row.project_id, row.place): from_micros(row.swept_until) for row in rows}
 
     async def fetch_pending(self, project_id: str) -> tuple[PendingJob, ...]:
@@ -62,7 +63,7 @@ class SqlSweepState:
         )
         return tuple(
             PendingJob(JobRef(row.project_id, row.job_id, row.job_location), from_micros(row.created_at))
-            for row in await self._rows(wanted)
+            for row in await self._connections.fetch_rows(wanted)
         )
 
     async def advance(self, place: Place, *, swept_until: datetime, pending: Sequence[PendingJob]) -> None:
@@ -117,7 +118,9 @@ class SqlSweepState:
             .where(entries.c.booked_at >= to_micros(since), entries.c.job_project_id.is_not(None))
             .distinct()
         )
-        return frozenset(Place(row.job_project_id, row.job_region or "") for row in await self._rows(wanted))
+        return frozenset(
+            Place(row.job_project_id, row.job_region or "") for row in await self._connections.fetch_rows(wanted)
+        )
 
     async def fetch_beginning(self) -> datetime | None:
         """When the ledger began: by its entries and its open holds, of which there are indexes."""
@@ -125,19 +128,12 @@ class SqlSweepState:
             sa.select(sa.func.min(holds.c.placed_at)).where(IS_OPEN).scalar_subquery(),
             sa.select(sa.func.min(entries.c.booked_at)).scalar_subquery(),
         )
-        found = [micros for micros in (await self._rows(first))[0] if micros is not None]
+        found = [micros for micros in (await self._connections.fetch_rows(first))[0] if micros is not None]
         return from_micros(min(found)) if found else None
 
     async def close(self) -> None:
         """Give back connections."""
         await self._connections.close()
-
-    async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        async def fetch(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
-            rows: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
-            return rows
-
-        return await self._connections.read(fetch)
 
 
 def _row(pending: PendingJob) -> dict[str, Any]:

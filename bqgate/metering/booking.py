@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable
+from bqgate.domain.place import Place
 from bqgate.domain.tier import Mode
 from bqgate.metering.entries import charge_of, correction_of
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
-from bqgate.ports.cost_metrics import MeteredCost, Place
+from bqgate.ports.cost_metrics import MeteredCost
 
 # Written as few transactions.
 _AT_ONCE = 50

@@ -10,8 +10,9 @@ from hashlib import sha256
 
 from bqgate.domain.entry import BookedCharge, Entry, EntryKind, Origin
 from bqgate.domain.job import Outcome
+from bqgate.domain.place import Place
 from bqgate.domain.tier import Customer
-from bqgate.ports.cost_metrics import MeteredCost, Place
+from bqgate.ports.cost_metrics import MeteredCost
 
 # What stands for a decision in an entry that no gate has decided about.
 METERED = "metered"

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bqgate.domain.errors import LedgerUnavailable, OwnQueriesSpent, UpstreamRefused, UpstreamUnavailable
+from bqgate.domain.place import Place
 from bqgate.metering.booking import MeteredBooking
 from bqgate.metering.checking import AnswerUnfit, check_answer
 from bqgate.metering.loading import MetricUnusable, load_metric
-from bqgate.ports import Clock, PolicySource, Telemetry
-from bqgate.ports.cost_metrics import CostMetric, Place, QueryRunner, Question
+from bqgate.ports import Clock, PolicySource, QueryRunner, Telemetry
+from bqgate.ports.cost_metrics import CostMetric, Question
 from bqgate.wire.error_reply import message_of
 
 # A metric that takes longer is taken to have failed; a query of the gate's own has five minutes.
@@ -27,8 +28,6 @@ _LOOK_TIMEOUT_S = 900
 _LOOK_BACK_MAX = timedelta(days=180)
 # Names go into queries, and those of projects come from the settings and from admins.
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]*")
-# These are written in capitals where jobs run (https://cloud.google.com/bigquery/docs/locations).
-_MULTI_REGIONS = frozenset({"us", "eu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +118,7 @@ class Metering:
         await self._booking.book(plan.name, place, check_answer(costs, question), counts=plan.counts)
 
     def _places(self, plan: MetricPlan) -> list[Place]:
-        registry = self._policies.customer_registry
-        named = plan.projects or (*registry.customer_by_project, *sorted(registry.shared_projects))
+        named = plan.projects or self._policies.customer_registry.known_projects
         projects = [each for each in dict.fromkeys(named) if _PROJECT.fullmatch(each)]
         return [Place(project, region) for project in projects for region in plan.regions]
 
@@ -168,7 +166,7 @@ class _Queries:
             sql,
             purpose=f"metric:{self._metric}",
             project_id=self._place.project_id,
-            location=self._place.region.upper() if self._place.region in _MULTI_REGIONS else self._place.region,
+            location=self._place.location,
             parameters=parameters,
         )
 

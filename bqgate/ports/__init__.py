@@ -8,7 +8,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     ledger.py     Ledger
     policy.py     PolicySource, Registry, ChangeFeed
     authentication.py  Authenticator, AuditLog
-    bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, Upstream
+    bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, QueryRunner, Upstream
     leases.py     LeaseStore
     proof.py      ProofSource
     sweep.py      JobReader, RegionSource, SweepStore
@@ -22,7 +22,7 @@ turns.py is no port: it lets others run while something large is read.
 
 from bqgate.ports.advice import Advisor, TableSource
 from bqgate.ports.authentication import AuditLog, Authenticator
-from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, OwnQueries, QueryAnswer, Upstream
+from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, OwnQueries, QueryAnswer, QueryRunner, Upstream
 from bqgate.ports.budgets import BudgetStore, SpendSource
 from bqgate.ports.leases import LeaseRecord, LeaseStore
 from bqgate.ports.ledger import Ledger
@@ -39,7 +39,7 @@ from bqgate.ports.policy import ChangeFeed, PolicySource, Registry
 from bqgate.ports.proof import ProofSource
 from bqgate.ports.running import Clock, Telemetry
 from bqgate.ports.shadow_decisions import ShadowDecisionSource
-from bqgate.ports.sweep import JobReader, JobsRead, PendingJob, Place, RegionSource, SweepStore
+from bqgate.ports.sweep import JobReader, JobsRead, PendingJob, RegionSource, SweepStore
 
 __all__ = [
     "Advisor",
@@ -64,10 +64,10 @@ __all__ = [
     "MirrorTable",
     "OwnQueries",
     "PendingJob",
-    "Place",
     "PolicySource",
     "ProofSource",
     "QueryAnswer",
+    "QueryRunner",
     "RegionSource",
     "Registry",
     "ShadowDecisionSource",

@@ -1,6 +1,6 @@
 """Say what BigQuery is to the gate: the few methods it calls itself, and the way of everybody's calls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -92,6 +92,35 @@ class OwnQueries(Protocol):
         Raises:
             UpstreamRefused: BigQuery refuses it, or it failed; bears BigQuery's answer.
             UpstreamUnavailable: no answer, or 5xx; it may run all the same.
+        """
+
+
+class QueryRunner(Protocol):
+    """Whoever has such queries bounded and booked: settlement.OwnCosts, for the sweep and the cost metrics."""
+
+    async def run(
+        self,
+        sql: str,
+        *,
+        purpose: str,
+        project_id: str,
+        location: str,
+        parameters: Mapping[str, int | str | datetime],
+    ) -> Sequence[Mapping[str, Any]]:
+        """The rows of a query. Its cost is booked, now or as soon as it is known.
+
+        Args:
+            sql: GoogleSQL with parameters as @name.
+            purpose: what it is for; booked as its workload.
+            project_id: where it runs and is billed.
+            location: likewise.
+            parameters: an int is INT64, a text STRING, a moment TIMESTAMP.
+
+        Raises:
+            OwnQueriesSpent: it might pass what all of the gate's own queries may cost today; it did not run.
+            UpstreamRefused: BigQuery refuses it, or it failed; bears BigQuery's answer.
+            UpstreamUnavailable: no answer, or 5xx; it may run all the same, and is then booked.
+            LedgerUnavailable: it could not be recorded, and did not run.
         """
 
 

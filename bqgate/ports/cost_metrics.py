@@ -10,20 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from bqgate.domain.place import Place
+
 ENTRY_POINTS = "bqgate.cost_metrics"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A project, and one of its regions in small letters ("us", "europe-west3")."""
-
-    project_id: str
-    region: str
-
-    @property
-    def information_schema(self) -> str:
-        """The views of the place, to be followed by a dot and a view's name in a FROM."""
-        return f"`{self.project_id}`.`region-{self.region}`.INFORMATION_SCHEMA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +76,3 @@ class CostMetric(Protocol):
         What it raises ends this look at this place; the next one comes as usual. It must not block: the gate's queries
         wait for it meanwhile.
         """
-
-
-class QueryRunner(Protocol):
-    """Whoever runs queries in the gate's own name, within bounds, and books them: settlement.OwnCosts."""
-
-    async def run(
-        self,
-        sql: str,
-        *,
-        purpose: str,
-        project_id: str,
-        location: str,
-        parameters: Mapping[str, int | str | datetime],
-    ) -> Sequence[Mapping[str, Any]]:
-        """See settlement.OwnCosts."""

@@ -3,16 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from bqgate.domain.job import Job, JobRef
-
-
-class Place(NamedTuple):
-    """Where jobs are looked for: a project, and one of its regions in small letters; "": all of them."""
-
-    project_id: str
-    region: str = ""
+from bqgate.domain.place import Place
 
 
 @dataclass(frozen=True, slots=True)

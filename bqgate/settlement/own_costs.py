@@ -1,10 +1,11 @@
 """Run queries for the gate itself, within a bound of dollars a day, and book what each cost once.
 
-Called by whatever reads BigQuery in the gate's own name: the sweep, the cost metrics. Calls OwnQueries, the ledger and
-the poller. A query of the gate's own has a hold like everybody's, of a customer that nobody is (GATE_ITSELF): it counts
-in the deployment's budget and in no customer's. The hold is recorded before the query runs and names its job, so a
-crash at any moment leaves what reconcile finishes at the next start, and a sweep may come first: a hold ends once, a
-job is booked once. The bound is kept by what the ledger has booked and has open, so restarts and replicas share it.
+Implements ports.QueryRunner for whatever reads BigQuery in the gate's own name: the sweep, the cost metrics. Calls
+OwnQueries, the ledger and the poller. A query of the gate's own has a hold like everybody's, of a customer that nobody
+is (GATE_ITSELF): it counts in the deployment's budget and in no customer's. The hold is recorded before the query runs
+and names its job, so a crash at any moment leaves what reconcile finishes at the next start, or a sweep before it:
+a hold ends once, a job is booked once. The bound is kept by what the ledger has booked and has open, so restarts and
+replicas share it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -76,21 +77,7 @@ class OwnCosts:
         location: str,
         parameters: Mapping[str, int | str | datetime],
     ) -> Sequence[Mapping[str, Any]]:
-        """The rows of a query. Its cost is booked, now or as soon as it is known.
-
-        Args:
-            sql: GoogleSQL with parameters as @name.
-            purpose: what it is for; booked as its workload.
-            project_id: where it runs and is billed.
-            location: likewise.
-            parameters: an int is INT64, a text STRING, a moment TIMESTAMP.
-
-        Raises:
-            OwnQueriesSpent: it might pass what all of the gate's own queries may cost today; it did not run.
-            UpstreamRefused: BigQuery refuses it, or it failed; bears BigQuery's answer.
-            UpstreamUnavailable: no answer, or 5xx; it may run all the same, and is then booked.
-            LedgerUnavailable: it could not be recorded, and did not run.
-        """
+        """The rows of a query; see ports.QueryRunner."""
         hold, window = self._make_hold(purpose, project_id, location)
         await self._ledger.open_hold(hold)
         await self._check_bound(hold, window)

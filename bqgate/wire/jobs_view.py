@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bqgate.domain.job import Job, JobRef, Outcome, Usage
+from bqgate.domain.place import Place
 from bqgate.domain.statements import is_multi_statement
 from bqgate.wire.fields import count_at
 from bqgate.wire.job_labels import CUSTOMER_LABEL, HOLD_LABEL, callers_labels
@@ -40,7 +41,7 @@ _COLUMNS = (
 )
 
 
-def jobs_question(project_id: str, region: str) -> str:
+def jobs_question(place: Place) -> str:
     """The query for jobs made in [@since, @until), oldest first, no statements of scripts, at most @rows_max.
 
     Names cannot be parameters.
@@ -48,25 +49,24 @@ def jobs_question(project_id: str, region: str) -> str:
     Raises:
         ValueError: one is no name of a project or a region.
     """
-    for name in (project_id, region):
+    for name in (place.project_id, place.region):
         if _NAME.fullmatch(name) is None:
             raise ValueError(f"{name!r} is no name of a project or a region")
-    view = f"`{project_id}`.`region-{region}`.INFORMATION_SCHEMA.JOBS_BY_PROJECT"
     return (
-        f"SELECT {', '.join(_COLUMNS)} FROM {view} "  # noqa: S608 - names cannot be parameters
+        f"SELECT {', '.join(_COLUMNS)} FROM {place.information_schema}.JOBS_BY_PROJECT "  # noqa: S608 - names cannot be parameters
         "WHERE creation_time >= @since AND creation_time < @until AND parent_job_id IS NULL "
         "ORDER BY creation_time LIMIT @rows_max"
     )
 
 
-def job_in_row(row: Mapping[str, Any], *, project_id: str, region: str) -> Job | None:
+def job_in_row(row: Mapping[str, Any], place: Place) -> Job | None:
     """The job of a row; None where the row does not say which job, when it was made, or whose it is."""
     job_id, created_at = _text(row, "job_id"), _moment(row, "creation_time")
     principal = _text(row, "user_email") or _text(row, "principal_subject")
     if job_id is None or created_at is None or principal is None:
         return None
     labels = _labels(row.get("labels"))
-    ref = JobRef(project_id, job_id, region.upper() if region in {"us", "eu"} else region)
+    ref = JobRef(place.project_id, job_id, place.location)
     return Job(
         ref=ref,
         usage=_usage(row, ref) if _text(row, "state") == "DONE" else None,

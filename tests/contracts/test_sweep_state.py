@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from bqgate.domain.job import JobRef
+from bqgate.domain.place import Place
 from bqgate.ledger import SqlLedger, SqlSweepState
 from bqgate.ledger.sweep_state import PENDING_MAX
-from bqgate.ports import PendingJob, Place, SweepStore
+from bqgate.ports import PendingJob, SweepStore
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import START
 

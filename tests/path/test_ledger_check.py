@@ -15,9 +15,9 @@ from bqgate.cli import app
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import Entry, EntryKind, Origin
 from bqgate.domain.job import JobRef, Outcome
+from bqgate.domain.place import Place
 from bqgate.domain.pricing import PriceList
 from bqgate.ledger import SqlSweepState
-from bqgate.ports import Place
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.sweep_scene import CENTS_10, GIB, SweepScene, sweep_scene
 

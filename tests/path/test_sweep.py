@@ -13,6 +13,7 @@ from bqgate.bigquery.own_queries import GoogleOwnQueries
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import EntryKind, Origin
+from bqgate.domain.place import Place
 from bqgate.wire.jobs_view import jobs_question
 from tests.support.sweep_scene import CENTS_10, EVE, METHODS, SweepScene, sweep_scene
 
@@ -146,7 +147,7 @@ async def test_what_a_row_weighs(tmp_path: Path) -> None:
         await scene.query(SQL, at=scene.stack.url)
         upstream = HttpUpstream(scene.stack.sandbox.url, AnonymousCredentials())
         answer = await GoogleOwnQueries(JsonCalls(upstream), SystemClock()).run(
-            jobs_question("acme", "us"),
+            jobs_question(Place("acme", "us")),
             project_id="acme",
             location="US",
             job_id="weigh",

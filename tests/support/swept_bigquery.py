@@ -10,9 +10,10 @@ from typing import Any
 
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, Outcome, Usage
+from bqgate.domain.place import Place
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
-from bqgate.ports import JobsRead, Place
+from bqgate.ports import JobsRead
 from bqgate.wire.error_reply import error_body
 
 

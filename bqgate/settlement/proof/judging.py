@@ -10,9 +10,9 @@ from datetime import datetime
 from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking
 from bqgate.domain.entry import BookedCharge
 from bqgate.domain.job import Job, Outcome
+from bqgate.domain.place import Place
 from bqgate.domain.pricing import PriceList
 from bqgate.domain.tier import CustomerRegistry, Mode
-from bqgate.ports import Place
 from bqgate.settlement.proof.report import Cause, CheckReport, Difference, Unproven
 from bqgate.settlement.sweep.entries import NOBODY
 from bqgate.settlement.sweep.matching import Match

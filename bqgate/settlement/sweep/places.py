@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
-from bqgate.ports import Clock, Place, PolicySource, RegionSource, SweepStore, Telemetry
+from bqgate.domain.place import Place
+from bqgate.ports import Clock, PolicySource, RegionSource, SweepStore, Telemetry
 from bqgate.wire.error_reply import message_of
 
 ROLE = "roles/bigquery.resourceViewer"

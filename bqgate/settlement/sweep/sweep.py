@@ -22,7 +22,8 @@ from bqgate.domain.errors import (
     UpstreamUnavailable,
 )
 from bqgate.domain.job import Job, JobRef
-from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, Place, SweepStore, Telemetry
+from bqgate.domain.place import Place
+from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, SweepStore, Telemetry
 from bqgate.settlement.sweep.job_booking import JobBooking
 from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places

@@ -14,7 +14,7 @@ from bqgate.bigquery.job_lists import ListedJobs
 from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.bigquery.upstream import HttpUpstream
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
-from bqgate.ports import Place
+from bqgate.domain.place import Place
 from tests.support.recorded_jobs import CASES, CREATED_MS, MASKED, listed
 from tests.support.recording_upstream import RecordingUpstream, recording_upstream
 

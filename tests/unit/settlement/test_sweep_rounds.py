@@ -10,7 +10,7 @@ import pytest
 from bqgate.domain.entry import Entry, Origin
 from bqgate.domain.errors import LedgerUnavailable, OwnQueriesSpent, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import JobRef, Outcome
-from bqgate.ports import Place
+from bqgate.domain.place import Place
 from bqgate.settlement.sweep.pending_jobs import JOBLESS_FOR
 from bqgate.settlement.sweep.sweep import FIRST_LOOK_BACK, SweepPace
 from bqgate.wire.error_reply import error_body

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bqgate.domain.job import Job, JobRef, Outcome
+from bqgate.domain.place import Place
 from bqgate.domain.pricing import CostUnknown, PriceList, PricingModel
 from bqgate.wire.job_identity import is_masked, job_from
 from bqgate.wire.jobs_view import job_in_row, jobs_question
@@ -20,7 +21,7 @@ def from_list(document: dict[str, Any]) -> Job:
 
 
 def from_row(values: dict[str, Any]) -> Job:
-    job = job_in_row(values, project_id="acme-prod", region="us")
+    job = job_in_row(values, Place("acme-prod", "us"))
     assert job is not None
     return job
 
@@ -87,8 +88,8 @@ def test_a_scripts_parent_tells_no_reservation() -> None:
 
 def test_regions_are_written_as_bigquery_writes_them() -> None:
     """Multi-regions in capitals, regions in small letters: a job is one job, however it was found."""
-    eu = job_in_row(row("j"), project_id="p", region="eu")
-    tokyo = job_in_row(row("j"), project_id="p", region="asia-northeast1")
+    eu = job_in_row(row("j"), Place("p", "eu"))
+    tokyo = job_in_row(row("j"), Place("p", "asia-northeast1"))
     assert eu is not None
     assert tokyo is not None
     assert (eu.ref.location, tokyo.ref.location) == ("EU", "asia-northeast1")
@@ -104,9 +105,9 @@ def test_masked_jobs_are_told(case: str) -> None:
 @pytest.mark.parametrize("missing", ["job_id", "creation_time"])
 def test_rows_that_say_nothing_are_no_jobs(missing: str) -> None:
     """Without an id or a moment there is nothing to book; without a maker it is masked."""
-    assert job_in_row(row("j") | {missing: None}, project_id="p", region="us") is None
+    assert job_in_row(row("j") | {missing: None}, Place("p", "us")) is None
     no_maker = row("j", user_email=None, principal_subject=None)
-    assert job_in_row(no_maker, project_id="p", region="us") is None
+    assert job_in_row(no_maker, Place("p", "us")) is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_odd_values_are_unknown(odd: dict[str, Any]) -> None:
 
 def test_the_question_bounds_the_partition() -> None:
     """It names its columns, asks for a span of creation_time by parameters, and is bounded."""
-    sql = jobs_question("acme-prod", "us")
+    sql = jobs_question(Place("acme-prod", "us"))
     assert "FROM `acme-prod`.`region-us`.INFORMATION_SCHEMA.JOBS_BY_PROJECT" in sql
     assert "creation_time >= @since AND creation_time < @until" in sql
     assert "LIMIT @rows_max" in sql
@@ -141,6 +142,6 @@ def test_the_question_bounds_the_partition() -> None:
 def test_names_that_would_break_out_are_refused(name: str) -> None:
     """A project or a region is no place for SQL."""
     with pytest.raises(ValueError, match="no name"):
-        jobs_question(name, "us")
+        jobs_question(Place(name, "us"))
     with pytest.raises(ValueError, match="no name"):
-        jobs_question("acme-prod", name)
+        jobs_question(Place("acme-prod", name))
