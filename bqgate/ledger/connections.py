@@ -14,7 +14,7 @@ up is given up there. They travel as startup options, which a pooler in transact
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -124,6 +124,19 @@ class Connections:
             LedgerUnavailable: the database did not answer.
         """
         return await self._in_time(self._transact(self._reading, work))
+
+    async def fetch_rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """All rows of a question.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+        async def fetch(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+            rows: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
+            return rows
+
+        return await self.read(fetch)
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[ResultT]]) -> ResultT:
         """Do work in one transaction: when this returns it is committed, durably.

@@ -3,12 +3,10 @@
 Opened by app for the command line, over connections of its own that may take long. Raises LedgerUnavailable.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.entry import Entry, EntryKind, Origin
 from bqgate.ledger.check_books import PATIENCE_S
@@ -46,7 +44,7 @@ class SqlProofs:
             .order_by(entries.c.id)
             .limit(PAGE)
         )
-        return tuple(entry_of(row) for row in await self._rows(_of(customer, wanted)))
+        return tuple(entry_of(row) for row in await self._connections.fetch_rows(_of(customer, wanted)))
 
     async def fetch_jobless(self, *, since: datetime, until: datetime, customer: str | None) -> tuple[int, int]:
         """How many charges that cost something have no job and were not metered, and what they cost."""
@@ -59,7 +57,7 @@ class SqlProofs:
             ORIGIN != Origin.METERED.value,
             _made(since, until),
         )
-        row = (await self._rows(_of(customer, wanted)))[0]
+        row = (await self._connections.fetch_rows(_of(customer, wanted)))[0]
         return int(row.charge_count), int(row.nanos)
 
     async def fetch_stray_adjustments(
@@ -74,18 +72,11 @@ class SqlProofs:
             .order_by(entries.c.id)
             .limit(PAGE)
         )
-        return tuple(entry_of(row) for row in await self._rows(_of(customer, wanted)))
+        return tuple(entry_of(row) for row in await self._connections.fetch_rows(_of(customer, wanted)))
 
     async def close(self) -> None:
         """Give back connections."""
         await self._connections.close()
-
-    async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        async def fetch(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
-            rows: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
-            return rows
-
-        return await self._connections.read(fetch)
 
 
 def _made(since: datetime, until: datetime) -> sa.ColumnElement[bool]:

@@ -233,11 +233,7 @@ class SqlRegistry:
         return await self._connections.write(transact)
 
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        async def fetch(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
-            rows: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
-            return rows
-
-        return await self._connections.read(fetch)
+        return await self._connections.fetch_rows(statement)
 
 
 async def _set_revision(connection: AsyncConnection, revision: int) -> None:

@@ -136,26 +136,32 @@ async def fetch_whole_job(bigquery: BigQuery, ref: JobRef, credential: Credentia
         JobNotFound, UpstreamRefused, UpstreamUnavailable: as the port's fetch_job.
     """
     job = await bigquery.fetch_job(ref, credential=credential)
+    try:
+        return await with_children(bigquery, job, credential)
+    except UpstreamRefused as refused:
+        if _is_busy(refused) or job.usage is None:
+            raise
+        # Where nobody may list its statements none are known, and the script costs the most.
+        return replace(job, usage=replace(job.usage, children=()))
+
+
+async def with_children(bigquery: BigQuery, job: Job, credential: Credential | None = None) -> Job:
+    """A script that has ended with what its statements used; every other job as it is.
+
+    Raises:
+        UpstreamRefused, UpstreamUnavailable: as the port's fetch_children.
+    """
     usage = job.usage
     if usage is None or not is_multi_statement(usage.statement_type) or not usage.is_billable:
         return job
-    return replace(job, usage=replace(usage, children=await _children(bigquery, usage.job or job.ref, credential)))
+    children = await bigquery.fetch_children(usage.job or job.ref, credential=credential)
+    return replace(job, usage=replace(usage, children=children))
 
 
 def _found(job: Job) -> Finding:
     if job.usage is None:
         return Finding(News.RUNNING, job.ref)
     return Finding(News.ENDED, job.usage.job or job.ref, job.usage)
-
-
-async def _children(bigquery: BigQuery, job: JobRef, credential: Credential | None) -> tuple[Usage, ...]:
-    """What a script's statements used. Where nobody may list them none are known, and the script costs the most."""
-    try:
-        return await bigquery.fetch_children(job, credential=credential)
-    except UpstreamRefused as refused:
-        if _is_busy(refused):
-            raise
-        return ()
 
 
 def _is_busy(refused: UpstreamRefused) -> bool:

@@ -7,20 +7,19 @@ see, or sees masked, is told as not looked at, and nothing is said about its cha
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bqgate.domain.booking_check import prices_id_of
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Job
-from bqgate.domain.pricing import PriceList
-from bqgate.domain.statements import is_multi_statement
-from bqgate.ports import BigQuery, Clock, JobReader, Ledger, Place, PolicySource, ProofSource, SweepStore
+from bqgate.domain.place import Place
+from bqgate.ports import BigQuery, Clock, JobReader, Ledger, PolicySource, ProofSource, SweepStore
 from bqgate.settlement.held_prices import HeldPrices
+from bqgate.settlement.inquiry import with_children
 from bqgate.settlement.proof.judging import Judge
 from bqgate.settlement.proof.report import Cause, CheckReport, Difference, NotLooked, Unproven
 from bqgate.settlement.proof.unlisted import Unlisted
-from bqgate.settlement.sweep.matching import Match, match_jobs
+from bqgate.settlement.sweep.matching import match_jobs
 from bqgate.settlement.sweep.places import LIST_ALL, ROLE
 from bqgate.settlement.sweep.sweep import FORBIDDEN
 from bqgate.wire.error_reply import message_of
@@ -159,9 +158,9 @@ class LedgerCheck:
     async def _judge(self, jobs: Sequence[Job], judge: Judge) -> set[str]:
         """Judge jobs; the ids of their charges."""
         charge_ids = set[str]()
-        whole = [await self._with_children(job) for job in jobs]
+        whole = [await with_children(self._bigquery, job) for job in jobs]
         for match in await match_jobs(self._ledger, whole, running={}, now=self._clock.now()):
-            judge.judge(match, await self._prices_of(match))
+            judge.judge(match, await self._prices.for_booking(match.booked, match.hold))
             if match.booked is not None:
                 charge_ids.add(match.booked.charge.id)
         return charge_ids
@@ -185,18 +184,6 @@ class LedgerCheck:
             report.differ(
                 Difference(Cause.STRAY, entry.customer, entry.principal, entry.job, 0, entry.cost_nanos, entry.id)
             )
-
-    async def _prices_of(self, match: Match) -> PriceList | None:
-        prices_id = prices_id_of(match.booked, match.hold)
-        found = None if prices_id is None else await self._prices.by_id(prices_id)
-        return self._policies.prices if found is None and match.booked is None else found
-
-    async def _with_children(self, job: Job) -> Job:
-        usage = job.usage
-        if usage is None or not is_multi_statement(usage.statement_type) or not usage.is_billable:
-            return job
-        children = await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
-        return replace(job, usage=replace(usage, children=children))
 
 
 def _refused(project_id: str, refused: UpstreamRefused) -> NotLooked:

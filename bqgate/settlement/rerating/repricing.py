@@ -13,10 +13,10 @@ from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailab
 from bqgate.domain.hold import RecordedHold
 from bqgate.domain.job import Job, JobRef
 from bqgate.domain.pricing import PriceList
-from bqgate.domain.statements import is_multi_statement
 from bqgate.domain.told_usage import told_usage
 from bqgate.ports import BigQuery
 from bqgate.settlement.held_prices import HeldPrices
+from bqgate.settlement.inquiry import with_children
 from bqgate.settlement.rerating.report import LeftOut
 
 _AT_ONCE = 16
@@ -73,18 +73,13 @@ class Repricing:
 
     async def _ask(self, ref: JobRef) -> Job | LeftOut:
         try:
-            job = await self._bigquery.fetch_job(ref, credential=None)
-            usage = job.usage
-            if usage is not None and is_multi_statement(usage.statement_type) and usage.is_billable:
-                children = await self._bigquery.fetch_children(usage.job or job.ref, credential=None)
-                job = replace(job, usage=replace(usage, children=children))
+            return await with_children(self._bigquery, await self._bigquery.fetch_job(ref, credential=None))
         except JobNotFound:
             return LeftOut.GONE
         except UpstreamRefused:
             return LeftOut.REFUSED
         except UpstreamUnavailable:
             return LeftOut.AWAY
-        return job
 
 
 def _no_job(booked: BookedCharge) -> JobRef:
