@@ -21,6 +21,7 @@ from bqgate.bigquery.token_source import CredentialsUnusable, load_token_source
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger, SqlProofs, SqlRegistry, SqlSweepState, check_revision
+from bqgate.observe.last_failure import LastFailure
 from bqgate.policies.compose import compose
 from bqgate.ports import Clock
 from bqgate.settings import Settings
@@ -28,23 +29,6 @@ from bqgate.settings.sections import Credentials, IdentityMode
 from bqgate.settlement.held_prices import HeldPrices
 from bqgate.settlement.proof import LedgerCheck
 from bqgate.settlement.rerating import Rerating
-
-
-class _Heard:
-    """A Telemetry that keeps why there is no token."""
-
-    def __init__(self) -> None:
-        self.error = ""
-        self.remedy = ""
-
-    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
-        """Count nothing."""
-
-    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
-        """Measure nothing."""
-
-    def log(self, event: str, /, **fields: object) -> None:
-        self.error, self.remedy = str(fields.get("error", event)), str(fields.get("remedy", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +61,10 @@ async def open_books(settings: Settings, clock: Clock) -> AsyncIterator[Books]:
         proofs, sweeps = SqlProofs.open(url), SqlSweepState.open(url)
         stack.push_async_callback(proofs.close)
         stack.push_async_callback(sweeps.close)
-        heard = _Heard()
-        upstream = upstream_to(settings, await _credentials(settings, clock, heard, stack))
+        failure = LastFailure()
+        upstream = upstream_to(settings, await _credentials(settings, clock, failure, stack))
         stack.push_async_callback(upstream.close)
-        call_s, retries = settings.upstream.call_timeout_s, Retries(clock, heard)
+        call_s, retries = settings.upstream.call_timeout_s, Retries(clock, failure)
         bigquery = GoogleBigQuery(upstream, timeout_s=call_s, retries=retries)
         check = LedgerCheck(
             reader=ListedJobs(JsonCalls(upstream, timeout_s=call_s, retries=retries)),
@@ -99,14 +83,16 @@ async def open_books(settings: Settings, clock: Clock) -> AsyncIterator[Books]:
         yield Books(registry, policies, check, rerating)
 
 
-async def _credentials(settings: Settings, clock: Clock, heard: _Heard, stack: AsyncExitStack) -> UpstreamCredentials:
+async def _credentials(
+    settings: Settings, clock: Clock, failure: LastFailure, stack: AsyncExitStack
+) -> UpstreamCredentials:
     if settings.upstream.credentials is Credentials.ANONYMOUS:
         return AnonymousCredentials()
     key_file = settings.upstream.service_account_file
     source = await asyncio.to_thread(load_token_source, str(key_file) if key_file else None)
-    own = ServiceAccountCredentials(source, clock, heard)
+    own = ServiceAccountCredentials(source, clock, failure)
     if not await own.renew():
-        raise CredentialsUnusable(f"no token came: {heard.error}", remedy=heard.remedy)
+        raise CredentialsUnusable(f"no token came: {failure.error}", remedy=failure.remedy)
     fresh = asyncio.create_task(own.keep_fresh())
     stack.callback(fresh.cancel)
     return own

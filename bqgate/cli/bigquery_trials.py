@@ -26,6 +26,7 @@ from bqgate.cli.sweep_trials import try_sweep
 from bqgate.domain.errors import UpstreamNotTried, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.domain.tier import CustomerRegistry
+from bqgate.observe.last_failure import LastFailure
 from bqgate.observe.redact import redact_text
 from bqgate.ports import Clock
 from bqgate.settings import Settings
@@ -71,23 +72,6 @@ class Trial:
         return f"{self.project_id} ({self.customer})" if self.customer else self.project_id
 
 
-class _Heard:
-    """A Telemetry that keeps the last failure, which says why there is no token."""
-
-    def __init__(self) -> None:
-        self.error = ""
-        self.remedy = ""
-
-    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
-        """Count nothing."""
-
-    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
-        """Measure nothing."""
-
-    def log(self, event: str, /, **fields: object) -> None:
-        self.error, self.remedy = str(fields.get("error", event)), str(fields.get("remedy", ""))
-
-
 async def try_bigquery(
     settings: Settings,
     customer_registry: CustomerRegistry,
@@ -110,7 +94,7 @@ async def try_bigquery(
     upstream = settings.upstream
     source: TokenSource | None = None
     own: UpstreamCredentials | None = None
-    heard = _Heard()
+    failure = LastFailure()
     if upstream.credentials is Credentials.SERVICE_ACCOUNT or upstream.service_account_file is not None:
         try:
             key_file = upstream.service_account_file
@@ -118,10 +102,10 @@ async def try_bigquery(
         except CredentialsUnusable as error:
             yield Finding("credentials", False, str(error), error.remedy)
             return
-        own_token = ServiceAccountCredentials(source, clock, heard)
+        own_token = ServiceAccountCredentials(source, clock, failure)
         is_fresh = await own_token.renew()
-        own = ImpersonatedAccounts(own_token, sources_from(source), clock, heard)
-        yield _judge_token(source, heard, is_fresh=is_fresh)
+        own = ImpersonatedAccounts(own_token, sources_from(source), clock, failure)
+        yield _judge_token(source, failure, is_fresh=is_fresh)
         if not is_fresh:
             return
     if not is_reached:
@@ -130,10 +114,10 @@ async def try_bigquery(
     match upstream.credentials:
         case Credentials.SERVICE_ACCOUNT:
             assert own is not None, "loaded above"
-            findings = _try_as_gate(settings, own, heard, customer_registry, source, project)
+            findings = _try_as_gate(settings, own, failure, customer_registry, source, project)
         case Credentials.ANONYMOUS:
             trials = _trials(customer_registry, project, None) or [Trial("bqgate-doctor")]
-            findings = _run(settings, AnonymousCredentials(), heard, trials, Credential(), "nobody")
+            findings = _run(settings, AnonymousCredentials(), failure, trials, Credential(), "nobody")
         case Credentials.CALLER:
             findings = _try_as_caller(settings, customer_registry, clock, project=project, token=token)
     async for finding in findings:
@@ -145,14 +129,14 @@ async def try_bigquery(
 async def _try_as_gate(
     settings: Settings,
     own: UpstreamCredentials,
-    heard: _Heard,
+    failure: LastFailure,
     customer_registry: CustomerRegistry,
     source: TokenSource | None,
     project: str | None,
 ) -> AsyncIterator[Finding]:
     """With the gate's own token, or that of the customer's account; then, whether BigQuery keeps customers apart."""
     trials, gate = _trials(customer_registry, project, source), _email_of(source)
-    async for finding in _run(settings, own, heard, trials, Credential(), "the gate's own account", gate=gate):
+    async for finding in _run(settings, own, failure, trials, Credential(), "the gate's own account", gate=gate):
         yield finding
     if keeps_apart_itself(settings.upstream, settings.identity):
         async for finding in _try_accounts(settings, own, customer_registry, gate or "GATE"):
@@ -179,11 +163,11 @@ async def _try_as_caller(
     settings: Settings, customer_registry: CustomerRegistry, clock: Clock, *, project: str | None, token: str | None
 ) -> AsyncIterator[Finding]:
     """With the token that was given, else as this machine's default credentials."""
-    heard = _Heard()
+    failure = LastFailure()
     if token is not None:
         trials = _trials(customer_registry, project, None)
         credential = Credential(authorization=f"Bearer {token}")
-        async for finding in _run(settings, CallerCredentials(), heard, trials, credential, "the token's holder"):
+        async for finding in _run(settings, CallerCredentials(), failure, trials, credential, "the token's holder"):
             yield finding
         return
     try:
@@ -191,13 +175,13 @@ async def _try_as_caller(
     except CredentialsUnusable as error:
         yield Finding("dry run", None, f"not tried: callers bring their own credentials, and here {error}", _TRY_AS)
         return
-    machine = ServiceAccountCredentials(source, clock, heard)
+    machine = ServiceAccountCredentials(source, clock, failure)
     if not await machine.renew():
-        said = f"not tried: callers bring their own credentials, and this machine's bring no token: {heard.error}"
+        said = f"not tried: callers bring their own credentials, and this machine's bring no token: {failure.error}"
         yield Finding("dry run", None, said, _TRY_AS)
         return
     trials = _trials(customer_registry, project, source)
-    async for finding in _run(settings, machine, heard, trials, Credential(), "this machine's default credentials"):
+    async for finding in _run(settings, machine, failure, trials, Credential(), "this machine's default credentials"):
         is_theirs = finding.is_good is False and project is None
         yield Finding(finding.subject, None, finding.said, _TRY_AS) if is_theirs else finding
 
@@ -231,7 +215,7 @@ def _project_of(projects: Iterable[str], account: str) -> str:
 async def _run(
     settings: Settings,
     credentials: UpstreamCredentials,
-    heard: _Heard,
+    failure: LastFailure,
     trials: list[Trial],
     credential: Credential,
     who: str,
@@ -245,7 +229,7 @@ async def _run(
     async with _bigquery(settings, credentials) as bigquery:
         for trial in trials[:TRIALS_MAX]:
             caller = Credential(authorization=credential.authorization, account=trial.account)
-            finding = await _dry_run(bigquery, trial, caller, heard, trial.account or who, gate=gate)
+            finding = await _dry_run(bigquery, trial, caller, failure, trial.account or who, gate=gate)
             yield finding
     if len(trials) > TRIALS_MAX:
         said = f"{len(trials) - TRIALS_MAX} more projects are not tried"
@@ -262,10 +246,10 @@ async def _bigquery(settings: Settings, credentials: UpstreamCredentials) -> Asy
 
 
 async def _dry_run(
-    bigquery: GoogleBigQuery, trial: Trial, caller: Credential, heard: _Heard, who: str, *, gate: str
+    bigquery: GoogleBigQuery, trial: Trial, caller: Credential, failure: LastFailure, who: str, *, gate: str
 ) -> Finding:
     where = f"in {trial} as {who}"
-    heard.error = heard.remedy = ""
+    failure.error = failure.remedy = ""
     try:
         estimate = await bigquery.dry_run(project_id=trial.project_id, body=_ASK, credential=caller)
     except UpstreamRefused as refused:
@@ -277,8 +261,8 @@ async def _dry_run(
             remedy = f"{remedy}: {_GRANT_JOBS.format(project=trial.project_id, account=account)}"
         return Finding("dry run", False, f"{where}: {refused.status} {said}", remedy)
     except UpstreamNotTried as error:
-        remedy = heard.remedy or _LEND.format(account=who, gate=gate or "GATE")
-        return Finding("dry run", False, f"{where}: no token: {heard.error or error}", remedy)
+        remedy = failure.remedy or _LEND.format(account=who, gate=gate or "GATE")
+        return Finding("dry run", False, f"{where}: no token: {failure.error or error}", remedy)
     except UpstreamUnavailable as error:
         return Finding("dry run", False, f"{where}: {error}", "see upstream.url, and try again")
     if estimate.unknown_because is not None:
@@ -287,11 +271,11 @@ async def _dry_run(
     return Finding("dry run", True, f"{where}: BigQuery answers")
 
 
-def _judge_token(source: TokenSource, heard: _Heard, *, is_fresh: bool) -> Finding:
+def _judge_token(source: TokenSource, failure: LastFailure, *, is_fresh: bool) -> Finding:
     name = _email_of(source) or "Google's application default credentials"
     if is_fresh:
         return Finding("credentials", True, f"{name}: a token came")
-    return Finding("credentials", False, f"{name}: no token came: {heard.error}", heard.remedy)
+    return Finding("credentials", False, f"{name}: no token came: {failure.error}", failure.remedy)
 
 
 def _email_of(source: TokenSource | None) -> str:
