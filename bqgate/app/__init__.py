@@ -7,6 +7,8 @@
     path.py              the request path and the settlement behind it
     sweep_wiring.py      what looks for jobs that nobody has booked
     metering_wiring.py   what measures costs that are no jobs
+    mirror_wiring.py     what copies the ledger to BigQuery
+    books.py             what commands work with that prove and correct the ledger, without a gate
     authentication.py    who finds out who calls
     isolation_wiring.py  what keeps customers apart
     control.py           the control plane

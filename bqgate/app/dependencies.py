@@ -4,10 +4,14 @@ Called by root with an exit stack, which closes them in reverse. Returns Depende
 force, and telemetry.
 """
 
-from collections.abc import Callable
+import os
+import socket
+import uuid
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TextIO
+from functools import partial
+from typing import Any, TextIO
 
 from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
 from bqgate.app.background import Background
@@ -23,6 +27,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
+from bqgate.leases import Lease
 from bqgate.ledger import SqlLeases, SqlLedger, SqlMirrorQueue, SqlSweepState
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
@@ -67,6 +72,12 @@ class Dependencies:
     drain: Drain
     holds_under_way: dict[str, Hold]
     reload_hooks: list[Callable[[Settings], None]] = field(default_factory=list)
+
+    def start_at_one_replica(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run work in the background at whichever replica holds the lease of its name."""
+        holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        lease = Lease(self.leases, name, holder=holder, clock=self.clock, telemetry=self.telemetry)
+        self.background.start(name, partial(lease.run, work))
 
 
 async def open_dependencies(

@@ -1,14 +1,12 @@
 """Put cost metrics together, where the settings name any and the gate has credentials of its own.
 
-Called by root. Replicas agree by a lease on which of them measures.
+Called by root.
 """
 
-import uuid
 from datetime import timedelta
 from functools import partial
 
 from bqgate.app.dependencies import Dependencies
-from bqgate.leases import Lease
 from bqgate.metering.booking import MeteredBooking
 from bqgate.metering.metering import Metering, MetricPlan
 from bqgate.settings.cost_metric_section import CostMetricSection
@@ -46,8 +44,7 @@ def wire_metering(deps: Dependencies, own_costs: OwnCosts | None) -> None:
     )
     for name in sections:
         deps.metrics.read_gauge_from("cost_metric_age_seconds", partial(metering.age_s, name), metric=name)
-    lease = Lease(deps.leases, "cost_metrics", holder=uuid.uuid4().hex, clock=deps.clock, telemetry=deps.telemetry)
-    deps.background.start("cost metrics", partial(lease.run, metering.run))
+    deps.start_at_one_replica("cost_metrics", metering.run)
 
 
 def _plan(name: str, section: CostMetricSection) -> MetricPlan:

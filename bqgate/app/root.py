@@ -24,9 +24,9 @@ from bqgate.app.authentication import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
-from bqgate.app.exports_wiring import start_mirror
 from bqgate.app.listening import allow_open_files, connection_limits, open_port
 from bqgate.app.metering_wiring import wire_metering
+from bqgate.app.mirror_wiring import wire_mirror
 from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.sweep_wiring import wire_sweep
@@ -120,7 +120,7 @@ async def open_gate(
         sweep = wire_sweep(deps, path)
         wire_metering(deps, path.own_costs)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
-        start_mirror(deps)
+        wire_mirror(deps)
         url, control_url = await _listen(deps, path, stack, reuse_port=reuse_port)
         stack.callback(path.admission_queue.close)  # who waits is answered now, not cut off at the end of the stop
         reloader = None if source is None else _follow(source, deps)

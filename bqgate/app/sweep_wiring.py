@@ -3,15 +3,12 @@
 Called by root once the path stands. A gate without credentials of its own has no sweep.
 """
 
-import os
-import socket
 import uuid
 from datetime import timedelta
 
 from bqgate.app.dependencies import Dependencies
 from bqgate.app.path import QueryPath
 from bqgate.bigquery.job_lists import ListedJobs
-from bqgate.leases import Lease
 from bqgate.ports import JobReader
 from bqgate.settings.sections import IdentityMode
 from bqgate.settings.sweep_rules import why_no_sweep
@@ -22,8 +19,6 @@ from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places
 from bqgate.settlement.sweep.sweep import Sweep, SweepPace
 
-LEASE = "sweep"
-
 
 def wire_sweep(deps: Dependencies, path: QueryPath) -> Sweep | None:
     """The sweep, started; None where there is none."""
@@ -33,9 +28,7 @@ def wire_sweep(deps: Dependencies, path: QueryPath) -> Sweep | None:
         deps.telemetry.log("sweep_off", reason=reason)
         return None
     sweep, places = _sweep(deps, path)
-    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    lease = Lease(deps.leases, LEASE, holder=holder, clock=deps.clock, telemetry=deps.telemetry)
-    deps.background.start("sweep", lambda: lease.run(sweep.run))
+    deps.start_at_one_replica("sweep", sweep.run)
     deps.metrics.read_gauge_from("sweep_mark_age_seconds", lambda: sweep.mark_age_s)
     deps.metrics.read_gauge_from("sweep_refused_projects", lambda: places.refused_count)
     return sweep

@@ -11,13 +11,12 @@ from bqgate.app.dependencies import Dependencies
 from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.bigquery.mirror_table import BigQueryMirrorTable
 from bqgate.exports import Mirror, MirrorPlan
-from bqgate.leases import Lease
 
 TABLE = "bqgate_entries"
 _EPOCH_BYTES = 8
 
 
-def start_mirror(deps: Dependencies) -> None:
+def wire_mirror(deps: Dependencies) -> None:
     """Mirror in the background, if that is wanted."""
     section = deps.settings.ledger
     if section.mirror is None or deps.own_upstream is None:
@@ -39,11 +38,8 @@ def start_mirror(deps: Dependencies) -> None:
         telemetry=deps.telemetry,
         new_epoch=lambda: secrets.token_hex(_EPOCH_BYTES),
     )
-    lease = Lease(
-        deps.leases, "mirror", holder=secrets.token_hex(_EPOCH_BYTES), clock=deps.clock, telemetry=deps.telemetry
-    )
     deps.metrics.read_gauge_from("mirror_oldest_age_seconds", lambda: mirror.oldest_age_s)
-    deps.background.start("mirror", partial(lease.run, mirror.run))
+    deps.start_at_one_replica("mirror", mirror.run)
     deps.background.start("mirror backlog", mirror.watch)
 
 
