@@ -33,7 +33,8 @@ def test_a_ledger_moves_to_the_other_database(url: str, postgres_url: str, tmp_p
     assert taken.stdout.splitlines()[:-1] == restored.stdout.splitlines()[:-1]
     assert any(line.startswith("entries: 3 rows, ") for line in taken.stdout.splitlines())
     assert "All rows were read again and are the same." in restored.stdout
-    assert run(postgres_url, "verify").exit_code == 0
+    verified = run(postgres_url, "verify")
+    assert verified.exit_code == 0, verified.output
     assert stored_rows(postgres_url)["entries"] == stored_rows(url)["entries"]
 
 

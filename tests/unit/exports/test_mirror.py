@@ -110,8 +110,8 @@ async def _calls_of_a_run(sandbox: Sandbox, folder: Path) -> int:
     return interruption.calls
 
 
-# Each call of a run in the long tests, every sixth in the everyday ones, beginning at one or another.
-EACH = pytest.mark.parametrize(("start", "step"), [(2, 6), pytest.param(1, 1, marks=pytest.mark.long)])
+# Each call of a run in the long tests, every eleventh in the everyday ones.
+EACH = pytest.mark.parametrize(("start", "step"), [(2, 11), pytest.param(1, 1, marks=pytest.mark.long)])
 
 
 @EACH

@@ -313,10 +313,11 @@ JSON = st.recursive(
 BIGINTS = st.integers(-(2**63), 2**63 - 1)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Few examples of many rows: what takes time is the moving, three databases for each.
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
-        st.tuples(TEXTS, st.none() | TEXTS, BIGINTS, st.none() | BIGINTS, st.booleans(), JSON), min_size=1, max_size=8
+        st.tuples(TEXTS, st.none() | TEXTS, BIGINTS, st.none() | BIGINTS, st.booleans(), JSON), min_size=8, max_size=24
     )
 )
 async def test_odd_values_come_back(tmp_path: Path, postgres_url: str, rows: Any) -> None:

@@ -296,8 +296,8 @@ def usages(draw: st.DrawFn) -> Usage:
     )
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(used=st.lists(usages(), min_size=1, max_size=4), changes=st.lists(price_lists(), min_size=2, max_size=5))
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(used=st.lists(usages(), min_size=3, max_size=8), changes=st.lists(price_lists(), min_size=2, max_size=5))
 async def test_after_any_changes_of_prices_charges_cost_what_the_last_ones_say(
     tmp_path_factory: pytest.TempPathFactory, used: list[Usage], changes: list[PriceList]
 ) -> None:
