@@ -33,7 +33,7 @@ way is kept in one RequestContext (request_context.py). A query passes these fil
       settlement/poller.py                 settles, gives back, or asks BigQuery until the cost is known
       settlement/settlement.py             books in the ledger, then captures in the budgets
 
-Beside it: gate/discovery.py answers for the discovery document, before anybody is asked who it is.
+Beside the path, in the background: the table in docs/architecture.md. gate/discovery.py answers for the discovery document, before anybody is asked who it is.
 Around it: gate/http/ has connections, hosts, web pages, and the log line; its middleware.py answers for failures, whose
 status codes are in gate/reply.py. A refused query may get advice (``advice/``) on what would make it cheaper.
 """

@@ -94,7 +94,7 @@ class MeteredBooking:
             self._telemetry.count("metered_nanos_total", entry.cost_nanos, metric=metric, customer=entry.customer)
             return
         way = "up" if entry.cost_nanos > 0 else "down"
-        self._telemetry.count("metered_corrected_nanos_total", abs(entry.cost_nanos), metric=metric, way=way)
+        self._telemetry.count("metered_adjusted_nanos_total", abs(entry.cost_nanos), metric=metric, way=way)
 
     async def _tell_budgets(self, customers: set[str]) -> None:
         """Have the windows filled anew of those for whom something counts. Where the store is away, reconcile does."""

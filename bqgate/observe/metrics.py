@@ -105,7 +105,7 @@ COUNTERS = (
         "metered_nanos_total", "Cost that a cost metric has measured, in nano-dollars.", ("metric", "customer")
     ),
     Declaration(
-        "metered_corrected_nanos_total",
+        "metered_adjusted_nanos_total",
         "By how much measured costs were corrected later, in nano-dollars: up, down.",
         ("metric", "way"),
     ),

@@ -1,4 +1,6 @@
-"""Find out what each job cost, book it once and end its hold: the last step of the request path.
+"""Find out what each job cost, book it once and end its hold: the last step of the request path, and all that mends it.
+
+Behind the path:
 
     evidence.py    what the attempts at one hold prove together                            pure
     settlement.py  one try to end a hold: book and capture, or void; safe to repeat
@@ -9,12 +11,18 @@
     held_prices.py the prices by which a hold was sized
     late_jobs.py   jobs that turn up after their hold was given back
     deletion.py    books a job before its caller deletes it
-    reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step
-    rerating/      prices charges again after a change of prices
-    proof/         compares the ledger with BigQuery
-    own_costs.py   runs the gate's own queries within a bound, and has their cost booked
-    sweep/         reads every job of the projects, whoever ran it, and books what nobody has
     emergency.py   cancels running jobs when a customer's cost breaker opens
+
+In the background:
+
+    reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step
+    sweep/         reads every job of the projects, whoever ran it, and books what nobody has
+    own_costs.py   runs the gate's own queries within a bound, and has their cost booked
+
+For commands, without a gate:
+
+    proof/         compares the ledger with BigQuery
+    rerating/      prices charges again after a change of prices
 
 A cost is written to the ledger before the budgets are touched, so that a crash leaves a hold standing too long rather
 than money missing. Knows ports and domain only.

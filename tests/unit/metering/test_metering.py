@@ -106,7 +106,7 @@ async def test_what_is_measured_otherwise_later_is_corrected(stand: MeteringStan
     assert [entry.cost_nanos // NANOS_PER_USD for entry in (charge, *corrections)] == [5, 2, -3, -4]
     assert {(entry.kind, entry.adjusts) for entry in corrections} == {(EntryKind.ADJUSTMENT, charge.id)}
     moved = {"metric": "fee", "way": "down"}
-    assert stand.metrics.value("bqgate_metered_corrected_nanos_total", **moved) == 7 * NANOS_PER_USD
+    assert stand.metrics.value("bqgate_metered_adjusted_nanos_total", **moved) == 7 * NANOS_PER_USD
 
 
 async def test_costs_count_in_budgets(stand: MeteringStand) -> None:
