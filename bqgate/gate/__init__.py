@@ -33,7 +33,8 @@ way is kept in one RequestContext (request_context.py). A query passes these fil
       settlement/poller.py                 settles, gives back, or asks BigQuery until the cost is known
       settlement/settlement.py             books in the ledger, then captures in the budgets
 
-Beside the path, in the background: the table in docs/architecture.md. gate/discovery.py answers for the discovery document, before anybody is asked who it is.
+Beside it: gate/discovery.py answers for the discovery document, before anybody is asked who it is. What runs in the
+background: docs/architecture.md.
 Around it: gate/http/ has connections, hosts, web pages, and the log line; its middleware.py answers for failures, whose
 status codes are in gate/reply.py. A refused query may get advice (``advice/``) on what would make it cheaper.
 """

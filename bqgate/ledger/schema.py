@@ -182,12 +182,12 @@ leases = sa.Table(
     sa.Column("beat", sa.BigInteger, nullable=False),
 )
 
-# Up to which moment of their making all jobs of a project have been looked at. `place` is "" or a region.
+# Up to which moment of their making all jobs of a project have been looked at. `region` is "" for all.
 sweep_marks = sa.Table(
     "sweep_marks",
     METADATA,
     sa.Column("project_id", sa.Text, primary_key=True),
-    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
     sa.Column("swept_until", sa.BigInteger, nullable=False),
 )
 
@@ -196,7 +196,7 @@ sweep_pending = sa.Table(
     "sweep_pending",
     METADATA,
     sa.Column("project_id", sa.Text, primary_key=True),
-    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
     sa.Column("job_id", sa.Text, primary_key=True),
     sa.Column("job_location", sa.Text),
     sa.Column("created_at", sa.BigInteger, nullable=False),

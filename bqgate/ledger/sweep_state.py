@@ -33,7 +33,7 @@ class SqlSweepState:
         insert = postgresql.insert if connections.dialect == "postgresql" else sqlite.insert
         mark = insert(sweep_marks)
         self._mark = mark.on_conflict_do_update(
-            index_elements=[sweep_marks.c.project_id, sweep_marks.c.place],
+            index_elements=[sweep_marks.c.project_id, sweep_marks.c.region],
             set_={"swept_until": mark.excluded.swept_until},
             where=sweep_marks.c.swept_until < mark.excluded.swept_until,
         )
@@ -51,7 +51,7 @@ class SqlSweepState:
     async def fetch_marks(self) -> Mapping[Place, datetime]:
         """All marks."""
         rows = await self._connections.fetch_rows(sa.select(sweep_marks))
-        return {Place(row.project_id, row.place): from_micros(row.swept_until) for row in rows}
+        return {Place(row.project_id, row.region): from_micros(row.swept_until) for row in rows}
 
     async def fetch_pending(self, project_id: str) -> tuple[PendingJob, ...]:
         """Jobs of a project that ran on, oldest first, at most PENDING_MAX."""
@@ -68,7 +68,7 @@ class SqlSweepState:
 
     async def advance(self, place: Place, *, swept_until: datetime, pending: Sequence[PendingJob]) -> None:
         """Set a mark and note pending jobs in one transaction."""
-        mark = {"project_id": place.project_id, "place": place.region, "swept_until": to_micros(swept_until)}
+        mark = {"project_id": place.project_id, "region": place.region, "swept_until": to_micros(swept_until)}
         rows = [_row(each) for each in pending]
 
         async def write(connection: AsyncConnection) -> None:
@@ -92,7 +92,7 @@ class SqlSweepState:
 
         async def write(connection: AsyncConnection) -> None:
             for place in places:
-                mark = (sweep_marks.c.project_id == place.project_id, sweep_marks.c.place == place.region)
+                mark = (sweep_marks.c.project_id == place.project_id, sweep_marks.c.region == place.region)
                 await connection.execute(sweep_marks.delete().where(*mark))
 
         if places:
@@ -101,7 +101,7 @@ class SqlSweepState:
     async def drop_pending(self, jobs: Sequence[JobRef]) -> None:
         """Forget jobs, in pieces that both databases take."""
         pieces = [jobs[start : start + _DROPPED_AT_ONCE] for start in range(0, len(jobs), _DROPPED_AT_ONCE)]
-        key = sa.tuple_(sweep_pending.c.project_id, sweep_pending.c.place, sweep_pending.c.job_id)
+        key = sa.tuple_(sweep_pending.c.project_id, sweep_pending.c.region, sweep_pending.c.job_id)
 
         async def write(connection: AsyncConnection) -> None:
             for piece in pieces:
@@ -139,7 +139,7 @@ class SqlSweepState:
 def _row(pending: PendingJob) -> dict[str, Any]:
     return {
         "project_id": pending.ref.project_id,
-        "place": _region(pending.ref),
+        "region": _region(pending.ref),
         "job_id": pending.ref.job_id,
         "job_location": pending.ref.location,
         "created_at": to_micros(pending.created_at),

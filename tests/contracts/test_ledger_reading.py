@@ -206,13 +206,13 @@ async def test_entries_of_one_origin(ledger: SqlLedger, ledger_url: str) -> None
 
 
 async def test_how_far_the_sweep_is_everywhere(ledger: SqlLedger, ledger_url: str) -> None:
-    """As far as in the project and the place in which it is least far; nowhere before it has begun."""
+    """As far as in the project and the region in which it is least far; nowhere before it has begun."""
     assert await ledger.fetch_swept_until() is None
     engine = sa.create_engine(read_url(ledger_url, is_async=False))
     with engine.begin() as connection:
-        for project_id, place, minutes in (("a", "", 3), ("a", "eu", 2), ("b", "", 4)):
+        for project_id, region, minutes in (("a", "", 3), ("a", "eu", 2), ("b", "", 4)):
             until = to_micros(START + timedelta(minutes=minutes))
-            mark = {"project_id": project_id, "place": place, "swept_until": until}
+            mark = {"project_id": project_id, "region": region, "swept_until": until}
             connection.execute(sweep_marks.insert(), mark)
     engine.dispose()
     assert await ledger.fetch_swept_until() == START + timedelta(minutes=2)

@@ -7,13 +7,13 @@ statements, jobs.list, both free. A job-less query's figures are in the ledger o
 import asyncio
 from dataclasses import dataclass, replace
 
+from bqgate.domain.booked_usage import booked_usage
 from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking, prices_id_of
 from bqgate.domain.entry import BookedCharge, Origin
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.hold import RecordedHold
 from bqgate.domain.job import Job, JobRef
 from bqgate.domain.pricing import PriceList
-from bqgate.domain.told_usage import told_usage
 from bqgate.ports import BigQuery
 from bqgate.settlement.held_prices import HeldPrices
 from bqgate.settlement.inquiry import with_children
@@ -51,7 +51,7 @@ class Repricing:
             return LeftOut.METERED
         prices_id = prices_id_of(booked, hold)
         was = None if prices_id is None else await self._known_prices.by_id(prices_id)
-        usage = told_usage(booked, hold, was=was, now=self._prices)
+        usage = booked_usage(booked, hold, was=was, now=self._prices)
         ref = booked.charge.job or (None if hold is None else hold.hold.job)
         if usage is not None:
             return self._judged(Job(ref or _no_job(booked), usage), booked, hold)

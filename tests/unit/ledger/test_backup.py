@@ -216,7 +216,7 @@ async def test_a_row_that_does_not_fit_takes_back_all_others(other_url: str, tmp
     path = tmp_path / "backup"
     with path.open("wb") as file:
         writer = BackupWriter(file, BackupHeader("0009", MADE_AT, "sqlite"))
-        writer.write_table("sweep_marks", ["project_id", "place", "swept_until"], iter([("a", "", 1), ("b", "", 1)]))
+        writer.write_table("sweep_marks", ["project_id", "region", "swept_until"], iter([("a", "", 1), ("b", "", 1)]))
         writer.write_table("keys", ["id"], iter([("k",)]))
         writer.finish()
     await migrate(other_url)

@@ -36,13 +36,13 @@ def upgrade() -> None:
     op.create_table(
         "sweep_marks",
         sa.Column("project_id", sa.Text(), primary_key=True),
-        sa.Column("place", sa.Text(), primary_key=True),
+        sa.Column("region", sa.Text(), primary_key=True),
         sa.Column("swept_until", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "sweep_pending",
         sa.Column("project_id", sa.Text(), primary_key=True),
-        sa.Column("place", sa.Text(), primary_key=True),
+        sa.Column("region", sa.Text(), primary_key=True),
         sa.Column("job_id", sa.Text(), primary_key=True),
         sa.Column("job_location", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

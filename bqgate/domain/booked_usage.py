@@ -16,7 +16,7 @@ from bqgate.domain.pricing import CostUnknown, PriceList
 from bqgate.domain.statements import is_multi_statement
 
 
-def told_usage(
+def booked_usage(
     booked: BookedCharge, hold: RecordedHold | None, *, was: PriceList | None, now: PriceList
 ) -> Usage | None:
     """What the ledger tells of a job; None where that is not enough.
