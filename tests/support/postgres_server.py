@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -182,7 +183,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def _ledger_template(postgres_server: PostgresServer) -> Iterator[str]:
     with postgres_server.database() as url:
-        asyncio.run(migrate(url))
+        # In a thread: an async fixture may be the first that asks for it, and then a loop runs in this one.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, migrate(url)).result()
         yield url.split("/")[3].partition("?")[0]
 
 
