@@ -18,6 +18,7 @@ from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.service_account import ServiceAccountCredentials
 from bqgate.bigquery.token_source import CredentialsUnusable, load_token_source
+from bqgate.domain.entry import EntryFilter
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger, SqlProofs, SqlRegistry, SqlSweepState, check_revision
@@ -39,6 +40,17 @@ class Books:
     policies: PolicySnapshot
     check: LedgerCheck
     rerating: Rerating
+    ledger: SqlLedger
+
+    async def knows(self, customer: str) -> bool:
+        """Whether there is such a customer, or was one for which something is booked.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+        if customer in self.policies.customer_registry.customers:
+            return True
+        return bool((await self.ledger.fetch_entries(EntryFilter(customer=customer, page_size=1))).entries)
 
 
 @asynccontextmanager
@@ -80,7 +92,7 @@ async def open_books(settings: Settings, clock: Clock) -> AsyncIterator[Books]:
         rerating = Rerating(
             ledger=ledger, bigquery=bigquery, known_prices=known_prices, prices=policies.prices, clock=clock
         )
-        yield Books(registry, policies, check, rerating)
+        yield Books(registry, policies, check, rerating, ledger)
 
 
 async def _credentials(

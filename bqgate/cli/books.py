@@ -26,16 +26,19 @@ def moment(text: str) -> datetime:
     """A moment or a day of UTC, as an option has it."""
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
+        return read.astimezone(UTC) if read.tzinfo is not None else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no moment like 2026-11-24 or 2026-11-24T12:00:00Z") from None
-    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
 
 
 OfCustomer = Annotated[str | None, typer.Option(help="Of this customer; without it, of all.", show_default=False)]
 
 
-def with_books(config: Path | None, work: "Callable[[Books], Awaitable[ResultT]]") -> ResultT:
-    """Do work on the books. Status 1: the database does not answer. 2: BigQuery cannot be asked, and why."""
+def with_books(config: Path | None, work: "Callable[[Books], Awaitable[ResultT]]", *, customer: str | None) -> ResultT:
+    """Do work on the books, of a customer or of all.
+
+    Status 1: the database does not answer. 2: BigQuery cannot be asked, and why; or there is no such customer.
+    """
     # Here, because SQLAlchemy takes half a second that other commands need not wait for.
     from bqgate.app.books import open_books  # noqa: PLC0415 - said above
     from bqgate.bigquery.token_source import CredentialsUnusable  # noqa: PLC0415 - the same
@@ -45,6 +48,10 @@ def with_books(config: Path | None, work: "Callable[[Books], Awaitable[ResultT]]
 
     async def run() -> ResultT:
         async with open_books(settings, SystemClock()) as books:
+            if customer is not None and not await books.knows(customer):
+                raise typer.BadParameter(
+                    f"nobody is called {customer!r}, and nothing is booked for one", param_hint="--customer"
+                )
             return await work(books)
 
     try:

@@ -1,7 +1,7 @@
 """Prove the ledger against BigQuery: ``bqgate ledger check --config FILE``.
 
 Exit status 0: every job is booked once, at its cost, and nothing else is. 1: something differs, or the database did not
-answer. 2: nobody could look everywhere, or wrong arguments.
+answer. 2: not everything could be looked at or proved, or wrong arguments.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,8 @@ def check(
     """Prove that the ledger has what BigQuery ran: each job once, at its cost, and nothing else.
 
     BigQuery's jobs are listed with the gate's own credentials, which is free and needs the role BigQuery Resource
-    Viewer. Nothing is changed. Exit status 0: they are equal. 1: they differ. 2: not everything could be looked at.
+    Viewer. Nothing is changed. Exit status 0: they are equal. 1: they differ. 2: they do not, as
+    far as this could look, and that was not everywhere.
     """
     from bqgate.settlement.proof import CheckSpan  # noqa: PLC0415 - loads what other commands need not wait for
 
@@ -68,14 +69,14 @@ def check(
     span = CheckSpan(since or end - timedelta(days=1), end, customer, project)
     if span.since >= span.until:
         raise typer.BadParameter("it is not before --until", param_hint="--since")
-    report = with_books(config, lambda books: _look(books, span))
+    report = with_books(config, lambda books: _look(books, span), customer=customer)
     if as_json:
         print_json(_document(span, report))
     else:
         _print(span, report)
     if report.causes:
         raise typer.Exit(FAILED)
-    if report.not_looked:
+    if not report.is_whole:
         raise typer.Exit(INVALID)
 
 
@@ -146,8 +147,8 @@ def _print(span: "CheckSpan", report: "CheckReport") -> None:
     for each in report.not_looked:
         remedy = f" {each.remedy[:1].upper()}{each.remedy[1:]}." if each.remedy else ""
         typer.echo(f"NOT LOOKED AT: {each.project_id}: {each.why}.{remedy}")
-    if not report.causes and not report.not_looked:
-        typer.echo("They are equal.")
+    if not report.causes:
+        typer.echo("They are equal." if report.is_whole else "No difference, as far as this could look: no proof.")
 
 
 def _row(difference: "Difference") -> dict[str, Any]:

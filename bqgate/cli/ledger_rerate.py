@@ -66,7 +66,7 @@ def rerate(
         raise typer.BadParameter(
             "say --yes, or --dry-run to look first: nobody is there to be asked", param_hint="--yes"
         )
-    with_books(config, lambda books: _rerate(books, span, dry_run=dry_run, yes=yes, as_json=as_json))
+    with_books(config, lambda books: _rerate(books, span, dry_run=dry_run, yes=yes, as_json=as_json), customer=customer)
 
 
 async def _rerate(books: "Books", span: "Span", *, dry_run: bool, yes: bool, as_json: bool) -> None:

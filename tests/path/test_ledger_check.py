@@ -200,10 +200,10 @@ async def test_only_one_customers_books_are_compared(scene: SweepScene) -> None:
 
 
 async def test_what_cannot_be_proved_is_no_agreement(scene: SweepScene) -> None:
-    """Queries without a job are counted beside, with what they cost."""
+    """Queries without a job are counted beside, with what they cost: status 2, and nobody is told that all is equal."""
     await scene.ledger.book(charge(scene, "jobless", job=None, cost_nanos=5))
     status, found = await check(scene)
-    assert (status, found["not_proved"], found["not_proved_usd"]) == (0, {"no_job": 1}, "0.000000005")
+    assert (status, found["not_proved"], found["not_proved_usd"]) == (2, {"no_job": 1}, "0.000000005")
     assert "Not proved: 1 jobs: a query that BigQuery ran without a job." in (await run(scene)).stdout
 
 
@@ -242,3 +242,11 @@ async def test_prices_change_and_the_books_still_prove(scene: SweepScene) -> Non
     (line,) = [json.loads(each) for each in audit.stdout.splitlines()]
     assert line["actor"].startswith("local:")
     assert (line["before"]["cost_usd"], line["after"]["cost_usd"], line["after"]["changed"]) == ("0.20", "0.40", 2)
+
+
+@pytest.mark.parametrize("command", ["check", "rerate"])
+async def test_a_customer_that_nobody_knows_is_a_mistake(scene: SweepScene, command: str) -> None:
+    """Status 2: a name that was mistyped is not told to be equal, nor that there is nothing to correct."""
+    words = ["--since", "2026-01-01", "--dry-run"] if command == "rerate" else []
+    result = await run(scene, *words, "--customer", "acmee", command=command)
+    assert (result.exit_code, "acmee" in result.stderr) == (2, True)

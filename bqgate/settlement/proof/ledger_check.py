@@ -21,7 +21,7 @@ from bqgate.settlement.proof.report import Cause, CheckReport, Difference, NotLo
 from bqgate.settlement.proof.unlisted import Unlisted
 from bqgate.settlement.sweep.matching import match_jobs
 from bqgate.settlement.sweep.places import LIST_ALL, ROLE
-from bqgate.settlement.sweep.sweep import FORBIDDEN
+from bqgate.settlement.sweep.sweep import FORBIDDEN, HISTORY
 from bqgate.wire.error_reply import message_of
 
 _PIECE = timedelta(hours=6)
@@ -29,6 +29,13 @@ _SHORTEST = timedelta(milliseconds=2)
 _BATCH = 500
 _MASKED = "others' jobs are shown without whose they are and what they used"
 _REGION_AWAY = "a region did not list its jobs"
+_EVERYWHERE = "*"
+_NO_PROJECTS = NotLooked(_EVERYWHERE, "nobody has a project, and nothing is booked in one", "name one with --project")
+_TOO_EARLY = NotLooked(
+    _EVERYWHERE,
+    f"BigQuery keeps jobs for {HISTORY.days} days: what was made before, and came past the gate, nobody can see",
+    "begin later with --since",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,10 @@ class LedgerCheck:
             LedgerUnavailable: the database did not answer.
         """
         report = CheckReport(projects=await self._projects_of(span))
+        if not report.projects:
+            report.not_looked.append(_NO_PROJECTS)
+        if span.since < self._clock.now() - HISTORY:
+            report.not_looked.append(_TOO_EARLY)
         judge = Judge(
             report,
             registry=self._policies.customer_registry,
@@ -104,21 +115,20 @@ class LedgerCheck:
         named = [each for each in owned if span.customer in {None, owned[each]}]
         named += registry.shared_projects
         named += sorted(place.project_id for place in await self._sweeps.fetch_booked_places(since=span.since))
-        # Those that are called by their numbers come last: their jobs bear the project's id, and are compared by then.
+        # Those that are called by their numbers come last: their jobs bear ids of projects that are compared by then.
         return sorted(dict.fromkeys(named), key=str.isdecimal)
 
     async def _check_project(
         self, project_id: str, span: CheckSpan, report: CheckReport, judge: Judge, unlisted: Unlisted
     ) -> AsyncIterator[float]:
         """Piece by piece; yields how much is done."""
-        is_listed = not project_id.isdecimal()
         before, matched = set[str](), set[str]()  # charges: a job may be booked in the piece after it was made
-        since = span.since
+        since, kept_from = span.since, self._clock.now() - HISTORY
         while since < span.until:
-            until = min(since + _PIECE, span.until)
-            if is_listed:
-                async for jobs in self._jobs(Place(project_id), since, until, report):
-                    matched |= await self._judge(jobs, judge)
+            until = min(max(since + _PIECE, kept_from), span.until)
+            async for jobs in self._jobs(Place(project_id), max(since, kept_from), until, report):
+                own = [job for job in jobs if not _is_of_another(job, project_id, report.projects)]
+                matched |= await self._judge(own, judge)
             after_id = ""
             while page := await self._proofs.fetch_charges_made(
                 project_id, since=since, until=until, customer=span.customer, after_id=after_id
@@ -184,6 +194,11 @@ class LedgerCheck:
             report.differ(
                 Difference(Cause.STRAY, entry.customer, entry.principal, entry.job, 0, entry.cost_nanos, entry.id)
             )
+
+
+def _is_of_another(job: Job, project_id: str, projects: Sequence[str]) -> bool:
+    """Whether a job in the list of a project's number is in the list of the project's id too."""
+    return project_id.isdecimal() and job.ref.project_id != project_id and job.ref.project_id in projects
 
 
 def _refused(project_id: str, refused: UpstreamRefused) -> NotLooked:

@@ -64,7 +64,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class NotLooked:
-    """A project, or a part of it, that nobody could look at, and what to do."""
+    """A project, or a part of it, that nobody could look at, and what to do; the project `*` stands for all."""
 
     project_id: str
     why: str
@@ -89,6 +89,11 @@ class CheckReport:
     missing_nanos: Counter[Cause] = field(default_factory=Counter)
     unproven: Counter[Unproven] = field(default_factory=Counter)
     unproven_nanos: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything could be looked at and proved: without that nothing is called equal."""
+        return not self.not_looked and not self.unproven
 
     @property
     def left_out_count(self) -> int:

@@ -180,3 +180,14 @@ async def test_a_project_that_only_the_ledger_knows_is_looked_at(stand: SweepSta
     report = await check(stand)
     assert report.causes == {Cause.NO_JOB: 1}
     assert "nobodys" in report.projects
+
+
+async def test_nothing_that_is_not_whole_is_called_so(stand: SweepStand) -> None:
+    """Neither what BigQuery has forgotten, for jobs past the gate may have been there, nor what it does not tell."""
+    assert (await check(stand)).is_whole
+    too_long = await check(stand, hours=181 * 24)
+    assert [each.project_id for each in too_long.not_looked] == ["*"]
+    (job,) = stand.bigquery.jobs
+    assert job.usage is not None
+    stand.bigquery.change(job, usage=replace(job.usage, bytes_billed=None))
+    assert not (await check(stand)).is_whole
