@@ -1,4 +1,4 @@
-"""Look whether holds, charges and corrections agree, for `bqgate ledger verify`.
+"""Look whether holds, charges and corrections agree, and triggers guard them, for `bqgate ledger verify`.
 
 Called by cli, reads only. The ledger's own transactions and unique indexes keep all of this true; what is found here
 was written by somebody else, or after an index was dropped. Each question reads the tables once, by their indexes where
@@ -21,6 +21,13 @@ from bqgate.ledger.schema import IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE
 # Whole tables are read; the limits of a query's path are not for this.
 PATIENCE_S = 600.0
 _EXAMPLES_MAX = 5
+_APPEND_ONLY = ("audit", "breaker_events", "entries", "price_lists")
+_GUARDS_OF_SQLITE = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+# On, for everybody ("O"), or for replication too ("A"); of the tables that this connection means by their names.
+_GUARDS_OF_POSTGRESQL = (
+    "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+    "WHERE tgenabled IN ('O', 'A') AND pg_table_is_visible(tgrelid)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +52,22 @@ async def check_books(url: str, *, timeout_s: float = PATIENCE_S) -> tuple[Books
     """
     connections = Connections(url, timeout_s=timeout_s)
     try:
-        faults = [await _ask(connections, what, question) for what, question in _QUESTIONS]
+        faults = [await connections.read(_find_unguarded)]
+        faults += [await _ask(connections, what, question) for what, question in _QUESTIONS]
     finally:
         await connections.close()
     return tuple(fault for fault in faults if fault.count)
+
+
+async def _find_unguarded(connection: AsyncConnection) -> BooksFault:
+    """Tables that are append-only by triggers, and have lost one."""
+    if connection.dialect.name == "postgresql":
+        asked, wanted = _GUARDS_OF_POSTGRESQL, {name: (f"{name}_no_change",) for name in _APPEND_ONLY}
+    else:
+        asked, wanted = _GUARDS_OF_SQLITE, {name: (f"{name}_no_update", f"{name}_no_delete") for name in _APPEND_ONLY}
+    there = set((await connection.execute(sa.text(asked))).scalars())
+    without = tuple(name for name, guards in wanted.items() if not there.issuperset(guards))
+    return BooksFault("tables whose rows anybody can change, for a trigger is gone or off", len(without), without)
 
 
 async def _ask(connections: Connections, what: str, question: sa.Select[Any]) -> BooksFault:
@@ -75,6 +94,34 @@ def _captured_without_charge() -> sa.Select[Any]:
 
 def _booked_but_open() -> sa.Select[Any]:
     return sa.select(holds.c.id).join(entries, entries.c.hold_id == holds.c.id).where(holds.c.ended_at.is_(None))
+
+
+# What a charge has from its hold, so that it counts where the money was set aside, and for whom.
+_HELD = ("customer", "principal", "project_id", "workload", "day_key", "month_key")
+
+
+def _of_holds() -> sa.Select[Any]:
+    """Charges that name a hold, joined to it."""
+    return (
+        sa.select(entries.c.id)
+        .outerjoin(holds, holds.c.id == entries.c.hold_id)
+        .where(entries.c.kind == EntryKind.CHARGE.value, entries.c.hold_id.is_not(None))
+    )
+
+
+def _charge_without_hold() -> sa.Select[Any]:
+    return _of_holds().where(holds.c.id.is_(None))
+
+
+def _charge_of_another() -> sa.Select[Any]:
+    differ = [holds.c[name].is_distinct_from(entries.c[name]) for name in _HELD]
+    return _of_holds().where(holds.c.id.is_not(None), sa.or_(*differ, holds.c.amount_nanos != entries.c.hold_nanos))
+
+
+def _impossible_cost() -> sa.Select[Any]:
+    is_charge_below = sa.and_(entries.c.kind == EntryKind.CHARGE.value, entries.c.cost_nanos < 0)
+    is_refusal_that_cost = sa.and_(entries.c.kind == EntryKind.REFUSAL.value, entries.c.cost_nanos != 0)
+    return sa.select(entries.c.id).where(sa.or_(is_charge_below, is_refusal_that_cost))
 
 
 def _booked_twice(where: sa.TextClause, *more: sa.Column[Any]) -> sa.Select[Any]:
@@ -146,6 +193,9 @@ _QUESTIONS: tuple[tuple[str, sa.Select[Any]], ...] = (
     ("captured holds without a charge", _captured_without_charge()),
     ("holds that are open though they were booked", _booked_but_open()),
     ("holds with more than one entry", _hold_booked_twice()),
+    ("charges of a hold that is not there", _charge_without_hold()),
+    ("charges that count elsewhere than their hold, or are of another amount held", _charge_of_another()),
+    ("charges below nothing, or refusals that cost", _impossible_cost()),
     ("jobs charged twice (US, or no location)", _booked_twice(IS_CHARGE_OF_US)),
     ("jobs charged twice (EU, or no location)", _booked_twice(IS_CHARGE_OF_EU)),
     ("jobs charged twice (another region)", _booked_twice(IS_CHARGE_OF_REGION, entries.c.job_region)),

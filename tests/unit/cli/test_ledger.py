@@ -104,6 +104,41 @@ def test_verify_finds_holds_that_do_not_agree_with_charges(ledger_url: str, chan
     assert "Audit log: 3 records" in result.stdout
 
 
+ELSEWHERE = "charges that count elsewhere than their hold, or are of another amount held"
+IMPOSSIBLE = "charges below nothing, or refusals that cost"
+CHARGE = "UPDATE entries SET {} WHERE hold_id = 'charged'"
+UNGUARDED = "tables whose rows anybody can change, for a trigger is gone or off"
+NO_GUARD = {
+    "sqlite": "DROP TRIGGER entries_no_update",
+    "postgresql": "ALTER TABLE entries DISABLE TRIGGER entries_no_change",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("DELETE FROM holds WHERE id = 'charged'", "charges of a hold that is not there"),
+        (CHARGE.format("customer = 'globex'"), ELSEWHERE),
+        (CHARGE.format("principal = 'eve'"), ELSEWHERE),
+        (CHARGE.format("month_key = '2020-01'"), ELSEWHERE),
+        (CHARGE.format("day_key = NULL"), ELSEWHERE),
+        (CHARGE.format("hold_nanos = 1"), ELSEWHERE),
+        ("UPDATE holds SET amount_nanos = 1 WHERE id = 'charged'", ELSEWHERE),
+        (CHARGE.format("cost_nanos = -1"), IMPOSSIBLE),
+        (CHARGE.format("kind = 'refusal', cost_nanos = 5"), IMPOSSIBLE),
+    ],
+)
+def test_verify_finds_a_charge_that_was_changed(ledger_url: str, change: str, fault: str) -> None:
+    """Status 1, the charge, and that the table is not guarded any more."""
+    filled(ledger_url)
+    tamper(ledger_url, NO_GUARD[ledger_url.partition(":")[0].partition("+")[0]])
+    tamper(ledger_url, change)
+    result = run(ledger_url, "verify")
+    assert result.exit_code == 1
+    assert f"BROKEN: 1 {fault}, for example: " in result.stdout
+    assert UNGUARDED + ", for example: audit, entries." in result.stdout
+
+
 @pytest.mark.parametrize(
     ("first", "second", "index", "fault"),
     [
@@ -129,7 +164,9 @@ def test_verify_finds_a_job_that_was_charged_twice(
     asyncio.run(book_twice())
     result = run(ledger_url, "verify")
     assert result.exit_code == 1
-    assert [line for line in result.stdout.splitlines() if "BROKEN" in line] == [f"  BROKEN: {fault}"]
+    assert [line for line in result.stdout.splitlines() if "BROKEN" in line and UNGUARDED not in line] == [
+        f"  BROKEN: {fault}"
+    ]
 
 
 def test_a_hold_with_two_entries_is_found(ledger_url: str) -> None:
@@ -181,7 +218,7 @@ def test_verify_finds_corrections_that_do_not_go_with_their_charge(
     asyncio.run(adjust())
     result = run(ledger_url, "verify")
     assert result.exit_code == (0 if fault is None else 1)
-    assert [line for line in result.stdout.splitlines() if "BROKEN" in line] == (
+    assert [line for line in result.stdout.splitlines() if "BROKEN" in line and UNGUARDED not in line] == (
         [] if fault is None else [f"  BROKEN: {fault}"]
     )
 
