@@ -6,6 +6,7 @@ done: a backup appears under its name when it is whole, a restore is one transac
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
@@ -20,10 +21,14 @@ from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import fail, ledger_told, load_or_exit
 from bqgate.clock import SystemClock
 
-BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
+NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup; a new file.", show_default=False)]
+BackupFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The backup.", show_default=False, exists=True, dir_okay=False),
+]
 
 
-def backup(file: BackupFile, config: ConfigFile = None) -> None:
+def backup(file: NewFile, config: ConfigFile = None) -> None:
     """Write everything in the ledger's database into a file, as of one moment, while gates go on.
 
     The file is readable for its owner alone: it has customers' names, principals, and hashes of tokens. Do not run
@@ -40,7 +45,7 @@ def backup(file: BackupFile, config: ConfigFile = None) -> None:
             progress.update(task, completed=written, total=total)
 
         try:
-            with _appearing(file) as open_file:
+            with appearing(file) as open_file:
                 sums = write_backup(settings.ledger.url.reveal(), open_file, made_at=made_at, on_rows=show)
         except BackupUnusable as unusable:
             fail(str(unusable))
@@ -76,24 +81,31 @@ def restore(file: BackupFile, config: ConfigFile = None) -> None:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that has its name once it is whole and on disk."""
-    if path.exists():
-        raise typer.BadParameter(f"{path} is there already, and is not overwritten", param_hint="FILE")
-    partial = path.with_name(f"{path.name}.partial")
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that has its name once it is whole and on disk; until then it has one that nobody else writes to."""
+    if path.name in {"", "-"}:
+        raise typer.BadParameter("name a file: standard output has what the tables add up to", param_hint="FILE")
+    _refuse_present(path)
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
-        raise typer.BadParameter(f"{partial}: {error.strerror}", param_hint="FILE") from None
+        raise typer.BadParameter(f"{path.parent}: {error.strerror}", param_hint="FILE") from None
+    partial = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        _refuse_present(path)  # another backup may have been faster
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _refuse_present(path: Path) -> None:
+    if path.exists():
+        raise typer.BadParameter(f"{path} is there already, and is not overwritten", param_hint="FILE")
 
 
 def _progress() -> Progress:

@@ -46,6 +46,10 @@ def export(
     Whole days are written, so that a day's folder is right whenever it was written last; write the last days again to
     have what was booked late. A folder is for one customer, or for all.
     """
+    if to in {"", "-"}:
+        raise typer.BadParameter("name a folder: there is a file for each day", param_hint="--to")
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter("it is not before --until", param_hint="--since")
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("Parquet needs the extra parquet: pip install 'bqgate[parquet]'", param_hint="--to")
     from bqgate.exports.parquet_files import ExportFailed, without_login, write_days  # noqa: PLC0415 - pyarrow is an extra

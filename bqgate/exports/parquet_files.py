@@ -11,6 +11,7 @@ choice is refused, because it would put part of a day where the whole day was.
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date
@@ -110,6 +111,7 @@ class _Folder:
             self._root = self._files.normalize_path(to)
         self._root = self._root.rstrip("/") or "/"
         self._schema = export_schema()
+        self._run = secrets.token_hex(4)  # two runs at once write to files of their own, and the last one's stay
 
     def claim(self, choice: dict[str, Any]) -> None:
         """Note which entries are here, or refuse where others are."""
@@ -136,7 +138,7 @@ class _Folder:
         """Write a file; how many rows it has."""
         final = self._path(day, number)
         folder, _, name = final.rpartition("/")
-        partial = f"{folder}/_{name}.partial"
+        partial = f"{folder}/_{name}.{self._run}.partial"
         self._make(folder)
         count = 0
         with (

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import EntryKind, Origin
+from bqgate.domain.job import JobRef
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlLedger, SqlRegistry
 from bqgate.ledger.connections import read_url
@@ -32,6 +33,8 @@ async def fill_ledger(url: str, *, audit_records: int = 3) -> None:
         "kind": EntryKind.ADJUSTMENT,
         "cost_nanos": -699_999_999,
         "adjusts": "entry-of-charged",
+        "job": JobRef("acme-prod", "job-of-charged", "US"),
+        "placed_at": START,
     }
     await ledger.book(make_entry(None, id="correction", **correction))
     largest: dict[str, Any] = {"cost_nanos": 2**63 - 1, "bytes_billed": 2**63 - 1, "estimate_bytes": None, "labels": {}}

@@ -5,9 +5,11 @@ import stat
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from bqgate.cli import app
+from bqgate.cli.ledger_backup import appearing
 from tests.support.full_ledger import fill_ledger, stored_rows
 
 
@@ -53,6 +55,30 @@ def test_a_file_that_is_there_is_not_overwritten(url: str, tmp_path: Path) -> No
     assert "is there already" in refused.stderr
 
 
+def test_a_file_has_to_be_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2 for standard output and for nothing, and no file is made; and for a backup that is not there."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for words in (("backup", "-"), ("backup", ""), ("backup", "no/where"), ("restore", "none"), ("restore", ".")):
+        assert run(url, *words).exit_code == 2, words
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_two_backups_at_once_do_not_mix(tmp_path: Path) -> None:
+    """The first that is whole has the name; the other is refused, and nothing of it is left."""
+
+    def race() -> None:
+        with appearing(tmp_path / "backup") as slow:
+            slow.write(b"slow")
+            with appearing(tmp_path / "backup") as fast:
+                fast.write(b"fast")
+            slow.write(b"er")
+
+    with pytest.raises(typer.BadParameter, match="is there already"):
+        race()
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("backup", b"fast")]
+
+
 def test_a_backup_of_no_ledger_leaves_no_file(tmp_path: Path) -> None:
     """Status 1, the reason, and neither a backup nor a database afterwards."""
     refused = run(f"sqlite:///{tmp_path / 'none.db'}", "backup", str(tmp_path / "backup"))
@@ -72,10 +98,10 @@ def test_what_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_backup_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
-    """Status 1, and which file."""
+    """Status 2, and which file."""
     refused = run(f"sqlite:///{tmp_path / 'new.db'}", "restore", str(tmp_path / "nowhere"))
-    assert refused.exit_code == 1
-    assert "nowhere cannot be read: No such file" in refused.stderr
+    assert refused.exit_code == 2
+    assert "nowhere" in refused.stderr
 
 
 def test_a_ledger_in_use_is_not_restored_into(url: str, tmp_path: Path) -> None:
@@ -84,3 +110,15 @@ def test_a_ledger_in_use_is_not_restored_into(url: str, tmp_path: Path) -> None:
     refused = run(url, "restore", str(tmp_path / "backup"))
     assert refused.exit_code == 1
     assert "The database is not empty" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--to", ""), ("--to", "-"), ("--to", "days", "--since", "2026-11-24", "--until", "2026-11-24")]
+)
+def test_an_export_to_nowhere_or_of_no_time_is_a_mistake(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Status 2, and no folder is made."""
+    monkeypatch.chdir(tmp_path)
+    assert run(url, "export", *words).exit_code == 2
+    assert not [each for each in tmp_path.iterdir() if each.is_dir()]
