@@ -36,6 +36,7 @@ class BigQueryMirrorTable:
 
     async def describe(self) -> TableShape | None:
         """What the table looks like; see ports.MirrorTable."""
+        self._location = None  # somebody may have made the dataset anew, elsewhere
         await self._find_location()
         try:
             table = await self._calls.ask(HttpRequest("GET", self._table, "prettyPrint=false"), None)
@@ -121,7 +122,7 @@ class BigQueryMirrorTable:
             raise UpstreamUnavailable("A statement at BigQuery has not ended in time.")
 
     async def _find_location(self) -> str:
-        """Where the dataset is, which never changes."""
+        """Where the dataset is, as when the table was described last."""
         if self._location is None:
             dataset = await self._calls.ask(HttpRequest("GET", self._dataset, "prettyPrint=false"), None)
             self._location = str(dataset.get("location") or "US")

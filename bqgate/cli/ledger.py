@@ -66,8 +66,8 @@ def verify(
 ) -> None:
     """Verify that nobody tampered with the ledger: the audit log's hashes, holds, charges and corrections.
 
-    The ledger is compared with itself; whether it has what BigQuery ran, says `bqgate ledger check`. Exit status 0:
-    everything is as the gate wrote it. 1: something is not, or the database did not answer.
+    The ledger is compared with itself; whether it has what BigQuery ran, and at its cost, says `bqgate ledger check`.
+    Exit status 0: everything agrees. 1: something does not, or the database did not answer.
     """
     # Here, because SQLAlchemy takes half a second that other commands need not wait for.
     from bqgate.ledger import AuditHead, check_books  # noqa: PLC0415 - said above

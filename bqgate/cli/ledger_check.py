@@ -65,10 +65,13 @@ def check(
     """
     from bqgate.settlement.proof import CheckSpan  # noqa: PLC0415 - loads what other commands need not wait for
 
-    end = until or SystemClock().now() - _SETTLED
+    now = SystemClock().now()
+    end = until or now - _SETTLED
     span = CheckSpan(since or end - timedelta(days=1), end, customer, project)
     if span.since >= span.until:
         raise typer.BadParameter("it is not before --until", param_hint="--since")
+    if span.since >= now:
+        raise typer.BadParameter("no job has been made yet in that time", param_hint="--since, --until")
     report = with_books(config, lambda books: _look(books, span), customer=customer)
     if as_json:
         print_json(_document(span, report))

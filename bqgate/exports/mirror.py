@@ -42,6 +42,8 @@ _WATCH_S = 15.0
 _STATEMENT_PAUSE_S = 2.0
 # BigQuery's reason where the fault is in the rows, and not where they go.
 _FAULT_OF_ROWS = "invalid"
+# What stands for the statement of a policy that was refused, and is not there.
+_NOT_THERE = "refused"
 _START_ANEW = "Drop the table, and all entries are written anew; or name another dataset in ledger.mirror."
 
 
@@ -188,32 +190,37 @@ class Mirror:
             )
 
     async def _see_to_policies(self, state: MirrorState) -> None:
-        """Make the policies that are wanted and not made, the admins' first; then drop those that nobody wants."""
+        """Make the admins' policy, drop those that nobody wants any more, then make those that are wanted."""
         if not self._plan.admins:
             return
         wanted = wanted_policies(self._plan.target, self._plan.admins, self._plan.readers())
         made = dict(state.policies)
-        for name, statement in wanted.items():
-            digest = sha256(statement.encode()).hexdigest()
-            if made.get(name) == digest:
-                continue
-            await self._queue.keep_policies(made | {name: ""})  # so that it is not forgotten, should this end here
-            try:
-                await self._table.run_statement(statement)
-            except UpstreamRefused as refusal:
-                if name == ADMINS_POLICY:
-                    raise
-                self._telemetry.count("mirror_failures_total", cause="policy")
-                self._telemetry.log("mirror_policy_refused", policy=name, error=said_of(refusal))
-                made[name] = ""
-            else:
-                made[name] = digest
-            await self._queue.keep_policies(made)
-            await self._clock.sleep(_STATEMENT_PAUSE_S)
-        for name in sorted(set(made) - set(wanted)):
+        await self._make_policy(ADMINS_POLICY, wanted.pop(ADMINS_POLICY), made)
+        for name in sorted(set(made) - set(wanted) - {ADMINS_POLICY}):
             await self._table.run_statement(drop_policy(self._plan.target, name))
             del made[name]
             await self._queue.keep_policies(made)
+        for name, statement in wanted.items():
+            try:
+                await self._make_policy(name, statement, made)
+            except UpstreamRefused as refusal:
+                self._telemetry.count("mirror_failures_total", cause="policy")
+                self._telemetry.log("mirror_policy_refused", policy=name, error=said_of(refusal))
+                if made.get(name, _NOT_THERE) != _NOT_THERE:  # that of before may let in who is not wanted any more
+                    await self._table.run_statement(drop_policy(self._plan.target, name))
+                made[name] = _NOT_THERE
+                await self._queue.keep_policies(made)
+
+    async def _make_policy(self, name: str, statement: str, made: dict[str, str]) -> None:
+        """Make or replace a policy, unless it is `made` just so."""
+        digest = sha256(statement.encode()).hexdigest()
+        if made.get(name) == digest:
+            return
+        await self._queue.keep_policies(made | {name: ""})  # so that it is not forgotten, should this end here
+        await self._table.run_statement(statement)
+        made[name] = digest
+        await self._queue.keep_policies(made)
+        await self._clock.sleep(_STATEMENT_PAUSE_S)
 
     async def _deliver(self, batch: MirrorBatch) -> bool:
         """Have BigQuery append a batch. False: it does not take one of its entries, which was set aside."""

@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date
 from itertools import chain, groupby, islice
@@ -141,14 +142,19 @@ class _Folder:
         partial = f"{folder}/_{name}.{self._run}.partial"
         self._make(folder)
         count = 0
-        with (
-            self._files.open_output_stream(partial) as stream,
-            parquet.ParquetWriter(stream, self._schema, compression="zstd") as writer,
-        ):
-            while some := list(islice(entries, _BATCH_ENTRIES)):
-                writer.write_batch(_batch_of(some, self._schema))
-                count += len(some)
-        self._files.move(partial, final)
+        try:
+            with (
+                self._files.open_output_stream(partial) as stream,
+                parquet.ParquetWriter(stream, self._schema, compression="zstd") as writer,
+            ):
+                while some := list(islice(entries, _BATCH_ENTRIES)):
+                    writer.write_batch(_batch_of(some, self._schema))
+                    count += len(some)
+            self._files.move(partial, final)
+        except BaseException:
+            with suppress(OSError):
+                self._files.delete_file(partial)
+            raise
         return count
 
     def remove_parts(self, day: date, *, from_number: int) -> None:

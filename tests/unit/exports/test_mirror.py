@@ -449,6 +449,35 @@ async def test_a_principal_that_iam_does_not_know_stops_nothing(stand: MirrorSta
     assert stand.telemetry.of("mirror_policy_refused")
 
 
+async def test_a_refused_change_lets_nobody_in_whom_it_was_to_keep_out(stand: MirrorStand, sandbox: Sandbox) -> None:
+    """Where a customer's new principals are refused, the policy of before goes: one of its people may have left."""
+    admins = ["user:a@example.com"]
+    stand.readers = {"acme": ["ann@acme.example", "bob@acme.example"]}
+    await stand.mirror(admins=admins).mirror()
+    stand.readers["acme"] = ["ann@acme.example", "white space@acme.example"]
+    for _ in range(2):
+        await stand.mirror(admins=admins).mirror()
+        policies = sandbox.warehouse.get_table(TableRef(PROJECT, stand.dataset, TABLE)).row_policies
+        assert list(dict(policies)) == ["bqgate_admins"]
+    stand.readers["acme"].pop()
+    await stand.mirror(admins=admins).mirror()
+    policies = sandbox.warehouse.get_table(TableRef(PROJECT, stand.dataset, TABLE)).row_policies
+    assert len(dict(policies)) == 2
+
+
+async def test_a_dataset_that_was_made_anew_elsewhere_is_written_to(stand: MirrorStand, sandbox: Sandbox) -> None:
+    """The mirror that runs asks again where it is, and begins anew there."""
+    await stand.book("e0")
+    mirror = stand.mirror()
+    await mirror.mirror()
+    sandbox.warehouse.delete_dataset(PROJECT, stand.dataset, delete_contents=True)
+    sandbox.warehouse.create_dataset(PROJECT, stand.dataset, location="EU")
+    await mirror.mirror()
+    assert stand.mirrored() == ["e0"]
+    uploads = [each.body for each in sandbox.journal.entries() if each.method == "upload"]
+    assert uploads[-1]["jobReference"]["location"] == "EU"
+
+
 async def test_without_the_admins_policy_no_row_is_written(stand: MirrorStand) -> None:
     """Better no mirror than one that everybody reads."""
     await stand.book("e0")
