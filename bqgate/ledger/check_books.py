@@ -61,12 +61,11 @@ async def check_books(url: str, *, timeout_s: float = PATIENCE_S) -> tuple[Books
 
 async def _find_unguarded(connection: AsyncConnection) -> BooksFault:
     """Tables that are append-only by triggers, and have lost one."""
-    if connection.dialect.name == "postgresql":
-        asked, wanted = _GUARDS_OF_POSTGRESQL, {name: (f"{name}_no_change",) for name in _APPEND_ONLY}
-    else:
-        asked, wanted = _GUARDS_OF_SQLITE, {name: (f"{name}_no_update", f"{name}_no_delete") for name in _APPEND_ONLY}
+    is_postgresql = connection.dialect.name == "postgresql"
+    asked = _GUARDS_OF_POSTGRESQL if is_postgresql else _GUARDS_OF_SQLITE
+    suffixes = ("change",) if is_postgresql else ("update", "delete")
     there = set((await connection.execute(sa.text(asked))).scalars())
-    without = tuple(name for name, guards in wanted.items() if not there.issuperset(guards))
+    without = tuple(name for name in _APPEND_ONLY if not there.issuperset(f"{name}_no_{each}" for each in suffixes))
     return BooksFault("tables whose rows anybody can change, for a trigger is gone or off", len(without), without)
 
 
