@@ -1,4 +1,4 @@
-"""The SweepStore on each database: marks never go back, pending jobs are kept until they are dropped."""
+"""The SweepStore on each database, and in memory: marks never go back, pending jobs are kept until they are dropped."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,14 +12,19 @@ from bqgate.ledger.sweep_state import PENDING_MAX
 from bqgate.ports import PendingJob, SweepStore
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import START
+from tests.support.memory_ledger import MemoryLedger
+from tests.support.memory_sweep_state import MemorySweepState
 
 PLACE = Place("acme-prod", "us")
 
 
 @pytest.fixture
-async def store(ledger: SqlLedger, ledger_url: str) -> AsyncIterator[SweepStore]:
+async def store(ledger: SqlLedger | MemoryLedger, request: pytest.FixtureRequest) -> AsyncIterator[SweepStore]:
     """A sweep that has been nowhere."""
-    opened = SqlSweepState.open(ledger_url)
+    if isinstance(ledger, MemoryLedger):
+        yield MemorySweepState(ledger)
+        return
+    opened = SqlSweepState.open(request.getfixturevalue("ledger_url"))
     yield opened
     await opened.close()
 

@@ -8,14 +8,13 @@ be passed (`excess`).
 
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from bqgate.budgets.accounts import deployment_hold
 from bqgate.budgets.memory_account import Account, Stand
 from bqgate.budgets.refill import Snapshot
 from bqgate.domain.budget import Period, WindowId
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
-from bqgate.domain.entry import Entry, EntryKind
+from bqgate.domain.entry import Entry, EntryKind, Origin
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Outcome
 from bqgate.domain.policy import PolicySnapshot
@@ -46,7 +45,13 @@ class Auditor:
         self._excess: dict[AccountWindow, int] = defaultdict(int)
         self._jobs: dict[AccountWindow, list[tuple[BilledJob, int]]] = defaultdict(list)
         self._audited = 0
+        # The most that each window was ever charged with: what a correction takes back the store may hear of later.
         self._spent: dict[AccountWindow, int] = defaultdict(int)
+        # What nobody was asked for: it counts in windows, and no limit can keep it out.
+        self._unasked: dict[AccountWindow, int] = defaultdict(int)
+        self._booked: dict[tuple[str, str], int] = defaultdict(int)
+        self._charge_of: dict[tuple[str, str], Entry] = {}
+        self._charges: dict[str, Entry] = {}
         # Holds that may count once more in a window for a while: booked, and captured only after it was filled.
         self._doubtful: dict[AccountWindow, list[str]] = defaultdict(list)
         self._open_when_wiped: list[str] = []
@@ -63,7 +68,8 @@ class Auditor:
             stand = account.stands[window]
             self._check_captured(hold.customer, window, stand)
             bound = self._bound(hold.customer, window)
-            if bound is not None and stand.captured_nanos + stand.held_nanos > bound:
+            unasked_nanos = self._unasked[hold.customer, window]
+            if bound is not None and stand.captured_nanos + stand.held_nanos > bound + unasked_nanos:
                 self._fail(f"2: {hold.customer} {window} has {stand} with a bound of {bound}")
 
     def filled(self, snapshot: Snapshot) -> None:
@@ -112,7 +118,8 @@ class Auditor:
         if not cost_nanos and hold_id not in self._rolled_back:
             for job in self.bigquery.jobs.values():
                 may_cost = job.outcome is None or job.bytes_billed
-                if job.hold_id == hold_id and may_cost and not job.is_stuck:
+                is_its = job.hold_id == hold_id and job.past_by is None
+                if is_its and may_cost and not job.is_stuck:
                     self._fail(f"3: {hold_id} is given back, and {job.ref.job_id} runs under it")
         if not cost_nanos:
             return
@@ -215,15 +222,13 @@ class Auditor:
             return f"6: held in the store: {sorted(held)}"
         if self.bigquery.stuck_count:
             return "6: requests are stuck on their way"
-        booked: dict[tuple[str, str], int] = defaultdict(int)
-        for entry in self._ledger.entries:
-            if entry.job is not None and entry.kind is not EntryKind.REFUSAL:
-                booked[entry.job.project_id, entry.job.job_id] += entry.cost_nanos
+        booked = dict(self._booked)
         for key, job in self.bigquery.jobs.items():
             if job.outcome is None:
                 return f"6: {key} still runs"
-            if booked.pop(key, 0) != self._cost_of(job):
-                return f"6: {key} is billed {self._cost_of(job)}, and not so in the ledger"
+            cost_nanos = job.bytes_billed // MIB * self._nanos_per_mib(key, job)
+            if booked.pop(key, 0) != cost_nanos:
+                return f"6: {key} is billed {cost_nanos}, and not so in the ledger"
         if any(booked.values()):
             return f"4: booked, and no job of BigQuery's: {booked}"
         return self._what_the_store_lacks(policies)
@@ -241,22 +246,61 @@ class Auditor:
         return None
 
     def _audit_entry(self, entry: Entry) -> None:
-        if entry.kind is not EntryKind.CHARGE:
+        if entry.kind is EntryKind.REFUSAL:
             return
-        hold = self.holds.get(entry.hold_id or "")
-        for key in [] if hold is None else _windows_of(hold, has_deployment=self._rules.has_deployment):
-            self._spent[key] += entry.cost_nanos
+        self._note_spent(entry)
         if entry.outcome is Outcome.ASSUMED:
             self._fail(f"6: {entry.hold_id} is booked by assumption, and nobody had reason to assume")
             return
-        job = None if entry.job is None else self.bigquery.jobs.get((entry.job.project_id, entry.job.job_id))
-        expected = 0 if job is None else self._cost_of(job)
-        if entry.cost_nanos != expected:
-            self._fail(f"4: {entry.hold_id} is booked at {entry.cost_nanos}, and BigQuery billed {expected}")
+        key = ("", "") if entry.job is None else (entry.job.project_id, entry.job.job_id)
+        job = self.bigquery.jobs.get(key)
+        if entry.kind is EntryKind.CHARGE:
+            self._charges[entry.id] = entry
+            self._charge_of.setdefault(key, entry)
+            self._check_origin(entry, job)
+        elif self._charge_of.get(key) is not self._charges.get(entry.adjusts or ""):
+            self._fail(f"4: {entry.id} corrects {entry.adjusts}, which is not the charge of {key}")
+        per_mib = 0 if job is None else self._nanos_per_mib(key, job)
+        expected = {0} if job is None else {size // MIB * per_mib for size in job.figures}
+        self._booked[key] += entry.cost_nanos
+        if self._booked[key] not in expected:
+            self._fail(f"4: {key} is booked at {self._booked[key]} by {entry.kind}, and BigQuery billed {expected}")
 
-    def _cost_of(self, job: BilledJob) -> int:
+    def _check_origin(self, entry: Entry, job: BilledJob | None) -> None:
+        """Whose a job is: what came past the gates is nobody's hold's, and what a gate has sent is no bypass."""
+        if job is None:
+            return
+        if job.past_by is not None and (entry.origin is not Origin.BYPASS or entry.hold_id is not None):
+            self._fail(f"3: {job.ref.job_id} came past the gates, and {entry.hold_id} pays for it as {entry.origin}")
+        if job.past_by is None and entry.origin is Origin.BYPASS:
+            self._fail(f"4: {job.ref.job_id} ran under {job.hold_id}, and is booked as a bypass")
+        payer = (job.past_by or "").rpartition("@")[2]
+        if payer in {"acme", "globex"} and entry.customer != payer:
+            self._fail(f"4: {job.past_by} made {job.ref.job_id}, and {entry.customer} pays for it")
+
+    def _note_spent(self, entry: Entry) -> None:
+        """Count what is booked where it counts; a correction counts where its charge does."""
+        charge = self._charges.get(entry.adjusts or "", entry)
+        hold = self.holds.get(charge.hold_id or "")
+        if hold is not None:
+            keys = _windows_of(hold, has_deployment=self._rules.has_deployment)
+        else:
+            own = entry.window_keys.items()
+            keys = [(entry.customer, WindowId(CUSTOMER_SCOPE, period, key)) for period, key in own]
+            if self._rules.has_deployment and entry.placed_at is not None:
+                keys += _deployment_windows(entry.placed_at)
+        for key in keys:
+            self._spent[key] += max(0, entry.cost_nanos)
+            if charge is not entry or hold is None:
+                self._unasked[key] += max(0, entry.cost_nanos)
+
+    def _nanos_per_mib(self, key: tuple[str, str], job: BilledJob) -> int:
+        """The price of a job: that of its hold, or of nobody's, by which it was booked."""
+        if job.past_by is not None:
+            charge = self._charge_of.get(key)
+            return 1 if charge is None else self._rules.nanos_per_mib_of(charge.prices_id)
         hold = self.holds.get(job.hold_id)
-        return 0 if hold is None else job.bytes_billed // MIB * self._rules.nanos_per_mib(hold)
+        return 0 if hold is None else self._rules.nanos_per_mib(hold)
 
     def _bound(self, account: str, window: WindowId) -> int | None:
         bound = self._rules.bound(account, window)
@@ -276,5 +320,10 @@ def _windows_of(hold: Hold, *, has_deployment: bool) -> list[AccountWindow]:
     own = [(hold.customer, window) for window in hold.window_ids]
     if not has_deployment:
         return own
-    keys = deployment_hold(hold).window_keys
-    return [*own, *((DEPLOYMENT_ACCOUNT, WindowId(CUSTOMER_SCOPE, period, keys[period])) for period in Period)]
+    return [*own, *_deployment_windows(hold.placed_at)]
+
+
+def _deployment_windows(moment: datetime) -> list[AccountWindow]:
+    day = moment.astimezone(UTC).date().isoformat()
+    keys = {Period.DAY: day, Period.MONTH: day[:7]}
+    return [(DEPLOYMENT_ACCOUNT, WindowId(CUSTOMER_SCOPE, period, keys[period])) for period in Period]

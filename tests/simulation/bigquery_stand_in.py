@@ -1,7 +1,7 @@
 """Play BigQuery for simulated gates, with books of its own: what it billed is written here and nowhere else.
 
 Two ports over one set of jobs: SimulatedUpstream for what callers send (jobs.insert, jobs.query, cancel, delete), as
-bytes, and SimulatedBigQuery for what the gate asks in its own name. What a query does is its Plan; how one request
+bytes, and SimulatedBigQuery for what the gate asks in its own name, the sweep's lists of all jobs among it. What a query does is its Plan; how one request
 fares on its way is its Fate, which the caller's context bears.
 """
 
@@ -19,6 +19,7 @@ from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamTimeout, 
 from bqgate.domain.job import Estimate, Job, JobRef, Outcome, Usage
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
+from bqgate.ports import JobsRead, Place
 from bqgate.wire.error_reply import error_body
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import HOLD_LABEL
@@ -29,6 +30,8 @@ from tests.simulation.network import Port, Wire, Wires
 QUERY_WAITS_S = 10.0
 ANSWERS_WITHIN_S = 30.0
 REQUEST_ID_KEPT_S = 900.0
+# So few that spans are cut in halves.
+READ_AT_ONCE = 6
 
 
 class Way(StrEnum):
@@ -89,9 +92,11 @@ class BilledJob:
     created_at: datetime
     created_s: float
     cap_bytes: int | None
-    is_stuck: bool  # its request came minutes late
+    is_stuck: bool = False  # its request came minutes late
+    past_by: str | None = None  # who made it past the gates; it may bear the label of a hold all the same
     outcome: Outcome | None = None
     bytes_billed: int = 0
+    figures: set[int] = field(default_factory=set)  # all that it was ever said to have billed
     is_deleted: bool = False
     on_end: list[Callable[[], None]] = field(default_factory=list)
 
@@ -192,6 +197,20 @@ class BigQueryServer:
         self.loop.call_later(plan.runs_s, self._end, job, context=OUTSIDE)
         return job
 
+    def insert_past(self, plan: Plan, *, past_by: str, label: str) -> None:
+        """Somebody runs a query past the gates, labelled as they please."""
+        ref = JobRef("p", f"past{plan.number:03}", plan.location)
+        job = BilledJob(ref, plan, label, self.now(), self.loop.time(), cap_bytes=None, past_by=past_by)
+        self.jobs[ref.project_id, ref.job_id] = job
+        self._log(f"bigquery makes {ref.job_id} past the gates, labelled {label!r}")
+        self.loop.call_later(plan.runs_s, self._end, job, context=OUTSIDE)
+
+    def correct(self, job: BilledJob, mib: int) -> None:
+        """Report from now on that a job has billed something else."""
+        job.bytes_billed = mib * MIB
+        job.figures.add(job.bytes_billed)
+        self._log(f"bigquery has billed {job.ref.job_id} at {job.bytes_billed}")
+
     def _end(self, job: BilledJob) -> None:
         if job.outcome is not None:
             return
@@ -228,6 +247,7 @@ class BigQueryServer:
             self._tell_end(job)
 
     def _tell_end(self, job: BilledJob) -> None:
+        job.figures.add(job.bytes_billed)
         told, job.on_end = job.on_end, []
         for tell in told:
             tell()
@@ -245,16 +265,39 @@ class BigQueryServer:
         job = self.jobs.get((ref.project_id, ref.job_id))
         if job is None or job.is_deleted or job.ref.location not in {"US", ref.location}:
             raise JobNotFound(ref.job_id)
-        return Job(job.ref, job.usage, job.hold_id or None, created_at=job.created_at)
+        return _shown(job)
+
+    def read(self, project_id: str, region: str, since: datetime, until: datetime) -> JobsRead:
+        """jobs.list of everybody's jobs by the moment of their making; late, as it is by label."""
+        now_s = self.loop.time()
+        found = [
+            _shown(job)
+            for job in self.jobs.values()
+            if job.ref.project_id == project_id
+            and region in {"", (job.ref.location or "").lower()}
+            and since <= job.created_at < until
+            and self._is_listed(job, now_s)
+        ]
+        if len(found) > READ_AT_ONCE:
+            return JobsRead((), is_whole=False)
+        return JobsRead(tuple(sorted(found, key=lambda job: job.created_at or since)))
 
     def find(self, hold_id: str, since: datetime) -> JobRef | None:
         """jobs.list by label: a new job is listed a moment after it was made."""
         now_s = self.loop.time()
         for job in self.jobs.values():
-            is_listed = now_s >= job.created_s + job.plan.listed_after_s and not job.is_deleted
-            if is_listed and job.hold_id == hold_id.lower() and job.created_at >= since:
+            if self._is_listed(job, now_s) and job.hold_id == hold_id.lower() and job.created_at >= since:
                 return job.ref
         return None
+
+    def copied_label(self, pick: int) -> str:
+        """The label of a job that is listed, as who may list jobs can read it; "" where there is none."""
+        now_s = self.loop.time()
+        found = [job.hold_id for job in self.jobs.values() if job.past_by is None and self._is_listed(job, now_s)]
+        return found[pick % len(found)] if found else ""
+
+    def _is_listed(self, job: BilledJob, now_s: float) -> bool:
+        return now_s >= job.created_s + job.plan.listed_after_s and not job.is_deleted
 
     def children(self, ref: JobRef) -> tuple[Usage, ...]:
         """A script's two statements, which have billed all of it."""
@@ -273,7 +316,7 @@ class BigQueryServer:
 
 
 class SimulatedBigQuery:
-    """ports.BigQuery and JobCanceller over one gate's wire."""
+    """ports.BigQuery, JobCanceller and JobReader over one gate's wire."""
 
     def __init__(self, server: BigQueryServer, wire: Wire) -> None:
         self._server = server
@@ -308,6 +351,12 @@ class SimulatedBigQuery:
                 raise JobNotFound(job.job_id)
 
         await self._wire.call(f"cancel {job.job_id}", work)
+
+    async def read_jobs(self, place: Place, *, since: datetime, until: datetime) -> JobsRead:
+        return await self._wire.call("read jobs", lambda: self._server.read(*place, since, until))
+
+    async def fetch_regions(self, project_id: str, *, since: datetime) -> frozenset[str]:
+        raise AssertionError("jobs are not read by regions")
 
 
 class SimulatedUpstream:
@@ -437,6 +486,10 @@ class Chunks:
 def _give_up(answered: "asyncio.Future[HttpResponse]") -> None:
     if not answered.done():
         answered.set_exception(UpstreamTimeout("no answer in time"))
+
+
+def _shown(job: BilledJob) -> Job:
+    return Job(job.ref, job.usage, job.hold_id or None, created_at=job.created_at, principal=job.past_by)
 
 
 def _job_document(job: BilledJob) -> bytes:

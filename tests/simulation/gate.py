@@ -1,4 +1,4 @@
-"""One gate of a simulation: the product's path from the handler to the reconciler, over simulated ports.
+"""One gate of a simulation: the product's path from the handler to the reconciler and the sweep, over simulated ports.
 
 Wired as bqgate/app/path.py does it. What it keeps in memory is lost when it crashes; a new one is started in its place.
 `Parts` are the classes that it is made of, so that mutants.py can put one that is wrong in the place of another.
@@ -41,7 +41,7 @@ from bqgate.gate.isolation.upload_sessions import UploadSessions
 from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.payers import Payers
-from bqgate.ports import Ledger
+from bqgate.ports import Ledger, SweepStore
 from bqgate.settlement.deletion import Deletions
 from bqgate.settlement.emergency import EmergencyStop
 from bqgate.settlement.inquiry import maker_of
@@ -49,6 +49,10 @@ from bqgate.settlement.late_jobs import LateJobs
 from bqgate.settlement.poller import DEFAULT_PATIENCE, Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settlement import Settlement
+from bqgate.settlement.sweep.job_booking import JobBooking
+from bqgate.settlement.sweep.pending_jobs import PendingJobs
+from bqgate.settlement.sweep.places import Places
+from bqgate.settlement.sweep.sweep import Sweep, SweepPace
 from bqgate.settlement.watched import Patience
 from tests.simulation.bigquery_stand_in import BigQueryServer, SimulatedBigQuery, SimulatedUpstream
 from tests.simulation.event_loop import OUTSIDE, PROCESS, Process, SimulatedLoop
@@ -56,8 +60,11 @@ from tests.simulation.network import Port, System, Wire, Wires
 from tests.simulation.redis_stand_in import RedisServer, RedisWire
 from tests.support.list_audit_log import ListAuditLog
 from tests.support.memory_ledger import MemoryLedger
+from tests.support.memory_sweep_state import MemorySweepState
 
 LEDGER_TIMEOUT_S = 5.0
+# How far clocks are apart, how late lists are, and a little.
+SWEEP_OVERLAP = timedelta(seconds=40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class Parts:
     store: type[RedisBudgetStore] = RedisBudgetStore
     account: type[Account] = Account
     patience: Patience = DEFAULT_PATIENCE
+    booking: type[JobBooking] = JobBooking
+    sweep: type[Sweep] = Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,7 @@ class Shared:
     wires: Wires
     redis: RedisServer
     ledger: MemoryLedger
+    sweep_state: MemorySweepState
     bigquery: BigQueryServer
     start: datetime
     new_id: Callable[[], str]
@@ -148,16 +158,17 @@ class RuleBook:
         return self.snapshot.prices
 
 
-class RemoteLedger:
-    """ports.Ledger over one gate's wire: each call is one step at the database."""
+class RemoteBooks:
+    """ports.Ledger, or ports.SweepStore, over one gate's wire: each call is one step at the database."""
 
-    def __init__(self, ledger: MemoryLedger, wire: Wire) -> None:
-        self.register_prices = ledger.register_prices
-        self._ledger = ledger
+    def __init__(self, books: MemoryLedger | MemorySweepState, wire: Wire) -> None:
+        self._books = books
         self._wire = wire
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._ledger, name)
+        method = getattr(self._books, name)
+        if name == "register_prices":  # which waits for nothing
+            return method
 
         async def call(*args: Any, **options: Any) -> Any:
             return await self._wire.call(f"{name} {_named(args)}", lambda: _result_of(method(*args, **options)))
@@ -228,7 +239,7 @@ class SimulatedGate:
     def _start(self) -> None:
         shared, parts = self.shared, self._parts
         self.background = Background(self.clock, self.telemetry)
-        self.ledger = cast("Ledger", RemoteLedger(shared.ledger, self.wire(System.LEDGER)))
+        self.ledger = cast("Ledger", RemoteBooks(shared.ledger, self.wire(System.LEDGER)))
         self.bigquery = SimulatedBigQuery(shared.bigquery, self.wire(System.BIGQUERY))
         self.upstream = SimulatedUpstream(shared.bigquery, shared.wires, self.port)
         under_way: dict[str, Hold] = {}
@@ -250,6 +261,7 @@ class SimulatedGate:
             telemetry=self.telemetry,
         )
         self._start_settlement()
+        self._start_sweep()
         self._start_path()
         for name, run in (
             ("holds", self.service.run),
@@ -303,6 +315,52 @@ class SimulatedGate:
             clock=clock,
             telemetry=telemetry,
         )
+
+    def _start_sweep(self) -> None:
+        clock, telemetry, shared = self.clock, self.telemetry, self.shared
+        store = cast("SweepStore", RemoteBooks(shared.sweep_state, self.wire(System.LEDGER)))
+        booking = self._parts.booking(
+            ledger=self.ledger,
+            settlement=self.settlement,
+            bigquery=self.bigquery,
+            policies=self.rules,
+            clock=clock,
+            telemetry=telemetry,
+            new_id=shared.new_id,
+            bypass_counts=True,
+            is_open=True,
+        )
+        self._sweep = self._parts.sweep(
+            reader=self.bigquery,
+            places=Places(
+                policies=self.rules, store=store, regions=self.bigquery, clock=clock, telemetry=telemetry
+            ),
+            booking=booking,
+            pending=PendingJobs(
+                store=store,
+                bigquery=self.bigquery,
+                booking=booking,
+                clock=clock,
+                telemetry=telemetry,
+                sees_jobless=False,
+            ),
+            store=store,
+            budgets=self.budgets,
+            clock=clock,
+            telemetry=telemetry,
+            pace=SweepPace(overlap=SWEEP_OVERLAP, look_back=timedelta(days=1)),
+        )
+        self._is_sweeping = False
+
+    async def sweep(self) -> None:
+        """One round, where none is under way: a gate makes one after the other, and another gate asks nobody."""
+        if self._is_sweeping:
+            return
+        self._is_sweeping = True
+        try:
+            await self._sweep.sweep()
+        finally:
+            self._is_sweeping = False
 
     def _start_path(self) -> None:
         parts, clock, telemetry = self._parts, self.clock, self.telemetry

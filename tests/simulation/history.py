@@ -105,8 +105,8 @@ def draw_history(seed: int) -> History:
     for draw in kinds:
         for _ in range(random.choice((1, 1, 2, 3))):
             draw(random, sketch)
-    if random.random() < 0.2 and not any(step.what == "crash" for step in sketch.steps):
-        _stick(random, sketch)  # what a gate looks for late it forgets when it crashes, as the docs say
+    if random.random() < 0.2:
+        _stick(random, sketch)
     has_grace = random.random() < 0.2
     daily_mib = random.choice((60, 120, 250, 600))
     return History(
@@ -282,6 +282,43 @@ def _draw_round(random: Random, sketch: _Sketch) -> None:
     sketch.add(_moment(random, sketch), "reconcile", gate=random.randrange(GATES))
 
 
+def _draw_sweep(random: Random, sketch: _Sketch) -> None:
+    """A round of the sweep; now and then both gates make one, or the one that does crashes in the middle."""
+    at_s, gate = _moment(random, sketch) + random.choice((0.0, 5.0, 20.0)), random.randrange(GATES)
+    sketch.add(at_s, "sweep", gate=gate)
+    if random.random() < 0.4:
+        sketch.add(at_s + 0.05 * random.random(), "sweep", gate=1 - gate)
+    if random.random() < 0.4:
+        down_s, calls = round(5.0 * random.random(), 3), random.randint(1, 16)
+        moment = random.choice(("before", "sent", "answered"))
+        sketch.add(max(0.0, at_s - 0.0005), "crash", gate=gate, down_s=down_s, calls=calls, moment=moment)
+
+
+def _draw_bypass(random: Random, sketch: _Sketch) -> None:
+    number = len(sketch.plans)
+    sketch.plans.append(_draw_plan(random, number, sketch.run_s))
+    by = random.choice(("eve@acme", "eve@acme", "eve@globex", "eve@nowhere"))
+    label = random.choice(("none", "none", "copied", "copied", "copied", "made up"))
+    at_s = _moment(random, sketch)
+    sketch.add(at_s, "bypass", number=number, by=by, label=label, pick=random.randrange(100))
+    if random.random() < 0.5:
+        _draw_sweep(random, sketch)
+
+
+def _draw_correction(random: Random, sketch: _Sketch) -> None:
+    """BigQuery reports other figures of a job, and others again, or the first ones, with sweeps in between."""
+    number = random.choice([step for step in sketch.steps if step.what in {"query", "bypass"}]).given["number"]
+    at_s = _moment(random, sketch)
+    for percent in random.sample((50, 100, 200), random.choice((1, 2, 2))):
+        at_s += random.choice((0.1, 2.0, 15.0)) * random.random()
+        sketch.add(at_s, "correct", number=number, percent=percent)
+        if random.random() < 0.7:
+            at_s += 0.001 + 3.0 * random.random()
+            sketch.add(at_s, "sweep", gate=random.randrange(GATES))
+            if random.random() < 0.5:
+                sketch.add(at_s + 0.02 * random.random(), "sweep", gate=random.randrange(GATES))
+
+
 def _draw_deletion(random: Random, sketch: _Sketch) -> None:
     number = random.choice(sketch.queries)["number"]
     sketch.add(_moment(random, sketch), "delete", number=number, gate=random.randrange(GATES))
@@ -313,6 +350,10 @@ _DRAWS: tuple[Draw, ...] = (
     _draw_limit,
     _draw_prices,
     _draw_round,
+    _draw_sweep,
+    _draw_bypass,
+    _draw_bypass,
+    _draw_correction,
     _draw_deletion,
     _draw_cancellation,
     _draw_void,

@@ -47,6 +47,10 @@ class Rules:
         """The price by which a hold was sized."""
         return self._per_mib_by_prices[hold.prices_id or ""]
 
+    def nanos_per_mib_of(self, prices_id: str | None) -> int:
+        """The price in a list by which something was booked."""
+        return self._per_mib_by_prices[prices_id or ""]
+
     def bound(self, account: str, window: WindowId) -> int | None:
         """The most that may stand against a window; None: no bound."""
         if window.scope != CUSTOMER_SCOPE:
@@ -76,6 +80,8 @@ class Rules:
             customer_by_project={},
             default_tier=acme.tier,
             deployment=deployment if self.has_deployment else None,
+            customer_by_email={"acme": "acme", "globex": "globex"},
+            shared_projects=frozenset({"p"}),
         )
         return PolicySnapshot(registry, prices)
 

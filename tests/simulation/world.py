@@ -26,14 +26,20 @@ from tests.simulation.network import Fault, Fuse, How, System, Wires
 from tests.simulation.redis_stand_in import RedisServer
 from tests.simulation.rules import Rules
 from tests.support.memory_ledger import MemoryLedger
+from tests.support.memory_sweep_state import MemorySweepState
 
 # An admin voids a hold no sooner (admin.holds_void).
 VOID_AGE_S = 120
-# After everything works again all must be settled within this time; two rounds of reconcile and late jobs are in it.
-REST_S = 900.0
+# After everything works again all must be settled within this time; two rounds of reconcile, late jobs,
+# and the quarter of an hour in which the sweep waits for the hold of a label that it does not know, are in it.
+REST_S = 1_200.0
 LOOK_EVERY_S = 15.0
 # One reconcile interval, and what a round may take.
 INTERVAL_S = 70.0
+# Rounds of the sweep once all is well, one gate's after the other's.
+SWEEP_EVERY_S = 60.0
+# Without any of these a gate needs no sweep, and has to do without.
+SWEPT = frozenset({"sweep", "bypass", "correct"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class World:
             self.wires,
             self.redis,
             self.ledger,
+            MemorySweepState(self.ledger),
             self.bigquery,
             self.start,
             lambda: f"{ids.getrandbits(48):012x}",
@@ -161,8 +168,13 @@ class World:
             gate.port.fuse = None
             if gate.process.is_dead:
                 self.restart(gate.number)
-        begun_s = self.loop.time()
+        steps = self.history.steps
+        sweeps = any(step.what in SWEPT or step.given.get("way") == Way.STUCK.value for step in steps)
+        begun_s, round_number = self.loop.time(), 0
         while self.loop.time() < begun_s + REST_S:
+            if sweeps and self.loop.time() >= begun_s + round_number * SWEEP_EVERY_S:
+                do_sweep(self, Step(self.loop.time(), "sweep", {"gate": round_number % len(self.gates)}))
+                round_number += 1
             await self._until(self.loop.time() + LOOK_EVERY_S)
             if self.loop.time() > self.disturbed_s + INTERVAL_S:
                 missing = self.auditor.missing_holds()
@@ -337,6 +349,26 @@ def do_reconcile(world: World, step: Step) -> None:
     _begin(world, step, "a round", lambda gate: gate.reconciler.reconcile())
 
 
+def do_sweep(world: World, step: Step) -> None:
+    _begin(world, step, "a sweep", lambda gate: gate.sweep())
+
+
+def do_bypass(world: World, step: Step) -> None:
+    """Somebody queries past the gates, with a label that they have read on another's job, or have made up."""
+    given = step.given
+    label = {"none": "", "copied": world.bigquery.copied_label(given["pick"]), "made up": "0" * 12}[given["label"]]
+    world.bigquery.insert_past(world.history.plans[given["number"]], past_by=given["by"], label=label)
+
+
+def do_correct(world: World, step: Step) -> None:
+    """BigQuery reports other figures of a job that has ended, unless it is deleted some time, and nobody could see."""
+    plan = world.history.plans[step.given["number"]]
+    is_deleted = any(each.what == "delete" and each.given["number"] == plan.number for each in world.history.steps)
+    for job in world.bigquery.jobs.values():
+        if job.plan is plan and job.bytes_billed and not is_deleted:
+            world.bigquery.correct(job, plan.billed_mib * step.given["percent"] // 100)
+
+
 def do_delete(world: World, step: Step) -> None:
     _on_job(world, step, "DELETE", "delete")
 
@@ -358,7 +390,7 @@ def _on_job(world: World, step: Step, verb: str, what: str) -> None:
 
 def do_void(world: World, step: Step) -> None:
     """An admin ends an old hold of which nothing runs."""
-    ran = {job.hold_id for job in world.bigquery.jobs.values()}
+    ran = {job.hold_id for job in world.bigquery.jobs.values() if job.past_by is None}
     idle = [hold for hold in world.ledger.open_holds.values() if hold.id not in ran]
     old = [hold for hold in idle if world.now() - hold.placed_at >= timedelta(seconds=VOID_AGE_S)]
     if not old:
@@ -386,6 +418,9 @@ DO: dict[str, Callable[[World, Step], None]] = {
     "limit": do_limit,
     "price": do_price,
     "reconcile": do_reconcile,
+    "sweep": do_sweep,
+    "bypass": do_bypass,
+    "correct": do_correct,
     "delete": do_delete,
     "cancel": do_cancel,
     "void": do_void,
