@@ -63,8 +63,8 @@ from tests.support.memory_ledger import MemoryLedger
 from tests.support.memory_sweep_state import MemorySweepState
 
 LEDGER_TIMEOUT_S = 5.0
-# How far clocks are apart, how late lists are, and a little.
-SWEEP_OVERLAP = timedelta(seconds=40)
+# Short, so that what a mark passes by is lost within a history; it covers CORRECTED_WITHIN_S and the clocks' difference.
+SWEEP_OVERLAP = timedelta(seconds=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +348,7 @@ class SimulatedGate:
             budgets=self.budgets,
             clock=clock,
             telemetry=telemetry,
-            pace=SweepPace(overlap=SWEEP_OVERLAP, look_back=timedelta(days=1)),
+            pace=SweepPace(overlap=SWEEP_OVERLAP, look_back=timedelta(hours=1)),
         )
         self._is_sweeping = False
 

@@ -284,11 +284,11 @@ def _draw_round(random: Random, sketch: _Sketch) -> None:
 
 def _draw_sweep(random: Random, sketch: _Sketch) -> None:
     """A round of the sweep; now and then both gates make one, or the one that does crashes in the middle."""
-    at_s, gate = _moment(random, sketch) + random.choice((0.0, 5.0, 20.0)), random.randrange(GATES)
+    at_s, gate = _moment(random, sketch) + random.choice((0.0, 5.0, 20.0, 180.0)), random.randrange(GATES)
     sketch.add(at_s, "sweep", gate=gate)
     if random.random() < 0.4:
         sketch.add(at_s + 0.05 * random.random(), "sweep", gate=1 - gate)
-    if random.random() < 0.4:
+    if random.random() < 0.5:
         down_s, calls = round(5.0 * random.random(), 3), random.randint(1, 16)
         moment = random.choice(("before", "sent", "answered"))
         sketch.add(max(0.0, at_s - 0.0005), "crash", gate=gate, down_s=down_s, calls=calls, moment=moment)

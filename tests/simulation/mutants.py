@@ -3,22 +3,27 @@
 Each is the product's class with one of its promises broken. `MUTANTS` has the parts of a gate by what is wrong.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, cast
 
 from bqgate.admission.hold_service import HoldService
 from bqgate.budgets.memory_account import Account
 from bqgate.budgets.refill import Snapshot
 from bqgate.domain.budget import Window
-from bqgate.domain.entry import Entry
-from bqgate.domain.hold import Attempts, Hold, Placement, VoidOutcome
-from bqgate.domain.job import Usage
+from bqgate.domain.entry import Booking, Entry, EntryKind
+from bqgate.domain.hold import Attempts, Hold, HoldState, Placement, RecordedHold, VoidOutcome
+from bqgate.domain.job import Job, Usage
 from bqgate.domain.tier import Customer
 from bqgate.gate.holds import Holds, OpenHold
+from bqgate.ports import JobReader, JobsRead, Ledger, SweepStore
 from bqgate.settlement.evidence import NotSent, Unknown
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.settlement import Settlement
+from bqgate.settlement.sweep.job_booking import JobBooking
+from bqgate.settlement.sweep.sweep import Sweep
 from bqgate.settlement.watched import Patience
 from tests.simulation.gate import Parts
 
@@ -140,6 +145,96 @@ class TakesAFailureForNothingSent(Holds):
         return super()._end(open_hold)
 
 
+class OverLedger(JobBooking):
+    """A JobBooking before whose ledger stands another."""
+
+    ledger: type
+
+    def __init__(self, *, ledger: Ledger, **parts: Any) -> None:
+        super().__init__(ledger=self.ledger(ledger), **parts)
+
+
+class Beside:
+    """A ledger, or a sweep's store, as it is."""
+
+    def __init__(self, books: Any) -> None:
+        self._books = books
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._books, name)
+
+
+class AdjustsUnderAnyId(Beside):
+    async def book(self, entry: Entry) -> Booking:
+        if entry.kind is EntryKind.ADJUSTMENT:
+            entry = replace(entry, id=f"{entry.id}-{id(entry)}")
+        return await self._books.book(entry)  # type: ignore[no-any-return]  # as the ledger has it
+
+
+class HasNoHolds(Beside):
+    async def fetch_holds(self, hold_ids: Sequence[str]) -> tuple[RecordedHold, ...]:
+        return ()
+
+    async def fetch_open_holds(self, customer: str | None = None) -> tuple[Hold, ...]:
+        return ()
+
+
+class AdjustsTwice(OverLedger):
+    """Two who correct one charge write two ids."""
+
+    ledger = AdjustsUnderAnyId
+
+
+class LooksAtNoHolds(OverLedger):
+    """What is not booked yet came past the gates."""
+
+    ledger = HasNoHolds
+
+    async def book(self, jobs: Sequence[Job]) -> Any:
+        return await super().book([replace(job, hold_id=None) for job in jobs])
+
+
+class TakesALabelForProof(JobBooking):
+    """Whoever bears a hold's label is paid by it."""
+
+    async def book(self, jobs: Sequence[Job]) -> Any:
+        for job in jobs:
+            for recorded in await self._ledger.fetch_holds([job.hold_id or ""]):
+                if job.usage is not None and recorded.state is HoldState.HELD:
+                    await self._settlement.settle(recorded.hold, job.usage)
+        return await super().book(jobs)
+
+
+class NotesNothing(Beside):
+    async def advance(self, place: Any, *, swept_until: datetime, pending: Any) -> None:
+        await self._books.advance(place, swept_until=swept_until, pending=())
+
+
+class ForgetsWhatRuns(Sweep):
+    """The mark moves, and nobody remembers jobs that ran on."""
+
+    def __init__(self, *, store: SweepStore, **parts: Any) -> None:
+        super().__init__(store=cast("SweepStore", NotesNothing(store)), **parts)
+
+
+class MarksAhead(JobReader):
+    """The mark moves before what was read is booked."""
+
+    def __init__(self, reader: JobReader, store: SweepStore) -> None:
+        self._reader, self._store = reader, store
+
+    async def read_jobs(self, place: Any, *, since: datetime, until: datetime) -> JobsRead:
+        read = await self._reader.read_jobs(place, since=since, until=until)
+        if read.is_whole:
+            await self._store.advance(place, swept_until=until, pending=())
+        return read
+
+
+class MarksBeforeItBooks(Sweep):
+    def __init__(self, *, reader: JobReader, store: SweepStore, **parts: Any) -> None:
+        super().__init__(reader=MarksAhead(reader, store), store=store, **parts)
+
+
 MUTANTS: dict[str, Parts] = {
     "captures before it books": Parts(settlement=CapturesBeforeItBooks),
     "voids without asking for attempts": Parts(settlement=VoidsWithoutAskingForAttempts),
@@ -158,4 +253,9 @@ MUTANTS: dict[str, Parts] = {
     "gives back what others have joined": Parts(service=GivesBackWhatOthersHaveJoined),
     "keeps no leases": Parts(service=KeepsNoLeases),
     "takes a failure for nothing sent": Parts(holds=TakesAFailureForNothingSent),
+    "adjusts twice": Parts(booking=AdjustsTwice),
+    "looks at no holds": Parts(booking=LooksAtNoHolds),
+    "takes a label for proof": Parts(booking=TakesALabelForProof),
+    "forgets what runs": Parts(sweep=ForgetsWhatRuns),
+    "marks before it books": Parts(sweep=MarksBeforeItBooks),
 }

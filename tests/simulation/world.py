@@ -38,6 +38,8 @@ LOOK_EVERY_S = 15.0
 INTERVAL_S = 70.0
 # Rounds of the sweep once all is well, one gate's after the other's.
 SWEEP_EVERY_S = 60.0
+# BigQuery reports other figures of a job for so long after it was made. What comes after a sweep's overlap it cannot see.
+CORRECTED_WITHIN_S = 60.0
 # Without any of these a gate needs no sweep, and has to do without.
 SWEPT = frozenset({"sweep", "bypass", "correct"})
 
@@ -361,11 +363,12 @@ def do_bypass(world: World, step: Step) -> None:
 
 
 def do_correct(world: World, step: Step) -> None:
-    """BigQuery reports other figures of a job that has ended, unless it is deleted some time, and nobody could see."""
+    """BigQuery reports other figures of a young job that has ended, unless it is deleted some time: nobody could see."""
     plan = world.history.plans[step.given["number"]]
     is_deleted = any(each.what == "delete" and each.given["number"] == plan.number for each in world.history.steps)
     for job in world.bigquery.jobs.values():
-        if job.plan is plan and job.bytes_billed and not is_deleted:
+        is_young = world.loop.time() < job.created_s + CORRECTED_WITHIN_S
+        if job.plan is plan and job.bytes_billed and is_young and not is_deleted:
             world.bigquery.correct(job, plan.billed_mib * step.given["percent"] // 100)
 
 
