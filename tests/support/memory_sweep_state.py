@@ -31,6 +31,9 @@ class MemorySweepState:
 
     async def advance(self, place: Place, *, swept_until: datetime, pending: Sequence[PendingJob]) -> None:
         self.marks[place] = max(swept_until, self.marks.get(place, swept_until))
+        await self.note_pending(pending)
+
+    async def note_pending(self, pending: Sequence[PendingJob]) -> None:
         for each in pending:
             self.pending.setdefault(_key(each.ref), each)
 

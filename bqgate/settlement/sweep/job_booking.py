@@ -86,7 +86,7 @@ class JobBooking:
         self._new_id = new_id
         self._bypass_counts = bypass_counts
         self._is_open = is_open
-        self._known: OrderedDict[tuple[JobRef, Usage | None], None] = OrderedDict()
+        self._known: OrderedDict[JobRef, Usage | None] = OrderedDict()
         self._running: OrderedDict[str, Job] = OrderedDict()
         self.untold = Untold()
 
@@ -243,13 +243,14 @@ class JobBooking:
             self._running.popitem(last=False)
 
     def _is_known(self, job: Job) -> bool:
-        return (job.ref, job.usage) in self._known
+        return job.ref in self._known and self._known[job.ref] == job.usage
 
     def _remember(self, job: Job) -> None:
         first = self._running.get(job.hold_id or "")
         if first is not None and first.ref == job.ref:
             del self._running[job.hold_id or ""]
-        self._known[job.ref, job.usage] = None
+        self._known[job.ref] = job.usage  # the last alone: figures may change back
+        self._known.move_to_end(job.ref)
         while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
 

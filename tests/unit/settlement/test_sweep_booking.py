@@ -119,6 +119,18 @@ async def test_figures_may_change_more_than_once(stand: SweepStand) -> None:
     assert usd(await stand.stand.balance(stand.gate)) == (3, 0)
 
 
+async def test_figures_may_change_back(stand: SweepStand) -> None:
+    """One sweep that has booked a job, corrected it, and sees the first figures again corrects it back."""
+    sweep = stand.sweep()
+    job = ran(stand, await held(stand))
+    for mib in (10, 12, 10, 12):
+        assert job.usage is not None
+        job = stand.bigquery.change(job, usage=replace(job.usage, bytes_billed=mib * MIB))
+        stand.stand.clock.advance(60)
+        await sweep.sweep()
+    assert dollars(await stand.entries()) == [10, 2, -2, 2]
+
+
 async def test_a_change_of_prices_is_no_difference(stand: SweepStand) -> None:
     """What was booked under the prices of its time stays."""
     stand.stand.ledger.register_prices(stand.policies.prices)
