@@ -19,12 +19,12 @@ PLACE = Place("acme-prod", "us")
 
 
 @pytest.fixture
-async def store(ledger: SqlLedger | MemoryLedger, request: pytest.FixtureRequest) -> AsyncIterator[SweepStore]:
+async def store(ledger_url: str, ledger: SqlLedger | MemoryLedger) -> AsyncIterator[SweepStore]:
     """A sweep that has been nowhere."""
     if isinstance(ledger, MemoryLedger):
         yield MemorySweepState(ledger)
         return
-    opened = SqlSweepState.open(request.getfixturevalue("ledger_url"))
+    opened = SqlSweepState.open(ledger_url)
     yield opened
     await opened.close()
 

@@ -333,9 +333,7 @@ class SimulatedGate:
         self._sweep = self._parts.sweep(
             reader=self.bigquery,
             free_reader=self.bigquery,
-            places=Places(
-                policies=self.rules, store=store, regions=self.bigquery, clock=clock, telemetry=telemetry
-            ),
+            places=Places(policies=self.rules, store=store, regions=self.bigquery, clock=clock, telemetry=telemetry),
             booking=booking,
             pending=PendingJobs(
                 store=store,

@@ -36,6 +36,8 @@ REST_S = 1_200.0
 LOOK_EVERY_S = 15.0
 # One reconcile interval, and what a round may take.
 INTERVAL_S = 70.0
+# What the last step has begun may go wrong for so long before all is well.
+LAST_STEP_S = 1.0
 # Rounds of the sweep once all is well, one gate's after the other's.
 SWEEP_EVERY_S = 60.0
 # BigQuery reports other figures of a job for so long after it was made. What comes after a sweep's overlap it cannot see.
@@ -156,7 +158,7 @@ class World:
             await self._until(step.at_s)
             self.note(f"step {step.what} {json.dumps(step.given)}")
             DO[step.what](self, step)
-        await self._until(LASTS_S)
+        await self._until(max(LASTS_S, self.loop.time() + LAST_STEP_S))
         await self._heal()
 
     async def _heal(self) -> None:
@@ -363,7 +365,7 @@ def do_bypass(world: World, step: Step) -> None:
 
 
 def do_correct(world: World, step: Step) -> None:
-    """BigQuery reports other figures of a young job that has ended, unless it is deleted some time: nobody could see."""
+    """BigQuery reports other figures of a young job that has ended, and is never deleted: nobody could see."""
     plan = world.history.plans[step.given["number"]]
     is_deleted = any(each.what == "delete" and each.given["number"] == plan.number for each in world.history.steps)
     for job in world.bigquery.jobs.values():

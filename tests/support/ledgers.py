@@ -1,7 +1,8 @@
 """Give tests a ledger on each database, and holds and entries to put into it.
 
 Fixtures: `ledger_url`, an empty ledger on SQLite and then on PostgreSQL; `ledger`, a SqlLedger on it, and in tests of
-the ledger's and the sweep's contracts that ask for no URL the MemoryLedger, on which simulations run; `ledger_clock`, its clock.
+the sweep's contract, and of the ledger's that ask for no URL, the MemoryLedger, on which simulations run;
+`ledger_clock`, its clock.
 `make_hold` and `make_entry` build values with every field set, unless told otherwise.
 """
 
@@ -27,14 +28,17 @@ WINDOW_KEYS = {Period.DAY: "2026-11-24", Period.MONTH: "2026-11"}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that asks for a ledger once for each kind."""
     if "ledger_kind" in metafunc.fixturenames:
-        is_contract = metafunc.definition.path.name.startswith(("test_ledger", "test_sweep_state"))
-        has_memory = is_contract and "ledger_url" not in metafunc.fixturenames
+        name = metafunc.definition.path.name
+        is_ledgers = name.startswith("test_ledger") and "ledger_url" not in metafunc.fixturenames
+        has_memory = is_ledgers or name.startswith("test_sweep_state")
         metafunc.parametrize("ledger_kind", ["sqlite", "postgresql", *(["memory"] if has_memory else [])])
 
 
 @pytest.fixture
 def ledger_url(ledger_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty ledger."""
+    """The URL of an empty ledger; of one in memory there is none."""
+    if ledger_kind == "memory":
+        return ""
     if ledger_kind == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     return str(request.getfixturevalue("postgres_url"))
