@@ -1,8 +1,9 @@
 """Play BigQuery for simulated gates, with books of its own: what it billed is written here and nowhere else.
 
 Two ports over one set of jobs: SimulatedUpstream for what callers send (jobs.insert, jobs.query, cancel, delete), as
-bytes, and SimulatedBigQuery for what the gate asks in its own name, the sweep's lists of all jobs among it. What a query does is its Plan; how one request
-fares on its way is its Fate, which the caller's context bears.
+bytes, and SimulatedBigQuery for what the gate asks in its own name, the
+sweep's lists of all jobs among it. What a query does is its Plan; how one request fares on its way is its Fate, which
+the caller's context bears.
 """
 
 import asyncio

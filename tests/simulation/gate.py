@@ -63,7 +63,7 @@ from tests.support.memory_ledger import MemoryLedger
 from tests.support.memory_sweep_state import MemorySweepState
 
 LEDGER_TIMEOUT_S = 5.0
-# Short, so that what a mark passes by is lost within a history; it covers CORRECTED_WITHIN_S and the clocks' difference.
+# Short, so that what a mark passes by is lost within a history; covers CORRECTED_WITHIN_S and the clocks' difference.
 SWEEP_OVERLAP = timedelta(seconds=120)
 
 

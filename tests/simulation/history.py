@@ -314,9 +314,10 @@ def _draw_correction(random: Random, sketch: _Sketch) -> None:
         sketch.add(at_s, "correct", number=number, percent=percent)
         if random.random() < 0.7:
             at_s += 0.001 + 3.0 * random.random()
-            sketch.add(at_s, "sweep", gate=random.randrange(GATES))
-            if random.random() < 0.5:
-                sketch.add(at_s + 0.02 * random.random(), "sweep", gate=random.randrange(GATES))
+            gate = random.randrange(GATES)
+            sketch.add(at_s, "sweep", gate=gate)
+            if random.random() < 0.7:
+                sketch.add(at_s + 0.004 * random.random(), "sweep", gate=1 - gate)
 
 
 def _draw_deletion(random: Random, sketch: _Sketch) -> None:

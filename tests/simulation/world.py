@@ -40,7 +40,7 @@ INTERVAL_S = 70.0
 LAST_STEP_S = 1.0
 # Rounds of the sweep once all is well, one gate's after the other's.
 SWEEP_EVERY_S = 60.0
-# BigQuery reports other figures of a job for so long after it was made. What comes after a sweep's overlap it cannot see.
+# BigQuery reports other figures of a job for so long after it was made. Behind its overlap the sweep sees none.
 CORRECTED_WITHIN_S = 60.0
 # Without any of these a gate needs no sweep, and has to do without.
 SWEPT = frozenset({"sweep", "bypass", "correct"})
