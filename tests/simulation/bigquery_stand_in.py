@@ -18,9 +18,10 @@ from typing import Any
 
 from bqgate.domain.errors import JobNotFound, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
 from bqgate.domain.job import Estimate, Job, JobRef, Outcome, Usage
+from bqgate.domain.place import Place
 from bqgate.domain.principal import Credential
 from bqgate.domain.units import MIB
-from bqgate.ports import JobsRead, Place
+from bqgate.ports import JobsRead
 from bqgate.wire.error_reply import error_body
 from bqgate.wire.http_message import HttpRequest, HttpResponse
 from bqgate.wire.job_labels import HOLD_LABEL
@@ -268,14 +269,14 @@ class BigQueryServer:
             raise JobNotFound(ref.job_id)
         return _shown(job)
 
-    def read(self, project_id: str, region: str, since: datetime, until: datetime) -> JobsRead:
+    def read(self, place: Place, since: datetime, until: datetime) -> JobsRead:
         """jobs.list of everybody's jobs by the moment of their making; late, as it is by label."""
         now_s = self.loop.time()
         found = [
             _shown(job)
             for job in self.jobs.values()
-            if job.ref.project_id == project_id
-            and region in {"", (job.ref.location or "").lower()}
+            if job.ref.project_id == place.project_id
+            and place.region in {"", (job.ref.location or "").lower()}
             and since <= job.created_at < until
             and self._is_listed(job, now_s)
         ]
@@ -354,7 +355,7 @@ class SimulatedBigQuery:
         await self._wire.call(f"cancel {job.job_id}", work)
 
     async def read_jobs(self, place: Place, *, since: datetime, until: datetime) -> JobsRead:
-        return await self._wire.call("read jobs", lambda: self._server.read(*place, since, until))
+        return await self._wire.call("read jobs", lambda: self._server.read(place, since, until))
 
     async def fetch_regions(self, project_id: str, *, since: datetime) -> frozenset[str]:
         raise AssertionError("jobs are not read by regions")

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from bqgate.domain.job import JobRef
+from bqgate.domain.place import Place
 from bqgate.ledger.sweep_state import PENDING_MAX
-from bqgate.ports import PendingJob, Place
+from bqgate.ports import PendingJob
 from tests.support.memory_ledger import MemoryLedger
 
 _Key = tuple[str, str, str]
