@@ -4,14 +4,15 @@
 -- KEYS[2]    idempotency of the customer (hash)
 -- KEYS[3]    cost breaker of the customer (hash)
 -- KEYS[4]    attempts of the customer (hash)
--- KEYS[5..]  W windows (hash): first the F to fill, then the others that the ledger's open holds name
+-- KEYS[5]    which drop of windows was the last (string)
+-- KEYS[6..]  W windows (hash): first the F to fill, then the others that the ledger's open holds name
 --   then     H ended marks (string), one for each open hold of the ledger
 -- ARGV[1..3] F, W, H
 -- ARGV[4..7] the breaker that is open: name of its day among the F ("" for none), opened_at_us, until_us, seconds that
 --            its key lives
 -- ARGV[8]    the record of attempts of a hold that is put back
--- ARGV[9]    the history for which the ledger was read; under another one nothing is filled, because what ended in
---            between may have left no mark
+-- ARGV[9]    since when the windows are unknown for which the ledger was read (history.lua). Where that is over nothing is
+--            filled: what ended in between may have left no mark, or counted in windows that were dropped since
 -- ARGV[10]   seconds that what is known of holds lives from now on
 --   then     W names, as in holds' records
 --   then     F triples: captured (nano-dollars, whole, >= 0), grace_started_us or "", seconds that the window's key
@@ -29,14 +30,14 @@ local NAMES, FILLS, HOLDS = 10, 10 + window_count, 10 + window_count + 3 * fill_
 local history = read_history()
 if not history then
   return REPLICA
-elseif history ~= ARGV[9] then
+elseif history .. "/" .. (redis.call("GET", KEYS[5]) or "") ~= ARGV[9] then
   return { "0" }
 end
 
 local filled, known = {}, {} -- name of a window to its key
 local filled_count = 0
 for i = 1, window_count do
-  local key, name = KEYS[4 + i], ARGV[NAMES + i]
+  local key, name = KEYS[5 + i], ARGV[NAMES + i]
   if redis.call("HGET", key, "history") == history then
     known[name] = key
   elseif i <= fill_count then
@@ -102,7 +103,7 @@ for i = 1, hold_count do
   if known_record then
     widen(hold_id, known_record, record, amount)
   else
-    local cost = redis.call("GET", KEYS[4 + window_count + i])
+    local cost = redis.call("GET", KEYS[5 + window_count + i])
     if cost then
       add(filled, record, "captured_nanos", cost)
     else

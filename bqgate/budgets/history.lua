@@ -14,5 +14,15 @@ local function read_history()
   return string.sub(string.match(replication, "master_replid:(%x+)") or "", 1, 16)
 end
 
+-- Since when windows are unknown: what is read from the ledger from now on fills them, as long as this is still so then,
+-- with no write lost and no window of the account dropped in between (the key `dropped`). Where that key is lost, all may
+-- be: it is named anew.
+local function unknown_since(history, dropped_key, new_name, ttl_s)
+  if redis.call("EXISTS", dropped_key) == 0 then
+    redis.call("SET", dropped_key, new_name, "EX", ttl_s)
+  end
+  return history .. "/" .. redis.call("GET", dropped_key)
+end
+
 local REPLICA = redis.error_reply("READONLY this server is a replica, and may be behind")
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from bqgate.budgets.refill import ENDED_TTL_S
 from bqgate.domain.budget import Period, Window, WindowId
-from bqgate.domain.budget_scope import CUSTOMER_SCOPE
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, BudgetScope, ScopeKind
 from bqgate.domain.hold import Attempts, Hold
 from bqgate.domain.money import check_nanos
 
@@ -40,6 +40,7 @@ BREAKER_KEPT = timedelta(hours=1)
 
 HOLDS_PATTERN = "bqgate:{*}:holds"
 BREAKERS_PATTERN = "bqgate:{*}:breaker"
+PART_WINDOWS_PATTERN = "bqgate:{*}:window:*/*"
 
 _AS_HOLDS = f"{HOLDS_TTL_S // 86400} days after its last write"
 
@@ -111,6 +112,14 @@ ROWS = (
         fields="cost_nanos",
         unit="nano-dollars",
         ttl=f"{ENDED_TTL_S} s",
+        deleted_by="TTL",
+    ),
+    Row(
+        pattern="bqgate:{<customer>}:dropped",
+        type="string",
+        fields="which drop of windows was the last (any text); what was read from the ledger before it fills none",
+        unit="",
+        ttl=_AS_HOLDS,
         deleted_by="TTL",
     ),
     Row(
@@ -196,6 +205,7 @@ class CustomerKeys:
         self.attempts = f"{self._prefix}:attempts"
         self.idempotency = f"{self._prefix}:idempotency"
         self.breaker = f"{self._prefix}:breaker"
+        self.dropped = f"{self._prefix}:dropped"
 
     def window(self, name: str) -> str:
         """The key of a window, by window_name."""
@@ -210,6 +220,15 @@ def customer_of(key: str, pattern: str = HOLDS_PATTERN) -> str:
     """The customer whose key of this pattern this is."""
     head, tail = pattern.split("*")
     return unescape(key.removeprefix(head).removesuffix(tail))
+
+
+def part_window_of(key: str) -> tuple[str, WindowId]:
+    """The account and the window whose key this is, of PART_WINDOWS_PATTERN; undoes window_name."""
+    head, _, name = key.partition("}:window:")
+    about, period, window_key = name.split(":")
+    kind, _, value = about.partition("/")
+    scope = BudgetScope(ScopeKind(kind), unescape(value))
+    return unescape(head.removeprefix("bqgate:{")), WindowId(scope, Period(period), unescape(window_key))
 
 
 def hold_record(hold: Hold) -> str:

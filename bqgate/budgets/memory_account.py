@@ -4,7 +4,7 @@ Used by memory_store, which asks one or two of them in one step. Nothing here wa
 between. UnknownWindows leaves it where a window is not known, with nothing changed. Amounts are nano-dollars.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -41,6 +41,7 @@ class Account:
     id_by_key: dict[str, str] = field(default_factory=dict)
     ended: dict[str, tuple[datetime, int]] = field(default_factory=dict)  # oldest first; when, and the cost
     breaker: CostBreaker | None = None
+    drop_count: int = 0  # how often windows were dropped
 
     def breaker_at(self, now: datetime) -> CostBreaker | None:
         """The breaker, where its day is not over."""
@@ -55,7 +56,7 @@ class Account:
         known = [(window, self.stands.get(window.id)) for window in with_rollovers(windows)]
         unknown = tuple(window for window, stand in known if stand is None)
         if unknown:
-            raise UnknownWindows(unknown)
+            raise UnknownWindows(unknown, str(self.drop_count))
         return tuple(
             Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, self._rolled_over(window))
             for window, stand in known[: len(windows)]
@@ -102,17 +103,14 @@ class Account:
             attempts=1,
         )
 
-    def end(self, hold_id: str, cost_nanos: int, now: datetime, attempts: int | None = None) -> tuple[VoidOutcome, int]:
+    def end(self, hold: Hold, cost_nanos: int, now: datetime, attempts: int | None = None) -> tuple[VoidOutcome, int]:
         """End a hold: what became of it, and at which cost it ended, now or before.
 
         VOIDED: it ended now, whatever its cost. With `attempts` only where no other have joined.
         """
+        hold_id = hold.id
         if hold_id not in self.holds:
-            if hold_id in self.ended:
-                return VoidOutcome.ENDED, self.ended[hold_id][1]
-            if attempts is None:
-                self.ended[hold_id] = now, cost_nanos
-            return VoidOutcome.UNKNOWN, cost_nanos
+            return self._end_again(hold, cost_nanos, now, attempts)
         if attempts is not None and attempts != self.attempts[hold_id].count:
             return VoidOutcome.JOINED, cost_nanos
         self.ended.setdefault(hold_id, (now, cost_nanos))
@@ -127,10 +125,15 @@ class Account:
         self._end_probe(placed, cost_nanos, now)
         return VoidOutcome.VOIDED, cost_nanos
 
-    def give_back(self, hold_id: str, now: datetime) -> None:
+    def give_back(self, hold: Hold, now: datetime) -> None:
         """Take back a hold that was placed a moment ago, as if it never had been: the same may be placed later."""
-        self.end(hold_id, 0, now)
-        del self.ended[hold_id]
+        self.end(hold, 0, now)
+        del self.ended[hold.id]
+
+    def drop_windows(self, window_ids: Iterable[WindowId]) -> None:
+        """Forget windows, to be filled anew, and not by what was read from the ledger before."""
+        dropped = [self.stands.pop(window_id) for window_id in window_ids if window_id in self.stands]
+        self.drop_count += bool(dropped)
 
     def restore(self, hold: Hold, leased_until: datetime, now: datetime) -> bool:
         """Put a lost hold back. False: it is there, or has ended, which is then remembered for some minutes more."""
@@ -202,6 +205,18 @@ class Account:
         for window_id in recorded.window_ids:
             if window_id.scope in younger and window_id in self.stands:
                 self.stands[window_id].held_nanos += hold.amount_nanos
+
+    def _end_again(self, hold: Hold, cost_nanos: int, now: datetime, attempts: int | None) -> tuple[VoidOutcome, int]:
+        """End a hold that is not there. Windows that may lack its cost are dropped: the ledger has it."""
+        ended = self.ended.get(hold.id)
+        if ended is not None and cost_nanos in {0, ended[1]}:
+            return VoidOutcome.ENDED, ended[1]
+        if attempts is None:
+            self.ended.pop(hold.id, None)  # the oldest come first
+            self.ended[hold.id] = now, cost_nanos
+        if cost_nanos:
+            self.drop_windows(hold.window_ids)
+        return VoidOutcome.UNKNOWN if ended is None else VoidOutcome.ENDED, cost_nanos
 
     def _stands_of(self, hold: Hold) -> list[Stand]:
         """The windows of a hold that are known."""

@@ -7,15 +7,15 @@ Bounded: windows go when their time is over, an ended hold's mark after ENDED_TT
 filling fails, nothing else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from bqgate.budgets.accounts import by_account, deployment_hold, split_windows
 from bqgate.budgets.memory_account import Account
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Window
-from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
+from bqgate.domain.budget import Balance, Window, WindowId
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
 from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import ENDED_ATTEMPTS, LEASE_S, Attempts, Hold, Placement, VoidOutcome
@@ -107,9 +107,18 @@ class MemoryBudgetStore:
         """Close a breaker."""
         self._account(customer).breaker = None
 
-    async def forget_windows(self, customer: str) -> None:
+    async def forget_windows(self, customer: str, window_ids: Iterable[WindowId] | None = None) -> None:
         """Drop what stands against a customer's windows."""
-        self._account(customer).stands.clear()
+        account = self._account(customer)
+        account.drop_windows(tuple(account.stands) if window_ids is None else window_ids)
+
+    async def fetch_part_windows(self, keys: Collection[str]) -> Mapping[str, tuple[WindowId, ...]]:
+        """Windows of budgets of parts of customers' queries, by account."""
+        found = {
+            name: tuple(each for each in account.stands if each.scope != CUSTOMER_SCOPE and each.key in keys)
+            for name, account in self._accounts.items()
+        }
+        return {name: window_ids for name, window_ids in found.items() if window_ids}
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
         """Ids of the customer's open holds, with the moment each was placed."""
@@ -143,18 +152,18 @@ class MemoryBudgetStore:
             return replace(first, balances=(*balances, *balances_above), breaker=account.breaker_at(hold.placed_at))
         second = account.place(hold, own, grace, leased_until)
         if second.hold_id is None:
-            deployment.give_back(hold.id, self._clock.now())
+            deployment.give_back(hold_above, self._clock.now())
             return replace(second, balances=(*second.balances, *deployment.balances(above)))
         return replace(second, balances=(*second.balances, *first.balances))
 
     def _end(self, hold: Hold, cost_nanos: int, attempts: int | None = None) -> tuple[VoidOutcome, ...]:
         """End a hold in its account, and above at the same cost; what became of it in each."""
         now = self._clock.now()
-        outcome, cost_nanos = self._account(hold.customer).end(hold.id, cost_nanos, now, attempts)
+        outcome, cost_nanos = self._account(hold.customer).end(hold, cost_nanos, now, attempts)
         is_left = outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None)
         if is_left or not self._is_counted_above(hold):
             return (outcome,)
-        above, _ = self._account(DEPLOYMENT_ACCOUNT).end(hold.id, cost_nanos, now)
+        above, _ = self._account(DEPLOYMENT_ACCOUNT).end(deployment_hold(hold), cost_nanos, now)
         return outcome, above
 
     def _keep(self, holds: Sequence[Hold], *, restores_only: bool = False) -> tuple[str, ...]:
@@ -175,7 +184,9 @@ class MemoryBudgetStore:
     async def _fill(self, snapshot: Snapshot) -> None:
         now = self._clock.now()
         self._sweep(now)
-        self._account(snapshot.customer).fill(snapshot, now, now + self._lease)
+        account = self._account(snapshot.customer)
+        if snapshot.unknown_since == str(account.drop_count):
+            account.fill(snapshot, now, now + self._lease)
 
     def _account(self, customer: str) -> Account:
         account = self._accounts.get(customer)

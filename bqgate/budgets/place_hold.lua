@@ -5,7 +5,8 @@
 -- KEYS[3]   ended mark of this hold (string)
 -- KEYS[4]   cost breaker of the customer (hash)
 -- KEYS[5]   attempts of the customer (hash)
--- KEYS[6..] windows (hash): first the customer's own, then strict ones, in the order in which balances are wanted; behind
+-- KEYS[6]   which drop of windows was the last (string)
+-- KEYS[7..] windows (hash): first the customer's own, then strict ones, in the order in which balances are wanted; behind
 --           them those that are only taken over from
 -- ARGV[1]   hold id, escaped
 -- ARGV[2]   idempotency key, escaped; "" for none
@@ -29,19 +30,19 @@
 -- ARGV[20..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
 --           over from, 0 for none; the limit of that one, as above; the most that is taken over, as above
 --
--- Returns, all text: {"unknown", history (history.lua), number of a window from 1, ...}: nothing was touched, these are
+-- Returns, all text: {"unknown", since when (history.lua), number of a window from 1, ...}: nothing was touched, these are
 --   not there or were filled under another history; or
 --   {"placed" | "replayed" | "refused" | "ended", id of the open hold or "", refusal (RejectReason) or "", "1" when it tripped or "",
 --    numbers of the windows whose grace began with it, by blanks, attempts that have joined it,
 --    the breaker after it: opened_at_us, until_us, probe, emergency_nanos (each "" for none),
 --    captured, held, grace_started_us or "", captured, held, ...} of all windows
--- Cost: 1 HMGET a window, 5 commands; when placed 2 a window and 6 more; 3 when joined, 3 when it trips. O(windows).
+-- Cost: 1 HMGET a window, 5 commands; 3 more when unknown; when placed 2 a window and 6 more; 3 when joined, 3 when it trips. O(windows).
 --
 -- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
 -- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
 -- came in; what is returned is the stored text.
 
-local FIRST_WINDOW, LIMITS, PER_WINDOW = 6, 20, 4
+local FIRST_WINDOW, LIMITS, PER_WINDOW = 7, 20, 4
 local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now_us, grace_us, cooldown_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
 local emergency, is_observed, day = ARGV[7], ARGV[9] == "1", tonumber(ARGV[10])
@@ -52,7 +53,7 @@ if not history then
   return REPLICA
 end
 local stands = {}
-local unknown = { "unknown", history }
+local unknown = { "unknown", "" }
 for i = FIRST_WINDOW, #KEYS do
   stands[i] = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us", "history")
   if not stands[i][1] or stands[i][4] ~= history then
@@ -60,6 +61,7 @@ for i = FIRST_WINDOW, #KEYS do
   end
 end
 if #unknown > 2 then
+  unknown[2] = unknown_since(history, KEYS[6], hold_id .. "@" .. ARGV[5], ARGV[19])
   return unknown
 end
 

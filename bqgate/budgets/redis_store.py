@@ -12,7 +12,7 @@ between leaves a hold above that no ledger knows: reconcile voids it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,21 +21,18 @@ from typing import Self
 from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.breakers.circuit_breaker import CircuitBreaker
-from bqgate.budgets import scripts
+from bqgate.budgets import redis_walks, scripts
 from bqgate.budgets.accounts import by_account, deployment_hold, holds_by_account, split_windows
 from bqgate.budgets.keys import (
-    BREAKERS_PATTERN,
     CHECK_KEY,
     CHECK_TTL_S,
-    HOLDS_PATTERN,
     CustomerKeys,
-    customer_of,
     placed_at_of,
     unescape,
 )
 from bqgate.budgets.redis_client import RedisClient, close_client, learn_nodes, open_client, redis_call
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
-from bqgate.domain.budget import Balance, Window
+from bqgate.domain.budget import Balance, Window, WindowId
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.errors import BudgetStoreUnavailable, LedgerUnavailable
@@ -44,8 +41,6 @@ from bqgate.ports import Clock, SpendSource
 
 _LOSES_WINDOWS = "the budget store loses windows as fast as they are filled"
 
-# Keys looked at in one SCAN step; a step stays well under a millisecond.
-_SCAN_COUNT = 1000
 # Holds that one script keeps: it then takes a few milliseconds.
 _KEPT_AT_ONCE = 500
 
@@ -166,25 +161,24 @@ class RedisBudgetStore:
 
     async def fetch_breakers(self) -> dict[str, CostBreaker]:
         """Breakers that are open, by customer. Walks all keys: for an admin, not for a request."""
-        found = {}
         async with self._turn():
-            for key in sorted([key async for key in self._client.scan_iter(match=BREAKERS_PATTERN, count=_SCAN_COUNT)]):
-                breaker = await scripts.fetch_breaker(self._client, key)
-                if breaker is not None and breaker.is_open(self._clock.now()):
-                    found[customer_of(key, BREAKERS_PATTERN)] = breaker
-        return found
+            breakers = await redis_walks.find_breakers(self._client)
+        return {customer: breaker for customer, breaker in breakers.items() if breaker.is_open(self._clock.now())}
 
     async def reset_breaker(self, customer: str) -> None:
         """Close a breaker: one round trip."""
         async with self._turn():
             await self._client.delete(CustomerKeys(customer).breaker)
 
-    async def forget_windows(self, customer: str) -> None:
-        """Drop what stands against a customer's windows. Walks all keys: for the reconcile loop, not for a request."""
-        pattern = CustomerKeys(customer).windows_pattern
+    async def forget_windows(self, customer: str, window_ids: Iterable[WindowId] | None = None) -> None:
+        """Drop what stands against a customer's windows. To find all of them it walks all keys."""
         async with self._turn():
-            for key in [key async for key in self._client.scan_iter(match=pattern, count=_SCAN_COUNT)]:
-                await self._client.delete(key)
+            await redis_walks.drop_windows(self._client, customer, window_ids)
+
+    async def fetch_part_windows(self, keys: Collection[str]) -> Mapping[str, tuple[WindowId, ...]]:
+        """Windows of budgets of parts of customers' queries, by account. Walks all keys."""
+        async with self._turn():
+            return await redis_walks.find_part_windows(self._client, keys)
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:
         """Ids of the customer's open holds, with the moment each was placed (to the microsecond)."""
@@ -195,8 +189,7 @@ class RedisBudgetStore:
     async def fetch_customers(self) -> tuple[str, ...]:
         """Customers that have open holds, sorted. Walks all keys: for the reconcile loop, not for a request."""
         async with self._turn():
-            keys = {key async for key in self._client.scan_iter(match=HOLDS_PATTERN, count=_SCAN_COUNT)}
-        return tuple(sorted(customer_of(key) for key in keys))
+            return await redis_walks.find_customers(self._client)
 
     async def check(self) -> None:
         """Write a short-lived key: a replica, a full memory and a failed disk all show."""

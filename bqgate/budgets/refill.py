@@ -18,12 +18,14 @@ again. A store applies a Snapshot by these rules, in one atomic step:
 6. A hold that the store has and the ledger does not counts: it may be placed and not yet recorded. (Booked and not
    yet captured looks the same, and is then counted with its cost until refilled: refused too early, never too late.)
 7. A store that may have lost writes without a word (a replica was promoted, a server was started from a file) knows no
-   window that was filled before: what it captured then may be too little. It is filled as if it were not there. What
-   was read from the ledger before that moment is not used after it: a mark of rule 4 may be lost.
+   window that was filled before: what it captured then may be too little. It is filled as if it were not there.
+8. What was read from the ledger before such a moment is not used after it: a mark of rule 4 may be lost. Nor is what
+   was read before windows of the account were dropped: a hold may have been placed, and have ended, in one that was
+   filled and dropped since.
 
 What this cannot see: a hold that another gate placed just before a wipe and recorded in the ledger just after the
 refill (accounts.py adds a gate's own). Until that gate keeps it (keep_holds), within a second, the store lacks its
-amount; if it ends before that, its cost. And a breaker that an admin resets while a wiped store is being filled: it may
+amount. And a breaker that an admin resets while a wiped store is being filled: it may
 be open again, and is reset again. Raises LedgerUnavailable.
 """
 
@@ -52,27 +54,27 @@ _READS_MAX = 5
 class UnknownWindows(Exception):
     """A script touched nothing, because these windows are not in the store. It never leaves this package.
 
-    `history` names the writes that the store goes on from, where it may lose some of them (rule 7 of this module).
+    `since` names, in the store's own way, what a reading of the ledger must not be older than (rule 8 of this module).
     """
 
-    def __init__(self, windows: tuple[Window, ...], history: str = "") -> None:
+    def __init__(self, windows: tuple[Window, ...], since: str) -> None:
         super().__init__(f"{len(windows)} windows are unknown")
         self.windows = windows
-        self.history = history
+        self.since = since
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What the ledger knew of an account at one moment. No cost is in the spend of a hold that is in `open_holds`.
 
-    `history`: of the store that it was read for, see UnknownWindows.
+    `unknown_since` is UnknownWindows.since of the store that it was read for.
     """
 
     customer: str
     windows: tuple[Window, ...]
     spend: CustomerSpend
     open_holds: tuple[Hold, ...]
-    history: str = ""
+    unknown_since: str
 
     def captured_in(self, window: Window) -> int:
         """Booked spend; never below zero: a credit is no budget."""
@@ -96,7 +98,7 @@ class Snapshot:
         return None if day is None else CostBreaker(opened_at=self.spend.tripped_at[day.key], until=day.resets_at)
 
 
-async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...], history: str = "") -> Snapshot:
+async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...], unknown_since: str) -> Snapshot:
     """Read spend and open holds of one customer as if at one moment.
 
     The port reads them apart. A hold that ends in between would be in neither or in both; so the holds are read before
@@ -113,8 +115,8 @@ async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...], histo
         spend = await source.fetch_spend(windows)
         after = await source.fetch_open_holds(customer)
         if {hold.id for hold in before} <= {hold.id for hold in after}:
-            return Snapshot(customer, windows, spend, after, history)
-    return Snapshot(customer, windows, spend, before, history)
+            return Snapshot(customer, windows, spend, after, unknown_since)
+    return Snapshot(customer, windows, spend, before, unknown_since)
 
 
 class Refill:
@@ -150,7 +152,7 @@ class Refill:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fill(self, unknown: UnknownWindows) -> None:
-        await self._apply(await fetch_snapshot(self._source, unknown.windows, unknown.history))
+        await self._apply(await fetch_snapshot(self._source, unknown.windows, unknown.since))
 
     def _forget(self, windows: tuple[Window, ...], done: asyncio.Task[None]) -> None:
         del self._running[windows]

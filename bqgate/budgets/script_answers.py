@@ -13,10 +13,10 @@ from bqgate.domain.cost_breaker import CostBreaker
 
 
 def expect_known(outcome: str, rest: list[str], windows: tuple[Window, ...]) -> None:
-    """Raise UnknownWindows where a script says so; `rest` is then the history, and numbers of its windows, from 1."""
+    """Raise UnknownWindows where a script says so; `rest` is then since when, and numbers of its windows, from 1."""
     if outcome == "unknown":
-        history, *numbers = rest
-        raise UnknownWindows(tuple(windows[int(number) - 1] for number in numbers), history)
+        unknown_since, *numbers = rest
+        raise UnknownWindows(tuple(windows[int(number) - 1] for number in numbers), unknown_since)
 
 
 def balances_of(windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str]) -> tuple[Balance, ...]:

@@ -5,6 +5,7 @@ answer did its work is for the caller to say. Amounts are nano-dollars, and asse
 computes in doubles. UnknownWindows and redis' errors leave it.
 """
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -154,7 +155,7 @@ async def end_hold(
     """
     names = " ".join(window_names(hold.window_ids))
     known = "" if attempts is None else attempts
-    options = [mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS, "1" if is_late else ""]
+    options = [mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS, "1" if is_late else "", HOLDS_TTL_S]
     while True:
         outcome, detail = await _END_HOLD.run(
             client,
@@ -204,7 +205,9 @@ async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> Budg
     keys = CustomerKeys(windows[0].customer)
     asked = with_rollovers(windows)
     names = [keys.window(window_name(window.id)) for window in asked]
-    outcome, *rest = await _FETCH_BALANCES.run(client, [keys.breaker, *names], [])
+    outcome, *rest = await _FETCH_BALANCES.run(
+        client, [keys.breaker, keys.dropped, *names], [uuid.uuid4().hex, HOLDS_TTL_S]
+    )
     expect_known(outcome, rest, asked)
     return BudgetStatus(balances_of(windows, asked, rest[4:]), breaker_of(rest[:4]))
 
@@ -234,6 +237,7 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime, l
             keys.idempotency,
             keys.breaker,
             keys.attempts,
+            keys.dropped,
             *(keys.window(name) for name in names),
             *(keys.ended(hold.id) for hold in holds),
         ],
@@ -243,7 +247,7 @@ async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime, l
             len(holds),
             *_breaker_args(snapshot, now),
             attempts_record(Attempts(RESTORED_ATTEMPTS, leased_until)),
-            snapshot.history,
+            snapshot.unknown_since,
             HOLDS_TTL_S,
             *names,
             *fills,
@@ -272,4 +276,4 @@ def _breaker_args(snapshot: Snapshot, now: datetime) -> list[str | int]:
 def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
     keys = CustomerKeys(hold.customer)
     windows = (keys.window(name) for name in names)
-    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, *windows]
+    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, keys.dropped, *windows]

@@ -52,6 +52,17 @@ def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
     return _sums_in(windows, _IS_SPEND)
 
 
+def spend_of_each(window: Window) -> sa.Select[Any]:
+    """Rows of each value of the window's kind of scope; its own value is not asked for."""
+    column = _SCOPE_COLUMNS[window.scope.kind]
+    return (
+        sa.select(column.label("value"), sa.func.sum(entries.c.cost_nanos).label("cost_nanos"))
+        .where(entries.c.customer == window.customer, _KEY_COLUMNS[window.period] == window.key, _IS_SPEND)
+        .where(column.is_not(None))
+        .group_by(column)
+    )
+
+
 def adjusted_in(windows: Sequence[Window]) -> sa.Select[Any]:
     """The same, of adjustments alone."""
     return _sums_in(windows, entries.c.kind == EntryKind.ADJUSTMENT.value)

@@ -241,6 +241,10 @@ class SqlLedger:
         """Booked spend of each window, all of one moment; then what is remembered of grace and breaker."""
         return await account_spend.fetch_spend(self._rows, windows)
 
+    async def fetch_spend_of_each(self, window: Window) -> Mapping[str, int]:
+        """Booked spend of each principal, project or workload in a window, of whoever has any."""
+        return {row.value: int(row.cost_nanos) for row in await self._rows(queries.spend_of_each(window))}
+
     async def fetch_adjusted(self, windows: Sequence[Window]) -> Mapping[WindowId, int]:
         """What adjustments come to in each window, all of one moment."""
         return await account_spend.fetch_adjusted(self._rows, windows)

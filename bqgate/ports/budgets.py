@@ -1,10 +1,10 @@
 """Say where money is kept that decides: budgets, the holds against them, and from what they are rebuilt."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from bqgate.domain.budget import Balance, Window
+from bqgate.domain.budget import Balance, Window, WindowId
 from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.entry import (
     CustomerSpend,
@@ -64,6 +64,8 @@ class BudgetStore(Protocol):
         """End a hold with what the job cost, in the windows in which it was placed. False: it is not open.
 
         The cost may pass the hold's amount; it is then captured whole. Whoever has joined it, it ends.
+
+        Where the store lacks the hold, or it ended at another cost, it forgets these windows: the ledger has the cost.
 
         `is_late`: the ledger has had the cost for longer than a capture takes. A store that lost its memory since may
         have been filled with it, and still have the hold; it forgets these windows, so that the cost counts once.
@@ -142,11 +144,20 @@ class BudgetStore(Protocol):
             BudgetStoreUnavailable: no answer; call again.
         """
 
-    async def forget_windows(self, customer: str) -> None:
-        """Drop what stands against all windows of a customer; their next use fills them from the SpendSource.
+    async def forget_windows(self, customer: str, window_ids: Iterable[WindowId] | None = None) -> None:
+        """Drop what stands against windows of a customer, None: all; their next use fills them from the SpendSource.
+
+        What was read from the SpendSource before fills none of them.
 
         Raises:
             BudgetStoreUnavailable: no answer; call again.
+        """
+
+    async def fetch_part_windows(self, keys: Collection[str]) -> Mapping[str, tuple[WindowId, ...]]:
+        """Windows of these days and months that the store has of budgets of parts of queries, by account.
+
+        Raises:
+            BudgetStoreUnavailable: no answer.
         """
 
     async def fetch_hold_ids(self, customer: str) -> dict[str, datetime]:

@@ -128,6 +128,13 @@ class Ledger(SpendSource, Protocol):
             LedgerUnavailable: the database did not answer.
         """
 
+    async def fetch_spend_of_each(self, window: Window) -> Mapping[str, int]:
+        """Booked spend in the window of a budget of each principal, project or workload, of whoever has any.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
     async def fetch_adjusted(self, windows: Sequence[Window]) -> Mapping[WindowId, int]:
         """What adjustments come to in each of an account's windows, all of one moment.
 

@@ -3,7 +3,8 @@
 Run by reconcile, its fifth step; calls the Ledger and the BudgetStore. The ledger is right. A difference that is, to
 the nano-dollar, what was corrected in the ledger since both agreed is no fault: corrections are written to the ledger
 alone, and this is how the budgets learn of them, at the first look. Any other must last two rounds, because between
-book and capture the sums differ for a moment; it is counted and logged.
+book and capture the sums differ for a moment; where it is the same in both it is counted and logged. Where it is not,
+and on the same side, jobs that end all the time may hide one: the window is filled anew without a word.
 """
 
 from datetime import timedelta
@@ -12,9 +13,7 @@ from bqgate.domain.budget import WindowId, with_rollovers
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.tier import windows_lately
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
-
-# A window of an account, and by how many nano-dollars the store's spend passes the ledger's.
-Drifts = dict[tuple[str, WindowId], int]
+from bqgate.settlement.part_drifts import Drifts, PartDrifts
 
 
 class SpendComparison:
@@ -36,6 +35,7 @@ class SpendComparison:
         self._clock = clock
         self._telemetry = telemetry
         self._interval_s = interval_s
+        self._parts = PartDrifts(ledger=ledger, budgets=budgets, policies=policies)
         self._drifts: Drifts = {}
         self._adjusted: dict[tuple[str, WindowId], int] = {}
 
@@ -53,16 +53,19 @@ class SpendComparison:
             drifts |= found
             if found and all(self._is_corrected(window, nanos, adjusted) for window, nanos in found.items()):
                 corrected.add(account)
+        drifts |= await self._parts.find(self._clock.now(), self._drifts)
         drifts = {window: nanos for window, nanos in drifts.items() if window[0] not in corrected}
-        lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window) == nanos}
-        self._drifts = {window: nanos for window, nanos in drifts.items() if window not in lasting}
+        lasting = {window: nanos for window, nanos in drifts.items() if self._drifts.get(window, 0) * nanos > 0}
+        before, self._drifts = self._drifts, {each: nanos for each, nanos in drifts.items() if each not in lasting}
         for account in sorted(corrected):
             self._telemetry.log("budgets_corrected", customer=account)
-        for (account, window_id), nanos in lasting.items():
-            self._tell(account, window_id, nanos)
-        # All of an account's windows at once: what lost one number lost those of each principal's too.
-        for account in sorted({account for account, _ in lasting} | corrected):
             await self._budgets.forget_windows(account)
+        for account in sorted({account for account, _ in lasting}):
+            window_ids = [window_id for of, window_id in lasting if of == account]
+            for window_id in window_ids:
+                if before[account, window_id] == lasting[account, window_id]:
+                    self._tell(account, window_id, lasting[account, window_id])
+            await self._budgets.forget_windows(account, window_ids)
         # What differs still is not agreed about: it keeps what its corrections were when it was.
         self._adjusted = adjusted | {each: self._adjusted[each] for each in drifts if each in self._adjusted}
 

@@ -1,14 +1,19 @@
 """Hold every BudgetStore to invariant 7: an unknown window is filled from the ledger, each hold counted once."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from bqgate.domain.budget import Period, Window, windows_at
+from bqgate.domain.budget_scope import BudgetScope, ScopeKind
+from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
-from tests.support.budget_scene import hold_on, stands, usd, windows_of
+from tests.support.budget_scene import UTC_ZONE, hold_on, stands, usd, windows_of
 from tests.support.budget_stores import Scene
 from tests.support.manual_clock import START
 
@@ -72,6 +77,56 @@ async def test_a_late_capture_counts_once(scene: Scene) -> None:
     assert await scene.store.capture(hold, parse_usd("2"), is_late=True)
     assert not await scene.store.capture(hold, parse_usd("2"), is_late=True)
     assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "1")] * 2
+
+
+async def test_what_was_read_before_windows_were_dropped_does_not_fill_them(scene: Scene) -> None:
+    """A gate reads the ledger and stands still; a query runs, the windows are dropped: its reading lacks that cost."""
+    own = windows_of()
+    ada = BudgetScope(ScopeKind.PRINCIPAL, "ada@example.com")
+    part = windows_at(
+        START, customer="acme", zone=UTC_ZONE, limits_nanos={Period.DAY: None, Period.MONTH: None}, scope=ada
+    )
+    fetch_spend = scene.book.fetch_spend
+
+    async def slow(windows: Sequence[Window]) -> CustomerSpend:
+        scene.book.fetch_spend = fetch_spend  # type: ignore[method-assign]  # once
+        read = await fetch_spend(windows)
+        hold = replace(hold_on(own, "3"), scopes=(ada,))
+        await scene.run(hold, (*own, *part))
+        scene.book.book(hold, parse_usd("2"))
+        assert await scene.store.capture(hold, parse_usd("2"))
+        await scene.store.forget_windows("acme")
+        return read
+
+    scene.book.fetch_spend = slow  # type: ignore[method-assign]  # to choose the moment
+    assert stands(await scene.store.fetch_balances(own)) == [usd("2", "0")] * 2
+
+
+async def test_a_cost_whose_hold_the_store_lacks_counts(scene: Scene) -> None:
+    """Wiped and filled before another gate recorded its hold, which then ends: its cost counts in the known windows."""
+    windows = windows_of()
+    hold = hold_on(windows, "3")
+    await scene.store.place_hold(hold, windows)
+    async with scene.wiped() as store:
+        assert stands(await store.fetch_balances(windows)) == [usd("0", "0")] * 2
+        scene.book.open_hold(hold)
+        scene.book.book(hold, parse_usd("2"))
+        assert not await store.capture(hold, parse_usd("2"))
+        assert stands(await store.fetch_balances(windows)) == [usd("2", "0")] * 2
+        assert not await store.capture(hold, parse_usd("2"))
+        assert stands(await store.fetch_balances(windows)) == [usd("2", "0")] * 2
+
+
+async def test_the_cost_of_a_hold_that_was_given_back_counts(scene: Scene) -> None:
+    """Its job turned up late and is booked: the cost counts at once, though the hold had ended at no cost."""
+    windows = windows_of()
+    hold = hold_on(windows, "3")
+    await scene.run(hold, windows)
+    assert await scene.store.void(hold) is VoidOutcome.VOIDED
+    scene.book.close_hold(hold)
+    scene.book.book(hold, parse_usd("2"))
+    assert not await scene.store.capture(hold, parse_usd("2"))
+    assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "0")] * 2
 
 
 async def test_a_hold_that_ends_while_the_ledger_is_read_counts_once(scene: Scene) -> None:

@@ -50,6 +50,22 @@ async def test_a_hold_counts_in_the_parts_budget_too(scene: Scene, scope: Budget
     assert stands(await scene.store.fetch_balances(other)) == [usd("0", "0")] * 2
 
 
+async def test_the_store_says_which_windows_of_parts_it_has(scene: Scene) -> None:
+    """By account, whatever the parts are called; only those of the days and months that are asked for; not the own."""
+    odd = part(ODD)
+    await scene.store.fetch_balances((*windows_of(), *part(), *odd))
+    await scene.store.fetch_balances(tuple(replace(each, customer="o{dd}/window:") for each in part()))
+    await scene.store.fetch_balances(windows_of("globex"))
+    known = await scene.store.fetch_part_windows({window.key for window in windows_of()})
+    named = {account: set(window_ids) for account, window_ids in known.items()}
+    nightly = {window.id for window in part()}
+    assert named == {"acme": nightly | {window.id for window in odd}, "o{dd}/window:": nightly}
+    (day, _) = odd
+    await scene.store.forget_windows("acme", [*nightly, day.id])
+    assert (await scene.store.fetch_part_windows({odd[1].key}))["acme"] == (odd[1].id,)
+    assert await scene.store.fetch_part_windows({"2026-11-25"}) == {}
+
+
 async def test_a_part_without_room_refuses_whatever_the_customer_has_left(scene: Scene) -> None:
     """All or nothing, without grace, without touching grace or breaker, observed customer or not."""
     windows = (*windows_of(day_usd="1"), *part())

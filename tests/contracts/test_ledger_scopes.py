@@ -52,6 +52,21 @@ async def test_spend_is_summed_by_what_the_budget_is_about(
     assert list((await ledger.fetch_spend(windows)).captured_nanos.values()) == [nanos, nanos]
 
 
+async def test_spend_of_each_is_told_together(ledger: SqlLedger) -> None:
+    """Of each principal, project or workload that has any in the day: what it is asked alone."""
+    await booked(ledger, 1, principal="ada", workload="nightly")
+    await booked(ledger, 2, principal="a'd\"a", project_id="other")
+    await booked(ledger, 4, principal="ada", kind=EntryKind.REFUSAL)
+    await booked(ledger, 8, principal="ada", customer="globex")
+    await booked(ledger, 16, principal="eve", window_keys={**DAYS, Period.DAY: "2026-11-23"})
+    await booked(ledger, -64, principal="ada", kind=EntryKind.ADJUSTMENT)
+    assert await ledger.fetch_spend_of_each(window(ScopeKind.PRINCIPAL, "*")) == {"ada": -63, "a'd\"a": 2}
+    by_month = await ledger.fetch_spend_of_each(window(ScopeKind.PRINCIPAL, "*", Period.MONTH))
+    assert by_month == {"ada": -63, "a'd\"a": 2, "eve": 16}
+    assert await ledger.fetch_spend_of_each(window(ScopeKind.PROJECT, "*")) == {"acme-prod": -63, "other": 2}
+    assert await ledger.fetch_spend_of_each(window(ScopeKind.WORKLOAD, "*")) == {"nightly": 1}
+
+
 async def test_a_graces_start_is_the_customers_own(ledger: SqlLedger) -> None:
     """A part has no grace, though its day has the same name."""
     asked = window(ScopeKind.PRINCIPAL, "ada")

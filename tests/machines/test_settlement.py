@@ -352,7 +352,7 @@ class SettlementMachine(RuleBasedStateMachine):
         query = data.draw(st.sampled_from(self.queries))
         account = self.store._accounts.get(DEPLOYMENT_ACCOUNT if is_above else query.hold.customer)
         if account is not None and query.hold.id in account.holds:
-            account.give_back(query.hold.id, self.stand.clock.now())
+            account.give_back(query.hold, self.stand.clock.now())
 
     @rule()
     def switch_the_deployments_budget(self) -> None:

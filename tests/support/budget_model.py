@@ -42,16 +42,21 @@ class BudgetModel:
     holds: dict[str, Hold] = field(default_factory=dict)
     attempts: dict[str, Attempts] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
+    ended: dict[str, int] = field(default_factory=dict)  # at what cost
     grace: dict[WindowId, datetime] = field(default_factory=dict)
     breaker: BreakerModel | None = None
 
     def wipe(self) -> None:
-        self.captured, self.holds, self.attempts, self.keys, self.ended = {}, {}, {}, {}, set()
+        self.captured, self.holds, self.attempts, self.keys, self.ended = {}, {}, {}, {}, {}
         self.grace, self.breaker = {}, None
 
     def forget(self) -> None:
         self.captured, self.grace = {}, {}
+
+    def forget_only(self, window_ids: tuple[WindowId, ...]) -> None:
+        for window_id in window_ids:
+            self.captured.pop(window_id, None)
+            self.grace.pop(window_id, None)
 
     def fill(self, windows: tuple[Window, ...], now: datetime) -> None:
         before = [window.rollover.window for window in windows if window.rollover is not None]
@@ -210,13 +215,17 @@ class BudgetModel:
 
     def end(self, hold: Hold, cost_nanos: int, now: datetime, attempts: int | None = None) -> VoidOutcome:
         if hold.id not in self.holds:
-            is_known = hold.id in self.ended
+            before = self.ended.get(hold.id)
+            if before is not None and cost_nanos in {0, before}:
+                return VoidOutcome.ENDED
             if attempts is None:
-                self.ended.add(hold.id)
-            return VoidOutcome.ENDED if is_known else VoidOutcome.UNKNOWN
+                self.ended[hold.id] = cost_nanos
+            if cost_nanos:
+                self.forget_only(hold.window_ids)
+            return VoidOutcome.UNKNOWN if before is None else VoidOutcome.ENDED
         if attempts not in {None, self.attempts[hold.id].count}:
             return VoidOutcome.JOINED
-        self.ended.add(hold.id)
+        self.ended[hold.id] = cost_nanos
         placed = self.holds.pop(hold.id)
         del self.attempts[hold.id]
         self.keys = {key: hold_id for key, hold_id in self.keys.items() if hold_id != placed.id}

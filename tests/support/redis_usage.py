@@ -53,6 +53,7 @@ async def _use_store(store: RedisBudgetStore, book: SpendBook, clock: ManualCloc
     await place(hold_on(OWN, "0", placed_at=clock.now()), OWN)
     await place(ended := hold_on((*OWN, *NIGHTLY)), (*OWN, *NIGHTLY, *ABOVE))
     await store.capture(ended, 1)
+    await store.fetch_balances((*OWN, *NIGHTLY))
     await store.void(hold_on(OWN))
     await store.void(await place(hold_on(OWN), OWN), attempts=1)
     other = windows_of("globex")

@@ -298,7 +298,7 @@ async def test_a_hold_that_a_repeat_has_joined_is_put_back_with_its_parts(scene:
     parts = tuple(replace(window, scope=scope) for window in windows)
     for each in (first, replace(first, id="h2")):
         await service.record(each, await service.place(each, (*windows, *parts), ACME), ACME)
-    store._accounts["acme"].give_back("h1", scene.clock.now())  # its end was never told: it is lost
+    store._accounts["acme"].give_back(first, scene.clock.now())  # its end was never told: it is lost
     await service.keep_alive()
     balances = await store.fetch_balances((*windows, *parts))
     assert [balance.held_nanos for balance in balances] == [CENTS_60] * 4

@@ -11,7 +11,7 @@ async def test_a_quiet_ledger_is_read_three_times() -> None:
     book, windows = SpendBook(), windows_of()
     hold = hold_on(windows)
     book.open_hold(hold)
-    snapshot = await fetch_snapshot(book, windows)
+    snapshot = await fetch_snapshot(book, windows, "")
     assert snapshot.open_holds == (hold,)
     assert snapshot.captured_in(windows[0]) == 0
     assert book.read_count == 3
@@ -26,7 +26,7 @@ async def test_a_hold_that_opens_under_the_reading_is_taken_along() -> None:
         book.open_hold(hold)
 
     book.before_spend = open_one
-    assert (await fetch_snapshot(book, windows)).open_holds == (hold,)
+    assert (await fetch_snapshot(book, windows, "")).open_holds == (hold,)
     assert book.read_count == 3
 
 
@@ -41,6 +41,6 @@ async def test_a_ledger_that_never_rests_is_counted_too_high_rather_than_too_low
         book.book(next(iter(book.open_holds.values())), parse_usd("1"))
 
     book.before_spend = end_one
-    snapshot = await fetch_snapshot(book, windows)
+    snapshot = await fetch_snapshot(book, windows, "")
     assert snapshot.captured_in(windows[0]) == parse_usd("5")
     assert snapshot.open_holds == tuple(holds[4:])

@@ -55,7 +55,7 @@ class Tree:
         store = self.gate.budgets
         if isinstance(store, MemoryBudgetStore):
             for account in store._accounts.values():
-                account.give_back(hold.id, self.stand.clock.now())
+                account.give_back(hold, self.stand.clock.now())
             return
         assert isinstance(store, RedisBudgetStore)
         for each in (hold, deployment_hold(hold)):
