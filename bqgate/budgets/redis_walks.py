@@ -49,10 +49,12 @@ async def find_customers(client: RedisClient) -> tuple[str, ...]:
 async def drop_windows(client: RedisClient, customer: str, window_ids: Iterable[WindowId] | None) -> None:
     """Delete a customer's windows, None: all. Deleting half of them and then the others is as good."""
     keys = CustomerKeys(customer)
-    # First: who reads the ledger from now on reads enough, and who has read it fills none of them.
-    await client.set(keys.dropped, uuid.uuid4().hex, ex=HOLDS_TTL_S)
     named = None if window_ids is None else [keys.window(window_name(each)) for each in window_ids]
-    for key in await find_keys(client, keys.windows_pattern) if named is None else named:
+    to_drop = await find_keys(client, keys.windows_pattern) if named is None else named
+    if to_drop:
+        # First: who reads the ledger from now on reads enough, and who has read it fills none of them.
+        await client.set(keys.dropped, uuid.uuid4().hex, ex=HOLDS_TTL_S)
+    for key in to_drop:
         await client.delete(key)
 
 

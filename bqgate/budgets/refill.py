@@ -44,8 +44,9 @@ from bqgate.ports import SpendSource
 ENDED_TTL_S = 300
 
 # How often a step is tried. It fills what it found unknown, which may be the customer's and then the deployment's
-# windows; one can vanish again before the next try only when the store is wiped right then.
-TRIES_MAX = 5
+# windows; one is not filled, or vanishes again before the next try, where windows are dropped or the store is wiped
+# right then.
+TRIES_MAX = 10
 
 # The ledger is read again while holds end under the reading; a read takes milliseconds.
 _READS_MAX = 5

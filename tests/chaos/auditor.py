@@ -22,6 +22,7 @@ from tests.chaos.world import CUSTOMER_OF, NANOS_PER_CENT, WAIT_S_MAX, principal
 _TIB = 2**40
 _MODEL_FACTOR = 50
 _SHOWN = 12
+_NEVER_S = 1e9
 
 Row = Mapping[str, Any]
 # What a window is about, and its day: ("customer acme", "2026-11-18").
@@ -131,26 +132,41 @@ class _Audit:
                 self._say(f"${_usd(int(entry['cost_nanos']))} is booked for no job in {entry['project_id']}")
 
     def _compare_payer(self, job: Billed, charges: Sequence[Row]) -> None:
-        wanted = {
-            "customer": CUSTOMER_OF[job.project],
-            "principal": principal_of(job.project),
-            "workload": self._facts.workload_of.get(job.call),
-        }
-        for charge in charges:
-            for column, value in wanted.items():
-                if charge[column] != value:
-                    self._say(f"{_name(job)} is booked with {column} {charge[column]} and not {value}")
+        self._compare_columns(
+            job,
+            charges,
+            customer=CUSTOMER_OF[job.project],
+            principal=principal_of(job.project),
+            workload=self._facts.workload_of.get(job.call),
+        )
         if job.hold_id not in self._holds:
             self._say(f"{_name(job)} ran without a hold that the ledger knows")
 
     def _compare_bypass(self, job: Billed, charges: Sequence[Row]) -> None:
-        """The rule of who went past the gate: booked once, and said to be so."""
+        """The rule of who went past the gate: booked once, for whose project it was, and said to be so.
+
+        What cost nothing is booked by nobody.
+        """
+        if not charges and not any(size for _, size in job.billed):
+            return
         if len(charges) != 1 or charges[0].get("origin") != "bypass":
             self._say(f"{_name(job)} went past the gate and is booked as {[row.get('origin') for row in charges]}")
+        self._compare_columns(job, charges, customer=CUSTOMER_OF[job.project], principal=principal_of(job.project))
+
+    def _compare_columns(self, job: Billed, charges: Sequence[Row], **wanted: str | None) -> None:
+        for charge in charges:
+            for column, value in wanted.items():
+                if charge[column] != value:
+                    self._say(f"{_name(job)} is booked with {column} {charge[column]} and not {value}")
 
     def _bill_of(self, job: Billed, booked: int) -> int:
-        """By the price at which it was held; around a change of prices it may be one or the other."""
-        prices = self._facts.prices.between(*self._placed_s(job))
+        """By the price at which it was held; around a change of prices it may be one or the other.
+
+        What ran past the gate has the price of when it was found, which may be any time later.
+        """
+        is_bypass = job.call in self._facts.bypassed
+        since_s, until_s = (job.created_s, _NEVER_S) if is_bypass else self._placed_s(job)
+        prices = self._facts.prices.between(since_s, until_s)
         bills = [_bill(job, int(price)) for price in prices]
         return booked if booked in bills else bills[-1]
 

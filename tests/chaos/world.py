@@ -120,6 +120,8 @@ def settings_document(
             "orphan_age_s": ORPHAN_AGE_S,
             "reconcile_interval_s": 3,
         },
+        # What callers let run past the gate is found and booked while the run lasts.
+        "sweep": {"interval_s": 2},
         # Callers log in, because only who is known may change what holds. They share one account.
         "identity": {"mode": "required", "token_secret": TOKEN_SECRET},
         "isolation": {"unknown_tables": "allow"},
