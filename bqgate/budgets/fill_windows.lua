@@ -21,8 +21,8 @@
 --            0 <= n < 2^53), record of the hold (keys.hold_record)
 --
 -- Returns, text: {number of windows filled}.
--- Cost: 1 command a window, 3 for a breaker, up to 4 and 1 a window for each hold of the ledger, HVALS and 1 for each hold in the store
--- that names a filled window. O(holds of the customer); only when a window is seen for the first time.
+-- Cost: 1 command a window, 3 for a breaker, HGETALL, 1 or 4 for each hold of the ledger that the store lacks, and 2 for
+-- each window filled. O(holds of the customer); only when a window is seen for the first time.
 
 local fill_count, window_count, hold_count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local NAMES, FILLS, HOLDS = 10, 10 + window_count, 10 + window_count + 3 * fill_count
@@ -64,26 +64,41 @@ if filled[ARGV[4]] then
   end
 end
 
+-- The names in a record. Many holds name the same windows, and a customer may have thousands of them.
+local lists = {} -- of names, by how a record has them
 local function names_of(record)
-  return string.gmatch(string.match(record, "^%d+ %-?%d+ %S* (.*)$"), "%S+")
+  local text = string.match(record, "^%d+ %-?%d+ %S* (.*)$")
+  if not lists[text] then
+    lists[text] = {}
+    for name in string.gmatch(text, "%S+") do
+      lists[text][#lists[text] + 1] = name
+    end
+  end
+  return lists[text]
 end
 
 local function add(windows, record, field, amount)
-  for name in names_of(record) do
+  for _, name in ipairs(names_of(record)) do
     if windows[name] then
       redis.call("HINCRBY", windows[name], field, amount)
     end
   end
 end
 
+local records = {} -- of all holds in the store, by their ids
+local listed = redis.call("HGETALL", KEYS[1])
+for i = 1, #listed, 2 do
+  records[listed[i]] = listed[i + 1]
+end
+
 -- A hold that is older than a budget it falls under counts against that one too. Those just filled count it below.
 local function widen(hold_id, known_record, record, amount)
   local named = {}
-  for name in names_of(known_record) do
+  for _, name in ipairs(names_of(known_record)) do
     named[name] = true
   end
   local wider = known_record
-  for name in names_of(record) do
+  for _, name in ipairs(names_of(record)) do
     if not named[name] then
       wider = wider .. " " .. name
       if known[name] then
@@ -93,20 +108,24 @@ local function widen(hold_id, known_record, record, amount)
   end
   if wider ~= known_record then
     redis.call("HSET", KEYS[1], hold_id, wider)
+    records[hold_id] = wider
   end
 end
 
 for i = 1, hold_count do
   local at = HOLDS + 4 * (i - 1)
   local hold_id, idempotency_key, amount, record = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  local known_record = redis.call("HGET", KEYS[1], hold_id)
+  local known_record = records[hold_id]
   if known_record then
-    widen(hold_id, known_record, record, amount)
+    if known_record ~= record then
+      widen(hold_id, known_record, record, amount)
+    end
   else
     local cost = redis.call("GET", KEYS[5 + window_count + i])
     if cost then
       add(filled, record, "captured_nanos", cost)
     else
+      records[hold_id] = record
       redis.call("HSET", KEYS[1], hold_id, record)
       redis.call("HSET", KEYS[4], hold_id, ARGV[8])
       if idempotency_key ~= "" then
@@ -117,8 +136,26 @@ for i = 1, hold_count do
   end
 end
 
-for _, record in ipairs(redis.call("HVALS", KEYS[1])) do
-  add(filled, record, "held_nanos", string.match(record, "^%d+"))
+-- Summed here as long as doubles are exact: each amount is below 2^53, and so is what is handed to HINCRBY.
+local held = {} -- by the name of a window
+local function write_held(name)
+  redis.call("HINCRBY", filled[name], "held_nanos", string.format("%.0f", held[name]))
+  held[name] = 0
+end
+
+for _, record in pairs(records) do
+  local amount = tonumber(string.match(record, "^%d+"))
+  for _, name in ipairs(names_of(record)) do
+    if filled[name] then
+      if (held[name] or 0) + amount >= 2 ^ 53 then
+        write_held(name)
+      end
+      held[name] = (held[name] or 0) + amount
+    end
+  end
+end
+for name in pairs(held) do
+  write_held(name)
 end
 for _, key in ipairs({ KEYS[1], KEYS[2], KEYS[4] }) do
   redis.call("EXPIRE", key, ARGV[10])
