@@ -2,7 +2,8 @@
 
 Used by redis_client and rate_storage. Schemes are redis:// and rediss:// (TLS), unix://, and with +sentinel or +cluster
 behind either of the first two, which may name several hosts; options behind the ? are those of redis-py's connections.
-`sentinel_` before an option means the connections to the Sentinels alone. ValueError leaves it for anything else.
+`sentinel_` before an option means the connections to the Sentinels alone. ValueError leaves it for anything else; where
+it is an AddressFault, its text may be shown.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from redis.asyncio.connection import SSLConnection, parse_url
 _SENTINEL_PORT = 26379
 _REDIS_PORT = 6379
 _FOR_SENTINELS = "sentinel_"
+
+
+class AddressFault(ValueError):
+    """What is wrong with a URL, in words that quote nothing of it, since it holds a password."""
 
 
 class Topology(Enum):
@@ -46,14 +51,15 @@ def read_address(url: str) -> RedisAddress:
     """Read a URL.
 
     Raises:
-        ValueError: it is of no Redis; the text never quotes it, since it holds a password.
+        AddressFault: it is of no Redis, or names no server.
+        ValueError: something in it is not as redis-py would have it.
     """
     scheme, _, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
     if scheme in {"redis", "rediss", "unix"}:
         return RedisAddress(Topology.SINGLE, url)
     if base not in {"redis", "rediss"} or kind not in {Topology.SENTINEL.value, Topology.CLUSTER.value}:
-        raise ValueError("a Redis has a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL")
+        raise AddressFault("a Redis has a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL")
     topology = Topology(kind)
     before_path = rest.partition("?")[0].partition("/")[0]
     login, at, hosts = before_path.rpartition("@")
@@ -62,9 +68,11 @@ def read_address(url: str) -> RedisAddress:
     if topology is Topology.SENTINEL:
         service, _, database = database.partition("/")
         if not service:
-            raise ValueError("names no master; write redis+sentinel://HOST:26379,HOST:26379/MASTER/0")
+            raise AddressFault("names no master; write redis+sentinel://HOST:26379,HOST:26379/MASTER/0")
     if database and not database.isdecimal():
-        raise ValueError("names no database; write its number at the end of the path")
+        raise AddressFault("names no database; write its number at the end of the path")
+    if topology is Topology.CLUSTER and database.strip("0"):
+        raise AddressFault("names a database, and a cluster has none but 0")
     options: dict[str, Any] = {**parse_url(f"{base}://{login}{at}localhost/{database}?{query}")}
     options.pop("host")
     if options.pop("connection_class", None) is SSLConnection:
@@ -85,7 +93,7 @@ def read_address(url: str) -> RedisAddress:
 
 
 def _read_host(text: str, port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
+    parts = urlsplit(f"//{text.strip()}")
     if not parts.hostname:
-        raise ValueError("names no host, or a comma too many")
+        raise AddressFault("names no host, or a comma too many")
     return parts.hostname, parts.port or port

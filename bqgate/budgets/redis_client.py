@@ -18,12 +18,12 @@ from typing import Any
 from redis.asyncio import ConnectionPool, Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from bqgate.budgets.redis_address import RedisAddress, Topology, read_address
+from bqgate.budgets.redis_address import AddressFault, RedisAddress, Topology, read_address
 
 RedisClient = Redis | RedisCluster
 
@@ -39,13 +39,15 @@ def redis_call() -> Iterator[None]:
     A cancellation that the task was told before the block is not told again.
 
     Raises:
-        redis.exceptions.ConnectionError: the connection was closed under the call.
+        redis.exceptions.ConnectionError: the connection was closed under the call, or Sentinels named no master.
     """
     task = asyncio.current_task()
     assert task is not None, "only a task can be cancelled"
     told = task.cancelling()
     try:
         yield
+    except MasterNotFoundError as error:
+        raise RedisConnectionError(_without_objects(str(error))) from None
     except AttributeError as error:
         if error.obj is not None or error.name != "writelines":
             raise
@@ -53,6 +55,13 @@ def redis_call() -> Iterator[None]:
     finally:
         if task.cancelling() > told:
             raise asyncio.CancelledError
+
+
+def _without_objects(text: str) -> str:
+    """What redis-py says of Sentinels, without the clients that it prints: who they are, the settings say."""
+    said, _, of_each = text.partition(" : ")
+    faults = sorted(set(re.findall(r" - (?:\w+:)?(\w+)", of_each)))
+    return f"{said}; of Sentinels: {', '.join(faults)}" if faults else said
 
 
 def open_client(url: str, *, timeout_s: float, connections_max: int) -> RedisClient:
@@ -125,6 +134,8 @@ def fault_of_url(url: str) -> str | None:
         open_client(url, timeout_s=1, connections_max=1)
         for client in open_single_clients(url, timeout_s=1, connections_max=1):
             client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # it does not connect yet
+    except AddressFault as fault:
+        return str(fault)
     except TypeError as error:  # redis-py hands options on to its classes as they are
         option = re.search(r"argument '(\w+)'", str(error))
         return f"has an option that redis-py does not know: {option[1] if option else 'see its documentation'}"

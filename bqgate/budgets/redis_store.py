@@ -24,8 +24,6 @@ from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.budgets import redis_walks, scripts
 from bqgate.budgets.accounts import by_account, deployment_hold, holds_by_account, split_windows
 from bqgate.budgets.keys import (
-    CHECK_KEY,
-    CHECK_TTL_S,
     CustomerKeys,
     placed_at_of,
     unescape,
@@ -192,9 +190,9 @@ class RedisBudgetStore:
             return await redis_walks.find_customers(self._client)
 
     async def check(self) -> None:
-        """Write a short-lived key: a replica, a full memory and a failed disk all show."""
+        """Write a short-lived key: a replica, a full memory, a failed disk and a user who may too little all show."""
         async with self._turn():
-            await self._client.set(CHECK_KEY, "1", ex=CHECK_TTL_S)
+            await scripts.check(self._client)
 
     async def close(self) -> None:
         """Stop fillings and close connections."""

@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bqgate.budgets.keys import (
+    CHECK_KEY,
+    CHECK_TTL_S,
     HOLDS_TTL_S,
     CustomerKeys,
     attempts_of,
@@ -43,6 +45,7 @@ from bqgate.domain.hold import (
 from bqgate.domain.money import check_nanos
 from bqgate.domain.reject_reason import RejectReason
 
+_CHECK = LuaScript("history.lua", "check.lua")
 _PLACE_HOLD = LuaScript("history.lua", "place_hold.lua")
 _END_HOLD = LuaScript("history.lua", "end_hold.lua")
 _KEEP_HOLDS = LuaScript("keep_holds.lua")
@@ -210,6 +213,11 @@ async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> Budg
     )
     expect_known(outcome, rest, asked)
     return BudgetStatus(balances_of(windows, asked, rest[4:]), breaker_of(rest[:4]))
+
+
+async def check(client: RedisClient) -> None:
+    """Run check.lua."""
+    await _CHECK.run(client, [CHECK_KEY], [CHECK_TTL_S])
 
 
 async def fetch_breaker(client: RedisClient, key: str) -> CostBreaker | None:

@@ -232,6 +232,7 @@ OWN_TEXT = {
 IN_FUNCTIONS = {
     "bqgate.admin.parameters.integer": "[0-9]{1,9}",
     "bqgate.admin.parameters.moment": "seven characters at the end of a URL's parameter",
+    "bqgate.budgets.redis_client._without_objects": "an error of redis-py",
     "bqgate.budgets.redis_client.fault_of_url": "an error of redis-py",
     "bqgate.gate.isolation.own_jobs.is_taken": "BigQuery's words, once",
     "bqgate.gate.multipart._delimiter": "split_parts in READERS",

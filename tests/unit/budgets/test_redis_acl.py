@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from bqgate.budgets import redis_change_feed
+from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.domain.errors import BudgetStoreUnavailable
 from tests.support.doc_blocks import ROOT
+from tests.support.manual_clock import ManualClock
 from tests.support.redis_server import RedisServer, redis_servers
 from tests.support.redis_topologies import start_cluster, start_sentinel_set
 from tests.support.redis_usage import use_everything
+from tests.support.spend_book import SpendBook
 
 PASSWORD = "w0rd-of-a-gate"
 # What redis-py hides the refusal of, or asks only while slots move.
@@ -101,3 +104,15 @@ async def test_the_documented_user_of_sentinels() -> None:
                 assert not await may_do_all(started.url), f"{asked} is not needed"
             else:
                 await use_everything(started.url)
+
+
+@pytest.mark.parametrize("command", ["+info", "+eval", "+evalsha", "+set"])
+async def test_a_user_who_may_too_little_is_not_ready(server: RedisServer, command: str) -> None:
+    """Readiness says so, and not the first caller: a gate that may not look at Redis' history decides nothing."""
+    make_user(server, [rule for rule in rules_of("One server") if rule != command])
+    store = RedisBudgetStore.open(
+        f"redis://gate:{PASSWORD}@127.0.0.1:{server.port}/0", SpendBook(), ManualClock(), timeout_s=5
+    )
+    with pytest.raises(BudgetStoreUnavailable):
+        await store.check()
+    await store.close()

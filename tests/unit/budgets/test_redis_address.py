@@ -41,6 +41,8 @@ def test_one_server_is_left_to_redis_py(url: str) -> None:
         ("redis+sentinel://h/", "names no master"),
         ("redis+sentinel://h/mymaster/first", "names no database"),
         ("redis+cluster://h1,,h2", "comma"),
+        ("redis+cluster://h/3", "none but 0"),
+        ("rediss+cluster://u:p@h1,h2:7000/1?socket_timeout=1", "none but 0"),
         ("redis+cluster://", "comma"),
         ("redis+sentinel://h:first/mymaster", "ort"),
         ("redis+sentinel://[::1/mymaster", "IPv6"),
@@ -52,6 +54,19 @@ def test_what_is_no_url_of_redis_is_refused(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read_address(url)
     assert fault_of_url(url) is not None
+
+
+def test_the_fault_is_told_that_it_is() -> None:
+    """Not what a URL looks like in general, where it is known what is missing or too much in this one."""
+    assert "names no master" in str(fault_of_url("redis+sentinel://:s3cret@h1,h2"))
+    assert "none but 0" in str(fault_of_url("redis+cluster://:s3cret@h1/1"))
+    assert "s3cret" not in str(fault_of_url("redis+sentinel://:s3cret#@h1/m"))
+
+
+def test_blanks_around_hosts_are_no_part_of_their_names() -> None:
+    """Else a Sentinel would be missed only when it is needed."""
+    hosts = read_address("redis+sentinel://:p@h1, h2:7 ,h3/mymaster").hosts
+    assert hosts == (("h1", 26379), ("h2", 7), ("h3", 26379))
 
 
 @pytest.mark.parametrize("option", ["nonsense=1", "sentinel_nonsense=1"])

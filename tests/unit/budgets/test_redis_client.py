@@ -111,7 +111,7 @@ async def test_a_gate_can_leave_a_redis_that_has_fallen_silent(tmp_path: Path) -
     async with yes_redis(tmp_path) as (url, wire):
         store = RedisBudgetStore.open(url, SpendBook(), ManualClock(), timeout_s=1)
         shared_state = RedisBreakerState.open(url, timeout_s=1)
-        await store.check()
+        await store.reset_breaker("acme")
         await shared_state.write("bigquery", is_open=True, for_s=5)
         wire.requests.stall()
         wire.answers.stall()
@@ -140,7 +140,7 @@ async def test_a_single_redis_that_is_no_cluster_is_told_in_the_ports_words(redi
     """redis+cluster:// to a Redis without cluster mode: BudgetStoreUnavailable, with Redis' reason."""
     store = RedisBudgetStore.open(redis_url.replace("redis://", "redis+cluster://"), SpendBook(), ManualClock())
     with pytest.raises(BudgetStoreUnavailable, match="Cluster"):
-        await store.check()
+        await store.reset_breaker("acme")
     await store.close()
 
 
@@ -154,11 +154,11 @@ def test_other_urls_are_refused_by_name(url: str) -> None:
 async def test_a_connection_that_was_closed_under_a_call_is_an_outage(redis_cluster_url: str) -> None:
     """redis-py closes idle connections when one breaks, also one that another call has just taken: no bug of ours."""
     store = RedisBudgetStore.open(redis_cluster_url, SpendBook(), ManualClock(), timeout_s=5)
-    await store.check()
+    await store.reset_breaker("acme")
     assert isinstance(store._client, RedisCluster)
     told = 0
     for step in STEPS:
-        calling = asyncio.create_task(store.check())
+        calling = asyncio.create_task(store.reset_breaker("acme"))
         for _ in range(step):
             await asyncio.sleep(0)  # noqa: TID251 - one step of the loop, no time
         for node in store._client.get_nodes():
@@ -170,3 +170,18 @@ async def test_a_connection_that_was_closed_under_a_call_is_an_outage(redis_clus
             told += 1
     assert told
     await store.close()
+
+
+async def test_sentinels_that_name_no_master_are_told_in_a_line(redis_url: str) -> None:
+    """What redis-py prints of its clients is left out: an operator reads why, and not how they are made."""
+    port = redis_url.rpartition(":")[2].partition("/")[0]
+    for url, says in (
+        ("redis+sentinel://127.0.0.1:1,127.0.0.1:2/budgets", "'budgets'; of Sentinels: ConnectionError"),
+        (f"redis+sentinel://127.0.0.1:{port}/budgets", "SENTINEL"),
+    ):
+        store = RedisBudgetStore.open(url, SpendBook(), ManualClock(), timeout_s=1)
+        with pytest.raises(BudgetStoreUnavailable, match=says) as caught:
+            await store.check()
+        assert "object at" not in str(caught.value)
+        assert len(str(caught.value)) < 120
+        await store.close()
