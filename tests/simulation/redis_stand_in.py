@@ -13,10 +13,18 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from bqgate.budgets import redis_store
-from bqgate.budgets.keys import HOLDS_PATTERN, CustomerKeys, escape, hold_record, window_name
+from bqgate.budgets.keys import (
+    HOLDS_PATTERN,
+    PART_WINDOWS_PATTERN,
+    CustomerKeys,
+    escape,
+    hold_record,
+    window_name,
+)
 from bqgate.budgets.memory_account import Account
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
 from bqgate.domain.budget import Window
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.cost_breaker import BudgetStatus, GracePolicy
 from bqgate.domain.hold import ENDED_ATTEMPTS, Attempts, Hold, Placement, PlacementOutcome, VoidOutcome
 from bqgate.domain.reject_reason import RejectReason
@@ -45,6 +53,7 @@ class RedisServer:
         self.now = now
         self.accounts: dict[str, Account] = {}
         self.history = 1  # of the writes that it goes on from; another one after each start from a file
+        self.wipe_count = 0
         self.on_end = on_end
         self.on_place = on_place
         self.on_fill = on_fill
@@ -62,6 +71,7 @@ class RedisServer:
     def wipe(self) -> None:
         """Lose everything, as by FLUSHALL."""
         self.accounts = {}
+        self.wipe_count += 1
 
     def copy(self) -> dict[str, Account]:
         """What counts of a snapshot file: a window that was filled under another history is not known."""
@@ -72,15 +82,15 @@ class RedisServer:
         self.history += 1
         self.accounts = {name: self._copy_of(account) for name, account in accounts.items()}
 
-    def name_history(self, unknown: UnknownWindows) -> UnknownWindows:
-        """The same with the history under which the windows are unknown."""
-        return UnknownWindows(unknown.windows, str(self.history))
+    def unknown_since(self, account: Account) -> str:
+        """What a reading of the ledger must not be older than that fills windows of an account."""
+        return f"{self.history}/{self.wipe_count}.{account.drop_count}"
 
     def _copy_of(self, account: Account) -> Account:
         copy = self._make_account()
         copy.holds, copy.attempts = dict(account.holds), dict(account.attempts)
         copy.id_by_key, copy.ended = dict(account.id_by_key), dict(account.ended)
-        copy.breaker = account.breaker
+        copy.breaker, copy.drop_count = account.breaker, account.drop_count
         return copy
 
 
@@ -107,7 +117,7 @@ class RedisWire:
         return await self.do("hgetall", work)
 
     async def scan_iter(self, *, match: str, count: int) -> AsyncIterator[str]:
-        """Keys of accounts with holds, or of the windows of one account."""
+        """Keys of accounts with holds, or of windows: of one account, or of parts of all customers' queries."""
 
         def work() -> list[str]:
             accounts = self.server.accounts.items()
@@ -116,12 +126,23 @@ class RedisWire:
             return [
                 CustomerKeys(name).window(window_name(window))
                 for name, account in accounts
-                if CustomerKeys(name).windows_pattern == match
                 for window in account.stands
+                if CustomerKeys(name).windows_pattern == match
+                or (match == PART_WINDOWS_PATTERN and window.scope != CUSTOMER_SCOPE)
             ]
 
         for key in await self.do(f"scan {match}", work):
             yield key
+
+    async def set(self, key: str, value: str, *, ex: int) -> None:
+        """Note that windows of an account are about to be dropped."""
+
+        def work() -> None:
+            for name, account in self.server.accounts.items():
+                if CustomerKeys(name).dropped == key:
+                    account.drop_count += 1
+
+        await self.do(f"set {key}", work)
 
     async def delete(self, key: str) -> None:
         """Drop one window."""
@@ -151,7 +172,7 @@ async def place_hold(
         try:
             balances = account.balances(windows)
         except UnknownWindows as unknown:
-            raise client.server.name_history(unknown) from None
+            raise UnknownWindows(unknown.windows, client.server.unknown_since(account)) from None
         joined = account.join(hold, windows, leased_until)
         if joined is not None:
             return joined
@@ -182,13 +203,13 @@ async def end_hold(
         server = client.server
         account = server.account(hold.customer)
         placed = account.holds.get(hold.id)
-        outcome, ended_at_nanos = account.end(hold.id, cost_nanos, server.now(), attempts)
+        outcome, ended_at_nanos = account.end(hold, cost_nanos, server.now(), attempts)
         if outcome is VoidOutcome.VOIDED:
             server.on_end(hold.customer, hold.id, cost_nanos)
             if not mark_ttl_s:
                 del account.ended[hold.id]
-            for window in placed.window_ids if is_late and placed is not None else ():
-                account.stands.pop(window, None)
+            if is_late and placed is not None:
+                account.drop_windows(placed.window_ids)
         return outcome, ended_at_nanos
 
     return await client.do(f"end {hold.id} in {hold.customer} at {cost_nanos}, attempts {attempts}", work)
@@ -230,7 +251,7 @@ async def fetch_status(client: RedisWire, windows: tuple[Window, ...]) -> Budget
         try:
             return BudgetStatus(account.balances(windows), account.breaker)
         except UnknownWindows as unknown:
-            raise client.server.name_history(unknown) from None
+            raise UnknownWindows(unknown.windows, client.server.unknown_since(account)) from None
 
     return await client.do(f"balances of {windows[0].customer}", work)
 
@@ -240,7 +261,7 @@ async def fill_windows(client: RedisWire, snapshot: Snapshot, now: datetime, lea
 
     def work() -> None:
         account = client.server.account(snapshot.customer)
-        if snapshot.history != str(client.server.history):
+        if snapshot.unknown_since != client.server.unknown_since(account):
             return
         client.server.on_fill(snapshot)
         account.fill(snapshot, client.server.now(), leased_until)

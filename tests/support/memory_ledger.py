@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from bqgate.domain.budget import Window, WindowId, start_of_key
-from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, Spender
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, EACH, BudgetScope, Spender
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.entry import (
     BookedCharge,
@@ -181,6 +181,17 @@ class MemoryLedger:
             slot_ms=sum(row.slot_ms for row in rows),
             job_count=sum(row.job_count for row in rows),
         )
+
+    async def fetch_spend_of_each(self, window: Window) -> dict[str, int]:
+        spent: dict[str, int] = defaultdict(int)
+        for entry in self.entries:
+            spender = Spender(entry.principal, entry.project_id, entry.workload)
+            each = BudgetScope(window.scope.kind, EACH)
+            if entry.kind in _SPENDING and each.covers(spender):
+                own = replace(window, scope=each.narrowed_to(spender))
+                if _counts_in(entry, own):
+                    spent[own.scope.value] += entry.cost_nanos
+        return dict(spent)
 
     async def fetch_adjusted(self, windows: Sequence[Window]) -> dict[WindowId, int]:
         adjustments = [entry for entry in self.entries if entry.kind is EntryKind.ADJUSTMENT]
