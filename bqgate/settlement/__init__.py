@@ -15,7 +15,8 @@ Behind the path:
 
 In the background:
 
-    reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step
+    reconcile.py   every minute: mends what crashes left; spend_comparison.py is its last step, and
+                   part_drifts.py compares the budgets that each principal has
     sweep/         reads every job of the projects, whoever ran it, and books what nobody has
     own_costs.py   runs the gate's own queries within a bound, and has their cost booked
 

@@ -11,8 +11,8 @@ poller, and settlement where it has ended a probe. An outside failure ends the r
                                                     lease runs or was extended since the last round (by a gate
                                                     whose clock is behind)
     4  open in the ledger, not held in the budgets  put it back
-    5  captured differs from the ledger's sum       spend_comparison.py: the account's windows are dropped, and their
-                                                    next use fills them from the ledger
+    5  captured differs from the ledger's sum       spend_comparison.py: those windows are dropped, and their next use
+                                                    fills them from the ledger
 
 Races, and why they are harmless:
 
