@@ -57,7 +57,7 @@ OF_THE_GATE = {
     | {"prices_id", "priced_as", "account"},
     "entries": {
         *("id", "kind", "day_key", "month_key", "outcome", "hold_id", "decision", "reason", "statement_type"),
-        *("fingerprint", "would_have", "would_budget"),
+        *("fingerprint", "would_have", "would_budget", "origin", "adjusts", "reservation", "edition", "prices_id"),
     },
     "audit": {"action", "role", "before", "after", "previous_hash", "hash"},
 }
