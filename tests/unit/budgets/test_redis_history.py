@@ -172,6 +172,7 @@ async def test_a_promoted_replica_that_missed_the_last_writes_is_filled(
     first = RedisBudgetStore.open(f"redis://127.0.0.1:{master.port}/0", book, ManualClock(), timeout_s=5)
     await first.fetch_balances(WINDOWS)
     with master.client() as at_master, replica.client() as at_replica:
+        at_master.set("mark", 1)  # WAIT waits for what its own connection has written, and all before it
         assert at_master.wait(1, 5000) == 1
         assert at_replica.hget("bqgate:{acme}:window:day:2026-11-24", "captured_nanos") == "0"
         at_replica.replicaof("no", "one")
