@@ -3,8 +3,8 @@
 A request that was cut off may be stuck in some queue and make its job minutes later, and a list of jobs may show a new
 one late. Told by the poller of each hold that it gave back although not every attempt had an answer, or although the
 list alone was asked; asks again after one minute, and after five. A job that turns up is booked late; its hold is gone,
-so the budgets drop its windows and fill them from the ledger. Bounded: the holds longest given back are forgotten first, and a restart
-forgets all.
+so the budgets drop its windows and fill them from the ledger. Bounded: the holds longest given back are forgotten
+first, and a restart forgets all.
 """
 
 from collections import OrderedDict
