@@ -8,7 +8,7 @@ see, or sees masked, is told as not looked at, and nothing is said about its cha
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.job import Job
@@ -21,13 +21,11 @@ from bqgate.settlement.proof.report import Cause, CheckReport, Difference, NotLo
 from bqgate.settlement.proof.unlisted import Unlisted
 from bqgate.settlement.sweep.matching import match_jobs
 from bqgate.settlement.sweep.places import LIST_ALL, ROLE
+from bqgate.settlement.sweep.spans import MASKED, PIECE, read_beginning
 from bqgate.settlement.sweep.sweep import FORBIDDEN, HISTORY
 from bqgate.wire.error_reply import message_of
 
-_PIECE = timedelta(hours=6)
-_SHORTEST = timedelta(milliseconds=2)
 _BATCH = 500
-_MASKED = "others' jobs are shown without whose they are and what they used"
 _REGION_AWAY = "a region did not list its jobs"
 _EVERYWHERE = "*"
 _NO_PROJECTS = NotLooked(_EVERYWHERE, "nobody has a project, and nothing is booked in one", "name one with --project")
@@ -125,7 +123,7 @@ class LedgerCheck:
         before, matched = set[str](), set[str]()  # charges: a job may be booked in the piece after it was made
         since, kept_from = span.since, self._clock.now() - HISTORY
         while since < span.until:
-            until = min(max(since + _PIECE, kept_from), span.until)
+            until = min(max(since + PIECE, kept_from), span.until)
             async for jobs in self._jobs(Place(project_id), max(since, kept_from), until, report):
                 own = [job for job in jobs if not _is_of_another(job, project_id, report.projects)]
                 matched |= await self._judge(own, judge)
@@ -148,16 +146,9 @@ class LedgerCheck:
             UpstreamRefused: some are masked.
         """
         while since < until:
-            end = until
-            while True:
-                read = await self._reader.read_jobs(place, since=since, until=end)
-                if read.masked_count:
-                    raise UpstreamRefused(403, _MASKED.encode())
-                if read.is_whole:
-                    break
-                if end - since <= _SHORTEST:
-                    raise UpstreamUnavailable(f"More jobs were made in {place.project_id} at once than are read.")
-                end = since + (end - since) / 2
+            read, end = await read_beginning(self._reader, place, since=since, until=until)
+            if read.masked_count:
+                raise UpstreamRefused(403, MASKED)
             away = NotLooked(place.project_id, _REGION_AWAY, "try again")
             if read.is_region_missing and away not in report.not_looked:
                 report.not_looked.append(away)

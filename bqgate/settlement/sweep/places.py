@@ -111,10 +111,8 @@ class Places:
         return any(self._refused_until_s.get(each, now_s) > now_s for each in named)
 
     def _projects(self) -> tuple[str, ...]:
-        registry = self._policies.customer_registry
         named: Iterable[str] = (
-            *registry.customer_by_project,
-            *registry.shared_projects,
+            *self._policies.customer_registry.known_projects,
             *self._more_projects,
             *sorted(self._booked_in),
         )

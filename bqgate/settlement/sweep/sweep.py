@@ -2,11 +2,11 @@
 
 Run by app at the one replica that holds the lease; calls a JobReader, job_booking, pending_jobs and the SweepStore. A
 mark says up to which moment of their making all jobs of a place have been looked at. Lists and views show jobs late,
-and clocks differ, so each round begins `overlap` before the mark. A span with more jobs than are kept in memory is cut
-in halves. Order keeps it safe: first the jobs of a span are booked, then the mark moves, with the jobs that ran on, in
-one transaction; a crash in between looks at them again, and each is booked once whoever looks. An outside failure ends
-the work at one place; the next round goes on from the mark, however long ago that is. Where reading costs something and
-as much was spent as may be, the free way is gone, which sees all but queries without a job, and the marks stay.
+and clocks differ, so each round begins `overlap` before the mark. Order keeps it safe: first the jobs of a span are
+booked, then the mark moves, with the jobs that ran on, in one transaction; after a crash in between they are looked at
+again, and each is booked once whoever looks. An outside failure ends the work at one place; the next round goes on from
+the mark, however long ago that is. Where reading costs something and as much was spent as may be, jobs are read the
+free way, which shows all but queries without a job, and the marks stay.
 """
 
 import asyncio
@@ -27,12 +27,10 @@ from bqgate.ports import BudgetStore, Clock, JobReader, JobsRead, PendingJob, Sw
 from bqgate.settlement.sweep.job_booking import JobBooking
 from bqgate.settlement.sweep.pending_jobs import PendingJobs
 from bqgate.settlement.sweep.places import Places
+from bqgate.settlement.sweep.spans import MASKED, PIECE, read_beginning
 from bqgate.wire.error_reply import message_of, reason_of
 from bqgate.wire.job_identity import CLOCK_SKEW
 
-# After an outage the way to now is taken in pieces, each with a mark of its own.
-_PIECE = timedelta(hours=6)
-_SHORTEST = timedelta(milliseconds=2)
 # BigQuery keeps the history of jobs for so long (https://cloud.google.com/bigquery/docs/information-schema-jobs).
 HISTORY = timedelta(days=180)
 FIRST_LOOK_BACK = timedelta(days=1)
@@ -165,7 +163,7 @@ class Sweep:
             default=now,
         )
         since = max(since, now - HISTORY)
-        piece = _PIECE
+        piece = PIECE
         while since < now:
             read, until = await self._read(self._free_reader, Place(project_id), since, min(since + piece, now))
             unfinished = await self._booking.book(read.jobs)
@@ -179,7 +177,7 @@ class Sweep:
         now = self._clock.now()
         since = await self._begin(place, now)
         since = min([since, *(at for ref, at in jobless.items() if _is_in(place, ref))])
-        is_behind, piece = False, _PIECE
+        is_behind, piece = False, PIECE
         if since >= now:
             await self._store.advance(place, swept_until=now, pending=())
         while since < now:
@@ -218,22 +216,16 @@ class Sweep:
     async def _read(
         self, reader: JobReader, place: Place, since: datetime, until: datetime
     ) -> tuple[JobsRead, datetime]:
-        """The jobs of a span that is short enough, and its end.
+        """All jobs of the beginning of a span, and where that ends.
 
         Raises:
-            UpstreamRefused: some are masked.
-            UpstreamUnavailable: no answer; or no span is short enough.
+            UpstreamRefused: also where some are masked.
         """
-        while True:
-            read = await reader.read_jobs(place, since=since, until=until)
-            if read.masked_count:
-                self._telemetry.count("sweep_jobs_total", read.masked_count, state="masked")
-                raise UpstreamRefused(403, b"others' jobs are shown without whose they are and what they used")
-            if read.is_whole:
-                return read, until
-            if until - since <= _SHORTEST:
-                raise UpstreamUnavailable(f"More jobs were made in {place.project_id} at once than are read at once.")
-            until = since + (until - since) / 2
+        read, until = await read_beginning(reader, place, since=since, until=until)
+        if read.masked_count:
+            self._telemetry.count("sweep_jobs_total", read.masked_count, state="masked")
+            raise UpstreamRefused(403, MASKED)
+        return read, until
 
     async def _first_since(self, now: datetime) -> datetime:
         """How far back a place is looked at that never was: what is older than the ledger was nobody's to book."""
@@ -275,7 +267,7 @@ class Sweep:
 
 def _next_piece(last: timedelta) -> timedelta:
     """How much to read after a span that was short enough: where jobs are dense, not to begin at the longest again."""
-    return min(_PIECE, 2 * last)
+    return min(PIECE, 2 * last)
 
 
 def _pending(jobs: Sequence[Job], now: datetime) -> list[PendingJob]:
