@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 _PAGE_RECORDS = 500
-_BOOKS_AGREE = "Books: holds, charges and corrections agree with each other. Against BigQuery: bqgate ledger check."
+_BOOKS_AGREE = "Books: holds, charges and adjustments agree with each other. Against BigQuery: bqgate ledger check."
 _MS_PER_S = 1_000
 
 ledger = typer.Typer(
@@ -64,7 +64,7 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Verify that nobody tampered with the ledger: the audit log's hashes, holds, charges and corrections.
+    """Verify that nobody tampered with the ledger: the audit log's hashes, holds, charges and adjustments.
 
     The ledger is compared with itself; whether it has what BigQuery ran, and at its cost, says `bqgate ledger check`.
     Exit status 0: everything agrees. 1: something does not, or the database did not answer.

@@ -1,7 +1,7 @@
 """Price charges again after a change of prices: ``bqgate ledger rerate --since DAY --config FILE``.
 
 What would change is shown first, by customer; then it asks, unless --yes says so. The audit log has who did it before
-the first correction is written. Exit status 0: done, or nothing is to be done. 1: the database did not answer, or
+the first adjustment is written. Exit status 0: done, or nothing is to be done. 1: the database did not answer, or
 somebody said no. 2: wrong arguments, or BigQuery cannot be called.
 """
 
@@ -52,7 +52,7 @@ def rerate(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Price charges again by the prices that hold now, by corrections; nothing that is booked is edited.
+    """Price charges again by the prices that hold now, by adjustments; nothing that is booked is edited.
 
     What the ledger does not tell (old charges, scripts, hidden bytes) is asked at BigQuery, which is free. Running it
     again changes nothing more. Running gates take the new sums within a minute or two.
@@ -79,14 +79,14 @@ async def _rerate(books: "Books", span: "Span", *, dry_run: bool, yes: bool, as_
             print_json(_document(span, report, prices, is_written=False))
         return
     if not yes:
-        typer.confirm(f"Write {report.total.changed_count} corrections?", abort=True)
+        typer.confirm(f"Write {report.total.changed_count} adjustments?", abort=True)
     await books.registry.append_audit([_event(span, report, prices)])
     written = await _go(books, span, is_look=False)
     if as_json:
         print_json(_document(span, written, prices, is_written=True))
     else:
         typer.echo(
-            f"Written: {written.total.changed_count} corrections, {format_usd(_difference(written.total))} dollars."
+            f"Written: {written.total.changed_count} adjustments, {format_usd(_difference(written.total))} dollars."
         )
 
 

@@ -1,6 +1,6 @@
 """Read back from the ledger what a job used, as far as its entries tell enough to price it again.
 
-Used by settlement/rerating; pure. A charge and its corrections add up to what BigQuery said of the job, but for what
+Used by settlement/rerating; pure. A charge and its adjustments add up to what BigQuery said of the job, but for what
 they do not keep: whether a figure that is 0 was told, and a script's statements. So what is read back must cost, by the
 prices by which it was booked, exactly what was booked; where nothing does, where what may be meant costs different
 amounts by the new prices, or where these need what nobody told, BigQuery is to be asked.

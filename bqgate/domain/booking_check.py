@@ -102,7 +102,7 @@ def cost_due(
 
 
 def prices_id_of(booked: BookedCharge | None, hold: RecordedHold | None) -> str | None:
-    """The prices by which a job was booked: of the last correction that names some, else of its charge or its hold."""
+    """The prices by which a job was booked: of the last adjustment that names some, else of its charge or its hold."""
     if booked is not None:
         for entry in (*reversed(booked.adjustments), booked.charge):
             if entry.prices_id is not None:

@@ -94,7 +94,7 @@ class BookedCharge:
 
     @property
     def next_adjustment_id(self) -> str:
-        """The id of the next correction. Two who correct what both have read write one id, and one of them wins."""
+        """The id of the next adjustment. Two who correct what both have read write one id, and one of them wins."""
         return f"{self.charge.id}.{len(self.adjustments) + 1}"
 
 

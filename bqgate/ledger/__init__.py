@@ -16,7 +16,7 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     sweep_state.py      ports.SweepStore
     proofs.py           ports.ProofSource
     rows.py             Hold and Entry as rows and back
-    check_books.py      do holds, charges and corrections agree
+    check_books.py      do holds, charges and adjustments agree
 
     registry.py         ports.Registry, method by method
     registry_schema.py  its four tables

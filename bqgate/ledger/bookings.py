@@ -41,11 +41,11 @@ async def find_booked(
         charges |= {row.id: entry_of(row) for row in await ask(queries.charges_of_holds(ids))}
     for ids in _pieces(charge_ids):
         charges |= {row.id: entry_of(row) for row in await ask(queries.charges_of_ids(ids))}
-    corrections = defaultdict[str, list[Entry]](list)
+    adjustments = defaultdict[str, list[Entry]](list)
     for found_ids in _pieces(tuple(charges)):
         for row in await ask(queries.adjustments_of(found_ids)):
-            corrections[row.adjusts].append(entry_of(row))
-    return tuple(BookedCharge(charge, tuple(corrections[charge.id])) for charge in charges.values())
+            adjustments[row.adjusts].append(entry_of(row))
+    return tuple(BookedCharge(charge, tuple(adjustments[charge.id])) for charge in charges.values())
 
 
 async def fetch_holds(ask: Ask, hold_ids: Sequence[str]) -> tuple[RecordedHold, ...]:

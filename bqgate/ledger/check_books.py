@@ -1,4 +1,4 @@
-"""Look whether holds, charges and corrections agree, and triggers guard them, for `bqgate ledger verify`.
+"""Look whether holds, charges and adjustments agree, and triggers guard them, for `bqgate ledger verify`.
 
 Called by cli, reads only. The ledger's own transactions and unique indexes keep all of this true; what is found here
 was written by somebody else, or after an index was dropped. Each question reads the tables once, by their indexes where
@@ -16,7 +16,7 @@ from bqgate.domain.entry import EntryKind, Origin
 from bqgate.domain.hold import HoldState
 from bqgate.ledger.connections import Connections
 from bqgate.ledger.queries import ORIGIN
-from bqgate.ledger.schema import IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, IS_CORRECTION, entries, holds
+from bqgate.ledger.schema import IS_ADJUSTMENT, IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, entries, holds
 
 # Whole tables are read; the limits of a query's path are not for this.
 PATIENCE_S = 600.0
@@ -40,7 +40,7 @@ class BooksFault:
 
 
 async def check_books(url: str, *, timeout_s: float = PATIENCE_S) -> tuple[BooksFault, ...]:
-    """Everything in which holds, charges and corrections do not agree; empty where they do.
+    """Everything in which holds, charges and adjustments do not agree; empty where they do.
 
     Args:
         url: of a ledger whose tables are of this version.
@@ -133,34 +133,34 @@ def _hold_booked_twice() -> sa.Select[Any]:
     return of_a_hold.group_by(entries.c.hold_id).having(sa.func.count() > 1)
 
 
-# What a correction has from its charge, so that it counts where that counts. A job may be learnt of later.
+# What an adjustment has from its charge, so that it counts where that counts. A job may be learnt of later.
 _SHARED = ("customer", "principal", "project_id", "workload", "day_key", "month_key", "placed_at")
 
 
-def _corrections() -> tuple[sa.FromClause, sa.Select[Any]]:
-    """Charges under a name of their own, and the corrections that are joined to them."""
+def _adjustments() -> tuple[sa.FromClause, sa.Select[Any]]:
+    """Charges under a name of their own, and the adjustments that are joined to them."""
     charges = entries.alias("charges")
     its_charge = sa.and_(charges.c.id == entries.c.adjusts, charges.c.kind == EntryKind.CHARGE.value)
     of_kind = entries.c.kind == EntryKind.ADJUSTMENT.value
     return charges, sa.select(entries.c.id).outerjoin(charges, its_charge).where(of_kind)
 
 
-def _correction_of_nothing() -> sa.Select[Any]:
-    charges, corrections = _corrections()
-    return corrections.where(charges.c.id.is_(None))
+def _adjustment_of_nothing() -> sa.Select[Any]:
+    charges, adjustments = _adjustments()
+    return adjustments.where(charges.c.id.is_(None))
 
 
-def _correction_of_another() -> sa.Select[Any]:
-    charges, corrections = _corrections()
+def _adjustment_of_another() -> sa.Select[Any]:
+    charges, adjustments = _adjustments()
     differ = [charges.c[name].is_distinct_from(entries.c[name]) for name in _SHARED]
     differ += [charges.c[name] != entries.c[name] for name in ("job_project_id", "job_id")]
-    return corrections.where(charges.c.id.is_not(None), sa.or_(*differ))
+    return adjustments.where(charges.c.id.is_not(None), sa.or_(*differ))
 
 
 def _corrected_below_zero() -> sa.Select[Any]:
     corrected = (
         sa.select(entries.c.adjusts.label("id"), sa.func.sum(entries.c.cost_nanos).label("cost_nanos"))
-        .where(IS_CORRECTION)
+        .where(IS_ADJUSTMENT)
         .group_by(entries.c.adjusts)
         .subquery()
     )
@@ -199,7 +199,7 @@ _QUESTIONS: tuple[tuple[str, sa.Select[Any]], ...] = (
     ("jobs charged twice (EU, or no location)", _booked_twice(IS_CHARGE_OF_EU)),
     ("jobs charged twice (another region)", _booked_twice(IS_CHARGE_OF_REGION, entries.c.job_region)),
     ("jobs charged both as through the gate and as past it", _both_ways()),
-    ("adjustments of a charge that is not there", _correction_of_nothing()),
-    ("adjustments that count elsewhere than their charge", _correction_of_another()),
+    ("adjustments of a charge that is not there", _adjustment_of_nothing()),
+    ("adjustments that count elsewhere than their charge", _adjustment_of_another()),
     ("charges that were adjusted below nothing", _corrected_below_zero()),
 )

@@ -20,7 +20,7 @@ from bqgate.ledger.page_token import read_page_token
 from bqgate.ledger.rows import to_micros
 from bqgate.ledger.schema import (
     HAS_USAGE,
-    IS_CORRECTION,
+    IS_ADJUSTMENT,
     IS_OPEN,
     breaker_events,
     entries,
@@ -189,7 +189,7 @@ def adjustments_of(charge_ids: Sequence[str]) -> sa.Select[Any]:
     """What corrects these charges, oldest first. Their index is a partial one, which says what it is about."""
     return (
         sa.select(entries)
-        .where(entries.c.adjusts.in_(charge_ids), IS_CORRECTION)
+        .where(entries.c.adjusts.in_(charge_ids), IS_ADJUSTMENT)
         .order_by(entries.c.booked_at, entries.c.id)
     )
 

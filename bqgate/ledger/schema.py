@@ -136,8 +136,8 @@ sa.Index("ix_entries_booked", entries.c.booked_at, entries.c.id)
 # One job by the id that BigQuery prints, whichever project and location it is in.
 sa.Index("ix_entries_job", entries.c.job_id)
 # What corrects a charge.
-IS_CORRECTION = sa.text("adjusts IS NOT NULL")
-sa.Index("ix_entries_adjusts", entries.c.adjusts, sqlite_where=IS_CORRECTION, postgresql_where=IS_CORRECTION)
+IS_ADJUSTMENT = sa.text("adjusts IS NOT NULL")
+sa.Index("ix_entries_adjusts", entries.c.adjusts, sqlite_where=IS_ADJUSTMENT, postgresql_where=IS_ADJUSTMENT)
 # The last jobs that tell how many slots a customer's bytes take, however many refusals and cached ones lie between.
 sa.Index(
     "ix_entries_usage",

@@ -13,7 +13,7 @@ from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.place import Place
 from bqgate.domain.tier import Mode
-from bqgate.metering.entries import charge_of, correction_of
+from bqgate.metering.entries import adjustment_of, charge_of
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
 from bqgate.ports.cost_metrics import MeteredCost
 
@@ -86,7 +86,7 @@ class MeteredBooking:
             if booked is None and charge.cost_nanos:
                 due.append(charge)
             elif booked is not None and booked.cost_nanos != charge.cost_nanos:
-                due.append(correction_of(booked, charge))
+                due.append(adjustment_of(booked, charge))
         return due
 
     def _report(self, metric: str, entry: Entry) -> None:

@@ -60,7 +60,7 @@ def charge_of(
     )
 
 
-def correction_of(booked: BookedCharge, charge: Entry) -> Entry:
+def adjustment_of(booked: BookedCharge, charge: Entry) -> Entry:
     """The adjustment that brings what is booked to what is measured now, in the windows in which the charge counts."""
     return replace(
         booked.charge,

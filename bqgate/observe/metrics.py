@@ -95,7 +95,7 @@ COUNTERS = (
     Declaration("sweep_refusals_total", "Looks at a project that BigQuery refused."),
     Declaration("bypass_jobs_total", "Jobs booked that came past the gate.", ("customer",)),
     Declaration("bypass_nanos_total", "What they cost, in nano-dollars.", ("customer",)),
-    Declaration("adjusted_nanos_total", "Corrections of booked costs, in nano-dollars: up, down.", ("customer", "way")),
+    Declaration("adjusted_nanos_total", "Adjustments of booked costs, in nano-dollars: up, down.", ("customer", "way")),
     Declaration(
         "cost_metric_looks_total",
         "Looks of cost metrics at one place: done, refused, lost, failed, over_bound; unusable, none at all.",

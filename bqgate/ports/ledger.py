@@ -93,7 +93,7 @@ class Ledger(SpendSource, Protocol):
     async def find_booked(
         self, *, jobs: Sequence[JobRef] = (), hold_ids: Sequence[str] = (), charge_ids: Sequence[str] = ()
     ) -> tuple[BookedCharge, ...]:
-        """Charges of these jobs, those that ended these holds, and those of these ids, each once, with corrections.
+        """Charges of these jobs, those that ended these holds, and those of these ids, each once, with adjustments.
 
         Raises:
             LedgerUnavailable: the database did not answer.

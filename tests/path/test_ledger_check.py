@@ -229,7 +229,7 @@ async def test_prices_change_and_the_books_still_prove(scene: SweepScene) -> Non
     assert refused.exit_code == 2
     done = await run(scene, "--since", since, "--yes", command="rerate")
     assert done.exit_code == 0, done.output
-    assert "Written: 2 corrections, 0.20 dollars." in done.stdout
+    assert "Written: 2 adjustments, 0.20 dollars." in done.stdout
     again = await run(scene, "--since", since, "--yes", "--json", command="rerate")
     assert json.loads(again.stdout)["total"]["changed"] == 0
     status, found = await check(scene)

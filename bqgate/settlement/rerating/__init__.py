@@ -1,4 +1,4 @@
-"""Price charges again after a change of prices, by corrections; nothing that is booked is edited.
+"""Price charges again after a change of prices, by adjustments; nothing that is booked is edited.
 
 rerating.py     goes through the charges of a span of time, counts what would change, and books it
 repricing.py    what one charge costs by the new prices: by the ledger where that tells enough, else by BigQuery

@@ -1,6 +1,6 @@
 """Go through the charges of a span of time and bring each to what it costs by other prices.
 
-Used by the command line; calls the Ledger, and BigQuery through repricing.py. A correction bears the charge's next id,
+Used by the command line; calls the Ledger, and BigQuery through repricing.py. An adjustment bears the charge's next id,
 so that of any number who correct what they have all read one wins and the others look again: twice, by two people at
 once, broken off and begun anew, each charge ends at the last prices, exactly. Budgets follow the ledger by reconcile.
 """
@@ -18,7 +18,7 @@ from bqgate.ports import BigQuery, Clock, Ledger
 from bqgate.settlement.held_prices import HeldPrices
 from bqgate.settlement.rerating.report import LeftOut, RerateReport
 from bqgate.settlement.rerating.repricing import Repricing
-from bqgate.settlement.sweep.entries import correction
+from bqgate.settlement.sweep.entries import adjustment_entry
 
 # The reason that an adjustment bears.
 RERATED = "rerate"
@@ -55,7 +55,7 @@ class Rerating:
         return await self._go(span, on_page, books=False)
 
     async def book(self, span: Span, on_page: Callable[[datetime], None] | None = None) -> RerateReport:
-        """Write the corrections; what was changed.
+        """Write the adjustments; what was changed.
 
         Raises:
             LedgerUnavailable: not all are written. Call again; what is written is not written twice.
@@ -104,7 +104,7 @@ class Rerating:
             if found.check.state is BookingState.AGREES or not books:
                 report.add(customer, before_nanos=before_nanos, after_nanos=after_nanos)
                 return
-            entry = correction(
+            entry = adjustment_entry(
                 booked, found.job, found.job.usage, found.check, prices_id=self._prices.id, now=self._clock.now()
             )
             if await self._ledger.book(replace(entry, reason=RERATED)) is Booking.BOOKED:

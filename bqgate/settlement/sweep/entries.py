@@ -1,7 +1,7 @@
-"""Make the entries that the sweep books: of jobs that came past the gate, and corrections of charges.
+"""Make the entries that the sweep books: of jobs that came past the gate, and adjustments of charges.
 
-Used by job_booking.py; pure. An entry is never edited: a correction bears the difference in cost, bytes and slots, so
-that sums over a charge and its corrections are what BigQuery says.
+Used by job_booking.py; pure. An entry is never edited: an adjustment bears the difference in cost, bytes and slots, so
+that sums over a charge and its adjustments are what BigQuery says.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def bypass_entry(
     )
 
 
-def correction(
+def adjustment_entry(
     booked: BookedCharge, job: Job, usage: Usage, check: BookingCheck, *, prices_id: str, now: datetime
 ) -> Entry:
     """The adjustment that brings a charge to what its job costs, in the windows in which the charge counts."""

@@ -12,19 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking, prices_id_of
+from bqgate.domain.booking_check import BookingCheck, BookingState, check_booking
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.entry import Booking, Entry
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import Job, JobRef, Usage
-from bqgate.domain.pricing import PriceList
 from bqgate.domain.statements import is_multi_statement
 from bqgate.domain.tier import Mode
 from bqgate.ports import BigQuery, Clock, Ledger, PolicySource, Telemetry
 from bqgate.ports.turns import let_others_run
 from bqgate.settlement.held_prices import HeldPrices
 from bqgate.settlement.settlement import Settlement
-from bqgate.settlement.sweep.entries import bypass_entry, correction
+from bqgate.settlement.sweep.entries import adjustment_entry, bypass_entry
 from bqgate.settlement.sweep.matching import Match, match_jobs
 
 # Looked at together, and written as few transactions.
@@ -131,7 +130,7 @@ class JobBooking:
         """Do what is due for one job."""
         job, usage = match.job, match.job.usage
         assert usage is not None, "only jobs that have ended are booked"
-        prices = await self._prices_of(match)
+        prices = await self._prices.for_booking(match.booked, match.hold)
         check = check_booking(job, booked=match.booked, hold=match.hold, prices=prices)
         state, changed = check.state.value, set[str]()
         match check.state:
@@ -158,7 +157,7 @@ class JobBooking:
 
     async def _correct(self, match: Match, usage: Usage, check: BookingCheck, prices_id: str) -> set[str]:
         assert match.booked is not None, "only what is booked can differ"
-        entry = correction(match.booked, match.job, usage, check, prices_id=prices_id, now=self._clock.now())
+        entry = adjustment_entry(match.booked, match.job, usage, check, prices_id=prices_id, now=self._clock.now())
         if await self._ledger.book(entry) is not Booking.BOOKED:
             return set()  # another gate corrects it
         way = "up" if entry.cost_nanos > 0 else "down"
@@ -193,14 +192,6 @@ class JobBooking:
         self._telemetry.count("bypass_jobs_total", customer=entry.customer)
         self._telemetry.count("bypass_nanos_total", entry.cost_nanos, customer=entry.customer)
         return True, entry
-
-    async def _prices_of(self, match: Match) -> PriceList | None:
-        """The prices by which a job was booked or is to be; None: they are not known any more."""
-        prices_id = prices_id_of(match.booked, match.hold)
-        if prices_id is not None:
-            found = await self._prices.by_id(prices_id)
-            return self._policies.prices if found is None and match.booked is None else found
-        return self._policies.prices if match.booked is None else None
 
     async def _with_children(self, jobs: Sequence[Job]) -> dict[JobRef, Job]:
         """Jobs by their references, scripts with what their statements used; without those to be asked for again."""

@@ -91,7 +91,7 @@ def _may_be_there(sent: JobRef, found: JobRef) -> bool:
 
 
 def _has_ended_with_another(booked: BookedCharge, job: Job) -> bool:
-    """Whether a charge is another job's: an assumed one bears none, and its corrections may."""
+    """Whether a charge is another job's: an assumed one bears none, and its adjustments may."""
     named = [each.job for each in (booked.charge, *booked.adjustments) if each.job is not None]
     return bool(named) and not any(each.may_be(job.ref) for each in named)
 

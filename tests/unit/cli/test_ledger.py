@@ -52,7 +52,7 @@ def test_verify_says_that_all_is_well(ledger_url: str) -> None:
         result = run(ledger_url, "verify", *arguments)
         assert result.exit_code == 0, result.output
         assert f"Audit log: 3 records, the last one's hash is {records[-1].hash}." in result.stdout
-        assert "Books: holds, charges and corrections agree with each other." in result.stdout
+        assert "Books: holds, charges and adjustments agree with each other." in result.stdout
         assert "BROKEN" not in result.stdout
 
 
