@@ -26,6 +26,7 @@ _SLOW_S = 1.0
 _CUT_BYTES = 0
 _API_S = 5.0
 _API_TRIES = 3
+_STARTS_WITHIN_S = 60.0
 
 
 @dataclass
@@ -46,9 +47,13 @@ class Breakage:
         """Let one fault happen, and return when it is over."""
         match fault.kind:
             case FaultKind.GATE_KILLED:
-                await self.gates[fault.gate].kill(fault.seconds)
+                async with self._outage():
+                    await self.gates[fault.gate].kill(fault.seconds)
+                    await self._is_back(self.gates[fault.gate])
             case FaultKind.GATE_STOPPED:
-                await self.gates[fault.gate].terminate(fault.seconds)
+                async with self._outage():
+                    await self.gates[fault.gate].terminate(fault.seconds)
+                    await self._is_back(self.gates[fault.gate])
             case FaultKind.GATE_PAUSED:
                 async with self._outage():
                     await self.gates[fault.gate].pause(fault.seconds)
@@ -77,6 +82,12 @@ class Breakage:
             yield
         finally:
             self.outages.append((from_s, self.now_s()))
+
+    async def _is_back(self, gate: GateProcess) -> None:
+        """A gate reads its settings when it begins to start, and hears of a change only when it listens."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STARTS_WITHIN_S):
+                await gate.is_up.wait()
 
     async def _break_upstream(self, fault: Fault) -> None:
         kind = upstream_faults.FaultKind(fault.detail)
