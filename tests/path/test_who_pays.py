@@ -97,7 +97,7 @@ async def names_kept(scene: Scene) -> str:
     """All that ledger, Redis and metrics keep, as one text."""
     kept = [repr(scene.tables.rows(f"SELECT * FROM {table}")) for table in ("holds", "entries", "breaker_events")]
     if scene.stores.budgets_url != "memory://":
-        async with Redis.from_url(scene.stores.budgets_url) as redis:
+        async with Redis.from_url(scene.stores.budgets_url, socket_connect_timeout=30) as redis:
             kept += [repr(key) async for key in redis.scan_iter(count=1_000)]
     for gate in scene.gates:
         async with scene.caller.session.get(f"{gate.url}/metrics") as answer:

@@ -118,7 +118,7 @@ def test_each_script_says_what_it_takes_and_costs() -> None:
     """Every .lua file opens with KEYS, what it returns and its cost; history.lua is a part of the others."""
     folder = resources.files("bqgate.budgets")
     scripts = [file for file in folder.iterdir() if file.name.endswith(".lua") and file.name != "history.lua"]
-    assert len(scripts) == 5
+    assert len(scripts) == 6
     for script in scripts:
         head = script.read_text("utf-8").split("\n\n")[0]
         assert all(word in head for word in ("KEYS[", "Returns", "Cost:")), script.name
