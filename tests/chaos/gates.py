@@ -105,14 +105,15 @@ class GateProcess:
     """One gate, started again whenever it ends until it is closed.
 
     The first start has the code of `tree`, the others that of `next_tree`: a gate of an older revision goes on while
-    the ledger is migrated, and cannot be started once it is.
+    the ledger is migrated, and cannot be started once it is. Each revision has a settings file of its own.
     """
 
     def __init__(self, number: int, tree: Path, next_tree: Path, folder: Path, port: int) -> None:
         self.number, self.tree, self.port = number, tree, port
         self._next_tree = next_tree
         self.url = f"http://127.0.0.1:{port}"
-        self.config = folder / f"gate-{number}.yaml"
+        trees = dict.fromkeys((tree, next_tree))
+        self.config_of = {each: folder / f"gate-{number}-{which}.yaml" for which, each in enumerate(trees)}
         self.log_file = folder / f"gate-{number}.log"
         self.ended = Ended()
         self.is_up = asyncio.Event()
@@ -121,6 +122,11 @@ class GateProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._is_told = False
         self.move_clock(0)
+
+    @property
+    def config(self) -> Path:
+        """The settings of its next start."""
+        return self.config_of[self.tree]
 
     def move_clock(self, offset_ms: int) -> None:
         """Set how far its clock is ahead of the machine's."""
@@ -213,8 +219,9 @@ class GateProcess:
 
     async def _run_once(self) -> None:
         self._is_told = False
-        tree, self.tree = self.tree, self._next_tree
-        command = (sys.executable, "-P", str(_GATE), str(self._clock_file), "serve", "--config", str(self.config))
+        tree, config = self.tree, self.config
+        self.tree = self._next_tree
+        command = (sys.executable, "-P", str(_GATE), str(self._clock_file), "serve", "--config", str(config))
         pipe = asyncio.subprocess.PIPE
         process = self._process = await asyncio.create_subprocess_exec(
             *command, env=environment_of(tree), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe

@@ -49,7 +49,8 @@ _ADMIN = "admin"
 _STARTS_WITHIN_S = 60.0
 _START_S = 4.0
 _CALM_S = 45.0
-_CLEAN_S = 30.0
+# Another gate sweeps within half a minute of the end of the one that did, and books what that one had not.
+_CLEAN_S = 60.0
 _LOOK_S = 0.5
 # Fewer jobs than this in a run, and hardly anything was tried.
 _JOBS_MIN = 20
@@ -338,10 +339,11 @@ async def _scene(plan: Plan, folder: Path, revision: str | None) -> AsyncIterato
 
         def write_settings(limits: Limits) -> None:
             for gate in gates:
-                document = _only(document_of(limits, gate.number), known_by_tree[trees[gate.number]])
-                beside = gate.config.with_suffix(".new")
-                beside.write_text(yaml.safe_dump(document))
-                beside.replace(gate.config)
+                for tree, config in gate.config_of.items():
+                    document = _only(document_of(limits, gate.number), known_by_tree[tree])
+                    beside = config.with_suffix(".new")
+                    beside.write_text(yaml.safe_dump(document))
+                    beside.replace(config)
 
         write_settings(plan.limits)
         tokens = await _prepare(gates[-1])
