@@ -105,19 +105,21 @@ class RedisBudgetStore:
         """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
         own, above = split_windows(hold, windows)
         if not above:
-            return await self._place(hold, own, grace)
+            return (await self._place(hold, own, grace))[0]
         hold_above = deployment_hold(hold)
-        first = await self._place(hold_above, above)
+        first, _ = await self._place(hold_above, above)
         if first.hold_id is None:
-            found = await self._place(hold, own, grace, joins_only=True)
+            found, _ = await self._place(hold, own, grace, joins_only=True)
             refusal = None if found.outcome is PlacementOutcome.REPLAYED else first.refusal
             return replace(found, refusal=refusal, balances=(*found.balances, *first.balances))
         try:
-            second = await self._place(hold, own, grace)
+            second, was_unknown = await self._place(hold, own, grace)
         except (BudgetStoreUnavailable, LedgerUnavailable):
             await self._give_back(hold_above)
             raise
         balances_above = first.balances
+        if second.hold_id == hold.id and was_unknown:
+            await self._put_back_above(hold_above)
         if second.hold_id != hold.id:  # refused, or a repeat of another hold
             await self._give_back(hold_above)
             balances_above = tuple(replace(b, held_nanos=b.held_nanos - hold.amount_nanos) for b in first.balances)
@@ -201,17 +203,19 @@ class RedisBudgetStore:
 
     async def _place(
         self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE, *, joins_only: bool = False
-    ) -> Placement:
-        """Place a hold in one account; windows that are unknown there are filled first."""
+    ) -> tuple[Placement, bool]:
+        """Place a hold in one account; windows that are unknown there are filled first. True: some were."""
         leased_until = hold.placed_at + self._lease
-        for _ in range(TRIES_MAX):
+        for number in range(TRIES_MAX):
             try:
                 async with self._turn():
-                    return await scripts.place_hold(
+                    placement = await scripts.place_hold(
                         self._client, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
                     )
             except UnknownWindows as unknown:
                 await self._refill.fill(unknown)
+            else:
+                return placement, number > 0
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
     async def _fetch_status(self, windows: tuple[Window, ...]) -> BudgetStatus:
@@ -239,6 +243,11 @@ class RedisBudgetStore:
         async with self._turn():
             above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, now, is_late=is_late)
         return outcome, above
+
+    async def _put_back_above(self, hold: Hold) -> None:
+        """Put back what may be lost above, where the customer's windows were; else whoever keeps the hold does it."""
+        with suppress(BudgetStoreUnavailable):
+            await self._keep([hold], restores_only=True)
 
     async def _give_back(self, hold: Hold) -> None:
         """Give back what was placed above. What cannot be given back now, reconcile does: no ledger knows it."""

@@ -170,21 +170,30 @@ class Auditor:
         recorded = [each for each in self._ledger.open_holds if not self._is_unrecorded(self.holds[each])]
         self._open_when_wiped = [] if after else recorded
         for name in [*before, *(name for name in after if name not in before)]:
-            truth: dict[WindowId, int] = defaultdict(int)
-            unrecorded: dict[WindowId, int] = defaultdict(int)
-            held = before[name].holds if name in before else {}
-            for hold in self.holds.values():
-                amount_nanos = self._stands_for(hold, held)
-                for account, window in _windows_of(hold, has_deployment=self._rules.has_deployment):
-                    if account == name:
-                        truth[window] += amount_nanos
-                        unrecorded[window] += amount_nanos if self._is_unrecorded(hold) else 0
+            truth, unrecorded = self._rightly_in(name, before[name].holds if name in before else {})
             known = {
                 window: stand.captured_nanos + stand.held_nanos for window, stand in _stands_in(after, name).items()
             }
             for window, nanos in truth.items():
                 lost_nanos = max(0, nanos - known[window]) if window in known else unrecorded[window]
                 self._excess[name, window] += lost_nanos
+
+    def _rightly_in(self, name: str, held: dict[str, Hold]) -> tuple[dict[WindowId, int], dict[WindowId, int]]:
+        """What stands by rights in the windows of an account, and of it, what no ledger may know yet."""
+        truth: dict[WindowId, int] = defaultdict(int)
+        unrecorded: dict[WindowId, int] = defaultdict(int)
+        for hold in held.values():
+            if hold.id not in self.holds:  # placed above, and not yet in its customer's account
+                for window in hold.window_ids:
+                    truth[window] += hold.amount_nanos
+                    unrecorded[window] += hold.amount_nanos
+        for hold in self.holds.values():
+            amount_nanos = self._stands_for(hold, held)
+            for account, window in _windows_of(hold, has_deployment=self._rules.has_deployment):
+                if account == name:
+                    truth[window] += amount_nanos
+                    unrecorded[window] += amount_nanos if self._is_unrecorded(hold) else 0
+        return truth, unrecorded
 
     def _stands_for(self, hold: Hold, held: dict[str, Hold]) -> int:
         """What a hold counts for by rights: its cost, or its amount while it is open."""

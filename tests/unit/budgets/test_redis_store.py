@@ -11,6 +11,7 @@ import redis as blocking_redis
 from redis.asyncio import Redis
 
 from bqgate.budgets.redis_store import RedisBudgetStore
+from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.errors import BudgetStoreUnavailable
 from bqgate.domain.hold import Hold, PlacementOutcome, VoidOutcome
 from bqgate.domain.money import parse_usd
@@ -259,4 +260,29 @@ async def test_a_redis_that_cannot_be_written_does_not_pass_its_check() -> None:
                     await STEPS[step](store, on)
             raw.config_set("maxmemory", "0")
         assert stands(await store.fetch_balances(windows)) == [usd("0", "2")] * 2
+        await store.close()
+
+
+async def test_a_wipe_between_the_deployment_and_the_customer_loses_no_hold_above(
+    redis_url: str, raw: blocking_redis.Redis
+) -> None:
+    """A hold placed above, and wiped there before it was placed below, stands above again before anything is sent."""
+    book, below, above = SpendBook(), windows_of(), windows_of(DEPLOYMENT_ACCOUNT)
+    store = RedisBudgetStore.open(redis_url, book, ManualClock(), has_deployment_budget=lambda: True)
+    hold = hold_on((*below, *above), customer="acme")
+    reads = 0
+
+    async def wipe() -> None:
+        nonlocal reads
+        reads += 1
+        if reads == 2:  # the deployment's windows are filled and the hold is in them; the customer's are being filled
+            raw.flushall()
+
+    book.before_spend = wipe
+    try:
+        placement = await store.place_hold(hold, (*below, *above))
+        assert placement.outcome is PlacementOutcome.PLACED
+        assert stands(await store.fetch_balances(above)) == [(0, hold.amount_nanos)] * 2
+        assert stands(await store.fetch_balances(below)) == [(0, hold.amount_nanos)] * 2
+    finally:
         await store.close()
