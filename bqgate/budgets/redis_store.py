@@ -102,7 +102,7 @@ class RedisBudgetStore:
         )
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE) -> Placement:
-        """Place a hold: one round trip. An id that was ended in the last minutes is refused, however much room."""
+        """Place a hold: one round trip an account. An id that was just ended is refused, however much room there is."""
         own, above = split_windows(hold, windows)
         if not above:
             return (await self._place(hold, own, grace))[0]
@@ -118,11 +118,11 @@ class RedisBudgetStore:
             await self._give_back(hold_above)
             raise
         balances_above = first.balances
-        if second.hold_id == hold.id and was_unknown:
-            await self._put_back_above(hold_above)
         if second.hold_id != hold.id:  # refused, or a repeat of another hold
             await self._give_back(hold_above)
             balances_above = tuple(replace(b, held_nanos=b.held_nanos - hold.amount_nanos) for b in first.balances)
+        elif was_unknown:
+            await self._put_back_above(hold_above)
         return replace(second, balances=(*second.balances, *balances_above))
 
     async def capture(self, hold: Hold, cost_nanos: int, *, is_late: bool = False) -> bool:
