@@ -6,7 +6,6 @@ Only ports and hosts are put in. That the README's first line leads here from a 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bqgate.settings import load_settings
 from tests.support.client_scene import wait_until
 from tests.support.doc_blocks import ROOT, block, blocks
+from tests.support.free_ports import free_port
 
 pytestmark = pytest.mark.long
 
@@ -43,14 +43,6 @@ def environment(**more: str) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("BQGATE_", "GOOGLE_", "BIGQUERY_"))
     }
     return {**kept, "PATH": f"{sys.prefix}/bin{os.pathsep}{kept['PATH']}", "PYTHONPATH": str(ROOT), **more}
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def run(text: str, folder: Path, variables: dict[str, str]) -> str:

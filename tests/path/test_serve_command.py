@@ -18,19 +18,12 @@ from bqgate.domain.audit import AuditEvent
 from bqgate.domain.policy import PolicyKind
 from bqgate.ledger import SqlRegistry
 from bqgate.sandbox import Sandbox, SandboxSettings
+from tests.support.free_ports import free_port
 from tests.support.manual_clock import START
 from tests.support.served_gate import served_gate
 
 BQGATE = Path(sysconfig.get_path("scripts")) / "bqgate"
 ENDS_WITHIN_S = 30
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
 
 
 @contextmanager

@@ -9,7 +9,6 @@ first super_admin's key is made by a `bqgate keys create --local` process; furth
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from google.oauth2 import service_account
 
 from bqgate.sandbox import SandboxSettings
 from tests.support.certificates import make_pair, write_pair
+from tests.support.free_ports import free_port
 from tests.support.gate_stack import Stack, running_stack
 
 SCOPES = ("https://www.googleapis.com/auth/bigquery",)
@@ -141,7 +141,7 @@ class LoginScene:
 @contextmanager
 def open_login_scene(folder: Path, *, is_https: bool = False) -> Iterator[LoginScene]:
     """Run a sandbox and a gate with identity required, and log in as the first super_admin."""
-    port = _free_port()
+    port = free_port()  # key files bear the address, so it is chosen before the gate is there
     server: dict[str, Any] = {"port": port}
     url, ca_file = f"http://127.0.0.1:{port}", None
     if is_https:
@@ -188,11 +188,3 @@ def _session(key_file: Path, ca_file: Path | None) -> Iterator[AuthorizedSession
     with login, authorized(credentials, auth_request=request(login)) as session:
         session.trust_env, session.verify = False, login.verify
         yield session
-
-
-def _free_port() -> int:
-    """A port that was free a moment ago: key files bear the address, so it is chosen before the gate is there."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port

@@ -6,7 +6,6 @@ over its files. Without a Redis tests skip and say so; when CI=true they fail.
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,10 +21,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.free_ports import free_port
+
 _STARTS_MAX = 3
 _READY_S_MAX = 10
-# A cluster's nodes talk to one another at their port and 10,000.
-_PORT_MAX = 65535 - 10_000
 
 
 def find_redis_server() -> str | None:
@@ -94,15 +93,6 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def free_port() -> int:
-    """A port at which nobody listens, low enough for a cluster's node."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        if port <= _PORT_MAX:
-            return port
 
 
 @contextmanager

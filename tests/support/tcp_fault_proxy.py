@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from tests.support.free_ports import free_port
+
 _CHUNK_BYTES = 65536
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -78,7 +80,7 @@ class TcpFaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.requests = Direction()
         self.answers = Direction()
-        self.port = 0
+        self.port = free_port()  # it comes back there once healed
         self.connection_count = 0
 
     @classmethod
@@ -120,7 +122,6 @@ class TcpFaultProxy:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connection_count += 1
