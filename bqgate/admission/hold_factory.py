@@ -1,13 +1,13 @@
 """Build the hold of a query. Pure.
 
 Called by admit.py. A repeat is recognised by its job id or request id together with all that decides what it may cost:
-the earlier hold covers nothing wider. A repeated job joins it only at the same prices and on the same day, because
-either gate may be the one that records it, and each records what it would have held. A repeated request joins nothing
-and is sent away for as long as the first runs, whatever the day.
+the earlier hold covers nothing wider. A repeated job joins it only at the same prices and on the same day, that of its
+customer and that of the deployment, because either gate may be the one that records it, and each records what it would
+have held. A repeated request joins nothing and is sent away for as long as the first runs, whatever the day.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from bqgate.admission.sizing import HoldSize
 from bqgate.domain.budget import Period, Window
@@ -63,7 +63,7 @@ def make_hold(
         window_keys=window_keys,
         placed_at=now,
         deadline_at=now + timedelta(seconds=ttl_s),
-        idempotency_key=_idempotency_key(request, principal, size, digest, window_keys),
+        idempotency_key=_idempotency_key(request, principal, size, digest, _days_of(window_keys, now)),
         job=job,
         workload=principal.workload,
         maximum_bytes_billed=size.maximum_bytes_billed,
@@ -78,16 +78,19 @@ def make_hold(
     )
 
 
-def _idempotency_key(
-    request: QueryRequest, principal: Principal, size: HoldSize, digest: str, window_keys: Mapping[Period, str]
-) -> str | None:
+def _days_of(window_keys: Mapping[Period, str], now: datetime) -> str:
+    """The days that a hold counts in: its customer's, and the deployment's, which is UTC's."""
+    return f"{window_keys.get(Period.DAY, '')}/{now.astimezone(UTC).date().isoformat()}"
+
+
+def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize, digest: str, days: str) -> str | None:
     """What a repeat has in common with the request; None: a repeat cannot be recognised."""
     key = request.idempotency_key
     if key is None:
         return None
     bounds = str(size.maximum_bytes_billed)
     if request.job_id is not None:
-        bounds += f"/{size.prices_id}/{window_keys.get(Period.DAY, '')}"
+        bounds += f"/{size.prices_id}/{days}"
     if size.slot_ms_at_most is not None:
         bounds += f"/{size.slot_ms_at_most}"
     key = f"{key}:{digest}:{bounds}"

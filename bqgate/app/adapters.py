@@ -15,6 +15,7 @@ from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.budgets.accounts import AccountSource
 from bqgate.budgets.change_feed import LocalChangeFeed
 from bqgate.budgets.memory_store import MemoryBudgetStore
+from bqgate.budgets.wipes import PUT_BACK_S
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MS_PER_S
 from bqgate.ledger import SqlLedger
@@ -53,6 +54,7 @@ def open_budgets(
         has_deployment_budget=lambda: policies.customer_registry.deployment is not None,
         breaker=breaker,
         lease_s=lease_s,
+        put_back_s=PUT_BACK_S,
     )
 
 

@@ -30,7 +30,7 @@ local NAMES, FILLS, HOLDS = 10, 10 + window_count, 10 + window_count + 3 * fill_
 local history = read_history()
 if not history then
   return REPLICA
-elseif history .. "/" .. (redis.call("GET", KEYS[5]) or "") ~= ARGV[9] then
+elseif named_history(history, KEYS[5]) ~= ARGV[9] then
   return { "0" }
 end
 

@@ -14,14 +14,19 @@ local function read_history()
   return string.sub(string.match(replication, "master_replid:(%x+)") or "", 1, 16)
 end
 
+-- With the name of the last drop of windows of an account, or of the moment from which Redis knew of none.
+local function named_history(history, dropped_key)
+  return history .. "/" .. (redis.call("GET", dropped_key) or "")
+end
+
 -- Since when windows are unknown: what is read from the ledger from now on fills them, as long as this is still so then,
 -- with no write lost and no window of the account dropped in between (the key `dropped`). Where that key is lost, all may
--- be: it is named anew.
+-- be: it is named anew, and the name says so (wipes.py).
 local function unknown_since(history, dropped_key, new_name, ttl_s)
   if redis.call("EXISTS", dropped_key) == 0 then
-    redis.call("SET", dropped_key, new_name, "EX", ttl_s)
+    redis.call("SET", dropped_key, "first:" .. new_name, "EX", ttl_s)
   end
-  return history .. "/" .. redis.call("GET", dropped_key)
+  return named_history(history, dropped_key)
 end
 
 local REPLICA = redis.error_reply("READONLY this server is a replica, and may be behind")

@@ -117,7 +117,7 @@ ROWS = (
     Row(
         pattern="bqgate:{<customer>}:dropped",
         type="string",
-        fields="which drop of windows was the last (any text); what was read from the ledger before it fills none",
+        fields="which drop of windows was the last, or since when Redis knows of none; what was read before fills none",
         unit="",
         ttl=_AS_HOLDS,
         deleted_by="TTL",

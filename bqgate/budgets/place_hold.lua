@@ -33,10 +33,10 @@
 -- Returns, all text: {"unknown", since when (history.lua), number of a window from 1, ...}: nothing was touched, these are
 --   not there or were filled under another history; or
 --   {"placed" | "replayed" | "refused" | "ended", id of the open hold or "", refusal (RejectReason) or "", "1" when it tripped or "",
---    numbers of the windows whose grace began with it, by blanks, attempts that have joined it,
+--    numbers of the windows whose grace began with it, by blanks, attempts that have joined it, history (history.lua),
 --    the breaker after it: opened_at_us, until_us, probe, emergency_nanos (each "" for none),
 --    captured, held, grace_started_us or "", captured, held, ...} of all windows
--- Cost: 1 HMGET a window, 5 commands; 3 more when unknown; when placed 2 a window and 6 more; 3 when joined, 3 when it trips. O(windows).
+-- Cost: 1 HMGET a window, 6 commands; 3 more when unknown; when placed 2 a window and 6 more; 3 when joined, 3 when it trips. O(windows).
 --
 -- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
 -- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
@@ -72,7 +72,7 @@ if not breaker[1] or now_us >= tonumber(breaker[2]) then
 end
 
 local function answer(outcome, open_id, refusal, tripped, grace_starts, attempts)
-  local reply = { outcome, open_id, refusal, tripped, grace_starts, attempts }
+  local reply = { outcome, open_id, refusal, tripped, grace_starts, attempts, named_history(history, KEYS[6]) }
   for i = 1, 4 do
     reply[#reply + 1] = breaker and breaker[i] or ""
   end

@@ -11,14 +11,11 @@ with the customer after it; what the customer refuses, or what turns out to be a
 between leaves a hold above that no ledger knows: reconcile voids it.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
-
-from redis.exceptions import RedisClusterException, RedisError
 
 from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.budgets import redis_walks, scripts
@@ -28,8 +25,10 @@ from bqgate.budgets.keys import (
     placed_at_of,
     unescape,
 )
-from bqgate.budgets.redis_client import RedisClient, close_client, learn_nodes, open_client, redis_call
+from bqgate.budgets.redis_client import RedisClient, close_client, open_client
+from bqgate.budgets.redis_turns import RedisTurns
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
+from bqgate.budgets.wipes import Wipes
 from bqgate.domain.budget import Balance, Window, WindowId
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.cost_breaker import NO_GRACE, BudgetStatus, CostBreaker, GracePolicy
@@ -47,6 +46,7 @@ class RedisBudgetStore:
     """BudgetStore in Redis. `client` decodes answers; it is closed with the store.
 
     `has_deployment_budget` says whether the deployment has a budget now: then a hold ends and is kept there too.
+    `put_back_s` is how long other gates need to put back holds that Redis has lost (wipes.py).
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class RedisBudgetStore:
         has_deployment_budget: Callable[[], bool] = lambda: False,
         breaker: CircuitBreaker | None = None,
         lease_s: float = LEASE_S,
+        put_back_s: float = 0.0,
     ) -> None:
         self._client = client
         self._clock = clock
-        self._timeout_s = timeout_s
-        self._turns = asyncio.Semaphore(connections_max)
+        self._turn = RedisTurns(client, timeout_s=timeout_s, connections_max=connections_max, breaker=breaker).take
         self._refill = Refill(source, self._fill)
         self._has_deployment_budget = has_deployment_budget
-        self._breaker = breaker
         self._lease = timedelta(seconds=lease_s)
+        self._wipes = Wipes(put_back_s)
 
     @classmethod
     def open(
@@ -82,6 +82,7 @@ class RedisBudgetStore:
         has_deployment_budget: Callable[[], bool] = lambda: False,
         breaker: CircuitBreaker | None = None,
         lease_s: float = LEASE_S,
+        put_back_s: float = 0.0,
     ) -> Self:
         """Make a store by the URLs of redis_address: of one server, of Sentinels, of a cluster.
 
@@ -99,6 +100,7 @@ class RedisBudgetStore:
             has_deployment_budget=has_deployment_budget,
             breaker=breaker,
             lease_s=lease_s,
+            put_back_s=put_back_s,
         )
 
     async def place_hold(self, hold: Hold, windows: tuple[Window, ...], grace: GracePolicy = NO_GRACE) -> Placement:
@@ -209,12 +211,13 @@ class RedisBudgetStore:
         for number in range(TRIES_MAX):
             try:
                 async with self._turn():
-                    placement = await scripts.place_hold(
+                    placement, history = await scripts.place_hold(
                         self._client, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
                     )
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown)
+                await self._fill_unknown(unknown)
             else:
+                self._wipes.meet(hold.customer, history, self._clock.monotonic_s())
                 return placement, number > 0
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
 
@@ -225,8 +228,15 @@ class RedisBudgetStore:
                 async with self._turn():
                     return await scripts.fetch_status(self._client, windows)
             except UnknownWindows as unknown:
-                await self._refill.fill(unknown)
+                await self._fill_unknown(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
+
+    async def _fill_unknown(self, unknown: UnknownWindows) -> None:
+        """Fill windows of an account; where Redis lost writes, once all gates have put back what they hold."""
+        wait_s = self._wipes.meet(unknown.windows[0].customer, unknown.since, self._clock.monotonic_s())
+        if wait_s:
+            await self._clock.sleep(wait_s)
+        await self._refill.fill(unknown)
 
     async def _end(
         self, hold: Hold, cost_nanos: int, attempts: int | None = None, *, is_late: bool = False
@@ -274,27 +284,3 @@ class RedisBudgetStore:
         now = self._clock.now()
         async with self._turn():
             await scripts.fill_windows(self._client, snapshot, now, now + self._lease)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One call to Redis: not while its breaker is open, a bounded number at once, only the port's errors leave."""
-        permit = None if self._breaker is None else self._breaker.ask(BudgetStoreUnavailable)
-        with nullcontext() if permit is None else permit.failing_on(BudgetStoreUnavailable):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await self._turns.acquire()
-            except TimeoutError:
-                raise BudgetStoreUnavailable("all connections to Redis are waiting for an answer") from None
-            try:
-                with redis_call():
-                    await learn_nodes(self._client)
-                    yield
-            except UnknownWindows:
-                if permit is not None:
-                    permit.succeed()  # Redis answered
-                raise
-            # A cluster's errors have a root of their own; OSError stands for TimeoutError and what sockets raise.
-            except (RedisError, RedisClusterException, OSError) as error:
-                raise BudgetStoreUnavailable(f"Redis: {error}") from error
-            finally:
-                self._turns.release()

@@ -23,10 +23,11 @@ again. A store applies a Snapshot by these rules, in one atomic step:
    was read before windows of the account were dropped: a hold may have been placed, and have ended, in one that was
    filled and dropped since.
 
-What this cannot see: a hold that another gate placed just before a wipe and recorded in the ledger just after the
-refill (accounts.py adds a gate's own), and in the deployment's account one that this gate was still to place in the
-customer's. Until the gate keeps it (keep_holds), within a second, the store lacks its amount. And a breaker that an
-admin resets while a wiped store is being filled: it may be open again, and is reset again. Raises LedgerUnavailable.
+What this cannot see: a hold that another gate placed just before a wipe and has not recorded yet (accounts.py adds a
+gate's own), and in the deployment's account one that this gate was still to place in the customer's. Whoever notices a
+wipe lets others put such holds back first (wipes.py); a gate that had never met the account does not notice. And a
+breaker that an admin resets while a wiped store is being filled: it may be open again, and is reset again. Raises
+LedgerUnavailable.
 """
 
 import asyncio

@@ -61,8 +61,10 @@ async def place_hold(
     *,
     leased_until: datetime,
     joins_only: bool = False,
-) -> Placement:
+) -> tuple[Placement, str]:
     """Run place_hold.lua. `joins_only`: the hold that it repeats is joined, and nothing is placed.
+
+    Returns also which history of writes the account goes on with (wipes.py).
 
     Raises:
         UnknownWindows: nothing was touched.
@@ -88,7 +90,7 @@ async def place_hold(
         ],
     )
     expect_known(outcome, rest, asked)
-    open_id, refusal, tripped, grace_starts, attempts, *numbers = rest
+    open_id, refusal, tripped, grace_starts, attempts, history, *numbers = rest
     breaker, balances = breaker_of(numbers[:4]), balances_of(windows, asked, numbers[4:])
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
@@ -102,13 +104,13 @@ async def place_hold(
         attempts=int(attempts),
     )
     if placement.outcome is not PlacementOutcome.PLACED or placement.refusal is not None:
-        return placement
+        return placement, history
     short = [balance for balance in balances if balance.window.is_own and (balance.balance_nanos or 0) < 0]
     if not short:
-        return placement
+        return placement, history
     starts = [balance.grace_started_at for balance in short if balance.grace_started_at is not None]
     assert len(starts) == len(short), (grace, balances)  # past a limit only in grace
-    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s))
+    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s)), history
 
 
 def _judging_args(now: datetime, windows: tuple[Window, ...], grace: GracePolicy) -> list[str | int]:

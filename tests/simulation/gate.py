@@ -27,6 +27,7 @@ from bqgate.budgets.accounts import AccountSource
 from bqgate.budgets.memory_account import Account
 from bqgate.budgets.redis_store import RedisBudgetStore
 from bqgate.budgets.refill import UnknownWindows
+from bqgate.budgets.wipes import PUT_BACK_S
 from bqgate.domain.degradation import Degradation
 from bqgate.domain.errors import BqgateError, LedgerUnavailable, UpstreamUnavailable
 from bqgate.domain.hold import Hold
@@ -250,6 +251,7 @@ class SimulatedGate:
             timeout_s=1.0,
             connections_max=50,
             has_deployment_budget=lambda: self.rules.customer_registry.deployment is not None,
+            put_back_s=PUT_BACK_S,
         )
         self.service = parts.service(
             budgets=self.budgets,

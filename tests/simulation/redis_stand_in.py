@@ -23,6 +23,7 @@ from bqgate.budgets.keys import (
 )
 from bqgate.budgets.memory_account import Account
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot, UnknownWindows
+from bqgate.budgets.wipes import FIRST
 from bqgate.domain.budget import Window
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.cost_breaker import BudgetStatus, GracePolicy
@@ -84,7 +85,8 @@ class RedisServer:
 
     def unknown_since(self, account: Account) -> str:
         """What a reading of the ledger must not be older than that fills windows of an account."""
-        return f"{self.history}/{self.wipe_count}.{account.drop_count}"
+        name = f"{self.wipe_count}.{account.drop_count}"
+        return f"{self.history}/{name if account.drop_count else FIRST + name}"
 
     def _copy_of(self, account: Account) -> Account:
         copy = self._make_account()
@@ -164,11 +166,14 @@ async def place_hold(
     *,
     leased_until: datetime,
     joins_only: bool = False,
-) -> Placement:
+) -> tuple[Placement, str]:
     """place_hold.lua."""
 
-    def work() -> Placement:
+    def work() -> tuple[Placement, str]:
         account = client.server.account(hold.customer)
+        return placed(account), client.server.unknown_since(account)
+
+    def placed(account: Account) -> Placement:
         try:
             balances = account.balances(windows)
         except UnknownWindows as unknown:
