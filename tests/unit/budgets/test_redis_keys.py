@@ -1,10 +1,8 @@
 """Whatever the gate does in Redis, each key is one of the table's, and none lives for ever."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
 import redis as blocking_redis
 
 from bqgate.budgets.keys import HOLDS_TTL_S, ROWS, Row
@@ -21,13 +19,6 @@ FIELDS = {
     "/<value>:<period>:<key>": {"captured_nanos", "held_nanos", "history"},
     ":breaker": {"opened_at_us", "until_us", "trial", "emergency_nanos"},
 }
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[blocking_redis.Redis]:
-    """A client that looks at what lies in Redis."""
-    with blocking_redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
 
 
 def pattern_of(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,13 +58,6 @@ def _port_of(url: str) -> int:
     port = urlsplit(url).port
     assert port is not None
     return port
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[blocking_redis.Redis]:
-    """A client that looks at what lies in Redis."""
-    with blocking_redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The typed door: one round trip, scripts that Redis forgot, and sums past 2**53."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -18,13 +18,6 @@ from tests.support.spend_book import SpendBook
 
 # What the scripts call inside; INFO counts these too.
 _INSIDE = {"hmget", "hexists", "hget", "exists", "get", "hset", "hincrby", "hdel", "set", "expire"}
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[blocking_redis.Redis]:
-    """A client that looks at what lies in Redis."""
-    with blocking_redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 import redis as blocking_redis
 
 from bqgate.budgets.redis_store import RedisBudgetStore
@@ -11,11 +10,6 @@ from bqgate.domain.hold import PlacementOutcome
 from tests.support.budget_scene import hold_on, windows_of
 from tests.support.manual_clock import ManualClock
 from tests.support.spend_book import SpendBook
-
-
-@pytest.fixture
-def raw(redis_url: str) -> blocking_redis.Redis:
-    return blocking_redis.Redis.from_url(redis_url)
 
 
 async def test_a_hold_that_only_another_gate_knows_makes_no_room_for_others_after_a_wipe(
