@@ -6,12 +6,12 @@ customer and that of the deployment, because either gate may be the one that rec
 have held. A repeated request joins nothing and is sent away for as long as the first runs, whatever the day.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from bqgate.admission.sizing import HoldSize
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.budget_scope import CUSTOMER_SCOPE
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, deployment_day
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, JobRef, Method, QueryRequest
 from bqgate.domain.money import MAX_NANOS
@@ -54,6 +54,7 @@ def make_hold(
         job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
     digest = short_fingerprint(request)
     window_keys = {window.period: window.key for window in windows if window.is_own}
+    days = f"{window_keys.get(Period.DAY, '')}/{deployment_day(now)}"
     return Hold(
         id=hold_id,
         customer=principal.customer,
@@ -63,7 +64,7 @@ def make_hold(
         window_keys=window_keys,
         placed_at=now,
         deadline_at=now + timedelta(seconds=ttl_s),
-        idempotency_key=_idempotency_key(request, principal, size, digest, _days_of(window_keys, now)),
+        idempotency_key=_idempotency_key(request, principal, size, digest, days),
         job=job,
         workload=principal.workload,
         maximum_bytes_billed=size.maximum_bytes_billed,
@@ -78,13 +79,11 @@ def make_hold(
     )
 
 
-def _days_of(window_keys: Mapping[Period, str], now: datetime) -> str:
-    """The days that a hold counts in: its customer's, and the deployment's, which is UTC's."""
-    return f"{window_keys.get(Period.DAY, '')}/{now.astimezone(UTC).date().isoformat()}"
-
-
 def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize, digest: str, days: str) -> str | None:
-    """What a repeat has in common with the request; None: a repeat cannot be recognised."""
+    """What a repeat has in common with the request; None: a repeat cannot be recognised.
+
+    `days` are those that the hold counts in: its customer's and the deployment's.
+    """
     key = request.idempotency_key
     if key is None:
         return None

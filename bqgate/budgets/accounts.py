@@ -8,11 +8,10 @@ know yet count too, because a store may be lost just in between.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC
 from itertools import groupby
 
 from bqgate.domain.budget import Period, Window
-from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT
+from bqgate.domain.budget_scope import CUSTOMER_SCOPE, DEPLOYMENT_ACCOUNT, deployment_day
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.hold import Hold
 from bqgate.ports import PolicySource, SpendSource
@@ -57,7 +56,7 @@ class AccountSource:
 
 def deployment_hold(hold: Hold) -> Hold:
     """The same hold in the deployment's account. A repeat is found in the customer's, so no key is needed here."""
-    placed_on = hold.placed_at.astimezone(UTC).date().isoformat()
+    placed_on = deployment_day(hold.placed_at)
     return replace(
         hold,
         customer=DEPLOYMENT_ACCOUNT,

@@ -103,14 +103,19 @@ async def place_hold(
         grace_started_in=started_in,
         attempts=int(attempts),
     )
+    return _with_end_of_grace(placement, grace), history
+
+
+def _with_end_of_grace(placement: Placement, grace: GracePolicy) -> Placement:
+    """The placement; where it is past a limit, with the end of the grace that let it be."""
     if placement.outcome is not PlacementOutcome.PLACED or placement.refusal is not None:
-        return placement, history
-    short = [balance for balance in balances if balance.window.is_own and (balance.balance_nanos or 0) < 0]
+        return placement
+    short = [balance for balance in placement.balances if balance.window.is_own and (balance.balance_nanos or 0) < 0]
     if not short:
-        return placement, history
+        return placement
     starts = [balance.grace_started_at for balance in short if balance.grace_started_at is not None]
-    assert len(starts) == len(short), (grace, balances)  # past a limit only in grace
-    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s)), history
+    assert len(starts) == len(short), (grace, placement.balances)  # past a limit only in grace
+    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s))
 
 
 def _judging_args(now: datetime, windows: tuple[Window, ...], grace: GracePolicy) -> list[str | int]:

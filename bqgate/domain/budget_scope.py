@@ -7,6 +7,7 @@ all customers and a store may keep each customer's numbers on another machine.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,6 +16,11 @@ DEPLOYMENT_ACCOUNT = "/deployment"
 
 # As a value: each principal, project or workload has a budget of its own, of this size.
 EACH = "*"
+
+
+def deployment_day(moment: datetime) -> str:
+    """The key of the day in which a moment falls in the deployment's account, whose days and months are UTC's."""
+    return moment.astimezone(UTC).date().isoformat()
 
 
 class ScopeKind(StrEnum):
