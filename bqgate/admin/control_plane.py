@@ -47,6 +47,7 @@ class ControlPlane:
     described: Sequence[Views] = ()
     has_open_metrics: bool = False
     is_draining: Callable[[], bool] = lambda: False
+    is_journaled: bool = False
     degradation: Degradation = field(default_factory=lambda: Degradation({}, allowance_nanos=0))
 
 
@@ -64,6 +65,7 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
             metrics=plane.metrics,
             degradation=plane.degradation,
             is_draining=plane.is_draining,
+            is_journaled=plane.is_journaled,
         ),
     )
     operations = operations_of((*own, *plane.views))

@@ -1,8 +1,8 @@
 """Say whether the gate is alive, whether it can do its work, and what it counts.
 
 Mounted by control_plane for orchestrators and Prometheus. Ready means that the stores can be written, or that the gate
-goes on without them for enforced customers (domain.degradation): then it says `degraded`. BigQuery is not asked,
-because its outage is no reason to take the gate out of a load balancer: it answers that itself.
+goes on without them for enforced customers (domain.degradation, or the ledger's journal): then it says `degraded`.
+BigQuery is not asked, because its outage is no reason to take the gate out of a load balancer: it answers that itself.
 """
 
 import asyncio
@@ -33,12 +33,15 @@ class HealthViews:
         metrics: Metrics,
         degradation: Degradation,
         is_draining: Callable[[], bool],
+        is_journaled: bool,
     ) -> None:
+        """Take the ports. `is_journaled`: holds are taken although the ledger's database is away."""
         self._ledger = ledger
         self._budgets = budgets
         self._metrics = metrics
         self._degradation = degradation
         self._is_draining = is_draining
+        self._is_journaled = is_journaled
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
@@ -75,7 +78,7 @@ class HealthViews:
         missing = [each for each in await asyncio.gather(self._missing_budgets(), self._missing_ledger()) if each]
         names = [system.value for system in missing]
         # Without both nothing goes on, whatever was chosen (admission.placing).
-        goes_on = all(self._degradation.row(system, Mode.ENFORCE).goes_on for system in missing) and len(missing) < 2
+        goes_on = all(map(self._goes_on_without, missing)) and len(missing) < 2
         if not goes_on:
             raise Problem(503, f"Not ready: {', '.join(names)} cannot be used.", not_ready=names)
         return answer_document(ReadyDocument(status="degraded" if names else "ready", degraded=names))
@@ -83,6 +86,10 @@ class HealthViews:
     async def metrics(self, _request: web.Request, _identity: Identity) -> web.Response:
         """GET /metrics, in Prometheus' text format."""
         return web.Response(body=self._metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+    def _goes_on_without(self, system: System) -> bool:
+        is_journaled = system is System.LEDGER and self._is_journaled
+        return is_journaled or self._degradation.row(system, Mode.ENFORCE).goes_on
 
     async def _missing_budgets(self) -> System | None:
         try:

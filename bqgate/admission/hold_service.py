@@ -5,8 +5,9 @@ calls. While one is away, domain/degradation.py decides by the customer's mode: 
 nothing held) or go on, bounded by the allowance where the table says so.
 
 From placement until its query has left this gate, `run` extends a hold's lease every second, by which other gates see
-that the query may yet be sent, and puts the hold back where the store lost it. Holds that the ledger does not know are
-recorded as soon as it answers; that list is bounded, and no query goes on without the ledger once it is full.
+that the query may yet be sent, and puts the hold back where the store lost it; also one that has ended, as long as
+other gates cannot read its record. Holds that the ledger does not know are recorded as soon as it answers; that list is
+bounded, and no query goes on without the ledger once it is full.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ KEEP_EVERY_S = 1.0
 # For how long a hold is kept once its query is answered: a store that fails over may lose its last second.
 _LINGER_S = 10.0
 _KEPT_AT_ONCE = 500
+# While the ledger's database is away, holds that have ended are kept up to so many.
+_KEPT_MAX = 20_000
 
 
 class HoldService:
@@ -56,6 +59,7 @@ class HoldService:
         self._unrecorded: OrderedDict[str, Hold] = OrderedDict()
         self._under_way = under_way
         self._lingering: dict[str, float] = {}  # until when a hold is kept whose query is answered
+        self._recorded: dict[str, int] = {}  # by which mark of the ledger's each is recorded
         self._lease_s = lease_s
         self._alive_at_s = clock.monotonic_s()
         self._lapsed: set[str] = set()
@@ -111,6 +115,7 @@ class HoldService:
             if not self.may_go_on(System.LEDGER, customer, hold.amount_nanos):
                 raise
             self._unrecorded[hold.id] = hold
+        self._recorded[hold.id] = self._ledger.mark()
         self._keep(hold, leased_at=leased_at)
         return hold
 
@@ -137,12 +142,14 @@ class HoldService:
             self._lingering[hold_id] = self._clock.monotonic_s() + _LINGER_S
 
     def forget(self, hold_id: str) -> None:
-        """Stop keeping a hold that is about to end. One that the ledger does not know is kept until it does."""
+        """Stop keeping a hold that is about to end; where others cannot read it in the ledger, once they can."""
         self._lingering.pop(hold_id, None)
-        if hold_id in self._unrecorded:
+        is_written = self._ledger.is_written(self._recorded.get(hold_id, 0)) or len(self._under_way) > _KEPT_MAX
+        if hold_id in self._unrecorded or not is_written:
             self._lingering[hold_id] = self._clock.monotonic_s()
         else:
             self._under_way.pop(hold_id, None)
+            self._recorded.pop(hold_id, None)
             self._lapsed.discard(hold_id)
 
     def may_go_on(self, system: System, customer: Customer, amount_nanos: int) -> bool:
@@ -224,7 +231,13 @@ class HoldService:
 
     async def _record_again(self, hold: Hold) -> Hold:
         """A repeat's hold, which its first attempt may not have recorded yet, and may fail to."""
-        recorded = await self._ledger.fetch_open_hold(hold.id)
+        try:
+            recorded = await self._ledger.fetch_open_hold(hold.id)
+        except LedgerUnavailable:
+            own = self._under_way.get(hold.id)
+            if own is None or hold.id in self._lingering:
+                raise
+            return own  # recorded here, and its first attempt is under way
         if recorded is None:
             await self._ledger.open_hold(hold)
             recorded = await self._ledger.fetch_open_hold(hold.id)

@@ -62,6 +62,7 @@ def wire_control_plane(
         has_open_metrics=settings.identity.open_metrics,
         degradation=settings.degraded.degradation,
         is_draining=lambda: deps.drain.is_begun,
+        is_journaled=deps.ledger.journal is not None,
     )
 
 

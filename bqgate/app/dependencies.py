@@ -25,10 +25,10 @@ from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.breakers.guarded import guarded
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
-from bqgate.domain.units import MS_PER_S
+from bqgate.domain.units import MIB, MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
 from bqgate.leases import Lease
-from bqgate.ledger import SqlLeases, SqlLedger, SqlMirrorQueue, SqlSweepState
+from bqgate.ledger import JournalPlace, SqlLeases, SqlLedger, SqlMirrorQueue, SqlSweepState, default_folder
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
@@ -37,6 +37,7 @@ from bqgate.policies import shared_accounts
 from bqgate.policies.book import PolicyBook
 from bqgate.ports import BudgetStore, ChangeFeed, Clock, Telemetry
 from bqgate.settings import Settings
+from bqgate.settings.ledger_section import Sync
 from bqgate.settings.rules import keeps_apart_itself
 from bqgate.settings.sections import Credentials
 
@@ -94,7 +95,9 @@ async def open_dependencies(
     logger, telemetry = _telemetry(settings, clock, log_stream, metrics)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
-    ledger, registry = await _open_database(settings, clock, stack, breakers.ledger)
+    ledger, registry = await _open_database(settings, clock, telemetry, stack, breakers.ledger)
+    metrics.read_gauge_from("journal_left_bytes", lambda: ledger.journal.left_bytes if ledger.journal else 0)
+    metrics.read_gauge_from("journal_lag_seconds", lambda: ledger.journal.lag_s if ledger.journal else 0)
     agreements = _open_agreements(settings, stack)
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
@@ -186,11 +189,15 @@ def _open_agreements(settings: Settings, stack: AsyncExitStack) -> tuple[SqlLeas
 
 
 async def _open_database(
-    settings: Settings, clock: Clock, stack: AsyncExitStack, breaker: CircuitBreaker
+    settings: Settings, clock: Clock, telemetry: Telemetry, stack: AsyncExitStack, breaker: CircuitBreaker
 ) -> tuple[SqlLedger, SqlRegistry]:
     """The ledger and the registry, which live in one database over connections of their own, behind one breaker."""
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
-    ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s)
+    place = None
+    if settings.ledger.sync is Sync.JOURNAL:
+        folder = settings.ledger.journal_folder or default_folder(url)
+        place = JournalPlace(folder, settings.ledger.journal_mib * MIB, telemetry)
+    ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s, journal=place)
     stack.push_async_callback(ledger.close)
     registry = await SqlRegistry.open(url, timeout_s=timeout_s)
     stack.push_async_callback(registry.close)

@@ -1,7 +1,8 @@
 """Put any port behind a circuit breaker: its calls fail at once while the system is left alone.
 
 Used by app for the ledger and the registry; the budget store in Redis asks its breaker itself. Every coroutine of the
-port asks the breaker first; everything else passes (properties, plain methods, and `close`, which must always work).
+port asks the breaker first; everything else passes: properties, plain methods, `close`, which must always work, and
+what the port itself calls `unguarded`, because the system is not asked.
 Raises what the port itself raises, or its "unavailable" error without making a call.
 """
 
@@ -37,10 +38,11 @@ class _Guarded:
         self._port = port
         self._breaker = breaker
         self._unavailable = unavailable
+        self._unguarded = _NEVER_GUARDED | getattr(port, "unguarded", frozenset())
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
-        if name in _NEVER_GUARDED or not inspect.iscoroutinefunction(found):
+        if name in self._unguarded or not inspect.iscoroutinefunction(found):
             return found
         method = self._guarded(found)
         setattr(self, name, method)

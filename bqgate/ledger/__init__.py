@@ -5,9 +5,15 @@ machine, nothing to install) and on PostgreSQL (many replicas), in one database;
 tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered with it. Where to look:
 
     sql_ledger.py       ports.Ledger, method by method
-    schema.py           its two tables and why each index is there
-    writes.py           what one transaction does: open, attach, book, close
-    writer.py           how many callers share one transaction
+    schema.py           its tables and why each index is there
+    writes.py           what is written, as rows of plain JSON
+    journal/            a local file that writes go to first, and how they get into the database
+    writer.py           what takes writes: the journal, or
+    database_writer.py  the database itself, while the caller waits
+    group_commit.py     how many callers share one transaction there
+    write_group.py      what the writes of one transaction come to
+    group_statements.py the statements that do them
+    price_lists.py      which lists of prices are still to be written
     queries.py          what is read, and page_token.py where a reader left off
     spend_queries.py    spend by day, week and month
     account_spend.py    what an account has spent in its windows
@@ -43,6 +49,7 @@ from bqgate.ledger.backup import write_backup
 from bqgate.ledger.backup_file import BackupUnusable
 from bqgate.ledger.check_books import BooksFault, check_books
 from bqgate.ledger.entry_stream import stream_entries
+from bqgate.ledger.journal import JournalPlace, default_folder
 from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
 from bqgate.ledger.mirror_queue import SqlMirrorQueue
@@ -57,6 +64,7 @@ __all__ = [
     "AuditVerdict",
     "BackupUnusable",
     "BooksFault",
+    "JournalPlace",
     "SqlLeases",
     "SqlLedger",
     "SqlMirrorQueue",
@@ -66,6 +74,7 @@ __all__ = [
     "check_books",
     "check_revision",
     "check_revision_now",
+    "default_folder",
     "migrate",
     "restore_backup",
     "stream_entries",

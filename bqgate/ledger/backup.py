@@ -2,8 +2,8 @@
 
 Called by cli, in a thread. One transaction reads all tables, so that the file shows one moment: no entry without its
 hold, no audit record without the one before it. JSON is taken as the text that is stored, so that nothing in it is
-rewritten. Left out (NOT_BACKED_UP) is what belongs to running gates and not to the books: leases, and how far the
-mirror at BigQuery is, which a restored ledger must not believe.
+rewritten. Left out (NOT_BACKED_UP) is what belongs to running gates and not to the books: leases, and how far journals
+and the mirror at BigQuery are, which a restored ledger must not believe.
 
 What this asks of gates: nothing, but that no `bqgate migrate` runs meanwhile, which would wait for its end and keep the
 gates waiting with it. On SQLite the write-ahead log grows while it runs, and shrinks again afterwards.
@@ -23,7 +23,7 @@ from bqgate.ledger.schema import METADATA
 
 # How long one question may take: whole tables are counted.
 PATIENCE_S = 3_600.0
-NOT_BACKED_UP = frozenset({"leases", mirror.name, mirror_queue.name})
+NOT_BACKED_UP = frozenset({"leases", "journal_positions", mirror.name, mirror_queue.name})
 _ROWS_AT_ONCE = 1_000
 
 

@@ -94,6 +94,33 @@ def prepare_sqlite(engine: sa.Engine, *, begin: str) -> None:
     sa.event.listen(engine, "begin", begin_transaction)
 
 
+def open_engine(url: str, *, timeout_s: float) -> sa.Engine:
+    """One connection that writes, for a thread. Errors are SQLAlchemy's.
+
+    Raises:
+        ValueError: as read_url.
+    """
+    parsed = read_url(url, is_async=False)
+    settings: dict[str, Any] = {}
+    if parsed.get_backend_name() == "postgresql":
+        settings = {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+    arguments = connect_args(parsed, timeout_s=timeout_s * _DATABASE_SHARE)
+    if parsed.get_backend_name() == "sqlite":
+        arguments["check_same_thread"] = False  # it is opened at the start, and used in the thread
+    engine = sa.create_engine(
+        parsed,
+        connect_args=arguments,
+        hide_parameters=True,
+        poolclass=sa.QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        **settings,
+    )
+    if parsed.get_backend_name() == "sqlite":
+        prepare_sqlite(engine, begin="BEGIN IMMEDIATE")
+    return engine
+
+
 class Connections:
     """Two pools of connections to one database.
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent
-from bqgate.domain.entry import Entry, EntryKind, Origin
+from bqgate.domain.entry import CostRow, Entry, EntryKind, Origin
 from bqgate.domain.hold import Hold, HoldState
 from bqgate.domain.job import JobRef, Outcome
 from bqgate.domain.pricing import PriceList
@@ -20,11 +20,11 @@ from bqgate.domain.shadow_decision import ShadowDecision, ShadowDecisionRow
 from bqgate.domain.spend import SpendRow, SpendTable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def to_micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> datetime:
@@ -82,38 +82,6 @@ def breaker_event_row(event: BreakerEvent) -> dict[str, Any]:
         "at": to_micros(event.at),
         "kind": event.kind.value,
         "actor": event.actor,
-    }
-
-
-def ended_hold_row(entry: Entry, *, state: HoldState, ended_at: datetime) -> dict[str, Any]:
-    """The hold that an entry ends, as far as the entry knows it.
-
-    Written only where the hold was never recorded open; it keeps a late open_hold from opening it.
-    """
-    return {
-        "id": entry.hold_id,
-        "customer": entry.customer,
-        "principal": entry.principal,
-        "project_id": entry.project_id,
-        "amount_nanos": entry.hold_nanos,
-        **_window_columns(entry.window_keys),
-        "placed_at": to_micros(entry.placed_at or entry.booked_at),
-        "deadline_at": to_micros(entry.booked_at),
-        "idempotency_key": None,
-        **job_columns(entry.job),
-        "workload": entry.workload,
-        "maximum_bytes_billed": None,
-        "estimate_bytes": entry.estimate_bytes,
-        "estimate_nanos": entry.estimate_nanos,
-        "decision": entry.decision,
-        "fingerprint": entry.fingerprint,
-        **_shadow_decision_columns(entry.shadow_decision),
-        "labels": dict(entry.labels),
-        "prices_id": None,
-        "priced_as": None,
-        "account": None,
-        "state": state.value,
-        "ended_at": to_micros(ended_at),
     }
 
 
@@ -241,6 +209,18 @@ def shadow_decision_row_of(row: sa.Row[Any]) -> ShadowDecisionRow:
         delayed_count=int(row.delayed_count),
         wait_ms=int(row.wait_ms),
         longest_wait_ms=int(row.longest_wait_ms),
+    )
+
+
+def cost_row_of(row: sa.Row[Any]) -> CostRow:
+    return CostRow(
+        customer=row.customer,
+        principal=row.principal,
+        origin=Origin(row.origin),
+        cost_nanos=int(row.cost_nanos),
+        bytes_billed=int(row.bytes_billed),
+        slot_ms=int(row.slot_ms),
+        job_count=int(row.job_count),
     )
 
 

@@ -173,6 +173,14 @@ price_lists = sa.Table(
     sa.Column("first_used_at", sa.BigInteger, nullable=False),
 )
 
+# How far the journals of processes are written (ledger.journal), in bytes of each one's file.
+journal_positions = sa.Table(
+    "journal_positions",
+    METADATA,
+    sa.Column("journal_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
+
 # Which replica does what only one of them should do (leases.Lease); the highest beat is the latest.
 leases = sa.Table(
     "leases",

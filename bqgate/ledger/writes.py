@@ -1,222 +1,122 @@
-"""Say what one transaction of the ledger does: open, attach, book and close, and what goes with it, at once.
+"""Say what is written to the ledger: each write as a kind and a row of plain JSON values.
 
-`Writes` is run by writer.GroupCommit through sql_ledger, inside one transaction of connections. Unique indexes decide
-every race, never a look before a write: an INSERT that meets a conflict does nothing, and only then is it asked which
-conflict it was. Each write may be done twice without harm. Results come back in the order of the writes.
-
-On PostgreSQL this rests on READ COMMITTED: an INSERT waits for the other transaction, and the question after it sees
-what that one committed (https://www.postgresql.org/docs/current/transaction-iso.html).
+Made by sql_ledger, put into the journal or handed to the writer as they are, and done in groups by group_statements.
+Being JSON, a write survives the process that made it, and a whole group of them goes to the database as one text. Pure.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from enum import StrEnum
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+import orjson
 
 from bqgate.domain.cost_breaker import BreakerEvent
-from bqgate.domain.entry import Booking, Entry, EntryKind
-from bqgate.domain.hold import Hold, HoldState
+from bqgate.domain.entry import Entry
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList
-from bqgate.ledger.rows import (
-    breaker_event_row,
-    ended_hold_row,
-    entry_row,
-    hold_row,
-    job_columns,
-    price_list_row,
-    to_micros,
-)
-from bqgate.ledger.schema import breaker_events, entries, holds, price_lists
+from bqgate.ledger.rows import breaker_event_row, entry_row, hold_row, job_columns, price_list_row, to_micros
+
+
+class WriteKind(StrEnum):
+    """What a write does. The values stand in journals: they may be added to, and never change."""
+
+    KEEP_PRICES = "keep_prices"
+    OPEN_HOLD = "open_hold"
+    ATTACH_JOB = "attach_job"
+    CLOSE_HOLD = "close_hold"
+    BOOK = "book"
+    RECORD_BREAKER_EVENT = "record_breaker_event"
 
 
 @dataclass(frozen=True, slots=True)
-class OpenHold:
+class Write:
+    """One write. It may be done twice without harm. `row` leaves out what is null."""
+
+    kind: WriteKind
+    row: Mapping[str, Any]
+
+    @property
+    def prices_id(self) -> str | None:
+        """The price list that it names."""
+        return self.row.get("prices_id") if self.kind in _NAMING_PRICES else None
+
+
+_NAMING_PRICES = frozenset({WriteKind.OPEN_HOLD, WriteKind.BOOK})
+
+
+def keep_prices(prices: PriceList, used_at: datetime) -> Write:
+    """Keep a price list, unless its id is known: what names it comes after."""
+    return Write(WriteKind.KEEP_PRICES, price_list_row(prices, used_at))
+
+
+def open_hold(hold: Hold) -> Write:
     """Record a hold as open, unless its id is known."""
-
-    hold: Hold
-
-    @property
-    def hold_id(self) -> str:
-        return self.hold.id
+    return Write(WriteKind.OPEN_HOLD, _without_nulls(hold_row(hold)))
 
 
-@dataclass(frozen=True, slots=True)
-class AttachJob:
+def attach_job(hold_id: str, job: JobRef) -> Write:
     """Note the job of a hold that is open."""
-
-    hold_id: str
-    job: JobRef
+    return Write(WriteKind.ATTACH_JOB, {"id": hold_id, **job_columns(job)})
 
 
-@dataclass(frozen=True, slots=True)
-class CloseHold:
+def close_hold(hold_id: str, ended_at: datetime) -> Write:
     """End an open hold without an entry. No hold has the id "": that one only asks whether one may write."""
-
-    hold_id: str
-    ended_at: datetime
+    return Write(WriteKind.CLOSE_HOLD, {"id": hold_id, "ended_at": to_micros(ended_at)})
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
-    """Write an entry and end its hold."""
-
-    entry: Entry
-    ended_at: datetime
-
-    @property
-    def hold_id(self) -> str | None:
-        return self.entry.hold_id
+def book(entry: Entry, ended_at: datetime) -> Write:
+    """Write an entry and end its hold. The row is the entry's; beside it stands when the hold ended."""
+    return Write(WriteKind.BOOK, {**_without_nulls(entry_row(entry)), HOLD_ENDED_AT: to_micros(ended_at)})
 
 
-@dataclass(frozen=True, slots=True)
-class RecordBreakerEvent:
+# No column: it goes into the row of the hold.
+HOLD_ENDED_AT = "hold_ended_at"
+
+
+def record_breaker_event(event: BreakerEvent) -> Write:
     """Remember a grace's start, or what became of a breaker. Written twice it says nothing more."""
-
-    event: BreakerEvent
-    hold_id: None = None
+    return Write(WriteKind.RECORD_BREAKER_EVENT, breaker_event_row(event))
 
 
-@dataclass(frozen=True, slots=True)
-class KeepPrices:
-    """Keep a price list, unless its id is known: a hold that names it comes after."""
+def encode_write(write: Write) -> bytes:
+    """A write as JSON, [kind, row].
 
-    prices: PriceList
-    used_at: datetime
-    hold_id: None = None
-
-
-Write = KeepPrices | OpenHold | AttachJob | CloseHold | Book | RecordBreakerEvent
-# Opened before attached before ended, so that a group of writes can be sorted and sent as six statements.
-_KINDS: tuple[type[Write], ...] = (KeepPrices, OpenHold, AttachJob, CloseHold, Book, RecordBreakerEvent)
-
-
-def prices_id_of(write: Write) -> str | None:
-    """The price list that a write names."""
-    match write:
-        case OpenHold():
-            return write.hold.prices_id
-        case Book():
-            return write.entry.prices_id
-        case _:
-            return None
-
-
-class Writes:
-    """The statements of one dialect, built once."""
-
-    def __init__(self, dialect: str) -> None:
-        insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        self._keep_prices = insert(price_lists).on_conflict_do_nothing()
-        self._open = insert(holds).on_conflict_do_nothing()
-        # An INSERT's count of rows is kept on request only; with psycopg it would read -1.
-        self._book = insert(entries).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        end = insert(holds)
-        self._end = end.on_conflict_do_update(
-            index_elements=[holds.c.id],
-            set_={"state": end.excluded.state, "ended_at": end.excluded.ended_at},
-            where=holds.c.ended_at.is_(None),
-        )
-        of_open_hold = holds.update().where(holds.c.id == sa.bindparam("hold_id"), holds.c.ended_at.is_(None))
-        columns = ("job_project_id", "job_id", "job_location")
-        self._attach = of_open_hold.values({name: sa.bindparam(name) for name in columns})
-        self._close = of_open_hold.values(state=HoldState.VOIDED.value, ended_at=sa.bindparam("now_micros"))
-        self._conflict = sa.select(entries.c.hold_id, entries.c.id).where(
-            sa.or_(entries.c.hold_id == sa.bindparam("hold_id"), entries.c.id == sa.bindparam("id"))
-        )
-
-    async def apply(self, connection: AsyncConnection, writes: Sequence[Write]) -> list[Booking | None]:
-        """Do the writes; a Booking for each Book, None for the rest."""
-        results: list[Booking | None] = [None] * len(writes)
-        for kind, group in groupby(_in_order(writes), key=lambda place: _KINDS.index(type(writes[place]))):
-            places = list(group)
-            run = [writes[place] for place in places]
-            if _KINDS[kind] is Book:
-                outcomes = await self._book_all(connection, [write for write in run if isinstance(write, Book)])
-                for place, outcome in zip(places, outcomes, strict=True):
-                    results[place] = outcome
-            else:
-                await self._send(connection, run)
-        return results
-
-    async def _send(self, connection: AsyncConnection, run: Sequence[Write]) -> None:
-        """Writes of one kind as one statement with many rows."""
-        match run[0]:
-            case KeepPrices():
-                lists = [price_list_row(each.prices, each.used_at) for each in run if isinstance(each, KeepPrices)]
-                await connection.execute(self._keep_prices, lists)
-            case OpenHold():
-                rows = [hold_row(write.hold) for write in run if isinstance(write, OpenHold)]
-                await connection.execute(self._open, rows)
-            case AttachJob():
-                jobs = [
-                    {"hold_id": write.hold_id, **job_columns(write.job)}
-                    for write in run
-                    if isinstance(write, AttachJob)
-                ]
-                await connection.execute(self._attach, jobs)
-            case CloseHold():
-                ends = [
-                    {"hold_id": write.hold_id, "now_micros": to_micros(write.ended_at)}
-                    for write in run
-                    if isinstance(write, CloseHold)
-                ]
-                await connection.execute(self._close, ends)
-            case RecordBreakerEvent():
-                events = [breaker_event_row(write.event) for write in run if isinstance(write, RecordBreakerEvent)]
-                await connection.execute(breaker_events.insert(), events)
-
-    async def _book_all(self, connection: AsyncConnection, books: Sequence[Book]) -> list[Booking]:
-        outcomes: list[Booking] = []
-        ends: list[dict[str, Any]] = []
-        for book in books:
-            outcome = await self._book_one(connection, book.entry)
-            outcomes.append(outcome)
-            if book.hold_id is not None and outcome is not Booking.HOLD_ALREADY_BOOKED:
-                ends.append(ended_hold_row(book.entry, state=_state_after(book.entry, outcome), ended_at=book.ended_at))
-        if ends:
-            await connection.execute(self._end, ends)
-        return outcomes
-
-    async def _book_one(self, connection: AsyncConnection, entry: Entry) -> Booking:
-        inserted = await connection.execute(self._book, entry_row(entry))
-        assert inserted.rowcount in {0, 1}, f"the driver counted {inserted.rowcount} rows"
-        if inserted.rowcount == 1:
-            return Booking.BOOKED
-        found = (await connection.execute(self._conflict, {"hold_id": entry.hold_id, "id": entry.id})).all()
-        if not found:
-            return Booking.JOB_ALREADY_BOOKED  # the only other unique indexes are those of the job
-        # An id that stands for two holds would lose the second one's money; ids are made at random.
-        assert all(row.hold_id == entry.hold_id for row in found), f"entry id {entry.id} is used for two holds"
-        return Booking.HOLD_ALREADY_BOOKED
-
-
-def _state_after(entry: Entry, outcome: Booking) -> HoldState:
-    """How a hold ends: a charge captures it; a job that another hold's entry covers leaves it void."""
-    if outcome is Booking.BOOKED and entry.kind is EntryKind.CHARGE:
-        return HoldState.CAPTURED
-    return HoldState.VOIDED
-
-
-def _in_order(writes: Sequence[Write]) -> list[int]:
-    """The places of the writes in the order in which they are done.
-
-    As they came, where one hold has several writes among them. Else by kind, for few statements, and within a kind by
-    what is locked (a job, a hold), so that two processes rarely wait for each other in a circle; when they do,
-    PostgreSQL ends one of the two transactions and the writer goes on one by one.
+    Raises:
+        LedgerUnavailable: no database would take it: half a character, or a NUL.
     """
-    places = list(range(len(writes)))
-    if max(Counter(write.hold_id for write in writes).values()) > 1:
-        return places
-    return sorted(places, key=lambda place: _lock_order(writes[place]))
+    try:
+        body = orjson.dumps((write.kind.value, write.row))
+    except orjson.JSONEncodeError as error:
+        raise LedgerUnavailable(f"The ledger cannot write this: {error}.") from error
+    if b"\\u0000" in body and _has_nul(write.row):
+        raise LedgerUnavailable("The ledger cannot write this: a text holds a NUL.")
+    return body
 
 
-def _lock_order(write: Write) -> tuple[int, str, str]:
-    job_id = write.entry.job.job_id if isinstance(write, Book) and write.entry.job is not None else ""
-    return _KINDS.index(type(write)), job_id, write.hold_id or ""
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(each) for pair in value.items() for each in pair)
+    return isinstance(value, str) and "\0" in value
+
+
+def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row without what is null.
+
+    Raises:
+        LedgerUnavailable: a number is too large for a column; SQLite's JSON would round it without a word.
+    """
+    kept = {}
+    for name, value in row.items():
+        if value is None:
+            continue
+        if type(value) is int and not -_BIGINT_MAX <= value <= _BIGINT_MAX:
+            raise LedgerUnavailable("The ledger cannot write this: a number has more than 64 bits.")
+        kept[name] = value
+    return kept
+
+
+_BIGINT_MAX = 2**63 - 1

@@ -152,6 +152,8 @@ GAUGES = (
     Declaration("cost_metric_age_seconds", "How long ago a cost metric's last whole look was, here.", ("metric",)),
     Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
     Declaration("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
+    Declaration("journal_left_bytes", "How much of the ledger's journal its database does not have yet."),
+    Declaration("journal_lag_seconds", "For how long the oldest record of the journal waits for the database."),
     Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )
 

@@ -17,6 +17,12 @@ from bqgate.ports.budgets import SpendSource
 class Ledger(SpendSource, Protocol):
     """The truth about money: open holds and booked entries. What it has answered for survives a crash."""
 
+    def mark(self) -> int:
+        """Mark this moment: once `is_written(mark)`, whoever shares the ledger can read what was recorded before."""
+
+    def is_written(self, mark: int) -> bool:
+        """Whether all that was recorded before a mark can be read by whoever shares the ledger."""
+
     def register_prices(self, prices: PriceList) -> None:
         """Know a price list before a hold or an entry names it; it is written with the first of them."""
 
@@ -43,6 +49,8 @@ class Ledger(SpendSource, Protocol):
 
     async def book(self, entry: Entry) -> Booking:
         """Write an entry and end its hold, in one transaction. Unique by hold, and by job for charges.
+
+        What it says is written where all can read it; a refusal is recorded as open_hold does.
 
         Raises:
             LedgerUnavailable: not booked, or unknown; book again.

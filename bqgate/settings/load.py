@@ -28,6 +28,7 @@ from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.document import Document, read_document
 from bqgate.settings.faults import Fault, SettingsInvalid
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.ledger_section import LedgerSection
 from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.prices import load_price_tables, prices_path
 from bqgate.settings.refusals_section import RefusalsSection
@@ -40,7 +41,6 @@ from bqgate.settings.sections import (
     Credentials,
     IdentitySection,
     IsolationSection,
-    LedgerSection,
     ObserveSection,
     RateLimitsSection,
     SettlementSection,

@@ -6,7 +6,8 @@ Called by rules.
 from collections.abc import Iterator
 
 from bqgate.settings.faults import Fault
-from bqgate.settings.sections import Credentials, LedgerSection, UpstreamSection
+from bqgate.settings.ledger_section import LedgerSection
+from bqgate.settings.sections import Credentials, UpstreamSection
 
 
 def mirror_faults(ledger: LedgerSection, upstream: UpstreamSection) -> Iterator[Fault]:

@@ -22,6 +22,7 @@ from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
 from bqgate.settings.fields import is_loopback
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.ledger_section import LedgerSection
 from bqgate.settings.mirror_rules import mirror_faults
 from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import Advice, RefusalsSection
@@ -33,7 +34,6 @@ from bqgate.settings.sections import (
     IdentityMode,
     IdentitySection,
     IsolationSection,
-    LedgerSection,
     ObserveSection,
     RateLimitsSection,
     SettlementSection,

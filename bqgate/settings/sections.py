@@ -19,8 +19,9 @@ from bqgate.policies.values import ProjectId, Ratio, Share, Whole
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
-from bqgate.settings.fields import BudgetsUrl, IamMember, LedgerUrl, MirrorDataset, SecretUrl, TokenSecret, WebUrl
+from bqgate.settings.fields import BudgetsUrl, SecretUrl, TokenSecret, WebUrl
 from bqgate.settings.issuer_section import IssuerSection
+from bqgate.settings.ledger_section import LedgerSection
 from bqgate.settings.own_queries_section import OwnQueriesSection
 from bqgate.settings.refusals_section import RefusalsSection
 from bqgate.settings.section import Section
@@ -98,23 +99,6 @@ class BudgetsSection(Section):
     )
     timeout_ms: Whole = Field(1_000, ge=10, le=60_000, description="How long Redis may take to answer.")
     connections_max: Whole = Field(50, ge=1, le=1_000, description="Connections to Redis.")
-
-
-class LedgerSection(Section):
-    """Where costs are booked."""
-
-    url: LedgerUrl = Field(SecretUrl("sqlite:///bqgate.db"), description="sqlite:///file or postgresql://….")
-    timeout_ms: Whole = Field(5_000, ge=100, le=60_000, description="How long the database may take to answer.")
-    mirror: MirrorDataset | None = Field(
-        None, description="project.dataset at BigQuery, to which all entries are copied; without it, to none."
-    )
-    mirror_interval_s: Whole = Field(120, ge=60, le=86_400, description="How often new entries are copied there.")
-    mirror_admins: tuple[IamMember, ...] = Field(
-        (),
-        max_length=100,
-        description="Who reads all rows there, like group:finops@example.com; where it is set, customers.principals "
-        "read their own customer's rows, and nobody else any.",
-    )
 
 
 class IdentitySection(Section):
@@ -229,7 +213,7 @@ class SettlementSection(Section):
         15, ge=3, le=600, description="How long a query counts as under way after its gate was last heard of."
     )
     orphan_age_s: Whole = Field(
-        60, ge=1, le=3600, description="The least age at which a hold that nobody answers for is looked into."
+        600, ge=1, le=86_400, description="The least age at which a hold that no ledger knows is given back."
     )
     polls_max: Whole = Field(8, ge=1, le=200, description="Questions that are under way at once.")
     reconcile_interval_s: Whole = Field(

@@ -3,6 +3,7 @@ import ast
 from bqgate.observe.metrics import COUNTERS, DECLARED, GAUGES, HISTOGRAMS, PREFIX
 from tests.house.tree import ROOT, sources
 
+_ENDINGS = ("_total", "_seconds", "_bytes", "_depth", "_state", "_projects")
 _CALLS = {"count": COUNTERS, "observe": HISTOGRAMS, "read_gauge_from": GAUGES}
 
 
@@ -15,7 +16,7 @@ def said_in_code() -> dict[str, set[tuple[str, frozenset[str]]]]:
         for node in ast.walk(source.tree):
             match node:
                 case ast.Call(func=ast.Attribute(attr=method), args=[ast.Constant(value=str(name)), *_]) if (
-                    method in _CALLS and name.endswith(("_total", "_seconds", "_depth", "_state", "_projects"))
+                    method in _CALLS and name.endswith(_ENDINGS)
                 ):
                     labels = {keyword.arg for keyword in node.keywords if keyword.arg not in {None, "amount"}}
                     found[method].add((name, frozenset(label for label in labels if label)))

@@ -71,7 +71,9 @@ def is_same_job(entry: Entry, other: Entry) -> bool:
 # Each example lives under names of its own, so that one database serves all of them.
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=25))
-async def test_the_ledger_does_what_the_model_does(ledger: SqlLedger, steps: Sequence[tuple[object, ...]]) -> None:
+async def test_the_ledger_does_what_the_model_does(
+    ledger: SqlLedger, ledger_kind: str, steps: Sequence[tuple[object, ...]]
+) -> None:
     """After any steps both know the same open holds, entries and spend, and every booking had the same outcome."""
     example, model = uuid.uuid4().hex, Model()
     for number, step in enumerate(steps):
@@ -97,7 +99,10 @@ async def test_the_ledger_does_what_the_model_does(ledger: SqlLedger, steps: Seq
                     kind=kind,
                     cost_nanos=cost_nanos,
                 )
-                assert await ledger.book(entry) is model.book(entry)
+                booking, expected = await ledger.book(entry), model.book(entry)
+                # What becomes of a refusal is not waited for where there is a journal.
+                is_told = entry.kind is not EntryKind.REFUSAL or ledger_kind != "journaled"
+                assert booking is expected or not is_told
     assert {hold.id: hold for hold in await ledger.fetch_open_holds(example)} == model.open_holds
     page = await ledger.fetch_entries(EntryFilter(customer=example, page_size=99))
     assert list(page.entries) == sorted(model.entries, key=lambda entry: entry.id, reverse=True)

@@ -1,7 +1,8 @@
 """Give tests a ledger on each database, and holds and entries to put into it.
 
 Fixtures: `ledger_url`, an empty ledger on SQLite and then on PostgreSQL; `ledger`, a SqlLedger on it, and in tests of
-the sweep's contract, and of the ledger's that ask for no URL, the MemoryLedger, on which simulations run;
+the sweep's contract, and of the ledger's that ask for no URL, the MemoryLedger, on which simulations run, and one on
+SQLite behind a journal;
 `ledger_clock`, its clock.
 `make_hold` and `make_entry` build values with every field set, unless told otherwise.
 """
@@ -18,7 +19,9 @@ from bqgate.domain.budget import Period
 from bqgate.domain.entry import Entry, EntryKind
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef, Outcome
-from bqgate.ledger import SqlLedger
+from bqgate.domain.units import MIB
+from bqgate.ledger import JournalPlace, SqlLedger
+from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import START, ManualClock
 from tests.support.memory_ledger import MemoryLedger
 
@@ -31,7 +34,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         name = metafunc.definition.path.name
         is_ledgers = name.startswith("test_ledger") and "ledger_url" not in metafunc.fixturenames
         has_memory = is_ledgers or name.startswith("test_sweep_state")
-        metafunc.parametrize("ledger_kind", ["sqlite", "postgresql", *(["memory"] if has_memory else [])])
+        more = [*(["memory"] if has_memory else []), *(["journaled"] if is_ledgers else [])]
+        metafunc.parametrize("ledger_kind", ["sqlite", "postgresql", *more])
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def ledger_url(ledger_kind: str, request: pytest.FixtureRequest, tmp_path: Path)
     """The URL of an empty ledger; of one in memory there is none."""
     if ledger_kind == "memory":
         return ""
-    if ledger_kind == "sqlite":
+    if ledger_kind in {"sqlite", "journaled"}:
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     return str(request.getfixturevalue("postgres_url"))
 
@@ -52,13 +56,14 @@ def ledger_clock() -> ManualClock:
 
 @pytest.fixture
 async def ledger(
-    ledger_kind: str, request: pytest.FixtureRequest, ledger_clock: ManualClock
+    ledger_kind: str, request: pytest.FixtureRequest, ledger_clock: ManualClock, tmp_path: Path
 ) -> AsyncIterator[SqlLedger | MemoryLedger]:
-    """A ledger on each database in turn, and in memory."""
+    """A ledger on each database in turn, in memory, and behind a journal."""
     if ledger_kind == "memory":
         yield MemoryLedger()
         return
-    opened = await SqlLedger.open(request.getfixturevalue("ledger_url"), ledger_clock)
+    place = JournalPlace(tmp_path / "journal", 64 * MIB, ListTelemetry()) if ledger_kind == "journaled" else None
+    opened = await SqlLedger.open(request.getfixturevalue("ledger_url"), ledger_clock, journal=place)
     yield opened
     await opened.close()
 

@@ -75,7 +75,7 @@ async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine
     await migrate(empty_url)
     await migrate(empty_url)
     with engine.connect() as connection:
-        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0010",)]
+        assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").all() == [("0011",)]
 
 
 async def test_starters_at_once_do_not_collide(empty_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Tests of bqgate.ledger.writer: who shares a transaction, and who hears of its failure."""
+"""Tests of bqgate.ledger.group_commit: who shares a transaction, and who hears of its failure."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger.writer import GROUP_MAX, GroupCommit
+from bqgate.ledger.group_commit import GROUP_MAX, GroupCommit
 
 
 class Table:
