@@ -1,21 +1,21 @@
 """Write the OpenAPI 3.1 document of the control plane, out of its operations and their models.
 
-Called once by control_plane; served at /openapi.json and, as a page to read, at /openapi. What the framework itself can
-answer (routes, guard, rate limits, bodies) is added here, so that each operation lists only what is its own. Schemas
-are pydantic's JSON schemas. Format: https://spec.openapis.org/oas/v3.1.1.html .
+Served at /openapi.json and, as a page to read, at /openapi; written when the first asks for it, because that takes as
+long as the rest of a start. What the framework itself can answer (routes, guard, rate limits, bodies) is added here, so
+that each operation lists only what is its own. Schemas are pydantic's JSON schemas. Format:
+https://spec.openapis.org/oas/v3.1.1.html .
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from bqgate import __version__
 from bqgate.admin.documents import answer_json
-from bqgate.admin.openapi_page import render_page
 from bqgate.admin.operation import Answered, Operation, Parameter, Place, RateClass
 from bqgate.admin.page import answer_page
 from bqgate.admin.parameters import Parameters
@@ -40,8 +40,10 @@ class OpenApiViews:
     """The views of the document itself."""
 
     def __init__(self, operations: Sequence[Operation], public: Collection[str]) -> None:
-        self._document = openapi_document((*operations, *self.operations()), public)
-        self._page = render_page(self._document)
+        self._operations = (*operations, *self.operations())
+        self._public = public
+        self._written: tuple[dict[str, Any], str] | None = None
+        self._one_writes = asyncio.Lock()
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
@@ -69,12 +71,27 @@ class OpenApiViews:
     async def document(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /openapi.json."""
         Parameters(request)
-        return answer_json(self._document)
+        document, _page = await self._write_once()
+        return answer_json(document)
 
     async def page(self, request: web.Request, _identity: Identity) -> web.Response:
         """GET /openapi."""
         Parameters(request)
-        return answer_page(self._page)
+        _document, page = await self._write_once()
+        return answer_page(page)
+
+    async def _write_once(self) -> tuple[dict[str, Any], str]:
+        """The document and its page, from the first who asks on. A thread writes them: queries do not wait."""
+        async with self._one_writes:
+            if self._written is None:
+                self._written = await asyncio.to_thread(self._write)
+            return self._written
+
+    def _write(self) -> tuple[dict[str, Any], str]:
+        from bqgate.admin.openapi_page import render_page  # noqa: PLC0415 - Markdown's renderer, for who reads the page
+
+        document = openapi_document(self._operations, self._public)
+        return document, render_page(document)
 
 
 def openapi_document(operations: Sequence[Operation], public: Collection[str]) -> dict[str, Any]:
@@ -117,6 +134,8 @@ def _schemas_of(operations: Sequence[Operation]) -> tuple[_References, dict[str,
 @cache
 def _schemas_for(wanted: tuple[tuple[type[BaseModel], _Mode], ...]) -> tuple[_References, dict[str, Any]]:
     """The same for every gate of a process; pydantic takes a fifth of a second for them."""
+    from pydantic.json_schema import models_json_schema  # noqa: PLC0415 - of no use to a gate whose document nobody reads
+
     references, definitions = models_json_schema(list(wanted), ref_template=_REF)
     schemas = definitions["$defs"]
     used: set[str] = set()
