@@ -6,18 +6,16 @@ is all there is, and calls `check_revision` for PostgreSQL, which refuses a data
 
 Any number of starters may call at once: on PostgreSQL an advisory lock, on SQLite the write lock lets one work, and the
 others find the work done. One transaction: a migration that fails leaves the tables as they were. Alembic keeps its
-state in module globals, so within a process one thread at a time. Errors: LedgerUnavailable, ValueError for a bad URL.
+state in module globals, so within a process one thread at a time; it is loaded where there is something to do, because
+that takes longer than to look. Errors: LedgerUnavailable, ValueError for a bad URL.
 """
 
 import asyncio
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger.causes import NO_FOLDER
@@ -25,12 +23,16 @@ from bqgate.ledger.connections import read_url
 from bqgate.ledger.one_transaction import one_transaction
 from bqgate.ledger.sqlite_files import sqlite_file
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 VERSION_TABLE = "ledger_revision"
 
 # How long a starter waits for another one's migration. Changing a table of many rows takes its time.
 _PATIENCE_S = 60.0
 # Any number that nobody else in the database locks; these are the letters of "bqgate".
 ADVISORY_LOCK = int.from_bytes(b"bqgate", "big")
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 _one_at_a_time = Lock()
 
@@ -54,27 +56,36 @@ async def check_revision(url: str, *, timeout_s: float) -> None:
     await asyncio.to_thread(check_revision_now, url, timeout_s)
 
 
-def alembic_config() -> Config:
+def alembic_config() -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - see the module's docstring
+
     config = Config()
-    config.set_main_option("script_location", (Path(__file__).parent / "migrations").as_posix().replace("%", "%%"))
+    config.set_main_option("script_location", _MIGRATIONS.as_posix().replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
 def migrate_now(url: str) -> None:
     """The same, in this thread."""
-    config = alembic_config()
     with _one_at_a_time, one_transaction(url, timeout_s=_PATIENCE_S) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-        _refuse_later(read_revision(connection), ScriptDirectory.from_config(config))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        found = read_revision(connection)
+        _refuse_later(found)
+        if found != head_revision():
+            _upgrade(connection)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - see the module's docstring
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def check_revision_now(url: str, timeout_s: float = _PATIENCE_S) -> None:
     """The same as check_revision, in this thread."""
-    scripts = ScriptDirectory.from_config(alembic_config())
     file = sqlite_file(read_url(url, is_async=False))
     if file is not None and not file.exists():
         made = "`bqgate serve` makes it, or `bqgate migrate`; is this the path that the gate uses?"
@@ -82,29 +93,37 @@ def check_revision_now(url: str, timeout_s: float = _PATIENCE_S) -> None:
         raise LedgerUnavailable(f"There is no ledger: {file} is not there.", remedy=remedy)
     with one_transaction(url, timeout_s=timeout_s, may_write=False) as connection:
         found = read_revision(connection)
-    if found == scripts.get_current_head():
+    if found == head_revision():
         return
     if found is None:
         raise LedgerUnavailable(
             "There is no ledger: this database has no tables of bqgate.", remedy="Run `bqgate migrate` first."
         )
-    _refuse_later(found, scripts)
+    _refuse_later(found)
     raise LedgerUnavailable(f"The ledger's tables are of version {found}.", remedy="Run `bqgate migrate` first.")
 
 
 def read_revision(connection: sa.Connection) -> str | None:
     """Of which version the tables are; None: there are none."""
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a name of our own
+    return found
 
 
-def known_revisions(scripts: ScriptDirectory) -> list[str]:
-    """Every version of the tables that this one knows, the oldest first."""
-    return [script.revision for script in scripts.walk_revisions()][::-1]
+def known_revisions() -> list[str]:
+    """Every version of the tables that this one knows, the oldest first, by the names of their files: v0001_….py."""
+    return [file.name[1:5] for file in sorted((_MIGRATIONS / "versions").glob("v*.py"))]
 
 
-def _refuse_later(found: str | None, scripts: ScriptDirectory) -> None:
+def head_revision() -> str:
+    """The version of this one's tables."""
+    return known_revisions()[-1]
+
+
+def _refuse_later(found: str | None) -> None:
     """Refuse tables that this version knows nothing of."""
-    if found is None or found in known_revisions(scripts):
+    if found is None or found in known_revisions():
         return
     raise LedgerUnavailable(
         f"The ledger's tables are of version {found}, made by a later bqgate than this one.",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger.backup import PATIENCE_S, backed_up_tables, read_rows
@@ -29,7 +28,7 @@ from bqgate.ledger.backup_file import (
     row_line,
 )
 from bqgate.ledger.connections import read_url
-from bqgate.ledger.migrate import ADVISORY_LOCK, alembic_config, known_revisions, migrate_now, read_revision
+from bqgate.ledger.migrate import ADVISORY_LOCK, head_revision, known_revisions, migrate_now, read_revision
 from bqgate.ledger.one_transaction import one_transaction
 from bqgate.ledger.registry_schema import registry_revision
 
@@ -73,7 +72,7 @@ def restore_backup(
 
 def _refuse_unknown(reader: BackupReader) -> None:
     """Refuse a file of tables that this version does not know."""
-    if reader.header.revision not in known_revisions(ScriptDirectory.from_config(alembic_config())):
+    if reader.header.revision not in known_revisions():
         raise BackupUnusable(
             f"The backup is of tables of version {reader.header.revision}, made by a later bqgate than this one. "
             "Restore it with that version."
@@ -82,10 +81,9 @@ def _refuse_unknown(reader: BackupReader) -> None:
 
 def _lock(connection: sa.Connection) -> None:
     """Keep everybody else from writing until this transaction ends."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-    if read_revision(connection) != head:
+    if read_revision(connection) != head_revision():
         raise LedgerUnavailable("The database does not have this version's tables.", remedy=_MIGRATE_FIRST)
     if connection.dialect.name == "postgresql":
         names = ", ".join(table.name for table in backed_up_tables())

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import bqgate
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger import SqlLedger, SqlRegistry, migrate
 from bqgate.ledger.connections import read_url
-from bqgate.ledger.migrate import VERSION_TABLE, alembic_config
+from bqgate.ledger.migrate import VERSION_TABLE, alembic_config, known_revisions
 from bqgate.ledger.rows import entry_row, hold_row
 from bqgate.ledger.schema import METADATA
 from tests.support.ledgers import make_entry, make_hold
@@ -68,6 +69,12 @@ async def test_the_partial_indexes_are_those_of_the_schema(empty_url: str, engin
         METADATA.create_all(connection)
         declared = connection.exec_driver_sql(query).all()
     assert [row for row in migrated if VERSION_TABLE not in row[0]] == declared
+
+
+def test_the_versions_are_known_by_the_names_of_their_files() -> None:
+    """A start that finds its tables up to date need not load Alembic to know what it would say."""
+    walked = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    assert known_revisions() == [script.revision for script in walked][::-1]
 
 
 async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine) -> None:
