@@ -26,7 +26,7 @@ from bqgate.app.listening import CannotListen
 from bqgate.app.reload import SettingsSource
 from bqgate.app.root import Gate, open_gate, serve
 from bqgate.app.tls import CertificateUnusable
-from bqgate.bigquery.token_source import CredentialsUnusable
+from bqgate.bigquery.credentials import CredentialsUnusable
 
 __all__ = [
     "CannotListen",

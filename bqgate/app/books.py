@@ -11,13 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bqgate.app.adapters import upstream_to
-from bqgate.bigquery.credentials import AnonymousCredentials, UpstreamCredentials
+from bqgate.bigquery.credentials import AnonymousCredentials, CredentialsUnusable, UpstreamCredentials
 from bqgate.bigquery.job_lists import ListedJobs
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.service_account import ServiceAccountCredentials
-from bqgate.bigquery.token_source import CredentialsUnusable, load_token_source
+from bqgate.bigquery.token_source import load_token_source
 from bqgate.domain.entry import EntryFilter
 from bqgate.domain.policy import PolicySnapshot
 from bqgate.domain.units import MS_PER_S

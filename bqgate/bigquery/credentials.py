@@ -43,6 +43,14 @@ _IDENTITY_PARAMETERS = frozenset({"access_token", "authuser", "bearer_token", "k
 _QUOTA_PARAMETERS = frozenset({"quotauser", "userip", "userproject"})
 
 
+class CredentialsUnusable(Exception):
+    """There are no credentials, or they are none to work with; `remedy` is what to do."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
 class UpstreamCredentials(Protocol):
     """Puts the right credential into a call."""
 

@@ -18,6 +18,7 @@ import google.auth
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.oauth2 import service_account
 
+from bqgate.bigquery.credentials import CredentialsUnusable
 from bqgate.bigquery.token_causes import cause_of_failure
 from bqgate.observe.redact import redact_text
 
@@ -44,14 +45,6 @@ class TokenSource(Protocol):
 
     def refresh(self, request: Transport) -> None:
         """Fetch a new token; blocks."""
-
-
-class CredentialsUnusable(Exception):
-    """There are no credentials, or they are none to work with; `remedy` is what to do."""
-
-    def __init__(self, message: str, *, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
 
 
 class TokenNotFetched(Exception):

@@ -15,11 +15,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bqgate.app.adapters import upstream_to
-from bqgate.bigquery.credentials import AnonymousCredentials, CallerCredentials, UpstreamCredentials
+from bqgate.bigquery.credentials import (
+    AnonymousCredentials,
+    CallerCredentials,
+    CredentialsUnusable,
+    UpstreamCredentials,
+)
 from bqgate.bigquery.impersonation import ImpersonatedAccounts, sources_from
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.service_account import ServiceAccountCredentials
-from bqgate.bigquery.token_source import CredentialsUnusable, TokenSource, load_token_source
+from bqgate.bigquery.token_source import TokenSource, load_token_source
 from bqgate.cli.account_trials import check_gates_own, check_neighbours, check_own_accounts
 from bqgate.cli.finding import Finding
 from bqgate.cli.sweep_trials import try_sweep

@@ -41,7 +41,7 @@ def with_books(config: Path | None, work: "Callable[[Books], Awaitable[ResultT]]
     """
     # Here, because SQLAlchemy takes half a second that other commands need not wait for.
     from bqgate.app.books import open_books  # noqa: PLC0415 - said above
-    from bqgate.bigquery.token_source import CredentialsUnusable  # noqa: PLC0415 - the same
+    from bqgate.bigquery.credentials import CredentialsUnusable  # noqa: PLC0415 - the same
     from bqgate.policies.faults import PolicyFaults  # noqa: PLC0415 - the same
 
     settings = load_or_exit(config, to_serve=False)

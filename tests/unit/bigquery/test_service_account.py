@@ -11,8 +11,9 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bqgate.bigquery.credentials import CredentialsUnusable
 from bqgate.bigquery.service_account import ServiceAccountCredentials
-from bqgate.bigquery.token_source import CredentialsUnusable, Transport, load_token_source
+from bqgate.bigquery.token_source import Transport, load_token_source
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.wire.http_message import HttpRequest
