@@ -6,8 +6,10 @@ is all there is, and calls `check_revision` for PostgreSQL, which refuses a data
 
 Any number of starters may call at once: on PostgreSQL an advisory lock, on SQLite the write lock lets one work, and the
 others find the work done. One transaction: a migration that fails leaves the tables as they were. Alembic keeps its
-state in module globals, so within a process one thread at a time; it is loaded where there is something to do, because
-that takes longer than to look. Errors: LedgerUnavailable, ValueError for a bad URL.
+state in module globals, so within a process one thread at a time; it is loaded where tables are to be changed, because
+that takes longer than to look, and longer than to make them all: a new file of SQLite's gets them in one go, from
+migrations/new_sqlite.sql, which is what the migrations come to (tests/support/new_sqlite.py writes it). Errors:
+LedgerUnavailable, ValueError for a bad URL.
 """
 
 import asyncio
@@ -33,6 +35,7 @@ _PATIENCE_S = 60.0
 # Any number that nobody else in the database locks; these are the letters of "bqgate".
 ADVISORY_LOCK = int.from_bytes(b"bqgate", "big")
 _MIGRATIONS = Path(__file__).parent / "migrations"
+NEW_SQLITE = _MIGRATIONS / "new_sqlite.sql"
 
 _one_at_a_time = Lock()
 
@@ -72,11 +75,15 @@ def migrate_now(url: str) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
         found = read_revision(connection)
         _refuse_later(found)
-        if found != head_revision():
-            _upgrade(connection)
+        if found is None and connection.dialect.name == "sqlite":
+            for statement in NEW_SQLITE.read_text(encoding="utf-8").split("\n\n"):
+                connection.exec_driver_sql(statement)
+        elif found != head_revision():
+            upgrade(connection)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection) -> None:
+    """Run the migrations that are missing, on a connection of the caller's and in its transaction."""
     from alembic import command  # noqa: PLC0415 - see the module's docstring
 
     config = alembic_config()

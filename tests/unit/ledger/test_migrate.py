@@ -18,11 +18,12 @@ import bqgate
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger import SqlLedger, SqlRegistry, migrate
 from bqgate.ledger.connections import read_url
-from bqgate.ledger.migrate import VERSION_TABLE, alembic_config, known_revisions
+from bqgate.ledger.migrate import NEW_SQLITE, VERSION_TABLE, alembic_config, known_revisions
 from bqgate.ledger.rows import entry_row, hold_row
 from bqgate.ledger.schema import METADATA
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
+from tests.support.new_sqlite import statements_of, written
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -75,6 +76,13 @@ def test_the_versions_are_known_by_the_names_of_their_files() -> None:
     """A start that finds its tables up to date need not load Alembic to know what it would say."""
     walked = ScriptDirectory.from_config(alembic_config()).walk_revisions()
     assert known_revisions() == [script.revision for script in walked][::-1]
+
+
+async def test_a_new_file_of_sqlites_is_what_the_migrations_come_to(tmp_path: Path) -> None:
+    """Tables, indexes, triggers and first rows; after a new migration: python -m tests.support.new_sqlite."""
+    assert NEW_SQLITE.read_text() == written()
+    await migrate(f"sqlite:///{tmp_path / 'new.db'}")
+    assert "\n\n".join(statements_of(tmp_path / "new.db")) + "\n" == written()
 
 
 async def test_migrating_twice_changes_nothing(empty_url: str, engine: sa.Engine) -> None:
