@@ -28,7 +28,8 @@ from bqgate.domain.audit import AuditFilter, AuditRecord
 from bqgate.settings import Settings
 
 if TYPE_CHECKING:
-    from bqgate.ledger import AuditHead, AuditVerdict, BooksFault, SqlRegistry
+    from bqgate.ledger import AuditHead, AuditVerdict, SqlRegistry
+    from bqgate.ledger.check_books import BooksFault
 
 ResultT = TypeVar("ResultT")
 
@@ -70,7 +71,8 @@ def verify(
     Exit status 0: everything agrees. 1: something does not, or the database did not answer.
     """
     # Here, because SQLAlchemy takes half a second that other commands need not wait for.
-    from bqgate.ledger import AuditHead, check_books  # noqa: PLC0415 - said above
+    from bqgate.ledger import AuditHead  # noqa: PLC0415 - said above
+    from bqgate.ledger.check_books import check_books  # noqa: PLC0415 - the same
 
     settings = load_or_exit(config, to_serve=False)
     head = None if witness is None else AuditHead(*_seq_and_hash(witness))

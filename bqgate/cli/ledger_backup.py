@@ -34,7 +34,8 @@ def backup(file: NewFile, config: ConfigFile = None) -> None:
     The file is readable for its owner alone: it has customers' names, principals, and hashes of tokens. Do not run
     `bqgate migrate` meanwhile.
     """
-    from bqgate.ledger import BackupUnusable, write_backup  # noqa: PLC0415 - half a second that help need not wait
+    from bqgate.ledger.backup import write_backup  # noqa: PLC0415 - half a second that help need not wait
+    from bqgate.ledger.backup_file import BackupUnusable  # noqa: PLC0415 - the same
 
     settings = load_or_exit(config, to_serve=False)
     made_at = SystemClock().now().astimezone(UTC).isoformat(timespec="seconds")
@@ -59,7 +60,8 @@ def restore(file: BackupFile, config: ConfigFile = None) -> None:
 
     A PostgreSQL database needs `bqgate migrate` before. Start no gate on it until this has ended.
     """
-    from bqgate.ledger import BackupUnusable, restore_backup  # noqa: PLC0415 - as above
+    from bqgate.ledger.backup_file import BackupUnusable  # noqa: PLC0415 - as above
+    from bqgate.ledger.restore import restore_backup  # noqa: PLC0415 - as above
 
     settings = load_or_exit(config, to_serve=False)
     with ledger_told(settings), _progress() as progress:

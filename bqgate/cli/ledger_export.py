@@ -53,7 +53,8 @@ def export(
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("Parquet needs the extra parquet: pip install 'bqgate[parquet]'", param_hint="--to")
     from bqgate.exports.parquet_files import ExportFailed, without_login, write_days  # noqa: PLC0415 - pyarrow is an extra
-    from bqgate.ledger import check_revision_now, stream_entries  # noqa: PLC0415 - half a second
+    from bqgate.ledger import check_revision_now  # noqa: PLC0415 - half a second
+    from bqgate.ledger.entry_stream import stream_entries  # noqa: PLC0415 - the same
 
     settings = load_or_exit(config, to_serve=False)
     url = settings.ledger.url.reveal()

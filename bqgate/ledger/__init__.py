@@ -42,28 +42,23 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     restore.py          and back, into either database
     backup_file.py      the file's format
     entry_stream.py     entries of a span of time, for files of Parquet
+
+What a gate needs is named here; commands import what only they need (check_books, backup, restore, entry_stream).
 """
 
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
-from bqgate.ledger.backup import write_backup
-from bqgate.ledger.backup_file import BackupUnusable
-from bqgate.ledger.check_books import BooksFault, check_books
-from bqgate.ledger.entry_stream import stream_entries
 from bqgate.ledger.journal import JournalPlace, default_folder
 from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
 from bqgate.ledger.mirror_queue import SqlMirrorQueue
 from bqgate.ledger.proofs import SqlProofs
 from bqgate.ledger.registry import SqlRegistry
-from bqgate.ledger.restore import restore_backup
 from bqgate.ledger.sql_ledger import SqlLedger
 from bqgate.ledger.sweep_state import SqlSweepState
 
 __all__ = [
     "AuditHead",
     "AuditVerdict",
-    "BackupUnusable",
-    "BooksFault",
     "JournalPlace",
     "SqlLeases",
     "SqlLedger",
@@ -71,12 +66,8 @@ __all__ = [
     "SqlProofs",
     "SqlRegistry",
     "SqlSweepState",
-    "check_books",
     "check_revision",
     "check_revision_now",
     "default_folder",
     "migrate",
-    "restore_backup",
-    "stream_entries",
-    "write_backup",
 ]

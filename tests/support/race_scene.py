@@ -20,7 +20,7 @@ import yaml
 
 from bqgate.app import SettingsSource, open_gate
 from bqgate.clock import SystemClock
-from bqgate.ledger import check_books
+from bqgate.ledger.check_books import check_books
 from bqgate.settings import load_settings
 from tests.support.auditor import Audit, LedgerTables, audit, without_open_holds
 from tests.support.scorekeeper import Scorekeeper

@@ -15,7 +15,8 @@ import pytest
 from bqgate.domain.entry import EntryKind
 from bqgate.domain.errors import BqgateError, UpstreamRefused
 from bqgate.exports.mirror_faults import LoadFailed, MirrorRefused
-from bqgate.ledger import restore_backup, write_backup
+from bqgate.ledger.backup import write_backup
+from bqgate.ledger.restore import restore_backup
 from bqgate.sandbox import Sandbox
 from bqgate.sandbox.faults import Fault, Kind
 from bqgate.sandbox.warehouse import Invalid, LoadOptions, TableRef, Warehouse

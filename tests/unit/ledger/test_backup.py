@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from bqgate.domain.budget import Period
 from bqgate.domain.cost_breaker import BreakerEvent, BreakerEventKind
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger import BackupUnusable, SqlLedger, SqlRegistry, migrate, restore_backup, write_backup
-from bqgate.ledger.backup import NOT_BACKED_UP, backed_up_tables
-from bqgate.ledger.backup_file import BackupHeader, BackupReader, BackupWriter, TableStart, TableSum
+from bqgate.ledger import SqlLedger, SqlRegistry, migrate
+from bqgate.ledger.backup import NOT_BACKED_UP, backed_up_tables, write_backup
+from bqgate.ledger.backup_file import BackupHeader, BackupReader, BackupUnusable, BackupWriter, TableStart, TableSum
 from bqgate.ledger.connections import read_url
+from bqgate.ledger.restore import restore_backup
 from bqgate.ledger.schema import METADATA
 from tests.support.full_ledger import ODD_LABELS, fill_ledger, stored_rows
 from tests.support.ledgers import make_entry, make_hold
