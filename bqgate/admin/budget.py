@@ -68,7 +68,7 @@ _DEPLOYMENT = "deployment.show"
 class BudgetCheck(BaseModel):
     """The body of budget:check: a cost in dollars, as text, and whose query it would be."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     cost_usd: str = Field(max_length=40)
     principal: Line = Field(

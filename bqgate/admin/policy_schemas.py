@@ -58,12 +58,15 @@ def _resource(kind: PolicyKind, plural: str, noun: str, key: str | None) -> Reso
     shown = create_model(title, __base__=model, __doc__=f"A {noun} as it holds.", **named, **about)
     patch = create_model(
         f"{title}Patch",
-        __config__=ConfigDict(extra="forbid"),
+        __config__=ConfigDict(extra="forbid", defer_build=True),
         __doc__=f"A JSON merge patch of a {noun}: null takes a key away, so that its default holds.",
         **_patched(model),
     )
     listed = create_model(
-        f"{title}List", __config__=ConfigDict(extra="forbid"), __doc__=f"All of kind {noun}.", **_members(plural, shown)
+        f"{title}List",
+        __config__=ConfigDict(extra="forbid", defer_build=True),
+        __doc__=f"All of kind {noun}.",
+        **_members(plural, shown),
     )
     return Resource(kind, plural, noun, key, model, new, patch, shown, listed)
 

@@ -2,7 +2,7 @@
 
 Filled by documents from domain values, written by answer, put into the OpenAPI document by openapi. Money is a decimal
 string of dollars, a moment RFC 3339 in UTC. A ratio is a number with at most six decimals; every amount is exact text,
-because JSON numbers are doubles to most readers.
+because JSON numbers are doubles to most readers. Validators are made when they are first used, not at the start.
 """
 
 from enum import StrEnum
@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=0)]
 class Document(BaseModel):
     """An answer, or a part of one: it holds what its model names and nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class FieldProblem(Document):
@@ -41,7 +41,7 @@ class FieldProblem(Document):
 class ProblemDocument(BaseModel):
     """An error (RFC 9457). `field` names the culprit in the request, `errors` every one of them."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     type: str
     title: str

@@ -1,7 +1,7 @@
 """Describe what changes a limit with time, and budgets, as documents: schedules, raises, budgets of all scopes.
 
 Beside models.py, which uses them for tiers and lists the kinds; the same rules hold: frozen, an unknown key is an
-error, units in the keys.
+error, units in the keys. A validator is made when it is first used, because a start needs few of them.
 """
 
 from enum import StrEnum
@@ -21,7 +21,7 @@ _LIMIT_KEYS = ("daily_usd", "monthly_usd", "query_usd")
 class Policy(BaseModel):
     """A mapping of keys to values: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def _says_one_of(self, keys: tuple[str, ...]) -> None:
         if all(getattr(self, key) is None for key in keys):
