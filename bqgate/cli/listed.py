@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
+from bqgate.cli.collector import importing
+
 WIDTH_MAX = 80
 WIDTH_MIN = 40
 
@@ -67,7 +69,8 @@ class ListedCommand(TyperCommand):
     def load(self) -> Any:
         """The command itself: what a function of its name does, or the group of that name."""
         word = str(self.name).replace("-", "_")
-        found = getattr(import_module(f"{__package__}.{word}"), word)
+        with importing():
+            found = getattr(import_module(f"{__package__}.{word}"), word)
         holder = typer.Typer(rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             holder.add_typer(found, name=self.name, cls=PlainGroup)

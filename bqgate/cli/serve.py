@@ -21,6 +21,7 @@ from types import FrameType
 
 import typer
 
+from bqgate.cli.collector import importing
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.edge import FAILED, INVALID, run, write_out
 from bqgate.cli.loading import fail, ledger_told, load_or_exit, refuse
@@ -45,7 +46,8 @@ def run_worker(
     settings: Settings, config: Path | None, *, reuse_port: bool = False, on_listening: Callable[[], None] | None = None
 ) -> None:
     """Serve in this process; what other libraries log takes the gate's road, redaction included."""
-    from bqgate import app  # noqa: PLC0415 - the whole gate takes a second to import; check-config need not wait for it
+    with importing():
+        from bqgate import app  # noqa: PLC0415 - half a second to import, for which check-config need not wait
 
     clock, shown = SystemClock(), settings.observe
     route_stdlib(make_logger(sys.stderr, clock, level=shown.level, log_format=shown.log_format))
