@@ -7,6 +7,7 @@ and Google's own tokens where callers send them to BigQuery.
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bqgate.admission.estimates.dry_run_places import DryRunPlaces
 from bqgate.app.dependencies import Dependencies
@@ -14,14 +15,15 @@ from bqgate.identity.access_tokens import AccessTokens
 from bqgate.identity.assertions import Assertions
 from bqgate.identity.authenticator import CallerAuthenticator
 from bqgate.identity.google_callers import DRY_RUNS_MAX, WAITING_MAX, GoogleCallers
-from bqgate.identity.jwks import KeySets
 from bqgate.identity.keyring import Keyring
 from bqgate.identity.logins import Logins
-from bqgate.identity.oidc import Issuer, Oidc
 from bqgate.identity.open_access import OpenAuthenticator
 from bqgate.ports import Authenticator
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials, IdentityMode
+
+if TYPE_CHECKING:
+    from bqgate.identity.oidc import Oidc
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,13 @@ def address_of(deps: Dependencies) -> str:
     return deps.settings.identity.public_url or f"{scheme}://{server.host}:{server.port}"
 
 
-def _oidc(deps: Dependencies, stack: AsyncExitStack, leeway_s: int) -> Oidc | None:
+def _oidc(deps: Dependencies, stack: AsyncExitStack, leeway_s: int) -> "Oidc | None":
     sections = deps.settings.issuers
     if not sections:
         return None
+    from bqgate.identity.jwks import KeySets  # noqa: PLC0415 - cryptography is 10 MiB; few gates know other issuers
+    from bqgate.identity.oidc import Issuer, Oidc  # noqa: PLC0415 - the same
+
     issuers = [
         Issuer(
             name=name,

@@ -6,14 +6,13 @@ tokens live out. The key behind a token may end before the token does: whoever v
 (authenticator). What leaves: an IssuedToken, an Identity as it was when the token was issued, or Unauthenticated.
 """
 
+import hmac
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
-
-from jwt.algorithms import HMACAlgorithm
 
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.principal import Identity, Role
@@ -24,7 +23,6 @@ ISSUER = "bqgate"
 _ALGORITHM = "HS256"
 # Nobody logs in to a gate that is open, so no token is for that role.
 _ROLES = frozenset(each.value for each in Role if each is not Role.OPEN)
-_HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class AccessTokens:
         if identity.key_id is not None:
             claims["key"] = identity.key_id
         signed = f"{_encoded({'alg': _ALGORITHM, 'kid': self._kid, 'typ': 'JWT'})}.{_encoded(claims)}"
-        signature = _HS256.sign(signed.encode(), self._secrets[self._kid])
+        signature = _hs256(self._secrets[self._kid], signed.encode())
         return IssuedToken(f"{signed}.{_base64url(signature)}", self._ttl_s)
 
     def is_own(self, header: Mapping[str, Any]) -> bool:
@@ -84,7 +82,7 @@ class AccessTokens:
         if jwt.algorithm != _ALGORITHM:
             raise _refusal(jwt, LoginFault.UNSIGNED, "An access token of this gate is signed with HS256.")
         secret = self._secrets.get(jwt.key_id)
-        if secret is None or not _HS256.verify(jwt.signed, secret, jwt.signature):
+        if secret is None or not hmac.compare_digest(jwt.signature, _hs256(secret, jwt.signed)):
             raise _refusal(jwt, LoginFault.BAD_SIGNATURE, "This access token was not signed by this gate.")
         if jwt.issuer != ISSUER:
             raise _refusal(jwt, LoginFault.WRONG_ISSUER, "This access token is not from a gate.")
@@ -113,6 +111,10 @@ def _identity(jwt: UnverifiedJwt) -> Identity:
 
 def _refusal(jwt: UnverifiedJwt, fault: LoginFault, message: str) -> Unauthenticated:
     return Unauthenticated(fault, message, claimed=shown(text_of(jwt.claims, "key") or jwt.issuer))
+
+
+def _hs256(secret: bytes, signed: bytes) -> bytes:
+    return hmac.digest(secret, signed, "sha256")
 
 
 def _kid_of(secret: str) -> str:

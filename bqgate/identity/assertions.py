@@ -9,10 +9,7 @@ A repeat of an assertion only gets another token of the same key, so nothing is 
 
 from collections.abc import Collection
 from functools import lru_cache
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.algorithms import RSAAlgorithm
+from typing import TYPE_CHECKING
 
 from bqgate.domain.errors import LoginFault, Unauthenticated
 from bqgate.domain.key import Key
@@ -20,11 +17,13 @@ from bqgate.identity.jwt_reading import UnverifiedJwt, audiences_of, check_momen
 from bqgate.identity.keyring import EMAIL_DOMAIN, Keyring, email_of
 from bqgate.ports import Clock
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
 TOKEN_PATHS = ("/oauth2/token", "/token", "/v1/token")
 _GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 _GOOGLE_BIGQUERY_URL = "https://bigquery.googleapis.com/"
 _ALGORITHM = "RS256"
-_RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 _LOADED_KEYS_MAX = 1_024
 
 
@@ -32,6 +31,9 @@ class Assertions:
     """JWTs by key files. `audiences` are the gate's own addresses ("https://bqgate.example.com"), without paths."""
 
     def __init__(self, keyring: Keyring, clock: Clock, *, audiences: Collection[str], leeway_s: int) -> None:
+        from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415 - cryptography is 10 MiB; a gate that is open has no use for it
+
+        self._rs256 = RSAAlgorithm(RSAAlgorithm.SHA256)
         self._keyring = keyring
         self._clock = clock
         self._leeway_s = leeway_s
@@ -84,7 +86,7 @@ class Assertions:
         key = await self._keyring.find(jwt.key_id)
         if key.public_key is None:
             raise _refusal(jwt, LoginFault.UNKNOWN_KEY, "This key is no key file.")
-        if not _RS256.verify(jwt.signed, _loaded(key.public_key), jwt.signature):
+        if not self._rs256.verify(jwt.signed, _loaded(key.public_key), jwt.signature):
             raise _refusal(jwt, LoginFault.BAD_SIGNATURE, "The JWT was not signed with the key that it names.")
         if jwt.issuer != email_of(key.id):
             raise _refusal(jwt, LoginFault.WRONG_ISSUER, "iss is not the client_email of the key that signed.")
@@ -93,7 +95,10 @@ class Assertions:
 
 
 @lru_cache(maxsize=_LOADED_KEYS_MAX)
-def _loaded(pem: str) -> RSAPublicKey:
+def _loaded(pem: str) -> "RSAPublicKey":
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 - as above
+
     key = load_pem_public_key(pem.encode())
     if not isinstance(key, RSAPublicKey):
         raise TypeError("a key file's public key is not RSA")

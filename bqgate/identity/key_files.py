@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 from bqgate.domain.key import Key, KeyKind
 from bqgate.domain.principal import Role
 from bqgate.identity.assertions import TOKEN_PATHS
@@ -121,6 +118,14 @@ def token_url(public_url: str) -> str:
 
 def _new_rsa_pair() -> tuple[str, str]:
     """A private and a public key, as PEM."""
+    from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415 - 10 MiB, for who makes keys
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - the same
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
     private = rsa.generate_private_key(public_exponent=_RSA_EXPONENT, key_size=_RSA_BITS)
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), public.decode()
