@@ -1,6 +1,7 @@
 """Name the fixtures that any test may ask for, and what looks at a test that hangs."""
 
 pytest_plugins = [
+    "tests.support.collector",
     "tests.support.hang_report",
     "tests.support.memory_disk",
     "tests.support.ledgers",
