@@ -16,16 +16,39 @@ import pytest
 LOOK_BEFORE_S = 10
 
 
+class _Running:
+    """The test that runs now, for the one thread that watches all: one for each would cost more than most tests do."""
+
+    def __init__(self) -> None:
+        self.item: pytest.Item | None = None
+
+    def watch(self) -> None:
+        """Look every second, for ever, and once at the tasks of a test whose time is nearly up."""
+        pause = threading.Event()
+        seen, for_s = None, 0
+        while not pause.wait(1):
+            for_s = for_s + 1 if self.item is seen else 0
+            seen = self.item
+            if seen is not None and for_s == round(_time_of_s(seen) - LOOK_BEFORE_S):
+                _report(seen)
+
+
+_running = _Running()
+
+
+def pytest_sessionstart() -> None:
+    """Watch from here on."""
+    threading.Thread(target=_running.watch, daemon=True).start()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Look at the tasks of a test that is still running when its time is nearly up."""
-    timer = threading.Timer(_time_of_s(item) - LOOK_BEFORE_S, _report, [item])
-    timer.daemon = True
-    timer.start()
+    """Have a test watched while it runs."""
+    _running.item = item
     try:
         return (yield)
     finally:
-        timer.cancel()
+        _running.item = None
 
 
 def _time_of_s(item: pytest.Item) -> float:
