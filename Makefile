@@ -16,6 +16,8 @@ HISTORIES ?= 10000
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Both cores to the end: a worker that has done its part takes over from the other's.
+PYTEST_BOTH := $(BIN)/pytest -q -n 2 --dist worksteal
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SETUP := $(VENV)/.set-up-dev
 SETUP_DEMO := $(VENV)/.set-up-demo
@@ -26,6 +28,10 @@ SETUP_NODE := tests/clients/node/node_modules/.set-up
 CODE := bqgate tests benchmarks
 # An environment of its own for each Python that is tried, beside the one that is worked in.
 VENV_OF_PYTHON = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+# Bytecode is kept, whatever the environment says: compiling the gate takes longer than starting it, and tests start
+# hundreds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,29 +59,33 @@ fmt: $(SETUP) ## format, and fix what can be fixed safely
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-.PHONY: lint
-lint: $(SETUP)
+# Types and walls are tests (tests/house), so that they are checked beside the others and not before them.
+.PHONY: style
+style: $(SETUP)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
+
+.PHONY: lint
+lint: style ## style, types and walls alone
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: check
-check: lint ## what to run before every commit: lint, types, walls, house rules, unit and contract tests
-	$(BIN)/pytest -q -n 2 -m 'not long' tests/house tests/unit tests/contracts $(ARGS)
+check: style ## what to run before every commit: style, types, walls, house rules, unit and contract tests
+	$(PYTEST_BOTH) -m 'not long' tests/house tests/unit tests/contracts $(ARGS)
 
 .PHONY: test
-test: lint setup-node ## everything but what takes long
-	$(BIN)/pytest -q -n 2 -m 'not long' $(ARGS)
+test: style setup-node ## everything but what takes long
+	$(PYTEST_BOTH) -m 'not long' $(ARGS)
 
 .PHONY: test-long
 test-long: $(SETUP) setup-dbt setup-ibis setup-node ## what takes long: dbt, bq, the docs in all clients, faults at every moment, a fuzzed API
-	$(BIN)/pytest -q -n 2 -m 'long and not alone' $(ARGS)
+	$(PYTEST_BOTH) -m 'long and not alone' $(ARGS)
 	$(BIN)/pytest -q -m alone $(ARGS)
 
 .PHONY: attacks
 attacks: $(SETUP) ## the tests that docs/threat_model.md names, and no others
-	$(BIN)/pytest -q -n 2 $$(grep -o 'tests/[^` ]*::[a-z0-9_]*' docs/threat_model.md | sort -u) $(ARGS)
+	$(PYTEST_BOTH) $$(grep -o 'tests/[^` ]*::[a-z0-9_]*' docs/threat_model.md | sort -u) $(ARGS)
 
 .PHONY: smoke
 smoke: ## the same on another Python, in short, and its wheel and demo: make smoke PYTHON=python3.12
@@ -83,7 +93,7 @@ smoke: ## the same on another Python, in short, and its wheel and demo: make smo
 
 .PHONY: smoke-in-venv
 smoke-in-venv: $(SETUP)
-	$(BIN)/pytest -q -n 2 -m 'not slow and not long' tests/house tests/unit tests/contracts $(ARGS)
+	$(PYTEST_BOTH) -m 'not slow and not long' tests/house tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest -q tests/smoke/wheel.py
 
 .PHONY: audit
