@@ -88,6 +88,12 @@ CREATE TABLE holds (
 	CONSTRAINT ck_holds_amount CHECK (amount_nanos >= 0)
 );
 
+CREATE TABLE journal_positions (
+	journal_id TEXT NOT NULL, 
+	position BIGINT NOT NULL, 
+	PRIMARY KEY (journal_id)
+);
+
 CREATE TABLE keys (
 	id TEXT NOT NULL, 
 	kind TEXT NOT NULL, 
@@ -115,7 +121,7 @@ CREATE TABLE ledger_revision (
 	CONSTRAINT ledger_revision_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "ledger_revision" VALUES('0010');
+INSERT INTO "ledger_revision" VALUES('0011');
 
 CREATE TABLE mirror (
 	id INTEGER NOT NULL, 
