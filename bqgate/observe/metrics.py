@@ -1,21 +1,28 @@
 """Declare every metric of the gate, in one place, and render them for Prometheus.
 
 Made by app (one Metrics per process), filled through telemetry.PrometheusTelemetry by the steps, rendered by the
-control plane's /metrics. Names here are without the prefix `bqgate_`, as the steps say them. A metric that is not
-declared here is a KeyError. Labels are bounded by construction: `customer` keeps the names of configured customers (who
-may change while the gate runs) and turns every other into "other", because an unknown project is a customer of the
-default tier and there is no end of those.
-Counters count events or the unit in their name, histograms are in seconds, gauges are read when Prometheus asks.
+control plane's /metrics, for all workers of a gate together (samples.py, over the memory of series.py).
+Names here are without the prefix `bqgate_`, as the steps say them. A metric that is not declared here is a KeyError.
+Labels are bounded by construction: `customer` keeps the names of configured customers (who may change while the gate
+runs) and turns every other into "other", because an unknown project is a customer of the default tier and there is no
+end of those.
+Counters count events or the unit in their name, histograms are in seconds, gauges are read when Prometheus asks; those
+of a gate's other workers are at most a beat old (publish).
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ ; docs/metrics.md explains each to an operator.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bqgate.domain.tier import GATE_ITSELF
+from bqgate.observe.instruments import BUCKETS, VALUE, CounterSeries, Family, HistogramSeries
+from bqgate.observe.samples import Found, counter_family, gauge_family, histogram_family, read_tables
+from bqgate.observe.series import SeriesMemory, SeriesTable
 
 PREFIX = "bqgate"
 OTHER_CUSTOMER = "other"
@@ -36,6 +43,25 @@ class Timing(Declaration):
     """A histogram, with the upper bounds of its buckets in seconds."""
 
     bounds_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Declaration):
+    """A gauge, and what the workers of a gate together show: `of_all` makes it from each one's value."""
+
+    of_all: Callable[[Sequence[float]], float] = max
+
+
+class Sibling(Protocol):
+    """Another process of this gate."""
+
+    @property
+    def table(self) -> SeriesTable:
+        """What it counts."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers callers; the gauges of one that does not mean nothing."""
 
 
 COUNTERS = (
@@ -143,37 +169,50 @@ HISTOGRAMS = (
 )
 
 GAUGES = (
-    Declaration("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
-    Declaration("waiting_depth", "Queries that wait for their turn."),
-    Declaration("dry_run_depth", "Dry runs that wait until fewer are under way."),
-    Declaration("settings_age_seconds", "How long ago the settings that hold were read."),
-    Declaration("sweep_mark_age_seconds", "How far behind now the sweep is where it is furthest behind."),
-    Declaration("sweep_refused_projects", "Projects that do not let the gate see all jobs."),
-    Declaration("cost_metric_age_seconds", "How long ago a cost metric's last whole look was, here.", ("metric",)),
-    Declaration("poller_queue_depth", "Jobs whose end the poller is waiting for."),
-    Declaration("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
-    Declaration("journal_left_bytes", "How much of the ledger's journal its database does not have yet."),
-    Declaration("journal_lag_seconds", "For how long the oldest record of the journal waits for the database."),
-    Declaration("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
+    Reading("system_breaker_state", "Systems left alone: 0 closed, 1 half-open, 2 open.", ("system",)),
+    Reading("waiting_depth", "Queries that wait for their turn.", of_all=sum),
+    Reading("dry_run_depth", "Dry runs that wait until fewer are under way.", of_all=sum),
+    Reading("settings_age_seconds", "How long ago the settings that hold were read."),
+    Reading("sweep_mark_age_seconds", "How far behind now the sweep is where it is furthest behind."),
+    Reading("sweep_refused_projects", "Projects that do not let the gate see all jobs."),
+    Reading(
+        "cost_metric_age_seconds", "How long ago a cost metric's last whole look was, here.", ("metric",), of_all=min
+    ),
+    Reading("poller_queue_depth", "Jobs whose end the poller is waiting for.", of_all=sum),
+    Reading("mirror_oldest_age_seconds", "Age of the oldest entry that is not in the mirror; 0: none."),
+    Reading("journal_left_bytes", "How much of the ledger's journal its database does not have yet.", of_all=sum),
+    Reading("journal_lag_seconds", "For how long the oldest record of the journal waits for the database."),
+    Reading("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
 )
 
 DECLARED = (*COUNTERS, *HISTOGRAMS, *GAUGES)
 
 
 class Metrics:
-    """All metrics of one process, over a registry of their own: two of them do not meet."""
+    """All metrics of one process: two of them do not meet, unless they are told of one another."""
 
-    def __init__(self, customers: Callable[[], Collection[str]] = tuple) -> None:
+    def __init__(
+        self,
+        customers: Callable[[], Collection[str]] = tuple,
+        *,
+        table: SeriesTable | None = None,
+        siblings: Sequence[Sibling] = (),
+    ) -> None:
         """Declare all of them, zero.
 
         Args:
             customers: ids that may stand in a `customer` label now; asked at every count that bears one.
+            table: where this process counts; None: in memory of its own.
+            siblings: the other processes of this gate, whose numbers are shown with these.
         """
-        self._registry = CollectorRegistry()
         self._customers = customers
-        self._counters = {each.name: _counter(each, self._registry) for each in COUNTERS}
-        self._histograms = {each.name: _histogram(each, self._registry) for each in HISTOGRAMS}
-        self._gauges = {each.name: _gauge(each, self._registry) for each in GAUGES}
+        self._table = table or SeriesTable(SeriesMemory().part(0))
+        self._siblings = siblings
+        self._counters = {each.name: _counter(each, self._table) for each in COUNTERS}
+        self._histograms = {each.name: _histogram(each, self._table) for each in HISTOGRAMS}
+        self._readings = {each.name: _nothing_read(each) for each in GAUGES}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def add(self, name: str, amount: int, labels: dict[str, str]) -> None:
         """Add to a counter.
@@ -181,8 +220,7 @@ class Metrics:
         Raises:
             KeyError: no counter of that name is declared above.
         """
-        counter = self._counters[name]
-        (counter.labels(**self._bounded(labels)) if labels else counter).inc(amount)
+        self._counters[name].labels(**self._bounded(labels)).inc(amount)
 
     def observe(self, name: str, value_s: float, labels: dict[str, str]) -> None:
         """Record a duration in a histogram.
@@ -190,8 +228,7 @@ class Metrics:
         Raises:
             KeyError: no histogram of that name is declared above.
         """
-        histogram = self._histograms[name]
-        (histogram.labels(**self._bounded(labels)) if labels else histogram).observe(value_s)
+        self._histograms[name].labels(**self._bounded(labels)).observe(value_s)
 
     def read_gauge_from(self, name: str, read: Callable[[], float], **labels: str) -> None:
         """Let a gauge call `read` whenever Prometheus asks; it must not block.
@@ -199,8 +236,13 @@ class Metrics:
         Raises:
             KeyError: no gauge of that name is declared above.
         """
-        gauge = self._gauges[name]
-        (gauge.labels(**labels) if labels else gauge).set_function(read)
+        self._readings[name][tuple(labels.values())] = read
+
+    def publish(self) -> None:
+        """Write this process's gauges where its siblings read them."""
+        for name, readings in self._readings.items():
+            for labels, read in readings.items():
+                self._table.cells((name, *labels), VALUE + 1)[VALUE] = read()
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format; its media type is CONTENT_TYPE."""
@@ -210,6 +252,25 @@ class Metrics:
         """A metric's present value by its full name ("bqgate_decisions_total"), 0 where nothing was counted."""
         return self._registry.get_sample_value(name, labels) or 0
 
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus' client library renders."""
+        found = read_tables((self._table, *(sibling.table for sibling in self._siblings)))
+        for each in COUNTERS:
+            yield counter_family(f"{PREFIX}_{each.name}", each.meaning, each.labels, found[each.name])
+        for timing in HISTOGRAMS:
+            name = f"{PREFIX}_{timing.name}"
+            yield histogram_family(name, timing.meaning, timing.labels, found[timing.name], timing.bounds_s)
+        published = read_tables(sibling.table for sibling in self._siblings if sibling.is_up)
+        for gauge in GAUGES:
+            yield gauge_family(f"{PREFIX}_{gauge.name}", gauge.meaning, gauge.labels, self._read(gauge, published))
+
+    def _read(self, gauge: Reading, published: Mapping[str, Found]) -> Mapping[tuple[str, ...], float]:
+        """What a gauge shows: read here now, and by the others a moment ago."""
+        values = {labels: [read()] for labels, read in self._readings[gauge.name].items()}
+        for labels, each in published[gauge.name].items():
+            values.setdefault(labels, []).extend(cells[VALUE] for cells in each)
+        return {labels: gauge.of_all(of_each) for labels, of_each in values.items()}
+
     def _bounded(self, labels: dict[str, str]) -> dict[str, str]:
         customer = labels.get("customer")
         if customer is None or customer == GATE_ITSELF or customer in self._customers():
@@ -217,15 +278,16 @@ class Metrics:
         return {**labels, "customer": OTHER_CUSTOMER}
 
 
-def _counter(declared: Declaration, registry: CollectorRegistry) -> Counter:
-    return Counter(declared.name, declared.meaning, declared.labels, namespace=PREFIX, registry=registry)
+def _nothing_read(declared: Reading) -> dict[tuple[str, ...], Callable[[], float]]:
+    """A gauge that nobody reads is 0, where it has no labels."""
+    return {} if declared.labels else {(): float}
 
 
-def _gauge(declared: Declaration, registry: CollectorRegistry) -> Gauge:
-    return Gauge(declared.name, declared.meaning, declared.labels, namespace=PREFIX, registry=registry)
+def _counter(declared: Declaration, table: SeriesTable) -> Family[CounterSeries]:
+    return Family(declared.name, declared.labels, table, cells=VALUE + 1, series=CounterSeries)
 
 
-def _histogram(declared: Timing, registry: CollectorRegistry) -> Histogram:
-    return Histogram(
-        declared.name, declared.meaning, declared.labels, namespace=PREFIX, buckets=declared.bounds_s, registry=registry
-    )
+def _histogram(declared: Timing, table: SeriesTable) -> Family[HistogramSeries]:
+    cells = BUCKETS + len(declared.bounds_s) + 1
+    series = partial(HistogramSeries, bounds=declared.bounds_s)
+    return Family(declared.name, declared.labels, table, cells=cells, series=series)
