@@ -48,6 +48,7 @@ class ControlPlane:
     has_open_metrics: bool = False
     is_draining: Callable[[], bool] = lambda: False
     is_journaled: bool = False
+    are_workers_up: Callable[[], bool] = lambda: True
     degradation: Degradation = field(default_factory=lambda: Degradation({}, allowance_nanos=0))
 
 
@@ -66,6 +67,7 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
             degradation=plane.degradation,
             is_draining=plane.is_draining,
             is_journaled=plane.is_journaled,
+            are_workers_up=plane.are_workers_up,
         ),
     )
     operations = operations_of((*own, *plane.views))

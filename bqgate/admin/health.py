@@ -1,8 +1,9 @@
 """Say whether the gate is alive, whether it can do its work, and what it counts.
 
 Mounted by control_plane for orchestrators and Prometheus. Ready means that the stores can be written, or that the gate
-goes on without them for enforced customers (domain.degradation, or the ledger's journal): then it says `degraded`.
-BigQuery is not asked, because its outage is no reason to take the gate out of a load balancer: it answers that itself.
+goes on without them for enforced customers (domain.degradation, or the ledger's journal): then it says `degraded`, and
+so it does where one of several workers is away, in whose stead the others answer. BigQuery is not asked, because its
+outage is no reason to take the gate out of a load balancer: it answers that itself.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ class HealthViews:
         degradation: Degradation,
         is_draining: Callable[[], bool],
         is_journaled: bool,
+        are_workers_up: Callable[[], bool],
     ) -> None:
         """Take the ports. `is_journaled`: holds are taken although the ledger's database is away."""
         self._ledger = ledger
@@ -42,6 +44,7 @@ class HealthViews:
         self._degradation = degradation
         self._is_draining = is_draining
         self._is_journaled = is_journaled
+        self._are_workers_up = are_workers_up
 
     def operations(self) -> tuple[Operation, ...]:
         """What is answered here."""
@@ -81,6 +84,8 @@ class HealthViews:
         goes_on = all(map(self._goes_on_without, missing)) and len(missing) < 2
         if not goes_on:
             raise Problem(503, f"Not ready: {', '.join(names)} cannot be used.", not_ready=names)
+        if not self._are_workers_up():
+            names.append("workers")
         return answer_document(ReadyDocument(status="degraded" if names else "ready", degraded=names))
 
     async def metrics(self, _request: web.Request, _identity: Identity) -> web.Response:

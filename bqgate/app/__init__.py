@@ -14,6 +14,7 @@
     control.py           the control plane
     reload.py            settings that changed while the gate runs
     file_versions.py     whether a file was replaced
+    shares.py            what each of several workers has of what is the whole gate's
     drain.py             whether the gate is being stopped
     web_pages.py         by which names the gate is called, and what it refuses of web pages
     tls.py               the certificate, which may be replaced
@@ -22,7 +23,7 @@
 Called by cli and by the tests of the whole gate.
 """
 
-from bqgate.app.listening import CannotListen
+from bqgate.app.listening import CannotListen, bind_port, url_of
 from bqgate.app.reload import SettingsSource
 from bqgate.app.root import Gate, open_gate, serve
 from bqgate.app.tls import CertificateUnusable
@@ -34,6 +35,8 @@ __all__ = [
     "CredentialsUnusable",
     "Gate",
     "SettingsSource",
+    "bind_port",
     "open_gate",
     "serve",
+    "url_of",
 ]

@@ -23,6 +23,7 @@ from bqgate.admin.policies import PolicyViews
 from bqgate.admin.rate_limits import RateLimiter, RateLimits
 from bqgate.app.authentication import Identities
 from bqgate.app.dependencies import Dependencies
+from bqgate.app.shares import failed_logins_per_minute
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.units import MS_PER_S
 from bqgate.gate.http.http_server import REQUEST_ID
@@ -60,9 +61,10 @@ def wire_control_plane(
         views=_views(deps, settlement, events),
         described=() if logins is None else (logins,),
         has_open_metrics=settings.identity.open_metrics,
-        degradation=settings.degraded.degradation,
+        degradation=deps.degradation,
         is_draining=lambda: deps.drain.is_begun,
         is_journaled=deps.ledger.journal is not None,
+        are_workers_up=lambda: deps.worker is None or deps.worker.are_all_up,
     )
 
 
@@ -70,10 +72,9 @@ def login_views(deps: Dependencies, identities: Identities) -> LoginViews | None
     """The token endpoint; None before a gate that is open."""
     if identities.logins is None:
         return None
-    per_minute = deps.settings.identity.failed_logins_per_minute
     return LoginViews(
         logins=identities.logins,
-        failures=FailedLogins(deps.clock, per_minute=per_minute),
+        failures=FailedLogins(deps.clock, per_minute=failed_logins_per_minute(deps.settings)),
         audit_log=deps.audit_log,
         events=EventMaker(deps.clock, request_id_of),
         telemetry=deps.telemetry,

@@ -7,7 +7,7 @@ force, and telemetry.
 import os
 import socket
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,12 +17,14 @@ from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
 from bqgate.app.background import Background
 from bqgate.app.breakers_wiring import guards_of, make_breakers, share_breaker_state
 from bqgate.app.drain import Drain
+from bqgate.app.shares import degradation_of
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.json_calls import JsonCalls
 from bqgate.bigquery.own_queries import GoogleOwnQueries
 from bqgate.bigquery.upstream import Guards, HttpUpstream
 from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.breakers.guarded import guarded
+from bqgate.domain.degradation import Degradation
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold
 from bqgate.domain.units import MIB, MS_PER_S
@@ -40,6 +42,8 @@ from bqgate.settings import Settings
 from bqgate.settings.ledger_section import Sync
 from bqgate.settings.rules import keeps_apart_itself
 from bqgate.settings.sections import Credentials
+from bqgate.workers.seats import Seat
+from bqgate.workers.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Dependencies:
 
     `own_upstream` is the way to BigQuery in the gate's own name, `own_queries` are queries on it; None where it has
     none. `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
+    `worker` is this process as one of several; None: it is alone.
     """
 
     settings: Settings
@@ -72,7 +77,13 @@ class Dependencies:
     logger: LeveledLogger
     drain: Drain
     holds_under_way: dict[str, Hold]
+    worker: Worker | None
     reload_hooks: list[Callable[[Settings], None]] = field(default_factory=list)
+
+    @property
+    def degradation(self) -> Degradation:
+        """What happens at this process while a system is away."""
+        return degradation_of(self.settings)
 
     def start_at_one_replica(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run work in the background at whichever replica holds the lease of its name."""
@@ -82,7 +93,7 @@ class Dependencies:
 
 
 async def open_dependencies(
-    settings: Settings, clock: Clock, log_stream: TextIO, stack: AsyncExitStack
+    settings: Settings, clock: Clock, log_stream: TextIO, stack: AsyncExitStack, worker: Worker | None = None
 ) -> Dependencies:
     """Open everything; each is closed after all that leans on it.
 
@@ -91,8 +102,8 @@ async def open_dependencies(
         PolicyFaults: what admins changed does not go together with these settings.
         CredentialsUnusable: the gate's own credentials for BigQuery are none to work with.
     """
-    metrics = Metrics(lambda: book.customer_registry.customers)
-    logger, telemetry = _telemetry(settings, clock, log_stream, metrics)
+    metrics = _metrics(lambda: book.customer_registry.customers, worker)
+    logger, telemetry = _telemetry(settings, clock, log_stream, metrics, worker)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
     ledger, registry = await _open_database(settings, clock, telemetry, stack, breakers.ledger)
@@ -104,7 +115,7 @@ async def open_dependencies(
     stack.push_async_callback(feed.close)
     book = PolicyBook(settings.policy_base, registry, feed, clock, telemetry)
     await book.load()
-    for warning in _warnings_of(book, settings):
+    for warning in _warnings_of(book, settings) if _speaks(worker) else ():
         telemetry.log("settings_warning", warning=warning)
     holds_under_way: dict[str, Hold] = {}
     budgets = open_budgets(settings, ledger, book, clock, breakers.budgets, lambda: tuple(holds_under_way.values()))
@@ -119,6 +130,8 @@ async def open_dependencies(
     stack.push_async_callback(background.stop)
     background.start("audit trail", audit_log.run)
     background.start("policies", book.run)
+    if worker is not None:
+        background.start("worker", partial(worker.run, clock, metrics.publish))
     return Dependencies(
         settings,
         clock,
@@ -138,7 +151,27 @@ async def open_dependencies(
         logger,
         Drain(telemetry),
         holds_under_way,
+        worker,
     )
+
+
+def _metrics(customers: Callable[[], Collection[str]], worker: Worker | None) -> Metrics:
+    """What this process counts, and what its siblings do."""
+    if worker is None:
+        return Metrics(customers)
+    metrics = Metrics(customers, table=worker.own.table, siblings=worker.others)
+    for number, seat in enumerate(worker.seats):
+        metrics.read_gauge_from("worker_up", partial(_is_up, seat), worker=str(number))
+    return metrics
+
+
+def _speaks(worker: Worker | None) -> bool:
+    """Whether this process says what is as true of the other workers."""
+    return worker is None or worker.number == 0
+
+
+def _is_up(seat: Seat) -> bool:
+    return seat.is_up
 
 
 def _own_calls(
@@ -154,13 +187,14 @@ def _own_calls(
 
 
 def _telemetry(
-    settings: Settings, clock: Clock, log_stream: TextIO, metrics: Metrics
+    settings: Settings, clock: Clock, log_stream: TextIO, metrics: Metrics, worker: Worker | None
 ) -> tuple[LeveledLogger, PrometheusTelemetry]:
     """Where the gate says what it does; the first is what is strange about its settings."""
     observed = settings.observe
-    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format)
+    number = None if worker is None else worker.number
+    logger = make_logger(log_stream, clock, level=observed.level, log_format=observed.log_format, worker=number)
     telemetry = PrometheusTelemetry(metrics, logger)
-    for warning in settings.warnings:
+    for warning in settings.warnings if _speaks(worker) else ():
         telemetry.log("settings_warning", warning=warning)
     return logger, telemetry
 

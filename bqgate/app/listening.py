@@ -1,17 +1,19 @@
 """Open the gate's ports, and explain in words why one cannot be opened.
 
-Used by root for the data plane and the control plane, and by `bqgate doctor` to check them. Raises CannotListen, with
-what to do about it.
+Used by root for the data plane and the control plane, by `bqgate serve` for several workers, and by `bqgate doctor` to
+check them. Raises CannotListen, with what to do about it.
 """
 
 import asyncio
 import errno
 import os
 import resource
+import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Protocol
 
 from aiohttp import web
 
@@ -21,6 +23,7 @@ from bqgate.gate.http.server_log import ServerLog
 from bqgate.gate.http.watched_connection import WatchedConnection
 from bqgate.ports import Telemetry
 from bqgate.settings.server_section import ServerSection
+from bqgate.workers.worker import Factory, ServedPort, Worker
 
 _BACKLOG = 1_024
 _KINDS = 4  # of connections that wait: for a head, for a body, for an answer to be taken, and idle
@@ -42,16 +45,56 @@ class CannotListen(OSError):
         self.errno = number
 
 
+class Port(Protocol):
+    """A port that connections come from: listened at here, or by the supervisor of several workers."""
+
+    async def serve(self, factory: Factory, count_open: Callable[[], int]) -> ServedPort:
+        """Begin.
+
+        Raises:
+            CannotListen: the port is taken, or the host is none to listen on.
+        """
+
+
+class OwnPort:
+    """A port that this process listens at."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+
+    async def serve(self, factory: Factory, _count_open: Callable[[], int]) -> ServedPort:
+        """Open it.
+
+        Raises:
+            CannotListen: the port is taken, or the host is none to listen on.
+        """
+        with _named(self._host, self._port):
+            listener = await asyncio.get_running_loop().create_server(factory, self._host, self._port, backlog=_BACKLOG)
+        bound_host, bound_port = listener.sockets[0].getsockname()[:2]
+        return ServedPort(bound_host, bound_port, listener.close)
+
+
+class HandedPort:
+    """A port whose connections the supervisor hands to this worker: the first that it listens at is number 0."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self._worker = worker
+        self._number = number
+
+    async def serve(self, factory: Factory, count_open: Callable[[], int]) -> ServedPort:
+        """Take its connections."""
+        return self._worker.serve(self._number, factory, count_open)
+
+
 async def open_port(
     app: web.Application,
-    host: str,
-    port: int,
+    port: Port,
     tls: ssl.SSLContext | None,
     stack: AsyncExitStack,
     *,
     telemetry: Telemetry,
     connections: Connections,
-    reuse_port: bool,
     shutdown_s: float,
 ) -> str:
     """Serve an application until the stack ends; where it is reached. `connections` watches who connects.
@@ -65,16 +108,15 @@ async def open_port(
     stack.push_async_callback(runner.cleanup)
     http = runner.server
     assert http is not None, "the runner is set up"
-    with _named(host, port):
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: WatchedConnection(connections, http(), tls), host, port, reuse_port=reuse_port, backlog=_BACKLOG
-        )
+    served = await port.serve(lambda: WatchedConnection(connections, http(), tls), lambda: connections.open_count)
     stack.callback(connections.close)
-    stack.callback(listener.close)
-    bound_host, bound_port = listener.sockets[0].getsockname()[:2]
-    return (
-        f"http://{_address(bound_host, bound_port)}" if tls is None else f"https://{_address(bound_host, bound_port)}"
-    )
+    stack.callback(served.close)
+    return url_of(served.host, served.port, has_tls=tls is not None)
+
+
+def url_of(host: str, port: int, *, has_tls: bool) -> str:
+    """How callers reach a port."""
+    return f"{'https' if has_tls else 'http'}://{_address(host, port)}"
 
 
 def allow_open_files() -> None:
@@ -98,18 +140,28 @@ def connection_limits(section: ServerSection) -> ConnectionLimits:
     )
 
 
-async def try_port(host: str, port: int, *, reuse_port: bool) -> None:
-    """Open a port and close it again.
+async def bind_port(host: str, port: int) -> list[socket.socket]:
+    """The sockets of a port, one for each address of the host. They do not listen yet.
 
     Raises:
         CannotListen: as open_port.
     """
     with _named(host, port):
-        server = await asyncio.get_running_loop().create_server(
-            asyncio.Protocol, host, port, reuse_port=reuse_port, start_serving=False
-        )
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    sockets = [each.dup() for each in server.sockets]
     server.close()
     await server.wait_closed()
+    return sockets
+
+
+async def try_port(host: str, port: int) -> None:
+    """Open a port and close it again.
+
+    Raises:
+        CannotListen: as open_port.
+    """
+    for each in await bind_port(host, port):
+        each.close()
 
 
 @contextmanager

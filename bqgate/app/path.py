@@ -267,7 +267,7 @@ def _hold_service(deps: Dependencies) -> HoldService:
         budgets=deps.budgets,
         ledger=deps.ledger,
         under_way=deps.holds_under_way,
-        degradation=deps.settings.degraded.degradation,
+        degradation=deps.degradation,
         allowance=Allowance(deps.clock),
         clock=deps.clock,
         telemetry=deps.telemetry,

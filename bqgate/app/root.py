@@ -24,7 +24,7 @@ from bqgate.app.authentication import Identities, wire_identities
 from bqgate.app.control import login_views, wire_control_plane
 from bqgate.app.dependencies import Dependencies, open_dependencies
 from bqgate.app.drain import Drain
-from bqgate.app.listening import allow_open_files, connection_limits, open_port
+from bqgate.app.listening import HandedPort, OwnPort, allow_open_files, connection_limits, open_port
 from bqgate.app.metering_wiring import wire_metering
 from bqgate.app.mirror_wiring import wire_mirror
 from bqgate.app.path import QueryPath, wire_path
@@ -53,6 +53,7 @@ from bqgate.settings.sections import Credentials, IdentityMode
 from bqgate.settlement.poller import Poller
 from bqgate.settlement.reconcile import Reconciler
 from bqgate.settlement.sweep.sweep import Sweep
+from bqgate.workers.worker import Worker
 
 # How long an orderly stop waits for requests that are under way; the longest poll of BigQuery's takes 200 s, but an
 # orchestrator kills after 30 s unless told otherwise, and what is cut off is settled by the next start.
@@ -92,7 +93,7 @@ async def open_gate(
     *,
     clock: Clock | None = None,
     log_stream: TextIO | None = None,
-    reuse_port: bool = False,
+    worker: Worker | None = None,
     source: SettingsSource | None = None,
 ) -> AsyncIterator[Gate]:
     """Run a gate as long as the context is open.
@@ -101,7 +102,7 @@ async def open_gate(
         settings: what it is told.
         clock: the time; the machine's unless a test brings another.
         log_stream: where the log goes; None: standard error.
-        reuse_port: several processes listen on one port.
+        worker: this process as one of several, which take connections from a supervisor; None: it is alone.
         source: where the settings came from, to follow their changes; None: they stay as they are.
 
     Raises:
@@ -115,13 +116,13 @@ async def open_gate(
     async with AsyncExitStack() as stack:
         stack.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        deps = await open_dependencies(settings, clock, log_stream or sys.stderr, stack)
+        deps = await open_dependencies(settings, clock, log_stream or sys.stderr, stack, worker)
         path = wire_path(deps, stack)
         sweep = wire_sweep(deps, path)
         wire_metering(deps, path.own_costs)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
         wire_mirror(deps)
-        url, control_url = await _listen(deps, path, stack, reuse_port=reuse_port)
+        url, control_url = await _listen(deps, path, stack)
         stack.callback(path.admission_queue.close)  # who waits is answered now, not cut off at the end of the stop
         reloader = None if source is None else _follow(source, deps)
         deps.telemetry.log("listening", url=url, control_url=control_url)
@@ -146,7 +147,7 @@ async def serve(
     settings: Settings,
     *,
     announce: Callable[[str], None],
-    reuse_port: bool = False,
+    worker: Worker | None = None,
     source: SettingsSource | None = None,
 ) -> None:
     """Run a gate until SIGTERM or SIGINT; SIGHUP has it read its settings again.
@@ -157,7 +158,7 @@ async def serve(
     Args:
         settings: what it is told.
         announce: hears where it listens.
-        reuse_port: several processes listen on one port.
+        worker: as for open_gate.
         source: where the settings came from; None: SIGHUP changes nothing.
 
     Raises:
@@ -168,7 +169,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with open_gate(settings, reuse_port=reuse_port, source=source) as gate:
+    async with open_gate(settings, worker=worker, source=source) as gate:
         if gate.reloader is not None:
             loop.add_signal_handler(signal.SIGHUP, gate.reloader.ask)
         announce(gate.url)
@@ -201,7 +202,7 @@ def _follow(source: SettingsSource, deps: Dependencies) -> Reloader:
     return reloader
 
 
-async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *, reuse_port: bool) -> tuple[str, str]:
+async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack) -> tuple[str, str]:
     """Open the ports of the data plane and the control plane, which share one unless told otherwise."""
     server = deps.settings.server
     identities = wire_identities(deps, stack)
@@ -232,23 +233,21 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack, *,
     add_data_plane(data_plane, HttpServer(dispatcher, BodyRoom(limits, deps.clock, deps.telemetry)))
     tls = _tls(deps)
 
-    async def opened(app: web.Application, port: int) -> str:
+    async def opened(app: web.Application, port: int, number: int) -> str:
         connections = Connections(connection_limits(server), deps.clock, deps.telemetry)
         deps.background.start("connections", connections.run)
         return await open_port(
             app,
-            server.host,
-            port,
+            OwnPort(server.host, port) if deps.worker is None else HandedPort(deps.worker, number),
             tls,
             stack,
             telemetry=deps.telemetry,
             connections=connections,
-            reuse_port=reuse_port,
             shutdown_s=SHUTDOWN_S,
         )
 
-    url = await opened(data_plane, server.port)
-    control_url = url if server.control_port is None else await opened(control_plane, server.control_port)
+    url = await opened(data_plane, server.port, 0)
+    control_url = url if server.control_port is None else await opened(control_plane, server.control_port, 1)
     stack.callback(path.estimator.places.close)  # as of who waits for a turn: answered now, not cut off
     return url, control_url
 

@@ -23,7 +23,7 @@ async def check_ports(server: ServerSection) -> AsyncIterator[Finding]:
         if port is None:
             continue
         try:
-            await try_port(server.host, port, reuse_port=server.workers > 1)
+            await try_port(server.host, port)
         except CannotListen as error:
             if error.errno == errno.EADDRINUSE and await _is_gate(server, control_port):
                 yield Finding(subject, None, f"{server.host}:{port} is in use by a bqgate that answers")

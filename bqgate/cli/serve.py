@@ -1,23 +1,16 @@
-"""Run the gate: ``bqgate serve --config FILE``, as one process or as several that share a port.
+"""Run the gate: ``bqgate serve --config FILE``, as one process or as several that share its ports.
 
-Loads the settings and calls app.serve. Several workers are processes that listen on one port (SO_REUSEPORT) and share
-budgets in Redis; when one ends, all are stopped, so that whoever supervises the gate sees it and starts it anew. The
-first is started alone: what would keep all of them from serving is said once.
-Ends by SIGTERM or SIGINT with status 0, by anything outside that keeps it from serving with status 1, by settings that
-are wrong, or do not go together with what admins changed, with status 2.
+Loads the settings and calls app.serve, in this process or in workers (bqgate/workers) that share budgets in Redis. What
+keeps all of them from serving is said once. Ends by SIGTERM or SIGINT with status 0, by anything outside that keeps it
+from serving with status 1, by settings that are wrong, or do not go together with what admins changed, with status 2.
 """
 
 import asyncio
-import multiprocessing
+import gc
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import typer
 
@@ -27,41 +20,43 @@ from bqgate.cli.edge import FAILED, INVALID, run, write_out
 from bqgate.cli.loading import fail, ledger_told, load_or_exit, refuse
 from bqgate.clock import SystemClock
 from bqgate.observe.logs import make_logger, route_stdlib
+from bqgate.observe.metrics import Metrics
+from bqgate.observe.telemetry import PrometheusTelemetry
 from bqgate.policies.faults import PolicyFaults
-from bqgate.settings import Settings, load_settings
-
-_TOLD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from bqgate.settings import Settings
+from bqgate.workers.seats import make_seats
+from bqgate.workers.supervisor import Supervisor
+from bqgate.workers.worker import Worker
 
 
 def serve(config: ConfigFile = None) -> None:
     """Run the gate until it is told to stop."""
     settings = load_or_exit(config)
     if settings.server.workers == 1:
-        run_worker(settings, config)
+        serve_here(settings, config)
     else:
-        run_workers(config, settings.server.workers)
+        serve_in_workers(settings, config)
 
 
-def run_worker(
-    settings: Settings, config: Path | None, *, reuse_port: bool = False, on_listening: Callable[[], None] | None = None
-) -> None:
+def serve_here(settings: Settings, config: Path | None, worker: Worker | None = None) -> None:
     """Serve in this process; what other libraries log takes the gate's road, redaction included."""
     with importing():
         from bqgate import app  # noqa: PLC0415 - half a second to import, for which check-config need not wait
 
     clock, shown = SystemClock(), settings.observe
-    route_stdlib(make_logger(sys.stderr, clock, level=shown.level, log_format=shown.log_format))
+    number = None if worker is None else worker.number
+    route_stdlib(make_logger(sys.stderr, clock, level=shown.level, log_format=shown.log_format, worker=number))
 
     def announce(url: str) -> None:
-        sys.stdout.write(f"bqgate listens at {url} and forwards to {settings.upstream.url}\n")
-        write_out(sys.stdout)  # a gate serves whether or not anybody reads this
-        if on_listening is not None:
-            on_listening()
+        if worker is None:
+            _announce(url, settings)
+        else:
+            worker.begin()
 
     try:
         source = app.SettingsSource(config, dict(os.environ))
         with ledger_told(settings):
-            asyncio.run(app.serve(settings, announce=announce, reuse_port=reuse_port, source=source))
+            asyncio.run(app.serve(settings, announce=announce, worker=worker, source=source))
     except PolicyFaults as faults:
         refuse("the settings together with what admins changed", str(faults).splitlines())
     except (app.CannotListen, app.CertificateUnusable) as error:
@@ -70,70 +65,54 @@ def run_worker(
         fail(f"upstream.credentials {settings.upstream.credentials}: {error}. {error.remedy}")
 
 
-def run_workers(config: Path | None, count: int) -> None:
-    """Serve in several processes until a signal comes or one of them ends."""
-    spawn = multiprocessing.get_context("spawn")  # a forked child would share sockets and locks of this one
-    hears, says = spawn.Pipe(duplex=False)
-    workers = [
-        spawn.Process(target=_work, args=(config, says if number == 0 else None), name=f"bqgate-{number}")
-        for number in range(count)
-    ]
-    is_stopping = False
+def serve_in_workers(settings: Settings, config: Path | None) -> None:
+    """Serve in several processes, forked from this one, until a signal comes or none of them can serve."""
+    from bqgate import app  # noqa: PLC0415 - imported here, before the workers are forked: they share its memory
 
-    def stop(_signal: int = 0, _frame: FrameType | None = None) -> None:
-        nonlocal is_stopping
-        is_stopping = True
-        _signal_all(workers, signal.SIGTERM)
-
-    resource_tracker.ensure_running()  # its start would let signals through again
-    # Workers are born with these held back. A terminal's Ctrl-C goes to every process; this one tells the others.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
-    signal.signal(signal.SIGHUP, lambda number, _frame: _signal_all(workers, number))
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    workers[0].start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
-    says.close()
-    wait([hears, workers[0].sentinel])
-    if not is_stopping and workers[0].is_alive():
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
-        for worker in workers[1:]:
-            worker.start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
-    started = [worker for worker in workers if worker.pid is not None]
-    wait([worker.sentinel for worker in started])
-    was_told = is_stopping
-    stop()
-    for worker in started:
-        worker.join()
-    if not was_told:
-        _give_reason([worker.exitcode for worker in started])
+    clock, shown, server = SystemClock(), settings.observe, settings.server
+    numbers = (server.port,) if server.control_port is None else (server.port, server.control_port)
+    try:
+        ports = [asyncio.run(app.bind_port(server.host, number)) for number in numbers]
+    except app.CannotListen as error:
+        fail(f"server: {error}. {error.remedy}")
+    seats, own = make_seats(server.workers, clock)
+    logger = make_logger(sys.stderr, clock, level=shown.level, log_format=shown.log_format)
+    host, number = ports[0][0].getsockname()[:2]
+    url = app.url_of(host, number, has_tls=server.tls_cert_file is not None)
+    supervisor = Supervisor(
+        seats,
+        own,
+        ports,
+        partial(_work, settings, config),
+        clock=clock,
+        telemetry=PrometheusTelemetry(Metrics(table=own.table), logger),
+        on_open=partial(_announce, url, settings),
+    )
+    write_out(sys.stdout)  # or each worker writes it once more
+    gc.freeze()  # the collector of a worker leaves pages alone that are shared
+    _give_reason(supervisor.run())
 
 
-def _give_reason(statuses: Sequence[int | None]) -> None:
-    """End the command as the worker did that ended by itself, which has said why where its status is a command's."""
-    for status in (INVALID, FAILED):
-        if status in statuses:
-            raise typer.Exit(status)
-    fail("a worker ended by itself; all were stopped. What it logged last says why; without a word, see dmesg")
+def _announce(url: str, settings: Settings) -> None:
+    sys.stdout.write(f"bqgate listens at {url} and forwards to {settings.upstream.url}\n")
+    write_out(sys.stdout)  # a gate serves whether or not anybody reads this
 
 
-def _signal_all(workers: Sequence[BaseProcess], number: int) -> None:
-    """Send a signal to every worker that lives."""
-    for worker in workers:
-        if worker.pid is not None and worker.is_alive():
-            os.kill(worker.pid, number)
+def _work(settings: Settings, config: Path | None, worker: Worker) -> int:
+    """Serve in a worker, and return the exit status; the supervisor has reported warnings of the settings."""
 
-
-def _work(config: Path | None, says: Connection | None) -> None:
-    """Serve in a worker; the parent has reported faults and warnings of the settings."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
-
-    def serve_here() -> None:
-        settings = load_settings(config, os.environ)
+    def serve_and_exit() -> None:
         try:
-            run_worker(settings, config, reuse_port=True, on_listening=None if says is None else says.close)
-        except typer.Exit as ended:  # a status to the command line's library, a traceback to multiprocessing
+            serve_here(settings, config, worker)
+        except typer.Exit as ended:  # a status to the command line's library alone
             sys.exit(ended.exit_code)
 
-    sys.exit(run(serve_here))
+    return run(serve_and_exit)
+
+
+def _give_reason(status: int) -> None:
+    """End the command as the worker did that ended it, which has said why where its status is a command's."""
+    if status in {FAILED, INVALID}:
+        raise typer.Exit(status)
+    if status:
+        fail("a worker ended by itself, and none is left. What it logged last says why; without a word, see dmesg")

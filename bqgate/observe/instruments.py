@@ -7,6 +7,7 @@ whose numbers no other process sees. Safe between threads.
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -91,3 +92,16 @@ class Family(Generic[Series]):
             cells[CREATED] = cells[CREATED] or time.time()  # noqa: TID251 - of this machine, as Prometheus wants it
             series = self._made[values] = self._make(cells)
         return series
+
+
+def counters(name: str, labels: Sequence[str], table: SeriesTable) -> Family[CounterSeries]:
+    """The series of a counter."""
+    return Family(name, labels, table, cells=VALUE + 1, series=CounterSeries)
+
+
+def histograms(
+    name: str, labels: Sequence[str], table: SeriesTable, *, bounds: Sequence[float]
+) -> Family[HistogramSeries]:
+    """The series of a histogram, with the upper bounds of its buckets."""
+    series = partial(HistogramSeries, bounds=bounds)
+    return Family(name, labels, table, cells=BUCKETS + len(bounds) + 1, series=series)

@@ -63,9 +63,17 @@ class _Lossy:
 
 
 def make_logger(
-    stream: TextIO, clock: Clock, *, level: int = logging.INFO, log_format: LogFormat = LogFormat.AUTO
+    stream: TextIO,
+    clock: Clock,
+    *,
+    level: int = logging.INFO,
+    log_format: LogFormat = LogFormat.AUTO,
+    worker: int | None = None,
 ) -> LeveledLogger:
-    """A logger that writes to `stream`, from `level` up; a line that cannot be written is lost."""
+    """A logger that writes to `stream`, from `level` up; a line that cannot be written is lost.
+
+    `worker`: which of several processes this is; its lines say so.
+    """
     is_console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
     renderer = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=False)
 
@@ -77,7 +85,7 @@ def make_logger(
         structlog.PrintLogger(cast("TextIO", _Lossy(stream))),
         processors=[structlog.processors.add_log_level, stamp, structlog.processors.format_exc_info, _redact, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
-    )
+    ).bind(**({} if worker is None else {"worker": worker}))
     return LeveledLogger(logger, level)
 
 

@@ -13,16 +13,15 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/ ; docs/metr
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from operator import itemgetter
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bqgate.domain.tier import GATE_ITSELF
-from bqgate.observe.instruments import BUCKETS, VALUE, CounterSeries, Family, HistogramSeries
+from bqgate.observe.instruments import VALUE, counters, histograms
 from bqgate.observe.samples import Found, counter_family, gauge_family, histogram_family, read_tables
-from bqgate.observe.series import SeriesMemory, SeriesTable
+from bqgate.observe.series import SeriesMemory, SeriesTable, Sibling
 
 PREFIX = "bqgate"
 OTHER_CUSTOMER = "other"
@@ -47,21 +46,9 @@ class Timing(Declaration):
 
 @dataclass(frozen=True, slots=True)
 class Reading(Declaration):
-    """A gauge, and what the workers of a gate together show: `of_all` makes it from each one's value."""
+    """A gauge, and what a gate's workers together show: `of_all` makes it of each one's, that of who is asked first."""
 
     of_all: Callable[[Sequence[float]], float] = max
-
-
-class Sibling(Protocol):
-    """Another process of this gate."""
-
-    @property
-    def table(self) -> SeriesTable:
-        """What it counts."""
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it answers callers; the gauges of one that does not mean nothing."""
 
 
 COUNTERS = (
@@ -138,6 +125,7 @@ COUNTERS = (
     Declaration("budget_drifts_total", "Windows found to differ from the ledger in two rounds running.", ("period",)),
     Declaration("advice_total", "Refused queries looked at for a mend: given, nothing, late, busy.", ("result",)),
     Declaration("policy_loads_total", "Rules read anew: loaded, or inconsistent and not taken.", ("result",)),
+    Declaration("worker_restarts_total", "Workers that were started in the place of one that ended.", ("worker",)),
     Declaration("settings_reloads_total", "Settings read anew: taken, or refused and not taken.", ("result",)),
     Declaration("tls_reloads_total", "Changed certificates: loaded, or failed and not taken.", ("result",)),
     Declaration("logins_total", "Logins at the token endpoint, and why those failed that did.", ("result", "reason")),
@@ -183,6 +171,7 @@ GAUGES = (
     Reading("journal_left_bytes", "How much of the ledger's journal its database does not have yet.", of_all=sum),
     Reading("journal_lag_seconds", "For how long the oldest record of the journal waits for the database."),
     Reading("oldest_open_hold_age_seconds", "Age of the oldest open hold; 0 when there is none."),
+    Reading("worker_up", "Whether a worker answers callers: 1, or 0.", ("worker",), of_all=itemgetter(0)),
 )
 
 DECLARED = (*COUNTERS, *HISTOGRAMS, *GAUGES)
@@ -208,9 +197,14 @@ class Metrics:
         self._customers = customers
         self._table = table or SeriesTable(SeriesMemory().part(0))
         self._siblings = siblings
-        self._counters = {each.name: _counter(each, self._table) for each in COUNTERS}
-        self._histograms = {each.name: _histogram(each, self._table) for each in HISTOGRAMS}
-        self._readings = {each.name: _nothing_read(each) for each in GAUGES}
+        self._counters = {each.name: counters(each.name, each.labels, self._table) for each in COUNTERS}
+        self._histograms = {
+            each.name: histograms(each.name, each.labels, self._table, bounds=each.bounds_s) for each in HISTOGRAMS
+        }
+        # A gauge that nobody reads is 0, where it has no labels.
+        self._readings: dict[str, dict[tuple[str, ...], Callable[[], float]]] = {
+            each.name: {} if each.labels else {(): float} for each in GAUGES
+        }
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -276,18 +270,3 @@ class Metrics:
         if customer is None or customer == GATE_ITSELF or customer in self._customers():
             return labels
         return {**labels, "customer": OTHER_CUSTOMER}
-
-
-def _nothing_read(declared: Reading) -> dict[tuple[str, ...], Callable[[], float]]:
-    """A gauge that nobody reads is 0, where it has no labels."""
-    return {} if declared.labels else {(): float}
-
-
-def _counter(declared: Declaration, table: SeriesTable) -> Family[CounterSeries]:
-    return Family(declared.name, declared.labels, table, cells=VALUE + 1, series=CounterSeries)
-
-
-def _histogram(declared: Timing, table: SeriesTable) -> Family[HistogramSeries]:
-    cells = BUCKETS + len(declared.bounds_s) + 1
-    series = partial(HistogramSeries, bounds=declared.bounds_s)
-    return Family(declared.name, declared.labels, table, cells=cells, series=series)

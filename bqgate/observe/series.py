@@ -15,7 +15,7 @@ import json
 import mmap
 from collections.abc import Iterator
 from threading import Lock
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 # Untouched pages cost nothing. Room for some 300,000 series; a customer has about ten.
 PART_BYTES = 32 * 1024 * 1024
@@ -91,6 +91,18 @@ class SeriesTable:
             begin = self._read_to + 2 + _words_of(length)
             self._series[name] = self._cells[begin : begin + count]
             self._read_to = begin + count
+
+
+class Sibling(Protocol):
+    """Another process of this gate."""
+
+    @property
+    def table(self) -> SeriesTable:
+        """What it counts."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers callers; the gauges of one that does not mean nothing."""
 
 
 def _words_of(length_bytes: int) -> int:

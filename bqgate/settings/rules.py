@@ -117,8 +117,6 @@ def warnings_of(parsed: Parsed) -> Iterator[str]:
         yield "ledger.url: a SQLite file serves the gates of one machine; replicas on several need postgresql://"
     if server and any(network.prefixlen == 0 for network in server.trusted_proxies):
         yield "server.trusted_proxies: a network of /0 is everybody; any caller can say that it calls from elsewhere"
-    if server and server.workers > 1:
-        yield "server.workers: /metrics shows the numbers of the worker that answers; to see all, run replicas of one"
     if pricing and pricing.model is PricingModel.ON_DEMAND and pricing.usd_per_slot_hour:
         yield "pricing.usd_per_slot_hour: the model on_demand charges no slots; this price has no effect"
     if pricing and pricing.model is PricingModel.CAPACITY and pricing.usd_per_tib:
@@ -143,8 +141,6 @@ def _server_faults(parsed: Parsed) -> Iterator[Fault]:
         )
     if parsed.upstream and parsed.upstream.url == f"http://{server.host}:{server.port}":
         yield Fault("upstream.url", "is this gate itself; write where BigQuery or the sandbox is")
-    if server.workers > 1 and server.port == 0:
-        yield Fault("server.port", "several workers cannot share a port that is chosen at random; write a port")
 
 
 def _upstream_faults(parsed: Parsed) -> Iterator[Fault]:

@@ -20,7 +20,9 @@ class ServerSection(Section):
     control_port: Whole | None = Field(
         None, ge=1, le=65535, description="Port of the control plane; without it, it shares the data plane's."
     )
-    workers: Whole = Field(1, ge=1, le=64, description="Processes; more than one needs budgets in Redis.")
+    workers: Whole = Field(
+        1, ge=1, le=64, description="Processes that share the ports; more than one needs budgets in Redis."
+    )
     trusted_proxies: Networks = Field(
         (),
         max_length=100,

@@ -3,7 +3,7 @@ import ast
 from bqgate.observe.metrics import COUNTERS, DECLARED, GAUGES, HISTOGRAMS, PREFIX
 from tests.house.tree import ROOT, sources
 
-_ENDINGS = ("_total", "_seconds", "_bytes", "_depth", "_state", "_projects")
+_ENDINGS = ("_total", "_seconds", "_bytes", "_depth", "_state", "_projects", "_up")
 _CALLS = {"count": COUNTERS, "observe": HISTOGRAMS, "read_gauge_from": GAUGES}
 
 

@@ -128,34 +128,6 @@ def test_workers_that_refuse_their_rules_end_with_their_status(tmp_path: Path, r
     assert "Traceback" not in errors
 
 
-@pytest.mark.slow
-def test_workers_share_a_port_and_end_together(tmp_path: Path, redis_url: str) -> None:
-    """Two workers answer on one port; told to stop, all end with status 0."""
-    port = str(free_port())
-    with serving(tmp_path, BQGATE_SERVER__PORT=port, BQGATE_SERVER__WORKERS="2", BQGATE_BUDGETS__URL=redis_url) as gate:
-        assert {url_said_by(gate), url_said_by(gate)} == {f"http://127.0.0.1:{port}"}
-        assert {status_of(f"http://127.0.0.1:{port}/readyz") for _ in range(20)} == {200}
-        gate.terminate()
-        assert gate.wait(ENDS_WITHIN_S) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
-def test_a_worker_that_dies_ends_the_gate(tmp_path: Path, redis_url: str) -> None:
-    """Half a gate is not left running: whoever supervises it sees status 1."""
-    port = str(free_port())
-    with serving(tmp_path, BQGATE_SERVER__PORT=port, BQGATE_SERVER__WORKERS="2", BQGATE_BUDGETS__URL=redis_url) as gate:
-        url_said_by(gate)
-        url_said_by(gate)
-        children = Path(f"/proc/{gate.pid}/task/{gate.pid}/children").read_text(encoding="ascii").split()
-        workers = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        _, errors = gate.communicate(timeout=ENDS_WITHIN_S)
-    assert gate.returncode == 1
-    assert "a worker ended by itself" in errors
-
-
 async def test_a_served_gate_takes_over_its_file_and_goes_unready_before_it_stops(tmp_path: Path) -> None:
     """A limit changed in the file holds without a restart; a bad file changes nothing; stopping shows in readiness."""
     async with Sandbox.start(SandboxSettings()) as sandbox:

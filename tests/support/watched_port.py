@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from bqgate.app.listening import open_port
+from bqgate.app.listening import OwnPort, open_port
 from bqgate.gate.http.connections import ConnectionLimits, Connections
 from tests.support.manual_clock import ManualClock
 
@@ -118,13 +118,11 @@ async def watched_port(
         app.router.add_route("*", "/{tail:.*}", answer)
         url = await open_port(
             app,
-            "127.0.0.1",
-            0,
+            OwnPort("127.0.0.1", 0),
             tls,
             stack,
             telemetry=counts,
             connections=connections,
-            reuse_port=False,
             shutdown_s=1,
         )
         port = WatchedPort(url, connections, clock, counts)

@@ -122,6 +122,11 @@ class Connections:
         self._by_http: dict[object, Watched] = {}
 
     @property
+    def open_count(self) -> int:
+        """How many there are, whatever they do."""
+        return len(self._by_http)
+
+    @property
     def open_heads(self) -> int:
         """How many connections have not sent a whole head, or have just done so."""
         return len(self._heads) + len(self._whole)
