@@ -8,6 +8,7 @@ deployment's. Raises BudgetStoreUnavailable and LedgerUnavailable, nothing else.
     accounts.py               which hold counts in which account
     memory_store.py           the store of one process; memory_account.py has the rules of one account
     redis_store.py            the store that gates share; redis_client.py connects it, by redis_address.py
+    redis_turns.py            bounds its calls; redis_line.py carries the scripts of all callers over one connection
     redis_walks.py            what is found by walking all keys
     scripts.py                calls the .lua files (lua_script.py) with the domain's values; script_answers.py reads
                               what they answer

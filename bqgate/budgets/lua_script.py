@@ -4,13 +4,21 @@ Used by scripts.py, which knows the arguments and answers of each. Nothing is re
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
 
-from bqgate.budgets.redis_client import RedisClient
+
+class ScriptClient(Protocol):
+    """What scripts are run over: RedisLine, or a client of redis-py's."""
+
+    def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]:
+        """Run a script that Redis knows, by its SHA-1."""
+
+    def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]:
+        """Run a script by its text."""
 
 
 class LuaScript:
@@ -22,7 +30,7 @@ class LuaScript:
         # EVALSHA names scripts by SHA-1: https://redis.io/docs/latest/commands/evalsha/
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, client: RedisClient, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
+    async def run(self, client: ScriptClient, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
         """Run it, by its name where Redis knows it, else by its text; the answer is a list of texts."""
         reply: Any
         try:

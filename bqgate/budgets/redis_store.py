@@ -1,10 +1,10 @@
 """Keep budgets in Redis, shared by any number of gates: the BudgetStore of several replicas.
 
 Made by app; called by admission, settlement and admin through ports.BudgetStore. Calls scripts.py, and the SpendSource
-when a window is unknown. No call is retried, and at most `connections_max` are under way: without an answer a call ends
-within `timeout_s` for its turn, again to connect and again for each reply. While its breaker is open a call fails at
-once. Raises BudgetStoreUnavailable for whatever Redis or the network does, LedgerUnavailable when a window cannot be
-filled.
+when a window is unknown. No call is retried. Scripts go over one connection that all callers share (redis_line.py);
+other calls, and scripts to a cluster, are at most `connections_max` at once. Without an answer a call ends within
+`timeout_s` for its turn, again to connect and again for each reply. While its breaker is open a call fails at once.
+Raises BudgetStoreUnavailable for whatever Redis or the network does, LedgerUnavailable when a window cannot be filled.
 
 A cluster keeps a customer and the deployment on different machines. So a hold is placed with the deployment first and
 with the customer after it; what the customer refuses, or what turns out to be a repeat, is given back above. A crash in
@@ -17,6 +17,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from redis.asyncio import Redis
+
 from bqgate.breakers.circuit_breaker import CircuitBreaker
 from bqgate.budgets import redis_walks, scripts
 from bqgate.budgets.accounts import by_account, deployment_hold, holds_by_account, split_windows
@@ -26,6 +28,7 @@ from bqgate.budgets.keys import (
     unescape,
 )
 from bqgate.budgets.redis_client import RedisClient, close_client, open_client
+from bqgate.budgets.redis_line import RedisLine
 from bqgate.budgets.redis_turns import RedisTurns
 from bqgate.budgets.refill import TRIES_MAX, Refill, Snapshot, UnknownWindows
 from bqgate.budgets.wipes import Wipes
@@ -64,7 +67,9 @@ class RedisBudgetStore:
     ) -> None:
         self._client = client
         self._clock = clock
-        self._turn = RedisTurns(client, timeout_s=timeout_s, connections_max=connections_max, breaker=breaker).take
+        self._line = RedisLine(client.connection_pool, timeout_s=timeout_s) if isinstance(client, Redis) else None
+        turns = RedisTurns(client, self._line, timeout_s=timeout_s, connections_max=connections_max, breaker=breaker)
+        self._run, self._turn = turns.run, turns.take
         self._refill = Refill(source, self._fill)
         self._has_deployment_budget = has_deployment_budget
         self._lease = timedelta(seconds=lease_s)
@@ -195,12 +200,13 @@ class RedisBudgetStore:
 
     async def check(self) -> None:
         """Write a short-lived key: a replica, a full memory, a failed disk and a user who may too little all show."""
-        async with self._turn():
-            await scripts.check(self._client)
+        await self._run(scripts.check)
 
     async def close(self) -> None:
         """Stop fillings and close connections."""
         await self._refill.close()
+        if self._line is not None:
+            await self._line.close()
         await close_client(self._client)
 
     async def _place(
@@ -210,10 +216,9 @@ class RedisBudgetStore:
         leased_until = hold.placed_at + self._lease
         for number in range(TRIES_MAX):
             try:
-                async with self._turn():
-                    placement, history = await scripts.place_hold(
-                        self._client, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
-                    )
+                placement, history = await self._run(
+                    scripts.place_hold, hold, windows, grace, leased_until=leased_until, joins_only=joins_only
+                )
             except UnknownWindows as unknown:
                 await self._fill_unknown(unknown)
             else:
@@ -225,8 +230,7 @@ class RedisBudgetStore:
         """What stands against windows of one account; those that are unknown there are filled first."""
         for _ in range(TRIES_MAX):
             try:
-                async with self._turn():
-                    return await scripts.fetch_status(self._client, windows)
+                return await self._run(scripts.fetch_status, windows)
             except UnknownWindows as unknown:
                 await self._fill_unknown(unknown)
         raise BudgetStoreUnavailable(_LOSES_WINDOWS)
@@ -243,15 +247,13 @@ class RedisBudgetStore:
     ) -> tuple[VoidOutcome, ...]:
         """End a hold in its account, and above at the same cost; what became of it in each."""
         now = self._clock.now()
-        async with self._turn():
-            outcome, cost_nanos = await scripts.end_hold(
-                self._client, hold, cost_nanos, now, attempts=attempts, is_late=is_late
-            )
+        outcome, cost_nanos = await self._run(
+            scripts.end_hold, hold, cost_nanos, now, attempts=attempts, is_late=is_late
+        )
         is_left = outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None)
         if is_left or not self._is_counted_above(hold):
             return (outcome,)
-        async with self._turn():
-            above, _ = await scripts.end_hold(self._client, deployment_hold(hold), cost_nanos, now, is_late=is_late)
+        above, _ = await self._run(scripts.end_hold, deployment_hold(hold), cost_nanos, now, is_late=is_late)
         return outcome, above
 
     async def _put_back_above(self, hold: Hold) -> None:
@@ -262,8 +264,7 @@ class RedisBudgetStore:
     async def _give_back(self, hold: Hold) -> None:
         """Give back what was placed above. What cannot be given back now, reconcile does: no ledger knows it."""
         with suppress(BudgetStoreUnavailable):
-            async with self._turn():
-                await scripts.end_hold(self._client, hold, 0, self._clock.now(), mark_ttl_s=0)
+            await self._run(scripts.end_hold, hold, 0, self._clock.now(), mark_ttl_s=0)
 
     async def _keep(self, holds: Sequence[Hold], *, restores_only: bool = False) -> tuple[str, ...]:
         restored: set[str] = set()
@@ -271,10 +272,8 @@ class RedisBudgetStore:
         for account in holds_by_account([*holds, *above]):
             for start in range(0, len(account), _KEPT_AT_ONCE):
                 leased_until = self._clock.now() + self._lease
-                async with self._turn():
-                    restored |= await scripts.keep_holds(
-                        self._client, account[start : start + _KEPT_AT_ONCE], leased_until, restores_only=restores_only
-                    )
+                part = account[start : start + _KEPT_AT_ONCE]
+                restored |= await self._run(scripts.keep_holds, part, leased_until, restores_only=restores_only)
         return tuple(hold.id for hold in holds if hold.id in restored)
 
     def _is_counted_above(self, hold: Hold) -> bool:
@@ -282,5 +281,4 @@ class RedisBudgetStore:
 
     async def _fill(self, snapshot: Snapshot) -> None:
         now = self._clock.now()
-        async with self._turn():
-            await scripts.fill_windows(self._client, snapshot, now, now + self._lease)
+        await self._run(scripts.fill_windows, snapshot, now, now + self._lease)

@@ -27,7 +27,7 @@ from bqgate.budgets.keys import (
     window_names,
     window_ttl_s,
 )
-from bqgate.budgets.lua_script import LuaScript
+from bqgate.budgets.lua_script import LuaScript, ScriptClient
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot
 from bqgate.budgets.script_answers import balances_of, breaker_of, expect_known
@@ -54,7 +54,7 @@ _FILL_WINDOWS = LuaScript("history.lua", "fill_windows.lua")
 
 
 async def place_hold(
-    client: RedisClient,
+    client: ScriptClient,
     hold: Hold,
     windows: tuple[Window, ...],
     grace: GracePolicy,
@@ -150,7 +150,7 @@ def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[
 
 
 async def end_hold(
-    client: RedisClient,
+    client: ScriptClient,
     hold: Hold,
     cost_nanos: int,
     now: datetime,
@@ -179,7 +179,7 @@ async def end_hold(
 
 
 async def keep_holds(
-    client: RedisClient, holds: Sequence[Hold], leased_until: datetime, *, restores_only: bool = False
+    client: ScriptClient, holds: Sequence[Hold], leased_until: datetime, *, restores_only: bool = False
 ) -> set[str]:
     """Run keep_holds.lua on holds of one customer; the ids of those that were put back."""
     keys = CustomerKeys(holds[0].customer)
@@ -206,7 +206,7 @@ async def fetch_attempts(client: RedisClient, hold: Hold) -> Attempts | None:
     return Attempts(RESTORED_ATTEMPTS, from_micros("0")) if record is None else attempts_of(str(record))
 
 
-async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> BudgetStatus:
+async def fetch_status(client: ScriptClient, windows: tuple[Window, ...]) -> BudgetStatus:
     """Run fetch_balances.lua. The breaker's day may be over.
 
     Raises:
@@ -222,7 +222,7 @@ async def fetch_status(client: RedisClient, windows: tuple[Window, ...]) -> Budg
     return BudgetStatus(balances_of(windows, asked, rest[4:]), breaker_of(rest[:4]))
 
 
-async def check(client: RedisClient) -> None:
+async def check(client: ScriptClient) -> None:
     """Run check.lua."""
     await _CHECK.run(client, [CHECK_KEY], [CHECK_TTL_S])
 
@@ -233,7 +233,7 @@ async def fetch_breaker(client: RedisClient, key: str) -> CostBreaker | None:
     return breaker_of([str(field or "") for field in fields])
 
 
-async def fill_windows(client: RedisClient, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
+async def fill_windows(client: ScriptClient, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
     """Run fill_windows.lua."""
     keys = CustomerKeys(snapshot.customer)
     holds = snapshot.open_holds

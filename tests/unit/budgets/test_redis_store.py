@@ -155,12 +155,16 @@ async def test_a_call_is_not_repeated_on_its_own(store: RedisBudgetStore, proxy:
 async def test_dropped_idle_connections_are_replaced_unnoticed(store: RedisBudgetStore, proxy: TcpFaultProxy) -> None:
     """A Redis that restarted, or a balancer that drops idle connections, costs no caller an error."""
     await store.check()
+    await store.fetch_hold_ids("acme")
     proxy.drop_connections()
     assert isinstance(store._client, Redis)
     (idle,) = store._client.connection_pool._available_connections
+    assert store._line is not None
+    assert store._line._wire is not None
     async with asyncio.timeout(BOUND_S):
-        while not await idle.can_read():  # the reset has to arrive before it can be noticed
+        while not (store._line._wire.is_closed and await idle.can_read()):  # the resets have to arrive first
             await ManualClock().sleep(0)
+    await store.fetch_hold_ids("acme")
     await asyncio.gather(*(store.check() for _ in range(3)))
 
 
