@@ -5,6 +5,7 @@ Start with ``admit.Admission.admit``. Knows ports and the domain; no HTTP, no Re
     estimates/         what the query would process, by a dry run
     admit.py           the steps from estimate to decision, in order
     sizing.py          how much to hold                                                     pure
+    present_budgets.py which budgets a query falls under now, reckoned once a minute
     hold_factory.py    the hold itself                                                      pure
     hold_service.py    places it on the budgets, records it in the ledger, keeps its lease
     refusals.py        books refusals, repeats of one as one entry

@@ -8,7 +8,6 @@ is an orphan that reconcile voids; a recorded one, never forwarded, is voided on
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 
 from bqgate.admission.breaker_log import record_breaker_events
@@ -16,6 +15,7 @@ from bqgate.admission.estimates.estimator import DRY_RUN_AWAY, DRY_RUN_REFUSED, 
 from bqgate.admission.hold_factory import make_hold
 from bqgate.admission.hold_service import HoldService
 from bqgate.admission.observe_mode import as_observed, rules_for, shadow_decision_of
+from bqgate.admission.present_budgets import BudgetReckoner, PresentBudgets
 from bqgate.admission.refusals import Refusals, Refused
 from bqgate.admission.sizing import HoldRules, HoldSize, least_hold, size_hold, unknown_hold_nanos
 from bqgate.admission.slots import SlotBook
@@ -31,7 +31,6 @@ from bqgate.domain.decision import (
     Throttle,
     decide,
     name_of,
-    tightest_bound,
 )
 from bqgate.domain.degradation import System
 from bqgate.domain.errors import (
@@ -47,7 +46,7 @@ from bqgate.domain.pricing import SlotHistory
 from bqgate.domain.principal import Principal, Role
 from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.statements import may_be_cached
-from bqgate.domain.tier import Budget, Customer, Mode, windows_of
+from bqgate.domain.tier import Budget, Customer
 from bqgate.ports import Clock, Ledger, PolicySource, Telemetry
 from bqgate.wire.error_reply import is_about_the_query
 from bqgate.wire.query_request import may_be_served_from_cache
@@ -106,6 +105,7 @@ class Admission:
         self._hold_ttl_s = hold_ttl_s
         self._new_id = new_id
         self._slots = slots
+        self._reckoner = BudgetReckoner(policies)
         self._on_trip = on_trip
         self._refusals = refusals or Refusals(ledger, clock, telemetry, new_id=new_id, ttl_s=0)
 
@@ -148,7 +148,9 @@ class Admission:
             LedgerUnavailable: the hold cannot be recorded; it was voided.
             AttemptEnded: it repeats a request that it cannot join.
         """
-        principal = replace(principal, name=booked_name(principal, estimate))
+        name = booked_name(principal, estimate)
+        if name != principal.name:
+            principal = replace(principal, name=name)
         prices = self._policies.prices
         self._ledger.register_prices(prices)
         history = await self._slots.history_of(customer.id) if prices.uses_slots else SlotHistory()
@@ -220,18 +222,15 @@ class Admission:
     ) -> Admitted | Refused:
         now = self._clock.now()
         spender = Spender(principal.name, request.project_id, principal.workload, request.labels)
-        budgets = self._policies.customer_registry.budgets_over(customer, spender)
-        too_big = self._too_big(request, estimate, size, budgets, now)
-        if too_big is not None:
-            return too_big
-        windows, hold_id = windows_of(budgets, now), self._new_id()
-        hold = make_hold(
-            request, principal, estimate, size, budgets, windows, hold_id=hold_id, now=now, ttl_s=self._hold_ttl_s
-        )
-        placement = await self._holds.place(hold, windows, customer)
+        present = self._reckoner.present(customer, spender, now)
+        if present.query_bound is not None and size.amount_nanos > present.query_bound[1]:
+            return self._too_big(request, estimate, size, *present.query_bound)
+        hold_id, ttl_s = self._new_id(), self._hold_ttl_s
+        hold = make_hold(request, principal, estimate, size, present, hold_id=hold_id, now=now, ttl_s=ttl_s)
+        placement = await self._holds.place(hold, present.windows, customer, present.grace)
         is_admitted = False
         try:
-            admitted = await self._decide(hold, placement, customer, estimate, size, budgets, is_slowed=is_slowed)
+            admitted = await self._decide(hold, placement, customer, estimate, size, present, is_slowed=is_slowed)
             is_admitted = isinstance(admitted, Admitted)
         finally:
             if not is_admitted:
@@ -245,7 +244,7 @@ class Admission:
         customer: Customer,
         estimate: Estimate,
         size: HoldSize,
-        budgets: tuple[Budget, ...],
+        present: PresentBudgets,
         *,
         is_slowed: bool,
     ) -> Admitted | Refused:
@@ -253,44 +252,41 @@ class Admission:
         if placement.outcome is PlacementOutcome.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
         await record_breaker_events(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
-        log_thresholds(placement, budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
+        log_thresholds(placement, present.budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
-        grace, wait_ms = customer.grace_at(hold.placed_at), customer.tier.throttle_wait_ms
-        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, grace=grace, wait_ms=wait_ms)
+        wait_ms = customer.tier.throttle_wait_ms
+        decision: Decision = decide(placement, amount_nanos=hold.amount_nanos, grace=present.grace, wait_ms=wait_ms)
         if is_slowed and isinstance(decision, Forward):
             decision = Throttle(wait_ms=wait_ms)
         if isinstance(decision, Reject):
             return Refused(decision, hold.id, size.bytes_at_most, 0, placement.balances)
         shadow_decision = shadow_decision_of(
-            placement, decision, estimate, hold, budgets, customer=customer, rules=self._rules
+            placement, decision, estimate, hold, present, customer=customer, rules=self._rules
         )
         if isinstance(decision, Forward):
             decision = as_observed(shadow_decision)
         is_repeat = placement.outcome is PlacementOutcome.REPLAYED
         decision_name = DEGRADED if placement.is_degraded else name_of(decision, placement)
-        hold = await self._holds.record(
-            replace(hold, decision=decision_name, shadow_decision=shadow_decision), placement, customer
-        )
+        if (hold.decision, hold.shadow_decision) != (decision_name, shadow_decision):
+            hold = replace(hold, decision=decision_name, shadow_decision=shadow_decision)
+        hold = await self._holds.record(hold, placement, customer)
         self._telemetry.count("holds_total", event="replayed" if is_repeat else "placed")
         return Admitted(decision, hold, placement.balances, is_repeat)
 
     def _too_big(
-        self, request: QueryRequest, estimate: Estimate, size: HoldSize, budgets: tuple[Budget, ...], now: datetime
-    ) -> Refused | None:
+        self, request: QueryRequest, estimate: Estimate, size: HoldSize, budget: Budget, bound_nanos: int
+    ) -> Refused:
         """The refusal of a query over the limit of one query in an enforced budget."""
-        bound = tightest_bound(budgets, Mode.ENFORCE, now)
-        if bound is None or size.amount_nanos <= bound[1]:
-            return None
         reject = Reject(
             RejectReason.QUERY_TOO_BIG,
             size.amount_nanos,
             suggestion=MAKE_IT_CHEAPER,
-            budget=bound[0],
-            bound_nanos=bound[1],
+            budget=budget,
+            bound_nanos=bound_nanos,
         )
         cap_bytes = self._policies.prices.bytes_affordable(
-            bound[1], location=estimate.location or request.location, statement_type=size.priced_as
+            bound_nanos, location=estimate.location or request.location, statement_type=size.priced_as
         )
         return Refused(reject, self._new_id(), size.bytes_at_most, cap_bytes, balances=())
 

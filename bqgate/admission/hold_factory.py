@@ -6,18 +6,16 @@ customer and that of the deployment, because either gate may be the one that rec
 have held. A repeated request joins nothing and is sent away for as long as the first runs, whatever the day.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from bqgate.admission.present_budgets import PresentBudgets
 from bqgate.admission.sizing import HoldSize
-from bqgate.domain.budget import Period, Window
-from bqgate.domain.budget_scope import CUSTOMER_SCOPE, deployment_day
+from bqgate.domain.budget import Period
+from bqgate.domain.budget_scope import deployment_day
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, JobRef, Method, QueryRequest
 from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.principal import Principal
-from bqgate.domain.tier import Budget
-from bqgate.wire.query_request import short_fingerprint
 
 # Of the job ids that the gate chooses; the hold's id follows, lower case and short.
 JOB_ID_PREFIX = "bqgate_"
@@ -28,8 +26,7 @@ def make_hold(
     principal: Principal,
     estimate: Estimate,
     size: HoldSize,
-    budgets: Sequence[Budget],
-    windows: Sequence[Window],
+    present: PresentBudgets,
     *,
     hold_id: str,
     now: datetime,
@@ -42,8 +39,7 @@ def make_hold(
         principal: who submitted it, by the name that is booked.
         estimate: what its dry run said.
         size: how much to hold.
-        budgets: those that it counts in.
-        windows: the current windows of these budgets.
+        present: the budgets that it counts in.
         hold_id: the new hold's id.
         now: when it is placed.
         ttl_s: after how long its cost is assumed, where nobody can learn it.
@@ -52,45 +48,42 @@ def make_hold(
     if request.method is Method.INSERT:
         location = request.location or estimate.location
         job = JobRef(request.project_id, request.job_id or JOB_ID_PREFIX + hold_id, location)
-    digest = short_fingerprint(request)
-    window_keys = {window.period: window.key for window in windows if window.is_own}
-    days = f"{window_keys.get(Period.DAY, '')}/{deployment_day(now)}"
+    amount_nanos = min(size.amount_nanos, MAX_NANOS)
     return Hold(
         id=hold_id,
         customer=principal.customer,
         principal=principal.name,
         project_id=request.project_id,
-        amount_nanos=min(size.amount_nanos, MAX_NANOS),
-        window_keys=window_keys,
+        amount_nanos=amount_nanos,
+        window_keys=present.window_keys,
         placed_at=now,
         deadline_at=now + timedelta(seconds=ttl_s),
-        idempotency_key=_idempotency_key(request, principal, size, digest, days),
+        idempotency_key=_idempotency_key(request, principal, size, present, now),
         job=job,
         workload=principal.workload,
         maximum_bytes_billed=size.maximum_bytes_billed,
         estimate_bytes=estimate.bytes_processed if estimate.is_known else None,
-        estimate_nanos=min(size.amount_nanos, MAX_NANOS),
-        fingerprint=digest,
+        estimate_nanos=amount_nanos,
+        fingerprint=request.short_fingerprint,
         labels=request.labels,
-        scopes=tuple(budget.scope for budget in budgets if budget.scope != CUSTOMER_SCOPE),
+        scopes=present.scopes,
         prices_id=size.prices_id,
         priced_as=size.priced_as,
         account=principal.credential.account or "",
     )
 
 
-def _idempotency_key(request: QueryRequest, principal: Principal, size: HoldSize, digest: str, days: str) -> str | None:
-    """What a repeat has in common with the request; None: a repeat cannot be recognised.
-
-    `days` are those that the hold counts in: its customer's and the deployment's.
-    """
+def _idempotency_key(
+    request: QueryRequest, principal: Principal, size: HoldSize, present: PresentBudgets, now: datetime
+) -> str | None:
+    """What a repeat has in common with the request; None: a repeat cannot be recognised."""
     key = request.idempotency_key
     if key is None:
         return None
     bounds = str(size.maximum_bytes_billed)
     if request.job_id is not None:
-        bounds += f"/{size.prices_id}/{days}"
+        bounds += f"/{size.prices_id}/{present.window_keys.get(Period.DAY, '')}/{deployment_day(now)}"
     if size.slot_ms_at_most is not None:
         bounds += f"/{size.slot_ms_at_most}"
-    key = f"{key}:{digest}:{bounds}"
+    key = f"{key}:{request.short_fingerprint}:{bounds}"
     return f"{key}:{principal.credential.fingerprint}" if request.request_id is not None else key

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 from bqgate.admission.allowance import Allowance
 from bqgate.domain.budget import Window
+from bqgate.domain.cost_breaker import NO_GRACE, GracePolicy
 from bqgate.domain.degradation import Degradation, System
 from bqgate.domain.errors import AttemptEnded, AttemptUnderWay, BudgetStoreUnavailable, LedgerUnavailable
 from bqgate.domain.hold import LEASE_S, Hold, Placement, PlacementOutcome
@@ -64,7 +65,9 @@ class HoldService:
         self._alive_at_s = clock.monotonic_s()
         self._lapsed: set[str] = set()
 
-    async def place(self, hold: Hold, windows: tuple[Window, ...], customer: Customer) -> Placement:
+    async def place(
+        self, hold: Hold, windows: tuple[Window, ...], customer: Customer, grace: GracePolicy = NO_GRACE
+    ) -> Placement:
         """Place a hold on every budget or on none, or join the hold that it repeats.
 
         Raises:
@@ -72,7 +75,7 @@ class HoldService:
             LedgerUnavailable: a window had to be filled and the ledger did not answer.
         """
         try:
-            placement = await self._budgets.place_hold(hold, windows, customer.grace_at(hold.placed_at))
+            placement = await self._budgets.place_hold(hold, windows, grace)
         except BudgetStoreUnavailable:
             if not self.may_go_on(System.BUDGETS, customer, hold.amount_nanos):
                 raise
@@ -101,7 +104,8 @@ class HoldService:
             message = "An earlier attempt of this request is still running. Send it again when it has ended."
             raise AttemptUnderWay(message)
         leased_at = hold.placed_at
-        hold = replace(hold, id=placement.hold_id or hold.id)
+        if placement.hold_id not in {None, hold.id}:
+            hold = replace(hold, id=placement.hold_id)
         try:
             if placement.outcome is PlacementOutcome.REPLAYED:
                 hold = await self._record_again(hold)

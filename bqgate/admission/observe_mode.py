@@ -4,10 +4,10 @@ Called by admit.py. Nothing is refused for a customer in observe mode, not even 
 held at the amount of the rules and not capped.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from bqgate.admission.estimates.estimator import DRY_RUN_REFUSED
+from bqgate.admission.present_budgets import PresentBudgets
 from bqgate.admission.sizing import HoldRules, UnknownEstimate
 from bqgate.domain.decision import (
     Forward,
@@ -18,7 +18,7 @@ from bqgate.domain.job import Estimate
 from bqgate.domain.reject_reason import RejectReason
 from bqgate.domain.shadow_decision import ShadowDecision
 from bqgate.domain.shadow_evaluation import QUERY_BOUND, shadow_decide
-from bqgate.domain.tier import Budget, Customer, Mode
+from bqgate.domain.tier import Customer, Mode
 
 
 def rules_for(customer: Customer, estimate: Estimate, rules: HoldRules) -> HoldRules:
@@ -33,7 +33,7 @@ def shadow_decision_of(
     actual: Forward | Throttle,
     estimate: Estimate,
     hold: Hold,
-    budgets: Sequence[Budget],
+    present: PresentBudgets,
     *,
     customer: Customer,
     rules: HoldRules,
@@ -45,11 +45,11 @@ def shadow_decision_of(
         actual: the decision about it.
         estimate: what its dry run said.
         hold: its hold.
-        budgets: those that it counts in.
+        present: the budgets that it counts in.
         customer: who pays.
         rules: those of the settings, which may refuse a query without an estimate.
     """
-    if all(budget.mode is Mode.ENFORCE for budget in budgets):
+    if all(budget.mode is Mode.ENFORCE for budget in present.budgets):
         return None
     if customer.mode is Mode.OBSERVE and _would_refuse(rules, estimate):
         return ShadowDecision(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)
@@ -57,9 +57,9 @@ def shadow_decision_of(
         placement,
         actual,
         amount_nanos=hold.amount_nanos,
-        grace=customer.grace_at(hold.placed_at),
+        grace=present.grace,
         wait_ms=customer.tier.throttle_wait_ms,
-        budgets=budgets,
+        budgets=present.budgets,
         now=hold.placed_at,
     )
 

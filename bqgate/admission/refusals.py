@@ -21,7 +21,7 @@ from bqgate.domain.money import MAX_NANOS
 from bqgate.domain.principal import Principal
 from bqgate.domain.tier import Customer
 from bqgate.ports import Clock, Ledger, Telemetry
-from bqgate.wire.query_request import fingerprint, may_be_served_from_cache, short_fingerprint
+from bqgate.wire.query_request import may_be_served_from_cache
 
 # How many refusals an entry stands for, where it is more than itself.
 COUNT_LABEL = "bqgate_refusals"
@@ -168,7 +168,7 @@ def _key_of(refused: Refused, request: QueryRequest, principal: Principal, custo
         principal.credential.fingerprint,
         request.project_id,
         refused.reject.reason.value,
-        fingerprint(request),
+        request.fingerprint,
         str(may_be_served_from_cache(request)),
     )
 
@@ -191,7 +191,7 @@ def _entry_of(
         reason=refused.reject.reason.value,
         estimate_bytes=refused.bytes_at_most,
         estimate_nanos=min(refused.reject.amount_nanos, MAX_NANOS),
-        fingerprint=short_fingerprint(request),
+        fingerprint=request.short_fingerprint,
         labels=request.labels,
         placed_at=now,
     )

@@ -23,7 +23,7 @@ from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.principal import Credential
 from bqgate.domain.table import TableFacts
 from bqgate.ports import Clock, DryRunner, TableSource, Telemetry
-from bqgate.wire.query_request import dry_run_body, fingerprint
+from bqgate.wire.query_request import dry_run_body
 
 UNDER_WAY_MAX = 4
 _TABLES_MAX = 5
@@ -66,7 +66,7 @@ class QueryAdvisor:
 
     async def advise(self, request: QueryRequest, estimate: Estimate, credential: Credential) -> str:
         """One or two sentences about this query; see ports.Advisor."""
-        key = f"{fingerprint(request)}:{credential.fingerprint}"
+        key = f"{request.fingerprint}:{credential.fingerprint}"
         kept = self._kept.get(key)
         if kept is not None and kept[0] > self._clock.monotonic_s():
             return kept[1]

@@ -42,7 +42,7 @@ class JobRef:
 class QueryRequest:
     """One query as the caller submitted it. `body` is the parsed JSON of the whole request, one meaning per key.
 
-    `facts` are what its text, `sql`, may do.
+    `facts` are what its text, `sql`, may do. `fingerprint` is a hash of all that decides its estimate.
     """
 
     method: Method
@@ -50,6 +50,7 @@ class QueryRequest:
     body: Mapping[str, Any] = field(repr=False)
     sql: str = field(repr=False)
     facts: SqlFacts
+    fingerprint: str = ""
     dry_run: bool = False
     job_id: str | None = None
     request_id: str | None = None
@@ -57,6 +58,11 @@ class QueryRequest:
     maximum_bytes_billed: int | None = None
     use_query_cache: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def short_fingerprint(self) -> str:
+        """The beginning of the fingerprint, as a hold and its booking show it."""
+        return self.fingerprint[:16]
 
     @property
     def idempotency_key(self) -> str | None:

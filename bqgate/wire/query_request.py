@@ -67,12 +67,14 @@ def parse_insert(project_id: str, document: Mapping[str, Any]) -> QueryRequest |
     _read_script_options(query, path)
     _settle_bounds(configuration, "configuration.")
     sql, facts = read_query_text(query, path)
+    project_id = _project(project_id, reference)
     return QueryRequest(
         method=Method.INSERT,
-        project_id=_project(project_id, reference),
+        project_id=project_id,
         body=body,
         sql=sql,
         facts=facts,
+        fingerprint=_fingerprint(_dry_run_job(Method.INSERT, project_id, body, location)),
         dry_run=settled_flag(configuration, "dryRun", path="configuration.") or False,
         job_id=job_id,
         location=location,
@@ -100,15 +102,17 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
     if (settled_integer(body, "jobTimeoutMs") or 0) < 0:
         raise MalformedRequest("jobTimeoutMs must not be negative.", field="jobTimeoutMs")
     sql, facts = read_query_text(body, "")
+    location = _location(body, "")
     return QueryRequest(
         method=Method.QUERY,
         project_id=project_id,
         body=body,
         sql=sql,
         facts=facts,
+        fingerprint=_fingerprint(_dry_run_job(Method.QUERY, project_id, body, location)),
         dry_run=settled_flag(body, "dryRun") or False,
         request_id=request_id,
-        location=_location(body, ""),
+        location=location,
         maximum_bytes_billed=_cap(body, ""),
         use_query_cache=body.get("useQueryCache") is not False,
         labels=labels_at(body),
@@ -121,35 +125,38 @@ def dry_run_body(request: QueryRequest, *, use_query_cache: bool = False) -> dic
     The cache is off unless asked for, so that the hold covers the query even when the cached result is gone by then;
     the caller's cap is left out, so that the answer is a number and not a refusal.
     """
-    if request.method is Method.INSERT:
-        configuration = dict(request.body["configuration"])
+    return _dry_run_job(
+        request.method, request.project_id, request.body, request.location, use_query_cache=use_query_cache
+    )
+
+
+def _dry_run_job(
+    method: Method, project_id: str, body: Mapping[str, Any], location: str | None, *, use_query_cache: bool = False
+) -> dict[str, Any]:
+    if method is Method.INSERT:
+        configuration = dict(body["configuration"])
         query = dict(configuration["query"])
         if query.get("destinationTable") is None:
             query.pop("createDisposition", None)
     else:
-        configuration = {name: request.body[name] for name in ("reservation",) if name in request.body}
-        query = {name: request.body[name] for name in _QUERY_FIELDS if name in request.body}
+        configuration = {name: body[name] for name in ("reservation",) if name in body}
+        query = {name: body[name] for name in _QUERY_FIELDS if name in body}
     query.pop("maximumBytesBilled", None)
     query.pop("priority", None)
     query["useQueryCache"] = use_query_cache
     configuration |= {"query": query, "dryRun": True}
     for name in ("jobTimeoutMs", "labels"):
         configuration.pop(name, None)
-    reference = {"projectId": request.project_id}
-    if request.location is not None:
-        reference["location"] = request.location
+    reference = {"projectId": project_id}
+    if location is not None:
+        reference["location"] = location
     return {"jobReference": reference, "configuration": configuration}
 
 
-def fingerprint(request: QueryRequest) -> str:
+def _fingerprint(dry_run_job: Mapping[str, Any]) -> str:
     """A hash of all that decides the estimate of a query: equal for two requests that must get the same one."""
-    decisive = write_json(dry_run_body(request), sort_keys=True, with_digests=True)
+    decisive = write_json(dry_run_job, sort_keys=True, with_digests=True)
     return sha256(decisive.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def short_fingerprint(request: QueryRequest) -> str:
-    """The beginning of it, as a hold and its booking show it."""
-    return fingerprint(request)[:16]
 
 
 def forward_body(

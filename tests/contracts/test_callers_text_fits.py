@@ -8,13 +8,16 @@ import pytest
 import sqlalchemy as sa
 
 from bqgate.admission.hold_factory import make_hold
+from bqgate.admission.present_budgets import reckon
 from bqgate.admission.sizing import HoldSize
 from bqgate.domain.audit import AuditEvent, AuditFilter
+from bqgate.domain.budget_scope import Spender
 from bqgate.domain.entry import EntryFilter
 from bqgate.domain.errors import BqgateError
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate
 from bqgate.domain.principal import Credential, Principal
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.domain.units import INT64_MAX
 from bqgate.gate.routes import resolve
 from bqgate.gate.submission import read_submission
@@ -85,7 +88,9 @@ def longest_hold(hold_id: str, *, by_insert: bool) -> Hold:
     assert request is not None
     principal = Principal(project_id, LONG["principal"], route.workload, Credential("Bearer x"))
     size = HoldSize(1, 1, INT64_MAX)
-    return make_hold(request, principal, Estimate(1, "SELECT", 1), size, (), (), hold_id=hold_id, now=START, ttl_s=60)
+    tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
+    present = reckon(CustomerRegistry({}, {}, tier), Customer(project_id, tier), Spender(), START)
+    return make_hold(request, principal, Estimate(1, "SELECT", 1), size, present, hold_id=hold_id, now=START, ttl_s=60)
 
 
 @pytest.mark.parametrize("by_insert", [True, False])

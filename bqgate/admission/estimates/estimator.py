@@ -18,7 +18,7 @@ from bqgate.domain.principal import Credential
 from bqgate.domain.statements import may_be_cached
 from bqgate.domain.touched import Reads, Touched, reads_of
 from bqgate.ports import BigQuery, Clock, Telemetry
-from bqgate.wire.query_request import dry_run_body, fingerprint, short_fingerprint
+from bqgate.wire.query_request import dry_run_body
 
 # Why an estimate is unknown: BigQuery called the query invalid, which jobs.insert turns into a failed job.
 DRY_RUN_REFUSED = "dry_run_refused"
@@ -61,7 +61,7 @@ class _Question:
     def key(self) -> str:
         """Equal for questions that have the same answer, whoever pays."""
         kind = "cached" if self.sees_cache else "estimate"
-        return f"{kind}:{fingerprint(self.request)}:{self.credential.fingerprint}:{self.credential.account}"
+        return f"{kind}:{self.request.fingerprint}:{self.credential.fingerprint}:{self.credential.account}"
 
     @property
     def line(self) -> tuple[str, str]:
@@ -183,7 +183,7 @@ class Estimator:
         reads = reads_of(estimate, request.project_id)
         if not question.sees_cache and flight.may_be_kept and not reads.may_change_by(flight.touched):
             expires_s = self._clock.monotonic_s() + self._caching.ttl_s
-            self._kept.keep(question.key, estimate, reads, expires_s=expires_s, query=short_fingerprint(request))
+            self._kept.keep(question.key, estimate, reads, expires_s=expires_s, query=request.short_fingerprint)
         return estimate, reads
 
     def _land(self, question: _Question, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:

@@ -4,13 +4,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bqgate.admission.hold_factory import make_hold
+from bqgate.admission.present_budgets import reckon
 from bqgate.admission.sizing import HoldRules, size_hold
+from bqgate.domain.budget_scope import Spender
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.pricing import PriceList, PricingModel, SlotHistory
 from bqgate.domain.principal import Principal
 from bqgate.domain.throttling import Slowdown
-from bqgate.domain.tier import Customer, Tier
+from bqgate.domain.tier import Customer, CustomerRegistry, Tier
 from bqgate.domain.units import GIB
 from bqgate.wire.query_request import parse_insert
 from tests.support.manual_clock import START
@@ -46,8 +48,8 @@ def hold_for(
         slot_ms_at_most=slowdown.slot_ms_at_most,
     )
     assert size is not None
-    windows = ACME.windows(now)
-    return make_hold(request, ANN, ESTIMATE, size, (ACME.own_budget,), windows, hold_id="h", now=now, ttl_s=60)
+    present = reckon(CustomerRegistry({}, {}, ACME.tier), ACME, Spender(), now)
+    return make_hold(request, ANN, ESTIMATE, size, present, hold_id="h", now=now, ttl_s=60)
 
 
 def test_a_callers_bounds_on_slots_lower_no_hold() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.domain.job import Method
 from bqgate.wire.json_text import JsonNumber
-from bqgate.wire.query_request import dry_run_body, fingerprint, forward_body, parse_insert, parse_query
+from bqgate.wire.query_request import dry_run_body, forward_body, parse_insert, parse_query
 
 
 def insert(query: dict[str, Any] | None = None, **configuration: Any) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def test_both_methods_give_the_same_dry_run() -> None:
     assert by_insert is not None
     by_query = parse_query("p", fields | {"requestId": "r", "timeoutMs": 10, "maxResults": 5})
     assert dry_run_body(by_insert) == dry_run_body(by_query)
-    assert fingerprint(by_insert) == fingerprint(by_query)
+    assert by_insert.fingerprint == by_query.fingerprint
 
 
 def test_a_dry_run_asks_without_cache_cap_or_job_id() -> None:
@@ -246,7 +246,7 @@ def test_any_json_object_is_read_or_refused_by_name(document: dict[str, Any]) ->
             continue
         if request is not None:
             json.dumps(forward_body(request, job_id="j", maximum_bytes_billed=1, labels={}))
-            assert len(fingerprint(request)) == 64
+            assert len(request.fingerprint) == 64
 
 
 @pytest.mark.parametrize(("name", "told"), [("maxSlots", "max_slots"), ("jobTimeoutMs", "job_timeout_ms")])
@@ -317,7 +317,7 @@ def test_a_number_past_its_fields_type_is_malformed(field: str, value: Any) -> N
 def test_a_parameters_digits_decide_the_estimate() -> None:
     """Two numbers that differ in their last digit are two queries; numbers can be hashed whatever they are."""
     prints = {
-        fingerprint(parse_query("p", {"query": "SELECT @a", "queryParameters": [JsonNumber(text)]}))
+        parse_query("p", {"query": "SELECT @a", "queryParameters": [JsonNumber(text)]}).fingerprint
         for text in ("1.0", "1.00", "1234567890123456789.123456789", "1234567890123456789.123456788", "1E400")
     }
     assert len(prints) == 5
