@@ -6,6 +6,7 @@ answer queries that wait, stop listening, finish requests under way, close.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -172,6 +173,7 @@ async def serve(
     async with open_gate(settings, worker=worker, source=source) as gate:
         if gate.reloader is not None:
             loop.add_signal_handler(signal.SIGHUP, gate.reloader.ask)
+        gc.freeze()  # what is here by now stays: looking through it again and again takes a sixth of a query's time
         announce(gate.url)
         await stopped.wait()
         gate.drain.begin()

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import typer
+import uvloop
 
 from bqgate.cli.collector import importing
 from bqgate.cli.config_file import ConfigFile
@@ -56,7 +57,7 @@ def serve_here(settings: Settings, config: Path | None, worker: Worker | None = 
     try:
         source = app.SettingsSource(config, dict(os.environ))
         with ledger_told(settings):
-            asyncio.run(app.serve(settings, announce=announce, worker=worker, source=source))
+            uvloop.run(app.serve(settings, announce=announce, worker=worker, source=source))
     except PolicyFaults as faults:
         refuse("the settings together with what admins changed", str(faults).splitlines())
     except (app.CannotListen, app.CertificateUnusable) as error:
