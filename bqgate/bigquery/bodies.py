@@ -1,6 +1,7 @@
 """Stream bodies between aiohttp and the gate: a caller's on its way to BigQuery, and an answer's on its way back.
 
-Used by upstream.py. Nothing is kept: a chunk is read when somebody asks for the next one. A body that breaks off is an
+Used by upstream.py. Nothing is kept: a chunk is read when somebody asks for the next one; only what came with the head
+is there at once. A body that breaks off is an
 error and never an end: of a caller's body its own, of an answer's UpstreamUnavailable.
 """
 
@@ -15,6 +16,14 @@ from bqgate.domain.errors import BqgateError
 from bqgate.wire.http_message import Body
 
 _PIECE_BYTES = 256 * 1024
+
+
+def body_of(response: aiohttp.ClientResponse) -> Body:
+    """The body of an answer: bytes where it came whole with its head, so that its connection is free; else a stream."""
+    content = response.content
+    if content.is_eof() and content.exception() is None and content.total_bytes:
+        return content.read_nowait()
+    return ResponseBody(response)
 
 
 class ResponseBody:

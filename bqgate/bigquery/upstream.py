@@ -19,7 +19,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from bqgate.bigquery.bodies import CallerBody, ResponseBody
+from bqgate.bigquery.bodies import CallerBody, ResponseBody, body_of
 from bqgate.bigquery.credentials import UpstreamCredentials
 from bqgate.bigquery.end_to_end import headers_answered, headers_sent, malformed
 from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
@@ -171,7 +171,7 @@ class HttpUpstream:
         if fault := malformed(response.status, headers):
             response.close()
             raise UpstreamUnavailable(f"BigQuery is not answering ({fault}).")
-        return HttpResponse(response.status, headers, ResponseBody(response))
+        return HttpResponse(response.status, headers, body_of(response))
 
     async def close(self) -> None:
         """Give back connections."""

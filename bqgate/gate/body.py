@@ -18,8 +18,8 @@ from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body_room import BodyShare, share_of_call
 from bqgate.ports.turns import let_others_run, read_in_turns
 from bqgate.wire.http_message import Body, HttpRequest, without
-from bqgate.wire.json_slices import PARAMETERS, JsonSlices, TooManyValues
-from bqgate.wire.json_text import json_bytes
+from bqgate.wire.json_slices import PARAMETERS, SMALL_CHARS_MAX, JsonSlices, TooManyValues
+from bqgate.wire.json_text import json_bytes, read_json
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 _CHUNK_BYTES_MAX = 64 * 1024
@@ -106,7 +106,9 @@ async def parse_json_object(data: bytes, *, kept: tuple[str, ...] = PARAMETERS) 
         message = f"Parse Error: the request body is {encoding.upper()}; JSON must be sent as UTF-8."
         raise MalformedRequest(message, reason="parseError")
     try:
-        document = await read_in_turns(JsonSlices(without_mark(data).decode(), kept=kept))
+        text = without_mark(data).decode()
+        is_small = len(text) <= SMALL_CHARS_MAX
+        document = read_json(text) if is_small else await read_in_turns(JsonSlices(text, kept=kept))
     except TooManyValues as error:
         message = f"The request body has more than {error.values_max} values beside parameters and rows."
         raise MalformedRequest(message, reason="badRequest") from None

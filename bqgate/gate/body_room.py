@@ -13,10 +13,11 @@ What leaves: BodyTooSlow, NoRoomForBody.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from typing import Self
 
 from bqgate.domain.errors import BodyTooSlow, NoRoomForBody
 from bqgate.domain.units import MIB
@@ -30,6 +31,7 @@ WAIT_S = 5.0
 # Who keeps up this pace sends 10 MB over a poor line, and is not slow.
 STEADY_BYTES_S = 32 * 1024
 _OTHERS_EVERY_BYTES = MIB
+_NOTHING: tuple[int, ...] = (0, 0)  # of either tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,9 @@ class BodyRoom:
         """How much of the room is taken."""
         return sum(tier.used.total() for tier in self._tiers)
 
-    @contextmanager
-    def share(self, peer: str) -> Iterator["BodyShare"]:
-        """What one call keeps, until it is answered."""
-        share = BodyShare(self, source_of(peer))
-        token = _SHARE.set(share)
-        try:
-            yield share
-        finally:
-            _SHARE.reset(token)
-            self._set(share, (0, 0))
+    def share(self, peer: str) -> "BodyShare":
+        """What one call keeps, until its `with` block is left: when it is answered."""
+        return BodyShare(self, peer)
 
     async def take(self, share: "BodyShare", size: int, *, most: int) -> None:
         """Count `size` bytes more of a call, when there is room for them.
@@ -123,11 +118,17 @@ class BodyRoom:
         """A body is whole: what it did not need is for others."""
         self._set(share, _tiers_of(share.size))
 
+    def give_back(self, share: "BodyShare") -> None:
+        """A call is answered."""
+        self._set(share, _NOTHING)
+
     def _fits(self, share: "BodyShare", wanted: tuple[int, ...]) -> bool:
         each = zip(self._tiers, share.kept, wanted, strict=True)
         return all(tier.fits(share.source, want - has) for tier, has, want in each)
 
     def _set(self, share: "BodyShare", wanted: tuple[int, ...]) -> None:
+        if wanted == share.kept:
+            return
         has_freed = sum(wanted) < sum(share.kept)
         for tier, has, want in zip(self._tiers, share.kept, wanted, strict=True):
             tier.add(share.source, want - has)
@@ -151,20 +152,33 @@ class BodyRoom:
 class BodyShare:
     """What one call keeps: so many bytes, and what it takes of each tier for them."""
 
-    def __init__(self, room: BodyRoom, source: str) -> None:
+    def __init__(self, room: BodyRoom, peer: str) -> None:
         self._room = room
-        self.source = source
+        self._peer = peer
         self.size = 0
-        self.kept: tuple[int, ...] = (0, 0)
+        self.kept = _NOTHING
         self._most = 0
         self._since_others = 0
-        self._deadline = asyncio.timeout(None)
+        self._deadline: asyncio.Timeout | None = None
+        self._outer: Token[BodyShare | None] | None = None
 
-    @contextmanager
-    def part(self) -> Iterator["BodyShare"]:
+    @property
+    def source(self) -> str:
+        """From where the call came."""
+        return source_of(self._peer)
+
+    def __enter__(self) -> Self:
+        self._outer = _SHARE.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._outer is not None, "it was entered"
+        _SHARE.reset(self._outer)
+        self._room.give_back(self)
+
+    def part(self) -> "BodyShare":
         """What one call of a batch keeps besides, until it is answered."""
-        with self._room.share(self.source) as share:
-            yield share
+        return self._room.share(self._peer)
 
     @asynccontextmanager
     async def reading(self, bytes_max: int) -> AsyncIterator[None]:
@@ -184,6 +198,7 @@ class BodyShare:
 
     def note_arrival(self, size: int) -> None:
         """So many bytes came over the wire. They bring time for more, but no hoard of it: who stops is cut off."""
+        assert self._deadline is not None, "a body is being read"
         ends_s = self._deadline.when()
         if ends_s is not None and not self._deadline.expired():
             most_s = asyncio.get_running_loop().time() + self._room.limits.timeout_s

@@ -5,12 +5,10 @@ may be cached: where the tables have grown since, a good query fails under a lim
 and the handler tries once more with a fresh estimate. A refusal is small: no more than that is read ahead.
 """
 
-from dataclasses import replace
-
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Method, QueryRequest
 from bqgate.gate.body import decoded
-from bqgate.gate.read_ahead import ReadAhead
+from bqgate.gate.read_ahead import read_ahead
 from bqgate.gate.request_context import RequestContext
 from bqgate.wire.cap_refusal import is_refused_by_cap
 from bqgate.wire.http_message import HttpResponse
@@ -22,9 +20,7 @@ async def check_gates_cap(answer: HttpResponse, ctx: RequestContext, hold: Hold)
     """The answer, whose beginning may have been read ahead, and whether it says that the gate's cap was too small."""
     if not ctx.estimate.is_known or not _is_gates_cap(ctx.query, hold) or not _may_say_so(answer, ctx.query):
         return answer, False
-    body = ReadAhead(answer.body)
-    data = await body.read(_REFUSAL_BYTES_MAX)
-    answer = replace(answer, body=body)
+    answer, data = await read_ahead(answer, bytes_max=_REFUSAL_BYTES_MAX)
     if data is None:
         return answer, False
     text, is_whole = decoded(data, answer.header("content-encoding"))

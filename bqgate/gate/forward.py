@@ -2,7 +2,7 @@
 
 Called by the handler; calls the Upstream port. The answer's bytes are never changed. The first MiB is copied: the job
 reference is at its beginning, and a small answer tells the whole cost. The attempt learns when sending begins, and ends
-with what the answer proves: when all of it has passed, the caller has left, or BigQuery broke off. Raises
+with what the answer proves: when all of it is here or has passed, the caller has left, or BigQuery broke off. Raises
 UpstreamUnavailable or AttemptEnded.
 """
 
@@ -61,7 +61,7 @@ async def forward(
             attempt.end()  # a bug in the reading of an answer leaves no query under way for ever
 
     attempt.is_answering = True
-    return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
+    return observed(answer, tell)
 
 
 async def _while_covered(body: AsyncIterator[bytes], attempt: Attempt) -> AsyncIterator[bytes]:
@@ -80,7 +80,16 @@ def with_job_noted(answer: HttpResponse, note_job: Callable[[JobRef], None]) -> 
         if job is not None:
             note_job(job)
 
-    return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
+    return observed(answer, tell)
+
+
+def observed(answer: HttpResponse, tell: Callable[[Seen], None]) -> HttpResponse:
+    """The same answer, of which `tell` hears once: now, where all of it is here, or when it has passed."""
+    if not isinstance(answer.body, bytes):
+        return HttpResponse(answer.status, answer.headers, ObservedBody(answer, tell))
+    text, is_whole = decoded(answer.body, answer.header("content-encoding"))
+    tell(Seen(answer.status, text, is_whole))
+    return answer
 
 
 class ObservedBody:

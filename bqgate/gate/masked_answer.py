@@ -5,10 +5,8 @@ Called by dispatch.py on the answer's way out. The gate needs all of an answer, 
 BigQuery. One that breaks off breaks off here too, so that nobody takes half of it for the whole.
 """
 
-from dataclasses import replace
-
-from bqgate.gate.body import unpacked
-from bqgate.gate.read_ahead import ReadAhead
+from bqgate.gate.body import close_body, unpacked
+from bqgate.gate.read_ahead import read_ahead
 from bqgate.ports.turns import let_others_run
 from bqgate.wire.field_mask import FieldMask
 from bqgate.wire.http_message import HttpResponse, without
@@ -23,12 +21,11 @@ async def with_mask(answer: HttpResponse, mask: FieldMask | None) -> HttpRespons
     """The answer with what a mask selects; without a mask, as it is."""
     if mask is None or not 200 <= answer.status < 300:
         return answer
-    body = ReadAhead(answer.body)
-    data = await body.read(MASKED_BYTES_MAX)
+    answer, data = await read_ahead(answer, bytes_max=MASKED_BYTES_MAX)
     document = None if data is None else _document(data, answer.header("content-encoding"))
     if document is None:
-        return replace(answer, body=body)
-    await body.aclose()
+        return answer
+    await close_body(answer.body)
     await let_others_run()
     return HttpResponse(answer.status, without(answer.headers, _FRAMING), json_bytes(mask.applied_to(document)))
 

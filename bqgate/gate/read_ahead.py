@@ -5,10 +5,20 @@ Used where the gate must see a small answer whole: to apply a field mask, to rec
 
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from bqgate.domain.errors import BqgateError
 from bqgate.gate.body import chunks_of, close_body
-from bqgate.wire.http_message import Body
+from bqgate.wire.http_message import Body, HttpResponse
+
+
+async def read_ahead(answer: HttpResponse, *, bytes_max: int) -> tuple[HttpResponse, bytes | None]:
+    """The answer with a body that can still be read, and all of it; None where it is longer, or broke off."""
+    if isinstance(answer.body, bytes):
+        return answer, answer.body if len(answer.body) <= bytes_max else None
+    body = ReadAhead(answer.body)
+    data = await body.read(bytes_max)
+    return replace(answer, body=body), data
 
 
 class ReadAhead:

@@ -1,7 +1,8 @@
 """Serve the data plane: aiohttp's requests come in as HttpRequest, HttpResponse values go out, both streamed.
 
 Registered by app below every other route; calls dispatch.py. Nothing is buffered: a body is read chunk by chunk and
-written as fast as the caller takes it. When the caller disconnects, the handler is cancelled (SERVER_OPTIONS) and the
+written as fast as the caller takes it; a small one that came with its head is bytes from the start, and a small answer
+that is whole goes out in one piece. When the caller disconnects, the handler is cancelled (SERVER_OPTIONS) and the
 answer's body closed, which closes the connection to BigQuery. An answer that breaks off upstream breaks off here too,
 without the end of the body, so that no client takes half of it for the whole.
 
@@ -20,7 +21,7 @@ from multidict import CIMultiDict
 
 from bqgate.domain.errors import BodyTooSlow, MalformedRequest
 from bqgate.gate.body import close_body
-from bqgate.gate.body_room import BodyRoom
+from bqgate.gate.body_room import GRANTED_BYTES, BodyRoom
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.http.aborted_calls import BEGUN, cut, note_side, reset_on_close
@@ -96,11 +97,21 @@ def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:
     if not target.isascii() or not target.isprintable() or " " in target:
         raise MalformedRequest("The URL must be percent-encoded.", reason="badRequest")
     headers = tuple(request.headers.items())
-    if not all(_can_be_sent(value) for _, value in headers):
+    if not all(value.isascii() or _can_be_sent(value) for _, value in headers):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
     headers = without(headers, named_by_connection(headers))  # or the gate would judge by what BigQuery never sees
-    body: bytes | AsyncIterator[bytes] = RequestBody(request, stall_s) if request.body_exists else b""
+    body = _body_of(request, stall_s)
     return HttpRequest(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
+
+
+def _body_of(request: web.Request, stall_s: float) -> bytes | AsyncIterator[bytes]:
+    """The body: what is whole already and always has room, as bytes; else as it comes."""
+    if not request.body_exists:
+        return b""
+    content = request.content
+    if content.is_eof() and content.exception() is None and content.total_bytes <= GRANTED_BYTES:
+        return content.read_nowait()
+    return RequestBody(request, stall_s)
 
 
 def origin_of(request: web.Request) -> str:
@@ -150,9 +161,15 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
         BqgateError: the body failed while it was read.
     """
     body = answer.body
-    response = web.StreamResponse(status=answer.status, headers=CIMultiDict(without(answer.headers, _FRAMING)))
-    if isinstance(body, bytes) and (body or request.method != hdrs.METH_HEAD):
-        response.content_length = len(body)
+    headers = CIMultiDict(without(answer.headers, _FRAMING))
+    response: web.StreamResponse
+    if isinstance(body, bytes) and request.method != hdrs.METH_HEAD:
+        headers[hdrs.CONTENT_LENGTH] = str(len(body))
+        response = web.Response(status=answer.status, headers=headers, body=body)  # goes out in one piece
+    else:
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        if body and isinstance(body, bytes):
+            response.content_length = len(body)
     if (answer.header(hdrs.CONNECTION) or "").lower() == "close":
         response.force_close()
     request[BEGUN] = response
@@ -160,8 +177,9 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
     try:
         await response.prepare(request)
         reset_on_close(request, response, is_on=True)
-        if request.method != hdrs.METH_HEAD:
-            await _write(response, body)
+        if not isinstance(body, bytes) and request.method != hdrs.METH_HEAD:
+            async for chunk in body:
+                await response.write(chunk)
         await response.write_eof()
         reset_on_close(request, response, is_on=False)
         is_whole = True
@@ -178,15 +196,6 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
         # The body that came with it broke off, so where the next request begins nobody knows.
         request.protocol.force_close()
     return response
-
-
-async def _write(response: web.StreamResponse, body: bytes | AsyncIterator[bytes]) -> None:
-    if isinstance(body, bytes):
-        if body:
-            await response.write(body)
-        return
-    async for chunk in body:
-        await response.write(chunk)
 
 
 def _preflight(request: web.Request, call: HttpRequest) -> HttpResponse:

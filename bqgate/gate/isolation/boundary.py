@@ -18,7 +18,7 @@ from bqgate.domain.errors import AccessDenied
 from bqgate.domain.job import Estimate, QueryRequest
 from bqgate.domain.principal import Principal, Role
 from bqgate.gate.body import without_body
-from bqgate.gate.forward import ObservedBody
+from bqgate.gate.forward import observed
 from bqgate.gate.isolation.denials import dataset_denied, project_denied, use_denied
 from bqgate.gate.isolation.ids import check_path
 from bqgate.gate.isolation.job_bodies import JobBody
@@ -171,7 +171,7 @@ class Isolation:
             if job is not None:
                 self._owners.note(job, owner)
 
-        return replace(answer, body=ObservedBody(answer, note))
+        return observed(answer, note)
 
     async def answer(self, ctx: RequestContext, send: Send) -> HttpResponse:
         """The answer to a call that submits no job.
