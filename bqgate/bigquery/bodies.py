@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from bqgate.bigquery.exchange import Answer
 from bqgate.bigquery.failures import unavailable
 from bqgate.domain.errors import BqgateError
 from bqgate.wire.http_message import Body
@@ -18,7 +19,7 @@ from bqgate.wire.http_message import Body
 _PIECE_BYTES = 256 * 1024
 
 
-def body_of(response: aiohttp.ClientResponse) -> Body:
+def body_of(response: aiohttp.ClientResponse | Answer) -> Body:
     """The body of an answer: bytes where it came whole with its head, so that its connection is free; else a stream."""
     content = response.content
     if content.is_eof() and content.exception() is None and content.total_bytes:
@@ -32,7 +33,7 @@ class ResponseBody:
     Not a generator, because closing a generator that was never started does nothing, and the connection would stay.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse | Answer) -> None:
         self._response = response
         connection = response.connection  # None where the body is here already
         protocol = None if connection is None else connection.protocol

@@ -10,18 +10,20 @@ UpstreamNotTried where there is no token, all connections are in use, or the bre
 body breaks off, the error of that body.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
 
 from bqgate.bigquery.bodies import CallerBody, ResponseBody, body_of
 from bqgate.bigquery.credentials import UpstreamCredentials
 from bqgate.bigquery.end_to_end import headers_answered, headers_sent, malformed
+from bqgate.bigquery.exchange import BODY_BYTES_MAX, Answer, Exchanges
 from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.timeouts import Timeouts, is_named_insert, operation_of
@@ -82,14 +84,18 @@ class HttpUpstream:
         self._guards = guards
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._places = asyncio.Semaphore(connections_max)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections_max),
+            connector=aiohttp.TCPConnector(limit=0),  # _places has it
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
             max_line_size=_LINE_BYTES_MAX,
             max_field_size=_LINE_BYTES_MAX,
-            trace_configs=[_trace_queue()],
+            skip_auto_headers=_NOT_ADDED,
+        )
+        self._exchanges = Exchanges(
+            self._session, self._base_url, connect_timeout_s=connect_timeout_s, line_bytes_max=_LINE_BYTES_MAX
         )
 
     async def send(
@@ -145,27 +151,18 @@ class HttpUpstream:
             permit.leave()  # where nothing was said above: the caller left, or its body broke off
 
     async def _send(self, call: HttpRequest, limit_s: float) -> HttpResponse:
+        await self._take_place()
         body = CallerBody(call.body)
-        queue = _Queue()
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=self._connect_timeout_s, sock_connect=self._connect_timeout_s, sock_read=limit_s
-        )
         try:
-            response = await self._session.request(
-                call.method,
-                URL(self._base_url + call.target, encoded=True),
-                headers=CIMultiDict(headers_sent(call)),
-                data=body.data,
-                skip_auto_headers=_NOT_ADDED,
-                timeout=timeout,
-                allow_redirects=False,
-                trace_request_ctx=queue,
-            )
+            if call.method == "POST" and isinstance(call.body, bytes) and 0 < len(call.body) <= BODY_BYTES_MAX:
+                response: Answer | aiohttp.ClientResponse = await self._exchanges.post(
+                    call.target, headers_sent(call), call.body, read_timeout_s=limit_s, on_free=self._places.release
+                )
+            else:
+                response = await self._requested(call, body, limit_s)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if body.failure is not None:
                 raise body.failure from None
-            if queue.is_waiting:
-                raise UpstreamNotTried("All connections to BigQuery are in use.") from error
             raise unavailable(error) from error
         headers = headers_answered(tuple(response.headers.items()))
         if fault := malformed(response.status, headers):
@@ -173,28 +170,43 @@ class HttpUpstream:
             raise UpstreamUnavailable(f"BigQuery is not answering ({fault}).")
         return HttpResponse(response.status, headers, body_of(response))
 
+    async def _requested(self, call: HttpRequest, body: CallerBody, limit_s: float) -> aiohttp.ClientResponse:
+        """What is large, streamed, or done again by aiohttp where a connection had ended meanwhile."""
+        connection: Connection | None = None
+        try:
+            response = await self._session.request(
+                call.method,
+                URL(self._base_url + call.target, encoded=True),
+                headers=CIMultiDict(headers_sent(call)),
+                data=body.data,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=self._connect_timeout_s, sock_connect=self._connect_timeout_s, sock_read=limit_s
+                ),
+                allow_redirects=False,
+            )
+            connection = response.connection
+        finally:
+            if connection is None:  # there is no answer, or all of it is here
+                self._places.release()
+        if connection is not None:
+            connection.add_callback(self._places.release)
+        return response
+
+    async def _take_place(self) -> None:
+        """Return when there may be one connection more.
+
+        Raises:
+            UpstreamNotTried: all are in use by others, which is no fault of BigQuery's.
+        """
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise UpstreamNotTried("All connections to BigQuery are in use.") from None
+
     async def close(self) -> None:
         """Give back connections."""
         await self._session.close()
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Whether a call waits for a connection that others use, which is no fault of BigQuery's."""
-
-    is_waiting: bool = False
-
-
-def _trace_queue() -> aiohttp.TraceConfig:
-    """Let aiohttp tell each call's _Queue when it begins and ends to wait. A wait that runs out has no end."""
-
-    async def note_start(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.is_waiting = True
-
-    async def note_end(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.is_waiting = False
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_queued_start.append(note_start)
-    trace.on_connection_queued_end.append(note_end)
-    return trace

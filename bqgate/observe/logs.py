@@ -5,19 +5,18 @@ Clock's, in RFC 3339. Every field passes redact.py. Lines of other libraries (lo
 route_stdlib was called. No global structlog configuration: two loggers in one process do not meet.
 """
 
+import json
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Protocol, TextIO
 
+import orjson
 import structlog
 
-from bqgate.observe.redact import redact_field
+from bqgate.observe.redact import redact_field, redact_text
 from bqgate.ports import Clock
-
-# Fields that structlog renders itself and that are never secret.
-_OWN_FIELDS = frozenset({"event", "level", "at"})
 
 
 class LogFormat(StrEnum):
@@ -29,36 +28,40 @@ class LogFormat(StrEnum):
 
 
 class Logger(Protocol):
-    """What the gate uses of structlog's logger."""
+    """What the gate uses of a logger."""
 
     def log(self, level: int, event: str, **fields: object) -> object:
         """Write one line."""
 
 
 class LeveledLogger:
-    """A Logger that drops lines below its `level`, as the logging module numbers them; it may be set at any time."""
+    """Writes lines, but for those below its `level`, as the logging module numbers them; it may be set at any time."""
 
-    def __init__(self, logger: Logger, level: int) -> None:
+    def __init__(
+        self, stream: TextIO, clock: Clock, level: int, render: Callable[[dict[str, Any]], str], *, worker: int | None
+    ) -> None:
         self.level = level
-        self._logger = logger
-
-    def log(self, level: int, event: str, **fields: object) -> object:
-        """Write one line, if it is important enough."""
-        return self._logger.log(level, event, **fields) if level >= self.level else None
-
-
-class _Lossy:
-    """A stream that loses what cannot be written: a full disk or a closed pipe must stop no query."""
-
-    def __init__(self, stream: TextIO) -> None:
+        self._always: dict[str, Any] = {} if worker is None else {"worker": worker}
         self._stream = stream
+        self._clock = clock
+        self._render = render
 
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
+    def log(self, level: int, event: str, **fields: object) -> None:
+        """Write one line, if it is important enough."""
+        if level < self.level:
+            return
+        line: dict[str, Any] = {
+            "at": self._clock.now().isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(level).lower(),
+            "event": redact_text(event),  # which may quote a credential, too
+            **self._always,
+        }
+        if "exc_info" in fields:
+            fields = dict(structlog.processors.format_exc_info(None, "", fields))
+        for name, value in fields.items():
+            line[name] = redact_field(name, value)
+        with suppress(OSError):  # a full disk or a closed pipe must stop no query
+            self._stream.write(f"{self._render(line)}\n")
             self._stream.flush()
 
 
@@ -75,18 +78,19 @@ def make_logger(
     `worker`: which of several processes this is; its lines say so.
     """
     is_console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
-    renderer = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(sort_keys=False)
+    if not is_console:
+        return LeveledLogger(stream, clock, level, _as_json, worker=worker)
+    console = structlog.dev.ConsoleRenderer()
+    return LeveledLogger(stream, clock, level, lambda line: str(console(None, "", line)), worker=worker)
 
-    def stamp(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        first = {"at": clock.now().isoformat(timespec="milliseconds"), "level": line["level"], "event": line["event"]}
-        return {**first, **line}
 
-    logger: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(cast("TextIO", _Lossy(stream))),
-        processors=[structlog.processors.add_log_level, stamp, structlog.processors.format_exc_info, _redact, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
-    ).bind(**({} if worker is None else {"worker": worker}))
-    return LeveledLogger(logger, level)
+def _as_json(line: dict[str, Any]) -> str:
+    """A line in characters that any stream takes."""
+    try:
+        text = orjson.dumps(line).decode()
+    except TypeError:  # a number of more than 64 bits, or half a character
+        return json.dumps(line)
+    return text if text.isascii() else json.dumps(line)
 
 
 def route_stdlib(logger: Logger, *, level: int = logging.WARNING) -> None:
@@ -108,8 +112,3 @@ class _Forwarding(logging.Handler):
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         self._logger.log(record.levelno, record.getMessage(), **fields)
-
-
-def _redact(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Structlog's last step before rendering. The event's text may quote a credential too."""
-    return {name: redact_field("" if name in _OWN_FIELDS else name, value) for name, value in line.items()}

@@ -104,3 +104,12 @@ def test_the_level_may_change_while_it_writes() -> None:
     logger.level = logging.ERROR
     logger.log(logging.WARNING, "unimportant")
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["important"]
+
+
+@pytest.mark.parametrize("value", [2**70, "caf\u00e9", "\udc80", 0.5, None, ["a", {"b": True}]])
+def test_every_value_is_told_in_plain_characters(value: object) -> None:
+    """Large numbers, letters beyond ASCII and halves of characters come out as JSON that any stream takes."""
+    out = io.StringIO()
+    make_logger(out, ManualClock()).log(logging.INFO, "request", value=value)
+    assert out.getvalue().isascii()
+    assert json.loads(out.getvalue())["value"] == value
