@@ -3,7 +3,6 @@
 Called by root. Nothing is opened here; what runs beside the requests is started with what it belongs to.
 """
 
-import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from bqgate.gate.isolation import Isolation
 from bqgate.gate.long_texts import LongTexts
 from bqgate.gate.passthrough import Passthrough
 from bqgate.gate.payers import Payers
+from bqgate.ports.ids import new_id
 from bqgate.settings import Settings
 from bqgate.settings.sections import Credentials
 from bqgate.settlement.deletion import Deletions
@@ -185,7 +185,7 @@ def _own_costs(deps: Dependencies, poller: Poller) -> OwnCosts | None:
         clock=deps.clock,
         telemetry=deps.telemetry,
         limits=OwnQueryLimits(section.maximum_mib_billed * MIB, section.daily_usd.nanos),
-        new_id=_new_id,
+        new_id=new_id,
     )
 
 
@@ -231,7 +231,7 @@ def _admission(
         policies=deps.policies,
         rules=settings.hold_rules,
         hold_ttl_s=settings.admission.hold_ttl_s,
-        new_id=_new_id,
+        new_id=new_id,
         slots=slots,
         on_trip=_emergency_stop(deps, poller),
         refusals=_refusals(deps),
@@ -244,17 +244,13 @@ def _admission(
     return admission
 
 
-def _new_id() -> str:
-    return uuid.uuid4().hex
-
-
 def _refusals(deps: Dependencies) -> Refusals:
     """What was refused lately; repeats are booked in the background, and at the end."""
     refusals = Refusals(
         deps.ledger,
         deps.clock,
         deps.telemetry,
-        new_id=_new_id,
+        new_id=new_id,
         ttl_s=deps.settings.admission.refusal_ttl_s,
     )
     deps.background.start("refusals", refusals.run)

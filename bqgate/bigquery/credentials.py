@@ -14,7 +14,6 @@ project in its path, whatever they say.
 What leaves: the call to send, or UpstreamNotTried where there is no token to put in.
 """
 
-from dataclasses import replace
 from typing import Protocol
 
 from bqgate.domain.principal import Credential
@@ -41,6 +40,8 @@ _QUOTA_HEADERS = frozenset({"x-goog-quota-user", _USER_PROJECT})
 # Parameters that begin with "$" are refused at the HTTP server; this one would bring any header with it.
 _IDENTITY_PARAMETERS = frozenset({"access_token", "authuser", "bearer_token", "key", "oauth_token", "$httpheaders"})
 _QUOTA_PARAMETERS = frozenset({"quotauser", "userip", "userproject"})
+_CREDENTIAL_HEADERS = _IDENTITY_HEADERS | _QUOTA_HEADERS | {"authorization"}
+_CREDENTIAL_PARAMETERS = _IDENTITY_PARAMETERS | _QUOTA_PARAMETERS
 
 
 class CredentialsUnusable(Exception):
@@ -75,7 +76,7 @@ class CallerCredentials:
             key = name.lower()
             if [own for other, own in headers if other.lower() == key] != ([] if value is None else [value]):
                 headers = (*without(headers, {key}), *(() if value is None else ((name, value),)))
-        return replace(call, headers=headers, query=without_parameters(call.query, _IDENTITY_PARAMETERS))
+        return call.changed(headers=headers, query=without_parameters(call.query, _IDENTITY_PARAMETERS))
 
     def drop_refused(self, credential: Credential) -> bool:  # noqa: ARG002 - the port's signature
         """It was the caller's, who is to hear of it."""
@@ -97,16 +98,20 @@ class AnonymousCredentials:
 def with_token(call: HttpRequest, token: str) -> HttpRequest:
     """The call with this token in place of everything that the caller sent."""
     call = without_credentials(call)
-    return replace(call, headers=(*call.headers, ("Authorization", f"Bearer {token}")))
+    return call.changed(headers=(*call.headers, ("Authorization", f"Bearer {token}")))
 
 
 def without_credentials(call: HttpRequest) -> HttpRequest:
     """The call without any credential that the caller sent, and without any word about whose quota is used."""
-    query = without_parameters(call.query, _IDENTITY_PARAMETERS | _QUOTA_PARAMETERS)
-    headers = without(_without_identities(call.headers), _QUOTA_HEADERS | {"authorization"})
-    return replace(call, headers=headers, query=query)
+    query = without_parameters(call.query, _CREDENTIAL_PARAMETERS)
+    return call.changed(headers=_without_identities(call.headers, _CREDENTIAL_HEADERS), query=query)
 
 
-def _without_identities(headers: Headers) -> Headers:
-    kept = without(headers, _IDENTITY_HEADERS)
-    return tuple((key, value) for key, value in kept if not key.lower().startswith(_IDENTITY_FAMILIES))
+def _without_identities(headers: Headers, names: frozenset[str] = _IDENTITY_HEADERS) -> Headers:
+    return tuple(
+        [
+            header
+            for header in headers
+            if (name := header[0].lower()) not in names and not name.startswith(_IDENTITY_FAMILIES)
+        ]
+    )

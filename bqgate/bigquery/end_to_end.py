@@ -19,17 +19,18 @@ _HOP_BY_HOP = frozenset(
     }
 )
 # The client writes its own Host; Expect was answered by the gate.
-_NOT_SENT = frozenset({"expect", "host"})
+_NOT_SENT = _HOP_BY_HOP | {"expect", "host"}
+_NOT_SENT_WITH_BYTES = _NOT_SENT | {"content-length"}
 
 
 def headers_sent(call: HttpRequest) -> Headers:
     """The headers with which a call goes to BigQuery."""
-    headers = without(call.headers, _HOP_BY_HOP | _NOT_SENT | named_by_connection(call.headers))
+    named = named_by_connection(call.headers)
     if not isinstance(call.body, bytes):
-        return headers
+        return without(call.headers, _NOT_SENT | named)
     # Bytes have a length of their own; the one that the caller gave may be that of another body.
     length = (("Content-Length", str(len(call.body))),) if call.body else ()
-    return (*without(headers, {"content-length"}), *length)
+    return (*without(call.headers, _NOT_SENT_WITH_BYTES | named), *length)
 
 
 def headers_answered(headers: Headers) -> Headers:
@@ -44,6 +45,7 @@ def malformed(status: int, headers: Headers) -> str:
     """
     if status < 200:
         return f"its answer has the status {status}"
-    if not all(value.isprintable() or value.replace("\t", " ").isprintable() for _, value in headers):
-        return "a header of its answer is no text"
+    for _, value in headers:
+        if not value.isprintable() and not value.replace("\t", " ").isprintable():
+            return "a header of its answer is no text"
     return ""

@@ -20,7 +20,6 @@ class SqlFacts:
     runs. `is_dynamic`: it runs text or procedures that do not stand in it. `unbounded_because`: FEDERATED or REMOTE
     where it calls another system, whose cost neither a dry run nor a cap bounds. `sets_labels`: it sets @@query_label.
     `reservations` are what it sets @@reservation to, in words that can be read; None among them: something else.
-    `only_reads`: it is one statement that changes nothing but the table that its result may go to.
     """
 
     is_one_statement: bool = True
@@ -29,7 +28,6 @@ class SqlFacts:
     unbounded_because: str | None = None
     sets_labels: bool = False
     reservations: tuple[str | None, ...] = ()
-    only_reads: bool = False
 
 
 # Of a text of which nobody can say what it does, apart from the systems that it names.

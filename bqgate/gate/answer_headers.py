@@ -5,13 +5,12 @@ Called by the handler for every query that was decided on. Headers: X-Bqgate-Dec
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from bqgate.admission.admit import Admitted
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.money import format_usd
 from bqgate.gate.stopwatch import Stopwatch
-from bqgate.wire.http_message import HttpResponse
+from bqgate.wire.http_message import Headers, HttpResponse
 from bqgate.wire.job_labels import REASON_LABEL
 
 
@@ -23,16 +22,18 @@ def with_decision(
     watch: Stopwatch,
     *,
     reason: str | None = None,
+    more: Headers = (),
 ) -> HttpResponse:
-    """The answer with the decision, its cost and how long each step took."""
+    """The answer with the decision, its cost and how long each step took, behind `more` that its caller adds."""
     added = (
+        *more,
         *(() if reason is None else (("X-Bqgate-Reason", reason),)),
         ("X-Bqgate-Decision", decision),
         ("X-Bqgate-Request-Id", decision_id),
         ("X-Bqgate-Cost-Usd", format_usd(cost_nanos)),
         ("Server-Timing", watch.server_timing()),
     )
-    return replace(answer, headers=(*answer.headers, *added))
+    return HttpResponse(answer.status, (*answer.headers, *added), answer.body)
 
 
 def with_admission(
@@ -40,9 +41,9 @@ def with_admission(
 ) -> HttpResponse:
     """The answer of a forwarded query, with the balance of its budgets and why it was throttled, if it was."""
     hold = admitted.hold
-    answer = replace(answer, headers=(*answer.headers, ("X-Bqgate-Balance-Usd", _balance(admitted))))
+    balance = ("X-Bqgate-Balance-Usd", _balance(admitted))
     reason = labels.get(REASON_LABEL)
-    return with_decision(answer, hold.decision, hold.id, hold.amount_nanos, watch, reason=reason)
+    return with_decision(answer, hold.decision, hold.id, hold.amount_nanos, watch, reason=reason, more=(balance,))
 
 
 def _balance(admitted: Admitted) -> str:

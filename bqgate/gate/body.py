@@ -11,7 +11,6 @@ import json
 import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
@@ -127,12 +126,12 @@ def without_mark(data: bytes) -> bytes:
 def with_json(call: HttpRequest, document: Mapping[str, Any]) -> HttpRequest:
     """The same call with another body; the headers that described the old one are gone."""
     headers = (*without(call.headers, BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
-    return replace(call, headers=headers, body=json_bytes(document))
+    return call.changed(headers=headers, body=json_bytes(document))
 
 
 def without_body(call: HttpRequest) -> HttpRequest:
     """The same call without a body, and without the headers that describe one."""
-    return replace(call, headers=without(call.headers, BODY_HEADERS), body=b"")
+    return call.changed(headers=without(call.headers, BODY_HEADERS), body=b"")
 
 
 def plain_body(call: HttpRequest) -> Body:

@@ -107,7 +107,10 @@ class Dispatcher:
         return RequestContext(await self._upstream_call(call, route), route, principal, watch)
 
     async def _upstream_call(self, call: HttpRequest, route: Route) -> HttpRequest:
-        return replace(await with_real_verb(call), path=route.upstream_path)
+        meant = await with_real_verb(call)
+        return HttpRequest(
+            meant.method, route.upstream_path, meant.query, meant.headers, meant.body, call.peer, call.request_id
+        )
 
     async def _answer(self, ctx: RequestContext, *, root: str) -> HttpResponse:
         call = ctx.call

@@ -7,7 +7,6 @@ UpstreamUnavailable or AttemptEnded.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 from bqgate.domain.errors import UpstreamUnavailable
 from bqgate.domain.job import JobRef
@@ -39,7 +38,7 @@ async def forward(
     call = readable(call)
     attempt.begin_to_send()
     if not isinstance(call.body, bytes):
-        call = replace(call, body=_while_covered(call.body, attempt))
+        call = call.changed(body=_while_covered(call.body, attempt))
     try:
         answer = await upstream.send(call, credential=ctx.principal.credential)
     except UpstreamUnavailable as failure:
@@ -140,4 +139,4 @@ class ObservedBody:
 def readable(call: HttpRequest) -> HttpRequest:
     """The call, asking only for encodings that the gate can read too: gzip where the caller takes it, else none."""
     encoding = "gzip" if accepts_gzip(call.headers) else "identity"
-    return replace(call, headers=(*without(call.headers, ("accept-encoding",)), ("Accept-Encoding", encoding)))
+    return call.changed(headers=(*without(call.headers, ("accept-encoding",)), ("Accept-Encoding", encoding)))

@@ -32,7 +32,7 @@ def real_verb(call: HttpRequest) -> str:
     Raises:
         MalformedRequest: two overrides, or one that may not be.
     """
-    overrides = {value.strip().upper() for key, value in call.headers if key.lower() in _OVERRIDES}
+    overrides = _overrides(call)
     if not overrides:
         return call.method
     verb = overrides.pop()
@@ -43,14 +43,20 @@ def real_verb(call: HttpRequest) -> str:
 
 async def with_real_verb(call: HttpRequest) -> HttpRequest:
     """The call as it is meant, without any override."""
-    verb = real_verb(call)
-    if any(key.lower() in _OVERRIDES for key, _ in call.headers):
-        call = await _overridden(call, verb)
+    if _overrides(call):
+        call = await _overridden(call, real_verb(call))
+    if not call.query:
+        return call
     query = with_plain_names(call.query)
     for name, _ in split_query(query):
         if name.startswith("$") and name not in _KNOWN_SYSTEM_PARAMETERS:
             raise UnsupportedRequest(f"bqgate does not pass on the URL parameter {name[:64]}.")
-    return call if query == call.query else replace(call, query=query)
+    return call if query == call.query else call.changed(query=query)
+
+
+def _overrides(call: HttpRequest) -> set[str]:
+    """The verbs that its headers name."""
+    return {value.strip().upper() for key, value in call.headers if key.lower() in _OVERRIDES}
 
 
 async def _overridden(call: HttpRequest, verb: str) -> HttpRequest:

@@ -15,7 +15,6 @@ What leaves: customers, and BigQuery's own refusal of a number that it does not 
 """
 
 from collections import OrderedDict
-from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.principal import Credential, Identity, Principal, Role
@@ -24,6 +23,7 @@ from bqgate.gate.routes import Route, in_project
 from bqgate.ports import DryRunner, PolicySource
 
 _KEPT_MAX = 10_000
+_NO_CREDENTIAL = Credential()
 
 
 class Payers:
@@ -49,8 +49,8 @@ class Payers:
 
     def principal_of(self, identity: Identity, credential: Credential, route: Route) -> Principal:
         """Who asks, with the customer who pays as far as it is known by now."""
-        known = credential if self._passes_credentials else Credential()
-        credential = replace(known, subject=identity.subject)
+        known = credential if self._passes_credentials else _NO_CREDENTIAL
+        credential = Credential(known.authorization, known.user_project, identity.subject, known.account)
         principal = Principal("", identity.name, route.workload, credential, identity.role)
         return self._charged_to(principal, identity.customer or self._customer_by_route(identity, route))
 
@@ -112,11 +112,12 @@ class Payers:
         return project_id
 
     def _charged_to(self, principal: Principal, customer: str) -> Principal:
-        credential = replace(principal.credential, customer=customer)
+        known = principal.credential
+        account = known.account
         if not self._passes_credentials:
             account = self._policies.customer_registry.customer(customer).account
-            credential = replace(credential, account=account)
-        return replace(principal, customer=customer, credential=credential)
+        credential = Credential(known.authorization, known.user_project, known.subject, account, customer)
+        return Principal(customer, principal.name, principal.workload, credential, principal.role)
 
     def _may_learn_ids(self, principal: Principal) -> bool:
         """Whether BigQuery may be asked: in the gate's own name it would answer a customer about others' projects."""

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import NoReturn
 from unicodedata import category
 from urllib.parse import quote, unquote
@@ -133,6 +134,10 @@ def resolve(verb: str, path: str) -> Route:
         MalformedRequest: the workload is not one, or a segment or a name has two readings.
         UnsupportedRequest: no method that the gate knows.
     """
+    return _resolved_lately(verb, path) if len(path) <= _REMEMBERED_CHARS_MAX else _resolved(verb, path)
+
+
+def _resolved(verb: str, path: str) -> Route:
     raw = tuple(segment for segment in path.split("/") if segment)
     if len(raw) > _SEGMENTS_MAX:
         _refuse(verb, path)
@@ -165,6 +170,11 @@ def resolve(verb: str, path: str) -> Route:
     upstream_path = "/" + "/".join((*upload, *_API, *raw[start:]))
     kind = _kind(method_id, verb, is_upload=bool(upload))
     return Route(kind, method_id, upstream_path, params.get("projectId"), workload, params)
+
+
+# A client asks for the same few paths again and again.
+_REMEMBERED_CHARS_MAX = 256
+_resolved_lately = lru_cache(maxsize=1_000)(_resolved)
 
 
 def in_project(route: Route, project_id: str) -> Route:
@@ -210,6 +220,8 @@ def _params(template: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]
 
 def _decode(segment: str) -> str:
     """The meaning of one segment; refused where it could be read as more than one."""
+    if segment.isascii() and segment.replace("-", "").replace("_", "").isalnum():
+        return segment
     try:
         name = unquote(segment, errors="strict")
     except UnicodeDecodeError:
@@ -230,7 +242,9 @@ def _refuse_spaces(params: Mapping[str, str]) -> None:
     Source: https://cloud.google.com/bigquery/docs/tables#table_naming (every kind of space, Zs, is allowed there).
     """
     for name, value in params.items():
-        if name != "tableId" and any(category(each) == "Zs" for each in value):
+        if name != "tableId" and (
+            " " in value or (not value.isascii() and any(category(each) == "Zs" for each in value))
+        ):
             raise MalformedRequest(f"Invalid {name} {value[:64]!r}: it must not have spaces.", field=name)
 
 

@@ -110,7 +110,7 @@ def asked_in_plain_json(call: HttpRequest) -> HttpRequest:
     if set(formats) <= {"json"}:
         return call
     rest = without_parameters(call.query, {"alt"})
-    return replace(call, query="&".join(part for part in (rest, PLAIN_JSON) if part))
+    return call.changed(query="&".join(part for part in (rest, PLAIN_JSON) if part))
 
 
 def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | None]:
@@ -124,16 +124,18 @@ def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | 
     """
     given = [value for name, value in split_query(call.query) if name.lower() in _MASK_PARAMETERS]
     given += [value for name, value in call.headers if name.lower() in _MASK_HEADERS]
+    if not given:
+        return call, None
     wanted = {value.strip() for value in given} - {""}
     if len(wanted) > 1:
         raise MalformedRequest("fields is given twice, with different values.", field="fields")
     query = without_parameters(call.query, _MASK_PARAMETERS)
-    call = replace(call, query=query, headers=without(call.headers, _MASK_HEADERS))
+    call = call.changed(query=query, headers=without(call.headers, _MASK_HEADERS))
     if not wanted:
         return call, None
     encoding = "gzip" if accepts_gzip(call.headers) else "identity"
     headers = (*without(call.headers, {"accept-encoding"}), ("Accept-Encoding", encoding))
-    return replace(call, headers=headers), parse_mask(wanted.pop())
+    return call.changed(headers=headers), parse_mask(wanted.pop())
 
 
 def _refuse_other_protocol(call: HttpRequest) -> None:
@@ -171,7 +173,7 @@ def _with_first_part(call: HttpRequest, boundary: str, opened: OpenedBody, docum
     length = call.header("content-length")
     if length is not None and length.isdecimal() and call.header("content-encoding") is None:
         headers = (*headers, ("Content-Length", str(int(length) - opened.first_bytes + len(head))))
-    return replace(call, headers=headers, body=_joined(head, opened.rest))
+    return call.changed(headers=headers, body=_joined(head, opened.rest))
 
 
 async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

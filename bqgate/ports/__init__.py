@@ -17,7 +17,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
     advice.py     Advisor, TableSource
     shadow_decisions.py  ShadowDecisionSource
 
-turns.py is no port: it lets others run while something large is read.
+turns.py and ids.py are no ports: the one lets others run while something large is read, the other makes ids.
 """
 
 from bqgate.ports.advice import Advisor, TableSource

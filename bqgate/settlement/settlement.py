@@ -7,7 +7,6 @@ first, which alone knows whether a repeat has joined it; a crash then leaves it 
 BigQuery asked. Amounts are nano-dollars.
 """
 
-import uuid
 from collections.abc import Callable
 
 from bqgate.domain.budget import Period
@@ -20,6 +19,7 @@ from bqgate.domain.job import Outcome, Usage
 from bqgate.domain.pricing import CostUnknown, PriceList
 from bqgate.domain.tier import GATE_ITSELF
 from bqgate.ports import BudgetStore, Clock, Ledger, PolicySource, Telemetry
+from bqgate.ports.ids import new_id
 from bqgate.settlement.held_prices import HeldPrices
 
 
@@ -163,7 +163,7 @@ class Settlement:
     def _entry_for(self, hold: Hold, usage: Usage, prices: PriceList) -> Entry:
         cost_nanos, outcome = _cost(hold, usage, prices)
         return Entry(
-            id=uuid.uuid4().hex,
+            id=new_id(),
             kind=EntryKind.CHARGE,
             customer=hold.customer,
             principal=hold.principal,

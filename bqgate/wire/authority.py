@@ -9,11 +9,13 @@ none is said. Nothing is resolved. Pure.
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _NAME_CHARS_MAX = 253
+_AUTHORITY_CHARS_MAX = _NAME_CHARS_MAX + len(".:65535")
 _ADDRESS = r"\[(?P<address>[0-9a-f:.]{2,45})(?:%[a-z0-9._~-]{1,32})?\]"
 _AUTHORITY = re.compile(rf"(?:(?P<name>{_NAME})\.?|{_ADDRESS})(?::(?P<port>[0-9]{{0,5}}))?")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#@]+)")
@@ -60,6 +62,11 @@ class KnownHosts:
 
 def read_authority(text: str) -> Authority | None:
     """The host and port of a Host header; None where it is malformed."""
+    return _read_authority(text) if len(text) <= _AUTHORITY_CHARS_MAX else None
+
+
+@lru_cache(maxsize=256)  # a gate is called by a few names
+def _read_authority(text: str) -> Authority | None:
     found = _AUTHORITY.fullmatch(text.lower()) if text.isascii() else None
     if found is None:
         return None

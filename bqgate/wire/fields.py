@@ -45,7 +45,7 @@ def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
 
 def camel_name(name: str) -> str:
     """A name in camelCase. One that is longer than any field's stays as it is."""
-    if len(name) > _NAME_CHARS_MAX:
+    if "_" not in name or len(name) > _NAME_CHARS_MAX:
         return name
     return _SNAKE.sub(lambda match: match.group(1).upper(), name)
 

@@ -7,6 +7,7 @@ repeat, as RFC 9110 section 5.3 allows.
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 Headers = tuple[tuple[str, str], ...]
 Body = bytes | AsyncIterator[bytes]
@@ -26,6 +27,18 @@ class HttpRequest:
     body: Body = field(default=b"", repr=False)
     peer: str = ""
     request_id: str = ""
+
+    def changed(self, *, query: str | None = None, headers: Headers | None = None, body: Body | None = None) -> Self:
+        """The same request with another query string, other headers or another body; None: as it is."""
+        return type(self)(
+            self.method,
+            self.path,
+            self.query if query is None else query,
+            self.headers if headers is None else headers,
+            self.body if body is None else body,
+            self.peer,
+            self.request_id,
+        )
 
     @property
     def target(self) -> str:
@@ -50,13 +63,16 @@ class HttpResponse:
 def header_of(headers: Headers, name: str) -> str | None:
     """The first header of that name, whatever its case."""
     wanted = name.lower()
-    return next((value for key, value in headers if key.lower() == wanted), None)
+    for key, value in headers:
+        if key.lower() == wanted:
+            return value
+    return None
 
 
 def without(headers: Headers, names: Iterable[str]) -> Headers:
     """All headers but those named, in lower case."""
     dropped = frozenset(names)
-    return tuple((key, value) for key, value in headers if key.lower() not in dropped)
+    return tuple([header for header in headers if header[0].lower() not in dropped])
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:
@@ -64,6 +80,6 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
 
     Never those that frame the body, or say who calls.
     """
-    lines = (value for key, value in headers if key.lower() == "connection")
+    lines = [value for key, value in headers if key.lower() == "connection"]
     names = {name.strip().lower() for line in lines for name in line.split(",")}
     return frozenset(names - {"authorization", "content-length", "host"})

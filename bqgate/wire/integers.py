@@ -42,6 +42,8 @@ UINT32 = Integer("TYPE_UINT32", 0, 2**32 - 1)
 
 def whole_number(text: str) -> int | None:
     """The whole number that a text writes; None where it writes none, or one of more than 20 digits."""
+    if len(text) <= _DIGITS_MAX and text.isascii() and text.isdigit():
+        return int(text)
     match = _NUMBER.fullmatch(text) if len(text) <= _CHARS_MAX else None
     if match is None:
         return None

@@ -7,21 +7,19 @@ JSON is RFC 8259: NaN and Infinity are not numbers, and a lone surrogate is no c
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NoReturn
 
+import orjson
+
 # What is read must be written again, from deeper within the program and inside other objects, where Python would give
 # up. BigQuery's rows and parameters, of 15 levels of STRUCT at most, stay below 100.
 DEPTH_MAX = 200
-# Stands before a number in what the encoder writes. No document holds it: read_json refuses lone surrogates.
-_MARK = "\udc00"
-_KEPT = re.compile(rf'"{_MARK}#([0-9]+)"')
-# No integer type of Google's has more digits; of more than 4,300 Python would make none.
-_DIGITS_MAX = 20
-_MARKED = re.compile(rf'"{_MARK}(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"')
+# Longer ones, with their minus, may have more than 64 bits, which is what is written of a number.
+_DIGITS_MAX = 19
+_AS_IT_CAME = orjson.OPT_PASSTHROUGH_DATACLASS  # a JsonNumber is one, and would be written as an object
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen: a body may have a hundred thousand, and freezing takes time
@@ -77,9 +75,12 @@ def _checked(value: Any, text: str) -> Any:
 def read_answer(text: bytes | str) -> dict[str, Any] | None:
     """The JSON object that another system answered; None where it is none, or nested too deeply to be read."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        document = orjson.loads(text)
+    except ValueError:
+        try:
+            document = json.loads(text)  # which takes NaN, and halves of characters
+        except (ValueError, RecursionError):
+            return None
     return document if isinstance(document, dict) else None
 
 
@@ -87,35 +88,28 @@ def write_json(value: Any, *, sort_keys: bool = False, with_digests: bool = Fals
     """The JSON text of a value, as short as it can be, with every JsonNumber and JsonText as it came.
 
     `with_digests`: to be hashed, with the digest of each JsonText alone.
+
+    Raises:
+        TypeError: it has what is not JSON, half a character, or a number of more than 64 bits that is no JsonNumber.
     """
-    kept: list[str] = []
-
-    def marked(value: object) -> str:
-        if isinstance(value, JsonNumber):
-            return _MARK + value.text
-        if isinstance(value, JsonText):
-            kept.append(f"#{value.digest}" if with_digests else value.text)
-            return f"{_MARK}#{len(kept) - 1}"
-        raise TypeError(f"{type(value).__name__} is not JSON")
-
-    # Nothing that was read holds itself, so that nobody need look.
-    text = json.dumps(
-        value,
-        ensure_ascii=False,
-        check_circular=False,
-        separators=(",", ":"),
-        sort_keys=sort_keys,
-        default=marked,
-    )
-    if _MARK not in text:
-        return text
-    text = "".join(_MARKED.split(text))
-    return _KEPT.sub(lambda match: kept[int(match[1])], text) if kept else text
+    options = _AS_IT_CAME | orjson.OPT_SORT_KEYS if sort_keys else _AS_IT_CAME
+    return orjson.dumps(value, default=_written_for_hash if with_digests else _written, option=options).decode()
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
     """The JSON text of a document, as it goes over the wire."""
-    return write_json(document).encode()
+    return orjson.dumps(document, default=_written, option=_AS_IT_CAME)
+
+
+def _written(value: object) -> orjson.Fragment:
+    """What is no value of Python's, as it came."""
+    if isinstance(value, JsonNumber | JsonText):
+        return orjson.Fragment(value.text)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _written_for_hash(value: object) -> orjson.Fragment:
+    return orjson.Fragment(f"#{value.digest}") if isinstance(value, JsonText) else _written(value)
 
 
 def _check_depth(value: Any, *, brackets: int) -> None:

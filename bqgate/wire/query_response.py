@@ -9,7 +9,6 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from bqgate.domain.job import JobRef, Outcome, Usage
@@ -17,9 +16,12 @@ from bqgate.domain.pricing import PriceList
 from bqgate.wire.fields import count_at, moment_at
 from bqgate.wire.job_resource import job_ref_from
 from bqgate.wire.json_slices import end_of_value
+from bqgate.wire.json_text import read_answer
 
 _SPACE = re.compile(r"[\s,]*")
 _DECODER = json.JSONDecoder()
+# Up to here an answer that is whole is read in one go, rows and all, in well below a millisecond.
+_AT_ONCE_CHARS_MAX = 16 * 1024
 
 
 def read_members(prefix: str) -> dict[str, Any]:
@@ -27,6 +29,10 @@ def read_members(prefix: str) -> dict[str, Any]:
 
     A value that is cut off ends the reading; so does anything that is not JSON, or nested too deeply to be read.
     """
+    whole = read_answer(prefix) if len(prefix) <= _AT_ONCE_CHARS_MAX else None
+    if whole is not None:
+        whole.pop("rows", None)
+        return whole
     members: dict[str, Any] = {}
     position = prefix.find("{") + 1
     if position == 0:
@@ -67,8 +73,11 @@ def usage_in_query_answer(
         return None
     cached = answer.get("cacheHit") is True
     kind = answer.get("statementType")
+    job = job_ref_in(answer)
+    location = answer.get("location") or (job.location if job else None)
+    place = location if isinstance(location, str) else None
     usage = Usage(
-        job=job_ref_in(answer),
+        job=None if job is None else JobRef(job.project_id, job.job_id, place),
         outcome=Outcome.CACHED if cached else Outcome.DONE,
         bytes_processed=count_at(answer, "totalBytesProcessed") or 0,
         bytes_billed=count_at(answer, "totalBytesBilled"),
@@ -78,10 +87,6 @@ def usage_in_query_answer(
         is_reservation_known=False,
         ended_at=moment_at(answer, "endTime"),
     )
-    location = answer.get("location") or (usage.job.location if usage.job else None)
-    place = location if isinstance(location, str) else None
-    if usage.job is not None:
-        usage = replace(usage, job=replace(usage.job, location=place))
     return None if prices.lacks(usage, location=place, priced_as=priced_as) else usage
 
 

@@ -29,12 +29,14 @@ def split_query(query: str) -> tuple[tuple[str, str], ...]:
 
 def values_of(query: str, name: str) -> tuple[str, ...]:
     """Every value that a parameter has, in order; its name in the given case."""
+    if name not in query and "%" not in query:
+        return ()
     return tuple(value for key, value in split_query(query) if key == name)
 
 
 def without_parameters(query: str, names: Collection[str]) -> str:
     """The same query string without some parameters, whose names are given in lower case."""
-    return "&".join(pair for pair in _pairs(query) if _decoded(pair)[0].lower() not in names)
+    return "&".join([pair for pair in _pairs(query) if _decoded(pair)[0].lower() not in names]) if query else query
 
 
 def with_plain_names(query: str) -> str:
@@ -72,4 +74,6 @@ def _pairs(query: str) -> list[str]:
 
 def _decoded(pair: str) -> tuple[str, str]:
     name, _, value = pair.partition("=")
-    return unquote_plus(name), unquote_plus(value)
+    if "%" in pair or "+" in pair:
+        return unquote_plus(name), unquote_plus(value)
+    return name, value

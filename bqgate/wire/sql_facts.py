@@ -36,7 +36,7 @@ def read_facts(sql: str) -> SqlFacts:
     has_remote_word = has_letters and _REMOTE_WORD.search(capitals) is not None
     is_one_statement = ";" not in sql.rstrip("; \t\r\n")
     if is_one_statement and not has_remote_word and not any(word in capitals for word in _WORTH_READING):
-        return SqlFacts(only_reads=_begins_reading(sql))
+        return SqlFacts()
     reading = _Reading()
     is_unread = odd_character(sql) is not None
     for item in () if is_unread else names_and_marks(sql):
@@ -50,7 +50,12 @@ def read_facts(sql: str) -> SqlFacts:
         if "@@" in sql:
             return replace(ANYTHING, unbounded_because=unbounded)
         return replace(ANYTHING, unbounded_because=unbounded, sets_labels=False, reservations=())
-    return reading.facts(only_reads=not reading.is_script and _begins_reading(sql))
+    return reading.facts()
+
+
+def only_reads(sql: str, facts: SqlFacts) -> bool:
+    """Whether a text is one statement that changes nothing but the table that its result may go to."""
+    return facts.is_one_statement and _begins_reading(sql)
 
 
 class _Reading:
@@ -84,7 +89,7 @@ class _Reading:
         if item.before == "@@":
             self._take_variable(item.name)
 
-    def facts(self, *, only_reads: bool) -> SqlFacts:
+    def facts(self) -> SqlFacts:
         """All that was found, at the end of the text."""
         self._end_assignment(is_plain=True)
         return SqlFacts(
@@ -94,7 +99,6 @@ class _Reading:
             unbounded_because=_unbounded(is_federated=self._is_federated, is_remote=self._is_remote),
             sets_labels=self._sets_labels,
             reservations=tuple(self._reservations),
-            only_reads=only_reads,
         )
 
     def _take_word(self, word: str) -> None:

@@ -14,6 +14,7 @@ from bqgate.domain.errors import MalformedRequest
 from bqgate.domain.job import Estimate, Method, QueryRequest
 from bqgate.domain.touched import EVERYTHING, Touched, touched_names
 from bqgate.wire.fields import camel_keys, object_at, text_at
+from bqgate.wire.sql_facts import only_reads
 
 # Statements that change nothing, beyond the table that their result may go to.
 _READING = frozenset({"SELECT", "EXPORT_DATA", "EXPORT_MODEL", "ASSERT", "BEGIN_TRANSACTION", "ROLLBACK_TRANSACTION"})
@@ -70,7 +71,7 @@ def touched_by(request: QueryRequest, estimate: Estimate) -> Touched | None:
 
 def touched_by_unread(request: QueryRequest) -> Touched | None:
     """What a query may write that no dry run was made of; None: nothing."""
-    if request.facts.only_reads:
+    if only_reads(request.sql, request.facts):
         destination = touched_names(_destination_of_query(request))
         return destination if destination.name_count else None
     if request.facts.is_dynamic or len(request.sql) > _SEARCHED_CHARS_MAX:

@@ -53,7 +53,7 @@ def _write_line(
 ) -> None:
     shown = response if response is not None else request.get(BEGUN)
     headers = shown.headers if shown is not None else {}
-    told = {field: headers[header] for field, header in TOLD_HEADERS if headers.get(header)}
+    told = {field: value for field, header in TOLD_HEADERS if (value := headers.get(header))}
     if REQUEST_ID in request:
         told.setdefault("request_id", request[REQUEST_ID])
     if FAILURE in request:

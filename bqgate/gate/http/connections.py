@@ -80,8 +80,8 @@ class _Pool:
         self._size += 1
 
     def discard(self, connection: Watched) -> None:
-        ones = self._by_source.get(connection.source, {})
-        if connection not in ones:
+        ones = self._by_source.get(connection.source)
+        if ones is None or connection not in ones:
             return
         del ones[connection]
         self._size -= 1

@@ -8,7 +8,6 @@ for a bug of the server's.
 """
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
@@ -21,9 +20,11 @@ from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
 from bqgate.observe.request_fields import note_cause
 from bqgate.ports import Telemetry
+from bqgate.ports.ids import new_id
 from bqgate.wire.http_message import HttpResponse
 
 REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
+_REQUEST_ID_CHARS = 16
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -32,7 +33,7 @@ def install(app: web.Application, telemetry: Telemetry) -> None:
 
     @web.middleware
     async def edge(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        request[REQUEST_ID] = secrets.token_hex(8)
+        request[REQUEST_ID] = new_id()[:_REQUEST_ID_CHARS]
         try:
             return await _answered(request, handler, telemetry)
         except web.HTTPException:

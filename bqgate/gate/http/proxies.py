@@ -22,6 +22,10 @@ def install(app: web.Application, *, trusted: Networks, public_url: str | None) 
 
     @web.middleware
     async def as_called(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not trusted:
+            request[CALLED_HOST] = target_authority(request.raw_path) or request.host
+            request[GATE_ADDRESS] = public_url or f"{request.scheme}://{request[CALLED_HOST]}"
+            return await handler(request)
         told = _told(request, trusted)
         request[CALLED_HOST] = told.host or target_authority(request.raw_path) or request.host
         if told == AsCalled(request.remote or ""):
@@ -40,10 +44,8 @@ def install(app: web.Application, *, trusted: Networks, public_url: str | None) 
 
 
 def _told(request: web.Request, trusted: Networks) -> AsCalled:
-    peer = request.remote or ""
-    if not trusted:
-        return AsCalled(peer)
-    return read_forwarded(tuple(request.headers.items()), request.forwarded, peer=peer, proxies=trusted)
+    headers = tuple(request.headers.items())
+    return read_forwarded(headers, request.forwarded, peer=request.remote or "", proxies=trusted)
 
 
 def _address(told: AsCalled, seen: web.Request, public_url: str | None) -> str:
