@@ -1,0 +1,80 @@
+"""Serve what no gate in Python can do with less: a bare aiohttp server, one script in Redis, one dry run, one forward.
+
+    python benchmarks/gated/floor.py BIGQUERY_PORT REDIS_PORT     prints its port and serves until its input ends
+
+On uvloop, with redis-py on hiredis and one ClientSession of aiohttp; no log, no metric, no price, no ledger. The
+script counts one amount in two windows and a hold, and says no where there is no room; its answer is looked at.
+"""
+
+import asyncio
+import sys
+from itertools import count
+
+import aiohttp
+import orjson
+import redis.asyncio
+import uvloop
+from aiohttp import web
+
+# KEYS: two windows, one hash of holds; ARGV: the hold's id, its amount, both limits. Returns what is left, or -1.
+_SCRIPT = """
+local amount = tonumber(ARGV[2])
+for at = 1, 2 do
+  if tonumber(redis.call('GET', KEYS[at]) or '0') + amount > tonumber(ARGV[at + 2]) then return -1 end
+end
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+redis.call('INCRBY', KEYS[1], ARGV[2])
+return tonumber(ARGV[4]) - redis.call('INCRBY', KEYS[2], ARGV[2])
+"""
+_HOLDS_KEPT = 10_000
+
+
+class Floor:
+    """The handler and what it holds on to."""
+
+    def __init__(self, store: redis.asyncio.Redis, session: aiohttp.ClientSession, upstream: str, script: str) -> None:
+        self._store = store
+        self._session = session
+        self._upstream = upstream
+        self._script = script
+        self._numbers = count()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        query = orjson.loads(body)
+        headers = {"Authorization": request.headers["Authorization"], "Content-Type": "application/json"}
+        dry_run = {"configuration": {"dryRun": True, "query": {"query": query["query"], "useLegacySql": False}}}
+        jobs = f"{self._upstream}/bigquery/v2/projects/{request.match_info['project']}/jobs"
+        async with self._session.post(jobs, data=orjson.dumps(dry_run), headers=headers) as answer:
+            estimate = orjson.loads(await answer.read())
+        assert estimate["statistics"]["totalBytesProcessed"]
+        hold = next(self._numbers) % _HOLDS_KEPT
+        keys = ("{bench}:day", "{bench}:month", "{bench}:holds")
+        left = await self._store.evalsha(self._script, 3, *keys, hold, 50_000, 10**15, 10**16)
+        assert left > 0
+        async with self._session.post(f"{self._upstream}{request.path_qs}", data=body, headers=headers) as answer:
+            return web.Response(
+                body=await answer.read(), status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}
+            )
+
+
+async def serve(bigquery_port: str, redis_port: str) -> None:
+    store = redis.asyncio.Redis(port=int(redis_port), max_connections=200)
+    script = await store.script_load(_SCRIPT)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        floor = Floor(store, session, f"http://127.0.0.1:{bigquery_port}", script)
+        app = web.Application()
+        app.router.add_post("/bigquery/v2/projects/{project}/queries", floor.handle)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        sys.stdout.write(f"{runner.addresses[0][1]}\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await runner.cleanup()
+    await store.aclose()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(*sys.argv[1:]))

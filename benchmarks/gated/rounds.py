@@ -1,0 +1,154 @@
+"""Measure one contender for a round: rate, percentiles, processor time, and its own time beside the outside world's.
+
+Own time is measured from outside, by clocks of the load and of BigQuery's stub, which are one clock. Of each query:
+
+    total     from the load's write to the answer's last byte
+    calls     what the stub needed for its dry run and its forward, from their last byte to its write
+    transit   what a byte costs that goes to the stub and back with a bare client, less what the stub needs
+
+    own = total - calls - transit for each call to the stub
+
+So the way of the query to the gate and back counts as the gate's, and so does its way to Redis; what it waits for
+BigQuery does not.
+"""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.gated.figures import percentile
+from benchmarks.gated.processes import FOLDER, cpu_s, pinned
+from benchmarks.gated.profiles import Profile
+from benchmarks.gated.stub_bigquery import DRY_RUN, KINDS, QUERY
+
+_LOAD = [sys.executable, str(FOLDER / "load.py")]
+_TRANSIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What can be asked: a name, a port, and the process whose time counts."""
+
+    name: str
+    port: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round measured. Calls are those at the stub for each query, by kind."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    loop_cpu_ms: float
+    calls: dict[str, float]
+    own_ms: list[float] = field(repr=False)
+
+    def own(self, share: float) -> float:
+        return percentile(self.own_ms, share)
+
+
+class Numbers:
+    """Numbers of queries that nobody had before."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def block(self) -> int:
+        self._next += 10_000_000
+        return self._next
+
+
+class Course:
+    """Rounds over one stub."""
+
+    def __init__(self, stub_port: int, folder: Path, *, same_text: bool = False) -> None:
+        self._stub_port = stub_port
+        self._log = folder / "load.log"
+        self._numbers = Numbers()
+        self._same_text = same_text
+
+    def warm(self, contender: Contender, *, connections: int, seconds: float) -> None:
+        self._load(contender.port, connections, seconds)
+        self._calls()
+
+    def run(
+        self,
+        contender: Contender,
+        *,
+        connections: int,
+        seconds: float,
+        transit_ns: float,
+        profile: Profile | None = None,
+    ) -> Round:
+        """One round; `transit_ns` is of this moment (transit_ns below)."""
+        self._calls()
+        process_s, loop_s = cpu_s(contender.pid)
+        if profile is not None:
+            profile.begin(contender.pid, contender.name, seconds)
+        said = self._load(contender.port, connections, seconds)
+        process_spent_s, loop_spent_s = (
+            after - before for after, before in zip(cpu_s(contender.pid), (process_s, loop_s), strict=True)
+        )
+        if profile is not None:
+            profile.end()
+        assert not said["faults"], f"{contender.name}: {said['faults']} wrong answers: {said['first_faults']}"
+        count = said["answers"]
+        calls = self._calls()
+        return Round(
+            rate=count / said["seconds"],
+            p50_ms=said["p50_ms"],
+            p99_ms=said["p99_ms"],
+            cpu_ms=process_spent_s * 1000 / count,
+            loop_cpu_ms=loop_spent_s * 1000 / count,
+            calls={KINDS[kind]: number / count for kind, number in Counter(calls[1::4]).items()},
+            own_ms=_own_ms(self._sent(), calls, transit_ns),
+        )
+
+    def transit_ns(self, connections: int = 1) -> float:
+        """What a call to the stub takes a bare client on the measured processor, less what the stub needs: the median."""
+        self._calls()
+        self._load(self._stub_port, connections, _TRANSIT_SECONDS, measured=True)
+        served = {number: back - came for number, _, came, back in _by(self._calls(), 4)}
+        return percentile([back - sent - served.get(number, 0) for number, sent, back in _by(self._sent(), 3)], 50)
+
+    def _load(self, port: int, connections: int, seconds: float, *, measured: bool = False) -> dict:
+        command = [*_LOAD, "--port", str(port), "--connections", str(connections), "--seconds", str(seconds)]
+        command += ["--first", str(self._numbers.block()), "--log", str(self._log)]
+        command += ["--same-text"] if self._same_text else []
+        done = subprocess.run(pinned(command) if measured else command, stdout=subprocess.PIPE, check=True, text=True)
+        return json.loads(done.stdout)
+
+    def _sent(self) -> "array[int]":
+        return _numbers(self._log.read_bytes())
+
+    def _calls(self) -> "array[int]":
+        """What the stub did since it was last asked."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._stub_port}/stub/log", timeout=30) as answer:
+            return _numbers(answer.read())
+
+
+def _own_ms(sent: "array[int]", calls: "array[int]", transit_ns: float) -> list[float]:
+    """The own time of each query, in milliseconds; a dry run that others share is nobody's."""
+    outside_ns = Counter[int]()
+    for number, kind, came, back in _by(calls, 4):
+        if kind in {DRY_RUN, QUERY}:
+            outside_ns[number] += back - came + round(transit_ns)
+    return [(back - went - outside_ns[number]) / 1e6 for number, went, back in _by(sent, 3)]
+
+
+def _numbers(data: bytes) -> "array[int]":
+    numbers = array("Q")
+    numbers.frombytes(data)
+    return numbers
+
+
+def _by(numbers: "array[int]", width: int) -> zip:
+    return zip(*(numbers[at::width] for at in range(width)), strict=True)
