@@ -14,6 +14,8 @@ from pathlib import Path
 
 _RATE_HZ = 400
 _SHOWN = 45
+# py-spy takes a thread that waits for its next task as one that works.
+_WAITS = {"_worker (concurrent/futures/thread.py)", "EpollSelector.select (selectors.py)"}
 
 
 class Profile:
@@ -42,10 +44,12 @@ def top_functions(file: Path, count: int = _SHOWN) -> str:
     own, total, threads = Counter[str](), Counter[str](), Counter[str]()
     for line in file.read_text().splitlines():
         stack, _, samples = line.rpartition(" ")
-        frames = stack.split(";")
+        thread, *frames = stack.split(";")
         names = [_function(frame) for frame in frames]
+        if not names or names[-1] in _WAITS:
+            continue
         own[names[-1]] += int(samples)
-        threads[frames[0]] += int(samples)
+        threads[thread] += int(samples)
         for name in set(names):
             total[name] += int(samples)
     whole = sum(own.values()) or 1
@@ -60,8 +64,8 @@ def _function(frame: str) -> str:
     """A frame without its line, and a path without what comes before the package."""
     name, _, place = frame.partition(" (")
     path = place.rstrip(")").rpartition(":")[0] or place.rstrip(")")
-    for marker in ("/site-packages/", "/lib/python", "/wt/", "/bqgate/"):
-        path = path.rpartition(marker)[2] if marker in path else path
+    for marker in ("/site-packages/", "/lib/python3.11/"):
+        path = path.rpartition(marker)[2]
     return f"{name} ({path})" if path else name
 
 

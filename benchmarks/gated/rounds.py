@@ -113,7 +113,7 @@ class Course:
         )
 
     def transit_ns(self, connections: int = 1) -> float:
-        """What a call to the stub takes a bare client on the measured processor, less what the stub needs: the median."""
+        """What a call takes a bare client on the measured processor, less what the stub needs: the median."""
         self._calls()
         self._load(self._stub_port, connections, _TRANSIT_SECONDS, measured=True)
         served = {number: back - came for number, _, came, back in _by(self._calls(), 4)}
