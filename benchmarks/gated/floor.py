@@ -8,6 +8,8 @@ script counts one amount in two windows and a hold, and says no where there is n
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 
 import aiohttp
@@ -58,22 +60,28 @@ class Floor:
             )
 
 
-async def serve(bigquery_port: str, redis_port: str) -> None:
-    store = redis.asyncio.Redis(port=int(redis_port), max_connections=200)
+@asynccontextmanager
+async def running(bigquery_port: int, redis_port: int) -> AsyncIterator[int]:
+    """A floor in the present loop, and its port."""
+    store = redis.asyncio.Redis(port=redis_port, max_connections=200)
     script = await store.script_load(_SCRIPT)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         floor = Floor(store, session, f"http://127.0.0.1:{bigquery_port}", script)
         app = web.Application()
         app.router.add_post("/bigquery/v2/projects/{project}/queries", floor.handle)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        sys.stdout.write(f"{runner.addresses[0][1]}\n")
-        sys.stdout.flush()
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        yield runner.addresses[0][1]
         await runner.cleanup()
     await store.aclose()
+
+
+async def serve(bigquery_port: str, redis_port: str) -> None:
+    async with running(int(bigquery_port), int(redis_port)) as port:
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":

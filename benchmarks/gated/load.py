@@ -15,7 +15,9 @@ import json
 import sys
 import time
 from array import array
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -84,8 +86,8 @@ class Connection(asyncio.Protocol):
         self._sent_ns = 0
         self._transport = asyncio.Transport()  # until it is connected
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
         self._ask(time.perf_counter_ns())
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -95,7 +97,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer = buffer = self._buffer + data if self._buffer else data
-        if not _is_whole(buffer):
+        if not is_whole(buffer):
             return
         now_ns = time.perf_counter_ns()
         if (
@@ -121,7 +123,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-def _is_whole(buffer: bytes) -> bool:
+def is_whole(buffer: bytes) -> bool:
     """Whether an answer has come to its end."""
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
@@ -140,7 +142,7 @@ async def run(options: argparse.Namespace, source: Source) -> dict[str, object]:
     began_ns = time.perf_counter_ns()
     source.begin(options.seconds)
     for end in ends:
-        await loop.create_connection(lambda end=end: Connection(source, end), "127.0.0.1", options.port)
+        await loop.create_connection(partial(Connection, source, end), "127.0.0.1", options.port)
     await asyncio.wait(ends, timeout=options.seconds + 30)
     spent_s = (time.perf_counter_ns() - began_ns) / 1e9
     spans_ms = sorted((back - sent) / 1e6 for sent, back in zip(source.log[1::3], source.log[2::3], strict=True))

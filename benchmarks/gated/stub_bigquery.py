@@ -17,6 +17,8 @@ import re
 import sys
 import time
 from array import array
+from functools import partial
+from typing import cast
 
 import uvloop
 
@@ -141,8 +143,8 @@ class Stub(asyncio.Protocol):
         self._buffer = b""
         self._transport = asyncio.Transport()  # until it is connected
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
 
     def data_received(self, data: bytes) -> None:
         came_ns = time.perf_counter_ns()
@@ -207,7 +209,7 @@ def _rare_answer(method: bytes, path: bytes, body: bytes) -> tuple[int, bytes]:
 async def serve() -> None:
     loop = asyncio.get_running_loop()
     log = array("Q")
-    server = await loop.create_server(lambda: Stub(log), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(partial(Stub, log), "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
