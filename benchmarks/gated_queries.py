@@ -12,8 +12,6 @@ is measured is the `bqgate` that Python finds first, so PYTHONPATH decides. With
 
 import argparse
 import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -21,10 +19,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that anoth
 
 import bqgate
 from benchmarks.gated.figures import NONE, table, with_spread
-from benchmarks.gated.gates import KINDS, Stores, running_gate
-from benchmarks.gated.processes import serving, stay_aside
+from benchmarks.gated.gates import KINDS, running_gate
+from benchmarks.gated.processes import serving
 from benchmarks.gated.profiles import Profile, top_functions
 from benchmarks.gated.rounds import Contender, Course, Round
+from benchmarks.gated.stand import Stand, open_stand
 
 FLOOR = "floor"
 _WARM_UP_S = 2.0
@@ -80,25 +79,27 @@ def calls_of(rounds: dict[str, list[Round]]) -> str:
     )
 
 
+def start(stand: Stand, names: list[str]) -> list[Contender]:
+    """The contenders of these names, running."""
+    contenders = []
+    for name in names:
+        if name == FLOOR:
+            ports = (str(stand.stub_port), str(stand.stores.redis_port))
+            process, port = stand.stack.enter_context(serving("floor.py", *ports, measured=True))
+        else:
+            gate = stand.stack.enter_context(running_gate(name, stand.stores, stand.stub_port))
+            process, port = gate.process, gate.port
+        contenders.append(Contender(name, port, process.pid))
+    return contenders
+
+
 def run(options: argparse.Namespace) -> None:
-    stay_aside()
     print(f"measured: {Path(bqgate.__file__).parent}, Python {sys.version.split()[0]}")
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".bench-", dir=Path.cwd())))
-        _, stub_port = stack.enter_context(serving("stub_bigquery.py"))
-        stores = Stores(folder, stack)
-        contenders = []
-        for name in options.only:
-            if name == FLOOR:
-                ports = (str(stub_port), str(stores.redis_port))
-                process, port = stack.enter_context(serving("floor.py", *ports, measured=True))
-            else:
-                gate = stack.enter_context(running_gate(name, stores, stub_port))
-                process, port = gate.process, gate.port
-            contenders.append(Contender(name, port, process.pid))
+    with open_stand() as stand:
+        contenders = start(stand, options.only)
         profile = Profile(Path.cwd()) if options.profile else None
         for texts in options.texts:
-            course = Course(stub_port, folder, same_text=texts == "same")
+            course = Course(stand.stub_port, stand.folder, *(["--same-text"] if texts == "same" else []))
             for connections in options.connections:
                 print(f"\n{connections} connections, {texts} text{'s' if texts == 'other' else ''}", flush=True)
                 rounds = measure(course, contenders, options, connections, profile)
@@ -106,9 +107,8 @@ def run(options: argparse.Namespace) -> None:
                 print(f"calls at BigQuery a query: {calls_of(rounds)}")
                 if connections in _GOALS:
                     print(f"goal: {_GOALS[connections]}", flush=True)
-                if profile is not None:
-                    for name, file in profile.files.items():
-                        print(f"\n{name}, {connections} connections: {file}\n{top_functions(file)}", flush=True)
+                for name, file in ({} if profile is None else profile.files).items():
+                    print(f"\n{name}, {connections} connections: {file}\n{top_functions(file)}", flush=True)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

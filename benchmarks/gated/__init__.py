@@ -4,6 +4,7 @@
     floor.py           the least that a gate in Python does: aiohttp, one script in Redis, one dry run, one forward
     load.py            so many connections that ask as fast as they are answered, and check every answer
     processes.py       starting all of them, on a processor each, and what time and memory they used
+    stand.py           the stub, the stores and a folder, which every measurement needs
     gates.py           `bqgate serve` over Redis or memory, PostgreSQL or SQLite
     rounds.py          one contender for one round; many of them in turns
     figures.py         medians, spreads and tables

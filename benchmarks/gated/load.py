@@ -1,12 +1,14 @@
 """Ask queries over so many connections, each its next as soon as it is answered, and check every answer.
 
-    python benchmarks/gated/load.py --port 8080 --connections 32 --seconds 5 --first 1000000 [--same-text] [--log FILE]
+    python benchmarks/gated/load.py --port 8080 --connections 32 --seconds 5 --first 1000000
+                                    [--same-text] [--chat] [--log FILE]
 
 Bytes in, bytes out, on uvloop: it takes a few percent of what a gate takes. Each query is one of jobs.query with the
 fields and headers of Google's Python client. Its number, from `first` on, makes its requestId, and its text unless
-they share one; the answer must be 200, complete, and bear the number in its row (stub_bigquery.py). Prints one line of
-JSON: answers, faults and the first of them, seconds, and percentiles in milliseconds. The log has of each its number,
-when it was sent and when answered, in unsigned 64 bit numbers, nanoseconds of the clock that all processes share.
+they share one; the answer must be 200, complete, and bear the number in its row (stub_bigquery.py). With --chat each
+is a chat completion of OpenAI's with the same text, for a peer whose job that is. Prints one line of JSON: answers,
+faults and the first of them, seconds, and percentiles in milliseconds. The log has of each its number, when it was
+sent and when answered, in unsigned 64 bit numbers, nanoseconds of the clock that all processes share.
 """
 
 import argparse
@@ -28,13 +30,28 @@ _TEXT = (
 )
 _SHARED_NUMBER = "999999999999"
 _HEAD = (
-    "POST /bigquery/v2/projects/bench-prod/queries?prettyPrint=false HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    "POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
     "User-Agent: gl-python/3.11.7 grpc/1.75.0 gax/2.44.0 gapic/3.47.0 gccl/3.47.0\r\nAccept: */*\r\n"
-    "Connection: keep-alive\r\nX-Server-Timeout: 600\r\nAuthorization: Bearer ya29.a0AfH6SMBbenchbenchbench\r\n"
+    "Connection: keep-alive\r\nX-Server-Timeout: 600\r\nAuthorization: Bearer {token}\r\n"
     "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
 )
+_QUERIES = "/bigquery/v2/projects/bench-prod/queries?prettyPrint=false"
 _FAULTS_KEPT = 3
 _SAMPLE_BYTES = 300
+
+
+def _query(text: str) -> dict[str, object]:
+    return {
+        "query": text,
+        "useLegacySql": False,
+        "formatOptions": {"useInt64Timestamp": True},
+        "requestId": "00000000-0000-4000-8000-%(number)s",
+        "timeoutMs": 10000,
+    }
+
+
+def _chat(text: str) -> dict[str, object]:
+    return {"model": "bench", "messages": [{"role": "user", "content": text}]}
 
 
 class Source:
@@ -42,16 +59,12 @@ class Source:
 
     def __init__(self, options: argparse.Namespace) -> None:
         text = _TEXT % (_SHARED_NUMBER if options.same_text else "%(number)s")
-        query = {
-            "query": text,
-            "useLegacySql": False,
-            "formatOptions": {"useInt64Timestamp": True},
-            "requestId": "00000000-0000-4000-8000-%(number)s",
-            "timeoutMs": 10000,
-        }
+        query = _chat(text) if options.chat else _query(text)
         body = json.dumps(query)
         whole = body.replace("%(number)s", "0" * 12)
-        head = _HEAD.format(port=options.port, length=len(whole))
+        target, token = ("/v1/chat/completions", "sk-bench") if options.chat else (_QUERIES, "ya29.a0AfH6SMBbenchbench")
+        head = _HEAD.format(port=options.port, length=len(whole), target=target, token=token)
+        self.mark = b'"finish_reason":"stop"' if options.chat else b'"jobComplete":true'
         self._request = (head + body).replace("%(number)s", "%(number)b").encode()
         self._number = options.first
         self._ends_ns = 0
@@ -100,11 +113,7 @@ class Connection(asyncio.Protocol):
         if not is_whole(buffer):
             return
         now_ns = time.perf_counter_ns()
-        if (
-            buffer.startswith(b"HTTP/1.1 200 ")
-            and b'"jobComplete":true' in buffer
-            and b'"%012d"' % self._number in buffer
-        ):
+        if buffer.startswith(b"HTTP/1.1 200 ") and self._source.mark in buffer and b'"%012d"' % self._number in buffer:
             self._source.log.extend((self._number, self._sent_ns, now_ns))
         else:
             self._source.fault(buffer[:_SAMPLE_BYTES].decode(errors="replace"))
@@ -173,6 +182,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--same-text", action="store_true")
+    parser.add_argument("--chat", action="store_true")
     parser.add_argument("--log")
     return parser.parse_args(arguments)
 

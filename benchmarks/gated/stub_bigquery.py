@@ -5,7 +5,8 @@
 jobs.query, jobs.insert, dry runs, jobs.get, jobs.list and getQueryResults, in the shapes of
 https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs. Every query is done at once, processed 8 MiB and billed
 10 MiB. A query's number is that of its requestId (load.py makes those), else that of the remark in its text; it comes
-back in the only row, so that whoever asked can tell whose answer it is.
+back in the only row, so that whoever asked can tell whose answer it is. A chat completion it answers too, in OpenAI's
+shape, for a peer whose upstream that is.
 
 What it did is kept until it is asked for: `GET /stub/log` gives, as unsigned 64 bit numbers, the query's number, the
 kind of call (KINDS), and when it had come and was answered, in nanoseconds of the clock that all processes share.
@@ -22,8 +23,8 @@ from typing import cast
 
 import uvloop
 
-KINDS = ("dry_run", "query", "insert", "get", "list", "results", "other")
-DRY_RUN, QUERY, INSERT, GET, LIST, RESULTS, OTHER = range(len(KINDS))
+KINDS = ("dry_run", "query", "insert", "get", "list", "results", "chat", "other")
+DRY_RUN, QUERY, INSERT, GET, LIST, RESULTS, CHAT, OTHER = range(len(KINDS))
 # Each takes 32 bytes; beyond it calls are answered, and not kept.
 _RECORDS_MAX = 4_000_000
 
@@ -86,6 +87,23 @@ _ANSWER = {
     "startTime": "%(ms)s",
     "endTime": "%(ms)s",
 }
+_COMPLETION = {
+    "id": "chatcmpl-%(number)s",
+    "object": "chat.completion",
+    "created": 1796040000,
+    "model": "gpt-4o-2024-08-06",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "%(number)s", "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 95, "completion_tokens": 5, "total_tokens": 100},
+    "service_tier": "default",
+    "system_fingerprint": "fp_bench",
+}
 
 
 def _encoded(document: object) -> bytes:
@@ -105,6 +123,7 @@ def _template(document: object) -> bytes:
     return text.replace(b"%(number)" + b"s" * 12, b"%(number)b").replace(b"%(ms)" + b"s" * 13, b"%(ms)b")
 
 
+_CHAT_REPLY = _template(_COMPLETION)
 _DRY_RUN_REPLY = _with_head(_encoded(_DRY_RUN))
 _ANSWER_REPLY = _template(_ANSWER)
 _NO_JOBS_REPLY = _with_head(_encoded({"kind": "bigquery#jobList", "etag": "bm9uZQ=="}))
@@ -171,6 +190,8 @@ class Stub(asyncio.Protocol):
             kind, reply = QUERY, _ANSWER_REPLY % {b"number": number, b"ms": b"%d" % (time.time_ns() // 10**6)}
         elif method == b"POST" and _DRY_RUN_SAID.search(body):
             kind, reply = DRY_RUN, _DRY_RUN_REPLY
+        elif path.endswith(b"/chat/completions"):
+            kind, reply = CHAT, _CHAT_REPLY % {b"number": number}
         elif path == b"/stub/log":
             self._transport.write(_with_head(self._log.tobytes()))
             del self._log[:]
