@@ -2,11 +2,11 @@
 
     python benchmarks/litellm_proxy.py --rounds 3 --seconds 5 [--connections 32]
 
-The proxy is installed below .venv-litellm, once, as `litellm[proxy]` from PyPI: the newest version whose parts
-are all there. It runs as one worker on the same processor as the gate, in turns with it. Its upstream is the same
-stub, which answers a chat completion as fast as a query. Its callers bring the master key, and its provider has a budget
-of a day, kept in Redis; virtual keys with budgets of their own would need its PostgreSQL and Prisma's engine, and make
-it slower, not faster. So the comparison flatters the peer: it asks once outside where the gate asks twice.
+The proxy is installed below .venv-litellm, once, as `litellm[proxy]` from PyPI: the newest version whose parts are all
+there. It runs as one worker on the gate's processor, in turns with it. Its upstream is the same stub, which answers a
+chat completion as fast as a query. Its callers bring the master key, and its provider has a budget of a day, kept in
+Redis; virtual keys with budgets of their own would need its PostgreSQL and Prisma's engine, and make it slower. So the
+comparison flatters the peer, which asks once outside where the gate asks twice.
 """
 
 import argparse

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gated.processes import MEASURED_CORE, end, pinned
+from tests.support.free_ports import free_port
 from tests.support.postgres_server import PostgresServer, postgres_process
 from tests.support.redis_server import running_redis
 
@@ -25,7 +26,7 @@ POSTGRES_SETTINGS = ("max_connections=200",)
 _READY_WITHIN_S = 60
 
 _SETTINGS = """\
-server: {{host: 127.0.0.1, port: 0, workers: {workers}}}
+server: {{host: 127.0.0.1, port: {port}, workers: {workers}}}
 upstream: {{url: "http://127.0.0.1:{bigquery_port}", credentials: caller}}
 budgets: {{url: "{budgets_url}"}}
 ledger: {{url: "{ledger_url}"}}
@@ -106,10 +107,11 @@ def running_gate(
     more: str = "",
 ) -> Iterator[Gate]:
     """A gate that is ready; it is ended by its own process handle."""
-    ledger_url = ledger_url or stores.ledger_url(kind)
+    ledger_url, port = ledger_url or stores.ledger_url(kind), free_port()
     settings = stores.folder / f"{kind}_{time.monotonic_ns()}.yaml"
     settings.write_text(
         _SETTINGS.format(
+            port=port,
             workers=workers,
             bigquery_port=bigquery_port,
             budgets_url=budgets_url or stores.budgets_url(kind),
@@ -134,7 +136,6 @@ def running_gate(
             assert process.stdout is not None
             line = process.stdout.readline()
             assert "listens at http" in line, f"{line}{log.read_text()[-2000:]}"
-            port = int(line.split()[3].rpartition(":")[2])
             _wait_until_ready(port, log)
             yield Gate(kind, process, port, log, settings, time.perf_counter() - began_s)
         finally:

@@ -65,6 +65,14 @@ def cpu_s(pid: int) -> tuple[float, float]:
     return _of_all_threads(pid), spent_s[str(pid)]
 
 
+def busy_s() -> float:
+    """Seconds that this machine's processors worked since its start, all of them together."""
+    user, nice, system, _idle, _wait, interrupts, soft, *_ = (
+        int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    )
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
 def _of_all_threads(pid: int) -> float:
     """By the process's own clock, which counts threads that have ended too."""
     values = _stat(Path(f"/proc/{pid}"))

@@ -140,9 +140,13 @@ class Course:
         return _numbers(self._log.read_bytes())
 
     def _calls(self) -> "array[int]":
-        """What the stub did since it was last asked."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._stub_port}/stub/log", timeout=30) as answer:
-            return _numbers(answer.read())
+        return fetch_calls(self._stub_port)
+
+
+def fetch_calls(stub_port: int) -> "array[int]":
+    """What the stub did since it was last asked (stub_bigquery.py): number, kind, came, answered of each call."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{stub_port}/stub/log", timeout=30) as answer:
+        return _numbers(answer.read())
 
 
 def _own_ms(sent: "array[int]", calls: "array[int]", transit_ns: float) -> list[float]:
