@@ -9,6 +9,7 @@ against 1/g. That limit is printed beside what was measured, from the processor 
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that anoth
 
 from benchmarks.gated.figures import table, with_spread
 from benchmarks.gated.gates import Gate, running_gate
-from benchmarks.gated.processes import busy_s
+from benchmarks.gated.processes import tree_cpu_s
 from benchmarks.gated.rounds import Contender, Course, Round
 from benchmarks.gated.stand import open_stand
 
@@ -41,12 +42,11 @@ def run(options: argparse.Namespace) -> None:
             course.warm(_contender(gate), connections=options.connections, seconds=_WARM_UP_S)
         for number in range(options.rounds):
             for count, gate in gates.items():
-                busy_before_s = busy_s()
+                before_s = _others_s(gates)
                 done = course.run(_contender(gate), connections=options.connections, seconds=options.seconds)
                 rounds[count].append(done)
                 if count == 1:
-                    all_ms = (busy_s() - busy_before_s) * 1000 / (done.rate * options.seconds)
-                    others_ms.append(all_ms - done.cpu_ms)
+                    others_ms.append((_others_s(gates) - before_s) * 1000 / (done.rate * options.seconds))
                 print(f"  round {number + 1}: {count} workers {done.rate:,.0f}/s", flush=True)
     print(report(rounds, markdown=options.markdown))
     ratios = [two.rate / one.rate for one, two in zip(rounds[1], rounds[2], strict=True)]
@@ -69,6 +69,11 @@ def report(rounds: dict[int, list[Round]], *, markdown: bool) -> str:
         for count, done in rounds.items()
     ]
     return table(["workers", "queries/s", "p50 ms", "p99 ms"], rows, markdown=markdown)
+
+
+def _others_s(gates: dict[int, Gate]) -> float:
+    """Processor seconds of all that this process started, gates left out."""
+    return tree_cpu_s(os.getpid()) - sum(tree_cpu_s(gate.process.pid) for gate in gates.values())
 
 
 def _contender(gate: Gate) -> Contender:

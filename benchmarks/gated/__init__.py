@@ -7,6 +7,8 @@
     stand.py           the stub, the stores and a folder, which every measurement needs
     gates.py           `bqgate serve` over Redis or memory, PostgreSQL or SQLite
     rounds.py          one contender for one round; many of them in turns
+    redis_raw.py       Redis' commands, heard and sent as bytes
+    soak.py            a gate under full load for a long time: what grows
     figures.py         medians, spreads and tables
     profiles.py        py-spy's samples of a round, by function
 

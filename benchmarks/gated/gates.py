@@ -50,6 +50,7 @@ class Gate:
     log: Path
     settings: Path
     started_s: float
+    redis_database: int
 
     @property
     def url(self) -> str:
@@ -66,6 +67,7 @@ class Stores:
         self._redis_port: int | None = None
         self._postgres: PostgresServer | None = None
         self._ledgers = 0
+        self._redis_databases = 0
 
     @property
     def redis_port(self) -> int:
@@ -83,8 +85,8 @@ class Stores:
         """Each gate has a database of Redis for itself."""
         if kind.startswith("memory"):
             return "memory://"
-        self._ledgers += 1
-        return f"redis://127.0.0.1:{self.redis_port}/{self._ledgers % 16}"
+        self._redis_databases += 1
+        return f"redis://127.0.0.1:{self.redis_port}/{self._redis_databases}"
 
     def ledger_url(self, kind: str) -> str:
         """An empty ledger with today's tables where it is PostgreSQL; SQLite's are made by the gate."""
@@ -107,6 +109,7 @@ def running_gate(
     more: str = "",
 ) -> Iterator[Gate]:
     """A gate that is ready; it is ended by its own process handle."""
+    budgets_url = budgets_url or stores.budgets_url(kind)
     ledger_url, port = ledger_url or stores.ledger_url(kind), free_port()
     settings = stores.folder / f"{kind}_{time.monotonic_ns()}.yaml"
     settings.write_text(
@@ -114,7 +117,7 @@ def running_gate(
             port=port,
             workers=workers,
             bigquery_port=bigquery_port,
-            budgets_url=budgets_url or stores.budgets_url(kind),
+            budgets_url=budgets_url,
             ledger_url=ledger_url,
             more=more,
         )
@@ -137,7 +140,9 @@ def running_gate(
             line = process.stdout.readline()
             assert "listens at http" in line, f"{line}{log.read_text()[-2000:]}"
             _wait_until_ready(port, log)
-            yield Gate(kind, process, port, log, settings, time.perf_counter() - began_s)
+            started_s = time.perf_counter() - began_s
+            database = 0 if kind.startswith("memory") else int(budgets_url.rpartition("/")[2])
+            yield Gate(kind, process, port, log, settings, started_s, database)
         finally:
             end(process)
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -65,12 +65,19 @@ def cpu_s(pid: int) -> tuple[float, float]:
     return _of_all_threads(pid), spent_s[str(pid)]
 
 
-def busy_s() -> float:
-    """Seconds that this machine's processors worked since its start, all of them together."""
-    user, nice, system, _idle, _wait, interrupts, soft, *_ = (
-        int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    )
-    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+def tree_cpu_s(pid: int) -> float:
+    """Processor seconds of a process, of all that it started, and of what of that has ended."""
+    parents, spent = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):  # it has just ended
+                values = _stat(folder)
+                parents[int(folder.name)] = int(values[1])
+                spent[int(folder.name)] = sum(int(values[at]) for at in range(11, 15))
+    family = {pid}
+    while len(family) < len(family := family | {each for each, parent in parents.items() if parent in family}):
+        pass
+    return sum(spent.get(each, 0) for each in family) / os.sysconf("SC_CLK_TCK")
 
 
 def _of_all_threads(pid: int) -> float:
