@@ -1,6 +1,7 @@
 """What the benchmarks of gated queries share: a stub of BigQuery, the floor, a load, and gates over real stores.
 
     stub_bigquery.py   BigQuery in the fewest instructions, in a process of its own
+    large_answers.py   the same with one large page of rows
     floor.py           the least that a gate in Python does: aiohttp, one script in Redis, one dry run, one forward
     load.py            so many connections that ask as fast as they are answered, and check every answer
     processes.py       starting all of them, on a processor each, and what time and memory they used

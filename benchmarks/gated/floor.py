@@ -59,6 +59,17 @@ class Floor:
                 body=await answer.read(), status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}
             )
 
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Pass an answer on as it comes, however long it is."""
+        async with self._session.get(f"{self._upstream}{request.path_qs}") as answer:
+            passed = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
+            passed.content_length = answer.content_length
+            await passed.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await passed.write(chunk)
+            await passed.write_eof()
+            return passed
+
 
 @asynccontextmanager
 async def running(bigquery_port: int, redis_port: int) -> AsyncIterator[int]:
@@ -69,6 +80,7 @@ async def running(bigquery_port: int, redis_port: int) -> AsyncIterator[int]:
         floor = Floor(store, session, f"http://127.0.0.1:{bigquery_port}", script)
         app = web.Application()
         app.router.add_post("/bigquery/v2/projects/{project}/queries", floor.handle)
+        app.router.add_get("/{path:.*}", floor.stream)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -109,3 +109,9 @@ def descriptor_count(pid: int) -> int:
 
 def thread_count(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def rss_max_mib(pid: int) -> float:
+    """The most memory that a process ever had in RAM."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024

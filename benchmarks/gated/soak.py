@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -93,14 +94,11 @@ def key_count(gate: Gate, stand: Stand) -> int:
 
 
 def journal_files(folder: Path) -> list[int]:
-    """Sizes of the journal's files: all that lies below the gate's folder, but for databases, settings and logs."""
+    """Sizes of the files of the ledger's journal, wherever the gate keeps it below its folder."""
     sizes = []
-    for file in folder.rglob("*"):
-        if not any(part in file.name for part in (".db", ".yaml", ".log")):
-            try:
-                sizes += [file.stat().st_size] if file.is_file() else []
-            except FileNotFoundError:  # removed meanwhile
-                continue
+    for file in folder.rglob("*.journal"):
+        with suppress(FileNotFoundError):  # written to the ledger, and removed meanwhile
+            sizes.append(file.stat().st_size)
     return sizes
 
 
