@@ -11,6 +11,10 @@ REPETITIONS ?= 2000
 SEED ?=
 RUNS ?= 1
 REVISION ?=
+# The one script of benchmarks/ that `make bench` runs, without its suffix (all of them where none is named).
+ONLY ?=
+# How many seconds `make soak` loads a gate.
+SOAK_S ?= 1200
 # How many histories `make simulate` runs, from SEED (or 1) on.
 HISTORIES ?= 10000
 
@@ -110,12 +114,13 @@ first-query: $(SETUP) ## walk and time the newcomer's path, from the clone to th
 	$(BIN)/pytest -q -s tests/smoke/first_query.py $(ARGS)
 
 .PHONY: bench
-bench: $(SETUP) ## measure; prints figures
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+bench: $(SETUP) ## measure, figures beside goals, in some 20 minutes: make bench ONLY=gated_queries ARGS='--rounds 1'
+	@set -e; for script in benchmarks/$(or $(ONLY),*).py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 .PHONY: soak
-soak: $(SETUP) ## memory over 100,000 refused and throttled queries; takes minutes
-	$(BIN)/pytest -q -s tests/soak/refusals.py $(ARGS)
+soak: $(SETUP) ## what grows: 100,000 refused and throttled queries, then full load: make soak SOAK_S=1200
+	$(BIN)/pytest -q -s tests/soak/refusals.py
+	$(BIN)/python -m benchmarks.gated.soak --seconds $(SOAK_S) $(ARGS)
 
 .PHONY: races
 races: $(SETUP) ## repeated queries race, audited against what upstream billed: make races REPETITIONS=2000; takes hours
