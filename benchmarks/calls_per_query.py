@@ -39,12 +39,12 @@ def run(options: argparse.Namespace) -> None:
 def _open(kind: str, stack: ExitStack) -> CountedServer:
     if kind == "memory":
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return stack.enter_context(counted_gate(folder, {}))
+        return stack.enter_context(counted_gate(folder))
     port = stack.enter_context(running_redis())
     if kind == "floor":
         return stack.enter_context(counted_floor(port))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    return stack.enter_context(counted_gate(folder, {"budgets": {"url": f"redis://127.0.0.1:{port}"}}))
+    return stack.enter_context(counted_gate(folder, f"redis://127.0.0.1:{port}"))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

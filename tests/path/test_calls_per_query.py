@@ -19,11 +19,11 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Work]]
     """What a query takes at the floor and at gates over Redis and over memory."""
     with ExitStack() as stack:
         port = stack.enter_context(running_redis())
-        budgets = {"redis": {"budgets": {"url": f"redis://127.0.0.1:{port}"}}, "memory": {}}
+        budgets = {"redis": f"redis://127.0.0.1:{port}", "memory": "memory://"}
         works = {"floor": stack.enter_context(counted_floor(port)).count()}
-        for kind, document in budgets.items():
+        for kind, url in budgets.items():
             folder: Path = tmp_path_factory.mktemp(kind)
-            with counted_gate(folder, document) as gate:
+            with counted_gate(folder, url) as gate:
                 works[kind] = gate.count()
         yield works
 
