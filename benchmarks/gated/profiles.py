@@ -14,8 +14,13 @@ from pathlib import Path
 
 _RATE_HZ = 400
 _SHOWN = 45
-# py-spy takes a thread that waits for its next task as one that works.
-_WAITS = {"_worker (concurrent/futures/thread.py)", "EpollSelector.select (selectors.py)"}
+# py-spy takes some threads that wait as ones that work.
+_WAITS = {
+    "_worker (concurrent/futures/thread.py)",
+    "EpollSelector.select (selectors.py)",
+    "Condition.wait (threading.py)",
+    "Connection.wait (psycopg/connection.py)",
+}
 
 
 class Profile:

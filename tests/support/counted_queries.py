@@ -13,6 +13,7 @@ import asyncio
 import cProfile
 import io
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 import yaml
 
@@ -71,6 +72,17 @@ class CountedServer:
         self._ask(_WARM_UP_COUNT)
         return min((self._round() for _ in range(_ROUNDS)), key=lambda work: work.calls)
 
+    def count_beneath(self) -> Mapping[str, float]:
+        """How many calls happen in each function and in all that it calls, for a query; to find what costs most."""
+        self._ask(_WARM_UP_COUNT)
+        beneath = Beneath()
+        self._in_loop(lambda: sys.setprofile(beneath.note))
+        try:
+            self._ask(_COUNT)
+        finally:
+            self._in_loop(lambda: sys.setprofile(None))
+        return {name: count / _COUNT for name, count in beneath.calls.items()}
+
     def _round(self) -> Work:
         profiler = cProfile.Profile()
         self._in_loop(profiler.enable)
@@ -107,6 +119,25 @@ class CountedServer:
 
         self.loop.call_soon_threadsafe(call)
         assert done.wait(30)
+
+
+class Beneath:
+    """Adds up, as Python's profile function, the calls in each function and beneath it."""
+
+    def __init__(self) -> None:
+        self.calls = Counter[str]()
+        self._open: list[tuple[CodeType, int]] = []
+        self._count = 0
+
+    def note(self, frame: FrameType, event: str, _argument: object) -> None:
+        if event in {"call", "c_call"}:
+            self._count += 1
+        if event == "call":
+            self._open.append((frame.f_code, self._count - 1))
+        elif event == "return" and self._open:  # frames that were open before are not known
+            code, before = self._open.pop()
+            if all(code is not other for other, _ in self._open):  # one that calls itself counts once
+                self.calls[_name(code)] += self._count - before
 
 
 def _name(code: CodeType | str) -> str:
