@@ -58,8 +58,6 @@ class QueryRequest:
     maximum_bytes_billed: int | None = None
     use_query_cache: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
-    # Its hash (wire.query_request.fingerprint), once somebody has asked for it.
-    reckoned: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def short_fingerprint(self) -> str:
