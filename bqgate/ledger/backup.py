@@ -23,7 +23,7 @@ from bqgate.ledger.schema import METADATA
 
 # How long one question may take: whole tables are counted.
 PATIENCE_S = 3_600.0
-NOT_BACKED_UP = frozenset({"leases", "journal_positions", mirror.name, mirror_queue.name})
+NOT_BACKED_UP = frozenset({"leases", "journal_positions", "ledger_identity", mirror.name, mirror_queue.name})
 _ROWS_AT_ONCE = 1_000
 
 

@@ -181,6 +181,15 @@ journal_positions = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
 )
 
+# The ledger's own name, by which a journal knows that it belongs to it. One row, once there has been a journal.
+ledger_identity = sa.Table(
+    "ledger_identity",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.CheckConstraint("seq = 1", name="ck_ledger_identity_one_row"),
+)
+
 # Which replica does what only one of them should do (leases.Lease); the highest beat is the latest.
 leases = sa.Table(
     "leases",

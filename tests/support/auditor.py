@@ -8,7 +8,9 @@ import asyncio
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -42,9 +44,14 @@ class Audit:
 
 
 class LedgerTables:
-    """The tables of a ledger, read as anybody may who has its address: one connection, kept open."""
+    """The tables of a ledger, read as anybody may who has its address: one connection, kept open.
+
+    Gates keep their journals where they do unless they are told otherwise.
+    """
 
     def __init__(self, ledger_url: str) -> None:
+        is_file = ledger_url.startswith("sqlite:///")
+        self._journals = Path(f"{ledger_url.removeprefix('sqlite:///')}.journal" if is_file else "bqgate.journal")
         self._session: sqlite3.Connection | psycopg.Connection[Any]
         if ledger_url.startswith("sqlite:///"):
             self._session = sqlite3.connect(
@@ -58,6 +65,18 @@ class LedgerTables:
         if isinstance(self._session, sqlite3.Connection):
             return self._session.execute(statement).fetchall()
         return self._session.execute(statement.encode()).fetchall()
+
+    def are_written(self) -> bool:
+        """Whether the tables have all that the journals of this ledger's gates hold."""
+        heads = [f"bqgate journal 1 {each[0]}\n".encode() for each in self.rows("SELECT id FROM ledger_identity")]
+        done = dict(self.rows("SELECT journal_id, position FROM journal_positions"))
+        for path in self._journals.glob("*.journal"):
+            with suppress(FileNotFoundError):
+                data = path.read_bytes()
+                of_ours = next((head for head in heads if data.startswith(head)), None)
+                if of_ours is not None and len(data) > max(len(of_ours), done.get(path.stem, 0)):
+                    return False
+        return True
 
     def close(self) -> None:
         self._session.close()
@@ -87,10 +106,13 @@ def audit(keeper: Scorekeeper, tables: LedgerTables, prices: Prices, *, limit_na
 
 
 async def without_open_holds(tables: LedgerTables, between: Callable[[], None], *, timeout_s: float) -> bool:
-    """Whether the ledger has no open hold before the time is over; `between` two looks a test may move its clock."""
+    """Whether the ledger has no open hold before the time is over, nor one on its way there.
+
+    `between` two looks a test may move its clock.
+    """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + timeout_s
-    while tables.rows("SELECT id FROM holds WHERE ended_at IS NULL"):
+    while not tables.are_written() or tables.rows("SELECT id FROM holds WHERE ended_at IS NULL"):
         if loop.time() > give_up_at:
             return False
         between()

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from bqgate.domain.entry import Booking
 from bqgate.ledger.group_statements import GroupStatements
-from bqgate.ledger.journal.journal_file import MAGIC, JournalFile
+from bqgate.ledger.journal.journal_file import JournalFile
 from bqgate.ledger.journal.record import RECORD_BYTES_MAX, read_record, record_of
 from bqgate.ledger.schema import journal_positions
 from bqgate.ledger.writes import Write
@@ -42,7 +42,7 @@ class FollowedFile:
     def __init__(self, file: JournalFile, statements: GroupStatements, position: int = 0) -> None:
         self.file = file
         self._statements = statements
-        self._position = max(position, len(MAGIC))
+        self._position = max(position, file.begin)
         self.is_damaged = False
 
     @property

@@ -7,6 +7,7 @@ processes that are gone are looked for at the start, before anything else, and e
 """
 
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +20,14 @@ from bqgate.ledger.connections import open_engine
 from bqgate.ledger.group_statements import GroupStatements
 from bqgate.ledger.journal.followed_file import FollowedFile, Outcomes, Refused
 from bqgate.ledger.journal.journal_file import JournalFile, files_in
-from bqgate.ledger.schema import journal_positions
+from bqgate.ledger.schema import journal_positions, ledger_identity
 
 # Groups are worth their transaction when many share it; those who wait for one hurry it.
 GROUP_EVERY_S = 0.02
 LOOK_EVERY_S = 10.0
 # What is told while the database is away.
 WAITS = "journal_waits"
+_NAME_LEDGER = "INSERT INTO ledger_identity (seq, id) VALUES (:seq, :id) ON CONFLICT DO NOTHING"
 _PAUSE_S = 0.05
 _PAUSE_S_MAX = 2.0
 
@@ -57,6 +59,7 @@ class Follower:
         self._tell_fault = tell_fault
         self._own: deque[FollowedFile] = deque()
         self._left_behind: deque[FollowedFile] = deque()
+        self._ledger_id: str | None = None
         self._is_away = False
         self._is_stopping = False
         self._hurry = threading.Event()
@@ -155,9 +158,22 @@ class Follower:
 
     def _look_for_files(self) -> None:
         for path in files_in(self._folder):
-            file = JournalFile.take_over(path)
+            file = JournalFile.take_over(path, self.fetch_ledger_id())
             if file is not None:
                 self._left_behind.append(FollowedFile(file, self._statements, self._position_of(file)))
+
+    def fetch_ledger_id(self) -> str:
+        """The ledger's own name, which its first journal gives it.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+        """
+        if self._ledger_id is None:
+            name = {"seq": 1, "id": uuid.uuid4().hex}
+            with self._engine.begin() as connection:
+                connection.execute(sa.text(_NAME_LEDGER), name)
+                self._ledger_id = connection.execute(sa.select(ledger_identity.c.id)).scalar_one()
+        return self._ledger_id
 
     def _position_of(self, file: JournalFile) -> int:
         with self._engine.begin() as connection:

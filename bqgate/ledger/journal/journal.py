@@ -66,6 +66,7 @@ class Journal:
             tell_written=lambda outcomes: self._call(self._note_written, outcomes),
             tell_fault=lambda event, said: self._call(self._note_fault, event, said),
         )
+        self._ledger_id = ""
         self._growing: FollowedFile | None = None
         self.price_lists = PriceLists(clock)
         self._appended = 0  # records of this process's, counted
@@ -171,7 +172,8 @@ class Journal:
         try:
             self._place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._follower.take_over()
-            self._growing = self._follower.add(JournalFile.create(self._place.folder))
+            self._ledger_id = self._follower.fetch_ledger_id()
+            self._growing = self._follower.add(JournalFile.create(self._place.folder, self._ledger_id))
         except SQLAlchemyError as error:
             raise LedgerUnavailable(f"The ledger's database failed: {cause_of(error)}.") from error
         except OSError as error:
@@ -202,7 +204,7 @@ class Journal:
         growing = self._growing
         assert growing is not None, "it is opened before it is used"
         if growing.file.end + record_bytes > SEGMENT_BYTES or growing.is_damaged:
-            growing = self._growing = self._follower.add(JournalFile.create(self._place.folder))
+            growing = self._growing = self._follower.add(JournalFile.create(self._place.folder, self._ledger_id))
         if self._appended > self._written and self._follower.left_bytes + record_bytes > self._place.bytes_max:
             raise LedgerUnavailable("The ledger's journal is full: its database has been away for too long.")
         return growing.file

@@ -2,8 +2,9 @@
 
 A file is locked (flock) by the process that owns it, as long as that lives; whoever gets the lock of a file that is
 there has found one of a process that is gone. It is made under another name and gets its own once it is locked, so that
-nobody takes a file that is just being made. One thread appends and another reads; what is before `end` is whole.
-Appends are not synced: they outlive the process, and `sync` is for when the database is away. Errors: OSError.
+nobody takes a file that is just being made. Its head names the ledger that it belongs to: a folder may hold journals of
+several. One thread appends and another reads; what is before `end` is whole. Appends are not synced: they outlive the
+process, and `sync` is for when the database is away. Errors: OSError.
 """
 
 import fcntl
@@ -12,39 +13,40 @@ import uuid
 from pathlib import Path
 from typing import Self
 
-MAGIC = b"bqgate journal 1\n"
 SUFFIX = ".journal"
+_MAGIC = b"bqgate journal 1 "
 
 
 class JournalFile:
-    """An open, locked file. `id` is its name in the database."""
+    """An open, locked file. `id` is its name in the database; records stand from `begin` to `end`."""
 
-    def __init__(self, path: Path, descriptor: int, end: int) -> None:
+    def __init__(self, path: Path, descriptor: int, *, begin: int, end: int) -> None:
         self.path = path
         self.id = path.stem
+        self.begin = begin
         self.end = end
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, folder: Path) -> Self:
-        """A new file, owned by this process."""
+    def create(cls, folder: Path, ledger_id: str) -> Self:
+        """A new file, owned by this process, of a ledger's."""
         path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
         unnamed = path.with_suffix(".new")
         descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(descriptor, MAGIC)
+            os.write(descriptor, head_of(ledger_id))
             unnamed.rename(path)
             _sync_folder(folder)
         except OSError:
             os.close(descriptor)
             unnamed.unlink(missing_ok=True)
             raise
-        return cls(path, descriptor, len(MAGIC))
+        return cls(path, descriptor, begin=len(head_of(ledger_id)), end=len(head_of(ledger_id)))
 
     @classmethod
-    def take_over(cls, path: Path) -> Self | None:
-        """The file of a process that is gone; None: it lives, or somebody else has taken it."""
+    def take_over(cls, path: Path, ledger_id: str) -> Self | None:
+        """The file of a process that is gone; None: it lives, somebody else has taken it, or it is another ledger's."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_APPEND)
         except FileNotFoundError:
@@ -54,10 +56,11 @@ class JournalFile:
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if not path.exists():  # whoever held the lock until now has finished it
+        head = head_of(ledger_id)
+        if not path.exists() or os.pread(descriptor, len(head), 0) != head:  # finished a moment ago, or not of this one
             os.close(descriptor)
             return None
-        return cls(path, descriptor, os.fstat(descriptor).st_size)
+        return cls(path, descriptor, begin=len(head), end=os.fstat(descriptor).st_size)
 
     def append(self, record: bytes) -> None:
         """Write a record at the end, whole or not at all."""
@@ -88,6 +91,11 @@ class JournalFile:
     def close(self) -> None:
         """Give the file up; another process may take it over."""
         os.close(self._descriptor)
+
+
+def head_of(ledger_id: str) -> bytes:
+    """What the journals of a ledger begin with."""
+    return _MAGIC + ledger_id.encode() + b"\n"
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -116,6 +116,13 @@ CREATE TABLE leases (
 	PRIMARY KEY (name)
 );
 
+CREATE TABLE ledger_identity (
+	seq INTEGER NOT NULL, 
+	id TEXT NOT NULL, 
+	PRIMARY KEY (seq), 
+	CONSTRAINT ck_ledger_identity_one_row CHECK (seq = 1)
+);
+
 CREATE TABLE ledger_revision (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT ledger_revision_pkc PRIMARY KEY (version_num)

@@ -14,10 +14,10 @@ from bqgate.domain.entry import Booking, EntryFilter, EntryKind
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.units import MIB
-from bqgate.ledger import JournalPlace, SqlLedger
+from bqgate.ledger import JournalPlace, SqlLedger, migrate
 from bqgate.ledger.connections import read_url
 from bqgate.ledger.journal import journal as journal_module
-from bqgate.ledger.journal.journal_file import MAGIC, JournalFile, files_in
+from bqgate.ledger.journal.journal_file import JournalFile, files_in, head_of
 from bqgate.ledger.journal.record import HEAD, record_of
 from bqgate.ledger.writes import Write, WriteKind, book, open_hold
 from tests.support.gate_stand import ListTelemetry
@@ -91,10 +91,19 @@ def rows_of(url: str, statement: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(statement)]
 
 
-def left_behind(place: JournalPlace, *writes: Write) -> Path:
+async def ledger_id_of(url: str) -> str:
+    """The name of a ledger, which it has from here on."""
+    if not url.startswith("postgresql"):
+        await migrate(url)
+    do(url, f"INSERT INTO ledger_identity (seq, id) VALUES (1, '{'0' * 32}') ON CONFLICT DO NOTHING")
+    ((ledger_id,),) = rows_of(url, "SELECT id FROM ledger_identity")
+    return str(ledger_id)
+
+
+async def left_behind(place: JournalPlace, url: str, *writes: Write) -> Path:
     """The journal of a process that is gone."""
     place.folder.mkdir(exist_ok=True)
-    file = JournalFile.create(place.folder)
+    file = JournalFile.create(place.folder, await ledger_id_of(url))
     for write in writes:
         file.append(record_of(write))
     file.close()
@@ -224,7 +233,9 @@ async def test_a_full_journal_refuses(ledger_url: str, tmp_path: Path) -> None:
 
 async def test_a_restart_replays_what_is_done_already(ledger_url: str, place: JournalPlace) -> None:
     """A journal of which nobody knows how far it is done changes nothing of what the database has."""
-    left_behind(place, open_hold(make_hold("a")), open_hold(make_hold("b")), book(make_entry("a"), START))
+    await left_behind(
+        place, ledger_url, open_hold(make_hold("a")), open_hold(make_hold("b")), book(make_entry("a"), START)
+    )
     plain = await SqlLedger.open(ledger_url, ManualClock())
     await plain.open_hold(make_hold("a"))
     await plain.open_hold(make_hold("b"))
@@ -240,18 +251,35 @@ async def test_a_restart_replays_what_is_done_already(ledger_url: str, place: Jo
     await ledger.close()
 
 
-async def test_a_sibling_takes_over(journaled: SqlLedger, place: JournalPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sibling_takes_over(
+    journaled: SqlLedger, ledger_url: str, place: JournalPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The journal of a process that dies beside this one is written by this one; that of one that lives is not."""
     monkeypatch.setattr("bqgate.ledger.journal.follower.LOOK_EVERY_S", 0.05)
     await journaled.open_hold(make_hold("own"))  # its thread looks at the clock anew
-    lives = JournalFile.create(place.folder)
+    lives = JournalFile.create(place.folder, await ledger_id_of(ledger_url))
     lives.append(record_of(open_hold(make_hold("of one that lives"))))
-    left_behind(place, open_hold(make_hold("of one that is gone")))
+    await left_behind(place, ledger_url, open_hold(make_hold("of one that is gone")))
     await until(lambda: len(files_in(place.folder)) == 2)
     assert {hold.id for hold in await journaled.fetch_open_holds()} == {"own", "of one that is gone"}
     lives.close()
     await until(lambda: len(files_in(place.folder)) == 1)
     assert len(await journaled.fetch_open_holds()) == 3
+
+
+async def test_another_ledgers_journal_is_left_alone(ledger_url: str, place: JournalPlace, tmp_path: Path) -> None:
+    """A folder may hold journals of several ledgers: each takes over its own."""
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    await migrate(other)
+    do(other, f"INSERT INTO ledger_identity (seq, id) VALUES (1, '{'1' * 32}')")
+    path = await left_behind(place, other, open_hold(make_hold("not here")))
+    ledger = await SqlLedger.open(ledger_url, ManualClock(), journal=place)
+    assert await ledger.fetch_open_holds() == ()
+    assert path.exists()
+    await ledger.close()
+    theirs = await SqlLedger.open(other, ManualClock(), journal=place)
+    assert {hold.id for hold in await theirs.fetch_open_holds()} == {"not here"}
+    await theirs.close()
 
 
 async def test_a_record_that_no_database_takes_is_set_aside(
@@ -261,7 +289,7 @@ async def test_a_record_that_no_database_takes_is_set_aside(
     odd = open_hold(make_hold("odd"))
     odd = Write(odd.kind, {**odd.row, "amount_nanos": -1})
     writes = [open_hold(make_hold(f"h{number}")) for number in range(50)]
-    path = left_behind(place, *writes[:20], odd, Write(WriteKind.OPEN_HOLD, {}), *writes[20:])
+    path = await left_behind(place, ledger_url, *writes[:20], odd, Write(WriteKind.OPEN_HOLD, {}), *writes[20:])
     ledger = await SqlLedger.open(ledger_url, ManualClock(), journal=place)
     assert {hold.id for hold in await ledger.fetch_open_holds()} == {f"h{number}" for number in range(50)}
     assert path.with_suffix(".refused").read_bytes() == record_of(odd) + record_of(Write(WriteKind.OPEN_HOLD, {}))
@@ -275,9 +303,9 @@ async def test_a_damaged_journal_is_kept(
     ledger_url: str, place: JournalPlace, telemetry: ListTelemetry, damage: str
 ) -> None:
     """What comes before the damage is written; the file stays under another name, and is told."""
-    path = left_behind(place, open_hold(make_hold("a")), open_hold(make_hold("b")))
+    path = await left_behind(place, ledger_url, open_hold(make_hold("a")), open_hold(make_hold("b")))
     data = path.read_bytes()
-    first = len(MAGIC) + len(record_of(open_hold(make_hold("a"))))
+    first = len(head_of("0" * 32)) + len(record_of(open_hold(make_hold("a"))))
     body = b'["foretell",{}]'
     later = HEAD.pack(len(body), zlib.crc32(body)) + body
     damaged = {"cut off": data[:-3], "changed": data[:-3] + b"???", "of a later version": data[:first] + later}

@@ -1,6 +1,6 @@
-"""Make the table that says how far the journals of processes are written.
+"""Make the tables that say how far the journals of processes are written, and whose journals they are.
 
-Run by Alembic. A row is written in the transaction of the records before it, and goes with its file.
+Run by Alembic. A position is written in the transaction of the records before it, and goes with its file.
 """
 
 import sqlalchemy as sa
@@ -18,4 +18,11 @@ def upgrade() -> None:
         sa.Column("journal_id", sa.Text(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("journal_id"),
+    )
+    op.create_table(
+        "ledger_identity",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.CheckConstraint("seq = 1", name="ck_ledger_identity_one_row"),
     )
