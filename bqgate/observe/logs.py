@@ -12,7 +12,6 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Protocol, TextIO
 
-import orjson
 import structlog
 
 from bqgate.observe.redact import redact_field, redact_text
@@ -79,18 +78,9 @@ def make_logger(
     """
     is_console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
     if not is_console:
-        return LeveledLogger(stream, clock, level, _as_json, worker=worker)
+        return LeveledLogger(stream, clock, level, json.dumps, worker=worker)
     console = structlog.dev.ConsoleRenderer()
     return LeveledLogger(stream, clock, level, lambda line: str(console(None, "", line)), worker=worker)
-
-
-def _as_json(line: dict[str, Any]) -> str:
-    """A line in characters that any stream takes."""
-    try:
-        text = orjson.dumps(line).decode()
-    except TypeError:  # a number of more than 64 bits, or half a character
-        return json.dumps(line)
-    return text if text.isascii() else json.dumps(line)
 
 
 def route_stdlib(logger: Logger, *, level: int = logging.WARNING) -> None:
