@@ -19,8 +19,10 @@ import sys
 import urllib.request
 from array import array
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gated.figures import percentile
 from benchmarks.gated.processes import FOLDER, cpu_s, pinned
@@ -119,7 +121,7 @@ class Course:
             cpu_ms=process_spent_s * 1000 / max(count, 1),
             loop_cpu_ms=loop_spent_s * 1000 / max(count, 1),
             calls={KINDS[kind]: number / max(count, 1) for kind, number in Counter(calls[1::4]).items()},
-            own_ms=_own_ms(self._sent(), calls, transit_ns),
+            own_ms=own_ms(self._sent(), calls, transit_ns),
             fault_count=said["faults"],
         )
 
@@ -130,11 +132,12 @@ class Course:
         served = {number: back - came for number, _, came, back in _by(self._calls(), 4)}
         return percentile([back - sent - served.get(number, 0) for number, sent, back in _by(self._sent(), 3)], 50)
 
-    def _load(self, port: int, connections: int, seconds: float, *, measured: bool = False) -> dict:
+    def _load(self, port: int, connections: int, seconds: float, *, measured: bool = False) -> dict[str, Any]:
         command = [*_LOAD, "--port", str(port), "--connections", str(connections), "--seconds", str(seconds)]
         command += ["--first", str(self._numbers.block()), "--log", str(self._log), *self._load_arguments]
         done = subprocess.run(pinned(command) if measured else command, stdout=subprocess.PIPE, check=True, text=True)
-        return json.loads(done.stdout)
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
 
     def _sent(self) -> "array[int]":
         return _numbers(self._log.read_bytes())
@@ -149,7 +152,7 @@ def fetch_calls(stub_port: int) -> "array[int]":
         return _numbers(answer.read())
 
 
-def _own_ms(sent: "array[int]", calls: "array[int]", transit_ns: float) -> list[float]:
+def own_ms(sent: "array[int]", calls: "array[int]", transit_ns: float) -> list[float]:
     """The own time of each query, in milliseconds; a dry run that others share is nobody's."""
     outside_ns = Counter[int]()
     for number, kind, came, back in _by(calls, 4):
@@ -164,5 +167,5 @@ def _numbers(data: bytes) -> "array[int]":
     return numbers
 
 
-def _by(numbers: "array[int]", width: int) -> zip:
+def _by(numbers: "array[int]", width: int) -> Iterator[tuple[int, ...]]:
     return zip(*(numbers[at::width] for at in range(width)), strict=True)
