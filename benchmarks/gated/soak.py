@@ -37,7 +37,7 @@ LIMITS = {
     "threads": (0.0, 2),
     "Redis' keys": (0.10, 100),
     "journal files": (0.0, 3),
-    "journal MiB": (0.10, 16),
+    "journal MiB": (0.10, 128),  # a file grows to 64 before the next begins
 }
 
 
