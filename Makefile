@@ -114,7 +114,7 @@ first-query: $(SETUP) ## walk and time the newcomer's path, from the clone to th
 	$(BIN)/pytest -q -s tests/smoke/first_query.py $(ARGS)
 
 .PHONY: bench
-bench: $(SETUP) ## measure, figures beside goals, in some 20 minutes: make bench ONLY=gated_queries ARGS='--rounds 1'
+bench: $(SETUP) ## measure, figures beside goals, in some 25 minutes: make bench ONLY=gated_queries ARGS='--rounds 1'
 	@set -e; for script in benchmarks/$(or $(ONLY),*).py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 .PHONY: soak

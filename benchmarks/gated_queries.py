@@ -18,7 +18,7 @@ from statistics import median
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that another checkout's gate can be measured
 
 import bqgate
-from benchmarks.gated.figures import NONE, table, with_spread
+from benchmarks.gated.figures import NONE, percentile, table, with_spread
 from benchmarks.gated.gates import KINDS, running_gate
 from benchmarks.gated.processes import serving
 from benchmarks.gated.profiles import Profile, top_functions
@@ -56,7 +56,7 @@ def measure(
 def report(rounds: dict[str, list[Round]], *, connections: int, markdown: bool) -> str:
     """A row for each contender."""
     head = ["", "queries/s", "of the floor", "p50 ms", "p99 ms", "CPU ms a query", "of it the loop's"]
-    head += ["own p50 ms", "own p99 ms"] if connections == 1 else []
+    head += ["own p50 ms", "own p99 ms", "strict p50 ms", "strict p99 ms"] if connections == 1 else []
     rows = []
     for name, done in rounds.items():
         floors = rounds.get(FLOOR, [])
@@ -66,7 +66,8 @@ def report(rounds: dict[str, list[Round]], *, connections: int, markdown: bool) 
         row += [with_spread([each.p50_ms for each in done], 2), with_spread([each.p99_ms for each in done], 1)]
         row += [f"{median(each.cpu_ms for each in done):.2f}", f"{median(each.loop_cpu_ms for each in done):.2f}"]
         if connections == 1:
-            row += [with_spread([each.own(50) for each in done], 2), with_spread([each.own(99) for each in done], 2)]
+            for spans in ([each.own_ms for each in done], [each.strict_ms for each in done]):
+                row += [with_spread([percentile(each, share) for each in spans], 2) for share in (50, 99)]
         rows.append(row)
     return table(head, rows, markdown=markdown)
 

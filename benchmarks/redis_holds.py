@@ -39,7 +39,7 @@ _Commands = Callable[[int], bytes]
 async def hear_commands(port: int) -> tuple[_Commands, _Commands]:
     """What the store sends to place and to capture a hold, as functions of a number that makes its id."""
     url = f"redis://127.0.0.1:{port}"
-    store = RedisBudgetStore.open(url, SpendBook(), SystemClock(), timeout_s=10, connections_max=4)
+    store = RedisBudgetStore.open(url, SpendBook(), SystemClock(), timeout_s=10)
     windows = windows_for("bench")
     first = hold_for(windows)
     await store.place_hold(first, windows)

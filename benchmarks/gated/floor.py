@@ -8,6 +8,7 @@ script counts one amount in two windows and a hold, and says no where there is n
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -47,17 +48,22 @@ class Floor:
         headers = {"Authorization": request.headers["Authorization"], "Content-Type": "application/json"}
         dry_run = {"configuration": {"dryRun": True, "query": {"query": query["query"], "useLegacySql": False}}}
         jobs = f"{self._upstream}/bigquery/v2/projects/{request.match_info['project']}/jobs"
+        began_s = time.perf_counter()
         async with self._session.post(jobs, data=orjson.dumps(dry_run), headers=headers) as answer:
             estimate = orjson.loads(await answer.read())
+        dry_run_ms = (time.perf_counter() - began_s) * 1000
         assert estimate["statistics"]["totalBytesProcessed"]
         hold = next(self._numbers) % _HOLDS_KEPT
         keys = ("{bench}:day", "{bench}:month", "{bench}:holds")
         left = await self._store.evalsha(self._script, 3, *keys, hold, 50_000, 10**15, 10**16)
         assert left > 0
+        began_s = time.perf_counter()
         async with self._session.post(f"{self._upstream}{request.path_qs}", data=body, headers=headers) as answer:
-            return web.Response(
-                body=await answer.read(), status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}
-            )
+            result = await answer.read()
+        forward_ms = (time.perf_counter() - began_s) * 1000
+        timing = f"dryrun;dur={dry_run_ms:.2f}, upstream;dur={forward_ms:.2f}"
+        passed = {"Content-Type": answer.headers["Content-Type"], "Server-Timing": timing}
+        return web.Response(body=result, status=answer.status, headers=passed)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Pass an answer on as it comes, however long it is."""

@@ -8,12 +8,14 @@ fields and headers of Google's Python client. Its number, from `first` on, makes
 they share one; the answer must be 200, complete, and bear the number in its row (stub_bigquery.py). With --chat each
 is a chat completion of OpenAI's with the same text, for a peer whose job that is. Prints one line of JSON: answers,
 faults and the first of them, seconds, and percentiles in milliseconds. The log has of each its number, when it was
-sent and when answered, in unsigned 64 bit numbers, nanoseconds of the clock that all processes share.
+sent, when answered, and how long dry run and forward took by its Server-Timing: unsigned 64 bit numbers, nanoseconds,
+moments of the clock that all processes share.
 """
 
 import argparse
 import asyncio
 import json
+import re
 import sys
 import time
 from array import array
@@ -36,6 +38,7 @@ _HEAD = (
     "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
 )
 _QUERIES = "/bigquery/v2/projects/bench-prod/queries?prettyPrint=false"
+_STEPS = re.compile(rb"\b(?:dryrun|upstream);dur=([\d.]+)")
 _FAULTS_KEPT = 3
 _SAMPLE_BYTES = 300
 
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
             return
         now_ns = time.perf_counter_ns()
         if buffer.startswith(b"HTTP/1.1 200 ") and self._source.mark in buffer and b'"%012d"' % self._number in buffer:
-            self._source.log.extend((self._number, self._sent_ns, now_ns))
+            self._source.log.extend((self._number, self._sent_ns, now_ns, _steps_ns(buffer)))
         else:
             self._source.fault(buffer[:_SAMPLE_BYTES].decode(errors="replace"))
         self._buffer = b""
@@ -130,6 +133,13 @@ class Connection(asyncio.Protocol):
         self._number, request = taken
         self._sent_ns = time.perf_counter_ns()
         self._transport.write(request)
+
+
+def _steps_ns(answer: bytes) -> int:
+    """How long dry run and forward took, as the answer says; 0 where it does not."""
+    at = answer.find(b"Server-Timing: ")
+    line = answer[at : answer.find(b"\r\n", at)] if at >= 0 else b""
+    return sum(round(float(span_ms) * 1e6) for span_ms in _STEPS.findall(line))
 
 
 def is_whole(buffer: bytes) -> bool:
@@ -154,7 +164,7 @@ async def run(options: argparse.Namespace, source: Source) -> dict[str, object]:
         await loop.create_connection(partial(Connection, source, end), "127.0.0.1", options.port)
     await asyncio.wait(ends, timeout=options.seconds + 30)
     spent_s = (time.perf_counter_ns() - began_ns) / 1e9
-    spans_ms = sorted((back - sent) / 1e6 for sent, back in zip(source.log[1::3], source.log[2::3], strict=True))
+    spans_ms = sorted((back - sent) / 1e6 for sent, back in zip(source.log[1::4], source.log[2::4], strict=True))
     return {
         "answers": len(spans_ms),
         "faults": source.fault_count,

@@ -24,6 +24,18 @@ def test_an_answer_ends_where_its_head_says(answer: bytes, is_whole: bool) -> No
     assert load.is_whole(answer) is is_whole
 
 
+async def test_what_an_answer_says_of_its_steps_is_kept() -> None:
+    """Dry run and forward of Server-Timing, in nanoseconds; other steps are the gate's own."""
+    source = load.Source(load.parse(["--port", "1"]))
+    source.begin(seconds=60)
+    connection = load.Connection(source, asyncio.get_running_loop().create_future())
+    connection.connection_made(FakeTransport())
+    timing = b"Server-Timing: identify;dur=0.1, dryrun;dur=0.4, hold;dur=0.2, upstream;dur=0.25\r\n"
+    body = b'{"jobComplete":true,"v":"000000000001"'
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + timing + b"Content-Length: 37\r\n\r\n" + body)
+    assert source.log[3] == 650_000
+
+
 @pytest.mark.parametrize("arguments", [[], ["--same-text"], ["--chat"]])
 def test_each_query_bears_its_number_and_the_length_of_its_body(arguments: list[str]) -> None:
     """Numbers go on from the first; the server at the other end can take the length at its word."""
@@ -68,4 +80,4 @@ async def test_only_the_whole_answer_to_the_own_query_counts(answer: bytes, faul
     connection.data_received(answer[:30])
     connection.data_received(answer[30:])
     assert source.fault_count == faults
-    assert len(source.log) == (0 if faults else 3)
+    assert len(source.log) == (0 if faults else 4)
