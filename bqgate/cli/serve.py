@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 import uvloop
 
-from bqgate.cli.collector import importing
+from bqgate.cli.collector import importing, uncollected
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.edge import FAILED, INVALID, run, write_out
 from bqgate.cli.loading import fail, ledger_told, load_or_exit, refuse
@@ -32,11 +32,12 @@ from bqgate.workers.worker import Worker
 
 def serve(config: ConfigFile = None) -> None:
     """Run the gate until it is told to stop."""
-    settings = load_or_exit(config)
-    if settings.server.workers == 1:
-        serve_here(settings, config)
-    else:
-        serve_in_workers(settings, config)
+    with uncollected():
+        settings = load_or_exit(config)
+        if settings.server.workers == 1:
+            serve_here(settings, config)
+        else:
+            serve_in_workers(settings, config)
 
 
 def serve_here(settings: Settings, config: Path | None, worker: Worker | None = None) -> None:
@@ -49,6 +50,7 @@ def serve_here(settings: Settings, config: Path | None, worker: Worker | None = 
     route_stdlib(make_logger(sys.stderr, clock, level=shown.level, log_format=shown.log_format, worker=number))
 
     def announce(url: str) -> None:
+        gc.enable()  # nothing was collected so far
         if worker is None:
             _announce(url, settings)
         else:
@@ -102,7 +104,12 @@ def _announce(url: str, settings: Settings) -> None:
 def _work(settings: Settings, config: Path | None, worker: Worker) -> int:
     """Serve in a worker, and return the exit status; the supervisor has reported warnings of the settings."""
 
-    def serve_and_exit() -> None:
+    with uncollected():
+        settings = load_or_exit(config)
+        if settings.server.workers == 1:
+            serve_here(settings, config)
+        else:
+            serve_in_workers(settings, config)
         try:
             serve_here(settings, config, worker)
         except typer.Exit as ended:  # a status to the command line's library alone

@@ -1,15 +1,13 @@
 """Read file and environment into one tree of plain values, and remember which came from the environment.
 
-Called by load. The file is YAML with the scalars of YAML 1.2's core schema
-(https://yaml.org/spec/1.2.2/#103-core-schema): `off` is a word here, not false, and 1:30 is no number. A key that is
-written twice is a fault. The environment names a key as BQGATE_<SECTION>__<KEY>, and a key of a tier, customer or
-issuer as BQGATE_TIERS__<NAME>__<KEY>; with _FILE behind it, the variable names a file that holds the value
-(value_files.py). Variables without a double underscore are not ours: Kubernetes makes some (BQGATE_SERVICE_HOST) for a
-service named bqgate. What leaves: a Document, with the faults that were met on the way.
+Called by load. The file is YAML as yaml_text.py reads it. The environment names a key as BQGATE_<SECTION>__<KEY>, and a
+key of a tier, customer or issuer as BQGATE_TIERS__<NAME>__<KEY>; with _FILE behind it, the variable names a file that
+holds the value (value_files.py). Variables without a double underscore are not ours: Kubernetes makes some
+(BQGATE_SERVICE_HOST) for a service named bqgate. What leaves: a Document, with the faults that were met on the way.
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from bqgate.policies.messages import unknown_key
 from bqgate.settings.faults import Fault
 from bqgate.settings.sections import BUILT_IN_TIERS, NAMED_SECTIONS, SECTIONS
 from bqgate.settings.value_files import PREFIX, names_a_file, read_value, without_suffix
+from bqgate.settings.yaml_text import load_yaml
 
 Tree = dict[str, Any]
 
@@ -62,18 +61,17 @@ def read_document(path: Path | None, environ: Mapping[str, str]) -> Document:
 def parse_yaml(text: str) -> tuple[Tree, list[Fault]]:
     """The mapping that a YAML text holds; faults have the line as their path."""
     try:
-        loader = _Loader(text)
-        tree = loader.get_single_data()
+        tree, faults = load_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return {}, [Fault(f"line {mark.line + 1}" if mark else "file", f"is not YAML: {_problem_of(error)}")]
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, endless numbers or nesting
         return {}, [Fault("file", f"is not YAML: {' '.join(str(error).split())}")]
     if tree is None:
-        return {}, loader.faults
+        return {}, faults
     if not isinstance(tree, dict):
         return {}, [Fault("file", "must be a mapping of sections, like server: {port: 8080}")]
-    return tree, loader.faults
+    return tree, faults
 
 
 def _problem_of(error: yaml.MarkedYAMLError) -> str:
@@ -158,40 +156,3 @@ def _path_of(variable: str, document: Document) -> tuple[str, ...] | None:
 def _as_variable(name: object) -> str:
     """A name of the file as it can stand in a variable."""
     return re.sub(r"[^a-z0-9]", "_", str(name).lower())
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that notes keys written twice, and knows only the scalars of YAML 1.2's core schema."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.faults: list[Fault] = []
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        line = f"line {key_node.start_mark.line + 1}"
-        key: Hashable = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            loader.faults.append(Fault(line, f'key {key!r} must be text; quote it, like "{key}"'))
-            continue
-        if key in mapping:
-            loader.faults.append(Fault(line, f"key {key!r} is written twice; the first would be lost"))
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_SCALARS = (
-    ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-)
-for _name, _pattern, _first in _SCALARS:
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), ["" if each == "\0" else each for each in _first]
-    )
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
