@@ -93,6 +93,7 @@ def serve_in_workers(settings: Settings, config: Path | None) -> None:
     )
     write_out(sys.stdout)  # or each worker writes it once more
     gc.freeze()  # the collector of a worker leaves pages alone that are shared
+    gc.enable()
     _give_reason(supervisor.run())
 
 
@@ -103,7 +104,6 @@ def _announce(url: str, settings: Settings) -> None:
 
 def _work(settings: Settings, config: Path | None, worker: Worker) -> int:
     """Serve in a worker, and return the exit status; the supervisor has reported warnings of the settings."""
-
     with uncollected():
         settings = load_or_exit(config)
         if settings.server.workers == 1:
