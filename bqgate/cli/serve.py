@@ -104,14 +104,11 @@ def _announce(url: str, settings: Settings) -> None:
 
 def _work(settings: Settings, config: Path | None, worker: Worker) -> int:
     """Serve in a worker, and return the exit status; the supervisor has reported warnings of the settings."""
-    with uncollected():
-        settings = load_or_exit(config)
-        if settings.server.workers == 1:
-            serve_here(settings, config)
-        else:
-            serve_in_workers(settings, config)
+
+    def serve_and_exit() -> None:
         try:
-            serve_here(settings, config, worker)
+            with uncollected():
+                serve_here(settings, config, worker)
         except typer.Exit as ended:  # a status to the command line's library alone
             sys.exit(ended.exit_code)
 
