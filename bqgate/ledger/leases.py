@@ -6,11 +6,11 @@ Opened by app beside the ledger, over connections of its own. Raises LedgerUnava
 from typing import Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.schema import leases
-from bqgate.ledger.upsert import insert_in
 from bqgate.ports import LeaseRecord
 
 
@@ -19,7 +19,7 @@ class SqlLeases:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._insert = insert_in(connections.dialect)
+        self._insert = postgresql.insert if connections.dialect == "postgresql" else sqlite.insert
 
     @classmethod
     def open(cls, url: str, *, timeout_s: float = TIMEOUT_S) -> Self:

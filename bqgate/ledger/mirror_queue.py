@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.entry import Entry
@@ -23,7 +24,6 @@ from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.mirror_schema import mirror, mirror_queue
 from bqgate.ledger.rows import entry_of, from_micros, to_micros
 from bqgate.ledger.schema import entries
-from bqgate.ledger.upsert import insert_in
 from bqgate.ports import MirrorBacklog, MirrorBatch, MirrorState
 
 _CHARS_MAX = 500
@@ -37,7 +37,7 @@ class SqlMirrorQueue:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._is_postgresql = connections.dialect == "postgresql"
-        self._insert = insert_in(connections.dialect)
+        self._insert = postgresql.insert if self._is_postgresql else sqlite.insert
 
     @classmethod
     def open(cls, url: str, *, timeout_s: float = TIMEOUT_S) -> Self:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.audit import AuditEvent, AuditFilter, AuditPage, AuditRecord
@@ -24,7 +25,6 @@ from bqgate.ledger.migrate import check_revision, migrate
 from bqgate.ledger.registry_rows import key_of, key_row, policy_of, policy_row, record_of, storable_text
 from bqgate.ledger.registry_schema import audit, keys, policies, registry_revision
 from bqgate.ledger.rows import to_micros
-from bqgate.ledger.upsert import insert_in
 
 # A page of the audit log is held in memory whole, whatever its reader asks for.
 PAGE_RECORDS_MAX = 1_000
@@ -40,7 +40,7 @@ class SqlRegistry:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        insert = insert_in(connections.dialect)
+        insert = postgresql.insert if connections.dialect == "postgresql" else sqlite.insert
         # An INSERT's count of rows is kept on request only; with psycopg it would read -1.
         self._add_policy = insert(policies).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
         self._add_key = insert(keys).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bqgate.domain.job import JobRef
@@ -17,7 +18,6 @@ from bqgate.domain.place import Place
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.rows import from_micros, to_micros
 from bqgate.ledger.schema import IS_OPEN, entries, holds, sweep_marks, sweep_pending
-from bqgate.ledger.upsert import insert_in
 from bqgate.ports import PendingJob
 
 # Of one project; those made first come first, and the others when these have ended.
@@ -30,7 +30,7 @@ class SqlSweepState:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        insert = insert_in(connections.dialect)
+        insert = postgresql.insert if connections.dialect == "postgresql" else sqlite.insert
         mark = insert(sweep_marks)
         self._mark = mark.on_conflict_do_update(
             index_elements=[sweep_marks.c.project_id, sweep_marks.c.region],

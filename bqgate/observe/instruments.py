@@ -1,7 +1,7 @@
 """Count and time over series.py: an increment is an addition in memory that other processes read.
 
-Used by metrics.py in place of the client library's counters and histograms, whose increments take twice as long and
-whose numbers no other process sees. Safe between threads.
+Used by metrics.py in place of the client library's counters and histograms, whose numbers no other process sees, and
+whose increments take longer. Safe between threads.
 """
 
 import time

@@ -22,6 +22,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
+def pytest_unconfigure() -> None:
+    """At the end all is collected: libraries complain of what is not."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """Let aiohttp forget the applications of this test, which it remembers with all that they lead to."""
