@@ -14,7 +14,7 @@ from bqgate.admin.parameters import CUSTOMER_IN_QUERY, Parameters
 from bqgate.admin.schemas import CostsDocument, HoldsDocument
 from bqgate.domain.entry import EntryFilter, EntryKind, Origin
 from bqgate.domain.principal import Identity
-from bqgate.ports import Clock, Ledger
+from bqgate.ports import Clock, Ledger, LedgerReports
 
 RECENT_JOBS = 20
 
@@ -25,8 +25,9 @@ LOOKBACK_HOURS_MAX = 366 * 24
 class BookingViews:
     """The views of holds and of the last hours' costs."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, reports: LedgerReports, clock: Clock) -> None:
         self._ledger = ledger
+        self._reports = reports
         self._clock = clock
 
     def operations(self) -> tuple[Operation, ...]:
@@ -75,9 +76,9 @@ class BookingViews:
         hours = parameters.integer("lookback_hours", default=1, at_least=1, at_most=LOOKBACK_HOURS_MAX)
         now = self._clock.now()
         since = now - timedelta(hours=hours)
-        swept_until = await self._ledger.fetch_swept_until()
-        rows = await self._ledger.fetch_costs(since=since, customer=customer)
-        recent = await self._ledger.fetch_entries(
+        swept_until = await self._reports.fetch_swept_until()
+        rows = await self._reports.fetch_costs(since=since, customer=customer)
+        recent = await self._reports.fetch_entries(
             EntryFilter(customer=customer, since=since, kind=EntryKind.CHARGE, page_size=RECENT_JOBS)
         )
         return answer_document(

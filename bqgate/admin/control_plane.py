@@ -23,18 +23,20 @@ from bqgate.admin.routes import Mounting
 from bqgate.admin.spend import SpendViews
 from bqgate.domain.degradation import Degradation
 from bqgate.observe.metrics import Metrics
-from bqgate.ports import AuditLog, Authenticator, BudgetStore, Clock, Ledger, PolicySource
+from bqgate.ports import AuditLog, Authenticator, BudgetStore, Clock, Ledger, LedgerReports, PolicySource
 
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     """What the control plane works with.
 
-    `views` are those that need more than is here; their operations are mounted with the others. `described` are mounted
-    by somebody else, without a guard, and told of in the document. `has_open_metrics`: anybody may read /metrics.
+    `reports` is what people look at, which may come from a replica of the ledger. `views` are those that need more than
+    is here; their operations are mounted with the others. `described` are mounted by somebody else, without a guard,
+    and told of in the document. `has_open_metrics`: anybody may read /metrics.
     """
 
     ledger: Ledger
+    reports: LedgerReports
     budgets: BudgetStore
     policies: PolicySource
     clock: Clock
@@ -57,9 +59,9 @@ def add_control_plane(app: web.Application, plane: ControlPlane) -> tuple[Operat
     own: Sequence[Views] = (
         BudgetViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
         BudgetListViews(budgets=plane.budgets, policies=plane.policies, clock=plane.clock),
-        JobViews(ledger=plane.ledger, clock=plane.clock),
-        BookingViews(ledger=plane.ledger, clock=plane.clock),
-        SpendViews(ledger=plane.ledger, clock=plane.clock),
+        JobViews(ledger=plane.ledger, reports=plane.reports, clock=plane.clock),
+        BookingViews(ledger=plane.ledger, reports=plane.reports, clock=plane.clock),
+        SpendViews(reports=plane.reports, clock=plane.clock),
         HealthViews(
             ledger=plane.ledger,
             budgets=plane.budgets,

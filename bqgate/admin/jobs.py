@@ -1,8 +1,9 @@
 """Show booked jobs and refusals: all of them in pages, and one by any of its names.
 
-Mounted by control_plane; asks the Ledger. A job has several names: BigQuery's, which its clients print as
-project:location.jobid, and the id of the gate's decision, which a refusal's message and X-Bqgate-Request-Id say. Who
-asks sees what the table of roles says; what is another's and what is not there are the same 404.
+Mounted by control_plane; asks the Ledger, and its reports for lists. A job has several names: BigQuery's, which its
+clients print as project:location.jobid, and the id of the gate's decision, which a refusal's message and
+X-Bqgate-Request-Id say. Who asks sees what the table of roles says; what is another's and what is not there are the
+same 404.
 """
 
 import re
@@ -29,7 +30,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Identity
-from bqgate.ports import Clock, Ledger
+from bqgate.ports import Clock, Ledger, LedgerReports
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 1_000
@@ -59,8 +60,9 @@ _FILTERS = (
 class JobViews:
     """The views of jobs."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, reports: LedgerReports, clock: Clock) -> None:
         self._ledger = ledger
+        self._reports = reports
         self._clock = clock
 
     def operations(self) -> tuple[Operation, ...]:
@@ -138,7 +140,7 @@ class JobViews:
         )
         now = self._clock.now()
         try:
-            page = await self._ledger.fetch_entries(wanted)
+            page = await self._reports.fetch_entries(wanted)
         except MalformedRequest as malformed:
             raise Problem(400, malformed.message, field=malformed.field or "page_token") from None
         return answer_document(

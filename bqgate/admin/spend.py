@@ -1,8 +1,8 @@
 """Show spend by day, week or month, divided by customer, principal, project, workload or label.
 
-Mounted by control_plane; asks the Ledger, which adds up in its database. Days are those of each customer's time zone,
-as in its budgets, so that a day's spend here is what its budget shows as spent. Bounded: of too many rows the latest
-and most expensive are told, with the totals of all.
+Mounted by control_plane; asks the ledger's reports, which add up in its database. Days are those of each customer's
+time zone, as in its budgets, so that a day's spend here is what its budget shows as spent. Bounded: of too many rows
+the latest and most expensive are told, with the totals of all.
 """
 
 import re
@@ -18,7 +18,7 @@ from bqgate.admin.schemas import SpendDocument, SpendRowDocument, TotalDocument
 from bqgate.domain.money import format_usd
 from bqgate.domain.principal import Identity
 from bqgate.domain.spend import SpendGroup, SpendPeriod, SpendQuery, SpendTable
-from bqgate.ports import Clock, Ledger
+from bqgate.ports import Clock, LedgerReports
 
 ROWS = 1_000
 ROWS_MAX = 10_000
@@ -56,8 +56,8 @@ _PARAMETERS = (
 class SpendViews:
     """The view of spend over time."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, *, reports: LedgerReports, clock: Clock) -> None:
+        self._reports = reports
         self._clock = clock
 
     def operations(self) -> tuple[Operation, ...]:
@@ -96,7 +96,7 @@ class SpendViews:
             principal=parameters.principal(),
             rows_max=parameters.integer("rows_max", default=ROWS, at_least=1, at_most=ROWS_MAX),
         )
-        return answer_document(_write_spend(wanted, await self._ledger.fetch_spending(wanted), write_moment(now)))
+        return answer_document(_write_spend(wanted, await self._reports.fetch_spending(wanted), write_moment(now)))
 
 
 def _group_of(parameters: Parameters) -> tuple[SpendGroup, str | None]:

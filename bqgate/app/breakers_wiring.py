@@ -27,6 +27,7 @@ class Breakers:
     upstream: CircuitBreaker
     budgets: CircuitBreaker
     ledger: CircuitBreaker
+    ledger_replica: CircuitBreaker
 
 
 def make_breakers(settings: Settings, clock: Clock, telemetry: Telemetry, metrics: Metrics) -> Breakers:
@@ -38,8 +39,9 @@ def make_breakers(settings: Settings, clock: Clock, telemetry: Telemetry, metric
         upstream=CircuitBreaker("upstream", to_bigquery, clock, telemetry),
         budgets=CircuitBreaker("budgets", to_stores, clock, telemetry),
         ledger=CircuitBreaker("ledger", to_stores, clock, telemetry),
+        ledger_replica=CircuitBreaker("ledger_replica", to_stores, clock, telemetry),
     )
-    for breaker in (made.upstream, made.budgets, made.ledger):
+    for breaker in (made.upstream, made.budgets, made.ledger, made.ledger_replica):
         metrics.read_gauge_from("system_breaker_state", partial(_state_of, breaker), system=breaker.system)
     return made
 

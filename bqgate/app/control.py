@@ -50,6 +50,7 @@ def wire_control_plane(
     deps.reload_hooks.append(follow_rates)
     return ControlPlane(
         ledger=deps.ledger,
+        reports=deps.reports,
         budgets=deps.budgets,
         policies=deps.policies,
         clock=clock,
@@ -109,7 +110,7 @@ def _views(deps: Dependencies, settlement: Settlement, events: EventMaker) -> tu
             public_url=deps.settings.identity.public_url,
         ),
         AuditViews(registry=deps.registry, clock=clock, telemetry=deps.telemetry),
-        EnforcementReadinessViews(source=deps.ledger, clock=clock),
+        EnforcementReadinessViews(source=deps.reports, clock=clock),
         BreakerViews(
             budgets=deps.budgets,
             ledger=deps.ledger,

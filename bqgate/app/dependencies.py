@@ -17,6 +17,7 @@ from bqgate.app.adapters import open_budgets, open_feed, open_upstreams
 from bqgate.app.background import Background
 from bqgate.app.breakers_wiring import guards_of, make_breakers, share_breaker_state
 from bqgate.app.drain import Drain
+from bqgate.app.reports_wiring import open_reports
 from bqgate.app.shares import degradation_of
 from bqgate.bigquery.jobs import GoogleBigQuery
 from bqgate.bigquery.json_calls import JsonCalls
@@ -30,7 +31,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.units import MIB, MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
 from bqgate.leases import Lease
-from bqgate.ledger import JournalPlace, SqlLeases, SqlLedger, SqlMirrorQueue, SqlSweepState, default_folder
+from bqgate.ledger import JournalPlace, SqlLeases, SqlLedger, SqlMirrorQueue, SqlReports, SqlSweepState, default_folder
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
@@ -50,9 +51,10 @@ from bqgate.workers.worker import Worker
 class Dependencies:
     """Everything that is not the gate itself, opened. `reload_hooks`: whoever takes its part of settings read anew.
 
-    `own_upstream` is the way to BigQuery in the gate's own name, `own_queries` are queries on it; None where it has
-    none. `holds_under_way` are holds of this gate's, by id, which the budgets count even before the ledger knows them.
-    `worker` is this process as one of several; None: it is alone.
+    `reports` is what people look at in the ledger, from a replica where there is one. `own_upstream` is the way to
+    BigQuery in the gate's own name, `own_queries` are queries on it; None where it has none. `holds_under_way` are
+    holds of this gate's, by id, which the budgets count even before the ledger knows them. `worker` is this process as
+    one of several; None: it is alone.
     """
 
     settings: Settings
@@ -61,6 +63,7 @@ class Dependencies:
     metrics: Metrics
     background: Background
     ledger: SqlLedger
+    reports: SqlReports
     registry: SqlRegistry
     leases: SqlLeases
     mirror_queue: SqlMirrorQueue
@@ -139,6 +142,7 @@ async def open_dependencies(
         metrics,
         background,
         ledger,
+        open_reports(settings, ledger, breakers, telemetry, stack),
         registry,
         *agreements,
         audit_log,

@@ -32,6 +32,7 @@ from bqgate.app.path import QueryPath, wire_path
 from bqgate.app.reload import Reloader, SettingsSource
 from bqgate.app.sweep_wiring import wire_sweep
 from bqgate.app.tls import TlsContext
+from bqgate.app.upkeep_wiring import wire_upkeep
 from bqgate.app.web_pages import answer_problem, page_rules
 from bqgate.clock import SystemClock
 from bqgate.domain.units import MIB
@@ -123,6 +124,7 @@ async def open_gate(
         wire_metering(deps, path.own_costs)
         stack.push_async_callback(path.holds.drain, limit_s=SHUTDOWN_S)
         wire_mirror(deps)
+        wire_upkeep(deps, stack)
         url, control_url = await _listen(deps, path, stack)
         stack.callback(path.admission_queue.close)  # who waits is answered now, not cut off at the end of the stop
         reloader = None if source is None else _follow(source, deps)

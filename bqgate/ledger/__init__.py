@@ -6,16 +6,22 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
 
     sql_ledger.py       ports.Ledger, method by method
     schema.py           its tables and why each index is there
+    rollup_schema.py    sums of entries by hour and by day
+    partition_schema.py what PostgreSQL has instead of unique indexes
     writes.py           what is written, as rows of plain JSON
     journal/            a local file that writes go to first, and how they get into the database
     writer.py           what takes writes: the journal, or
     database_writer.py  the database itself, while the caller waits
     group_commit.py     how many callers share one transaction there
+    lost_races.py       transactions that are done again
     write_group.py      what the writes of one transaction come to
     group_statements.py the statements that do them
     price_lists.py      which lists of prices are still to be written
+    reports.py          ports.LedgerReports, from a replica too
     queries.py          what is read, and page_token.py where a reader left off
+    cost_queries.py     what was booked since a moment
     spend_queries.py    spend by day, week and month
+    window_queries.py   spend in budgets' windows
     account_spend.py    what an account has spent in its windows
     bookings.py         what is booked for many jobs at once
     leases.py           ports.LeaseStore
@@ -23,6 +29,10 @@ tables, `check_books` and SqlRegistry.verify_audit look whether anybody tampered
     proofs.py           ports.ProofSource
     rows.py             Hold and Entry as rows and back
     check_books.py      do holds, charges and adjustments agree
+    rollup_checks.py    and sums with entries
+
+    partitions.py       PostgreSQL's entries by month: made, moved, dropped
+    upkeep.py           when that is done
 
     registry.py         ports.Registry, method by method
     registry_schema.py  its four tables
@@ -53,18 +63,22 @@ from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
 from bqgate.ledger.mirror_queue import SqlMirrorQueue
 from bqgate.ledger.proofs import SqlProofs
 from bqgate.ledger.registry import SqlRegistry
+from bqgate.ledger.reports import SqlReports
 from bqgate.ledger.sql_ledger import SqlLedger
 from bqgate.ledger.sweep_state import SqlSweepState
+from bqgate.ledger.upkeep import LedgerUpkeep
 
 __all__ = [
     "AuditHead",
     "AuditVerdict",
     "JournalPlace",
+    "LedgerUpkeep",
     "SqlLeases",
     "SqlLedger",
     "SqlMirrorQueue",
     "SqlProofs",
     "SqlRegistry",
+    "SqlReports",
     "SqlSweepState",
     "check_revision",
     "check_revision_now",

@@ -13,7 +13,7 @@ from bqgate.domain.budget import Period, Window, WindowId
 from bqgate.domain.budget_scope import CUSTOMER_SCOPE
 from bqgate.domain.cost_breaker import BreakerEventKind
 from bqgate.domain.entry import CustomerSpend
-from bqgate.ledger import queries
+from bqgate.ledger import queries, window_queries
 from bqgate.ledger.rows import from_micros
 
 Ask = Callable[[sa.Select[Any]], Awaitable[Sequence[sa.Row[Any]]]]
@@ -23,7 +23,7 @@ async def fetch_spend(ask: Ask, windows: Sequence[Window]) -> CustomerSpend:
     """Booked spend of each window, all of one moment; then what is remembered of grace and breaker."""
     if not windows:
         return CustomerSpend(captured_nanos={})
-    sums = (await ask(queries.spend_of(windows)))[0]
+    sums = (await ask(window_queries.spend_of(windows)))[0]
     grace_started_at: dict[WindowId, datetime] = {}
     tripped_at: dict[str, datetime] = {}
     for row in await ask(queries.breaker_events_of(windows)):
@@ -46,5 +46,5 @@ async def fetch_adjusted(ask: Ask, windows: Sequence[Window]) -> Mapping[WindowI
     """What adjustments come to in each window, all of one moment."""
     if not windows:
         return {}
-    sums = (await ask(queries.adjusted_in(windows)))[0]
+    sums = (await ask(window_queries.adjusted_in(windows)))[0]
     return {window.id: int(nanos) for window, nanos in zip(windows, sums, strict=True)}

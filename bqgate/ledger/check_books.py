@@ -1,4 +1,4 @@
-"""Look whether holds, charges and adjustments agree, and triggers guard them, for `bqgate ledger verify`.
+"""Look whether holds, charges, adjustments and their sums agree, and triggers guard them, for `bqgate ledger verify`.
 
 Called by cli, reads only. The ledger's own transactions and unique indexes keep all of this true; what is found here
 was written by somebody else, or after an index was dropped. Each question reads the tables once, by their indexes where
@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bqgate.domain.entry import EntryKind, Origin
 from bqgate.domain.hold import HoldState
 from bqgate.ledger.connections import Connections
-from bqgate.ledger.queries import ORIGIN
+from bqgate.ledger.partition_schema import entry_keys
+from bqgate.ledger.queries import HAS_ITS_CHARGE, KEPT_SINCE, ORIGIN
+from bqgate.ledger.rollup_checks import days_that_differ, hours_that_differ
 from bqgate.ledger.schema import IS_ADJUSTMENT, IS_CHARGE_OF_EU, IS_CHARGE_OF_REGION, IS_CHARGE_OF_US, entries, holds
 
 # Whole tables are read; the limits of a query's path are not for this.
@@ -23,10 +25,15 @@ PATIENCE_S = 600.0
 _EXAMPLES_MAX = 5
 _APPEND_ONLY = ("audit", "breaker_events", "entries", "price_lists")
 _GUARDS_OF_SQLITE = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-# On, for everybody ("O"), or for replication too ("A"); of the tables that this connection means by their names.
-_GUARDS_OF_POSTGRESQL = (
-    "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
-    "WHERE tgenabled IN ('O', 'A') AND pg_table_is_visible(tgrelid)"
+# Tables that this connection means by their names, and partitions of them, whose guard is not on: for everybody ("O"),
+# or for replication too ("A").
+_UNGUARDED_IN_POSTGRESQL = sa.text(
+    "SELECT found.relname FROM pg_class AS found LEFT JOIN pg_inherits ON inhrelid = found.oid "
+    "LEFT JOIN pg_class AS parent ON parent.oid = inhparent "
+    "WHERE found.relkind IN ('r', 'p') AND COALESCE(parent.relname, found.relname) = ANY (:names) "
+    "AND pg_table_is_visible(found.oid) AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = found.oid "
+    "AND tgenabled IN ('O', 'A') AND tgname = COALESCE(parent.relname, found.relname) || '_no_change') "
+    "ORDER BY found.relname"
 )
 
 
@@ -53,7 +60,8 @@ async def check_books(url: str, *, timeout_s: float = PATIENCE_S) -> tuple[Books
     connections = Connections(url, timeout_s=timeout_s)
     try:
         faults = [await connections.read(_find_unguarded)]
-        faults += [await _ask(connections, what, question) for what, question in _QUESTIONS]
+        questions = _QUESTIONS + (_QUESTIONS_OF_POSTGRESQL if connections.dialect == "postgresql" else ())
+        faults += [await _ask(connections, what, question) for what, question in questions]
     finally:
         await connections.close()
     return tuple(fault for fault in faults if fault.count)
@@ -61,11 +69,12 @@ async def check_books(url: str, *, timeout_s: float = PATIENCE_S) -> tuple[Books
 
 async def _find_unguarded(connection: AsyncConnection) -> BooksFault:
     """Tables that are append-only by triggers, and have lost one."""
-    is_postgresql = connection.dialect.name == "postgresql"
-    asked = _GUARDS_OF_POSTGRESQL if is_postgresql else _GUARDS_OF_SQLITE
-    suffixes = ("change",) if is_postgresql else ("update", "delete")
-    there = set((await connection.execute(sa.text(asked))).scalars())
-    without = tuple(name for name in _APPEND_ONLY if not there.issuperset(f"{name}_no_{each}" for each in suffixes))
+    if connection.dialect.name == "postgresql":
+        without = tuple((await connection.execute(_UNGUARDED_IN_POSTGRESQL, {"names": list(_APPEND_ONLY)})).scalars())
+    else:
+        there = set((await connection.execute(sa.text(_GUARDS_OF_SQLITE))).scalars())
+        guards = {name: {f"{name}_no_{change}" for change in ("update", "delete")} for name in _APPEND_ONLY}
+        without = tuple(name for name in _APPEND_ONLY if not there.issuperset(guards[name]))
     return BooksFault("tables whose rows anybody can change, for a trigger is gone or off", len(without), without)
 
 
@@ -87,7 +96,7 @@ def _captured_without_charge() -> sa.Select[Any]:
     return (
         sa.select(holds.c.id)
         .outerjoin(entries, its_charge)
-        .where(holds.c.state == HoldState.CAPTURED.value, entries.c.id.is_(None))
+        .where(holds.c.state == HoldState.CAPTURED.value, entries.c.id.is_(None), holds.c.placed_at >= KEPT_SINCE)
     )
 
 
@@ -147,7 +156,7 @@ def _adjustments() -> tuple[sa.FromClause, sa.Select[Any]]:
 
 def _adjustment_of_nothing() -> sa.Select[Any]:
     charges, adjustments = _adjustments()
-    return adjustments.where(charges.c.id.is_(None))
+    return adjustments.where(charges.c.id.is_(None), HAS_ITS_CHARGE)
 
 
 def _adjustment_of_another() -> sa.Select[Any]:
@@ -188,6 +197,12 @@ def _both_ways() -> sa.Select[Any]:
     )
 
 
+def _entry_without_key() -> sa.Select[Any]:
+    its_key = sa.and_(entry_keys.c.id == entries.c.id, entry_keys.c.hold_id.is_not_distinct_from(entries.c.hold_id))
+    return sa.select(entries.c.id).outerjoin(entry_keys, its_key).where(entry_keys.c.id.is_(None))
+
+
+_QUESTIONS_OF_POSTGRESQL = (("entries whose key is gone, so that they may be booked again", _entry_without_key()),)
 _QUESTIONS: tuple[tuple[str, sa.Select[Any]], ...] = (
     ("captured holds without a charge", _captured_without_charge()),
     ("holds that are open though they were booked", _booked_but_open()),
@@ -202,4 +217,6 @@ _QUESTIONS: tuple[tuple[str, sa.Select[Any]], ...] = (
     ("adjustments of a charge that is not there", _adjustment_of_nothing()),
     ("adjustments that count elsewhere than their charge", _adjustment_of_another()),
     ("charges that were adjusted below nothing", _corrected_below_zero()),
+    ("sums of hours that are not those of their entries", hours_that_differ()),
+    ("sums of days that are not those of their entries", days_that_differ()),
 )

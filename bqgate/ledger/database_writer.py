@@ -12,6 +12,7 @@ from bqgate.domain.entry import Booking
 from bqgate.ledger.connections import Connections
 from bqgate.ledger.group_commit import GroupCommit
 from bqgate.ledger.group_statements import GroupStatements
+from bqgate.ledger.lost_races import again_after_lost_races
 from bqgate.ledger.price_lists import PriceLists
 from bqgate.ledger.writes import Write, encode_write
 from bqgate.ports import Clock
@@ -25,6 +26,7 @@ class DatabaseWriter:
 
     def __init__(self, connections: Connections, clock: Clock, *, timeout_s: float, waiting_max: int) -> None:
         self.price_lists = PriceLists(clock)
+        self._clock = clock
         self._connections = connections
         self._statements = GroupStatements(connections.dialect)
         self._group_commit = GroupCommit[Write, Booking | None](
@@ -51,6 +53,8 @@ class DatabaseWriter:
         def do(connection: sa.Connection) -> list[Booking | None]:
             return self._statements.do(connection, [*lists, *group])[len(lists) :]
 
-        results = await self._connections.write(lambda connection: connection.run_sync(do))
+        results = await again_after_lost_races(
+            lambda: self._connections.write(lambda connection: connection.run_sync(do)), self._clock
+        )
         self.price_lists.note_written(lists)
         return results

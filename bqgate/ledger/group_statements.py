@@ -2,8 +2,9 @@
 
 Run by the writer and by the journal's follower, inside one transaction of theirs. The database takes the text apart
 (json_populate_recordset on PostgreSQL, json_each on SQLite), outside Python, whose time every query shares. Unique
-indexes decide every race, never a look before a write: an INSERT that meets a conflict does nothing, and only then is
-it asked which conflict it was. Any group may be done twice without harm.
+indexes decide every race (on PostgreSQL those of entry_keys, by a trigger), never a look before a write: an INSERT that
+meets a conflict does nothing, and only then is it asked which conflict it was. Any group may be done twice without
+harm.
 
 On PostgreSQL this rests on READ COMMITTED: an INSERT waits for the other transaction, and the question after it sees
 what that one committed (https://www.postgresql.org/docs/current/transaction-iso.html).
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 
 from bqgate.domain.entry import Booking
 from bqgate.domain.hold import HoldState
+from bqgate.ledger.partition_schema import entry_keys
 from bqgate.ledger.schema import breaker_events, entries, holds, price_lists
 from bqgate.ledger.write_group import PlacedEntry, WriteGroup, group_writes
 from bqgate.ledger.writes import Write
@@ -57,11 +59,13 @@ class GroupStatements:
         self._attach = over(holds, ("id", *_JOB), f"UPDATE holds SET {jobs} {of_open}")  # noqa: S608 - constants
         void = f"state = '{HoldState.VOIDED.value}', ended_at = found.ended_at"
         self._close = over(holds, ("id", "ended_at"), f"UPDATE holds SET {void} {of_open}")  # noqa: S608 - constants
+        # What decided: PostgreSQL's keys outlive dropped entries for a while.
+        keys = (entry_keys if dialect == "postgresql" else entries).name
         self._conflicts = over(
             entries,
             ("id", "hold_id"),
-            "SELECT entries.id, entries.hold_id FROM entries JOIN found USING (hold_id) "
-            "UNION SELECT entries.id, entries.hold_id FROM entries JOIN found USING (id)",
+            f"SELECT {keys}.id, {keys}.hold_id FROM {keys} JOIN found USING (hold_id) "  # noqa: S608 - names of tables
+            f"UNION SELECT {keys}.id, {keys}.hold_id FROM {keys} JOIN found USING (id)",
         )
         self._keep_position = sa.text(
             "INSERT INTO journal_positions (journal_id, position) VALUES (:journal_id, :position) "

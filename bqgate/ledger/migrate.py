@@ -4,6 +4,8 @@
 once, with rights that the gate itself need not have. SqlLedger.open calls it for SQLite, where the gate's own process
 is all there is, and calls `check_revision` for PostgreSQL, which refuses a database that is behind or ahead.
 
+It makes the next months' partitions too (partitions), for gates whose user may not.
+
 Any number of starters may call at once: on PostgreSQL an advisory lock, on SQLite the write lock lets one work, and the
 others find the work done. One transaction: a migration that fails leaves the tables as they were. Alembic keeps its
 state in module globals, so within a process one thread at a time; it is loaded where tables are to be changed, because
@@ -23,6 +25,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger.causes import NO_FOLDER
 from bqgate.ledger.connections import read_url
 from bqgate.ledger.one_transaction import one_transaction
+from bqgate.ledger.partitions import MONTHS_AHEAD, fetch_this_month, make_months
 from bqgate.ledger.sqlite_files import sqlite_file
 
 if TYPE_CHECKING:
@@ -80,6 +83,9 @@ def migrate_now(url: str) -> None:
                 connection.exec_driver_sql(statement)
         elif found != head_revision():
             upgrade(connection)
+        if connection.dialect.name == "postgresql":
+            this_month = fetch_this_month(connection)
+            make_months(connection, (this_month.after(each) for each in range(MONTHS_AHEAD + 1)))
 
 
 def upgrade(connection: sa.Connection) -> None:

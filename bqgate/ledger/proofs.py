@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bqgate.domain.entry import Entry, EntryKind, Origin
 from bqgate.ledger.check_books import PATIENCE_S
 from bqgate.ledger.connections import Connections
-from bqgate.ledger.queries import ORIGIN
+from bqgate.ledger.queries import HAS_ITS_CHARGE, ORIGIN
 from bqgate.ledger.rows import entry_of, to_micros
 from bqgate.ledger.schema import entries
 
@@ -68,7 +68,12 @@ class SqlProofs:
         wanted = (
             sa.select(entries)
             .outerjoin(charges, sa.and_(charges.c.id == entries.c.adjusts, charges.c.kind == EntryKind.CHARGE.value))
-            .where(entries.c.kind == EntryKind.ADJUSTMENT.value, charges.c.id.is_(None), _made(since, until))
+            .where(
+                entries.c.kind == EntryKind.ADJUSTMENT.value,
+                charges.c.id.is_(None),
+                HAS_ITS_CHARGE,
+                _made(since, until),
+            )
             .order_by(entries.c.id)
             .limit(PAGE)
         )

@@ -1,8 +1,8 @@
 """Build the ledger's questions as SQL.
 
-Called by sql_ledger, which runs them; pure. Spend is charges and adjustments; refusals cost nothing and are left out
-where costs are summed. Each statement is answered from one index (schema says which). Sums are exact whole numbers in
-both databases; PostgreSQL returns them as Decimal.
+Called by sql_ledger, which runs them; pure. Each statement is answered from one index (schema says which). Sums are
+exact whole numbers in both databases; PostgreSQL returns them as Decimal. What was spent is in window_queries,
+cost_queries and spend_queries.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bqgate.domain.budget import Period, Window, start_of_key
-from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT, ScopeKind
+from bqgate.domain.budget import Window
 from bqgate.domain.entry import EntryFilter, EntryKind, EntryLookup, Origin
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import JobRef
@@ -26,91 +25,23 @@ from bqgate.ledger.schema import (
     entries,
     holds,
     price_lists,
+    retention,
     sweep_marks,
 )
 
+# Spend is charges and adjustments; refusals cost nothing.
 SPENDING_KINDS = (EntryKind.CHARGE.value, EntryKind.ADJUSTMENT.value)
 # Enough jobs to know a customer's habits, few enough to be read while a query waits.
 _HISTORY_MAX = 1_000
 # A job has one charge and few adjustments; more are different jobs of one name.
 _LOOKED_UP_MAX = 100
-_KEY_COLUMNS = {Period.DAY: entries.c.day_key, Period.MONTH: entries.c.month_key}
-
-_SCOPE_COLUMNS = {
-    ScopeKind.PRINCIPAL: entries.c.principal,
-    ScopeKind.PROJECT: entries.c.project_id,
-    ScopeKind.WORKLOAD: entries.c.workload,
-}
-
-_IS_SPEND = entries.c.kind.in_(SPENDING_KINDS)
 # Entries of before there were origins are of jobs that came through the gate.
 ORIGIN = sa.func.coalesce(entries.c.origin, sa.literal_column(f"'{Origin.GATE}'"))
 
-
-def spend_of(windows: Sequence[Window]) -> sa.Select[Any]:
-    """One row with a column for each window, so that all are of one moment."""
-    return _sums_in(windows, _IS_SPEND)
-
-
-def spend_of_each(window: Window) -> sa.Select[Any]:
-    """Rows of each value of the window's kind of scope; its own value is not asked for."""
-    column = _SCOPE_COLUMNS[window.scope.kind]
-    return (
-        sa.select(column.label("value"), sa.func.sum(entries.c.cost_nanos).label("cost_nanos"))
-        .where(entries.c.customer == window.customer, _KEY_COLUMNS[window.period] == window.key, _IS_SPEND)
-        .where(column.is_not(None))
-        .group_by(column)
-    )
-
-
-def adjusted_in(windows: Sequence[Window]) -> sa.Select[Any]:
-    """The same, of adjustments alone."""
-    return _sums_in(windows, entries.c.kind == EntryKind.ADJUSTMENT.value)
-
-
-def _sums_in(windows: Sequence[Window], wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    return sa.select(
-        *(
-            sa.select(sa.func.coalesce(sa.func.sum(entries.c.cost_nanos), 0))
-            .where(_counts_in(window), wanted)
-            .scalar_subquery()
-            .label(f"window_{place}")
-            for place, window in enumerate(windows)
-        )
-    )
-
-
-def _counts_in(window: Window) -> sa.ColumnElement[bool]:
-    """Whether an entry counts in a window."""
-    if window.customer == DEPLOYMENT_ACCOUNT:
-        return _placed_in(window)
-    of_period = sa.and_(entries.c.customer == window.customer, _KEY_COLUMNS[window.period] == window.key)
-    kind, value = window.scope.kind, window.scope.value
-    match kind:
-        case ScopeKind.CUSTOMER:
-            return of_period
-        case ScopeKind.LABEL:
-            key, _, text = value.partition("=")
-            return sa.and_(of_period, entries.c.labels[key].as_string() == text)
-        case _:
-            return sa.and_(of_period, _SCOPE_COLUMNS[kind] == value)
-
-
-def _placed_in(window: Window) -> sa.ColumnElement[bool]:
-    """Entries of before there was a deployment's budget do not say when their holds were placed; they were booked.
-
-    One that counts nowhere has no windows at all.
-    """
-    start, end = to_micros(start_of_key(window.period, window.key)), to_micros(window.resets_at)
-    return sa.or_(
-        sa.and_(entries.c.placed_at >= start, entries.c.placed_at < end),
-        sa.and_(
-            entries.c.placed_at.is_(None),
-            entries.c.day_key.is_not(None),
-            entries.c.booked_at >= start,
-            entries.c.booked_at < end,
-        ),
-    )
+# From when on everything is kept; what was booked before was dropped.
+KEPT_SINCE = sa.select(sa.func.coalesce(sa.func.max(retention.c.kept_since), 0)).scalar_subquery()
+# Whether the charge that an adjustment corrects must be there. It was booked after its hold was placed.
+HAS_ITS_CHARGE = sa.or_(KEPT_SINCE == 0, entries.c.placed_at >= KEPT_SINCE)
 
 
 def breaker_events_of(windows: Sequence[Window]) -> sa.Select[Any]:
@@ -249,28 +180,6 @@ def entries_of(wanted: EntryLookup) -> sa.Select[Any]:
     if wanted.principal is not None:
         found = found.where(entries.c.principal == wanted.principal)
     return found
-
-
-def costs_since(since: datetime, customer: str | None) -> sa.Select[Any]:
-    """Spend by customer, principal and origin. Adjustments change the sums but are no jobs."""
-    cost_nanos = sa.func.sum(entries.c.cost_nanos)
-    # Not the bare column: SQLite would walk all of another index, in the order of customers, to save a sort.
-    customer_name = sa.func.coalesce(entries.c.customer, sa.literal_column("''"))
-    costs = (
-        sa.select(
-            customer_name.label("customer"),
-            entries.c.principal,
-            ORIGIN.label("origin"),
-            cost_nanos.label("cost_nanos"),
-            sa.func.sum(entries.c.bytes_billed).label("bytes_billed"),
-            sa.func.sum(entries.c.slot_ms).label("slot_ms"),
-            sa.func.sum(sa.case((entries.c.kind == EntryKind.CHARGE.value, 1), else_=0)).label("job_count"),
-        )
-        .where(_IS_SPEND, entries.c.booked_at >= to_micros(since))
-        .group_by(customer_name, entries.c.principal, ORIGIN)
-        .order_by(cost_nanos.desc(), customer_name, entries.c.principal, ORIGIN)
-    )
-    return costs if customer is None else costs.where(entries.c.customer == customer)
 
 
 def oldest_sweep_mark() -> sa.Select[Any]:

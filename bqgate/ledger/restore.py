@@ -30,9 +30,15 @@ from bqgate.ledger.backup_file import (
 from bqgate.ledger.connections import read_url
 from bqgate.ledger.migrate import ADVISORY_LOCK, head_revision, known_revisions, migrate_now, read_revision
 from bqgate.ledger.one_transaction import one_transaction
+from bqgate.ledger.partitions import fetch_this_month, make_months, months_of
 from bqgate.ledger.registry_schema import registry_revision
+from bqgate.ledger.rollup_schema import spend_days, spend_hours
+from bqgate.ledger.schema import entries
 
 _ROWS_AT_ONCE = 1_000
+# A migration writes the one, triggers fill the others when entries are restored, which come first in a file. What the
+# file has of them goes over that: sums of months that were dropped are in no entry.
+_FILLED_BY_OTHERS = frozenset({registry_revision.name, spend_days.name, spend_hours.name})
 _MIGRATE_FIRST = "Run `bqgate migrate` first."
 
 
@@ -115,6 +121,10 @@ def _write(
     def flush() -> None:
         nonlocal count
         if waiting:
+            if start.name == entries.name and connection.dialect.name == "postgresql":
+                place = start.columns.index(entries.c.booked_at.name)
+                booked_at = (int(row[place] or 0) for row in waiting)
+                make_months(connection, months_of(booked_at, last=fetch_this_month(connection)))
             _insert(connection, tables[start.name], start.columns, waiting)
             count += len(waiting)
             waiting.clear()
@@ -125,8 +135,8 @@ def _write(
             case TableStart():
                 start = item
                 _check_known(start, tables)
-                if start.name == registry_revision.name:
-                    connection.execute(sa.delete(registry_revision))
+                if start.name in _FILLED_BY_OTHERS:
+                    connection.execute(sa.delete(tables[start.name]))
             case TableSum():
                 flush()
                 expected[start.name] = (start.columns, item)

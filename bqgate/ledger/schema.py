@@ -12,6 +12,9 @@ the EU multi-region, where BigQuery finds a job by itself. So one job may be see
 rule is: None matches None, US and EU; US and EU are apart from each other; any other region matches only itself. That
 is no equivalence, so one index cannot say it; three partial unique indexes do, and they decide races between
 processes. Matching None to both errs towards not charging twice (invariant 4).
+
+On PostgreSQL `entries` is parted by the month in which an entry was booked, and a unique index cannot span partitions:
+there the rules stand on `entry_keys` (partition_schema), of which each entry takes its own before it is inserted.
 """
 
 import sqlalchemy as sa
@@ -72,7 +75,7 @@ sa.Index(
 entries = sa.Table(
     "entries",
     METADATA,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),  # domain.entry.EntryKind
     sa.Column("customer", sa.Text, nullable=False),
     sa.Column("principal", sa.Text, nullable=False),
@@ -111,9 +114,11 @@ entries = sa.Table(
     sa.Column("prices_id", sa.Text),  # price_lists.id; NULL in entries of before
     sa.Column("ended_at", sa.BigInteger),  # when the job ended; NULL: not told
     sa.CheckConstraint("kind IN ('charge', 'refusal', 'adjustment')", name="ck_entries_kind"),
+    sa.PrimaryKeyConstraint("id").ddl_if("sqlite"),
+    postgresql_partition_by="RANGE (booked_at)",
 )
 
-sa.Index("uq_entries_hold", entries.c.hold_id, unique=True)
+sa.Index("uq_entries_hold", entries.c.hold_id, unique=True).ddl_if("sqlite")
 for _name, _columns, _where in (
     ("uq_entries_charge_us", (entries.c.job_project_id, entries.c.job_id), IS_CHARGE_OF_US),
     ("uq_entries_charge_eu", (entries.c.job_project_id, entries.c.job_id), IS_CHARGE_OF_EU),
@@ -123,12 +128,11 @@ for _name, _columns, _where in (
         IS_CHARGE_OF_REGION,
     ),
 ):
-    sa.Index(_name, *_columns, unique=True, sqlite_where=_where, postgresql_where=_where)
+    sa.Index(_name, *_columns, unique=True, sqlite_where=_where).ddl_if("sqlite")
+sa.Index("ix_entries_id", entries.c.id).ddl_if("postgresql")
+sa.Index("ix_entries_hold", entries.c.hold_id).ddl_if("postgresql")
 
-# The sums of a window are read from the index alone, at any number of rows.
-sa.Index("ix_entries_day", entries.c.customer, entries.c.day_key, entries.c.kind, entries.c.cost_nanos)
-sa.Index("ix_entries_month", entries.c.customer, entries.c.month_key, entries.c.kind, entries.c.cost_nanos)
-# What all customers spend together, in the windows in which it was held.
+# What was held in a span of time, for proofs against BigQuery.
 sa.Index("ix_entries_placed", entries.c.placed_at, entries.c.kind, entries.c.cost_nanos)
 # Pages of one customer's entries, and of everybody's.
 sa.Index("ix_entries_customer_booked", entries.c.customer, entries.c.booked_at, entries.c.id)
@@ -217,4 +221,15 @@ sweep_pending = sa.Table(
     sa.Column("job_id", sa.Text, primary_key=True),
     sa.Column("job_location", sa.Text),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+# From when on everything is kept, and how far what goes with the entries before is gone too: keys and ended holds. No
+# row: nothing was ever dropped.
+retention = sa.Table(
+    "retention",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kept_since", sa.BigInteger, nullable=False),
+    sa.Column("cleared_since", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="ck_retention_one_row"),
 )

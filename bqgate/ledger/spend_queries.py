@@ -1,11 +1,12 @@
 """Build the ledger's question about spend over time as SQL.
 
-Called by sql_ledger, which runs it; pure. Days are the entries' own day keys, in their customers' time zones; the few
-things about dates that SQLite and PostgreSQL say differently are compiled for each. Sums are exact whole numbers in
+Called by sql_ledger, which runs it; pure. Answered from the sums by day, and from the entries where they are divided by
+a label. Days are the entries' own day keys, in their customers' time zones; the few things about dates that SQLite and
+PostgreSQL say differently are compiled for each. Sums are exact whole numbers in
 both; the totals come with each row, so that rows and totals are of one moment.
 """
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,22 +16,21 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from bqgate.domain.entry import EntryKind
 from bqgate.domain.spend import SpendGroup, SpendPeriod, SpendQuery
-from bqgate.ledger.queries import ORIGIN, SPENDING_KINDS
-from bqgate.ledger.rows import to_micros
+from bqgate.ledger.queries import SPENDING_KINDS
+from bqgate.ledger.rollup_schema import spend_days
+from bqgate.ledger.rows import from_micros
 from bqgate.ledger.schema import entries
-
-# A day begins up to 14 hours before UTC's, and an entry is booked after its hold was placed.
-_BEFORE_ITS_DAY = timedelta(days=2)
+from bqgate.ledger.window_queries import booked_since_before
 
 _GROUP_COLUMNS = {
-    SpendGroup.PRINCIPAL: entries.c.principal,
-    SpendGroup.PROJECT: entries.c.project_id,
-    SpendGroup.WORKLOAD: entries.c.workload,
-    SpendGroup.ORIGIN: ORIGIN,
+    SpendGroup.PRINCIPAL: spend_days.c.principal,
+    SpendGroup.PROJECT: spend_days.c.project_id,
+    SpendGroup.WORKLOAD: spend_days.c.workload,
+    SpendGroup.ORIGIN: spend_days.c.origin,
 }
 
 
-class _UtcDay(FunctionElement[str]):
+class UtcDay(FunctionElement[str]):
     """The day of UTC, as text, of a moment in microseconds."""
 
     type = sa.Text()
@@ -51,13 +51,13 @@ class _LabelOf(FunctionElement[str]):
     inherit_cache = True
 
 
-@compiles(_UtcDay, "sqlite")
-def _utc_day_in_sqlite(element: _UtcDay, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(UtcDay, "sqlite")
+def _utc_day_in_sqlite(element: UtcDay, compiler: SQLCompiler, **options: Any) -> str:
     return f"strftime('%Y-%m-%d', {compiler.process(element.clauses, **options)} / 1000000, 'unixepoch')"
 
 
-@compiles(_UtcDay, "postgresql")
-def _utc_day_in_postgresql(element: _UtcDay, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(UtcDay, "postgresql")
+def _utc_day_in_postgresql(element: UtcDay, compiler: SQLCompiler, **options: Any) -> str:
     micros = compiler.process(element.clauses, **options)
     return f"to_char(to_timestamp({micros} / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 
@@ -96,7 +96,7 @@ def spend_over_time(wanted: SpendQuery) -> sa.Select[Any]:
         "cost_nanos": cost_nanos,
         "bytes_billed": sa.func.sum(found.c.bytes_billed),
         "slot_ms": sa.func.sum(found.c.slot_ms),
-        "job_count": sa.func.sum(found.c.is_job),
+        "job_count": sa.func.sum(found.c.job_count),
     }
     return (
         sa.select(
@@ -112,32 +112,58 @@ def spend_over_time(wanted: SpendQuery) -> sa.Select[Any]:
 
 
 def _spending(wanted: SpendQuery) -> sa.Select[Any]:
-    """The entries that count, each with its period and its group."""
-    # An entry that counts in no day of a budget counts in the day of UTC in which it was booked.
-    day = sa.func.coalesce(entries.c.day_key, _UtcDay(entries.c.booked_at))
-    begin = datetime.combine(wanted.since, time(), tzinfo=UTC)
-    floor = begin - _BEFORE_ITS_DAY if begin - datetime.min.replace(tzinfo=UTC) > _BEFORE_ITS_DAY else begin
+    """What counts, with its period and its group: sums by day, or entries where they are divided by a label."""
+    source = _entries_of(wanted) if wanted.group is SpendGroup.LABEL else _days_of(wanted)
+    found = source.subquery()
+    counts = sa.select(
+        _period_of(wanted.period, found.c.day).label("period"),
+        *(found.c[name] for name in ("customer", "value", "cost_nanos", "bytes_billed", "slot_ms", "job_count")),
+    ).where(found.c.day >= wanted.since.isoformat())
+    return counts if wanted.until is None else counts.where(found.c.day <= wanted.until.isoformat())
+
+
+def _days_of(wanted: SpendQuery) -> sa.Select[Any]:
+    # What counts in no day of a budget counts in the day of UTC in which it was booked.
+    day = sa.func.coalesce(sa.func.nullif(spend_days.c.day_key, ""), spend_days.c.booked_on)
+    value = sa.null() if wanted.group is SpendGroup.CUSTOMER else sa.func.nullif(_GROUP_COLUMNS[wanted.group], "")
+    booked_on = from_micros(_booked_since(wanted)).date().isoformat()
+    found = sa.select(
+        day.label("day"),
+        spend_days.c.customer,
+        sa.cast(value, sa.Text).label("value"),
+        spend_days.c.cost_nanos,
+        spend_days.c.bytes_billed,
+        spend_days.c.slot_ms,
+        spend_days.c.job_count,
+    ).where(spend_days.c.booked_on >= booked_on)
+    return _bounded(found, spend_days, wanted)
+
+
+def _entries_of(wanted: SpendQuery) -> sa.Select[Any]:
+    assert wanted.label_key is not None, "the group of a label has its key"
     # Not the bare column: SQLite would walk all of another index, in the order of customers, to save a sort.
     customer = sa.func.coalesce(entries.c.customer, sa.literal_column("''"))
     found = sa.select(
-        _period_of(wanted.period, day).label("period"),
+        sa.func.coalesce(entries.c.day_key, UtcDay(entries.c.booked_at)).label("day"),
         customer.label("customer"),
-        _value_of(wanted).label("value"),
+        _LabelOf(entries.c.labels, sa.literal(wanted.label_key)).label("value"),
         entries.c.cost_nanos,
         entries.c.bytes_billed,
         entries.c.slot_ms,
-        sa.case((entries.c.kind == EntryKind.CHARGE.value, 1), else_=0).label("is_job"),
-    ).where(
-        entries.c.kind.in_(SPENDING_KINDS),
-        entries.c.booked_at >= to_micros(floor),
-        day >= wanted.since.isoformat(),
-    )
-    if wanted.until is not None:
-        found = found.where(day <= wanted.until.isoformat())
+        sa.case((entries.c.kind == EntryKind.CHARGE.value, 1), else_=0).label("job_count"),
+    ).where(entries.c.kind.in_(SPENDING_KINDS), entries.c.booked_at >= _booked_since(wanted))
+    return _bounded(found, entries, wanted)
+
+
+def _booked_since(wanted: SpendQuery) -> int:
+    return booked_since_before(datetime.combine(wanted.since, time(), tzinfo=UTC))
+
+
+def _bounded(found: sa.Select[Any], table: sa.Table, wanted: SpendQuery) -> sa.Select[Any]:
     if wanted.customer is not None:
-        found = found.where(entries.c.customer == wanted.customer)
+        found = found.where(table.c.customer == wanted.customer)
     if wanted.principal is not None:
-        found = found.where(entries.c.principal == wanted.principal)
+        found = found.where(table.c.principal == wanted.principal)
     return found
 
 
@@ -149,14 +175,3 @@ def _period_of(period: SpendPeriod, day: sa.ColumnElement[str]) -> sa.ColumnElem
             return _MondayOf(day)
         case SpendPeriod.MONTH:
             return sa.func.substr(day, 1, 7)
-
-
-def _value_of(wanted: SpendQuery) -> sa.ColumnElement[Any]:
-    match wanted.group:
-        case SpendGroup.CUSTOMER:
-            return sa.cast(sa.null(), sa.Text)
-        case SpendGroup.LABEL:
-            assert wanted.label_key is not None, "the group of a label has its key"
-            return _LabelOf(entries.c.labels, sa.literal(wanted.label_key))
-        case group:
-            return _GROUP_COLUMNS[group]

@@ -1,11 +1,11 @@
 """Implement ports.Ledger on SQLite and PostgreSQL.
 
 Opened by app, called by admission (open_hold, attach_job, fetch_slot_history), settlement (book, close_hold,
-fetch_open_holds), the budget stores (SpendSource) and the control plane (the other fetches). Writes go through a
-LedgerWriter: the journal of this process, or a DatabaseWriter, whose writes are on the database's disk when they
-return. Reads go through connections of their own, and those that money hangs on see what was written here before. All
-end within `timeout_s`. What leaves: values of the domain, LedgerUnavailable, and MalformedRequest for a page token of
-somebody else.
+fetch_open_holds), the budget stores (SpendSource) and the control plane (the other fetches, and the reports that it
+is). Writes go through a LedgerWriter: the journal of this process, or a DatabaseWriter, whose writes are on the
+database's disk when they return. Reads go through connections of their own, and those that money hangs on see what was
+written here before. All end within `timeout_s`. What leaves: values of the domain, LedgerUnavailable, and
+MalformedRequest for a page token of somebody else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,27 +20,22 @@ from bqgate.domain.cost_breaker import BreakerEvent
 from bqgate.domain.entry import (
     BookedCharge,
     Booking,
-    CostRow,
     CustomerSpend,
     Entry,
-    EntryFilter,
     EntryKind,
     EntryLookup,
-    EntryPage,
 )
-from bqgate.domain.errors import LedgerUnavailable, MalformedRequest
+from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.hold import Hold, RecordedHold
 from bqgate.domain.job import JobRef
 from bqgate.domain.pricing import PriceList, SlotHistory
-from bqgate.domain.shadow_decision import ShadowDecisionRow
-from bqgate.domain.spend import SpendQuery, SpendTable
-from bqgate.ledger import account_spend, bookings, queries, shadow_decision_queries, spend_queries, writes
+from bqgate.ledger import account_spend, bookings, queries, window_queries, writes
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.database_writer import DatabaseWriter
 from bqgate.ledger.journal import Journal, JournalPlace
 from bqgate.ledger.migrate import check_revision, migrate
-from bqgate.ledger.page_token import page_of
-from bqgate.ledger.rows import cost_row_of, entry_of, from_micros, hold_of, shadow_decision_row_of, spend_table_of
+from bqgate.ledger.reports import SqlReports
+from bqgate.ledger.rows import entry_of, hold_of
 from bqgate.ledger.writer import LedgerWriter
 from bqgate.ports import Clock
 
@@ -51,7 +46,7 @@ _A_MOMENT_S = 1.0
 _INTO_THE_JOURNAL = frozenset({"open_hold", "attach_job", "book", "close_hold", "record_breaker_event"})
 
 
-class SqlLedger:
+class SqlLedger(SqlReports):
     """The ledger in a database. Any number of them, in any number of processes, may share it.
 
     Args:
@@ -64,6 +59,7 @@ class SqlLedger:
     def __init__(
         self, connections: Connections, clock: Clock, *, database: DatabaseWriter, journal: Journal | None
     ) -> None:
+        super().__init__(self._rows_so_far)
         self._connections = connections
         self._clock = clock
         self._database = database
@@ -201,49 +197,10 @@ class SqlLedger:
         """Holds by their ids, ended or not, as far as they are known."""
         return await bookings.fetch_holds(self._own_rows, hold_ids)
 
-    async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
-        """Entries newest first, a page at a time.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-            MalformedRequest: the page token is not one of ours, or the page has no size.
-        """
-        if wanted.page_size < 1:
-            raise MalformedRequest("A page has at least one entry.", field="page_size")
-        rows = await self._rows_so_far(queries.entries_page(wanted))
-        return page_of(tuple(map(entry_of, rows)), wanted.page_size)
-
     async def find_entries(self, wanted: EntryLookup) -> tuple[Entry, ...]:
         """Entries of one job or one decision, oldest first, 100 at most."""
         found = (entry_of(row) for row in await self._rows_so_far(queries.entries_of(wanted)))
         return tuple(sorted(found, key=lambda entry: (entry.booked_at, entry.id)))
-
-    async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
-        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows."""
-        return spend_table_of(await self._rows_so_far(spend_queries.spend_over_time(wanted)))
-
-    async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked at a moment or later, by customer, principal and origin, most expensive first."""
-        return tuple(map(cost_row_of, await self._rows_so_far(queries.costs_since(since, customer))))
-
-    async def fetch_swept_until(self) -> datetime | None:
-        """Up to which moment the sweep has looked everywhere; None: it never has."""
-        micros = (await self._rows_so_far(queries.oldest_sweep_mark()))[0].swept_until
-        return None if micros is None else from_micros(micros)
-
-    async def fetch_shadow_decisions(
-        self, *, since: datetime, until: datetime, customer: str | None = None
-    ) -> tuple[ShadowDecisionRow, ...]:
-        """Charges of a span of time by what enforcing would have done; see ports.ShadowDecisionSource."""
-        rows = await self._rows_so_far(shadow_decision_queries.shadow_decisions_between(since, until, customer))
-        return tuple(shadow_decision_row_of(row) for row in rows)
-
-    async def fetch_most_expensive_rejections(
-        self, *, since: datetime, until: datetime, customer: str | None = None, count: int = 10
-    ) -> tuple[Entry, ...]:
-        """The most expensive charges that enforcing would have refused."""
-        rows = await self._rows_so_far(shadow_decision_queries.most_expensive_rejections(since, until, customer, count))
-        return tuple(entry_of(row) for row in rows)
 
     async def fetch_spend(self, windows: Sequence[Window]) -> CustomerSpend:
         """Booked spend of each window, all of one moment; then what is remembered of grace and breaker."""
@@ -251,7 +208,7 @@ class SqlLedger:
 
     async def fetch_spend_of_each(self, window: Window) -> Mapping[str, int]:
         """Booked spend of each principal, project or workload in a window, of whoever has any."""
-        return {row.value: int(row.cost_nanos) for row in await self._own_rows(queries.spend_of_each(window))}
+        return {row.value: int(row.cost_nanos) for row in await self._own_rows(window_queries.spend_of_each(window))}
 
     async def fetch_adjusted(self, windows: Sequence[Window]) -> Mapping[WindowId, int]:
         """What adjustments come to in each window, all of one moment."""

@@ -3,7 +3,7 @@
 Used by group_statements, which does a group as six statements, each with many rows. Opened before attached before
 closed before ended, so that each hold ends as if its writes had been done one by one: what is ended is not opened,
 attached to or ended again. Within a statement rows are sorted by what is locked (a job, a hold), so that two processes
-rarely wait for each other in a circle.
+rarely wait for each other in a circle; when they do, one is ended by PostgreSQL and done again (lost_races).
 """
 
 from collections.abc import Mapping, Sequence

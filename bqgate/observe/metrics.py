@@ -135,6 +135,7 @@ COUNTERS = (
         "Rounds of the mirror that failed, or entries and policies that BigQuery did not take, by cause.",
         ("cause",),
     ),
+    Declaration("ledger_months_dropped_total", "Months of entries that were dropped because they are past retention."),
     Declaration("audit_dropped_total", "Refusals that the audit log had no room for; a record says how many."),
 )
 

@@ -5,7 +5,7 @@ Amounts are nano-dollars, moments aware UTC datetimes.
 
     running.py    Clock, Telemetry
     budgets.py    SpendSource, BudgetStore
-    ledger.py     Ledger
+    ledger.py     Ledger, LedgerReports
     policy.py     PolicySource, Registry, ChangeFeed
     authentication.py  Authenticator, AuditLog
     bigquery.py   BigQuery, DryRunner, JobCanceller, OwnQueries, QueryRunner, Upstream
@@ -25,7 +25,7 @@ from bqgate.ports.authentication import AuditLog, Authenticator
 from bqgate.ports.bigquery import BigQuery, DryRunner, JobCanceller, OwnQueries, QueryAnswer, QueryRunner, Upstream
 from bqgate.ports.budgets import BudgetStore, SpendSource
 from bqgate.ports.leases import LeaseRecord, LeaseStore
-from bqgate.ports.ledger import Ledger
+from bqgate.ports.ledger import Ledger, LedgerReports
 from bqgate.ports.mirror import (
     LoadResult,
     MirrorBacklog,
@@ -56,6 +56,7 @@ __all__ = [
     "LeaseRecord",
     "LeaseStore",
     "Ledger",
+    "LedgerReports",
     "LoadResult",
     "MirrorBacklog",
     "MirrorBatch",

@@ -14,7 +14,40 @@ from bqgate.domain.spend import SpendQuery, SpendTable
 from bqgate.ports.budgets import SpendSource
 
 
-class Ledger(SpendSource, Protocol):
+class LedgerReports(Protocol):
+    """What people look at. It decides nothing about money, so that it may come from a replica, some seconds late."""
+
+    async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
+        """Entries newest first, a page at a time.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+            MalformedRequest: the page token is not one of ours.
+        """
+
+    async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
+        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
+        """Spend booked since a moment, by customer, principal and origin, most expensive first.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+    async def fetch_swept_until(self) -> datetime | None:
+        """Up to which moment of their making the sweep has looked at all jobs of every project; None: it never has.
+
+        Raises:
+            LedgerUnavailable: the database did not answer.
+        """
+
+
+class Ledger(SpendSource, LedgerReports, Protocol):
     """The truth about money: open holds and booked entries. What it has answered for survives a crash."""
 
     def mark(self) -> int:
@@ -114,23 +147,8 @@ class Ledger(SpendSource, Protocol):
             LedgerUnavailable: the database did not answer.
         """
 
-    async def fetch_entries(self, wanted: EntryFilter) -> EntryPage:
-        """Entries newest first, a page at a time.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-            MalformedRequest: the page token is not one of ours.
-        """
-
     async def find_entries(self, wanted: EntryLookup) -> tuple[Entry, ...]:
         """Entries of one job or one decision, oldest first.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_spending(self, wanted: SpendQuery) -> SpendTable:
-        """Spend by period, customer and group, latest and most expensive first, with the totals of all rows.
 
         Raises:
             LedgerUnavailable: the database did not answer.
@@ -145,20 +163,6 @@ class Ledger(SpendSource, Protocol):
 
     async def fetch_adjusted(self, windows: Sequence[Window]) -> Mapping[WindowId, int]:
         """What adjustments come to in each of an account's windows, all of one moment.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_costs(self, *, since: datetime, customer: str | None = None) -> tuple[CostRow, ...]:
-        """Spend booked since a moment, by customer, principal and origin, most expensive first.
-
-        Raises:
-            LedgerUnavailable: the database did not answer.
-        """
-
-    async def fetch_swept_until(self) -> datetime | None:
-        """Up to which moment of their making the sweep has looked at all jobs of every project; None: it never has.
 
         Raises:
             LedgerUnavailable: the database did not answer.

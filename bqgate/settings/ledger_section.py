@@ -33,6 +33,17 @@ class LedgerSection(Section):
         1_024, ge=64, le=1_048_576, description="How much of a process's journal may wait for the database."
     )
     timeout_ms: Whole = Field(5_000, ge=100, le=60_000, description="How long the database may take to answer.")
+    replica_url: LedgerUrl | None = Field(
+        None,
+        description="A read replica of a PostgreSQL ledger, for what people look at: costs, spend, lists of jobs, "
+        "exports. Without it, or when it does not answer, the ledger itself is read.",
+    )
+    retention_months: Whole | None = Field(
+        None,
+        ge=3,
+        le=1_200,
+        description="How many whole months of entries PostgreSQL keeps beside the one that runs; without it, all.",
+    )
     mirror: MirrorDataset | None = Field(
         None, description="project.dataset at BigQuery, to which all entries are copied; without it, to none."
     )

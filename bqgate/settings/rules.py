@@ -15,12 +15,12 @@ from bqgate.policies import rules as policy_rules
 from bqgate.policies import shared_accounts
 from bqgate.policies.budget_models import BudgetPolicy
 from bqgate.policies.models import CustomerPolicy, DefaultsPolicy, PricingPolicy, TierPolicy
-from bqgate.settings import cost_metric_rules
+from bqgate.settings import cost_metric_rules, ledger_rules
 from bqgate.settings.breakers_section import BreakersSection
 from bqgate.settings.cost_metric_section import CostMetricSection
 from bqgate.settings.degraded_section import DegradedSection
 from bqgate.settings.faults import Fault
-from bqgate.settings.fields import is_loopback
+from bqgate.settings.fields import SecretUrl, is_loopback
 from bqgate.settings.issuer_section import IssuerSection
 from bqgate.settings.ledger_section import LedgerSection
 from bqgate.settings.mirror_rules import mirror_faults
@@ -75,7 +75,8 @@ class Parsed:
 
 def faults_of(parsed: Parsed) -> Iterator[Fault]:
     """What no command can use: tiers, customers, budgets and prices that contradict themselves, a ledger's URL."""
-    yield from _ledger_faults(parsed)
+    if parsed.ledger:
+        yield from ledger_rules.url_faults(parsed.ledger)
     for fault in policy_rules.faults_of(_policies(parsed)):
         yield Fault(fault.path, fault.message)
 
@@ -88,6 +89,8 @@ def serving_faults_of(parsed: Parsed) -> Iterator[Fault]:
     """
     yield from _server_faults(parsed)
     yield from _upstream_faults(parsed)
+    if parsed.ledger:
+        yield from ledger_rules.keeping_faults(parsed.ledger, parsed.sweep)
     if parsed.ledger and parsed.upstream:
         yield from mirror_faults(parsed.ledger, parsed.upstream)
     yield from _tls_faults(parsed)
@@ -153,14 +156,6 @@ def _upstream_faults(parsed: Parsed) -> Iterator[Fault]:
         yield Fault("upstream.service_account_file", f"{upstream.service_account_file} is not a file")
 
 
-def _ledger_faults(parsed: Parsed) -> Iterator[Fault]:
-    """A database whose driver is not installed, or whose URL the driver makes nothing of."""
-    if parsed.ledger and parsed.ledger.url.scheme == "postgresql":
-        if find_spec("psycopg") is None:
-            yield Fault("ledger.url", "needs the extra postgres: pip install 'bqgate[postgres]'")
-        yield from _faults_of_ledger_url(parsed.ledger.url.reveal())
-
-
 def _budget_store_faults(parsed: Parsed) -> Iterator[Fault]:
     """A Redis whose driver is not installed, or whose URL the driver makes nothing of."""
     if parsed.budgets is None or not _is_redis(parsed.budgets):
@@ -173,15 +168,6 @@ def _budget_store_faults(parsed: Parsed) -> Iterator[Fault]:
     fault = fault_of_url(parsed.budgets.url.reveal())
     if fault is not None:
         yield Fault("budgets.url", fault)
-
-
-def _faults_of_ledger_url(url: str) -> Iterator[Fault]:
-    from bqgate.ledger.connections import read_url  # noqa: PLC0415 - SQLAlchemy takes half a second
-
-    try:
-        read_url(url, is_async=True)
-    except ValueError as error:
-        yield Fault("ledger.url", str(error))
 
 
 def _tls_faults(parsed: Parsed) -> Iterator[Fault]:
@@ -220,8 +206,11 @@ def _password_faults(parsed: Parsed) -> Iterator[Fault]:
     """Who can write the ledger's database owns the gate, and who can write its Redis owns the budgets."""
     if parsed.identity is None or parsed.identity.mode is not IdentityMode.REQUIRED:
         return
-    for path, section in (("ledger.url", parsed.ledger), ("budgets.url", parsed.budgets)):
-        login = None if section is None else section.url.login
+    urls: dict[str, SecretUrl | None] = {"budgets.url": parsed.budgets.url} if parsed.budgets else {}
+    if parsed.ledger:
+        urls |= {"ledger.url": parsed.ledger.url, "ledger.replica_url": parsed.ledger.replica_url}
+    for path, url in urls.items():
+        login = None if url is None else url.login
         reason = None if login is None else why_password_is_guessable(*login)
         if reason is not None:
             yield Fault(path, f"has a password that can be guessed: {reason}; make one: openssl rand -hex 24")

@@ -175,6 +175,7 @@ class AdminStand:
         failures = FailedLogins(self.clock, per_minute=FAILED_PER_MINUTE)
         plane = ControlPlane(
             ledger=self.ledger,
+            reports=self.ledger,
             budgets=MemoryBudgetStore(self.ledger, self.clock),
             policies=policies,
             clock=self.clock,

@@ -127,6 +127,7 @@ async def control_stand(
         await book.load()
         plane = ControlPlane(
             ledger=stand.ledger,
+            reports=stand.ledger,
             budgets=gate.budgets,
             policies=book,
             clock=stand.clock,

@@ -38,7 +38,9 @@ async def fill_ledger(url: str, *, audit_records: int = 3) -> None:
     }
     await ledger.book(make_entry(None, id="correction", **correction))
     largest: dict[str, Any] = {"cost_nanos": 2**63 - 1, "bytes_billed": 2**63 - 1, "estimate_bytes": None, "labels": {}}
-    await ledger.book(make_entry("never-opened", workload=None, reason=None, cache_hit=True, **largest))
+    await ledger.book(
+        make_entry("never-opened", principal="bob", workload=None, reason=None, cache_hit=True, **largest)
+    )
     for kind in (BreakerEventKind.TRIPPED, BreakerEventKind.RESET):
         await ledger.record_breaker_event(BreakerEvent("acme", Period.DAY, "2026-11-24", START, kind, "ann"))
     await ledger.close()

@@ -20,6 +20,7 @@ from bqgate.ledger.connections import open_engine
 from bqgate.ledger.group_statements import GroupStatements
 from bqgate.ledger.journal.followed_file import FollowedFile, Outcomes, Refused
 from bqgate.ledger.journal.journal_file import JournalFile, files_in
+from bqgate.ledger.lost_races import drawn_pause_s, has_lost_race
 from bqgate.ledger.schema import journal_positions, ledger_identity
 
 # Groups are worth their transaction when many share it; those who wait for one hurry it.
@@ -117,6 +118,9 @@ class Follower:
                 self._step()
                 self._is_away, pause_s = False, _PAUSE_S
             except (SQLAlchemyError, OSError) as error:
+                if has_lost_race(error):
+                    self._hurry.wait(drawn_pause_s(1))
+                    continue
                 self._is_away = True
                 self._tell_fault(WAITS, cause_of(error))
                 self._sync()

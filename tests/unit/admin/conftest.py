@@ -115,6 +115,7 @@ async def serve() -> AsyncIterator[Serve]:
             app,
             ControlPlane(
                 ledger=stand.ledger,
+                reports=stand.ledger,
                 budgets=gate.budgets,
                 policies=POLICIES,
                 clock=stand.clock,

@@ -48,6 +48,7 @@ def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def empty(url: str) -> None:
     """A PostgreSQL ledger as after its migration, the guards of its append-only tables put aside."""
     tamper(url, "ALTER TABLE entries DISABLE TRIGGER ALL", "DELETE FROM entries", "DELETE FROM registry_revision")
+    tamper(url, "DELETE FROM spend_hours", "DELETE FROM spend_days", "DELETE FROM entry_keys")
     tamper(url, "INSERT INTO registry_revision (id, revision) VALUES (1, 0)")
 
 
@@ -60,7 +61,7 @@ async def test_a_restored_ledger_is_the_one_that_was_backed_up(ledger_url: str, 
     await fill_ledger(ledger_url)
     before = of_books(stored_rows(ledger_url))
     empty = {name for name, rows in before.items() if not rows}
-    assert empty <= {"price_lists", "sweep_marks", "sweep_pending"}
+    assert empty <= {"price_lists", "retention", "sweep_marks", "sweep_pending"}
     back_up(ledger_url, tmp_path / "backup")
     header, sums = restore_backup(other_url, tmp_path / "backup")
     assert header.made_at == MADE_AT
@@ -344,7 +345,7 @@ def _put_entries(url: str, rows: Any) -> None:
     with engine.begin() as connection:
         for number, (text, maybe, count, maybe_count, flag, document) in enumerate(rows):
             values = {
-                "id": f"{number}{text}", "kind": "adjustment", "customer": text, "principal": text, "project_id": text,
+                "id": f"{number}{text}", "kind": "refusal", "customer": text, "principal": text, "project_id": text,
                 "booked_at": count, "outcome": text, "cost_nanos": count, "hold_id": None, "hold_nanos": count,
                 "workload": maybe, "decision": text, "estimate_bytes": maybe_count, "estimate_nanos": count,
                 "bytes_processed": count, "bytes_billed": count, "slot_ms": count, "statement_type": text,

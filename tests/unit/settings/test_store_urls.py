@@ -1,6 +1,6 @@
 import pytest
 
-from bqgate.settings import SettingsInvalid, load_settings, rules
+from bqgate.settings import SettingsInvalid, ledger_rules, load_settings, rules
 
 
 def message_of(variable: str, url: str) -> str:
@@ -22,7 +22,8 @@ def test_a_store_whose_driver_is_missing_is_a_fault(
     variable: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The settings say what to install, before anything is opened."""
-    monkeypatch.setattr(rules, "find_spec", lambda _name: None)
+    for module in (rules, ledger_rules):
+        monkeypatch.setattr(module, "find_spec", lambda _name: None)
     assert f"pip install 'bqgate[{extra}]'" in message_of(variable, url)
 
 
