@@ -128,7 +128,7 @@ CREATE TABLE ledger_revision (
 	CONSTRAINT ledger_revision_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "ledger_revision" VALUES('0011');
+INSERT INTO "ledger_revision" VALUES('0013');
 
 CREATE TABLE mirror (
 	id INTEGER NOT NULL, 
@@ -181,6 +181,44 @@ CREATE TABLE registry_revision (
 
 INSERT INTO "registry_revision" VALUES(1,0);
 
+CREATE TABLE retention (
+	id INTEGER NOT NULL, 
+	kept_since BIGINT NOT NULL, 
+	cleared_since BIGINT NOT NULL, 
+	PRIMARY KEY (id), 
+	CONSTRAINT ck_retention_one_row CHECK (id = 1)
+);
+
+CREATE TABLE spend_days (
+	booked_on TEXT NOT NULL, 
+	customer TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	project_id TEXT NOT NULL, 
+	workload TEXT NOT NULL, 
+	origin TEXT NOT NULL, 
+	day_key TEXT NOT NULL, 
+	month_key TEXT NOT NULL, 
+	deployment_day TEXT NOT NULL, 
+	cost_nanos BIGINT NOT NULL, 
+	bytes_billed BIGINT NOT NULL, 
+	slot_ms BIGINT NOT NULL, 
+	job_count BIGINT NOT NULL, 
+	adjusted_nanos BIGINT NOT NULL, 
+	PRIMARY KEY (booked_on, customer, principal, project_id, workload, origin, day_key, month_key, deployment_day)
+);
+
+CREATE TABLE spend_hours (
+	hour BIGINT NOT NULL, 
+	customer TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	origin TEXT NOT NULL, 
+	cost_nanos BIGINT NOT NULL, 
+	bytes_billed BIGINT NOT NULL, 
+	slot_ms BIGINT NOT NULL, 
+	job_count BIGINT NOT NULL, 
+	PRIMARY KEY (hour, customer, principal, origin)
+);
+
 CREATE TABLE sweep_marks (
 	project_id TEXT NOT NULL, 
 	region TEXT NOT NULL, 
@@ -206,10 +244,6 @@ CREATE UNIQUE INDEX uq_entries_charge_us ON entries (job_project_id, job_id) WHE
 CREATE UNIQUE INDEX uq_entries_charge_eu ON entries (job_project_id, job_id) WHERE kind = 'charge' AND job_region IN ('', 'eu');
 
 CREATE UNIQUE INDEX uq_entries_charge_region ON entries (job_project_id, job_id, job_region) WHERE kind = 'charge' AND job_region NOT IN ('', 'us', 'eu');
-
-CREATE INDEX ix_entries_day ON entries (customer, day_key, kind, cost_nanos);
-
-CREATE INDEX ix_entries_month ON entries (customer, month_key, kind, cost_nanos);
 
 CREATE INDEX ix_entries_customer_booked ON entries (customer, booked_at, id);
 
@@ -254,3 +288,11 @@ CREATE INDEX ix_mirror_queue_waiting ON mirror_queue (booked_at, entry_id);
 CREATE INDEX ix_mirror_queue_batch ON mirror_queue (batch) WHERE batch IS NOT NULL;
 
 CREATE TRIGGER entries_to_mirror AFTER INSERT ON entries WHEN EXISTS (SELECT 1 FROM mirror) BEGIN INSERT INTO mirror_queue (entry_id, booked_at) VALUES (NEW.id, NEW.booked_at); END;
+
+CREATE INDEX ix_spend_days_day ON spend_days (customer, day_key);
+
+CREATE INDEX ix_spend_days_month ON spend_days (customer, month_key);
+
+CREATE INDEX ix_spend_days_deployment ON spend_days (deployment_day);
+
+CREATE TRIGGER entries_roll_up AFTER INSERT ON entries WHEN NEW.kind IN ('charge', 'adjustment') BEGIN INSERT INTO spend_hours (hour, customer, principal, origin, cost_nanos, bytes_billed, slot_ms, job_count) SELECT NEW.booked_at - NEW.booked_at % 3600000000 AS hour, NEW.customer, NEW.principal, COALESCE(NEW.origin, 'gate') AS origin, NEW.cost_nanos, NEW.bytes_billed, NEW.slot_ms, CASE WHEN NEW.kind = 'charge' THEN 1 ELSE 0 END AS job_count WHERE true ON CONFLICT (hour, customer, principal, origin) DO UPDATE SET cost_nanos = spend_hours.cost_nanos + excluded.cost_nanos, bytes_billed = spend_hours.bytes_billed + excluded.bytes_billed, slot_ms = spend_hours.slot_ms + excluded.slot_ms, job_count = spend_hours.job_count + excluded.job_count; INSERT INTO spend_days (booked_on, customer, principal, project_id, workload, origin, day_key, month_key, deployment_day, cost_nanos, bytes_billed, slot_ms, job_count, adjusted_nanos) SELECT strftime('%Y-%m-%d', NEW.booked_at / 1000000, 'unixepoch') AS booked_on, NEW.customer, NEW.principal, NEW.project_id, COALESCE(NEW.workload, '') AS workload, COALESCE(NEW.origin, 'gate') AS origin, COALESCE(NEW.day_key, '') AS day_key, COALESCE(NEW.month_key, '') AS month_key, CASE WHEN NEW.placed_at IS NOT NULL THEN strftime('%Y-%m-%d', NEW.placed_at / 1000000, 'unixepoch') WHEN NEW.day_key IS NOT NULL THEN strftime('%Y-%m-%d', NEW.booked_at / 1000000, 'unixepoch') ELSE '' END AS deployment_day, NEW.cost_nanos, NEW.bytes_billed, NEW.slot_ms, CASE WHEN NEW.kind = 'charge' THEN 1 ELSE 0 END AS job_count, CASE WHEN NEW.kind = 'adjustment' THEN NEW.cost_nanos ELSE 0 END AS adjusted_nanos WHERE true ON CONFLICT (booked_on, customer, principal, project_id, workload, origin, day_key, month_key, deployment_day) DO UPDATE SET cost_nanos = spend_days.cost_nanos + excluded.cost_nanos, bytes_billed = spend_days.bytes_billed + excluded.bytes_billed, slot_ms = spend_days.slot_ms + excluded.slot_ms, job_count = spend_days.job_count + excluded.job_count, adjusted_nanos = spend_days.adjusted_nanos + excluded.adjusted_nanos; END;

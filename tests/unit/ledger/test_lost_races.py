@@ -9,7 +9,8 @@ import pytest
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import Booking
 from bqgate.domain.errors import LedgerUnavailable
-from bqgate.ledger import JournalPlace, SqlLedger, check_books
+from bqgate.ledger import JournalPlace, SqlLedger
+from bqgate.ledger.check_books import check_books
 from bqgate.ledger.lost_races import again_after_lost_races
 from tests.support.hold_services import CountingTelemetry
 from tests.support.ledgers import make_entry

@@ -9,7 +9,8 @@ import pytest
 from bqgate.clock import SystemClock
 from bqgate.domain.entry import Booking, Entry, EntryKind
 from bqgate.domain.job import JobRef
-from bqgate.ledger import SqlLedger, check_books
+from bqgate.ledger import SqlLedger
+from bqgate.ledger.check_books import check_books
 from bqgate.ledger.partitions import Month
 from tests.support.ledgers import make_entry
 from tests.support.manual_clock import START, ManualClock

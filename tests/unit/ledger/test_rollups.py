@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from alembic import command
 
 from bqgate.domain.entry import CostRow, Entry, EntryKind, Origin
-from bqgate.ledger import SqlLedger, check_books, migrate
+from bqgate.ledger import SqlLedger, migrate
+from bqgate.ledger.check_books import check_books
 from bqgate.ledger.connections import read_url
 from bqgate.ledger.migrate import alembic_config
 from bqgate.ledger.rows import entry_row

@@ -13,7 +13,8 @@ from bqgate.domain.entry import Booking, EntryFilter, EntryKind, Origin
 from bqgate.domain.errors import LedgerUnavailable
 from bqgate.domain.job import JobRef
 from bqgate.domain.spend import SpendGroup, SpendPeriod, SpendQuery
-from bqgate.ledger import LedgerUpkeep, SqlLedger, SqlMirrorQueue, check_books
+from bqgate.ledger import LedgerUpkeep, SqlLedger, SqlMirrorQueue
+from bqgate.ledger.check_books import check_books
 from bqgate.ledger.partitions import Month
 from tests.support.hold_services import CountingTelemetry
 from tests.support.ledgers import make_entry, make_hold
