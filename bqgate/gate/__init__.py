@@ -20,11 +20,12 @@ way is kept in one RequestContext (request_context.py). A query passes these fil
           admission/hold_factory.py        the hold, with its job id and idempotency key
           admission/hold_service.py        places it on all budgets or none, records it, keeps its lease
             budgets/redis_store.py         place_hold.lua in Redis; or budgets/memory_store.py
-            ledger/sql_ledger.py           one row, committed in groups: from here a crash loses no money
+            ledger/journal/journal.py      one append to a file: from here a crash loses no money; into SQL behind it
           domain/decision.py               forward, throttle or reject
       admission/queue/admission_queue.py   waits, where a budget throttles or enough queries run already
       gate/forward.py                      sends it, streams the answer back and keeps a copy of its beginning
-        bigquery/upstream.py               time limit, metrics, retry, breaker, credentials, aiohttp
+        bigquery/upstream.py               time limit, metrics, retry, breaker, credentials
+        bigquery/exchange.py               the request over a connection of aiohttp's
       gate/cap_exceeded.py                 refused by the gate's own cap: once more, under a fresh estimate
       gate/answer_headers.py               X-Bqgate-* and Server-Timing
     gate/outcome.py                        what the answer proves of the cost, once its body has passed

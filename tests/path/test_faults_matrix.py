@@ -3,7 +3,7 @@
 `held` is what is open in budgets and ledger after the answer, while the fault stands; after it and two minutes, with a
 reconcile each, nothing is, in any cell, and what was booked was captured, once. BigQuery has no part between booking
 and capture, and before anything is sent to it its connection can be refused, no more. The gate is closed while a system
-is away, as it is by itself for `enforce`; test_degraded.py has what `open` and `allowance` change.
+is away, as it is by itself for `enforce`, and has no journal; test_degraded.py has what `open` and `allowance` change.
 """
 
 from pathlib import Path
@@ -157,6 +157,29 @@ async def test_the_matrix(tmp_path: Path, redis_url: str, postgres_url: str, cel
         balances = await stand.gate.budgets.fetch_balances(stand.windows)
         assert {(balance.captured_nanos, balance.held_nanos) for balance in balances} == {(spent_nanos, 0)}
         assert await stand.query(None, _break_nothing) == FINE
+
+
+@pytest.mark.parametrize("fault", ["refused", "stalled", "cut", "slow"])
+@pytest.mark.parametrize("moment", Moment)
+async def test_a_journal_goes_on(tmp_path: Path, redis_url: str, postgres_url: str, fault: str, moment: Moment) -> None:
+    """With the journal a database that fails at any moment refuses nobody, and the books are right in the end."""
+    is_patient = fault != "stalled"
+    async with fault_stand(tmp_path, redis_url, postgres_url, is_patient=is_patient, sync="journal") as stand:
+
+        async def break_it() -> None:
+            await break_system(stand, "ledger", fault, moment)
+
+        async def is_over() -> bool:
+            return not await stand.held() and len(await stand.entries()) == 2
+
+        await stand.fill_windows()
+        assert await stand.query(moment, break_it) == FINE
+        assert await stand.query(None, _break_nothing) == FINE  # it fails still
+        await stand.come_back(is_over)
+        assert [entry.cost_nanos for entry in await stand.entries()] == [CENTS_10] * 2
+        balances = await stand.gate.budgets.fetch_balances(stand.windows)
+        assert {(balance.captured_nanos, balance.held_nanos) for balance in balances} == {(2 * CENTS_10, 0)}
+        assert len(list((tmp_path / "journal").iterdir())) == 1
 
 
 async def _break_nothing() -> None:

@@ -46,7 +46,7 @@ class Moment(StrEnum):
     BEFORE_CAPTURE = "between booking and capture"
 
 
-def document(wires: dict[str, TcpFaultProxy], database: str, *, is_patient: bool) -> dict[str, Any]:
+def document(wires: dict[str, TcpFaultProxy], database: str, folder: Path, *, is_patient: bool) -> dict[str, Any]:
     """No breakers, no reconcile but the test's, and little patience where a test waits for it to end."""
     call_s, redis_ms, ledger_ms = (20, 20_000, 20_000) if is_patient else (1, 500, 1_000)
     ports = {system: wire.port for system, wire in wires.items()}
@@ -54,7 +54,8 @@ def document(wires: dict[str, TcpFaultProxy], database: str, *, is_patient: bool
         "upstream": {"url": f"http://127.0.0.1:{ports['bigquery']}", "credentials": "anonymous"}
         | {"call_timeout_s": call_s, "poll_slack_s": call_s},
         "budgets": {"url": f"redis://127.0.0.1:{ports['redis']}/0", "timeout_ms": redis_ms},
-        "ledger": {"url": f"postgresql://postgres@127.0.0.1:{ports['ledger']}/{database}", "timeout_ms": ledger_ms},
+        "ledger": {"url": f"postgresql://postgres@127.0.0.1:{ports['ledger']}/{database}", "timeout_ms": ledger_ms}
+        | {"sync": "before_forward", "journal_folder": str(folder / "journal")},
         "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
         "admission": {"headroom_ratio": "0", "estimate_ttl_s": 0},
         "settlement": {"reconcile_interval_s": 3_600},
@@ -179,9 +180,15 @@ async def load_scripts(budgets: RedisBudgetStore) -> None:
 
 @asynccontextmanager
 async def fault_stand(
-    folder: Path, redis_url: str, postgres_url: str, *, is_patient: bool = True, more: Mapping[str, Any] | None = None
+    folder: Path,
+    redis_url: str,
+    postgres_url: str,
+    *,
+    is_patient: bool = True,
+    sync: str = "before_forward",
+    more: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Stand]:
-    """A gate and all that is behind it, working. `more` are sections of the settings."""
+    """A gate and all that is behind it, working. `more` are sections of the settings, `sync` is the ledger's."""
     clock = SkippingClock()
     database, socket_folder = urlsplit(postgres_url).path[1:], parse_qs(urlsplit(postgres_url).query)["host"][0]
     async with AsyncExitStack() as stack:
@@ -196,7 +203,9 @@ async def fault_stand(
         }
         for wire in wires.values():
             await stack.enter_async_context(wire)
-        settings = settings_for(folder, "", document(wires, database, is_patient=is_patient) | dict(more or {}))
+        sections = document(wires, database, folder, is_patient=is_patient) | dict(more or {})
+        sections["ledger"] |= {"sync": sync}
+        settings = settings_for(folder, "", sections)
         ledger = await SqlLedger.open(postgres_url, clock)
         stack.push_async_callback(ledger.close)
         budgets = RedisBudgetStore.open(redis_url, ledger, clock)
