@@ -10,8 +10,8 @@ deployment's. Raises BudgetStoreUnavailable and LedgerUnavailable, nothing else.
     redis_store.py            the store that gates share; redis_client.py connects it, by redis_address.py
     redis_turns.py            bounds its calls; redis_line.py carries the scripts of all callers over one connection
     redis_walks.py            what is found by walking all keys
-    scripts.py                calls the .lua files (lua_script.py) with the domain's values; script_answers.py reads
-                              what they answer
+    scripts.py                calls the .lua files (lua_script.py) with the domain's values: script_arguments.py writes
+                              these, script_answers.py reads what comes back
     keys.py                   what Redis holds: keys, fields, lifetimes; history.lua: what it may have lost
     change_feed.py            how gates of one store tell one another of changes and writes: in memory, and
     redis_change_feed.py      through Redis (write_message.py)

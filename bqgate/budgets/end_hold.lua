@@ -19,9 +19,9 @@
 -- ARGV[8]   "1" where windows may have been filled with the cost before: they are dropped, to be filled anew; else ""
 -- ARGV[9]   seconds that it is known which drop of windows was the last
 --
--- Returns, all text: {"voided", cost}: it is ended now; {"ended", cost}: it was, at that cost; {"unknown", cost} and
---   {"joined", cost}: nothing was added to a window; {"elsewhere", names}: nothing was touched, the hold was placed in these
---   windows, call again with them.
+-- Returns, one text: voided|cost: it is ended now; ended|cost: it was, at that cost; unknown|cost and joined|cost: nothing
+--   was added to a window; elsewhere|names: nothing was touched, the hold was placed in these windows, call again with
+--   them.
 -- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window and 1 where they are
 -- dropped. O(windows).
 --
@@ -48,7 +48,7 @@ local record = redis.call("HGET", KEYS[1], ARGV[1])
 if not record then
   local ended_at_cost = redis.call("GET", KEYS[3])
   if ended_at_cost and (ARGV[2] == "0" or ARGV[2] == ended_at_cost) then
-    return { "ended", ended_at_cost }
+    return "ended|" .. ended_at_cost
   end
   if ARGV[6] == "" and ARGV[4] ~= "0" then
     redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[4])
@@ -56,23 +56,25 @@ if not record then
   if ARGV[2] ~= "0" then
     drop_windows()
   end
-  return { ended_at_cost and "ended" or "unknown", ARGV[2] }
+  return (ended_at_cost and "ended|" or "unknown|") .. ARGV[2]
 end
 if ARGV[6] ~= "" then
   local attempts = string.match(redis.call("HGET", KEYS[5], ARGV[1]) or ARGV[7], "^%d+")
   if attempts ~= ARGV[6] then
-    return { "joined", ARGV[2] }
+    return "joined|" .. ARGV[2]
   end
 end
 
 local amount, idempotency_key, names = string.match(record, "^(%d+) %-?%d+ (%S*) (.*)$")
 if names ~= ARGV[3] then
-  return { "elsewhere", names }
+  return "elsewhere|" .. names
 end
 
 for i = FIRST_WINDOW, #KEYS do
   if redis.call("EXISTS", KEYS[i]) == 1 then
-    redis.call("HINCRBY", KEYS[i], "captured_nanos", ARGV[2])
+    if ARGV[2] ~= "0" then
+      redis.call("HINCRBY", KEYS[i], "captured_nanos", ARGV[2])
+    end
     if amount ~= "0" then -- HINCRBY refuses "-0"
       redis.call("HINCRBY", KEYS[i], "held_nanos", "-" .. amount)
     end
@@ -109,4 +111,4 @@ end
 if ARGV[8] == "1" then
   drop_windows()
 end
-return { "voided", ARGV[2] }
+return "voided|" .. ARGV[2]

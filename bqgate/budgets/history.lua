@@ -11,7 +11,8 @@ local function read_history()
   if string.find(replication, "role:slave", 1, true) then
     return nil
   end
-  return string.sub(string.match(replication, "master_replid:(%x+)") or "", 1, 16)
+  local _, last = string.find(replication, "master_replid:", 1, true)
+  return last and string.sub(replication, last + 1, last + 16) or ""
 end
 
 -- With the name of the last drop of windows of an account, or of the moment from which Redis knew of none.

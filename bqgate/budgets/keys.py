@@ -7,9 +7,9 @@ they are percent-encoded, braces and spaces too. Redis must run with maxmemory-p
 Amounts are nano-dollars as decimal text; `_us` is microseconds since 1970, UTC.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from bqgate.budgets.refill import ENDED_TTL_S
@@ -151,6 +151,8 @@ ROWS = (
 
 def escape(text: str) -> str:
     """Write any text without braces, spaces and control characters."""
+    if text.isascii() and text.isalnum():  # as the gate's own ids are
+        return text
     return quote(text, safe="/:@", errors="surrogatepass")
 
 
@@ -168,9 +170,15 @@ def window_name(window_id: WindowId) -> str:
     return f"{scope.kind.value}/{quote(scope.value, safe='@', errors='surrogatepass')}:{name}"
 
 
-def window_names(window_ids: Iterable[WindowId]) -> list[str]:
-    """The names of a hold's windows, always in the same order."""
-    return sorted(window_name(window_id) for window_id in window_ids)
+def names_text(hold: Hold) -> str:
+    """The names of a hold's windows as its record has them: always in the same order."""
+    return _names_text(hold.scopes, tuple(hold.window_keys.items()))
+
+
+@lru_cache(maxsize=10_000)
+def _names_text(scopes: tuple[BudgetScope, ...], window_keys: tuple[tuple[Period, str], ...]) -> str:
+    ids = (WindowId(scope, period, key) for scope in (CUSTOMER_SCOPE, *scopes) for period, key in window_keys)
+    return " ".join(sorted(map(window_name, ids)))
 
 
 def window_ttl_s(window: Window, now: datetime) -> int:
@@ -216,6 +224,12 @@ class CustomerKeys:
         return f"{self._prefix}:ended:{escape(hold_id)}"
 
 
+@lru_cache(maxsize=10_000)
+def keys_of(customer: str) -> CustomerKeys:
+    """The keys of a customer, made once."""
+    return CustomerKeys(customer)
+
+
 def customer_of(key: str, pattern: str = HOLDS_PATTERN) -> str:
     """The customer whose key of this pattern this is."""
     head, tail = pattern.split("*")
@@ -234,8 +248,7 @@ def part_window_of(key: str) -> tuple[str, WindowId]:
 def hold_record(hold: Hold) -> str:
     """What the customer's `holds` says of a hold: all that ending it takes."""
     idempotency = escape(hold.idempotency_key or "")
-    windows = " ".join(window_names(hold.window_ids))
-    return f"{check_nanos(hold.amount_nanos)} {to_micros(hold.placed_at)} {idempotency} {windows}"
+    return f"{check_nanos(hold.amount_nanos)} {to_micros(hold.placed_at)} {idempotency} {names_text(hold)}"
 
 
 def placed_at_of(record: str) -> datetime:

@@ -31,12 +31,17 @@ class LuaScript:
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: ScriptClient, keys: Sequence[str], args: Sequence[str | int]) -> list[str]:
-        """Run it, by its name where Redis knows it, else by its text; the answer is a list of texts."""
+        """Run it, by its name where Redis knows it, else by its text.
+
+        The answer is a list of texts, or one text with bars between them, which takes Redis less time.
+        """
         reply: Any
         try:
             reply = await client.evalsha(self._sha, len(keys), *keys, *args)
         except NoScriptError:
             reply = await client.eval(self._text, len(keys), *keys, *args)
+        if isinstance(reply, str):
+            return reply.split("|")
         assert isinstance(reply, list), reply
         assert all(isinstance(word, str) for word in reply), reply
         return reply

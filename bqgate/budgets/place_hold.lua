@@ -27,61 +27,68 @@
 -- ARGV[17]  "1" where a hold is only joined and none is placed, because the deployment has no room; else ""
 -- ARGV[18]  "1" where a repeat is one more attempt at the hold, "" where it is only found
 -- ARGV[19]  seconds that what is known of holds lives from now on
--- ARGV[20..] for each of these: limit, nano-dollars, whole, 0 <= n < 2^53, "" for none; number of the window that it takes
---           over from, 0 for none; the limit of that one, as above; the most that is taken over, as above
+-- ARGV[20..] of each of these the limit, nano-dollars, whole, 0 <= n < 2^53, "" for none
+--   then    for each of these that takes over from another: its number, from 1, the number of that one, that one's limit,
+--           as above, and the most that is taken over, as above
 --
--- Returns, all text: {"unknown", since when (history.lua), number of a window from 1, ...}: nothing was touched, these are
---   not there or were filled under another history; or
---   {"placed" | "replayed" | "refused" | "ended", id of the open hold or "", refusal (RejectReason) or "", "1" when it tripped or "",
---    numbers of the windows whose grace began with it, by blanks, attempts that have joined it, history (history.lua),
---    the breaker after it: opened_at_us, until_us, probe, emergency_nanos (each "" for none),
---    captured, held, grace_started_us or "", captured, held, ...} of all windows
--- Cost: 1 HMGET a window, 6 commands; 3 more when unknown; when placed 2 a window and 6 more; 3 when joined, 3 when it trips. O(windows).
+-- Returns, one text, words between bars: unknown|since when (history.lua)|number of a window from 1|...: nothing was
+--   touched, these are not there or were filled under another history; or
+--   placed, replayed, refused or ended|id of the open hold or ""|refusal (RejectReason) or ""|"1" when it tripped or ""|
+--   numbers of the windows whose grace began with it, by blanks|attempts that have joined it|history (history.lua)|
+--   the breaker after it: opened_at_us|until_us|probe|emergency_nanos (each "" for none)|
+--   captured held grace_started_us-or-nothing captured held ..., by blanks, of all windows before it
+-- Cost: 1 HMGET a window, 6 commands; 3 more when unknown; when placed 1 a window and 6 more; 3 when joined, 3 when it
+-- trips. O(windows), whatever else is held.
 --
 -- Numbers are doubles here. They are compared only, and moments added, which stay below 2^53: a sum of money past it is
 -- rounded, and still larger than any limit. What is stored is added by HINCRBY (64-bit whole numbers) or is text that
 -- came in; what is returned is the stored text.
 
-local FIRST_WINDOW, LIMITS, PER_WINDOW = 7, 20, 4
+local BEFORE, LIMITS = 6, 19 -- the first window, and its limit, follow
 local hold_id, idempotency_key, amount = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local now_us, grace_us, cooldown_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
 local emergency, is_observed, day = ARGV[7], ARGV[9] == "1", tonumber(ARGV[10])
-local LAST_OWN, LAST_WINDOW = FIRST_WINDOW + ARGV[13] - 1, FIRST_WINDOW + ARGV[14] - 1
+local own_count, judged_count, window_count = tonumber(ARGV[13]), tonumber(ARGV[14]), #KEYS - BEFORE
 
 local history = read_history()
 if not history then
   return REPLICA
 end
-local stands = {}
-local unknown = { "unknown", "" }
-for i = FIRST_WINDOW, #KEYS do
-  stands[i] = redis.call("HMGET", KEYS[i], "captured_nanos", "held_nanos", "grace_started_us", "history")
-  if not stands[i][1] or stands[i][4] ~= history then
-    unknown[#unknown + 1] = tostring(i - FIRST_WINDOW + 1)
+local stands, used, unknown = {}, {}, nil
+for i = 1, window_count do
+  local window
+  if i <= own_count then
+    window = redis.call("HMGET", KEYS[BEFORE + i], "captured_nanos", "held_nanos", "history", "grace_started_us")
+  else
+    window = redis.call("HMGET", KEYS[BEFORE + i], "captured_nanos", "held_nanos", "history")
+  end
+  if window[1] and window[3] == history then
+    stands[i], used[i] = window, tonumber(window[1]) + tonumber(window[2])
+  else
+    unknown = (unknown or "") .. "|" .. i
   end
 end
-if #unknown > 2 then
-  unknown[2] = unknown_since(history, KEYS[6], hold_id .. "@" .. ARGV[5], ARGV[19])
-  return unknown
+if unknown then
+  return "unknown|" .. unknown_since(history, KEYS[6], hold_id .. "@" .. ARGV[5], ARGV[19]) .. unknown
 end
 
 -- opened_at_us, until_us, probe, emergency_nanos; nil while the breaker is closed
 local breaker = redis.call("HMGET", KEYS[4], "opened_at_us", "until_us", "trial", "emergency_nanos")
-if not breaker[1] or now_us >= tonumber(breaker[2]) then
+if not breaker[1] or tonumber(ARGV[5]) >= tonumber(breaker[2]) then
   breaker = nil
 end
 
 local function answer(outcome, open_id, refusal, tripped, grace_starts, attempts)
-  local reply = { outcome, open_id, refusal, tripped, grace_starts, attempts, named_history(history, KEYS[6]) }
-  for i = 1, 4 do
-    reply[#reply + 1] = breaker and breaker[i] or ""
+  local shown = "|||"
+  if breaker then
+    shown = breaker[1] .. "|" .. breaker[2] .. "|" .. (breaker[3] or "") .. "|" .. (breaker[4] or "")
   end
-  for i = FIRST_WINDOW, #KEYS do
-    reply[#reply + 1] = stands[i][1]
-    reply[#reply + 1] = stands[i][2]
-    reply[#reply + 1] = stands[i][3] or ""
+  for i = 1, window_count do
+    stands[i] = stands[i][1] .. " " .. stands[i][2] .. " " .. (stands[i][4] or "")
   end
-  return reply
+  return table.concat({
+    outcome, open_id, refusal, tripped, grace_starts, attempts, named_history(history, KEYS[6]), shown,
+    table.concat(stands, " "),
+  }, "|")
 end
 
 -- One more attempt at an open hold, where it is one. A lease is never made shorter.
@@ -118,35 +125,33 @@ if redis.call("EXISTS", KEYS[3]) == 1 then
   return answer("ended", "", "", "", "", "0")
 end
 
-local function used_with(i)
-  return tonumber(stands[i][1]) + tonumber(stands[i][2]) + amount
+-- domain/budget.py: has_room_for and carried_nanos
+local limits = {}
+for i = 1, judged_count do
+  limits[i] = tonumber(ARGV[LIMITS + i]) -- nil for none
+end
+for at = LIMITS + judged_count + 1, #ARGV, 4 do
+  local i, before = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  if limits[i] then
+    local unused = tonumber(ARGV[at + 2]) - used[before]
+    limits[i] = limits[i] + math.min(math.max(unused, 0), tonumber(ARGV[at + 3]))
+  end
 end
 
--- domain/budget.py: has_room_for and carried_nanos
 local function is_short(i)
-  local at = LIMITS + PER_WINDOW * (i - FIRST_WINDOW)
-  local limit, number, before_limit, carried_max = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
-  if limit == "" then
-    return false
-  end
-  limit = tonumber(limit)
-  if number > 0 then
-    local before = stands[FIRST_WINDOW + number - 1]
-    local unused = tonumber(before_limit) - tonumber(before[1]) - tonumber(before[2])
-    limit = limit + math.min(math.max(unused, 0), tonumber(carried_max))
-  end
-  return used_with(i) > limit
+  return limits[i] and used[i] + amount > limits[i]
 end
 
 -- Why the customer's own budgets refuse, or "" and the windows whose grace begins.
 local function judge()
   local short, starts, is_over = false, {}, false
-  for i = FIRST_WINDOW, LAST_OWN do
+  local now_us, grace_us = tonumber(ARGV[5]), tonumber(ARGV[6])
+  for i = 1, own_count do
     if is_short(i) then
       short = true
-      if not stands[i][3] then
+      if not stands[i][4] then
         starts[#starts + 1] = i
-      elseif now_us >= tonumber(stands[i][3]) + grace_us then
+      elseif now_us >= tonumber(stands[i][4]) + grace_us then
         is_over = true
       end
     end
@@ -157,7 +162,7 @@ local function judge()
   if grace_us == 0 then
     return "budget_used_up", {}
   end
-  if day > 0 and used_with(day + FIRST_WINDOW - 1) > tonumber(emergency) then
+  if day > 0 and used[day] + amount > tonumber(emergency) then
     return "emergency", {}
   end
   if is_over then
@@ -166,13 +171,14 @@ local function judge()
   return "", starts
 end
 
-for i = LAST_OWN + 1, LAST_WINDOW do
+for i = own_count + 1, judged_count do
   if is_short(i) then
     return answer("refused", "", "budget_used_up", "", "", "0")
   end
 end
 
-local is_probe = breaker and cooldown_us > 0 and breaker[3] == "" and now_us >= tonumber(breaker[1]) + cooldown_us
+local is_probe = breaker and ARGV[8] ~= "0" and breaker[3] == ""
+  and tonumber(ARGV[5]) >= tonumber(breaker[1]) + tonumber(ARGV[8])
 local refusal, starts = "breaker_open", {}
 if not breaker or is_probe then
   refusal, starts = judge()
@@ -209,14 +215,11 @@ if idempotency_key ~= "" then
   redis.call("HSET", KEYS[2], idempotency_key, hold_id)
   redis.call("EXPIRE", KEYS[2], ARGV[19])
 end
-local begun = {}
 for _, i in ipairs(starts) do
-  redis.call("HSET", KEYS[i], "grace_started_us", ARGV[5])
-  stands[i][3] = ARGV[5]
-  begun[#begun + 1] = tostring(i - FIRST_WINDOW + 1)
+  redis.call("HSET", KEYS[BEFORE + i], "grace_started_us", ARGV[5])
+  stands[i][4] = ARGV[5]
 end
-for i = FIRST_WINDOW, LAST_WINDOW do
-  redis.call("HINCRBY", KEYS[i], "held_nanos", ARGV[3])
-  stands[i][2] = redis.call("HGET", KEYS[i], "held_nanos")
+for i = 1, judged_count do
+  redis.call("HINCRBY", KEYS[BEFORE + i], "held_nanos", ARGV[3])
 end
-return answer("placed", hold_id, refusal, "", table.concat(begun, " "), "1")
+return answer("placed", hold_id, refusal, "", table.concat(starts, " "), "1")

@@ -4,11 +4,9 @@ Used by scripts alone. Answers are decimal text, for sums without a limit may pa
 are asserted to be no less than zero. Amounts are nano-dollars.
 """
 
-from collections.abc import Mapping
-
 from bqgate.budgets.keys import from_micros, unescape
 from bqgate.budgets.refill import UnknownWindows
-from bqgate.domain.budget import Balance, Window, WindowId, carried_nanos
+from bqgate.domain.budget import Balance, Window, carried_nanos
 from bqgate.domain.cost_breaker import CostBreaker
 
 
@@ -19,27 +17,34 @@ def expect_known(outcome: str, rest: list[str], windows: tuple[Window, ...]) -> 
         raise UnknownWindows(tuple(windows[int(number) - 1] for number in numbers), unknown_since)
 
 
-def balances_of(windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str]) -> tuple[Balance, ...]:
-    """Balances of the windows; the windows after them in `asked` are those whose unused limit is carried over."""
+def balances_of(
+    windows: tuple[Window, ...], asked: tuple[Window, ...], values: list[str], *, held_nanos: int = 0
+) -> tuple[Balance, ...]:
+    """Balances of the windows; the windows after them in `asked` are those whose unused limit is carried over.
+
+    `held_nanos` have been held in each of the windows since the answer was taken.
+    """
     assert len(values) == 3 * len(asked), values
     amounts = [(int(captured), int(held)) for captured, held in zip(values[::3], values[1::3], strict=True)]
     assert all(captured >= 0 and held >= 0 for captured, held in amounts), values
-    amounts_by_id = {window.id: amount for window, amount in zip(asked, amounts, strict=True)}
     return tuple(
         Balance(
             window,
-            *amounts_by_id[window.id],
+            captured,
+            held + held_nanos,
             from_micros(started_us) if started_us else None,
-            _rolled_over(window, amounts_by_id),
+            _rolled_over(window, asked, amounts),
         )
-        for window, started_us in zip(windows, values[2 : 3 * len(windows) : 3], strict=True)
+        for window, (captured, held), started_us in zip(windows, amounts, values[2::3], strict=False)  # asked are more
     )
 
 
-def _rolled_over(window: Window, amounts_by_id: Mapping[WindowId, tuple[int, int]]) -> int:
+def _rolled_over(window: Window, asked: tuple[Window, ...], amounts: list[tuple[int, int]]) -> int:
     if window.rollover is None:
         return 0
-    captured_nanos, held_nanos = amounts_by_id[window.rollover.window.id]
+    before_id = window.rollover.window.id
+    place = next(place for place, each in enumerate(asked) if each.id == before_id)
+    captured_nanos, held_nanos = amounts[place]
     return carried_nanos(window.rollover, captured_nanos=captured_nanos, held_nanos=held_nanos)
 
 

@@ -6,7 +6,7 @@ computes in doubles. UnknownWindows and redis' errors leave it.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,22 +16,27 @@ from bqgate.budgets.keys import (
     HOLDS_TTL_S,
     CustomerKeys,
     attempts_of,
-    attempts_record,
-    breaker_ttl_s,
     escape,
     from_micros,
     hold_record,
+    keys_of,
+    names_text,
     to_micros,
     unescape,
-    window_name,
-    window_names,
-    window_ttl_s,
 )
 from bqgate.budgets.lua_script import LuaScript, ScriptClient
 from bqgate.budgets.redis_client import RedisClient
 from bqgate.budgets.refill import ENDED_TTL_S, Snapshot
 from bqgate.budgets.script_answers import balances_of, breaker_of, expect_known
-from bqgate.domain.budget import Period, Window, with_rollovers
+from bqgate.budgets.script_arguments import (
+    fill_arguments,
+    hold_arguments,
+    hold_keys,
+    judging_arguments,
+    names_of,
+    written,
+)
+from bqgate.domain.budget import Window
 from bqgate.domain.cost_breaker import BudgetStatus, CostBreaker, GracePolicy
 from bqgate.domain.hold import (
     ENDED_ATTEMPTS,
@@ -69,36 +74,36 @@ async def place_hold(
     Raises:
         UnknownWindows: nothing was touched.
     """
-    asked = with_rollovers(windows)
+    known = written(windows)
     outcome, *rest = await _PLACE_HOLD.run(
         client,
-        _hold_keys(hold, [window_name(window.id) for window in asked]),
+        hold_keys(hold, known.keys),
         [
             escape(hold.id),
             escape(hold.idempotency_key or ""),
             check_nanos(hold.amount_nanos),
             hold_record(hold),
-            *_judging_args(hold.placed_at, windows, grace),
-            sum(window.is_own for window in windows),
-            len(windows),
+            *judging_arguments(hold.placed_at, known, grace),
             to_micros(leased_until),
             RESTORED_ATTEMPTS,
             "1" if joins_only else "",
             "1" if hold.is_joined_by_repeats else "",
             HOLDS_TTL_S,
-            *_limit_args(windows, asked),
+            *known.limits,
         ],
     )
-    expect_known(outcome, rest, asked)
-    open_id, refusal, tripped, grace_starts, attempts, history, *numbers = rest
-    breaker, balances = breaker_of(numbers[:4]), balances_of(windows, asked, numbers[4:])
+    expect_known(outcome, rest, known.asked)
+    open_id, refusal, tripped, grace_starts, attempts, history, *breaker_fields, stands = rest
+    held_nanos = hold.amount_nanos if outcome == PlacementOutcome.PLACED else 0
+    values = stands.split(" ") if windows else []
+    balances = balances_of(windows, known.asked, values, held_nanos=held_nanos)
     started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
         PlacementOutcome(outcome),
         unescape(open_id) or None,
         balances,
         RejectReason(refusal) if refusal else None,
-        breaker,
+        breaker_of(breaker_fields),
         has_tripped=tripped == "1",
         grace_started_in=started_in,
         attempts=int(attempts),
@@ -118,37 +123,6 @@ def _with_end_of_grace(placement: Placement, grace: GracePolicy) -> Placement:
     return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s))
 
 
-def _judging_args(now: datetime, windows: tuple[Window, ...], grace: GracePolicy) -> list[str | int]:
-    """ARGV[5] to ARGV[12] of place_hold.lua."""
-    day = next((place for place, window in enumerate(windows, 1) if window.is_own and window.period is Period.DAY), 0)
-    resets_at = windows[day - 1].resets_at if day else now
-    return [
-        to_micros(now),
-        grace.grace_s * 1_000_000 if grace.has_grace else 0,
-        "" if grace.emergency_nanos is None else check_nanos(grace.emergency_nanos),
-        grace.cooldown_s * 1_000_000,
-        "1" if grace.is_observed else "",
-        day,
-        to_micros(resets_at),
-        breaker_ttl_s(resets_at, now),
-    ]
-
-
-def _limit_args(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> list[str | int]:
-    """ARGV[20] and what follows it of place_hold.lua. Observed budgets have none, except the customer's own."""
-    numbers = {window.id: number for number, window in enumerate(asked, 1)}
-    args: list[str | int] = []
-    for window in windows:
-        is_limited = window.is_own or window.is_strict
-        args.append(check_nanos(window.limit_nanos) if is_limited and window.limit_nanos is not None else "")
-        if window.rollover is None:
-            args += [0, "", ""]
-        else:
-            before = window.rollover.window
-            args += [numbers[before.id], check_nanos(before.limit_nanos or 0), check_nanos(window.rollover.nanos_max)]
-    return args
-
-
 async def end_hold(
     client: ScriptClient,
     hold: Hold,
@@ -163,13 +137,13 @@ async def end_hold(
 
     Returns what became of it (VOIDED: it ended now, whatever its cost), and at which cost it ended, now or before.
     """
-    names = " ".join(window_names(hold.window_ids))
+    names, account = names_text(hold), keys_of(hold.customer)
     known = "" if attempts is None else attempts
     options = [mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS, "1" if is_late else "", HOLDS_TTL_S]
     while True:
         outcome, detail = await _END_HOLD.run(
             client,
-            _hold_keys(hold, names.split()),
+            hold_keys(hold, map(account.window, names.split())),
             [escape(hold.id), check_nanos(cost_nanos), names, *options],
         )
         if outcome != "elsewhere":
@@ -182,14 +156,13 @@ async def keep_holds(
     client: ScriptClient, holds: Sequence[Hold], leased_until: datetime, *, restores_only: bool = False
 ) -> set[str]:
     """Run keep_holds.lua on holds of one customer; the ids of those that were put back."""
-    keys = CustomerKeys(holds[0].customer)
-    names = sorted({name for hold in holds for name in window_names(hold.window_ids)})
+    keys, names = keys_of(holds[0].customer), sorted(names_of(holds))
     windows, marks = [keys.window(name) for name in names], [keys.ended(hold.id) for hold in holds]
     options = [RESTORED_ATTEMPTS, "" if restores_only else "1", ENDED_TTL_S, HOLDS_TTL_S]
     numbers = await _KEEP_HOLDS.run(
         client,
         [keys.holds, keys.idempotency, keys.attempts, *windows, *marks],
-        [len(names), to_micros(leased_until), *options, *names, *_records(holds)],
+        [len(names), to_micros(leased_until), *options, *names, *hold_arguments(holds)],
     )
     return {holds[int(number) - 1].id for number in numbers}
 
@@ -212,14 +185,12 @@ async def fetch_status(client: ScriptClient, windows: tuple[Window, ...]) -> Bud
     Raises:
         UnknownWindows: at least one is not there.
     """
-    keys = CustomerKeys(windows[0].customer)
-    asked = with_rollovers(windows)
-    names = [keys.window(window_name(window.id)) for window in asked]
+    keys, known = keys_of(windows[0].customer), written(windows)
     outcome, *rest = await _FETCH_BALANCES.run(
-        client, [keys.breaker, keys.dropped, *names], [uuid.uuid4().hex, HOLDS_TTL_S]
+        client, [keys.breaker, keys.dropped, *known.keys], [uuid.uuid4().hex, HOLDS_TTL_S]
     )
-    expect_known(outcome, rest, asked)
-    return BudgetStatus(balances_of(windows, asked, rest[4:]), breaker_of(rest[:4]))
+    expect_known(outcome, rest, known.asked)
+    return BudgetStatus(balances_of(windows, known.asked, rest[4:]), breaker_of(rest[:4]))
 
 
 async def check(client: ScriptClient) -> None:
@@ -235,60 +206,4 @@ async def fetch_breaker(client: RedisClient, key: str) -> CostBreaker | None:
 
 async def fill_windows(client: ScriptClient, snapshot: Snapshot, now: datetime, leased_until: datetime) -> None:
     """Run fill_windows.lua."""
-    keys = CustomerKeys(snapshot.customer)
-    holds = snapshot.open_holds
-    to_fill = [window_name(window.id) for window in snapshot.windows]
-    others = {name for hold in holds for name in window_names(hold.window_ids)} - set(to_fill)
-    names = [*to_fill, *sorted(others)]
-    fills: list[str | int] = []
-    for window in snapshot.windows:
-        started_at = snapshot.grace_started_at(window)
-        started_us = "" if started_at is None else to_micros(started_at)
-        fills += [snapshot.captured_in(window), started_us, window_ttl_s(window, now)]
-    await _FILL_WINDOWS.run(
-        client,
-        [
-            keys.holds,
-            keys.idempotency,
-            keys.breaker,
-            keys.attempts,
-            keys.dropped,
-            *(keys.window(name) for name in names),
-            *(keys.ended(hold.id) for hold in holds),
-        ],
-        [
-            len(to_fill),
-            len(names),
-            len(holds),
-            *_breaker_args(snapshot, now),
-            attempts_record(Attempts(RESTORED_ATTEMPTS, leased_until)),
-            snapshot.unknown_since,
-            HOLDS_TTL_S,
-            *names,
-            *fills,
-            *_records(holds),
-        ],
-    )
-
-
-def _records(holds: Iterable[Hold]) -> list[str | int]:
-    """The last of ARGV of keep_holds.lua and fill_windows.lua."""
-    args: list[str | int] = []
-    for hold in holds:
-        args += [escape(hold.id), escape(hold.idempotency_key or ""), check_nanos(hold.amount_nanos), hold_record(hold)]
-    return args
-
-
-def _breaker_args(snapshot: Snapshot, now: datetime) -> list[str | int]:
-    """ARGV[4] to ARGV[7] of fill_windows.lua."""
-    day, breaker = snapshot.breaker_day, snapshot.breaker
-    if day is None or breaker is None:
-        return ["", "", "", ""]
-    opened_us, until_us = to_micros(breaker.opened_at), to_micros(breaker.until)
-    return [window_name(day.id), opened_us, until_us, breaker_ttl_s(breaker.until, now)]
-
-
-def _hold_keys(hold: Hold, names: list[str]) -> list[str]:
-    keys = CustomerKeys(hold.customer)
-    windows = (keys.window(name) for name in names)
-    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, keys.dropped, *windows]
+    await _FILL_WINDOWS.run(client, *fill_arguments(snapshot, now, leased_until))

@@ -191,6 +191,16 @@ async def test_what_was_placed_and_lost_is_put_back_by_whoever_keeps_it(scene: S
         assert stands(await store.fetch_balances(WINDOWS)) == [usd("1", "0")] * 2
 
 
+async def test_a_lost_hold_that_is_kept_twice_in_one_call_counts_once(scene: Scene) -> None:
+    """Whoever gives it twice has it put back once."""
+    hold = hold_on(WINDOWS, "2")
+    await scene.run(hold, WINDOWS)
+    async with scene.wiped() as store:
+        await store.fetch_balances(windows_of("zenith"))
+        assert set(await store.keep_holds([hold, hold])) == {hold.id}
+        assert stands(await store.fetch_balances(WINDOWS)) == [usd("0", "2")] * 2
+
+
 async def test_what_has_ended_is_not_put_back_by_whoever_still_keeps_it(scene: Scene) -> None:
     """A gate that hears late that another one has settled its hold brings nothing back, however long it takes."""
     hold = attempt()

@@ -17,7 +17,7 @@ from tests.support.manual_clock import START, ManualClock
 from tests.support.spend_book import SpendBook
 
 # What the scripts call inside; INFO counts these too.
-_INSIDE = {"hmget", "hexists", "hget", "exists", "get", "hset", "hincrby", "hdel", "set", "expire"}
+_INSIDE = {"hmget", "hexists", "hget", "exists", "get", "hset", "hsetnx", "hincrby", "hdel", "set", "expire"}
 
 
 @pytest.fixture
