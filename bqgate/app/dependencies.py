@@ -109,9 +109,7 @@ async def open_dependencies(
     logger, telemetry = _telemetry(settings, clock, log_stream, metrics, worker)
     background = Background(clock, telemetry)
     breakers = make_breakers(settings, clock, telemetry, metrics)
-    ledger, registry = await _open_database(settings, clock, telemetry, stack, breakers.ledger)
-    metrics.read_gauge_from("journal_left_bytes", lambda: ledger.journal.left_bytes if ledger.journal else 0)
-    metrics.read_gauge_from("journal_lag_seconds", lambda: ledger.journal.lag_s if ledger.journal else 0)
+    ledger, registry = await _open_database(settings, clock, telemetry, metrics, stack, breakers.ledger)
     agreements = _open_agreements(settings, stack)
     audit_log = BufferedAuditLog(registry, clock, telemetry)
     feed = open_feed(settings, clock, telemetry)
@@ -226,8 +224,19 @@ def _open_agreements(settings: Settings, stack: AsyncExitStack) -> tuple[SqlLeas
     return leases, mirror_queue, sweep_state
 
 
+def _show_journal(metrics: Metrics, ledger: SqlLedger) -> None:
+    """How much waits for the database, and for how long."""
+    metrics.read_gauge_from("journal_left_bytes", lambda: ledger.journal.left_bytes if ledger.journal else 0)
+    metrics.read_gauge_from("journal_lag_seconds", lambda: ledger.journal.lag_s if ledger.journal else 0)
+
+
 async def _open_database(
-    settings: Settings, clock: Clock, telemetry: Telemetry, stack: AsyncExitStack, breaker: CircuitBreaker
+    settings: Settings,
+    clock: Clock,
+    telemetry: Telemetry,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+    breaker: CircuitBreaker,
 ) -> tuple[SqlLedger, SqlRegistry]:
     """The ledger and the registry, which live in one database over connections of their own, behind one breaker."""
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
@@ -237,6 +246,7 @@ async def _open_database(
         place = JournalPlace(folder, settings.ledger.journal_mib * MIB, telemetry)
     ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s, journal=place)
     stack.push_async_callback(ledger.close)
+    _show_journal(metrics, ledger)
     registry = await SqlRegistry.open(url, timeout_s=timeout_s)
     stack.push_async_callback(registry.close)
     return guarded(ledger, breaker, LedgerUnavailable), guarded(registry, breaker, LedgerUnavailable)

@@ -31,7 +31,8 @@ class Rules:
         return self.customer_registry.customer("acme")
 
     def change(self, **fields: object) -> None:
-        self.customer_registry = CustomerRegistry({"acme": replace(self.customer, **fields)}, {}, TIER)  # type: ignore[arg-type]
+        changed = replace(self.customer, **fields)  # type: ignore[arg-type]  # fields of whatever kind
+        self.customer_registry = CustomerRegistry({"acme": changed}, {}, TIER)
 
 
 def part(kind: ScopeKind, value: str) -> Budget:
