@@ -18,15 +18,15 @@ def log_thresholds(placement: Placement, budgets: Sequence[Budget], *, amount_na
     """Count and log every threshold that a hold of `amount_nanos` passed, in any of its budgets."""
     if placement.outcome is not PlacementOutcome.PLACED:
         return
-    by_account = {(budget.account, budget.scope): budget for budget in budgets}
     for balance in placement.balances:
         window, limit_nanos = balance.window, balance.limit_nanos
         if not limit_nanos:
             continue
+        used_ppm = balance.used_ppm
         before_ppm = (balance.used_nanos - amount_nanos) * PPM // limit_nanos
-        budget = by_account[window.customer, window.scope]
+        budget = next(each for each in budgets if each.scope == window.scope and each.account == window.customer)
         for threshold in budget.thresholds:
-            if before_ppm < threshold.used_ppm <= balance.used_ppm:
+            if before_ppm < threshold.used_ppm <= used_ppm:
                 name, action = budget_name(window), threshold.action.value
                 telemetry.count("thresholds_passed_total", customer=window.customer, budget=name, action=action)
                 telemetry.log(

@@ -8,7 +8,6 @@ Returns an Estimate, or raises the port's errors (UpstreamRefused for a query th
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from bqgate.admission.estimates.dry_run_places import DryRunPlaces
 from bqgate.admission.estimates.estimate_cache import EstimateCache
@@ -45,28 +44,30 @@ class EstimateCaching:
     waiting_deadline_s: int = 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Question:
-    """Who asks about which query. `sees_cache`: the dry run may use BigQuery's cache.
+    """Who asks about which query. `key` is equal for questions that have the same answer, whoever pays.
 
     `customer` is whose place the dry run takes: customers share answers, and never wait in one another's line.
+    `sees_cache`: the dry run may use BigQuery's cache.
     """
 
+    key: str
     request: QueryRequest
     credential: Credential
     customer: str
     sees_cache: bool = False
 
-    @cached_property
-    def key(self) -> str:
-        """Equal for questions that have the same answer, whoever pays."""
-        kind = "cached" if self.sees_cache else "estimate"
-        return f"{kind}:{self.request.fingerprint}:{self.credential.fingerprint}:{self.credential.account}"
-
     @property
     def line(self) -> tuple[str, str]:
         """Equal for questions that one dry run answers."""
         return self.key, self.customer
+
+
+def _key_of(request: QueryRequest, credential: Credential, *, sees_cache: bool = False) -> str:
+    """Everything that decides an estimate."""
+    kind = "cached" if sees_cache else "estimate"
+    return f"{kind}:{request.fingerprint}:{credential.fingerprint}:{credential.account}"
 
 
 @dataclass(slots=True)
@@ -107,11 +108,12 @@ class Estimator:
             UpstreamUnavailable: BigQuery does not answer.
             TooManyRequests: too many dry runs wait, or its turn did not come in time.
         """
-        question = _Question(request, credential, customer)
-        kept = self._kept.get(question.key, self._clock.monotonic_s())
+        key = _key_of(request, credential)
+        kept = self._kept.get(key, self._clock.monotonic_s())
         if kept is not None:
             self._telemetry.count("estimate_cache_total", result="hit")
             return kept
+        question = _Question(key, request, credential, customer)
         self._telemetry.count("estimate_cache_total", result="joined" if question.line in self._flights else "miss")
         return await self._fly(question)
 
@@ -121,13 +123,14 @@ class Estimator:
         Raises:
             UpstreamRefused, UpstreamUnavailable, TooManyRequests: as estimate.
         """
-        question = _Question(request, credential, customer, sees_cache=True)
+        key = _key_of(request, credential, sees_cache=True)
+        question = _Question(key, request, credential, customer, sees_cache=True)
         found = await self._fly(question)
         return found.cache_hit and may_be_cached(found.statement_type)
 
     def forget(self, request: QueryRequest, credential: Credential) -> None:
         """Drop what is cached of this query, which has proved wrong."""
-        forgotten = _Question(request, credential, credential.customer).key
+        forgotten = _key_of(request, credential)
         self._kept.forget(forgotten)
         for line in [line for line in self._flights if line[0] == forgotten]:
             self._flights.pop(line).may_be_kept = False  # those who wait for it still get its answer
