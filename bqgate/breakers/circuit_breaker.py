@@ -51,6 +51,7 @@ class CircuitBreaker:
         self._clock = clock
         self._telemetry = telemetry
         self._machine = pybreaker.CircuitBreaker(name=system)
+        self._state = self._machine.current_state  # kept here: the machine takes a lock to tell it
         self._tally = FailureTally(rules.failures_to_open)
         self._changes = 0
         self._open_until_s = 0.0
@@ -102,6 +103,7 @@ class CircuitBreaker:
             if now_s < self._open_until_s:
                 return None
             self._machine.half_open()
+            self._state = self._machine.current_state
             self._changes += 1
         permit = Permit(self, self._changes, customer)
         if self._state is pybreaker.STATE_HALF_OPEN:
@@ -194,12 +196,9 @@ class CircuitBreaker:
         self._is_remote = False
         self._telemetry.log("system_breaker_closed", system=self.system)
 
-    @property
-    def _state(self) -> str:
-        return self._machine.current_state
-
     def _begin_anew(self) -> None:
         """Forget what belongs to the state before."""
+        self._state = self._machine.current_state
         self._changes += 1
         self._probe = None
         self._kept_out = None
