@@ -23,6 +23,7 @@ from bqgate.sandbox.warehouse import Invalid, LoadOptions, TableRef, Warehouse
 from tests.support.full_ledger import ODD_LABELS
 from tests.support.manual_clock import START
 from tests.support.mirror_stand import PROJECT, TABLE, Crash, Interruption, MirrorStand, mirror_stand
+from tests.support.registries import tamper
 
 
 @pytest.fixture
@@ -68,7 +69,6 @@ async def test_a_row_has_what_the_entry_has(any_stand: MirrorStand) -> None:
     """Every column, exactly: negative money, moments to the microsecond, labels, and what is absent."""
     stand = any_stand
     moment = START + timedelta(microseconds=123_457)
-    text = "a\x00b" if stand.url.startswith("sqlite") else "a\ufffdb"  # PostgreSQL keeps no zero byte
     odd: dict[str, Any] = {
         "kind": EntryKind.ADJUSTMENT,
         "cost_nanos": -1,
@@ -78,9 +78,12 @@ async def test_a_row_has_what_the_entry_has(any_stand: MirrorStand) -> None:
         "workload": None,
         "estimate_bytes": None,
         "bytes_billed": 2**63 - 1,
-        "reason": text,
+        "reason": "a\ufffdb",
     }
     await stand.book("odd", **odd)
+    if stand.url.startswith("sqlite"):  # an earlier version wrote zero bytes there, which BigQuery does not take
+        of_a_zero_byte = "UPDATE entries SET reason = 'a' || char(0) || 'b'"
+        tamper(stand.url, "DROP TRIGGER entries_no_update", of_a_zero_byte)
     await stand.mirror().mirror()
     (row,) = stand.rows()
     assert (row["cost_nanos"], row["cost_usd"]) == ("-1", "-0.000000001")

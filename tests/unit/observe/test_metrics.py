@@ -69,4 +69,4 @@ def test_every_declaration_says_what_it_means_and_in_which_unit() -> None:
     assert len({each.name for each in DECLARED}) == len(DECLARED)
     assert all(each.meaning.endswith(".") for each in DECLARED)
     assert all(each.name.endswith("_seconds") for each in HISTOGRAMS)
-    assert all(each.name.endswith(("_seconds", "_depth", "_state", "_projects", "_up")) for each in GAUGES)
+    assert all(each.name.endswith(("_seconds", "_bytes", "_depth", "_state", "_projects", "_up")) for each in GAUGES)
