@@ -196,7 +196,8 @@ def test_a_bad_credential_is_renewed_twice_and_then_final(scene: Scene, project:
 @both
 def test_a_ledger_that_cannot_record_is_asked_again(tmp_path: Path, submit: Submit) -> None:
     """503 backendError while the gate cannot write down what it holds; nothing reaches BigQuery but the dry run."""
-    with open_scene(tmp_path, {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 1_000}}) as scene:
+    ledger = {"url": f"sqlite:///{tmp_path}/ledger.db", "timeout_ms": 1_000, "sync": "before_forward"}
+    with open_scene(tmp_path, {"ledger": ledger}) as scene:
         project = scene.new_project()
         scene.declare(project, t=10)
         locker = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)

@@ -168,7 +168,7 @@ class RemoteBooks:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._books, name)
-        if name == "register_prices":  # which waits for nothing
+        if name in {"register_prices", "mark", "is_written"}:  # which wait for nothing
             return method
 
         async def call(*args: Any, **options: Any) -> Any:
