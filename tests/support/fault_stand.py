@@ -58,7 +58,7 @@ def document(wires: dict[str, TcpFaultProxy], database: str, folder: Path, *, is
         | {"sync": "before_forward", "journal_folder": str(folder / "journal")},
         "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
         "admission": {"headroom_ratio": "0", "estimate_ttl_s": 0},
-        "settlement": {"reconcile_interval_s": 3_600},
+        "settlement": {"reconcile_interval_s": 3_600, "orphan_age_s": 60},
         "breakers": {"failures_to_open": 1_000},
         "customers": {"acme": {"projects": ["acme"], "time_zone": zone_where_it_is_noon()}},
     }
