@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -74,7 +74,7 @@ class Journal:
         self._marks: deque[tuple[int, float]] = deque()  # when some of those that are not written were appended
         self._is_waiting_for_database = False
         self._outcomes: OrderedDict[int, asyncio.Future[Booking | None]] = OrderedDict()
-        self._bookings: OrderedDict[str, int] = OrderedDict()  # by entry's hold or id: its record
+        self._bookings: OrderedDict[str, tuple[int, Write]] = OrderedDict()  # by _key_of: the record's number, and it
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @classmethod
@@ -118,27 +118,28 @@ class Journal:
         return None
 
     async def submit(self, write: Write) -> Booking | None:
-        """Append a write and wait for what becomes of it. One that is submitted again is not appended again.
+        """Append a write and wait for what becomes of it. A booking on its way already is not appended again.
 
         Raises:
             LedgerUnavailable: the journal is full or failed, or the database did not write in time: submit it again.
         """
-        key = str(write.row.get("hold_id") or write.row.get("id"))
-        number = self._bookings.get(key) if write.kind is WriteKind.BOOK else None
-        if number is None:
-            number = self._append(write)
-            self._outcomes[number] = self._loop.create_future()
-            if write.kind is WriteKind.BOOK:
-                self._remember(key, number)
+        under_way = self._bookings.get(_key_of(write)) if write.kind is WriteKind.BOOK else None
+        number, written = under_way or (self._append(write), write)
+        if under_way is None:
+            self._expect(number, write)
         try:
             async with asyncio.timeout(self._timeout_s):
                 booking = await asyncio.shield(self._outcomes[number])
         except TimeoutError:
             raise LedgerUnavailable(f"The ledger did not write within {self._timeout_s} s.") from None
-        self._outcomes.pop(number, None)
-        self._bookings.pop(key, None)
-        if booking is None and write.kind is WriteKind.BOOK:
+        is_first = self._outcomes.pop(number, None) is not None
+        if write.kind is not WriteKind.BOOK:
+            return booking
+        self._bookings.pop(_key_of(write), None)
+        if booking is None:
             raise LedgerUnavailable("No database takes this entry; it is kept beside the journal.")
+        if booking is Booking.BOOKED and not (is_first and _cost_of(write) == _cost_of(written)):
+            return Booking.HOLD_ALREADY_BOOKED  # the entry that is written is another one
         return booking
 
     async def written(self, *, at_most_s: float | None = None) -> None:
@@ -162,10 +163,13 @@ class Journal:
         """Write what is left, as far as the database answers; the next process takes over the rest."""
         await asyncio.to_thread(self._follower.stop, timeout_s=self._timeout_s)
 
-    def _remember(self, key: str, number: int) -> None:
-        self._bookings[key] = number
+    def _expect(self, number: int, write: Write) -> None:
+        """Keep what becomes of a record for whoever submitted it, or submits it again."""
+        self._outcomes[number] = self._loop.create_future()
+        if write.kind is WriteKind.BOOK:
+            self._bookings[_key_of(write)] = (number, write)
         if len(self._bookings) > _BOOKINGS_MAX:
-            _, oldest = self._bookings.popitem(last=False)
+            _, (oldest, _) = self._bookings.popitem(last=False)
             self._outcomes.pop(oldest, None)
 
     def _begin(self) -> None:
@@ -237,3 +241,13 @@ class Journal:
         """Have the event loop note what the thread tells; once the loop is gone nobody has to know."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(note, *told)
+
+
+def _key_of(write: Write) -> str:
+    """What a booking is unique by: its hold, or without one its own id."""
+    return str(write.row.get("hold_id") or write.row["id"])
+
+
+def _cost_of(write: Write) -> tuple[Any, ...]:
+    """What a caller does with its booking depends on these."""
+    return write.row["cost_nanos"], write.row["outcome"]

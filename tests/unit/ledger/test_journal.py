@@ -216,6 +216,15 @@ async def test_a_booking_that_gave_up_waiting_is_there_once(ledger_url: str, pla
     await ledger.close()
 
 
+async def test_one_of_two_bookings_of_a_hold_is_the_one(journaled: SqlLedger, ledger_url: str) -> None:
+    """Two who book a hold at once, at other costs, hear whose entry is written: the other has to look."""
+    await journaled.open_hold(make_hold("h"))
+    bookings = [journaled.book(make_entry("h", id=f"e{cost}", cost_nanos=cost)) for cost in (1, 2, 1)]
+    outcomes = await asyncio.gather(*bookings)
+    assert outcomes == [Booking.BOOKED, Booking.HOLD_ALREADY_BOOKED, Booking.HOLD_ALREADY_BOOKED]
+    assert rows_of(ledger_url, "SELECT id, cost_nanos FROM entries") == [("e1", 1)]
+
+
 async def test_a_full_journal_refuses(ledger_url: str, tmp_path: Path) -> None:
     """Past its bound the journal takes nothing, and says why; once the database is back it takes more."""
     place = JournalPlace(tmp_path / "journal", 100_000, ListTelemetry())
