@@ -61,6 +61,7 @@ class Follower:
         self._own: deque[FollowedFile] = deque()
         self._left_behind: deque[FollowedFile] = deque()
         self._ledger_id: str | None = None
+        self._steps_since_look = 0
         self._is_away = False
         self._is_stopping = False
         self._hurry = threading.Event()
@@ -141,6 +142,9 @@ class Follower:
 
     def _step(self) -> None:
         """Write a group of this process's, and one of another's if there is any."""
+        self._steps_since_look += 1
+        if self._steps_since_look > LOOK_EVERY_S / GROUP_EVERY_S:  # without a rest
+            self._look_for_files()
         if self._own:
             self._follow(self._own, is_own=True)
         if self._left_behind:
@@ -161,6 +165,7 @@ class Follower:
             files.popleft()
 
     def _look_for_files(self) -> None:
+        self._steps_since_look = 0
         for path in files_in(self._folder):
             file = JournalFile.take_over(path, self.fetch_ledger_id())
             if file is not None:

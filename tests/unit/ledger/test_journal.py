@@ -20,6 +20,7 @@ from bqgate.ledger.journal import journal as journal_module
 from bqgate.ledger.journal.journal_file import JournalFile, files_in, head_of
 from bqgate.ledger.journal.record import HEAD, record_of
 from bqgate.ledger.writes import Write, WriteKind, book, open_hold
+from bqgate.ports.turns import let_others_run
 from tests.support.gate_stand import ListTelemetry
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import START, ManualClock
@@ -30,6 +31,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from bqgate.ledger import JournalPlace, SqlLedger
+from bqgate.ports.turns import let_others_run
 from tests.support.gate_stand import ListTelemetry
 from tests.support.ledgers import make_entry, make_hold
 from tests.support.manual_clock import ManualClock
@@ -274,6 +276,20 @@ async def test_a_sibling_takes_over(
     lives.close()
     await until(lambda: len(files_in(place.folder)) == 1)
     assert len(await journaled.fetch_open_holds()) == 3
+
+
+async def test_a_sibling_takes_over_while_it_is_busy(
+    journaled: SqlLedger, ledger_url: str, place: JournalPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that always has something to write looks for journals of those that are gone all the same."""
+    monkeypatch.setattr("bqgate.ledger.journal.follower.LOOK_EVERY_S", 0.1)
+    path = await left_behind(place, ledger_url, open_hold(make_hold("of one that is gone")))
+    number = 0
+    while path.exists():
+        number += 1
+        await journaled.open_hold(make_hold(f"h{number}"))
+        await let_others_run()
+    assert await journaled.fetch_open_hold("of one that is gone") is not None
 
 
 async def test_another_ledgers_journal_is_left_alone(ledger_url: str, place: JournalPlace, tmp_path: Path) -> None:
