@@ -1,7 +1,8 @@
 """Write the ledger's entries as Parquet: ``bqgate ledger export --to DIR|gs://…|s3://…``.
 
-Called through cli.ledger. Reads one snapshot while gates go on. Exit status 1: the database did not answer, or the
-files cannot be written; 2: wrong arguments, or the extra `parquet` is not installed.
+Called through cli.ledger. Reads one snapshot while gates go on, of the ledger's replica where it has one that answers.
+Exit status 1: the database did not answer, or the files cannot be written; 2: wrong arguments, or the extra `parquet`
+is not installed.
 """
 
 from datetime import UTC, date, datetime
@@ -14,6 +15,8 @@ from rich.progress import Progress
 
 from bqgate.cli.config_file import ConfigFile
 from bqgate.cli.loading import fail, ledger_told, load_or_exit
+from bqgate.domain.errors import LedgerUnavailable
+from bqgate.settings import Settings
 
 
 def _day(text: str) -> datetime:
@@ -53,19 +56,16 @@ def export(
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("Parquet needs the extra parquet: pip install 'bqgate[parquet]'", param_hint="--to")
     from bqgate.exports.parquet_files import ExportFailed, without_login, write_days  # noqa: PLC0415 - pyarrow is an extra
-    from bqgate.ledger import check_revision_now  # noqa: PLC0415 - half a second
-    from bqgate.ledger.entry_stream import stream_entries  # noqa: PLC0415 - the same
+    from bqgate.ledger.entry_stream import stream_entries  # noqa: PLC0415 - SQLAlchemy takes half a second
 
     settings = load_or_exit(config, to_serve=False)
-    url = settings.ledger.url.reveal()
     console = Console(stderr=True)
     with (
         ledger_told(settings),
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("Writing rows", total=None)
-        check_revision_now(url)
-        entries = stream_entries(url, since=since, until=until, customer=customer)
+        entries = stream_entries(_readable(settings), since=since, until=until, customer=customer)
         try:
             outcome = write_days(
                 entries, to, customer=customer, on_rows=lambda rows: progress.update(task, completed=rows)
@@ -73,3 +73,24 @@ def export(
         except ExportFailed as failed:
             fail(str(failed))
     typer.echo(f"{outcome.rows} entries of {outcome.days} days are in {outcome.files} files below {without_login(to)}.")
+
+
+def _readable(settings: Settings) -> str:
+    """The URL of the ledger's replica, where there is one that answers, else of the ledger.
+
+    Raises:
+        LedgerUnavailable: neither answers, or its tables are of another version.
+    """
+    from bqgate.ledger import check_revision_now  # noqa: PLC0415 - half a second
+
+    replica = settings.ledger.replica_url
+    if replica is not None:
+        try:
+            check_revision_now(replica.reveal())
+        except LedgerUnavailable as error:
+            typer.echo(f"{error} The ledger itself is read.", err=True)
+        else:
+            return replica.reveal()
+    url = settings.ledger.url.reveal()
+    check_revision_now(url)
+    return url

@@ -1,11 +1,11 @@
 """Keep PostgreSQL's entries in monthly partitions: make the next ones, drop those that are past retention.
 
 Run by app at the one replica that holds its lease: at once, and once a day. Dropping a month takes its table away at
-once; the keys of its entries and the holds that they ended go afterwards, in slices of some megabytes with pauses
-between, so that nobody waits for it. That is continued where it was left, by whoever has the lease next.
+once; the keys of its entries, the holds that they ended and their sums by hour go afterwards, in slices of some
+megabytes with pauses between, so that nobody waits for it. Whoever has the lease next goes on with that.
 
-A month is kept as long as a hold placed in it is open, or the mirror has not taken all of its entries. Sums by hour and
-by day stay. What fails is counted, logged, and tried again within the hour: bookings do not depend on it.
+A month is kept as long as a hold placed in it is open, or the mirror has not taken all of its entries. Sums by day
+stay. What fails is counted, logged, and tried again within the hour: bookings do not depend on it.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from bqgate.domain.errors import LedgerUnavailable
 from bqgate.ledger.connections import TIMEOUT_S, Connections
 from bqgate.ledger.partition_schema import entry_keys
 from bqgate.ledger.partitions import MONTHS_AHEAD, Month, drop_month, empty_net, fetch_months, make_months
+from bqgate.ledger.rollup_schema import spend_hours
 from bqgate.ledger.rows import from_micros
 from bqgate.ledger.schema import holds, retention
 from bqgate.ports import Clock, Telemetry
@@ -117,7 +118,7 @@ class LedgerUpkeep:
         return dropped
 
     async def clear(self) -> int:
-        """Delete the keys of dropped entries and the holds that those ended, slice by slice; how many rows.
+        """Delete what went with dropped entries, slice by slice: keys, ended holds, sums by hour; how many rows.
 
         Raises:
             LedgerUnavailable: not all of them were; the next call begins anew.
@@ -130,6 +131,7 @@ class LedgerUpkeep:
         ended = (holds.c.ended_at < kept_since, holds.c.placed_at < kept_since, ~sa.exists(its_entry))
         count = await self._delete(entry_keys, entry_keys.c.booked_at < kept_since)
         count += await self._delete(holds, sa.and_(*ended))
+        count += await self._delete(spend_hours, spend_hours.c.hour < kept_since)
         await self._write(partial(_run, sa.update(retention).values(cleared_since=kept_since)))
         self._telemetry.log("ledger_cleared", rows=count, kept_since=from_micros(kept_since).isoformat())
         return count

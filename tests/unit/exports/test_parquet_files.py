@@ -163,6 +163,27 @@ def test_the_command_writes_whole_days(filled_url: str, tmp_path: Path) -> None:
     assert "3 entries of 1 days" in result.stdout
 
 
+def test_the_command_reads_a_replica(postgres_url: str, other_postgres_url: str, tmp_path: Path) -> None:
+    """Where there is one that answers; else the ledger itself, and says so."""
+
+    async def fill() -> None:
+        for number, url in enumerate((postgres_url, other_postgres_url)):
+            ledger = await SqlLedger.open(url, ManualClock())
+            for entry in range(number + 1):
+                await ledger.book(make(entry))
+            await ledger.close()
+
+    def written(name: str, replica_url: str) -> Result:
+        given = {"BQGATE_LEDGER__URL": postgres_url, "BQGATE_LEDGER__REPLICA_URL": replica_url}
+        return CliRunner().invoke(app, ["ledger", "export", "--to", str(tmp_path / name)], env=given)
+
+    asyncio.run(fill())
+    assert "2 entries of" in written("replica", other_postgres_url).stdout
+    result = written("ledger", "postgresql://postgres@/nowhere?host=/nowhere")
+    assert "1 entries of" in result.stdout
+    assert "The ledger itself is read." in result.stderr
+
+
 def test_the_command_writes_one_customers(filled_url: str, tmp_path: Path) -> None:
     """And refuses to put them where everybody's are."""
     assert run(filled_url, "--to", str(tmp_path / "acme"), "--customer", "acme").exit_code == 0

@@ -128,7 +128,7 @@ async def test_months_past_retention_are_dropped(stand: Stand) -> None:
     assert ("ledger_months_dropped_total", {}) in stand.telemetry.counted
 
 
-async def test_keys_and_holds_of_what_was_dropped_go_afterwards(stand: Stand) -> None:
+async def test_keys_holds_and_hours_of_what_was_dropped_go_afterwards(stand: Stand) -> None:
     """Once; open holds and those whose entry is kept stay; then a job of before can be booked again."""
     await stand.ledger.open_hold(make_hold("late", placed_at=MONTHS[1].end))
     stand.end_holds_in_time()
@@ -136,8 +136,8 @@ async def test_keys_and_holds_of_what_was_dropped_go_afterwards(stand: Stand) ->
     again = make_entry("again", job=JobRef("acme-prod", f"job-of-{MONTHS[0].table}", "US"))
     assert await stand.ledger.book(again) is Booking.JOB_ALREADY_BOOKED
     assert (stand.count("entry_keys"), stand.count("holds")) == (7, 8)
-    assert await stand.upkeep.clear() == 4
-    assert (stand.count("entry_keys"), stand.count("holds")) == (5, 6)
+    assert await stand.upkeep.clear() == 6
+    assert (stand.count("entry_keys"), stand.count("holds"), stand.count("spend_hours")) == (5, 6, 5)
     assert await stand.upkeep.clear() == 0
     assert await check_books(stand.url) == ()
     other = make_entry("other", job=JobRef("acme-prod", f"job-of-{MONTHS[0].table}", "US"))
