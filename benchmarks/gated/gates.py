@@ -29,7 +29,7 @@ _SETTINGS = """\
 server: {{host: 127.0.0.1, port: {port}, workers: {workers}}}
 upstream: {{url: "http://127.0.0.1:{bigquery_port}", credentials: caller}}
 budgets: {{url: "{budgets_url}"}}
-ledger: {{url: "{ledger_url}"}}
+ledger: {{url: "{ledger_url}", sync: journal}}
 identity: {{mode: open}}
 pricing: {{model: on_demand, usd_per_tib: null}}
 tiers:

@@ -5,9 +5,9 @@ calls. While one is away, domain/degradation.py decides by the customer's mode: 
 nothing held) or go on, bounded by the allowance where the table says so.
 
 From placement until its query has left this gate, `run` extends a hold's lease every second, by which other gates see
-that the query may yet be sent, and puts the hold back where the store lost it; also one that has ended, as long as
-other gates cannot read its record. Holds that the ledger does not know are recorded as soon as it answers; that list is
-bounded, and no query goes on without the ledger once it is full.
+that the query may yet be sent, and puts the hold back where the store lost it; also one whose query has left, as long
+as other gates cannot read its record. Holds that the ledger does not know are recorded as soon as it answers; that list
+is bounded, and no query goes on without the ledger once it is full.
 """
 
 import asyncio
@@ -146,10 +146,9 @@ class HoldService:
             self._lingering[hold_id] = self._clock.monotonic_s() + _LINGER_S
 
     def forget(self, hold_id: str) -> None:
-        """Stop keeping a hold that is about to end; where others cannot read it in the ledger, once they can."""
+        """Stop keeping a hold that has ended. One that the ledger does not know is kept until it does."""
         self._lingering.pop(hold_id, None)
-        is_written = self._ledger.is_written(self._recorded.get(hold_id, 0)) or len(self._under_way) > _KEPT_MAX
-        if hold_id in self._unrecorded or not is_written:
+        if hold_id in self._unrecorded:
             self._lingering[hold_id] = self._clock.monotonic_s()
         else:
             self._under_way.pop(hold_id, None)
@@ -185,7 +184,8 @@ class HoldService:
         self._note_standstill()
         now_s = self._clock.monotonic_s()
         for hold_id in [each for each, until_s in self._lingering.items() if until_s <= now_s]:
-            self.forget(hold_id)
+            if self._is_written(hold_id):
+                self.forget(hold_id)
         kept = tuple(self._under_way.values())
         for start in range(0, len(kept), _KEPT_AT_ONCE):
             try:
@@ -216,6 +216,10 @@ class HoldService:
             self._lapsed.add(hold.id)
         self.stay(hold.id)
         self._under_way[hold.id] = hold
+
+    def _is_written(self, hold_id: str) -> bool:
+        """Whether other gates can read a hold in the ledger; it need not be kept for them."""
+        return self._ledger.is_written(self._recorded.get(hold_id, 0)) or len(self._under_way) > _KEPT_MAX
 
     def _is_over(self, leased_at: datetime) -> bool:
         """Whether a lease that was taken then has run out."""

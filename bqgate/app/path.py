@@ -104,7 +104,7 @@ def wire_path(deps: Dependencies, stack: AsyncExitStack) -> QueryPath:
         contact=deps.settings.refusals.contact,
     )
     deps.reload_hooks.append(partial(_follow_contact, handler))
-    deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement)
+    deletions = Deletions(ledger=deps.ledger, bigquery=deps.bigquery, settlement=settlement, clock=deps.clock)
     passthrough = Passthrough(deps.upstream, deletions.prepare, writes)
     reconciler = _reconciler(deps, settlement, poller, holds)
     path = QueryPath(
@@ -138,10 +138,6 @@ def _admission_queue(deps: Dependencies) -> AdmissionQueue:
 def _settlement(
     deps: Dependencies, service: HoldService, slots: SlotBook, estimator: Estimator, writes: JobWrites
 ) -> Settlement:
-    def on_end(hold: Hold) -> None:
-        service.forget(hold.id)
-        writes.end_of(hold)
-
     return Settlement(
         ledger=deps.ledger,
         budgets=deps.budgets,
@@ -149,7 +145,8 @@ def _settlement(
         clock=deps.clock,
         telemetry=deps.telemetry,
         on_usage=slots.learn,
-        on_end=on_end,
+        on_end=writes.end_of,
+        on_ended=lambda hold: service.forget(hold.id),
         on_failure=estimator.forget_failed,
     )
 

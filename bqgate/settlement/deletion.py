@@ -11,16 +11,20 @@ from bqgate.domain.errors import JobNotFound, MalformedRequest, UpstreamRefused
 from bqgate.domain.hold import Hold
 from bqgate.domain.job import Job, JobRef
 from bqgate.domain.principal import Credential
-from bqgate.ports import BigQuery, Ledger
+from bqgate.ports import BigQuery, Clock, Ledger
 from bqgate.settlement.inquiry import fetch_whole_job, inquire, is_job_of
 from bqgate.settlement.settlement import Settlement
 from bqgate.wire.job_identity import may_be_project
+
+# Journals are written every few hundredths of a second.
+_ON_ITS_WAY_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class Deletions:
     """Settles holds of jobs that are about to be deleted."""
 
-    def __init__(self, *, ledger: Ledger, bigquery: BigQuery, settlement: Settlement) -> None:
+    def __init__(self, *, ledger: Ledger, bigquery: BigQuery, settlement: Settlement, clock: Clock) -> None:
+        self._clock = clock
         self._ledger = ledger
         self._bigquery = bigquery
         self._settlement = settlement
@@ -60,11 +64,22 @@ class Deletions:
 
     async def _hold_of(self, job: Job, credential: Credential) -> Hold | None:
         if job.hold_id is not None:
+            await self._until_known(job.hold_id)
             hold = await self._ledger.fetch_open_hold(job.hold_id)
             if hold is not None and await self._is_of(job, hold, credential):
                 return hold
         hold = await self._ledger.find_open_hold(job.ref)
         return hold if hold is not None and is_job_of(job, hold) else None
+
+    async def _until_known(self, hold_id: str) -> None:
+        """Return when the ledger knows a hold: another gate's may still be on its way out of that one's journal.
+
+        After a moment whatever the label says is believed to be nobody's: anybody may write one.
+        """
+        for pause_s in _ON_ITS_WAY_S:
+            if await self._ledger.fetch_holds([hold_id]):
+                return
+            await self._clock.sleep(pause_s)
 
     async def _is_of(self, job: Job, hold: Hold, credential: Credential) -> bool:
         """Whether a job is what its label says. Who may reach BigQuery without the gate can copy a label."""

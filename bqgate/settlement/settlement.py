@@ -27,7 +27,8 @@ class Settlement:
     """Prices usage, books it, ends holds.
 
     `on_usage` is called with customer and usage of each job booked for the first time, `on_end` with each hold before
-    it ends; `on_failure` with each hold whose job has failed and billed nothing.
+    it ends, `on_ended` once the ledger has its end; `on_failure` with each hold whose job has failed and billed
+    nothing.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Settlement:
         telemetry: Telemetry,
         on_usage: Callable[[str, Usage], None] | None = None,
         on_end: Callable[[Hold], None] | None = None,
+        on_ended: Callable[[Hold], None] | None = None,
         on_failure: Callable[[Hold], None] | None = None,
     ) -> None:
         self._ledger = ledger
@@ -50,6 +52,7 @@ class Settlement:
         self._telemetry = telemetry
         self._on_usage = on_usage
         self._on_end = on_end
+        self._on_ended = on_ended
         self._on_failure = on_failure
 
     async def settle(self, hold: Hold, usage: Usage) -> Entry | None:
@@ -68,7 +71,9 @@ class Settlement:
         self._ledger.register_prices(prices)
         entry = self._entry_for(hold, usage, prices)
         self._notify_end(hold)
-        match await self._ledger.book(entry):
+        booking = await self._ledger.book(entry)
+        self._forget(hold)
+        match booking:
             case Booking.BOOKED:
                 self._report(hold, entry, usage)
                 await self._capture(hold, entry.cost_nanos)
@@ -95,6 +100,7 @@ class Settlement:
         if outcome is VoidOutcome.JOINED or (outcome is VoidOutcome.UNKNOWN and attempts is not None):
             return False
         self._notify_end(hold)
+        self._forget(hold)
         await self._ledger.close_hold(hold.id)
         if outcome is VoidOutcome.VOIDED:
             await self._note_end(hold, "voided")
@@ -127,6 +133,10 @@ class Settlement:
         if breaker is not None:
             self._telemetry.count("breaker_trips_total", customer=hold.customer)
         self._telemetry.log(f"cost_breaker_{kind.value}", customer=hold.customer, hold_id=hold.id)
+
+    def _forget(self, hold: Hold) -> None:
+        if self._on_ended is not None:
+            self._on_ended(hold)
 
     def _notify_end(self, hold: Hold) -> None:
         if self._on_end is not None:

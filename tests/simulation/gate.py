@@ -282,10 +282,6 @@ class SimulatedGate:
         self.estimator = Estimator(self.bigquery, clock, telemetry, EstimateCaching())
         self.writes = JobWrites(self.estimator.drop, lambda _writes: None)
 
-        def on_end(hold: Hold) -> None:
-            self.service.forget(hold.id)
-            self.writes.end_of(hold)
-
         self.settlement = parts.settlement(
             ledger=self.ledger,
             budgets=self.budgets,
@@ -293,7 +289,8 @@ class SimulatedGate:
             clock=clock,
             telemetry=telemetry,
             on_usage=self.slots.learn,
-            on_end=on_end,
+            on_end=self.writes.end_of,
+            on_ended=lambda hold: self.service.forget(hold.id),
             on_failure=self.estimator.forget_failed,
         )
         self.late_jobs = LateJobs(settlement=self.settlement, bigquery=self.bigquery, clock=clock, telemetry=telemetry)
@@ -308,7 +305,9 @@ class SimulatedGate:
             on_end=self.queue.release,
             late_jobs=self.late_jobs,
         )
-        self.deletions = Deletions(ledger=self.ledger, bigquery=self.bigquery, settlement=self.settlement)
+        self.deletions = Deletions(
+            ledger=self.ledger, bigquery=self.bigquery, settlement=self.settlement, clock=self.clock
+        )
         self.passthrough = Passthrough(self.upstream, self.deletions.prepare, self.writes)
         self.emergency = EmergencyStop(
             ledger=self.ledger,

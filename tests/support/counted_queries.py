@@ -155,7 +155,7 @@ def counted_gate(folder: Path, budgets_url: str = "memory://") -> Iterator[Count
             "server": {"port": 0},
             "upstream": {"url": f"http://127.0.0.1:{bigquery_port}"},
             "budgets": {"url": budgets_url, "timeout_ms": 60_000},
-            "ledger": {"url": f"sqlite:///{folder}/ledger.db", "timeout_ms": 60_000},
+            "ledger": {"url": f"sqlite:///{folder}/ledger.db", "timeout_ms": 60_000, "sync": "journal"},
             "pricing": {"model": "on_demand", "usd_per_tib": None},
             "tiers": {"standard": {"daily_usd": "100000", "monthly_usd": "1000000", "emergency_usd": "200000"}},
             "customers": {"bench": {"tier": "standard", "projects": ["bench-prod"], "mode": "enforce"}},

@@ -49,7 +49,7 @@ def gate_holds(
         clock=clock,
         telemetry=telemetry,
         on_usage=slots.learn,
-        on_end=lambda hold: service.forget(hold.id),
+        on_ended=lambda hold: service.forget(hold.id),
     )
     poller = Poller(
         settlement=settlement, budgets=budgets, bigquery=bigquery, ledger=ledger, clock=clock, telemetry=telemetry

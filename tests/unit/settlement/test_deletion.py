@@ -11,13 +11,16 @@ from bqgate.domain.principal import Credential
 from bqgate.settlement.deletion import Deletions
 from bqgate.wire.job_labels import customer_label
 from tests.support.settlement_stand import Gate, Stand
+from tests.support.skipping_clock import SkippingClock
 
 ADA = Credential("Bearer ada")
 
 
 @pytest.fixture
 def deletions(stand: Stand) -> Callable[[Gate], Deletions]:
-    return lambda gate: Deletions(ledger=stand.ledger, bigquery=stand.bigquery, settlement=gate.settlement)
+    return lambda gate: Deletions(
+        ledger=stand.ledger, bigquery=stand.bigquery, settlement=gate.settlement, clock=SkippingClock()
+    )
 
 
 @pytest.mark.parametrize("knows_its_job", [True, False])
