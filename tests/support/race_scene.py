@@ -80,7 +80,7 @@ def document_for(stores: Stores, upstream_url: str, more: Mapping[str, Any] | No
         "ledger": {"url": stores.ledger_url, "timeout_ms": 60_000},
         "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
         "admission": {"headroom_ratio": "0", "estimate_ttl_s": 0},
-        "settlement": {"poll_first_ms": 10, "poll_longest_ms": 100, "reconcile_interval_s": 1},
+        "settlement": {"poll_first_ms": 10, "poll_longest_ms": 100, "reconcile_interval_s": 1, "orphan_age_s": 60},
         "breakers": {"failures_to_open": 1_000},
         "rate_limits": {"budget_checks_per_minute": 100_000, "other_per_minute": 100_000},
         "tiers": {

@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import bqgate
+from bqgate.clock import SystemClock
 from bqgate.domain.entry import Booking, EntryFilter, EntryKind
 from bqgate.domain.job import JobRef
 from bqgate.ledger import SqlLedger
@@ -128,9 +129,12 @@ async def test_writes_on_one_hold_keep_their_order(ledger: SqlLedger) -> None:
     assert holds == {"before": None, "k": job}
 
 
-async def test_two_ledgers_in_each_others_way_both_finish(postgres_url: str, ledger_clock: ManualClock) -> None:
-    """Groups that lock the same holds in opposite order end in a deadlock; every booking still has its outcome."""
-    ledger, rival = [await SqlLedger.open(postgres_url, ledger_clock) for _ in range(2)]
+async def test_two_ledgers_in_each_others_way_both_finish(postgres_url: str) -> None:
+    """Groups that lock the same holds in opposite order end in a deadlock; every booking still has its outcome.
+
+    Time is the system's: the database needs a second to see a deadlock, and who lost one waits before it goes again.
+    """
+    ledger, rival = [await SqlLedger.open(postgres_url, SystemClock()) for _ in range(2)]
     mine = [make_entry(f"h{number}", job=JobRef("p", f"j{number:03}")) for number in range(200)]
     theirs = [
         make_entry(f"h{number}", id=f"rival-{number}", job=JobRef("p", f"k{999 - number}")) for number in range(200)
