@@ -42,7 +42,7 @@ class MemoryBudgetStore:
     ) -> None:
         self._clock = clock
         self._accounts: dict[str, Account] = {}
-        self._refill = Refill(source, self._fill)
+        self._refill = Refill(source, self._fill, clock)
         self._has_deployment_budget = has_deployment_budget
         self._lease = timedelta(seconds=lease_s)
         self._sweep_at = datetime.min.replace(tzinfo=UTC)

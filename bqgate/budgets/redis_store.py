@@ -70,7 +70,7 @@ class RedisBudgetStore:
         self._line = RedisLine(client.connection_pool, timeout_s=timeout_s) if isinstance(client, Redis) else None
         turns = RedisTurns(client, self._line, timeout_s=timeout_s, connections_max=connections_max, breaker=breaker)
         self._run, self._turn = turns.run, turns.take
-        self._refill = Refill(source, self._fill)
+        self._refill = Refill(source, self._fill, clock)
         self._has_deployment_budget = has_deployment_budget
         self._lease = timedelta(seconds=lease_s)
         self._wipes = Wipes(put_back_s)

@@ -21,7 +21,7 @@ again. A store applies a Snapshot by these rules, in one atomic step:
    window that was filled before: what it captured then may be too little. It is filled as if it were not there.
 8. What was read from the ledger before such a moment is not used after it: a mark of rule 4 may be lost. Nor is what
    was read before windows of the account were dropped: a hold may have been placed, and have ended, in one that was
-   filled and dropped since.
+   filled and dropped since. Nor what was read ENDED_TTL_S ago, by a machine that was suspended.
 
 What this cannot see: a hold that another gate placed just before a wipe and has not recorded yet (accounts.py adds a
 gate's own), and in the deployment's account one that this gate was still to place in the customer's. Whoever notices a
@@ -33,13 +33,13 @@ LedgerUnavailable.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bqgate.domain.budget import Period, Window
 from bqgate.domain.cost_breaker import CostBreaker
 from bqgate.domain.entry import CustomerSpend
 from bqgate.domain.hold import Hold
-from bqgate.ports import SpendSource
+from bqgate.ports import Clock, SpendSource
 
 # How long a store remembers that it ended a hold: longer than a ledger takes to answer plus a delayed call.
 ENDED_TTL_S = 300
@@ -124,9 +124,10 @@ async def fetch_snapshot(source: SpendSource, windows: tuple[Window, ...], unkno
 class Refill:
     """Fills windows once, however many ask at a time. `apply` is the store's."""
 
-    def __init__(self, source: SpendSource, apply: Callable[[Snapshot], Awaitable[None]]) -> None:
+    def __init__(self, source: SpendSource, apply: Callable[[Snapshot], Awaitable[None]], clock: Clock) -> None:
         self._source = source
         self._apply = apply
+        self._clock = clock
         self._running: dict[tuple[Window, ...], asyncio.Task[None]] = {}
 
     async def fill(self, unknown: UnknownWindows) -> None:
@@ -154,7 +155,10 @@ class Refill:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fill(self, unknown: UnknownWindows) -> None:
-        await self._apply(await fetch_snapshot(self._source, unknown.windows, unknown.since))
+        read_at = self._clock.now()
+        snapshot = await fetch_snapshot(self._source, unknown.windows, unknown.since)
+        if self._clock.now() - read_at < timedelta(seconds=ENDED_TTL_S):  # else whoever asked finds them unknown again
+            await self._apply(snapshot)
 
     def _forget(self, windows: tuple[Window, ...], done: asyncio.Task[None]) -> None:
         del self._running[windows]

@@ -102,6 +102,28 @@ async def test_what_was_read_before_windows_were_dropped_does_not_fill_them(scen
     assert stands(await scene.store.fetch_balances(own)) == [usd("2", "0")] * 2
 
 
+async def test_what_was_read_longer_ago_than_ends_are_remembered_fills_nothing(scene: Scene) -> None:
+    """A gate reads the ledger and is suspended until a hold's end is forgotten: it reads again, no hold comes back."""
+    windows = windows_of()
+    hold = hold_on(windows, "3")
+    await scene.run(hold, windows)
+    await scene.store.forget_windows("acme")
+    reads = [scene.book.fetch_open_holds("acme"), scene.book.fetch_open_holds("acme")]
+
+    async def suspended(_customer: str) -> tuple[Hold, ...]:
+        read = await reads.pop()
+        if not reads:
+            del scene.book.fetch_open_holds  # type: ignore[method-assign]  # from here on it is the book's own
+            scene.book.book(hold, parse_usd("2"))
+            assert await scene.store.capture(hold, parse_usd("2"))
+            await scene.forget_mark(hold)
+        return read
+
+    scene.book.fetch_open_holds = suspended  # type: ignore[method-assign, assignment]  # to choose the moment
+    assert stands(await scene.store.fetch_balances(windows)) == [usd("2", "0")] * 2
+    assert not await scene.store.fetch_hold_ids("acme")
+
+
 async def test_a_cost_whose_hold_the_store_lacks_counts(scene: Scene) -> None:
     """Wiped and filled before another gate recorded its hold, which then ends: its cost counts in the known windows."""
     windows = windows_of()

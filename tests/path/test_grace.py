@@ -30,6 +30,7 @@ GRACE_S = 15 * 60
 CENTS_10 = 100_000_000
 # At 10.24 dollars per TiB, ten GiB cost exactly ten cents: ten queries a day, five more in grace.
 DOCUMENT: dict[str, Any] = {
+    "ledger": {"sync": "journal"},
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0", "refusal_ttl_s": 0},
     "tiers": {

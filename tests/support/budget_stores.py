@@ -81,6 +81,12 @@ class Scene(NamedTuple):
         assert await self.store._client.ttl(mark) > ENDED_TTL_S - 5
         await self.store._client.expire(mark, 60)
 
+    async def forget_mark(self, hold: Hold) -> None:
+        """Let the time pass for which it is remembered that a hold has ended."""
+        self.clock.advance(ENDED_TTL_S + 1)
+        if isinstance(self.store, RedisBudgetStore):
+            await self.store._client.delete(CustomerKeys(hold.customer).ended(hold.id))
+
     async def forget_everything(self, store: BudgetStore) -> None:
         """Lose what a store has: FLUSHALL, or a new process."""
         if isinstance(store, RedisBudgetStore):
