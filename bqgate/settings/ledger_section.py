@@ -22,9 +22,9 @@ class LedgerSection(Section):
 
     url: LedgerUrl = Field(SecretUrl("sqlite:///bqgate.db"), description="sqlite:///file or postgresql://….")
     sync: Sync = Field(
-        Sync.BEFORE_FORWARD,
-        description="When a hold counts as recorded: before_forward, in the database, which every query waits for; "
-        "journal, in a local file from which it goes there.",
+        Sync.JOURNAL,
+        description="When a hold counts as recorded: journal, in a local file from which it goes into the database; "
+        "before_forward, in the database, which every query then waits for.",
     )
     journal_folder: Path | None = Field(
         None, description="Where the journals are kept; without it, beside a SQLite ledger or in bqgate.journal."

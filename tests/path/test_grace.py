@@ -30,7 +30,6 @@ GRACE_S = 15 * 60
 CENTS_10 = 100_000_000
 # At 10.24 dollars per TiB, ten GiB cost exactly ten cents: ten queries a day, five more in grace.
 DOCUMENT: dict[str, Any] = {
-    "ledger": {"sync": "journal"},
     "pricing": {"model": "on_demand", "usd_per_tib": "10.24"},
     "admission": {"headroom_ratio": "0", "refusal_ttl_s": 0},
     "tiers": {
@@ -85,8 +84,10 @@ class Scene:
         return (await self.budget_status()).balances[0]
 
     async def reasons(self) -> Counter[str | None]:
-        """Why queries were refused, as the ledger has it."""
+        """Why queries were refused, as the ledger has it once each gate has read what it wrote itself."""
         wanted = EntryFilter(customer="acme", kind=EntryKind.REFUSAL, page_size=1_000)
+        for gate in self.gates:
+            await gate.ledger.fetch_entries(wanted)
         return Counter(entry.reason for entry in (await self.gates[0].ledger.fetch_entries(wanted)).entries)
 
     def counted(self, name: str) -> float:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import sqlglot
+import sqlglot.dialects.bigquery  # here, once: sqlglot loads what is first asked for by name, and threads that ask for
+import sqlglot.dialects.duckdb  # one at the same time meet it half made
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType

@@ -155,7 +155,7 @@ async def test_the_gate_serves_with_what_it_writes(tmp_path: Path) -> None:
             await asyncio.wait_for(gate.communicate(), 30)
     assert rows == [{"f": [{"v": "16"}]}]
     assert gate.returncode == 0
-    assert names_in(tmp_path) == {"bqgate.yaml", "bqgate.db"}
+    assert names_in(tmp_path) == {"bqgate.yaml", "bqgate.db", "bqgate.db.journal"}
 
 
 async def _rows_of(url: str, sql: str) -> Any:

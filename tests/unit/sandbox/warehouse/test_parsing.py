@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -125,3 +127,12 @@ def test_legacy_sql_is_refused(run: Run) -> None:
     """Legacy SQL is 501, with the way out."""
     with pytest.raises(NotSupported, match="useLegacySql"):
         run("SELECT 1", use_legacy_sql=True)
+
+
+def test_dialects_are_there_before_the_first_query() -> None:
+    """Threads whose queries made sqlglot load one at the same time met it half made, and refused a quoted name."""
+    script = (
+        "import sys, bqgate.sandbox.warehouse.parsing; print(*(name for name in sys.modules if 'dialects.' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert {"sqlglot.dialects.bigquery", "sqlglot.dialects.duckdb"} <= set(done.stdout.split())
