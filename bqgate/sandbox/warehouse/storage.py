@@ -1,20 +1,31 @@
 """Keep the rows: one DuckDB database, one schema in it for every dataset, and the sizes of every table.
 
 The Warehouse owns one; sessions take a cursor each, which is a connection of its own to the same database, so that
-reads run side by side. Writers hold `writing`. Sizes are measured once per version of a table.
+reads run side by side. Writers hold `writing`. Sizes are measured once per version of a table; those of rows that all
+warehouses of a process share, once per process.
 """
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from importlib import resources
 
 import duckdb
+import pyarrow as pa
 
 from bqgate.sandbox.warehouse.catalog import Found
 from bqgate.sandbox.warehouse.datatypes import duckdb_type, quote
 from bqgate.sandbox.warehouse.sizes import TableSizes, measure
 from bqgate.sandbox.warehouse.tables import Field, TableRef
+
+
+@dataclass(eq=False)
+class SharedRows:
+    """Rows that any number of warehouses show and none changes, with their sizes by row multiplier."""
+
+    rows: pa.Table
+    sizes: dict[int, TableSizes] = field(default_factory=dict)
 
 
 class Storage:
@@ -24,6 +35,7 @@ class Storage:
         self.writing = threading.RLock()
         self._measuring = threading.Lock()
         self._sizes: dict[TableRef, tuple[int, TableSizes]] = {}
+        self._shared: dict[TableRef, SharedRows] = {}
         self._connection = duckdb.connect()
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
         macros = (resources.files("bqgate.sandbox.warehouse") / "macros.sql").read_text(encoding="utf-8")
@@ -43,9 +55,26 @@ class Storage:
         with self._measuring:
             known = self._sizes.get(found.stored)
             if known is None or known[0] != found.info.version:
-                known = (found.info.version, measure(cursor, table_sql(found.stored), found.info))
+                known = (found.info.version, self._measured(cursor, found))
                 self._sizes[found.stored] = known
             return known[1]
+
+    def _measured(self, cursor: duckdb.DuckDBPyConnection, found: Found) -> TableSizes:
+        shared, multiplier = self._shared.get(found.stored), found.info.row_multiplier
+        if shared and multiplier in shared.sizes:
+            return shared.sizes[multiplier]
+        sizes = measure(cursor, table_sql(found.stored), found.info)
+        if shared:
+            shared.sizes[multiplier] = sizes
+        return sizes
+
+    def show(self, cursor: duckdb.DuckDBPyConnection, stored: TableRef, shared: SharedRows) -> None:
+        """Show rows as a table that is only read: DuckDB reads them where they are, so that it costs nothing."""
+        self.create_schema(cursor, stored)
+        name = str(stored)
+        cursor.from_arrow(shared.rows).create_view(name)
+        cursor.execute(f"CREATE VIEW {table_sql(stored)} AS SELECT * FROM {quote(name)}")
+        self._shared[stored] = shared
 
     def create(self, cursor: duckdb.DuckDBPyConnection, stored: TableRef, schema: tuple[Field, ...]) -> None:
         """Create or replace an empty table."""

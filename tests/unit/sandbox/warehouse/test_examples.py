@@ -16,7 +16,7 @@ def test_the_examples_come_without_the_code_of_their_package(monkeypatch: pytest
 
 def test_each_table_has_its_rows() -> None:
     """The five tables are whole: the counts are those that the data is published with."""
-    counts = {name: table.num_rows for name, (_, table) in example_tables().items()}
+    counts = {name: shared.rows.num_rows for name, (_, shared) in example_tables().items()}
     assert counts == {"flights": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}
 
 
