@@ -12,6 +12,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from ipaddress import ip_network
 from types import ModuleType
 from typing import Any
@@ -288,13 +289,16 @@ def _named_patterns() -> dict[str, tuple["re.Pattern[Any]", ...]]:
     """Every expression that a module assigns a name to, or keeps in a table."""
     named = {}
     for module in _modules():
-        tree = ast.parse(inspect.getsource(module))
+        found = {name: tuple(_patterns_in(value)) for name, value in vars(module).items()}
+        if not any(found.values()):
+            continue  # most modules have none, and reading them all takes as long as many a test
         assigned = {
-            node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            node.id
+            for node in ast.walk(ast.parse(inspect.getsource(module)))
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
-        for name, value in vars(module).items():
-            patterns = tuple(_patterns_in(value)) if name in assigned else ()
-            if patterns:
+        for name, patterns in found.items():
+            if patterns and name in assigned:
                 named[f"{module.__name__}.{name}"] = patterns
     return named
 
@@ -303,6 +307,7 @@ PATTERNS = _named_patterns()
 MET = sorted(PATTERNS.keys() - OWN_TEXT.keys())
 
 
+@cache
 def _ways_of_use() -> dict[str, set[str]]:
     """By the name of an expression, the methods of it that are called anywhere."""
     ways: dict[str, set[str]] = {}
@@ -311,9 +316,6 @@ def _ways_of_use() -> dict[str, set[str]]:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 ways.setdefault(node.value.id, set()).add(node.attr)
     return ways
-
-
-WAYS = _ways_of_use()
 
 
 def _work(pattern: "re.Pattern[Any]", ways: set[str]) -> Callable[[str | bytes], object]:
@@ -366,7 +368,7 @@ def test_every_use_inside_a_function_has_a_row() -> None:
 def test_an_expression_takes_time_by_the_length_of_its_text(name: str) -> None:
     """Texts that were made for it, and every common mark repeated, alone and between others."""
     for pattern in PATTERNS[name]:
-        work = _work(pattern, WAYS.get(name.rpartition(".")[2], {"sub"}))
+        work = _work(pattern, _ways_of_use().get(name.rpartition(".")[2], {"sub"}))
         slow = [atom for atom in ATOMS if is_slow(work, atom * (SIZE // len(atom)) + "\x00")]
         slow += [f"{one}…{two}" for one in ATOMS for two in ('"', "a", " ") if is_slow(work, two + one * 2_000 + two)]
         assert not slow, pattern.pattern
