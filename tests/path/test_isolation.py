@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from bqgate.domain.entry import EntryFilter, EntryKind
 from bqgate.domain.job import JobRef
@@ -25,6 +26,13 @@ OWN = "SELECT owner FROM `hub.acme.t`"
 @pytest.fixture
 async def gate(tmp_path: Path) -> AsyncIterator[TwoCustomers]:
     async with two_customers(tmp_path) as stand:
+        yield stand
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def still_gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TwoCustomers]:
+    """One gate for all that is refused before anything changes."""
+    async with two_customers(tmp_path_factory.mktemp("still")) as stand:
         yield stand
 
 
@@ -238,13 +246,14 @@ ESCAPES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("sql"), [pytest.param(sql, id=name) for name, sql in ESCAPES])
-async def test_no_query_reads_writes_or_learns_of_others(gate: TwoCustomers, sql: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_query_reads_writes_or_learns_of_others(still_gate: TwoCustomers, sql: str) -> None:
     """By both methods, for real and as a dry run: accessDenied, and nothing has changed."""
     replies = [
-        await gate.query("acme", sql),
-        await gate.query("acme", sql, dryRun=True),
-        await gate.insert("acme", sql),
-        await gate.call(
+        await still_gate.query("acme", sql),
+        await still_gate.query("acme", sql, dryRun=True),
+        await still_gate.insert("acme", sql),
+        await still_gate.call(
             "acme",
             "POST",
             "projects/hub/jobs",
@@ -255,7 +264,7 @@ async def test_no_query_reads_writes_or_learns_of_others(gate: TwoCustomers, sql
         assert (403, "accessDenied") == (reply.status, reply.reason), reply.text
         assert "row of" not in reply.text
         assert "owner" not in reply.message
-    rows = (await gate.query("globex", SECRET)).json["rows"]
+    rows = (await still_gate.query("globex", SECRET)).json["rows"]
     assert ["row of hub:globex"] == [row["f"][0]["v"] for row in rows]
 
 
@@ -384,11 +393,12 @@ async def test_a_label_cannot_be_forged(gate: TwoCustomers) -> None:
         pytest.param("datasets/own/tables/t:setIamPolicy", "POST", {"policy": {}}, id="a policy"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_nothing_is_made_that_shares_or_reaches_others(
-    gate: TwoCustomers, path: str, verb: str, body: Any
+    still_gate: TwoCustomers, path: str, verb: str, body: Any
 ) -> None:
     """Bodies that share data, or reach past the scope, are refused in one's own project, too."""
-    reply = await gate.call("acme", verb, f"projects/acme-prod/{path}", body)
+    reply = await still_gate.call("acme", verb, f"projects/acme-prod/{path}", body)
     assert (403, "accessDenied") == (reply.status, reply.reason), reply.text
 
 
