@@ -62,7 +62,8 @@ class PostgresServer:
     @contextmanager
     def kept_connected(self) -> Iterator[None]:
         """Keep a connection in this block: one for each database made and dropped takes as long as the databases."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as self._kept:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            self._kept = connection
             try:
                 yield
             finally:
