@@ -241,7 +241,7 @@ async def test_a_taken_job_id_looks_like_a_free_one_to_an_account_that_may_not_s
 ) -> None:
     """Whichever gate made the other's job: each has its own, and what was held for the first try is given back."""
     job: dict[str, Any] = {"jobReference": {"jobId": "daily"}}
-    async with own_accounts(tmp_path, monkeypatch, {"settlement": {"absent_for_s": 1}}) as stand:
+    async with own_accounts(tmp_path, monkeypatch, {"settlement": {"absent_for_s": 1, "lease_s": 3}}) as stand:
         call = stand.customers.call
         for who in ACCOUNTS:
             job["configuration"] = {"query": {"query": f"SELECT owner FROM `hub.{who}.t`", "useLegacySql": False}}
