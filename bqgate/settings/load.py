@@ -58,7 +58,7 @@ class Settings:
     """What a gate is told at its start. `effective` is all of it as it can be shown: plain values, secrets masked.
 
     `policy_base` is what it is told of tiers, customers and prices; `prices` and `customer_registry` are what comes of
-    that as long as no admin changes it.
+    that as long as no admin changes it. `parsed` is what the file and the environment say, section by section.
     """
 
     server: ServerSection
@@ -85,7 +85,12 @@ class Settings:
     estimate_caching: EstimateCaching
     patience: Patience
     warnings: tuple[str, ...]
-    effective: Mapping[str, Any] = field(repr=False)
+    parsed: Parsed = field(repr=False)
+
+    @property
+    def effective(self) -> Mapping[str, Any]:
+        """Made where it is shown: of thousands of customers it is megabytes, and a gate shows it to nobody."""
+        return _effective(self.parsed)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str], *, to_serve: bool = True) -> Settings:
@@ -203,7 +208,7 @@ def _settings(parsed: Parsed) -> Settings:
             absent_for_s=settlement.absent_for_s,
         ),
         warnings=tuple(warnings_of(parsed)),
-        effective=_effective(parsed),
+        parsed=parsed,
     )
 
 
