@@ -1,9 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from bqgate.sandbox.warehouse import NotSupported, QueryInvalid
+from bqgate.sandbox.warehouse import NotSupported, QueryInvalid, Warehouse
 
 # What each expression is in BigQuery: from the examples and rules of the functions' reference pages.
 KNOWN = [
@@ -253,6 +254,14 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(str(cell["v"]) for cell in value) + "]"
     return str(value)
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Iterator[Warehouse]:
+    """One for all expressions here, which change nothing in it."""
+    with closing(Warehouse(seed_examples=False)) as made:
+        made.create_dataset("acme", "d")
+        yield made
 
 
 @pytest.mark.parametrize(("expression", "expected"), KNOWN)
