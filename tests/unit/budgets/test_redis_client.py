@@ -153,7 +153,7 @@ def test_other_urls_are_refused_by_name(url: str) -> None:
 
 async def test_a_connection_that_was_closed_under_a_call_is_an_outage(redis_cluster_url: str) -> None:
     """redis-py closes idle connections when one breaks, also one that another call has just taken: no bug of ours."""
-    store = RedisBudgetStore.open(redis_cluster_url, SpendBook(), ManualClock(), timeout_s=5)
+    store = RedisBudgetStore.open(redis_cluster_url, SpendBook(), ManualClock(), timeout_s=2)
     await store.reset_breaker("acme")
     assert isinstance(store._client, RedisCluster)
     told = 0
