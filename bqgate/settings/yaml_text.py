@@ -2,7 +2,7 @@
 
 Called by document. With that schema (https://yaml.org/spec/1.2.2/#103-core-schema) `off` is a word, not false, and 1:30
 is no number. Texts are taken apart by libyaml, where PyYAML has it, and values made of the parts as they come, with no
-tree between: that takes an eighth of the time and half the memory, which counts where there are thousands of customers.
+tree between: that takes a twelfth of the time and half the memory, which counts where there are thousands of customers.
 What settings seldom have, a tag or a key that is no text, is left to PyYAML's own parser, and so is whatever is wrong:
 libyaml says it in other words. Values are made in Python either way, where what is nested without end is an error; in C
 it would be a crash.
