@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 
 import structlog
 
-from bqgate.observe.redact import redact_field, redact_text
+from bqgate.observe.redact import redact_line
 from bqgate.ports import Clock
 
 
@@ -52,13 +52,10 @@ class LeveledLogger:
         line: dict[str, Any] = {
             "at": self._clock.now().isoformat(timespec="milliseconds"),
             "level": logging.getLevelName(level).lower(),
-            "event": redact_text(event),  # which may quote a credential, too
-            **self._always,
         }
         if "exc_info" in fields:
             fields = dict(structlog.processors.format_exc_info(None, "", fields))
-        for name, value in fields.items():
-            line[name] = redact_field(name, value)
+        line |= redact_line({"event": event, **self._always, **fields})  # an event may quote a credential, too
         with suppress(OSError):  # a full disk or a closed pipe must stop no query
             self._stream.write(f"{self._render(line)}\n")
             self._stream.flush()

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bqgate.domain.tier import GATE_ITSELF
-from bqgate.observe.instruments import VALUE, counters, histograms
+from bqgate.observe.instruments import VALUE, CounterSeries, HistogramSeries, counters, histograms
 from bqgate.observe.samples import Found, counter_family, gauge_family, histogram_family, read_tables
 from bqgate.observe.series import SeriesMemory, SeriesTable, Sibling
 
@@ -202,6 +202,9 @@ class Metrics:
         self._histograms = {
             each.name: histograms(each.name, each.labels, self._table, bounds=each.bounds_s) for each in HISTOGRAMS
         }
+        # Series that were asked for before, by all that was said of them.
+        self._counted: dict[tuple[object, ...], CounterSeries] = {}
+        self._timed: dict[tuple[object, ...], HistogramSeries] = {}
         # A gauge that nobody reads is 0, where it has no labels.
         self._readings: dict[str, dict[tuple[str, ...], Callable[[], float]]] = {
             each.name: {} if each.labels else {(): float} for each in GAUGES
@@ -209,21 +212,33 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def add(self, name: str, amount: int, labels: dict[str, str]) -> None:
+    def add(self, name: str, /, amount: int = 1, **labels: str) -> None:
         """Add to a counter.
 
         Raises:
             KeyError: no counter of that name is declared above.
         """
-        self._counters[name].labels(**self._bounded(labels)).inc(amount)
+        key = (name, *labels.items())
+        series = self._counted.get(key)
+        if series is None:
+            series = self._counters[name].labels(**self._bounded(labels))
+            if _is_lasting(labels):
+                self._counted[key] = series
+        series.inc(amount)
 
-    def observe(self, name: str, value_s: float, labels: dict[str, str]) -> None:
+    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
         """Record a duration in a histogram.
 
         Raises:
             KeyError: no histogram of that name is declared above.
         """
-        self._histograms[name].labels(**self._bounded(labels)).observe(value_s)
+        key = (name, *labels.items())
+        series = self._timed.get(key)
+        if series is None:
+            series = self._histograms[name].labels(**self._bounded(labels))
+            if _is_lasting(labels):
+                self._timed[key] = series
+        series.observe(value_s)
 
     def read_gauge_from(self, name: str, read: Callable[[], float], **labels: str) -> None:
         """Let a gauge call `read` whenever Prometheus asks; it must not block.
@@ -271,3 +286,8 @@ class Metrics:
         if customer is None or customer == GATE_ITSELF or customer in self._customers():
             return labels
         return {**labels, "customer": OTHER_CUSTOMER}
+
+
+def _is_lasting(labels: Mapping[str, str]) -> bool:
+    """Whether such labels always lead to the same series: a customer may be configured later, or no longer."""
+    return "customer" not in labels

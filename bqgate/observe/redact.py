@@ -18,6 +18,7 @@ TEXT_CHARS_MAX = 4_000
 _LOOKED_AT_CHARS_MAX = 4 * TEXT_CHARS_MAX
 _DEPTH_MAX = 6
 _ITEMS_MAX = 50
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 _SECRET_NAMES = frozenset(
     {
@@ -95,6 +96,24 @@ def redact_field(name: str, value: object, *, depth: int = 0) -> object:
         # The name of the list is the name of its items: headers are logged as pairs by some libraries.
         return [_redact_item(name, item, depth) for item in list(value)[:_ITEMS_MAX]]
     return redact_text(str(value))
+
+
+def redact_line(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields of a line as they may be shown.
+
+    Nearly every line is plain: short values, none of which needs a mask. That is seen at one look at all of them.
+    """
+    values = fields.values()
+    names = "\n".join(fields)
+    said = "\n".join([names, *[value for value in values if type(value) is str]])
+    if (
+        len(said) <= TEXT_CHARS_MAX
+        and {type(value) for value in values} <= _PLAIN_TYPES
+        and _SECRET_NAMES.isdisjoint(names.lower().replace("-", "_").split("\n"))
+        and _is_harmless(said)
+    ):
+        return dict(fields)
+    return {name: redact_field(name, value) for name, value in fields.items()}
 
 
 def _redact_item(name: str, item: object, depth: int) -> object:

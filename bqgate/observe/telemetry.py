@@ -14,16 +14,9 @@ class PrometheusTelemetry:
     """The Telemetry of a running gate."""
 
     def __init__(self, metrics: Metrics, logger: Logger) -> None:
-        self._metrics = metrics
+        self.count = metrics.add
+        self.observe = metrics.observe
         self._logger = logger
-
-    def count(self, name: str, /, amount: int = 1, **labels: str) -> None:
-        """Add to a counter declared in metrics.COUNTERS."""
-        self._metrics.add(name, amount, labels)
-
-    def observe(self, name: str, value_s: float, /, **labels: str) -> None:
-        """Record seconds in a histogram declared in metrics.HISTOGRAMS."""
-        self._metrics.observe(name, value_s, labels)
 
     def log(self, event: str, /, **fields: object) -> None:
         """Write one line at level info; a field `error` lifts it to warning, so that failures can be filtered."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqgate.observe.redact import MASK, TEXT_CHARS_MAX, redact_field, redact_text
+from bqgate.observe.redact import MASK, TEXT_CHARS_MAX, redact_field, redact_line, redact_text
 
 SECRET = "S3cr3tS3cr3tS3cr3t"
 
@@ -108,3 +108,14 @@ _PIECES = (
 def test_what_is_passed_over_quickly_has_nothing_to_mask(text: str) -> None:
     """A text of ASCII alone, which is mostly not looked into, is masked as the same behind a letter of another kind."""
     assert redact_text(f"é\n{text}") == f"é\n{redact_text(text)}"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("event", "Access-Token", "key", "note", "status", "path")),
+        st.lists(st.sampled_from(_PIECES)).map("".join) | st.none() | st.integers() | st.booleans() | st.lists(st.text()),
+    )
+)
+def test_a_line_at_one_look_is_as_its_fields_one_by_one(fields: dict[str, object]) -> None:
+    """What is seen at one look to need no mask needs none."""
+    assert redact_line(fields) == {name: redact_field(name, value) for name, value in fields.items()}
