@@ -30,11 +30,11 @@ def two_workers() -> tuple[Metrics, Metrics, OtherProcess]:
 def test_a_scrape_of_one_worker_has_what_all_have_counted() -> None:
     """Counters and histograms are sums, whichever worker is asked; each series stands there once."""
     one, two, _ = two_workers()
-    one.add("holds_total", 2, **{"event": "placed"})
-    two.add("holds_total", 3, **{"event": "placed"})
-    two.add("holds_total", 1, **{"event": "voided"})
-    one.observe("step_seconds", 0.003, **{"step": "hold"})
-    two.observe("step_seconds", 400, **{"step": "hold"})
+    one.add("holds_total", 2, event="placed")
+    two.add("holds_total", 3, event="placed")
+    two.add("holds_total", 1, event="voided")
+    one.observe("step_seconds", 0.003, step="hold")
+    two.observe("step_seconds", 400, step="hold")
     for asked in (one, two):
         assert asked.value("bqgate_holds_total", event="placed") == 5
         assert asked.value("bqgate_holds_total", event="voided") == 1
@@ -66,7 +66,7 @@ def test_what_a_dead_worker_has_counted_stays_and_its_successor_goes_on() -> Non
     memory = SeriesMemory(2)
     scraped = Metrics(table=SeriesTable(memory.part(0)), siblings=[OtherProcess(memory.part(1))])
     for _ in range(2):  # the second is the successor
-        Metrics(table=SeriesTable(memory.part(1))).add("shed_total", 7, **{"where": "bodies"})
+        Metrics(table=SeriesTable(memory.part(1))).add("shed_total", 7, where="bodies")
     assert scraped.value("bqgate_shed_total", where="bodies") == 14
 
 

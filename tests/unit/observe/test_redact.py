@@ -113,7 +113,7 @@ def test_what_is_passed_over_quickly_has_nothing_to_mask(text: str) -> None:
 @given(
     st.dictionaries(
         st.sampled_from(("event", "Access-Token", "key", "note", "status", "path")),
-        st.lists(st.sampled_from(_PIECES)).map("".join) | st.none() | st.integers() | st.booleans() | st.lists(st.text()),
+        st.lists(st.sampled_from(_PIECES)).map("".join) | st.none() | st.integers() | st.lists(st.text()),
     )
 )
 def test_a_line_at_one_look_is_as_its_fields_one_by_one(fields: dict[str, object]) -> None:
