@@ -14,10 +14,11 @@ project in its path, whatever they say.
 What leaves: the call to send, or UpstreamNotTried where there is no token to put in.
 """
 
+import re
 from typing import Protocol
 
 from bqgate.domain.principal import Credential
-from bqgate.wire.http_message import Headers, HttpRequest, without
+from bqgate.wire.http_message import Headers, HttpRequest, IndexedHeaders, headers_of, replaced, without
 from bqgate.wire.query_string import without_parameters
 
 _USER_PROJECT = "x-goog-user-project"
@@ -35,12 +36,14 @@ _IDENTITY_HEADERS = frozenset(
     }
 )
 # X-Goog-IAM-Authority-Selector and -Authorization-Token; X-Goog-IAP-JWT-Assertion; X-Goog-Authenticated-User-Email.
-_IDENTITY_FAMILIES = ("x-goog-authenticated-user-", "x-goog-iam-", "x-goog-iap-")
+_IDENTITY_FAMILIES = re.compile("^x-goog-(?:authenticated-user|iam|iap)-", re.MULTILINE)
+_USER_PROJECTS = frozenset({_USER_PROJECT})
 _QUOTA_HEADERS = frozenset({"x-goog-quota-user", _USER_PROJECT})
 # Parameters that begin with "$" are refused at the HTTP server; this one would bring any header with it.
 _IDENTITY_PARAMETERS = frozenset({"access_token", "authuser", "bearer_token", "key", "oauth_token", "$httpheaders"})
 _QUOTA_PARAMETERS = frozenset({"quotauser", "userip", "userproject"})
-_CREDENTIAL_HEADERS = _IDENTITY_HEADERS | _QUOTA_HEADERS | {"authorization"}
+_AUTHORIZATION = frozenset({"authorization"})
+_CREDENTIAL_HEADERS = _IDENTITY_HEADERS | _QUOTA_HEADERS | _AUTHORIZATION
 _CREDENTIAL_PARAMETERS = _IDENTITY_PARAMETERS | _QUOTA_PARAMETERS
 
 
@@ -72,10 +75,12 @@ class CallerCredentials:
     async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:
         """The call with the one token by which the gate knows the caller, in a header, and with one quota project."""
         headers = _without_identities(call.headers)
-        for name, value in (("Authorization", credential.authorization), (_USER_PROJECT, credential.user_project)):
-            key = name.lower()
-            if [own for other, own in headers if other.lower() == key] != ([] if value is None else [value]):
-                headers = (*without(headers, {key}), *(() if value is None else ((name, value),)))
+        for name, names, value in (
+            ("Authorization", _AUTHORIZATION, credential.authorization),
+            (_USER_PROJECT, _USER_PROJECTS, credential.user_project),
+        ):
+            if headers_of(headers, names) != ([] if value is None else [value]):
+                headers = replaced(headers, names, *(() if value is None else ((name, value),)))
         return call.changed(headers=headers, query=without_parameters(call.query, _IDENTITY_PARAMETERS))
 
     def drop_refused(self, credential: Credential) -> bool:  # noqa: ARG002 - the port's signature
@@ -98,7 +103,7 @@ class AnonymousCredentials:
 def with_token(call: HttpRequest, token: str) -> HttpRequest:
     """The call with this token in place of everything that the caller sent."""
     call = without_credentials(call)
-    return call.changed(headers=(*call.headers, ("Authorization", f"Bearer {token}")))
+    return call.changed(headers=replaced(call.headers, _AUTHORIZATION, ("Authorization", f"Bearer {token}")))
 
 
 def without_credentials(call: HttpRequest) -> HttpRequest:
@@ -107,11 +112,8 @@ def without_credentials(call: HttpRequest) -> HttpRequest:
     return call.changed(headers=_without_identities(call.headers, _CREDENTIAL_HEADERS), query=query)
 
 
-def _without_identities(headers: Headers, names: frozenset[str] = _IDENTITY_HEADERS) -> Headers:
-    return tuple(
-        [
-            header
-            for header in headers
-            if (name := header[0].lower()) not in names and not name.startswith(_IDENTITY_FAMILIES)
-        ]
-    )
+def _without_identities(headers: Headers, names: frozenset[str] = _IDENTITY_HEADERS) -> IndexedHeaders:
+    kept = without(headers, names)
+    if _IDENTITY_FAMILIES.search("\n".join(kept.lower)) is None:
+        return kept
+    return without(kept, {name for name in kept.lower if _IDENTITY_FAMILIES.match(name)})

@@ -3,7 +3,7 @@
 Used by upstream.py. Which headers belong to one connection: RFC 9110 section 7.6.1, and those that Connection names.
 """
 
-from bqgate.wire.http_message import Headers, HttpRequest, named_by_connection, without
+from bqgate.wire.http_message import Headers, HttpRequest, named_by_connection, replaced, without
 
 _HOP_BY_HOP = frozenset(
     {
@@ -30,7 +30,7 @@ def headers_sent(call: HttpRequest) -> Headers:
         return without(call.headers, _NOT_SENT | named)
     # Bytes have a length of their own; the one that the caller gave may be that of another body.
     length = (("Content-Length", str(len(call.body))),) if call.body else ()
-    return (*without(call.headers, _NOT_SENT_WITH_BYTES | named), *length)
+    return replaced(call.headers, _NOT_SENT_WITH_BYTES | named, *length)
 
 
 def headers_answered(headers: Headers) -> Headers:
@@ -45,7 +45,6 @@ def malformed(status: int, headers: Headers) -> str:
     """
     if status < 200:
         return f"its answer has the status {status}"
-    for _, value in headers:
-        if not value.isprintable() and not value.replace("\t", " ").isprintable():
-            return "a header of its answer is no text"
+    if not "".join([value for _, value in headers]).replace("\t", " ").isprintable():
+        return "a header of its answer is no text"
     return ""

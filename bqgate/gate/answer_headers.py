@@ -10,7 +10,7 @@ from bqgate.admission.admit import Admitted
 from bqgate.domain.budget_scope import DEPLOYMENT_ACCOUNT
 from bqgate.domain.money import format_usd
 from bqgate.gate.stopwatch import Stopwatch
-from bqgate.wire.http_message import Headers, HttpResponse
+from bqgate.wire.http_message import Headers, HttpResponse, replaced
 from bqgate.wire.job_labels import REASON_LABEL
 
 
@@ -33,7 +33,7 @@ def with_decision(
         ("X-Bqgate-Cost-Usd", format_usd(cost_nanos)),
         ("Server-Timing", watch.server_timing()),
     )
-    return HttpResponse(answer.status, (*answer.headers, *added), answer.body)
+    return HttpResponse(answer.status, replaced(answer.headers, frozenset(), *added), answer.body)
 
 
 def with_admission(

@@ -16,7 +16,7 @@ from typing import Any
 from bqgate.domain.errors import BodyTooLarge, MalformedRequest
 from bqgate.gate.body_room import BodyShare, share_of_call
 from bqgate.ports.turns import let_others_run, read_in_turns
-from bqgate.wire.http_message import Body, HttpRequest, without
+from bqgate.wire.http_message import Body, HttpRequest, replaced, without
 from bqgate.wire.json_slices import PARAMETERS, SMALL_CHARS_MAX, JsonSlices, TooManyValues
 from bqgate.wire.json_text import json_bytes, read_json
 
@@ -125,7 +125,7 @@ def without_mark(data: bytes) -> bytes:
 
 def with_json(call: HttpRequest, document: Mapping[str, Any]) -> HttpRequest:
     """The same call with another body; the headers that described the old one are gone."""
-    headers = (*without(call.headers, BODY_HEADERS), ("Content-Type", "application/json; charset=UTF-8"))
+    headers = replaced(call.headers, BODY_HEADERS, ("Content-Type", "application/json; charset=UTF-8"))
     return call.changed(headers=headers, body=json_bytes(document))
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from bqgate.domain.errors import MalformedRequest, UnsupportedRequest
 from bqgate.gate.body import read_kept
-from bqgate.wire.http_message import HttpRequest, without
+from bqgate.wire.http_message import HttpRequest, headers_of, without
 from bqgate.wire.query_string import split_query, with_plain_names
 
 # Google reads the first; the others are common elsewhere and would be a second opinion about the verb.
@@ -56,7 +56,7 @@ async def with_real_verb(call: HttpRequest) -> HttpRequest:
 
 def _overrides(call: HttpRequest) -> set[str]:
     """The verbs that its headers name."""
-    return {value.strip().upper() for key, value in call.headers if key.lower() in _OVERRIDES}
+    return {value.strip().upper() for value in headers_of(call.headers, _OVERRIDES)}
 
 
 async def _overridden(call: HttpRequest, verb: str) -> HttpRequest:

@@ -26,9 +26,9 @@ from bqgate.gate.body import (
     without_mark,
 )
 from bqgate.gate.multipart import OpenedBody, boundary_of, open_first_part
-from bqgate.wire.accept_encoding import accepts_gzip
+from bqgate.wire.accept_encoding import ACCEPT_ENCODING, accepts_gzip
 from bqgate.wire.field_mask import FieldMask, parse_mask
-from bqgate.wire.http_message import HttpRequest, without
+from bqgate.wire.http_message import HttpRequest, headers_of, replaced, without
 from bqgate.wire.job_labels import with_callers_labels
 from bqgate.wire.json_text import json_bytes
 from bqgate.wire.query_string import PLAIN_JSON, is_json, split_query, values_of, without_parameters
@@ -123,7 +123,7 @@ def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | 
         MalformedRequest: there are two that differ, or it is no mask.
     """
     given = [value for name, value in split_query(call.query) if name.lower() in _MASK_PARAMETERS]
-    given += [value for name, value in call.headers if name.lower() in _MASK_HEADERS]
+    given += headers_of(call.headers, _MASK_HEADERS)
     if not given:
         return call, None
     wanted = {value.strip() for value in given} - {""}
@@ -134,7 +134,7 @@ def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | 
     if not wanted:
         return call, None
     encoding = "gzip" if accepts_gzip(call.headers) else "identity"
-    headers = (*without(call.headers, {"accept-encoding"}), ("Accept-Encoding", encoding))
+    headers = replaced(call.headers, ACCEPT_ENCODING, ("Accept-Encoding", encoding))
     return call.changed(headers=headers), parse_mask(wanted.pop())
 
 

@@ -5,8 +5,9 @@ Used by the forward step, which has to choose for the caller: of all encodings t
 
 import re
 
-from bqgate.wire.http_message import Headers
+from bqgate.wire.http_message import Headers, headers_of
 
+ACCEPT_ENCODING = frozenset({"accept-encoding"})
 # Longer than any client's: what no client sends is not read, and plain text is never wrong.
 _CHARS_MAX = 1_024
 _WEIGHT = re.compile(r"q=(?:(?P<part>0(?:\.[0-9]{0,3})?)|1(?:\.0{0,3})?)", re.IGNORECASE)
@@ -15,7 +16,7 @@ _WEIGHT = re.compile(r"q=(?:(?P<part>0(?:\.[0-9]{0,3})?)|1(?:\.0{0,3})?)", re.IG
 def accepts_gzip(headers: Headers) -> bool:
     """Whether gzip may be sent, and is wanted no less than plain text."""
     weights: dict[str, int] = {}
-    lines = [value for key, value in headers if key.lower() == "accept-encoding"]
+    lines = headers_of(headers, ACCEPT_ENCODING)
     if sum(map(len, lines)) > _CHARS_MAX:
         return False
     for line in lines:

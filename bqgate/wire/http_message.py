@@ -5,12 +5,14 @@ Bodies are bytes, or an async iterator of chunks where they are streamed; header
 repeat, as RFC 9110 section 5.3 allows.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Self
 
 Headers = tuple[tuple[str, str], ...]
 Body = bytes | AsyncIterator[bytes]
+_CONNECTION = frozenset({"connection"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,55 @@ class HttpResponse:
         return header_of(self.headers, name)
 
 
+class IndexedHeaders(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple has no room for slots
+    """Headers with their names in lower case, which nearly every step looks through for some that are not there."""
+
+    lower: tuple[str, ...]  # of each header
+    names: frozenset[str]
+
+
+def indexed(headers: Headers) -> IndexedHeaders:
+    """The same headers, looked through once."""
+    if type(headers) is IndexedHeaders:
+        return headers
+    # No name has a line break in it.
+    return _indexed(headers, tuple("\n".join([name for name, _ in headers]).lower().split("\n")) if headers else ())
+
+
+def _indexed(headers: Headers, lower: tuple[str, ...]) -> IndexedHeaders:
+    made = IndexedHeaders(headers)
+    made.lower = lower
+    made.names = frozenset(lower)
+    return made
+
+
 def header_of(headers: Headers, name: str) -> str | None:
     """The first header of that name, whatever its case."""
-    wanted = name.lower()
-    for key, value in headers:
-        if key.lower() == wanted:
-            return value
-    return None
+    known, wanted = indexed(headers), name.lower()
+    return known[known.lower.index(wanted)][1] if wanted in known.names else None
 
 
-def without(headers: Headers, names: Iterable[str]) -> Headers:
+def headers_of(headers: Headers, names: AbstractSet[str]) -> list[str]:
+    """The values of all headers of some names, which are given in lower case."""
+    known = indexed(headers)
+    if known.names.isdisjoint(names):
+        return []
+    return [value for name, (_, value) in zip(known.lower, known, strict=True) if name in names]
+
+
+def without(headers: Headers, names: AbstractSet[str]) -> IndexedHeaders:
     """All headers but those named, in lower case."""
-    dropped = frozenset(names)
-    return tuple([header for header in headers if header[0].lower() not in dropped])
+    known = indexed(headers)
+    if known.names.isdisjoint(names):
+        return known
+    kept = [header for name, header in zip(known.lower, known, strict=True) if name not in names]
+    return _indexed(tuple(kept), tuple([name for name in known.lower if name not in names]))
+
+
+def replaced(headers: Headers, names: AbstractSet[str], *added: tuple[str, str]) -> IndexedHeaders:
+    """All headers but those named, in lower case, and others behind them."""
+    kept, more = without(headers, names), indexed(added)
+    return _indexed((*kept, *more), kept.lower + more.lower)
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:
@@ -80,6 +118,8 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
 
     Never those that frame the body, or say who calls.
     """
-    lines = [value for key, value in headers if key.lower() == "connection"]
+    lines = headers_of(headers, _CONNECTION)
+    if not lines:
+        return frozenset()
     names = {name.strip().lower() for line in lines for name in line.split(",")}
     return frozenset(names - {"authorization", "content-length", "host"})
