@@ -6,6 +6,7 @@ where retrying.py allows them. So only calls that may be made twice without harm
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from bqgate.domain.errors import UpstreamRefused, UpstreamUnavailable
 from bqgate.domain.principal import Credential
 from bqgate.ports import Upstream
 from bqgate.ports.turns import read_in_turns
-from bqgate.wire.http_message import HttpRequest, HttpResponse
+from bqgate.wire.http_message import HttpRequest, HttpResponse, indexed
 from bqgate.wire.json_slices import SMALL_CHARS_MAX, JsonSlices
 from bqgate.wire.json_text import json_bytes, read_answer
 
@@ -23,6 +24,7 @@ TIMEOUT_S = 30.0
 _ANSWER_BYTES_MAX = 32 * 1024 * 1024
 _ANSWER_VALUES_MAX = 500_000  # 200 jobs with all their stages
 _REFUSAL_BYTES_MAX = 256 * 1024
+_JSON_HEADERS = indexed((("Content-Type", "application/json; charset=UTF-8"),))
 
 
 class JsonCalls:
@@ -78,10 +80,10 @@ class JsonCalls:
 
 def json_post(path: str, document: Mapping[str, Any]) -> HttpRequest:
     """A POST of a JSON object."""
-    headers = (("Content-Type", "application/json; charset=UTF-8"),)
-    return HttpRequest("POST", path, "prettyPrint=false", headers, json_bytes(dict(document)))
+    return HttpRequest("POST", path, "prettyPrint=false", _JSON_HEADERS, json_bytes(document))
 
 
+@lru_cache(maxsize=1_000)  # of projects, mostly, of which there are few
 def segment(text: str) -> str:
     """One segment of a path. Project ids of a domain ("example.com:project") keep their colon."""
     return quote(text, safe=":")

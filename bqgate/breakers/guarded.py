@@ -32,7 +32,7 @@ def guarded(port: PortT, breaker: CircuitBreaker, unavailable: type[BqgateError]
 
 
 class _Guarded:
-    """Looks like the port; methods are wrapped when they are first asked for."""
+    """Looks like the port; methods are looked up, and wrapped, when they are first asked for."""
 
     def __init__(self, port: object, breaker: CircuitBreaker, unavailable: type[BqgateError]) -> None:
         self._port = port
@@ -42,9 +42,10 @@ class _Guarded:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
-        if name in self._unguarded or not inspect.iscoroutinefunction(found):
-            return found
-        method = self._guarded(found)
+        if not inspect.ismethod(found):
+            return found  # an attribute, which may change
+        is_guarded = name not in self._unguarded and inspect.iscoroutinefunction(found)
+        method = self._guarded(found) if is_guarded else found
         setattr(self, name, method)
         return method
 

@@ -100,7 +100,8 @@ async def parse_json_object(data: bytes, *, kept: tuple[str, ...] = PARAMETERS) 
     Raises:
         MalformedRequest: it is something else.
     """
-    encoding = json.detect_encoding(data)
+    # An object in any other encoding has a zero beside its brace, or a mark before it.
+    encoding = "utf-8" if data[:1] == b"{" and data[1:2] != b"\0" else json.detect_encoding(data)
     if not encoding.startswith("utf-8"):
         message = f"Parse Error: the request body is {encoding.upper()}; JSON must be sent as UTF-8."
         raise MalformedRequest(message, reason="parseError")

@@ -23,6 +23,8 @@ _VERBS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _FORM_BYTES_MAX = 16 * 1024
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _FORM_HEADERS = frozenset({"content-length", "content-encoding", "content-type", "transfer-encoding", "expect"})
+# What may stand in a query string with a parameter that is written in another way, or twice.
+_MARKS = frozenset("$%&")
 _KNOWN_SYSTEM_PARAMETERS = frozenset({"$.xgafv"})
 
 
@@ -45,8 +47,8 @@ async def with_real_verb(call: HttpRequest) -> HttpRequest:
     """The call as it is meant, without any override."""
     if _overrides(call):
         call = await _overridden(call, real_verb(call))
-    if not call.query:
-        return call
+    if not _MARKS.intersection(call.query):
+        return call  # there is one parameter at most, by its plain name
     query = with_plain_names(call.query)
     for name, _ in split_query(query):
         if name.startswith("$") and name not in _KNOWN_SYSTEM_PARAMETERS:

@@ -18,7 +18,7 @@ https://cloud.google.com/bigquery/docs/best-practices-costs#restrict-bytes-bille
 from dataclasses import dataclass, replace
 
 from bqgate.domain.hold import Hold
-from bqgate.domain.job import JobRef, Method, Outcome, Usage
+from bqgate.domain.job import Method, Outcome, Usage
 from bqgate.domain.pricing import PriceList
 from bqgate.settlement.evidence import Denied, Evidence, JobMade, Told, Unknown
 from bqgate.wire.cap_refusal import is_refused_by_cap
@@ -65,20 +65,19 @@ def classify_response(seen: Seen, *, method: Method, hold: Hold, is_script: bool
 
 def _classify_success(seen: Seen, *, method: Method, hold: Hold, is_script: bool, prices: PriceList) -> Evidence:
     members = read_members(seen.text)
-    job = job_ref_in(members) or hold.job
-    if not seen.is_whole or (is_script and method is Method.QUERY):
-        return JobMade(job)
-    if method is Method.INSERT:
-        usage = _stated(usage_from(members), job, hold, prices)
-    else:
+    usage = None
+    if seen.is_whole and method is Method.INSERT:
+        usage = _stated(usage_from(members), hold, prices)
+    elif seen.is_whole and not is_script:
         usage = usage_in_query_answer(members, prices=prices, priced_as=hold.priced_as)
-    return JobMade(job) if usage is None else Told(usage)
+    return JobMade(job_ref_in(members) or hold.job) if usage is None else Told(usage)
 
 
-def _stated(usage: Usage | None, job: JobRef | None, hold: Hold, prices: PriceList) -> Usage | None:
+def _stated(usage: Usage | None, hold: Hold, prices: PriceList) -> Usage | None:
     """The usage in an answer of jobs.insert; None where it does not say all that its price needs."""
     if usage is None or (usage.outcome is Outcome.FAILED and usage.bytes_billed is None):
         return None
+    job = usage.job or hold.job
     location = job.location if job else None
     seen = replace(usage, is_reservation_known=usage.reservation is not None)
     return None if prices.lacks(seen, location=location, priced_as=hold.priced_as) else usage

@@ -31,7 +31,7 @@ from bqgate.wire.field_mask import FieldMask, parse_mask
 from bqgate.wire.http_message import HttpRequest, headers_of, replaced, without
 from bqgate.wire.job_labels import with_callers_labels
 from bqgate.wire.json_text import json_bytes
-from bqgate.wire.query_string import PLAIN_JSON, is_json, split_query, values_of, without_parameters
+from bqgate.wire.query_string import PLAIN_JSON, is_json, split_query, values_of, values_of_any, without_parameters
 
 BuildRequest = Callable[[Mapping[str, Any]], HttpRequest]
 
@@ -122,7 +122,7 @@ def without_mask_of_fields(call: HttpRequest) -> tuple[HttpRequest, FieldMask | 
     Raises:
         MalformedRequest: there are two that differ, or it is no mask.
     """
-    given = [value for name, value in split_query(call.query) if name.lower() in _MASK_PARAMETERS]
+    given = values_of_any(call.query, _MASK_PARAMETERS)
     given += headers_of(call.headers, _MASK_HEADERS)
     if not given:
         return call, None

@@ -18,4 +18,5 @@ class OpenAuthenticator:
         source: str = "",  # noqa: ARG002 - the same
     ) -> Identity:
         """Whoever it is."""
-        return Identity(credential.fingerprint, f"open:{credential.fingerprint}", Role.OPEN)
+        fingerprint = credential.fingerprint
+        return Identity(fingerprint, f"open:{fingerprint}", Role.OPEN)

@@ -71,8 +71,6 @@ class IndexedHeaders(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple ha
 
 def indexed(headers: Headers) -> IndexedHeaders:
     """The same headers, looked through once."""
-    if type(headers) is IndexedHeaders:
-        return headers
     # No name has a line break in it.
     return _indexed(headers, tuple("\n".join([name for name, _ in headers]).lower().split("\n")) if headers else ())
 
@@ -86,13 +84,14 @@ def _indexed(headers: Headers, lower: tuple[str, ...]) -> IndexedHeaders:
 
 def header_of(headers: Headers, name: str) -> str | None:
     """The first header of that name, whatever its case."""
-    known, wanted = indexed(headers), name.lower()
+    known = headers if type(headers) is IndexedHeaders else indexed(headers)
+    wanted = name.lower()
     return known[known.lower.index(wanted)][1] if wanted in known.names else None
 
 
 def headers_of(headers: Headers, names: AbstractSet[str]) -> list[str]:
     """The values of all headers of some names, which are given in lower case."""
-    known = indexed(headers)
+    known = headers if type(headers) is IndexedHeaders else indexed(headers)
     if known.names.isdisjoint(names):
         return []
     return [value for name, (_, value) in zip(known.lower, known, strict=True) if name in names]
@@ -100,7 +99,7 @@ def headers_of(headers: Headers, names: AbstractSet[str]) -> list[str]:
 
 def without(headers: Headers, names: AbstractSet[str]) -> IndexedHeaders:
     """All headers but those named, in lower case."""
-    known = indexed(headers)
+    known = headers if type(headers) is IndexedHeaders else indexed(headers)
     if known.names.isdisjoint(names):
         return known
     kept = [header for name, header in zip(known.lower, known, strict=True) if name not in names]
@@ -109,8 +108,8 @@ def without(headers: Headers, names: AbstractSet[str]) -> IndexedHeaders:
 
 def replaced(headers: Headers, names: AbstractSet[str], *added: tuple[str, str]) -> IndexedHeaders:
     """All headers but those named, in lower case, and others behind them."""
-    kept, more = without(headers, names), indexed(added)
-    return _indexed((*kept, *more), kept.lower + more.lower)
+    kept = without(headers, names)
+    return _indexed((*kept, *added), (*kept.lower, *[name.lower() for name, _ in added]))
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:

@@ -88,13 +88,11 @@ def settled_integer(holder: dict[str, Any], name: str, kind: Integer = INT64, *,
 
 
 def _number(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is str:
+        return whole_number(value)
+    if type(value) is int:
         return value
-    if isinstance(value, JsonNumber):
-        return whole_number(value.text)
-    return whole_number(value) if isinstance(value, str) else None
+    return whole_number(value.text) if type(value) is JsonNumber else None
 
 
 def _exponent(text: str) -> int | None:

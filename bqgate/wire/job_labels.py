@@ -146,11 +146,14 @@ def _without_gates(holder: Mapping[str, Any], path: str) -> dict[str, Any]:
 def _query_labels(query: Mapping[str, Any]) -> list[str]:
     """The values of the property query_label: "key:value" once or several times, with commas between."""
     items = query.get("connectionProperties")
-    named = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    if not isinstance(items, list):
+        return []
     return [
         item["value"]
-        for item in named
-        if str(item.get("key")).strip().lower() == QUERY_LABEL_PROPERTY and isinstance(item.get("value"), str)
+        for item in items
+        if isinstance(item, dict)
+        and str(item.get("key")).strip().lower() == QUERY_LABEL_PROPERTY
+        and isinstance(item.get("value"), str)
     ]
 
 

@@ -110,8 +110,9 @@ def usages_in(page: Mapping[str, Any]) -> tuple[Usage, ...]:
 
 def job_ref_from(reference: Mapping[str, Any]) -> JobRef | None:
     """A jobReference as a JobRef; None without a job id (a dry run, a query without a job)."""
-    project_id, job_id, location = (reference.get(name) for name in ("projectId", "jobId", "location"))
-    if not (isinstance(project_id, str) and isinstance(job_id, str) and project_id and job_id):
+    project_id, job_id = _text(reference.get("projectId")), _text(reference.get("jobId"))
+    location = reference.get("location")
+    if project_id is None or job_id is None:
         return None
     return JobRef(project_id=project_id, job_id=job_id, location=location if isinstance(location, str) else None)
 
@@ -172,7 +173,7 @@ def _first(*values: int | None) -> int | None:
 def _names(query: Mapping[str, Any], field: str) -> tuple[str, ...]:
     """The references of a list, in its order."""
     references = query.get(field)
-    return tuple(_name(each) for each in references or () if isinstance(each, dict))
+    return tuple([_name(each) for each in references if isinstance(each, dict)]) if references else ()
 
 
 def _has_hidden(query: Mapping[str, Any]) -> bool:
@@ -183,10 +184,10 @@ def _has_hidden(query: Mapping[str, Any]) -> bool:
 def _targets(job: Mapping[str, Any], query: Mapping[str, Any]) -> tuple[str, ...]:
     """What is written: where rows go that are no plain result, and what definitions are about."""
     destination = _part(_part(_part(job, "configuration"), "query"), "destinationTable")
-    named = [_part(query, field) for field in _TARGETS]
+    named = [_part(query, field) for field in _TARGETS if field in query]
     if not str(destination.get("datasetId", "_")).startswith("_"):
         named.append(destination)
-    return tuple(dict.fromkeys(_name(each) for each in named if each))
+    return tuple(dict.fromkeys([_name(each) for each in named if each]))
 
 
 def _name(reference: Mapping[str, Any]) -> str:

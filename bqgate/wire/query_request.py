@@ -16,7 +16,7 @@ from bqgate.domain.job import Method, QueryRequest
 from bqgate.domain.resource_ids import is_job_id, is_location
 from bqgate.wire.enumerations import OF_INSERT, OF_QUERY, Enumeration, settle_enumerations
 from bqgate.wire.fields import camel_keys, object_at, settled_flag, text_at, wrong_type
-from bqgate.wire.integers import INT32, UINT32, integer_at, settled_integer
+from bqgate.wire.integers import INT32, INT64, UINT32, integer_at, settled_integer
 from bqgate.wire.job_labels import labels_at, merged_labels
 from bqgate.wire.json_text import write_json
 from bqgate.wire.query_text import read_query_text
@@ -97,9 +97,10 @@ def parse_query(project_id: str, document: Mapping[str, Any]) -> QueryRequest:
     if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
         raise MalformedRequest("requestId must be at most 36 ASCII characters.", field="requestId")
     for name in ("timeoutMs", "maxResults"):
-        settled_integer(body, name, UINT32)
+        if name in body:
+            settled_integer(body, name, UINT32)
     _settle_bounds(body, "")
-    if (settled_integer(body, "jobTimeoutMs") or 0) < 0:
+    if "jobTimeoutMs" in body and (settled_integer(body, "jobTimeoutMs") or 0) < 0:
         raise MalformedRequest("jobTimeoutMs must not be negative.", field="jobTimeoutMs")
     sql, facts = read_query_text(body, "")
     location = _location(body, "")
@@ -227,8 +228,9 @@ def _script_options(query: Mapping[str, Any], budget_bytes: int) -> dict[str, An
 
 def _settle_bounds(holder: dict[str, Any], path: str) -> None:
     """Check the caller's slots and time now, as above: a throttled query's are compared with its tier's."""
-    settled_integer(holder, "maxSlots", INT32, path=path)
-    settled_integer(holder, "jobTimeoutMs", path=path)
+    for name, kind in (("maxSlots", INT32), ("jobTimeoutMs", INT64)):
+        if name in holder:
+            settled_integer(holder, name, kind, path=path)
 
 
 def _cap(query: dict[str, Any], path: str) -> int | None:
@@ -274,7 +276,8 @@ def _settle(query: dict[str, Any], kinds: Sequence[Enumeration], path: str) -> N
     """Put into one spelling what is judged by name or as yes and no, and drop what only BigQuery may say."""
     query.pop("systemVariables", None)  # an output; as an input it would set labels
     for name in _FLAGS:
-        settled_flag(query, name, path=path)
+        if name in query:
+            settled_flag(query, name, path=path)
     if query.get("continuous") is True:
         raise UnsupportedRequest("Continuous queries never end, so no budget can cover them; bqgate refuses them.")
     settle_enumerations(query, kinds, path=path)

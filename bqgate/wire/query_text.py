@@ -22,8 +22,13 @@ def sql_in(document: Mapping[str, Any]) -> str:
     """
     configuration = document.get("configuration")
     in_job = configuration.get("query") if isinstance(configuration, dict) else None
-    texts = [holder.get("query") for holder in (document, in_job) if isinstance(holder, Mapping)]
-    return max((sql for sql in texts if isinstance(sql, str)), key=len, default="")
+    sql = _text(document.get("query"))
+    longer = _text(in_job.get("query")) if isinstance(in_job, dict) else ""
+    return sql if len(sql) >= len(longer) else longer
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def read_query_text(query: Mapping[str, Any], path: str) -> tuple[str, SqlFacts]:

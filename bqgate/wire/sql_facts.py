@@ -7,6 +7,7 @@ procedures and remote functions; a dry run at best says that it names some. Pure
 
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bqgate.domain.sql_facts import ANYTHING, FEDERATED, REMOTE, SqlFacts
@@ -32,10 +33,10 @@ _LOOK_BACK = 8
 def read_facts(sql: str) -> SqlFacts:
     """What may occur when this text runs. Of one that cannot be read, all."""
     capitals = sql.upper()
-    has_letters = any(word in capitals for word in _REMOTE_NAMESPACES)  # which is known sooner
+    has_letters = _has_any(capitals, _REMOTE_NAMESPACES)  # which is known sooner
     has_remote_word = has_letters and _REMOTE_WORD.search(capitals) is not None
     is_one_statement = ";" not in sql.rstrip("; \t\r\n")
-    if is_one_statement and not has_remote_word and not any(word in capitals for word in _WORTH_READING):
+    if is_one_statement and not has_remote_word and not _has_any(capitals, _WORTH_READING):
         return SqlFacts()
     reading = _Reading()
     is_unread = odd_character(sql) is not None
@@ -146,6 +147,13 @@ def _begins_reading(sql: str) -> bool:
     items = (item for item in names_and_marks(sql) if not (isinstance(item, Token) and item.text == "("))
     first = next(items, None)
     return isinstance(first, Path) and first.word in _READING and "|>" not in sql
+
+
+def _has_any(text: str, words: Iterable[str]) -> bool:
+    for word in words:  # noqa: SIM110 - any() over a generator takes thrice as long
+        if word in text:
+            return True
+    return False
 
 
 def _unbounded(*, is_federated: bool, is_remote: bool) -> str | None:
