@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage, StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
@@ -22,6 +21,7 @@ from bqgate.wire.http_message import Headers
 # What a connection takes at once, so that nobody has to wait for the other side while it is written.
 BODY_BYTES_MAX = 32 * 1024
 _SWITCHING_PROTOCOLS = 101
+_TOO_LATE = "Timeout on reading data from socket"
 
 
 class Answer:
@@ -87,7 +87,7 @@ class Exchanges:
             target: the path and query.
             headers: all but Host, with the body's length.
             body: at most BODY_BYTES_MAX.
-            read_timeout_s: how long the first byte of the answer, and each next one, may take.
+            read_timeout_s: how long the head of the answer may take, and each byte behind it.
             on_free: called once, when the connection is given back or closed.
 
         Raises:
@@ -101,13 +101,14 @@ class Exchanges:
                 raise aiohttp.ConnectionTimeoutError(f"Connection timeout to {self._host}") from error
             raise
         connection.add_callback(on_free)
+        protocol = connection.protocol
+        assert protocol is not None, "it was given a moment ago"
+        # One timer for the head. aiohttp's own begins anew with all that comes, which is for bodies that take long.
+        timer = self._loop.call_later(read_timeout_s, protocol.set_exception, aiohttp.SocketTimeoutError(_TOO_LATE))
         try:
-            protocol = connection.protocol
-            assert protocol is not None, "it was given a moment ago"
             protocol.set_response_params(
                 read_until_eof=True,
                 auto_decompress=False,
-                read_timeout=read_timeout_s,
                 max_line_size=self._line_bytes_max,
                 max_field_size=self._line_bytes_max,
             )
@@ -115,20 +116,20 @@ class Exchanges:
             line = f"POST {self._path}{target} HTTP/1.1"
             await writer.write_headers(line, CIMultiDict(((hdrs.HOST, self._host), *headers)))
             await writer.write_eof(body)
-            protocol.start_timeout()
-            return Answer(*await self._head_of(protocol), connection)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # the server is at work
+                message, content = await protocol.read()
+            if not content.is_eof():
+                protocol.read_timeout = read_timeout_s
+                protocol.start_timeout()
+            return Answer(message, content, connection)
+        except HttpProcessingError as error:
+            connection.close()
+            raise aiohttp.ClientResponseError(
+                self._server.request_info, (), status=error.code, message=error.message
+            ) from error
         except BaseException:
             connection.close()
             raise
-
-    async def _head_of(self, protocol: ResponseHandler) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-        """The head of the answer; those before it tell only that the server is at work."""
-        while True:
-            try:
-                message, content = await protocol.read()
-            except HttpProcessingError as error:
-                raise aiohttp.ClientResponseError(
-                    self._server.request_info, (), status=error.code, message=error.message
-                ) from error
-            if not 100 <= message.code < 200 or message.code == _SWITCHING_PROTOCOLS:
-                return message, content
+        finally:
+            timer.cancel()

@@ -6,7 +6,7 @@ where retrying.py allows them. So only calls that may be made twice without harm
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -56,13 +56,10 @@ class JsonCalls:
             UpstreamRefused: BigQuery refuses it; bears BigQuery's answer.
             UpstreamUnavailable: no answer, 5xx, or none that can be read.
         """
+        ask_once = partial(self._ask_once, call, credential)
         if self._retries is None:
-            return await self._ask_once(call, credential, self.timeout_s)
-        return await self._retries.ask(
-            operation,
-            lambda left_s: self._ask_once(call, credential, left_s),
-            within_s=self.timeout_s,
-        )
+            return await ask_once(self.timeout_s)
+        return await self._retries.ask(operation, ask_once, within_s=self.timeout_s)
 
     async def _ask_once(self, call: HttpRequest, credential: Credential | None, timeout_s: float) -> Mapping[str, Any]:
         upstream = self._own if credential is None else self._upstream

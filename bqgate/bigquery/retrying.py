@@ -68,9 +68,10 @@ class Retries:
         """
         self._budget.earn()
         begun_s = self._clock.monotonic_s()
+        left_s = within_s
         for number in range(1, ATTEMPTS_MAX):
             try:
-                return await attempt(self._left_s(begun_s, within_s))
+                return await attempt(left_s)
             except (UpstreamNotTried, UpstreamTimeout):
                 raise
             except UpstreamUnavailable as failure:
@@ -79,10 +80,11 @@ class Retries:
                 if is_late or (is_unsent_only and failure.may_have_worked) or not self._budget.spend():
                     raise
                 await self._clock.sleep(pause_s)
-                if self._left_s(begun_s, within_s) < within_s / 2:  # it was longer: this process stood still
+                left_s = self._left_s(begun_s, within_s)
+                if left_s < within_s / 2:  # it was longer: this process stood still
                     raise
             self._telemetry.count("retries_total", operation=operation)
-        return await attempt(self._left_s(begun_s, within_s))
+        return await attempt(left_s)
 
     def _left_s(self, begun_s: float, within_s: float) -> float:
         return within_s - (self._clock.monotonic_s() - begun_s)

@@ -1,7 +1,7 @@
 """Say how long BigQuery may take to answer, by what is asked. One table; pure.
 
 Used by upstream.py for callers' calls; the gate's own (dry runs, jobs.get) bring their own limit, which is
-upstream.call_timeout_s. A limit is for the first byte of an answer, and again between bytes.
+upstream.call_timeout_s. A limit is for the head of an answer, and again between bytes.
 
     operation   which calls                            seconds                                  a timeout is a fault
     query       jobs.query                             its timeoutMs (10 s without) + slack      no

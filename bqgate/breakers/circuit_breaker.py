@@ -157,7 +157,8 @@ class CircuitBreaker:
             if is_probe:
                 self._kept_out = None  # its caller left, which is no probe
         elif is_success:
-            self._tally.clear()
+            if self._tally.has_failures:
+                self._tally.clear()
             if self._state is pybreaker.STATE_HALF_OPEN:
                 if self._is_remote:
                     self._disbelieves_until_s = self._clock.monotonic_s() + DISBELIEF_S

@@ -34,6 +34,11 @@ class FailureTally:
         """How many customers have a share."""
         return len(self._shares)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether there is any since the last success."""
+        return bool(self._shares) or self._nobodys + self._everybodys > 0
+
     def note_call(self, customer: str, now_s: float) -> None:
         """A customer wishes to call, whether it may or not."""
         if not customer:
