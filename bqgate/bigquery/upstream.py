@@ -25,6 +25,7 @@ from bqgate.bigquery.credentials import UpstreamCredentials
 from bqgate.bigquery.end_to_end import headers_answered, headers_sent, malformed
 from bqgate.bigquery.exchange import BODY_BYTES_MAX, Answer, Exchanges
 from bqgate.bigquery.failures import end_by_error, end_by_status, fault_in, left_alone, unavailable
+from bqgate.bigquery.places import Places
 from bqgate.bigquery.retrying import Retries
 from bqgate.bigquery.timeouts import Timeouts, is_named_insert, operation_of
 from bqgate.breakers.circuit_breaker import CircuitBreaker
@@ -84,7 +85,7 @@ class HttpUpstream:
         self._guards = guards
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._places = asyncio.Semaphore(connections_max)
+        self._places = Places(connections_max)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # _places has it
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -140,18 +141,19 @@ class HttpUpstream:
         except UpstreamUnavailable as error:
             end_by_error(permit, error, is_wait=operation_of(call).is_wait)
             raise
-        else:
-            end_by_status(permit, answer.status)
-            if answer.status == 401 and self._credentials.drop_refused(credential):
-                if isinstance(answer.body, ResponseBody):
-                    await answer.body.aclose()
-                raise UpstreamNotTried("BigQuery refuses the gate's token.")
-            return answer
-        finally:
-            permit.leave()  # where nothing was said above: the caller left, or its body broke off
+        except BaseException:
+            permit.leave()  # the caller left, or its body broke off
+            raise
+        end_by_status(permit, answer.status)
+        if answer.status == 401 and self._credentials.drop_refused(credential):
+            if isinstance(answer.body, ResponseBody):
+                await answer.body.aclose()
+            raise UpstreamNotTried("BigQuery refuses the gate's token.")
+        return answer
 
     async def _send(self, call: HttpRequest, limit_s: float) -> HttpResponse:
-        await self._take_place()
+        if not self._places.take():
+            await self._wait_for_place()
         body = CallerBody(call.body)
         try:
             if call.method == "POST" and isinstance(call.body, bytes) and 0 < len(call.body) <= BODY_BYTES_MAX:
@@ -192,18 +194,15 @@ class HttpUpstream:
             connection.add_callback(self._places.release)
         return response
 
-    async def _take_place(self) -> None:
+    async def _wait_for_place(self) -> None:
         """Return when there may be one connection more.
 
         Raises:
             UpstreamNotTried: all are in use by others, which is no fault of BigQuery's.
         """
-        if not self._places.locked():
-            await self._places.acquire()
-            return
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                await self._places.acquire()
+                await self._places.wait()
         except TimeoutError:
             raise UpstreamNotTried("All connections to BigQuery are in use.") from None
 

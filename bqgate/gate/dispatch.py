@@ -6,6 +6,7 @@ handler, by whatever path or encoding it came.
 """
 
 import secrets
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -112,20 +113,23 @@ class Dispatcher:
             meant.method, route.upstream_path, meant.query, meant.headers, meant.body, call.peer, call.request_id
         )
 
-    async def _answer(self, ctx: RequestContext, *, root: str) -> HttpResponse:
-        call = ctx.call
+    def _answer(self, ctx: RequestContext, *, root: str) -> Awaitable[HttpResponse]:
         match ctx.route.kind:
             case Kind.SUBMIT:
-                return await self._submitted(ctx, await read_submission(call))
+                return self._submitted(ctx, read_submission(ctx.call))
             case Kind.UPLOAD:
-                return with_gate_location(await self._submitted(ctx, await read_upload(call)), root=root)
+                return self._located(self._submitted(ctx, read_upload(ctx.call)), root=root)
             case Kind.CHUNK:
-                check_chunk(call)
-                return with_gate_location(await self._pass(ctx), root=root)
+                check_chunk(ctx.call)
+                return self._located(self._pass(ctx), root=root)
             case _:
-                return await self._pass(ctx)
+                return self._pass(ctx)
 
-    async def _submitted(self, ctx: RequestContext, submission: Submission) -> HttpResponse:
+    async def _located(self, answering: Awaitable[HttpResponse], *, root: str) -> HttpResponse:
+        return with_gate_location(await answering, root=root)
+
+    async def _submitted(self, ctx: RequestContext, reading: Awaitable[Submission]) -> HttpResponse:
+        submission = await reading
         if ctx.route.project_number is not None:
             document = with_project_id(submission.document, ctx.route.project_number, ctx.route.project_id or "")
             submission = replace(submission, document=document)

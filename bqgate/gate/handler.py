@@ -112,33 +112,39 @@ class QueryHandler:
         self, ctx: RequestContext, submission: Submission, *, is_last: bool = False
     ) -> HttpResponse | None:
         """Hold what it may cost, wait for its turn, forward it. None: the estimate was too small, try a fresh one."""
-        async with self._holds.open(ctx) as opened:
-            match opened:
-                case Refused() as refused:
-                    return await self._refuse(ctx, refused)
-                case CachedOnly(decision_id=decision_id):
-                    self._count(ctx, "cached")
-                    answer = await self._pass(ctx, submission.build_request(cached_only_body(ctx.query)), "cached")
-                    return with_decision(answer, "cached", decision_id, 0, ctx.watch)
-                case Attempt() as attempt:
-                    self._count(ctx, attempt.hold.decision)
-                    try:
-                        await self._take_turn(ctx, attempt)
-                    except Shed as shed:
-                        await attempt.ended()  # or a client that repeats at once would meet its own attempt
-                        return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
-                    labels = throttle_labels(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
-                    call = submission.build_request(self._body_to_send(ctx, attempt, labels))
-                    self._writes.begin_under(attempt.hold, touched_by(ctx.query, ctx.estimate))
-                    with ctx.watch.step("upstream"):
-                        answer = await forward(self._upstream, call, ctx, attempt, prices=self._policies.prices)
-                    answer = with_admission(answer, attempt.admitted, labels, ctx.watch)
-                    if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
-                        return answer
-                    answer, is_too_small = await check_gates_cap(answer, ctx, attempt.hold)
-                    if is_too_small:
-                        await attempt.ended()
-                    return None if is_too_small else answer
+        match await self._holds.open(ctx):
+            case Refused() as refused:
+                return await self._refuse(ctx, refused)
+            case CachedOnly(decision_id=decision_id):
+                self._count(ctx, "cached")
+                answer = await self._pass(ctx, submission.build_request(cached_only_body(ctx.query)), "cached")
+                return with_decision(answer, "cached", decision_id, 0, ctx.watch)
+            case attempt:
+                with attempt:
+                    return await self._run(ctx, submission, attempt, is_last=is_last)
+
+    async def _run(
+        self, ctx: RequestContext, submission: Submission, attempt: Attempt, *, is_last: bool
+    ) -> HttpResponse | None:
+        """Wait for the turn of a query that is held, and forward it. None: as above."""
+        self._count(ctx, attempt.hold.decision)
+        try:
+            await self._take_turn(ctx, attempt)
+        except Shed as shed:
+            await attempt.ended()  # or a client that repeats at once would meet its own attempt
+            return answer_for_shed(str(shed), retry_after_s=shed.retry_after_s)
+        labels = throttle_labels(attempt.admitted, waited_ms=ctx.watch.span_ms("wait"))
+        call = submission.build_request(self._body_to_send(ctx, attempt, labels))
+        self._writes.begin_under(attempt.hold, touched_by(ctx.query, ctx.estimate))
+        with ctx.watch.step("upstream"):
+            answer = await forward(self._upstream, call, ctx, attempt, prices=self._policies.prices)
+        answer = with_admission(answer, attempt.admitted, labels, ctx.watch)
+        if is_last or ctx.route.kind is Kind.UPLOAD:  # an upload's media can be sent once
+            return answer
+        answer, is_too_small = await check_gates_cap(answer, ctx, attempt.hold)
+        if is_too_small:
+            await attempt.ended()
+        return None if is_too_small else answer
 
     async def _estimate(self, ctx: RequestContext) -> None:
         """Dry-run the query, and check that the customer may touch all that it names. Its answer says who pays."""

@@ -1,17 +1,18 @@
 """Open a hold for a query and end it: captured, void, or handed to the poller. Holds end here and nowhere else.
 
-The handler opens a hold with ``async with``; each request under it is an Attempt. A repeated jobs.insert joins the hold
-of the request that it repeats, at this gate or another. An attempt records when it begins to send and how it ended.
+The handler opens a hold; each request under it is an Attempt, which ends with its ``with`` block. A repeated
+jobs.insert joins the hold of the request that it repeats, at this gate or another. An attempt records when it begins to
+send and how it ended.
 When the last attempt at this gate has ended, settlement/evidence.py says what all of them prove, and the hold ends in a
 task of its own, so that no caller waits for it. A crash leaves an open hold in the ledger; reconcile hands it to the
 poller.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, Self, assert_never
 
 from bqgate.admission.admit import Admission, Admitted, CachedOnly
 from bqgate.admission.hold_service import HoldService
@@ -82,6 +83,14 @@ class Attempt:
         if self._has_lapsed():
             raise AttemptEnded("This gate stood still for too long to know whether the query is still covered.")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End with the block; or, once BigQuery's answer is on its way to the caller, with that answer."""
+        if not self.is_answering:
+            self.end()
+
     def end(self, evidence: Evidence | None = None) -> None:
         """End the attempt with what is known of it, and with the last one the hold. Again: nothing changes."""
         if self._is_ended:
@@ -122,12 +131,11 @@ class Holds:
         self._open: dict[str, OpenHold] = {}
         self._ending: set[asyncio.Task[Any]] = set()
 
-    @asynccontextmanager
-    async def open(self, ctx: RequestContext) -> AsyncIterator[Attempt | Refused | CachedOnly]:
+    async def open(self, ctx: RequestContext) -> Attempt | Refused | CachedOnly:
         """Hold what the context's query may cost, on all budgets or on none; or join the hold that it repeats.
 
-        Admission runs to its end even when the caller disconnects, so that no hold is left half placed.
-        The attempt ends with the block, or, once BigQuery's answer is on its way to the caller, with that answer.
+        Admission runs to its end even when the caller disconnects, so that no hold is left half placed. An Attempt must
+        be ended: by its ``with`` block.
 
         Raises:
             AttemptEnded: it repeats a request that it cannot join.
@@ -142,15 +150,7 @@ class Holds:
             admitting.add_done_callback(lambda done: self._abandon(done, credential))
             self._finish(admitting)
             raise
-        if not isinstance(outcome, Admitted):
-            yield outcome
-            return
-        attempt = self._join(outcome, credential)
-        try:
-            yield attempt
-        finally:
-            if not attempt.is_answering:
-                attempt.end()
+        return self._join(outcome, credential) if isinstance(outcome, Admitted) else outcome
 
     def under_way(self) -> frozenset[str]:
         """The ids of the holds with queries under way at this gate."""

@@ -70,22 +70,12 @@ class PolicyBook:
         self._telemetry = telemetry
         self._poll_s = poll_s
         self._ttl_s = ttl_s
-        self._present = _Present(compose(base, ()), (), {}, _NEVER)
+        self._show(_Present(compose(base, ()), (), {}, _NEVER))
         self._read_at_s = 0.0
         self._turn = asyncio.Lock()
         self._asked = 0
         self._answered = 0
         self._is_away = False
-
-    @property
-    def customer_registry(self) -> CustomerRegistry:
-        """Who is a customer now, and under which limits."""
-        return self._present.snapshot.customer_registry
-
-    @property
-    def prices(self) -> PriceList:
-        """What usage costs now."""
-        return self._present.snapshot.prices
 
     @property
     def keys(self) -> Mapping[str, Key]:
@@ -131,7 +121,7 @@ class PolicyBook:
         except PolicyFaults as found:
             raise PolicyFaults(_signed(found.faults, items)) from None
         self.base = base
-        self._present = replace(self._present, snapshot=snapshot)
+        self._show(replace(self._present, snapshot=snapshot))
 
     async def refresh(self) -> None:
         """Look for changes now. Callers may share a look, but none takes one that began before it asked.
@@ -186,8 +176,13 @@ class PolicyBook:
         keys = await self._registry.fetch_keys()
         return revision, items, {key.id: key for key in keys}
 
-    def _replace(self, present: _Present) -> None:
+    def _show(self, present: _Present) -> None:
         self._present = present
+        self.customer_registry: CustomerRegistry = present.snapshot.customer_registry
+        self.prices: PriceList = present.snapshot.prices
+
+    def _replace(self, present: _Present) -> None:
+        self._show(present)
         self._read_at_s = self._clock.monotonic_s()
 
 

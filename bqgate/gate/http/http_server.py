@@ -25,6 +25,7 @@ from bqgate.gate.body_room import GRANTED_BYTES, BodyRoom
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.http.aborted_calls import BEGUN, cut, note_side, reset_on_close
+from bqgate.gate.http.router import LinearRouter
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.ports.turns import let_others_run
@@ -80,7 +81,9 @@ class HttpServer:
 def add_data_plane(app: web.Application, server: HttpServer) -> None:
     """Register the HTTP server for every path; other routes must be added before."""
     everything = app.router.add_resource("/{tail:.*}", name=DATA_PLANE)
-    everything.add_route("*", server.serve_data_plane, expect_handler=_expect_later)
+    route = everything.add_route("*", server.serve_data_plane, expect_handler=_expect_later)
+    if isinstance(app.router, LinearRouter):
+        app.router.lead(route)
 
 
 def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:

@@ -130,7 +130,7 @@ class Isolation:
         with self._told(ctx):
             return await self._judge.judge_request(request, bounds, ctx.principal.credential, ask)
 
-    async def submitted(self, ctx: RequestContext, submission: Submission, handle: Handle) -> HttpResponse:
+    def submitted(self, ctx: RequestContext, submission: Submission, handle: Handle) -> Awaitable[HttpResponse]:
         """The answer to a judged job, whose owner is known from here on.
 
         Where another has the id that was chosen, the job is made under one of the customer's own; a repeat of its own
@@ -141,8 +141,14 @@ class Isolation:
             submission: from `judged_submission`.
             handle: the handler's way to BigQuery; called again where the first try met another's job.
         """
-        scope = self._scope_of(ctx.principal) if self._isolation_mode is IsolationMode.ALL else None
-        if scope is None or ctx.route.method_id != "jobs.insert":
+        if self._isolation_mode is not IsolationMode.ALL or ctx.route.method_id != "jobs.insert":
+            return handle(ctx, submission)
+        return self._submitted(ctx, submission, handle)
+
+    async def _submitted(self, ctx: RequestContext, submission: Submission, handle: Handle) -> HttpResponse:
+        """The same where all customers are one to BigQuery, of a job that has an id."""
+        scope = self._scope_of(ctx.principal)
+        if scope is None:
             return self._noted(ctx, await handle(ctx, submission))
         owner, project_id = customer_label(ctx.principal.customer), ctx.route.project_id or ""
         job_id = chosen_id(submission.document)
@@ -161,8 +167,7 @@ class Isolation:
 
     def _noted(self, ctx: RequestContext, answer: HttpResponse) -> HttpResponse:
         """BigQuery's answer to a job that was submitted; it tells where the job is."""
-        is_all = self._isolation_mode is IsolationMode.ALL
-        if not is_all or ctx.route.method_id != "jobs.insert" or answer.status != 200:
+        if answer.status != 200:
             return answer
         owner = customer_label(ctx.principal.customer)
 

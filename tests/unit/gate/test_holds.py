@@ -110,11 +110,13 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def test_a_repeat_keeps_its_hold_when_the_first_leaves_as_it_comes(scene: Scene) -> None:
     """The first attempt ends when the repeat is recorded and has not begun: the hold is kept as long as that waits."""
-    async with scene.holds.open(scene.ask("job")) as first:
-        assert isinstance(first, Attempt)
+    first = await scene.holds.open(scene.ask("job"))
+    assert isinstance(first, Attempt)
+    with first:
         scene.telemetry.on_repeat = first.end
-        async with scene.holds.open(scene.ask("job")) as repeat:
-            assert isinstance(repeat, Attempt)
+        repeat = await scene.holds.open(scene.ask("job"))
+        assert isinstance(repeat, Attempt)
+        with repeat:
             assert repeat.hold.id == first.hold.id
             await scene.pass_seconds(40)
             attempts = await scene.budgets.fetch_attempts(repeat.hold)
@@ -129,8 +131,8 @@ async def test_a_stop_waits_for_holds_whose_callers_left_while_they_were_recorde
     """Their admission runs to its end, and then gives back what nobody will use."""
 
     async def ask() -> None:
-        async with scene.holds.open(scene.ask("job")):
-            raise AssertionError("its caller leaves before")
+        await scene.holds.open(scene.ask("job"))
+        raise AssertionError("its caller leaves before")
 
     scene.ledger.answers.clear()
     leaving = asyncio.create_task(ask())
