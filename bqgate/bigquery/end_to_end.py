@@ -3,7 +3,7 @@
 Used by upstream.py. Which headers belong to one connection: RFC 9110 section 7.6.1, and those that Connection names.
 """
 
-from bqgate.wire.http_message import Headers, HttpRequest, named_by_connection, replaced, without
+from bqgate.wire.http_message import Headers, HttpRequest, indexed, named_by_connection, replaced, without
 
 _HOP_BY_HOP = frozenset(
     {
@@ -35,7 +35,8 @@ def headers_sent(call: HttpRequest) -> Headers:
 
 def headers_answered(headers: Headers) -> Headers:
     """The headers with which an answer comes back."""
-    return without(headers, _HOP_BY_HOP | named_by_connection(headers))
+    known = indexed(headers)
+    return without(known, _HOP_BY_HOP | named_by_connection(known))
 
 
 def malformed(status: int, headers: Headers) -> str:

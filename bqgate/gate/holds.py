@@ -142,7 +142,9 @@ class Holds:
             BudgetStoreUnavailable, LedgerUnavailable: nothing was held.
         """
         credential = ctx.principal.credential
-        admitting = asyncio.create_task(self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate))
+        admitting = asyncio.get_running_loop().create_task(
+            self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate)
+        )
         try:
             with ctx.watch.step("hold"):
                 outcome = await asyncio.shield(admitting)
@@ -211,6 +213,6 @@ class Holds:
                 return None
             case conclusion:
                 assert_never(conclusion)
-        task = asyncio.create_task(ending)
+        task = asyncio.get_running_loop().create_task(ending)
         self._finish(task)
         return task

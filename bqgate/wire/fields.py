@@ -17,6 +17,7 @@ _SNAKE = re.compile(r"_([a-z0-9])")
 _NAMES_MAX = 1_000
 _NAME_CHARS_MAX = 256
 _FLAG_CHARS_MAX = 5
+_PLAIN_CHARS_MAX = 18  # less than 64 bits, whichever digits they are
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _FLAGS = {
@@ -92,6 +93,9 @@ def settled_flag(holder: dict[str, Any], name: str, *, path: str = "") -> bool |
 
 def count_at(document: Mapping[str, Any], name: str) -> int | None:
     """A count in an answer of BigQuery's; None where it is absent or not one. A negative count is no count."""
+    value = document.get(name)
+    if type(value) is str and len(value) <= _PLAIN_CHARS_MAX and value.isascii() and value.isdigit():
+        return int(value)  # as nearly all come
     try:
         value = integer_at(document, name)
     except MalformedRequest:

@@ -71,8 +71,12 @@ class IndexedHeaders(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple ha
 
 def indexed(headers: Headers) -> IndexedHeaders:
     """The same headers, looked through once."""
-    # No name has a line break in it.
-    return _indexed(headers, tuple("\n".join([name for name, _ in headers]).lower().split("\n")) if headers else ())
+    return _indexed(headers, tuple(_lower(headers)))
+
+
+def _lower(headers: Headers) -> list[str]:
+    """Their names in lower case, none of which has a line break in it."""
+    return "\n".join([name for name, _ in headers]).lower().split("\n") if headers else []
 
 
 def _indexed(headers: Headers, lower: tuple[str, ...]) -> IndexedHeaders:
@@ -109,7 +113,7 @@ def without(headers: Headers, names: AbstractSet[str]) -> IndexedHeaders:
 def replaced(headers: Headers, names: AbstractSet[str], *added: tuple[str, str]) -> IndexedHeaders:
     """All headers but those named, in lower case, and others behind them."""
     kept = without(headers, names)
-    return _indexed((*kept, *added), (*kept.lower, *[name.lower() for name, _ in added]))
+    return _indexed((*kept, *added), (*kept.lower, *_lower(added)))
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:

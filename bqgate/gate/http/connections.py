@@ -45,10 +45,14 @@ class ConnectionLimits:
 
 
 class Watched(Protocol):
-    """A connection: whose it is, since when it is as it is, and how to end it."""
+    """A connection: whose it is, since when it is as it is, and how to end it.
+
+    `place` is kept by Connections: where it waits for a head, or between two requests.
+    """
 
     source: str
     since_s: float
+    place: "Pool | None"
     stalled_since_s: float | None
 
     def drop(self) -> None:
@@ -61,7 +65,7 @@ class Watched(Protocol):
         """Its answer is written."""
 
 
-class _Pool:
+class Pool:
     """Connections by source, of each the oldest first: the one that is there, or stands still, for longest."""
 
     def __init__(self) -> None:
@@ -114,11 +118,11 @@ class Connections:
         self.limits = limits
         self.clock = clock
         self._telemetry = telemetry
-        self._heads = _Pool()
-        self._whole = _Pool()  # heads that are whole, and of whose requests aiohttp has not told yet
-        self._bodies = _Pool()
-        self._stalled = _Pool()
-        self._idle = _Pool()
+        self._heads = Pool()
+        self._whole = Pool()  # heads that are whole, and of whose requests aiohttp has not told yet
+        self._bodies = Pool()
+        self._stalled = Pool()
+        self._idle = Pool()
         self._by_http: dict[object, Watched] = {}
 
     @property
@@ -175,26 +179,29 @@ class Connections:
 
     def head_begins(self, connection: Watched) -> None:
         """A head is waited for."""
-        self._idle.discard(connection)
         connection.since_s = self.clock.monotonic_s()
         self._count_head(connection)
 
     def _count_head(self, connection: Watched) -> None:
-        self._heads.add(connection)
+        self._move(connection, self._heads)
         if len(self._heads) > self.limits.heads_max:
             self.drop(self._heads.oldest_of_most(), "too_many_heads")
 
     def head_ends(self, connection: Watched) -> None:
         """A head is whole, so that its request begins in a moment: of a crowd that asks at once none is half-sent."""
-        self.answering(connection)
         connection.since_s = self.clock.monotonic_s()
-        self._whole.add(connection)
+        self._move(connection, self._whole)
 
     def answering(self, connection: Watched) -> None:
         """A request has begun."""
-        self._heads.discard(connection)
-        self._whole.discard(connection)
-        self._idle.discard(connection)
+        self._move(connection, None)
+
+    def _move(self, connection: Watched, place: Pool | None) -> None:
+        if connection.place is not None:
+            connection.place.discard(connection)
+        connection.place = place
+        if place is not None:
+            place.add(connection)
 
     def body_begins(self, connection: Watched) -> None:
         """A head is whole, and its body is not."""
@@ -213,7 +220,7 @@ class Connections:
     def rests(self, connection: Watched) -> None:
         """A connection may be used again."""
         connection.since_s = self.clock.monotonic_s()
-        self._idle.add(connection)
+        self._move(connection, self._idle)
         if len(self._idle) > self.limits.idle_max:
             self.drop(self._idle.oldest_of_most(), "too_many_idle")
 
@@ -241,11 +248,9 @@ class Connections:
         connection.drop()
 
     def _forget(self, connection: Watched) -> None:
-        self._heads.discard(connection)
-        self._whole.discard(connection)
+        self._move(connection, None)
         self._bodies.discard(connection)
         self._stalled.discard(connection)
-        self._idle.discard(connection)
 
     async def run(self) -> None:
         """Look for what has taken too long, for ever."""
@@ -258,7 +263,6 @@ class Connections:
         now_s = self.clock.monotonic_s()
         for connection in self._whole:
             if now_s - connection.since_s >= YOUNG_S:  # none that aiohttp knows: behind a change of protocols
-                self._whole.discard(connection)
                 self._count_head(connection)
         for connection in self._heads:
             if now_s - connection.since_s >= self.limits.head_timeout_s:

@@ -29,7 +29,7 @@ from bqgate.gate.http.router import LinearRouter
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.ports.turns import let_others_run
-from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, named_by_connection, without
+from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, indexed, named_by_connection, without
 
 # For web.AppRunner. Lines: BigQuery takes URLs and headers of 16 KiB together
 # (https://cloud.google.com/bigquery/quotas) and aiohttp only 8 KiB unless told. No access log: URLs may bear tokens.
@@ -102,7 +102,9 @@ def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:
     headers = tuple(request.headers.items())
     if not _can_be_sent("".join(request.headers.values())):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
-    headers = without(headers, named_by_connection(headers))  # or the gate would judge by what BigQuery never sees
+    known = indexed(headers)
+    # Without what Connection names, or the gate would judge by what BigQuery never sees.
+    headers = without(known, {"connection", *named_by_connection(known)})
     body = _body_of(request, stall_s)
     return HttpRequest(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
 

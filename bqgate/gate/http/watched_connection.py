@@ -16,7 +16,7 @@ from typing import cast
 
 from aiohttp import web
 
-from bqgate.gate.http.connections import Connections
+from bqgate.gate.http.connections import Connections, Pool
 from bqgate.wire.source_address import source_of
 
 # Google's front end takes 16 KiB; tokens have up to 12, and tools add headers of their own.
@@ -39,6 +39,7 @@ class WatchedConnection(asyncio.Protocol):
     def __init__(self, connections: Connections, http: asyncio.Protocol, tls: ssl.SSLContext | None) -> None:
         self.source = ""
         self.since_s = 0.0
+        self.place: Pool | None = None
         self.stalled_since_s: float | None = None
         self._connections = connections
         self._http = http
