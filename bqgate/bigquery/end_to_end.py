@@ -3,7 +3,7 @@
 Used by upstream.py. Which headers belong to one connection: RFC 9110 section 7.6.1, and those that Connection names.
 """
 
-from bqgate.wire.http_message import Headers, HttpRequest, indexed, named_by_connection, replaced, without
+from bqgate.wire.http_message import Headers, HttpRequest, indexed, named_by_connection, without
 
 _HOP_BY_HOP = frozenset(
     {
@@ -30,7 +30,7 @@ def headers_sent(call: HttpRequest) -> Headers:
         return without(call.headers, _NOT_SENT | named)
     # Bytes have a length of their own; the one that the caller gave may be that of another body.
     length = (("Content-Length", str(len(call.body))),) if call.body else ()
-    return replaced(call.headers, _NOT_SENT_WITH_BYTES | named, *length)
+    return (*without(call.headers, _NOT_SENT_WITH_BYTES | named), *length)
 
 
 def headers_answered(headers: Headers) -> Headers:
@@ -46,6 +46,7 @@ def malformed(status: int, headers: Headers) -> str:
     """
     if status < 200:
         return f"its answer has the status {status}"
-    if not "".join([value for _, value in headers]).replace("\t", " ").isprintable():
+    text = "".join([value for _, value in headers])
+    if not text.isprintable() and not text.replace("\t", " ").isprintable():
         return "a header of its answer is no text"
     return ""

@@ -71,12 +71,8 @@ class IndexedHeaders(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple ha
 
 def indexed(headers: Headers) -> IndexedHeaders:
     """The same headers, looked through once."""
-    return _indexed(headers, tuple(_lower(headers)))
-
-
-def _lower(headers: Headers) -> list[str]:
-    """Their names in lower case, none of which has a line break in it."""
-    return "\n".join([name for name, _ in headers]).lower().split("\n") if headers else []
+    # No name has a line break in it.
+    return _indexed(headers, tuple("\n".join([name for name, _ in headers]).lower().split("\n")) if headers else ())
 
 
 def _indexed(headers: Headers, lower: tuple[str, ...]) -> IndexedHeaders:
@@ -113,7 +109,7 @@ def without(headers: Headers, names: AbstractSet[str]) -> IndexedHeaders:
 def replaced(headers: Headers, names: AbstractSet[str], *added: tuple[str, str]) -> IndexedHeaders:
     """All headers but those named, in lower case, and others behind them."""
     kept = without(headers, names)
-    return _indexed((*kept, *added), (*kept.lower, *_lower(added)))
+    return _indexed((*kept, *added), (*kept.lower, *[name.lower() for name, _ in added]))
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:
@@ -121,8 +117,8 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
 
     Never those that frame the body, or say who calls.
     """
-    lines = headers_of(headers, _CONNECTION)
-    if not lines:
+    known = headers if type(headers) is IndexedHeaders else indexed(headers)
+    if "connection" not in known.names:
         return frozenset()
-    names = {name.strip().lower() for line in lines for name in line.split(",")}
+    names = {name.strip().lower() for line in headers_of(known, _CONNECTION) for name in line.split(",")}
     return frozenset(names - {"authorization", "content-length", "host"})

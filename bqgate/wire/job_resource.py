@@ -163,7 +163,7 @@ def _is_no_query(job: Mapping[str, Any]) -> bool:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if type(value) is str and value else None
 
 
 def _first(*values: int | None) -> int | None:
@@ -199,4 +199,4 @@ def _name(reference: Mapping[str, Any]) -> str:
 
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = document.get(name)
-    return value if isinstance(value, dict) else {}
+    return value if type(value) is dict else {}
