@@ -77,7 +77,7 @@ class HttpUpstream:
             credentials: in whose name calls go out.
             guards: None: each call is sent once, counted nowhere, as for a tool that tries whether BigQuery answers.
             connect_timeout_s: how long a connection may take, and a call may wait for a free one.
-            read_timeout_s: without guards, for the first byte of an answer and between bytes.
+            read_timeout_s: without guards, for the head of an answer and between bytes.
             connections_max: how many calls may be under way at once.
         """
         self._base_url = base_url.rstrip("/")

@@ -151,7 +151,7 @@ class Upstream(Protocol):
         Args:
             call: its body may be a stream; it is sent as it comes.
             credential: the caller's; which one really goes upstream is the adapter's setting.
-            read_timeout_s: how long the answer's first byte may take; None: the adapter's default.
+            read_timeout_s: how long the answer's head may take; None: the adapter's default.
 
         Raises:
             UpstreamUnavailable: no connection (may_have_worked False) or no answer.
