@@ -64,6 +64,7 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.admin.parameters._DATE": (("2026-", "0", ""),),
     "bqgate.admin.parameters._DATE_TIME": (("2026-01-01T00:00:00.", "0", ""),),
     "bqgate.admin.spend._LABEL": (("label:", "a", "\n"),),
+    "bqgate.bigquery.credentials._IDENTITY_FAMILIES": (("", "x-goog-", ""), ("", "x-goog-iam\n", ""), ("", "\n", "x")),
     "bqgate.bigquery.timeouts._INSERTS": (("/bigquery/v2/projects/", "a", ""), ("/bigquery/v2", "/projects/a", "")),
     "bqgate.bigquery.timeouts._JOB_ID": (('"jobId"', " ", "x"), ("", '"jobId" ', ""), ("", '"jobId":', "")),
     "bqgate.bigquery.timeouts._QUERIES": (
