@@ -20,6 +20,10 @@ class PriceLists:
         if prices.id not in self._known:
             self._known[prices.id] = prices
 
+    def has_list_of(self, write: Write) -> bool:
+        """Whether the list that a write names is written, or it names none."""
+        return write.prices_id in self._written
+
     def unwritten(self, writes: Iterable[Write]) -> list[Write]:
         """What has to be written before these: the lists that they name, where those are known and not written."""
         named = {write.prices_id for write in writes} - self._written

@@ -4,6 +4,7 @@ Made by sql_ledger, put into the journal or handed to the writer as they are, an
 Being JSON, a write survives the process that made it, and a whole group of them goes to the database as one text. Pure.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,10 +43,7 @@ class Write:
     @property
     def prices_id(self) -> str | None:
         """The price list that it names."""
-        return self.row.get("prices_id") if self.kind in _NAMING_PRICES else None
-
-
-_NAMING_PRICES = frozenset({WriteKind.OPEN_HOLD, WriteKind.BOOK})
+        return self.row.get("prices_id")
 
 
 def keep_prices(prices: PriceList, used_at: datetime) -> Write:
@@ -86,14 +84,17 @@ def encode_write(write: Write) -> bytes:
     """A write as JSON, [kind, row].
 
     Raises:
-        LedgerUnavailable: no database would take it: half a character, or a NUL.
+        LedgerUnavailable: no database would take it: half a character, a NUL, or a number too large for a column, which
+            SQLite's JSON would round without a word.
     """
     try:
-        body = orjson.dumps((write.kind.value, write.row))
+        body = orjson.dumps((str(write.kind), write.row))
     except orjson.JSONEncodeError as error:
         raise LedgerUnavailable(f"The ledger cannot write this: {error}.") from error
     if b"\\u0000" in body and _has_nul(write.row):
         raise LedgerUnavailable("The ledger cannot write this: a text holds a NUL.")
+    if _MAY_BE_TOO_LARGE(body) is not None and any(map(_is_too_large, write.row.values())):
+        raise LedgerUnavailable("The ledger cannot write this: a number has more than 64 bits.")
     return body
 
 
@@ -103,20 +104,14 @@ def _has_nul(value: Any) -> bool:
     return isinstance(value, str) and "\0" in value
 
 
-def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row without what is null.
+def _is_too_large(value: Any) -> bool:
+    return type(value) is int and not -_BIGINT_MAX <= value <= _BIGINT_MAX
 
-    Raises:
-        LedgerUnavailable: a number is too large for a column; SQLite's JSON would round it without a word.
-    """
-    kept = {}
-    for name, value in row.items():
-        if value is None:
-            continue
-        if type(value) is int and not -_BIGINT_MAX <= value <= _BIGINT_MAX:
-            raise LedgerUnavailable("The ledger cannot write this: a number has more than 64 bits.")
-        kept[name] = value
-    return kept
+
+def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
 
 
 _BIGINT_MAX = 2**63 - 1
+# As many digits as that has. A text may hold the same, so that whoever is found is looked at.
+_MAY_BE_TOO_LARGE = re.compile(rb'":-?\d{19}').search

@@ -7,6 +7,7 @@ database is away the file grows, up to a bound, and nobody is refused.
 
     journal.py          what sql_ledger posts to, and who waits until it is written
     journal_file.py     the file: append, read, whose it is
+    waits.py            waiting for an outcome, not for ever
     record.py           a write as bytes and back                                            pure
     follower.py         the thread: file to database, group by group; files of processes that are gone
     followed_file.py    one file on its way: how far it is, and what to do with a record that no database takes

@@ -84,8 +84,9 @@ class Follower:
         return followed
 
     def note_appended(self) -> None:
-        """There is more to write."""
-        self._has_more.set()
+        """There is more to write. What is set already is looked at after whoever rests has cleared it."""
+        if not self._has_more.is_set():  # setting takes a lock, and ten times as long as a look
+            self._has_more.set()
 
     def hurry(self) -> None:
         """Somebody waits for what has been appended."""

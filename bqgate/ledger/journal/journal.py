@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from bqgate.ledger.journal.followed_file import FollowedFile, Outcomes
 from bqgate.ledger.journal.follower import WAITS, Follower
 from bqgate.ledger.journal.journal_file import JournalFile
 from bqgate.ledger.journal.record import record_of
+from bqgate.ledger.journal.waits import Waits
 from bqgate.ledger.price_lists import PriceLists
 from bqgate.ledger.sqlite_files import sqlite_file
 from bqgate.ledger.writes import Write, WriteKind
@@ -71,10 +72,12 @@ class Journal:
         self.price_lists = PriceLists(clock)
         self._appended = 0  # records of this process's, counted
         self._written = 0
+        self._left_bytes_max = 0  # no less than `left_bytes`, which is reckoned only where this is too much
         self._marks: deque[tuple[int, float]] = deque()  # when some of those that are not written were appended
         self._is_waiting_for_database = False
-        self._outcomes: OrderedDict[int, asyncio.Future[Booking | None]] = OrderedDict()
+        self._expected: OrderedDict[int, _Expected] = OrderedDict()  # by the record's number
         self._bookings: OrderedDict[str, tuple[int, Write]] = OrderedDict()  # by _key_of: the record's number, and it
+        self._waits = Waits[None](timeout_s)
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @classmethod
@@ -125,14 +128,9 @@ class Journal:
         """
         under_way = self._bookings.get(_key_of(write)) if write.kind is WriteKind.BOOK else None
         number, written = under_way or (self._append(write), write)
-        if under_way is None:
-            self._expect(number, write)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                booking = await asyncio.shield(self._outcomes[number])
-        except TimeoutError:
-            raise LedgerUnavailable(f"The ledger did not write within {self._timeout_s} s.") from None
-        is_first = self._outcomes.pop(number, None) is not None
+        expected = self._expect(number, write) if under_way is None else self._expected[number]
+        booking = await expected.wait(self._waits)
+        is_first = self._expected.pop(number, None) is not None
         if write.kind is not WriteKind.BOOK:
             return booking
         self._bookings.pop(_key_of(write), None)
@@ -163,14 +161,15 @@ class Journal:
         """Write what is left, as far as the database answers; the next process takes over the rest."""
         await asyncio.to_thread(self._follower.stop, timeout_s=self._timeout_s)
 
-    def _expect(self, number: int, write: Write) -> None:
+    def _expect(self, number: int, write: Write) -> "_Expected":
         """Keep what becomes of a record for whoever submitted it, or submits it again."""
-        self._outcomes[number] = self._loop.create_future()
+        expected = self._expected[number] = _Expected()
         if write.kind is WriteKind.BOOK:
             self._bookings[_key_of(write)] = (number, write)
         if len(self._bookings) > _BOOKINGS_MAX:
             _, (oldest, _) = self._bookings.popitem(last=False)
-            self._outcomes.pop(oldest, None)
+            self._expected.pop(oldest, None)
+        return expected
 
     def _begin(self) -> None:
         try:
@@ -189,9 +188,10 @@ class Journal:
 
     def _append(self, write: Write) -> int:
         """Append a write, and before it the price list that it names, once; returns its number."""
-        for prices in self.price_lists.unwritten([write]):
-            self._append(prices)
-            self.price_lists.note_written([prices])
+        if not self.price_lists.has_list_of(write):
+            for prices in self.price_lists.unwritten([write]):
+                self._append(prices)
+                self.price_lists.note_written([prices])
         record = record_of(write)
         try:
             self._make_room(len(record)).append(record)
@@ -209,17 +209,20 @@ class Journal:
         assert growing is not None, "it is opened before it is used"
         if growing.file.end + record_bytes > SEGMENT_BYTES or growing.is_damaged:
             growing = self._growing = self._follower.add(JournalFile.create(self._place.folder, self._ledger_id))
-        if self._appended > self._written and self._follower.left_bytes + record_bytes > self._place.bytes_max:
-            raise LedgerUnavailable("The ledger's journal is full: its database has been away for too long.")
+        self._left_bytes_max += record_bytes
+        if self._left_bytes_max > self._place.bytes_max:
+            self._left_bytes_max = self.left_bytes + record_bytes
+            if self._appended > self._written and self._left_bytes_max > self._place.bytes_max:
+                raise LedgerUnavailable("The ledger's journal is full: its database has been away for too long.")
         return growing.file
 
     def _note_written(self, outcomes: Outcomes) -> None:
         """A group of this process's records is in the database."""
         for outcome in outcomes:
             self._written += 1
-            future = self._outcomes.get(self._written)
-            if future is not None:
-                future.set_result(outcome)
+            expected = self._expected.get(self._written)
+            if expected is not None:
+                expected.tell(outcome)
         while self._waiting and self._waiting[0][0] <= self._written:
             done = self._waiting.popleft()[1]
             if not done.done():
@@ -241,6 +244,34 @@ class Journal:
         """Have the event loop note what the thread tells; once the loop is gone nobody has to know."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(note, *told)
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What becomes of a record, and who waits for it: mostly one, any number where it is submitted again."""
+
+    outcome: Booking | None = None
+    is_written: bool = False
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def wait(self, waits: Waits[None]) -> Booking | None:
+        """Its outcome, at once where it is written.
+
+        Raises:
+            LedgerUnavailable: it is not in time.
+        """
+        if not self.is_written:
+            told = waits.begin()
+            self.waiting.append(told)
+            await told
+        return self.outcome
+
+    def tell(self, outcome: Booking | None) -> None:
+        """It is written."""
+        self.outcome, self.is_written = outcome, True
+        for told in self.waiting:
+            if not told.done():  # else nobody waits any more
+                told.set_result(None)
 
 
 def _key_of(write: Write) -> str:
