@@ -22,8 +22,10 @@ def log_thresholds(placement: Placement, budgets: Sequence[Budget], *, amount_na
         window, limit_nanos = balance.window, balance.limit_nanos
         if not limit_nanos:
             continue
-        used_ppm = balance.used_ppm
-        before_ppm = (balance.used_nanos - amount_nanos) * PPM // limit_nanos
+        used_nanos = balance.captured_nanos + balance.held_nanos
+        used_ppm, before_ppm = used_nanos * PPM // limit_nanos, (used_nanos - amount_nanos) * PPM // limit_nanos
+        if used_ppm == before_ppm:
+            continue
         budget = next(each for each in budgets if each.scope == window.scope and each.account == window.customer)
         for threshold in budget.thresholds:
             if before_ppm < threshold.used_ppm <= used_ppm:

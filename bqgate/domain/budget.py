@@ -99,16 +99,16 @@ class Balance:
     @property
     def balance_nanos(self) -> int | None:
         """What is left, negative after an overrun; None without a limit."""
-        return None if self.limit_nanos is None else self.limit_nanos - self.used_nanos
+        limit_nanos = self.limit_nanos
+        return None if limit_nanos is None else limit_nanos - self.captured_nanos - self.held_nanos
 
     @property
     def used_ppm(self) -> int:
         """The share in use, in parts per million, rounded down; 0 without a limit, full for a limit of zero."""
-        if self.limit_nanos is None:
-            return 0
-        if self.limit_nanos == 0:
-            return PPM
-        return self.used_nanos * PPM // self.limit_nanos
+        limit_nanos = self.limit_nanos
+        if not limit_nanos:
+            return 0 if limit_nanos is None else PPM
+        return (self.captured_nanos + self.held_nanos) * PPM // limit_nanos
 
     @property
     def is_throttled(self) -> bool:

@@ -41,6 +41,7 @@ class Credential:
     subject: str | None = None
     account: str | None = None
     customer: str = field(default="", compare=False)
+    _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -48,6 +49,11 @@ class Credential:
 
         The account is a part of it: what BigQuery answered one account is not for another, whoever asks.
         """
+        if not self._fingerprint:
+            object.__setattr__(self, "_fingerprint", self._hashed())
+        return self._fingerprint
+
+    def _hashed(self) -> str:
         proof = self.authorization or self.subject
         if self.account is not None:
             proof = f"{proof or ''}\n{self.account}"

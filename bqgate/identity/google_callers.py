@@ -129,11 +129,11 @@ class GoogleCallers:
 
     async def _ask(self, hashed: bytes, project_id: str, credential: Credential, source: str) -> str:
         asked_at_s = self._clock.monotonic_s()
+        ticket = await self._places.take(source, hashed.hex())
         try:
-            async with self._places.place(source, hashed.hex()):
-                estimate = await self._bigquery.dry_run(
-                    project_id=project_id, body=_question(project_id), credential=credential
-                )
+            estimate = await self._bigquery.dry_run(
+                project_id=project_id, body=_question(project_id), credential=credential
+            )
         except UpstreamRefused as refusal:
             # Only 401 speaks of the token; 403 and 404 speak of this project.
             if refusal.status == 401 and len(refusal.body) <= _REFUSAL_BYTES_MAX:
@@ -141,6 +141,8 @@ class GoogleCallers:
                 self._refusals[hashed] = (asked_at_s + REFUSED_S, kept)
                 _cut(self._refusals, _REFUSALS_MAX)
             raise
+        finally:
+            self._places.give_back(ticket)
         email = estimate.user_email
         if not email:
             self._telemetry.log("caller_not_named", error="no user_email in a dry run")

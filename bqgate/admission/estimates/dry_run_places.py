@@ -1,14 +1,12 @@
 """Bound the dry runs under way, shared fairly between customers: FairPlaces with a clock and coroutines.
 
-Used by estimator.py, and through FairDryRuns by everything else that dry-runs for a caller. A place lasts as long as
-its context; a caller that disconnects while it waits gives its place back at once. Raises TooManyRequests where the
+Used by estimator.py, and through FairDryRuns by everything else that dry-runs for a caller. A place lasts until
+it is given back; a caller that disconnects while it waits gives its own back at once. Raises TooManyRequests where the
 queue is full or no place came free in time.
 """
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from bqgate.admission.estimates.fair_places import FairPlaces, Moves
@@ -59,30 +57,41 @@ class DryRunPlaces:
         """How many dry runs are under way."""
         return self._places.taken_count
 
-    @asynccontextmanager
-    async def place(self, customer: str, caller: str) -> AsyncIterator[None]:
-        """Take a place for a dry run of a customer, for one of its callers.
+    async def take(self, customer: str, caller: str) -> str:
+        """Take a place for a dry run of a customer, for one of its callers. Returned is the ticket to `give_back`.
 
         Raises:
             TooManyRequests: there is none, or none in time.
         """
-        ticket = str(next(self._numbers))
+        queued = QueuedQuery(str(next(self._numbers)), customer, caller)
+        if self._is_closed or not self._places.takes_at_once(queued):
+            await self._wait(queued)
+        return queued.hold_id
+
+    def give_back(self, ticket: str) -> None:
+        """Let the next have a place, or leave the queue."""
+        self._tell(self._places.leave(ticket))
+        if self._timer is not None:
+            self._keep_time()
+
+    async def _wait(self, queued: QueuedQuery) -> None:
+        ticket = queued.hold_id
         granted = self._waits[ticket] = asyncio.get_running_loop().create_future()
         try:
             if self._is_closed:
                 self._refuse(ticket, "stopping", _STOPPING)
             else:
-                self._tell(self._places.arrive(QueuedQuery(ticket, customer, caller), self._clock.monotonic_s()))
+                self._tell(self._places.arrive(queued, self._clock.monotonic_s()))
                 self._keep_time()
             refusal = await granted
-            del self._waits[ticket]
-            if refusal is not None:
-                raise TooManyRequests(refusal, retry_after_s=_COME_BACK_S)
-            yield
+        except BaseException:
+            self.give_back(ticket)
+            raise
         finally:
-            self._waits.pop(ticket, None)
-            self._tell(self._places.leave(ticket))
-            self._keep_time()
+            del self._waits[ticket]
+        if refusal is not None:
+            self.give_back(ticket)
+            raise TooManyRequests(refusal, retry_after_s=_COME_BACK_S)
 
     def close(self) -> None:
         """Refuse all who wait or come later: the gate is stopping."""
@@ -142,5 +151,8 @@ class FairDryRuns:
             UpstreamRefused, UpstreamUnavailable: as ports.BigQuery.
         """
         caller = credential.caller
-        async with self._places.place(credential.customer or f"caller {caller}", caller):
+        ticket = await self._places.take(credential.customer or f"caller {caller}", caller)
+        try:
             return await self._bigquery.dry_run(project_id=project_id, body=body, credential=credential)
+        finally:
+            self._places.give_back(ticket)

@@ -72,13 +72,26 @@ def _key_of(request: QueryRequest, credential: Credential, *, sees_cache: bool =
 
 @dataclass(slots=True)
 class _Flight:
-    """A dry run that several may wait for. `touched` is what was written since it was sent to BigQuery."""
+    """A dry run that several may wait for. `touched` is what was written since it was sent to BigQuery.
 
-    landing: "asyncio.Task[tuple[Estimate, Reads]]" = field(init=False)
-    callers: int = 0
+    Each waits for a future of its own: a caller that disconnects must not cancel the dry run for the others.
+    """
+
+    task: asyncio.Task[None] = field(init=False)
+    waiting: list[asyncio.Future[tuple[Estimate, Reads]]] = field(default_factory=list)
     is_sent: bool = False
     may_be_kept: bool = True
     touched: Touched = field(default_factory=Touched)
+
+    def land(self, answer: tuple[Estimate, Reads] | BaseException) -> None:
+        """Tell those who have not left."""
+        for waiting in self.waiting:
+            if waiting.done():
+                continue
+            if isinstance(answer, BaseException):
+                waiting.set_exception(answer)
+            else:
+                waiting.set_result(answer)
 
 
 class Estimator:
@@ -154,45 +167,52 @@ class Estimator:
         for _ in range(_ROUNDS_MAX):
             flight = self._flights.get(question.line) or self._take_off(question)
             written_before = flight.touched
-            flight.callers += 1
+            landed: asyncio.Future[tuple[Estimate, Reads]] = asyncio.get_running_loop().create_future()
+            flight.waiting.append(landed)
             try:
-                # A task of its own: a caller that disconnects must not cancel it for the others.
-                estimate, reads = await asyncio.shield(flight.landing)
+                estimate, reads = await landed
             finally:
-                flight.callers -= 1
-                if not flight.callers and not flight.is_sent:
+                flight.waiting.remove(landed)
+                if not flight.waiting and not flight.is_sent:
                     self._leave(question, flight)
-                    flight.landing.cancel()  # nobody waits for it any more
+                    flight.task.cancel()  # nobody waits for it any more
             if not reads.may_change_by(written_before):
                 break
         return estimate
 
     def _take_off(self, question: _Question) -> _Flight:
         flight = self._flights[question.line] = _Flight()
-        flight.landing = asyncio.ensure_future(self._ask(question, flight))
-        flight.landing.add_done_callback(lambda done: self._land(question, flight, done))
+        flight.task = asyncio.create_task(self._fly_on(question, flight))
         return flight
+
+    async def _fly_on(self, question: _Question, flight: _Flight) -> None:
+        """Make the dry run, whoever leaves meanwhile, and tell those who wait for it."""
+        answer: tuple[Estimate, Reads] | BaseException
+        try:
+            answer = await self._ask(question, flight)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all of them are for those who wait
+            answer = error
+        self._leave(question, flight)
+        flight.land(answer)
 
     async def _ask(self, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
         request, credential = question.request, question.credential
-        async with self.places.place(question.customer, credential.caller):
+        ticket = await self.places.take(question.customer, credential.caller)
+        try:
             flight.is_sent = True
             estimate = await self._bigquery.dry_run(
                 project_id=request.project_id,
                 body=dry_run_body(request, use_query_cache=question.sees_cache),
                 credential=credential,
             )
+        finally:
+            self.places.give_back(ticket)
         estimate = estimate.with_calls(request.facts)
         reads = reads_of(estimate, request.project_id)
         if not question.sees_cache and flight.may_be_kept and not reads.may_change_by(flight.touched):
             expires_s = self._clock.monotonic_s() + self._caching.ttl_s
             self._kept.keep(question.key, estimate, reads, expires_s=expires_s, query=request.short_fingerprint)
         return estimate, reads
-
-    def _land(self, question: _Question, flight: _Flight, done: "asyncio.Task[tuple[Estimate, Reads]]") -> None:
-        self._leave(question, flight)
-        if not done.cancelled():
-            done.exception()  # retrieved even when every caller has left, or asyncio complains
 
     def _leave(self, question: _Question, flight: _Flight) -> None:
         """Let nobody join it any more; another may be under way in its line."""

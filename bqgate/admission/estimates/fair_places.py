@@ -48,12 +48,20 @@ class FairPlaces:
         """Who has waited longest."""
         return self._queue.oldest
 
+    def takes_at_once(self, queued: QueuedQuery) -> bool:
+        """Give it a place where it need not wait for one.
+
+        All who could take a place have one; those who wait belong to customers that have their share.
+        """
+        if not self._may_take(queued.customer) or self._queue.waits_for(queued.customer):
+            return False
+        self._take(queued)
+        return True
+
     def arrive(self, queued: QueuedQuery, now_s: float) -> Moves:
         """Give it a place or let it wait; in a full queue, whoever has most waiting loses one."""
         moves = Moves()
-        # All who could take a place have one; those who wait belong to customers that have their share.
-        if self._may_take(queued.customer) and not self._queue.waits_for(queued.customer):
-            self._take(queued)
+        if self.takes_at_once(queued):
             moves.granted.append(queued.hold_id)
             return moves
         loser = self._queue.add(Waiting(queued, now_s))
@@ -70,6 +78,8 @@ class FairPlaces:
             return moves
         _less(self._by_customer, queued.customer)
         _less(self._by_caller, (queued.customer, queued.principal))
+        if not self._queue:
+            return moves
         while (waiting := self._queue.take_next(lambda each: self._may_take(each.queued.customer))) is not None:
             self._take(waiting.queued)
             moves.granted.append(waiting.queued.hold_id)
