@@ -219,9 +219,13 @@ class CustomerKeys:
         """The key of a window, by window_name."""
         return f"{self._prefix}:window:{name}"
 
+    def windows(self, names: str) -> list[str]:
+        """The keys of windows, by their names with blanks between them."""
+        return [f"{self._prefix}:window:{name}" for name in names.split(" ")] if names else []
+
     def ended(self, hold_id: str) -> str:
-        """The key that says that a hold has ended."""
-        return f"{self._prefix}:ended:{escape(hold_id)}"
+        """The key that says that a hold has ended, by its escaped id."""
+        return f"{self._prefix}:ended:{hold_id}"
 
 
 @lru_cache(maxsize=10_000)
@@ -247,7 +251,7 @@ def part_window_of(key: str) -> tuple[str, WindowId]:
 
 def hold_record(hold: Hold) -> str:
     """What the customer's `holds` says of a hold: all that ending it takes."""
-    idempotency = escape(hold.idempotency_key or "")
+    idempotency = escape(hold.idempotency_key) if hold.idempotency_key else ""
     return f"{check_nanos(hold.amount_nanos)} {to_micros(hold.placed_at)} {idempotency} {names_text(hold)}"
 
 

@@ -10,6 +10,7 @@ twice. The next call connects anew, and so it is after a READONLY, for Sentinels
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -63,11 +64,13 @@ class RedisLine:
         if self._wire is not None:
             self._wire.give_up(RedisConnectionError("the store was closed"))
 
-    async def _call(self, command: tuple[str | int, ...]) -> Any:
+    def _call(self, command: tuple[str | int, ...]) -> Awaitable[Any]:
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # it takes any number of words
         wire = self._wire
-        if wire is None or wire.is_closed:
-            wire = await self._connected()
-        return await wire.ask(hiredis.pack_command(command))  # type: ignore[arg-type]  # it takes any number of words
+        return self._connect_and_ask(packed) if wire is None or wire.is_closed else wire.ask(packed)
+
+    async def _connect_and_ask(self, packed: bytes) -> Any:
+        return await (await self._connected()).ask(packed)
 
     async def _connected(self) -> "_Wire":
         """A connection, made once for all who wait for it."""

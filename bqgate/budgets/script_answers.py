@@ -6,7 +6,7 @@ are asserted to be no less than zero. Amounts are nano-dollars.
 
 from bqgate.budgets.keys import from_micros, unescape
 from bqgate.budgets.refill import UnknownWindows
-from bqgate.domain.budget import Balance, Window, carried_nanos
+from bqgate.domain.budget import Balance, Rollover, Window, carried_nanos
 from bqgate.domain.cost_breaker import CostBreaker
 
 
@@ -25,27 +25,21 @@ def balances_of(
     `held_nanos` have been held in each of the windows since the answer was taken.
     """
     assert len(values) == 3 * len(asked), values
-    amounts = [(int(captured), int(held)) for captured, held in zip(values[::3], values[1::3], strict=True)]
-    assert all(captured >= 0 and held >= 0 for captured, held in amounts), values
-    return tuple(
-        Balance(
-            window,
-            captured,
-            held + held_nanos,
-            from_micros(started_us) if started_us else None,
-            _rolled_over(window, asked, amounts),
-        )
-        for window, (captured, held), started_us in zip(windows, amounts, values[2::3], strict=False)  # asked are more
-    )
+    captured, held = [int(value) for value in values[::3]], [int(value) for value in values[1::3]]
+    assert min((*captured, *held), default=0) >= 0, values
+    balances = []
+    for place, window in enumerate(windows):
+        started_us = values[3 * place + 2]
+        started_at = from_micros(started_us) if started_us else None
+        rolled_over = 0 if window.rollover is None else _rolled_over(window.rollover, asked, captured, held)
+        balances.append(Balance(window, captured[place], held[place] + held_nanos, started_at, rolled_over))
+    return tuple(balances)
 
 
-def _rolled_over(window: Window, asked: tuple[Window, ...], amounts: list[tuple[int, int]]) -> int:
-    if window.rollover is None:
-        return 0
-    before_id = window.rollover.window.id
+def _rolled_over(rollover: Rollover, asked: tuple[Window, ...], captured: list[int], held: list[int]) -> int:
+    before_id = rollover.window.id
     place = next(place for place, each in enumerate(asked) if each.id == before_id)
-    captured_nanos, held_nanos = amounts[place]
-    return carried_nanos(window.rollover, captured_nanos=captured_nanos, held_nanos=held_nanos)
+    return carried_nanos(rollover, captured_nanos=captured[place], held_nanos=held[place])
 
 
 def breaker_of(values: list[str]) -> CostBreaker | None:

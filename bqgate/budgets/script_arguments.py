@@ -92,11 +92,11 @@ def _limits(windows: tuple[Window, ...], asked: tuple[Window, ...]) -> Words:
 
 def judging_arguments(now: datetime, known: WrittenWindows, grace: GracePolicy) -> Words:
     """ARGV[5] to ARGV[14] of place_hold.lua."""
-    day_ends_at = known.day_ends_at or now
+    day_ends_at, emergency_nanos = known.day_ends_at or now, grace.emergency_nanos
     return [
         to_micros(now),
-        grace.grace_s * 1_000_000 if grace.has_grace else 0,
-        "" if grace.emergency_nanos is None else check_nanos(grace.emergency_nanos),
+        grace.grace_s * 1_000_000 if emergency_nanos is not None else 0,
+        "" if emergency_nanos is None else check_nanos(emergency_nanos),
         grace.cooldown_s * 1_000_000,
         "1" if grace.is_observed else "",
         known.day,
@@ -107,10 +107,10 @@ def judging_arguments(now: datetime, known: WrittenWindows, grace: GracePolicy) 
     ]
 
 
-def hold_keys(hold: Hold, window_keys: Iterable[str]) -> list[str]:
-    """KEYS of place_hold.lua and end_hold.lua."""
-    keys = keys_of(hold.customer)
-    return [keys.holds, keys.idempotency, keys.ended(hold.id), keys.breaker, keys.attempts, keys.dropped, *window_keys]
+def hold_keys(customer: str, hold_id: str, window_keys: Iterable[str]) -> list[str]:
+    """KEYS of place_hold.lua and end_hold.lua, by the hold's escaped id."""
+    keys = keys_of(customer)
+    return [keys.holds, keys.idempotency, keys.ended(hold_id), keys.breaker, keys.attempts, keys.dropped, *window_keys]
 
 
 def names_of(holds: Iterable[Hold]) -> set[str]:
@@ -118,13 +118,15 @@ def names_of(holds: Iterable[Hold]) -> set[str]:
     return {name for text in set(map(names_text, holds)) for name in text.split()}
 
 
+def hold_words(hold: Hold) -> tuple[str, str, int, str]:
+    """ARGV[1] to ARGV[4] of place_hold.lua: a hold's id and idempotency key, both escaped, its amount, its record."""
+    record = hold_record(hold)
+    return escape(hold.id), record.split(" ", 3)[2], hold.amount_nanos, record
+
+
 def hold_arguments(holds: Iterable[Hold]) -> Words:
     """The last of ARGV of keep_holds.lua and fill_windows.lua."""
-    words: Words = []
-    for hold in holds:
-        words += [escape(hold.id), escape(hold.idempotency_key or "")]
-        words += [check_nanos(hold.amount_nanos), hold_record(hold)]
-    return words
+    return [word for hold in holds for word in hold_words(hold)]
 
 
 def fill_arguments(snapshot: Snapshot, now: datetime, leased_until: datetime) -> tuple[list[str], Words]:
@@ -137,7 +139,7 @@ def fill_arguments(snapshot: Snapshot, now: datetime, leased_until: datetime) ->
         started_at = snapshot.grace_started_at(window)
         started_us = "" if started_at is None else to_micros(started_at)
         fills += [snapshot.captured_in(window), started_us, window_ttl_s(window, now)]
-    windows, marks = [keys.window(name) for name in names], [keys.ended(hold.id) for hold in holds]
+    windows, marks = [keys.window(name) for name in names], [keys.ended(escape(hold.id)) for hold in holds]
     return [keys.holds, keys.idempotency, keys.breaker, keys.attempts, keys.dropped, *windows, *marks], [
         len(to_fill),
         len(names),

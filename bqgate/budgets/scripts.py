@@ -18,7 +18,6 @@ from bqgate.budgets.keys import (
     attempts_of,
     escape,
     from_micros,
-    hold_record,
     keys_of,
     names_text,
     to_micros,
@@ -32,6 +31,7 @@ from bqgate.budgets.script_arguments import (
     fill_arguments,
     hold_arguments,
     hold_keys,
+    hold_words,
     judging_arguments,
     names_of,
     written,
@@ -49,6 +49,9 @@ from bqgate.domain.hold import (
 )
 from bqgate.domain.money import check_nanos
 from bqgate.domain.reject_reason import RejectReason
+
+_PLACEMENT_OUTCOMES = {outcome.value: outcome for outcome in PlacementOutcome}
+_VOID_OUTCOMES = {outcome.value: outcome for outcome in VoidOutcome}
 
 _CHECK = LuaScript("history.lua", "check.lua")
 _PLACE_HOLD = LuaScript("history.lua", "place_hold.lua")
@@ -74,15 +77,12 @@ async def place_hold(
     Raises:
         UnknownWindows: nothing was touched.
     """
-    known = written(windows)
+    known, words = written(windows), hold_words(hold)
     outcome, *rest = await _PLACE_HOLD.run(
         client,
-        hold_keys(hold, known.keys),
+        hold_keys(hold.customer, words[0], known.keys),
         [
-            escape(hold.id),
-            escape(hold.idempotency_key or ""),
-            check_nanos(hold.amount_nanos),
-            hold_record(hold),
+            *words,
             *judging_arguments(hold.placed_at, known, grace),
             to_micros(leased_until),
             RESTORED_ATTEMPTS,
@@ -94,18 +94,16 @@ async def place_hold(
     )
     expect_known(outcome, rest, known.asked)
     open_id, refusal, tripped, grace_starts, attempts, history, *breaker_fields, stands = rest
-    held_nanos = hold.amount_nanos if outcome == PlacementOutcome.PLACED else 0
+    held_nanos = hold.amount_nanos if outcome == "placed" else 0
     values = stands.split(" ") if windows else []
-    balances = balances_of(windows, known.asked, values, held_nanos=held_nanos)
-    started_in = tuple(windows[int(number) - 1] for number in grace_starts.split())
     placement = Placement(
-        PlacementOutcome(outcome),
-        unescape(open_id) or None,
-        balances,
+        _PLACEMENT_OUTCOMES[outcome],
+        hold.id if open_id == words[0] else unescape(open_id) or None,
+        balances_of(windows, known.asked, values, held_nanos=held_nanos),
         RejectReason(refusal) if refusal else None,
         breaker_of(breaker_fields),
         has_tripped=tripped == "1",
-        grace_started_in=started_in,
+        grace_started_in=tuple(windows[int(number) - 1] for number in grace_starts.split()) if grace_starts else (),
         attempts=int(attempts),
     )
     return _with_end_of_grace(placement, grace), history
@@ -115,12 +113,12 @@ def _with_end_of_grace(placement: Placement, grace: GracePolicy) -> Placement:
     """The placement; where it is past a limit, with the end of the grace that let it be."""
     if placement.outcome is not PlacementOutcome.PLACED or placement.refusal is not None:
         return placement
-    short = [balance for balance in placement.balances if balance.window.is_own and (balance.balance_nanos or 0) < 0]
-    if not short:
+    # Past a limit only in grace, and one that has begun may have room again.
+    started = [balance for balance in placement.balances if balance.grace_started_at is not None]
+    starts = [each.grace_started_at for each in started if each.window.is_own and (each.balance_nanos or 0) < 0]
+    if not starts:
         return placement
-    starts = [balance.grace_started_at for balance in short if balance.grace_started_at is not None]
-    assert len(starts) == len(short), (grace, placement.balances)  # past a limit only in grace
-    return replace(placement, grace_ends_at=min(starts) + timedelta(seconds=grace.grace_s))
+    return replace(placement, grace_ends_at=min(filter(None, starts)) + timedelta(seconds=grace.grace_s))
 
 
 async def end_hold(
@@ -137,17 +135,17 @@ async def end_hold(
 
     Returns what became of it (VOIDED: it ended now, whatever its cost), and at which cost it ended, now or before.
     """
-    names, account = names_text(hold), keys_of(hold.customer)
+    names, account, hold_id = names_text(hold), keys_of(hold.customer), escape(hold.id)
     known = "" if attempts is None else attempts
     options = [mark_ttl_s, to_micros(now), known, RESTORED_ATTEMPTS, "1" if is_late else "", HOLDS_TTL_S]
     while True:
         outcome, detail = await _END_HOLD.run(
             client,
-            hold_keys(hold, map(account.window, names.split())),
-            [escape(hold.id), check_nanos(cost_nanos), names, *options],
+            hold_keys(hold.customer, hold_id, account.windows(names)),
+            [hold_id, check_nanos(cost_nanos), names, *options],
         )
         if outcome != "elsewhere":
-            return VoidOutcome(outcome), int(detail)
+            return _VOID_OUTCOMES[outcome], int(detail)
         assert detail != names, detail
         names = detail
 
@@ -157,7 +155,7 @@ async def keep_holds(
 ) -> set[str]:
     """Run keep_holds.lua on holds of one customer; the ids of those that were put back."""
     keys, names = keys_of(holds[0].customer), sorted(names_of(holds))
-    windows, marks = [keys.window(name) for name in names], [keys.ended(hold.id) for hold in holds]
+    windows, marks = [keys.window(name) for name in names], [keys.ended(escape(hold.id)) for hold in holds]
     options = [RESTORED_ATTEMPTS, "" if restores_only else "1", ENDED_TTL_S, HOLDS_TTL_S]
     numbers = await _KEEP_HOLDS.run(
         client,
@@ -175,7 +173,7 @@ async def fetch_attempts(client: RedisClient, hold: Hold) -> Attempts | None:
     keys, hold_id = CustomerKeys(hold.customer), escape(hold.id)
     record = await client.hget(keys.attempts, hold_id)
     if not await client.hexists(keys.holds, hold_id):
-        return ENDED_ATTEMPTS if await client.exists(keys.ended(hold.id)) else None
+        return ENDED_ATTEMPTS if await client.exists(keys.ended(hold_id)) else None
     return Attempts(RESTORED_ATTEMPTS, from_micros("0")) if record is None else attempts_of(str(record))
 
 

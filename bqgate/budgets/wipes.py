@@ -33,14 +33,14 @@ class Wipes:
 
     def meet(self, account: str, history: str, now_s: float) -> float:
         """Note that Redis goes on with this history of an account; for how many seconds no window may be filled."""
-        met = self._met.pop(account, None)
+        met = self._met.get(account)
         if met is None or met.history != history:
             is_lost = met is not None and _is_lost(met.history, history)
-            met = _Met(history, now_s + self._put_back_s if is_lost else now_s)
-        self._met[account] = met
-        if len(self._met) > _ACCOUNTS_MAX:
-            self._met.popitem(last=False)
-        return max(met.filled_from_s - now_s, 0.0)
+            met = self._met[account] = _Met(history, now_s + self._put_back_s if is_lost else now_s)
+            if len(self._met) > _ACCOUNTS_MAX:
+                self._met.popitem(last=False)
+        self._met.move_to_end(account)
+        return met.filled_from_s - now_s if met.filled_from_s > now_s else 0.0
 
 
 def _is_lost(before: str, history: str) -> bool:

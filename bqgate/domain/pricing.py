@@ -159,12 +159,12 @@ class PriceList:
         """
         factor = self.bytes_factor(None, priced_as=priced_as)
         bytes_nanos = ceil_div(bytes_billed * self.tib_price(location) * factor, TIB)
+        if self.model is PricingModel.ON_DEMAND:
+            return bytes_nanos
         slot_nanos = ceil_div(slot_ms * self.slot_price(None), MS_PER_HOUR)
         match self.model:
             case PricingModel.BLENDED:
                 return bytes_nanos + slot_nanos
-            case PricingModel.ON_DEMAND:
-                return bytes_nanos
             case PricingModel.CAPACITY:
                 return max(bytes_nanos, slot_nanos) if may_run_on_demand else slot_nanos
             case PricingModel.AUTO:
@@ -209,10 +209,10 @@ class PriceList:
             lacks.add("purchase")
         factor = self.bytes_factor(usage.statement_type, priced_as=priced_as)
         bytes_nanos = ceil_div((size_bytes or 0) * self.tib_price(location) * factor, TIB)
+        if charge is _Charge.BYTES:
+            return bytes_nanos
         slot_nanos = ceil_div((slot_ms or 0) * self.slot_price(usage.edition), MS_PER_HOUR)
         match charge:
-            case _Charge.BYTES:
-                return bytes_nanos
             case _Charge.SLOTS:
                 return slot_nanos
             case _Charge.BOTH:
@@ -222,8 +222,8 @@ class PriceList:
 
     def _charged_bytes(self, usage: Usage) -> int | None:
         """The bytes billed. In a reservation they are for information, so there what was processed counts at least."""
-        may_be_reserved = usage.reservation is not None or not usage.is_reservation_known
-        if usage.bytes_billed is None or not may_be_reserved or self.depends_on_reservation:
+        is_on_demand = usage.reservation is None and usage.is_reservation_known
+        if usage.bytes_billed is None or is_on_demand or self.depends_on_reservation:
             return usage.bytes_billed
         return max(usage.bytes_billed, 0 if usage.cache_hit else ceil_mib(usage.bytes_processed))
 

@@ -7,6 +7,7 @@ unknown, because a new kind may have a price of its own.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 # 312.50 against 6.25 dollars per TiB. Google's own reconciliation query multiplies every CREATE_MODEL so
@@ -35,6 +36,8 @@ _READS_NOTHING = re.compile(
 # What costs by the hour for as long as it stands, whoever uses it: no job reports it
 # (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_capacity_statement).
 _BUYS = re.compile(r"(?:CREATE|ALTER)_(?:CAPACITY|BI_CAPACITY|RESERVATION|ASSIGNMENT)")
+# What is told of kinds is remembered for so many of them, which are more than there are.
+_KINDS_MAX = 256
 _READS = frozenset({"CREATE_TABLE_AS_SELECT", "CREATE_MATERIALIZED_VIEW", "CREATE_MODEL"})
 
 
@@ -43,6 +46,7 @@ def is_multi_statement(kind: str | None) -> bool:
     return kind in MULTI_STATEMENT
 
 
+@lru_cache(maxsize=_KINDS_MAX)
 def is_known(kind: str | None) -> bool:
     """Whether it is known what this kind of statement is and costs."""
     return kind is not None and (
@@ -50,6 +54,7 @@ def is_known(kind: str | None) -> bool:
     )
 
 
+@lru_cache(maxsize=_KINDS_MAX)
 def is_single(kind: str | None) -> bool:
     """Whether it is known that a query is one statement of one kind: no script, and nothing that may turn out one."""
     return is_known(kind) and not is_multi_statement(kind)
@@ -63,11 +68,13 @@ def may_be_cached(kind: str | None) -> bool:
     return kind == "SELECT"
 
 
+@lru_cache(maxsize=_KINDS_MAX)
 def buys(kind: str | None) -> bool:
     """Whether it makes or changes what is paid for beside all jobs, so that a job's bytes and slots tell no cost."""
     return kind is not None and _BUYS.fullmatch(kind) is not None
 
 
+@lru_cache(maxsize=_KINDS_MAX)
 def reads_nothing(kind: str | None) -> bool:
     """Whether it is a definition that reads no rows and is never charged for bytes."""
     if kind is None or kind in _READS or not is_known(kind):

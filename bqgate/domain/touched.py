@@ -142,16 +142,25 @@ def reads_of(estimate: Estimate, project_id: str) -> Reads:
         *estimate.referenced_routines,
         *estimate.targets,
     )
-    names = {plain_name(name) for name in named}
-    whole = {name for name in names if split_name(name)[2]}
+    whole, datasets, projects = set[str](), set[str](), {project_id.casefold()}
+    families, is_metadata = list[tuple[str, str]](), False
+    for name in {plain_name(name) for name in named}:
+        project, dataset, leaf = split_name(name)
+        projects.add(project)
+        datasets.add(f"{project}.{dataset}")
+        is_metadata = is_metadata or _METADATA.search(name) is not None
+        if leaf:
+            whole.add(name)
+        if leaf.endswith("*"):
+            families.append((f"{project}.{dataset}", name[:-1]))
     told = len(estimate.referenced_tables)
     is_silent = told == 0 and (estimate.bytes_processed > 0 or not estimate.is_known)
     return Reads(
         tables=frozenset(whole),
-        datasets=frozenset(_dataset_of(name) for name in names),
-        projects=frozenset({project_id.casefold(), *(split_name(name)[0] for name in names)}),
-        families=tuple((_dataset_of(name), name[:-1]) for name in sorted(whole) if name.endswith("*")),
-        is_open=is_silent or told >= TABLES_TOLD_MAX or any(_METADATA.search(name) for name in names),
+        datasets=frozenset(datasets),
+        projects=frozenset(projects),
+        families=tuple(sorted(families)),
+        is_open=is_silent or told >= TABLES_TOLD_MAX or is_metadata,
     )
 
 

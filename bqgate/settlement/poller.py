@@ -84,7 +84,8 @@ class Poller:
             self._report_deferred(hold, "ledger", error)
             self.watch(hold, None, usage=usage)
         else:
-            self.forget(hold.id)
+            if hold.id in self._watched:
+                self.forget(hold.id)
 
     async def give_back(self, hold: Hold, credential: Credential, *, attempts: int) -> None:
         """End a hold of whose attempts at this gate none sent anything. Where others have joined it, ask BigQuery."""

@@ -119,7 +119,9 @@ class AdmissionQueue:
         A repeat that still waits when its job has ended goes: it starts nothing, and BigQuery tells it what became of
         the job.
         """
-        self._tell(self._limiter.leave(hold_id, self._clock.monotonic_s()))
+        change = self._limiter.leave(hold_id, self._clock.monotonic_s())
+        if change is not None:
+            self._tell(change)
         self._resolve(hold_id, None)
 
     def close(self) -> None:

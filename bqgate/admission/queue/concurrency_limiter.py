@@ -82,13 +82,13 @@ class ConcurrencyLimiter:
         self._look_on(change, queued.customer, now_s)
         return change
 
-    def leave(self, hold_id: str, now_s: float) -> QueueChange:
-        """Give back a place, of one that waits or runs. Unknown: nothing changes."""
-        change = QueueChange()
+    def leave(self, hold_id: str, now_s: float) -> QueueChange | None:
+        """Give back a place, of one that waits or runs. None: it is unknown, and nothing changes."""
         waiting = self._queue.remove(hold_id)
         queued = waiting.queued if waiting is not None else self._running.pop(hold_id, None)
         if queued is None:
-            return change
+            return None
+        change = QueueChange()
         if waiting is None:
             self._by_customer[queued.customer] -= 1
             self._by_principal[queued.customer, queued.principal] -= 1
