@@ -25,6 +25,8 @@ from bqgate.gate.request_context import RequestContext
 from bqgate.settlement.evidence import Evidence, Inquiry, NothingSent, NotSent, Told, Unknown, conclude
 from bqgate.settlement.poller import Poller
 
+_Outcome = Admitted | Refused | CachedOnly
+
 
 @dataclass(slots=True)
 class OpenHold:
@@ -142,15 +144,17 @@ class Holds:
             BudgetStoreUnavailable, LedgerUnavailable: nothing was held.
         """
         credential = ctx.principal.credential
-        admitting = asyncio.get_running_loop().create_task(
-            self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate)
-        )
+        loop = asyncio.get_running_loop()
+        decided: asyncio.Future[_Outcome] = loop.create_future()
+        admitting = loop.create_task(self._admit(ctx, decided))
         try:
             with ctx.watch.step("hold"):
-                outcome = await asyncio.shield(admitting)
+                outcome = await decided
         except asyncio.CancelledError:
-            admitting.add_done_callback(lambda done: self._abandon(done, credential))
-            self._finish(admitting)
+            if decided.cancelled():
+                self._finish(admitting)
+            elif decided.exception() is None:  # it was admitted in the step in which its caller left
+                self._abandon(decided.result(), credential)
             raise
         return self._join(outcome, credential) if isinstance(outcome, Admitted) else outcome
 
@@ -170,11 +174,22 @@ class Holds:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _abandon(self, admitting: asyncio.Task[Admitted | Refused | CachedOnly], credential: Credential) -> None:
-        if not admitting.cancelled() and admitting.exception() is None:
-            outcome = admitting.result()
-            if isinstance(outcome, Admitted):
-                self._join(outcome, credential).end()
+    async def _admit(self, ctx: RequestContext, decided: asyncio.Future[_Outcome]) -> None:
+        """Admit a query, for a caller that may have left by then: its future is cancelled."""
+        try:
+            outcome = await self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate)
+        except Exception as error:  # noqa: BLE001 - all of them are for the caller
+            if not decided.done():
+                decided.set_exception(error)
+            return
+        if decided.done():
+            self._abandon(outcome, ctx.principal.credential)
+        else:
+            decided.set_result(outcome)
+
+    def _abandon(self, outcome: _Outcome, credential: Credential) -> None:
+        if isinstance(outcome, Admitted):
+            self._join(outcome, credential).end()
 
     def _join(self, admitted: Admitted, credential: Credential) -> Attempt:
         hold_id = admitted.hold.id
