@@ -150,7 +150,7 @@ class Admission:
         """
         name = booked_name(principal, estimate)
         if name != principal.name:
-            principal = replace(principal, name=name)
+            principal = Principal(principal.customer, name, principal.workload, principal.credential, principal.role)
         prices = self._policies.prices
         self._ledger.register_prices(prices)
         history = await self._slots.history_of(customer.id) if prices.uses_slots else SlotHistory()
@@ -158,7 +158,9 @@ class Admission:
         sized = partial(size_hold, request, estimate, rules=rules, prices=prices, history=history)
         size = sized()
         outcome = await self._attempt(request, principal, customer, estimate, size)
-        if isinstance(outcome, Refused) and outcome.reject.reason in _OUT_OF_ROOM and size is not None:
+        if isinstance(outcome, Admitted):
+            return outcome
+        if outcome.reject.reason in _OUT_OF_ROOM and size is not None:
             less = sized(slot_ms_at_most=customer.tier.throttling.slowdown.slot_ms_at_most)
             if less is not None and less.amount_nanos < size.amount_nanos:
                 outcome = await self._attempt(request, principal, customer, estimate, less, is_slowed=True)
@@ -251,7 +253,8 @@ class Admission:
         """Decide by the outcome of the placement, and record the hold where the query may run."""
         if placement.outcome is PlacementOutcome.ENDED:
             raise BudgetStoreUnavailable("the hold was ended before it was placed")
-        await record_breaker_events(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
+        if placement.has_tripped or placement.grace_started_in:
+            await record_breaker_events(placement, hold, ledger=self._ledger, telemetry=self._telemetry)
         log_thresholds(placement, present.budgets, amount_nanos=hold.amount_nanos, telemetry=self._telemetry)
         if placement.has_tripped and self._on_trip is not None:
             self._on_trip(customer)
@@ -264,7 +267,7 @@ class Admission:
         shadow_decision = shadow_decision_of(
             placement, decision, estimate, hold, present, customer=customer, rules=self._rules
         )
-        if isinstance(decision, Forward):
+        if isinstance(decision, Forward) and not present.are_enforced:
             decision = as_observed(shadow_decision)
         is_repeat = placement.outcome is PlacementOutcome.REPLAYED
         decision_name = DEGRADED if placement.is_degraded else name_of(decision, placement)

@@ -49,7 +49,7 @@ def shadow_decision_of(
         customer: who pays.
         rules: those of the settings, which may refuse a query without an estimate.
     """
-    if all(budget.mode is Mode.ENFORCE for budget in present.budgets):
+    if present.are_enforced:
         return None
     if customer.mode is Mode.OBSERVE and _would_refuse(rules, estimate):
         return ShadowDecision(RejectReason.UNKNOWN_ESTIMATE.value, 0, QUERY_BOUND)

@@ -26,6 +26,7 @@ class PresentBudgets:
 
     `query_bound` is the enforced budget that lets one query cost least, and how much; None: none bounds it. `scopes`
     are those of parts of the customer's queries, `window_keys` the day and the month in which a hold counts.
+    `are_enforced`: all of them are, and none is only observed.
     """
 
     budgets: tuple[Budget, ...]
@@ -34,6 +35,7 @@ class PresentBudgets:
     query_bound: tuple[Budget, int] | None
     scopes: tuple[BudgetScope, ...]
     window_keys: Mapping[Period, str]
+    are_enforced: bool
 
 
 class BudgetReckoner:
@@ -81,4 +83,5 @@ def reckon(registry: CustomerRegistry, customer: Customer, spender: Spender, now
         query_bound=tightest_bound(budgets, Mode.ENFORCE, now),
         scopes=tuple(budget.scope for budget in budgets if budget.scope != CUSTOMER_SCOPE),
         window_keys={window.period: window.key for window in windows if window.is_own},
+        are_enforced=all(budget.mode is Mode.ENFORCE for budget in budgets),
     )

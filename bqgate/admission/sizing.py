@@ -70,16 +70,17 @@ def size_hold(
 
     `slot_ms_at_most` is what the query may use of slots where it is slowed down; None: there is no such bound.
     """
-    if not estimate.is_known and rules.unknown is UnknownEstimate.REJECT:
+    is_known = estimate.is_known
+    if not is_known and rules.unknown is UnknownEstimate.REJECT:
         return None
     wanted = with_headroom(bytes_billed_at_most(estimate), rules.headroom_ppm)
-    if not estimate.is_known:
+    if not is_known:
         wanted = max(wanted, rules.unknown_hold_bytes)
     # BigQuery refuses any cap below its minimum charge, even for a query that bills nothing, and takes none past int64.
     wanted = min(max(wanted, MINIMUM_BILLED_BYTES), INT64_MAX)
     own_cap = request.maximum_bytes_billed or wanted
     covered = own_cap if own_cap < wanted and _is_capped(request, estimate) else wanted
-    processed = estimate.bytes_processed if estimate.is_known else covered
+    processed = estimate.bytes_processed if is_known else covered
     slot_ms = rules.slot_prior.slot_ms_for(processed, history) if prices.uses_slots else 0
     slot_ms = min(slot_ms, slot_ms_at_most or slot_ms)
     priced_as = most_expensive_kind(request, estimate)
@@ -91,7 +92,7 @@ def size_hold(
         may_run_on_demand=_may_run_on_demand(request, prices),
     )
     # Without an answer to its dry run a query is capped, whatever the policy says.
-    may_be_uncapped = not estimate.is_known and estimate.unknown_because != DRY_RUN_AWAY
+    may_be_uncapped = not is_known and estimate.unknown_because != DRY_RUN_AWAY
     is_uncapped = may_be_uncapped and rules.unknown is UnknownEstimate.ALLOW
     cap = None if is_uncapped else min(covered, own_cap)
     return HoldSize(

@@ -22,7 +22,7 @@
 -- Returns, one text: voided|cost: it is ended now; ended|cost: it was, at that cost; unknown|cost and joined|cost: nothing
 --   was added to a window; elsewhere|names: nothing was touched, the hold was placed in these windows, call again with
 --   them.
--- Cost: 5 commands, 3 a window; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window and 1 where they are
+-- Cost: 6 commands, 2 a window, 3 where one is not there; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window and 1 where they are
 -- dropped. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
@@ -70,8 +70,10 @@ if names ~= ARGV[3] then
   return "elsewhere|" .. names
 end
 
+local window_count = #KEYS - FIRST_WINDOW + 1
+local are_all_there = window_count > 0 and redis.call("EXISTS", unpack(KEYS, FIRST_WINDOW)) == window_count
 for i = FIRST_WINDOW, #KEYS do
-  if redis.call("EXISTS", KEYS[i]) == 1 then
+  if are_all_there or redis.call("EXISTS", KEYS[i]) == 1 then
     if ARGV[2] ~= "0" then
       redis.call("HINCRBY", KEYS[i], "captured_nanos", ARGV[2])
     end

@@ -53,15 +53,18 @@ class Account:
         Raises:
             UnknownWindows: at least one is not there.
         """
-        known = [(window, self.stands.get(window.id)) for window in with_rollovers(windows)]
-        unknown = tuple(window for window, stand in known if stand is None)
-        if unknown:
-            raise UnknownWindows(unknown, str(self.drop_count))
-        return tuple(
-            Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, self._rolled_over(window))
-            for window, stand in known[: len(windows)]
-            if stand is not None
-        )
+        try:
+            return tuple([self._balance(window, self.stands[window.id]) for window in windows])
+        except KeyError:
+            unknown = tuple(window for window in with_rollovers(windows) if window.id not in self.stands)
+            raise UnknownWindows(unknown, str(self.drop_count)) from None
+
+    def _balance(self, window: Window, stand: Stand) -> Balance:
+        carried = 0
+        if window.rollover is not None:
+            before = self.stands[window.rollover.window.id]
+            carried = carried_nanos(window.rollover, captured_nanos=before.captured_nanos, held_nanos=before.held_nanos)
+        return Balance(window, stand.captured_nanos, stand.held_nanos, stand.grace_started_at, carried)
 
     def join(self, hold: Hold, windows: tuple[Window, ...], leased_until: datetime) -> Placement | None:
         """One more attempt at the open hold that `hold` repeats; None: it repeats none."""
@@ -220,14 +223,7 @@ class Account:
 
     def _stands_of(self, hold: Hold) -> list[Stand]:
         """The windows of a hold that are known."""
-        found = (self.stands.get(window_id) for window_id in hold.window_ids)
-        return [stand for stand in found if stand is not None]
-
-    def _rolled_over(self, window: Window) -> int:
-        if window.rollover is None:
-            return 0
-        before = self.stands[window.rollover.window.id]
-        return carried_nanos(window.rollover, captured_nanos=before.captured_nanos, held_nanos=before.held_nanos)
+        return [stand for window_id in hold.window_ids if (stand := self.stands.get(window_id)) is not None]
 
     def _open_breaker(self, snapshot: Snapshot, filled: Container[WindowId]) -> None:
         """Take the ledger's breaker with its day, unless one is there that is open as long."""

@@ -5,7 +5,7 @@ nothing is ever reset. Amounts are nano-dollars; moments are aware UTC datetimes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -44,7 +44,8 @@ class Window:
 
     `limit_nanos` None: it counts and refuses nothing. `is_observed`: the same, whatever the limit, which is there to
     tell what enforcing would do. `throttle_ppm` is the share from which queries are throttled; None: they are not.
-    `next_increase_at` is when a higher limit holds, before it resets; None: none does.
+    `next_increase_at` is when a higher limit holds, before it resets; None: none does. `is_own`: it is the customer's
+    own: these have grace, an emergency limit and a cost breaker; others do not.
     """
 
     customer: str
@@ -57,15 +58,13 @@ class Window:
     throttle_ppm: int | None = None
     rollover: Rollover | None = None
     next_increase_at: datetime | None = None
+    id: WindowId = field(init=False, repr=False, compare=False)
+    is_own: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def id(self) -> WindowId:
-        return WindowId(self.scope, self.period, self.key)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is the customer's own: these have grace, an emergency limit and a cost breaker; others do not."""
-        return self.scope == CUSTOMER_SCOPE and self.customer != DEPLOYMENT_ACCOUNT
+    def __post_init__(self) -> None:
+        """Say once what every query asks of a window, which is made once a minute."""
+        object.__setattr__(self, "id", WindowId(self.scope, self.period, self.key))
+        object.__setattr__(self, "is_own", self.scope == CUSTOMER_SCOPE and self.customer != DEPLOYMENT_ACCOUNT)
 
     @property
     def is_strict(self) -> bool:

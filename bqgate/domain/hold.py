@@ -108,11 +108,8 @@ class Hold:
     @property
     def window_ids(self) -> tuple[WindowId, ...]:
         """Every window of its account that it counts against."""
-        return tuple(
-            WindowId(scope, period, key)
-            for scope in (CUSTOMER_SCOPE, *self.scopes)
-            for period, key in self.window_keys.items()
-        )
+        keys = self.window_keys.items()
+        return tuple([WindowId(scope, *each) for scope in (CUSTOMER_SCOPE, *self.scopes) for each in keys])
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,9 @@ class Reads:
             return True
         if self.is_open and self.projects & touched.all_projects:
             return True
-        return bool(self.tables & touched.tables) or any(
+        if self.tables & touched.tables:
+            return True
+        return bool(self.families) and any(
             _is_of(family, table) for family in self.families for table in touched.tables
         )
 

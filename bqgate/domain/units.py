@@ -28,4 +28,4 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 def ceil_mib(size_bytes: int) -> int:
     """Round a number of bytes up to whole MiB, in bytes."""
-    return ceil_div(size_bytes, MIB) * MIB
+    return -(-size_bytes // MIB) * MIB

@@ -29,7 +29,7 @@ class HeldPrices:
             LedgerUnavailable: it is not known here, and the database did not answer.
         """
         present = self._policies.prices
-        if hold.prices_id is None:
+        if hold.prices_id is None or hold.prices_id == present.id:
             return present
         return await self.by_id(hold.prices_id) or present  # recorded without its prices: none better are known
 

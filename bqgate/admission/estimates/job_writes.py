@@ -72,8 +72,9 @@ class JobWrites:
 
     def end_of(self, hold: Hold) -> None:
         """Note that the query of a hold has ended."""
-        self.end(hold.id)
-        self.end(_name_of(hold))
+        if self._writing:
+            self.end(hold.id)
+            self.end(_name_of(hold))
 
     def hear(self, writes: Writes) -> None:
         """Take what another gate tells of its writes. Whose end is told there only is remembered here for a while."""
