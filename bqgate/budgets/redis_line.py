@@ -164,12 +164,13 @@ class _Wire(asyncio.Protocol):
 
     def _hand_over(self, answer: Any) -> None:
         waiting, _ = self._waiting.popleft()
+        is_error = isinstance(answer, Exception)
         if not waiting.done():  # else its caller has left
-            if isinstance(answer, Exception):
+            if is_error:
                 waiting.set_exception(answer)
             else:
                 waiting.set_result(answer)
-        if isinstance(answer, ReadOnlyError):
+        if is_error and isinstance(answer, ReadOnlyError):
             self.give_up(Dropped("this server is a replica by now"))
 
     def _look_at_the_time(self) -> None:

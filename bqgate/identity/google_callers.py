@@ -13,7 +13,6 @@ kept.
 
 import asyncio
 from collections import OrderedDict
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
@@ -43,12 +42,15 @@ _NO_PROJECT = (
 class Places(Protocol):
     """Places for questions to BigQuery, shared fairly."""
 
-    def place(self, source: str, caller: str, /) -> AbstractAsyncContextManager[None]:
-        """Take a place for a caller, in the line of the address from which it calls.
+    async def take(self, source: str, caller: str, /) -> str:
+        """Take a place for a caller, in the line of the address from which it calls. Returned is its ticket.
 
         Raises:
             TooManyRequests: there is none, or none in time.
         """
+
+    def give_back(self, ticket: str, /) -> None:
+        """Let the next have the place."""
 
 
 @dataclass(frozen=True, slots=True)

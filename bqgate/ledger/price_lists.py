@@ -22,11 +22,11 @@ class PriceLists:
 
     def has_list_of(self, write: Write) -> bool:
         """Whether the list that a write names is written, or it names none."""
-        return write.prices_id in self._written
+        return write.row.get("prices_id") in self._written
 
     def unwritten(self, writes: Iterable[Write]) -> list[Write]:
         """What has to be written before these: the lists that they name, where those are known and not written."""
-        named = {write.prices_id for write in writes} - self._written
+        named = {write.row.get("prices_id") for write in writes} - self._written
         return [keep_prices(self._known[each], self._clock.now()) for each in named if each in self._known]
 
     def note_written(self, lists: Iterable[Write]) -> None:

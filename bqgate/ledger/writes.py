@@ -35,15 +35,10 @@ class WriteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write. It may be done twice without harm. `row` leaves out what is null."""
+    """One write. It may be done twice without harm. `row` leaves out what is null, and may name a price list."""
 
     kind: WriteKind
     row: Mapping[str, Any]
-
-    @property
-    def prices_id(self) -> str | None:
-        """The price list that it names."""
-        return self.row.get("prices_id")
 
 
 def keep_prices(prices: PriceList, used_at: datetime) -> Write:

@@ -6,33 +6,20 @@ takes longer than most steps of a query. A process that is forked starts with ra
 
 import os
 
-_READ_BYTES = 4_096
+_MADE_AT_ONCE = 256
 _ID_BYTES = 16
+_HEX_DIGITS = 2 * _ID_BYTES
 
-
-class _Randomness:
-    """Bytes from the system that nobody has had yet."""
-
-    def __init__(self) -> None:
-        self._bytes = b""
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        """So many of them."""
-        if self._at + size > len(self._bytes):
-            self._bytes, self._at = os.urandom(_READ_BYTES), 0
-        self._at += size
-        return self._bytes[self._at - size : self._at]
-
-    def forget(self) -> None:
-        """Begin with new ones."""
-        self._bytes, self._at = b"", 0
-
-
-_RANDOMNESS = _Randomness()
-os.register_at_fork(after_in_child=_RANDOMNESS.forget)
+# Ids that nobody has had yet.
+_made: list[str] = []
+os.register_at_fork(after_in_child=_made.clear)
 
 
 def new_id() -> str:
     """128 random bits in 32 hexadecimal digits."""
-    return _RANDOMNESS.take(_ID_BYTES).hex()
+    try:
+        return _made.pop()
+    except IndexError:
+        text = os.urandom(_MADE_AT_ONCE * _ID_BYTES).hex()
+        _made.extend(text[at : at + _HEX_DIGITS] for at in range(0, len(text), _HEX_DIGITS))
+        return _made.pop()

@@ -129,7 +129,11 @@ class Journal:
         under_way = self._bookings.get(_key_of(write)) if write.kind is WriteKind.BOOK else None
         number, written = under_way or (self._append(write), write)
         expected = self._expect(number, write) if under_way is None else self._expected[number]
-        booking = await expected.wait(self._waits)
+        if not expected.is_written:
+            told = self._waits.begin()
+            expected.waiting.append(told)
+            await told
+        booking = expected.outcome
         is_first = self._expected.pop(number, None) is not None
         if write.kind is not WriteKind.BOOK:
             return booking
@@ -253,18 +257,6 @@ class _Expected:
     outcome: Booking | None = None
     is_written: bool = False
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
-
-    async def wait(self, waits: Waits[None]) -> Booking | None:
-        """Its outcome, at once where it is written.
-
-        Raises:
-            LedgerUnavailable: it is not in time.
-        """
-        if not self.is_written:
-            told = waits.begin()
-            self.waiting.append(told)
-            await told
-        return self.outcome
 
     def tell(self, outcome: Booking | None) -> None:
         """It is written."""

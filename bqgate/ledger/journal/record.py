@@ -25,9 +25,10 @@ def record_of(write: Write) -> bytes:
         LedgerUnavailable: no database would take it, or it is out of all proportion.
     """
     body = encode_write(write)
-    if len(body) > RECORD_BYTES_MAX:
+    length = len(body)
+    if length > RECORD_BYTES_MAX:
         raise LedgerUnavailable("The ledger cannot write this: it is too long.")
-    return HEAD.pack(len(body), zlib.crc32(body)) + body
+    return HEAD.pack(length, zlib.crc32(body)) + body
 
 
 def read_record(data: bytes, offset: int) -> tuple[Write, int] | None:
