@@ -49,7 +49,7 @@ class _Question:
     """Who asks about which query. `key` is equal for questions that have the same answer, whoever pays.
 
     `customer` is whose place the dry run takes: customers share answers, and never wait in one another's line.
-    `sees_cache`: the dry run may use BigQuery's cache.
+    `sees_cache`: the dry run may use BigQuery's cache. `line` is equal for questions that one dry run answers.
     """
 
     key: str
@@ -57,11 +57,10 @@ class _Question:
     credential: Credential
     customer: str
     sees_cache: bool = False
+    line: tuple[str, str] = field(init=False)
 
-    @property
-    def line(self) -> tuple[str, str]:
-        """Equal for questions that one dry run answers."""
-        return self.key, self.customer
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "line", (self.key, self.customer))
 
 
 def _key_of(request: QueryRequest, credential: Credential, *, sees_cache: bool = False) -> str:

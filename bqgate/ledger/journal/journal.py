@@ -76,7 +76,7 @@ class Journal:
         self._marks: deque[tuple[int, float]] = deque()  # when some of those that are not written were appended
         self._is_waiting_for_database = False
         self._expected: OrderedDict[int, _Expected] = OrderedDict()  # by the record's number
-        self._bookings: OrderedDict[str, tuple[int, Write]] = OrderedDict()  # by _key_of: the record's number, and it
+        self._bookings: OrderedDict[str, _Expected] = OrderedDict()  # by _key_of
         self._waits = Waits[None](timeout_s)
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -126,21 +126,23 @@ class Journal:
         Raises:
             LedgerUnavailable: the journal is full or failed, or the database did not write in time: submit it again.
         """
-        under_way = self._bookings.get(_key_of(write)) if write.kind is WriteKind.BOOK else None
-        number, written = under_way or (self._append(write), write)
-        expected = self._expect(number, write) if under_way is None else self._expected[number]
+        key = _key_of(write) if write.kind is WriteKind.BOOK else None
+        expected = self._bookings.get(key) if key is not None else None
+        if expected is None:
+            expected = self._expect(self._append(write), write, key)
         if not expected.is_written:
             told = self._waits.begin()
             expected.waiting.append(told)
             await told
         booking = expected.outcome
-        is_first = self._expected.pop(number, None) is not None
-        if write.kind is not WriteKind.BOOK:
+        is_first = self._expected.pop(expected.number, None) is not None
+        if key is None:
             return booking
-        self._bookings.pop(_key_of(write), None)
+        self._bookings.pop(key, None)
         if booking is None:
             raise LedgerUnavailable("No database takes this entry; it is kept beside the journal.")
-        if booking is Booking.BOOKED and not (is_first and _cost_of(write) == _cost_of(written)):
+        is_it = is_first and (write is expected.write or _cost_of(write) == _cost_of(expected.write))
+        if booking is Booking.BOOKED and not is_it:
             return Booking.HOLD_ALREADY_BOOKED  # the entry that is written is another one
         return booking
 
@@ -165,14 +167,14 @@ class Journal:
         """Write what is left, as far as the database answers; the next process takes over the rest."""
         await asyncio.to_thread(self._follower.stop, timeout_s=self._timeout_s)
 
-    def _expect(self, number: int, write: Write) -> "_Expected":
+    def _expect(self, number: int, write: Write, key: str | None) -> "_Expected":
         """Keep what becomes of a record for whoever submitted it, or submits it again."""
-        expected = self._expected[number] = _Expected()
-        if write.kind is WriteKind.BOOK:
-            self._bookings[_key_of(write)] = (number, write)
-        if len(self._bookings) > _BOOKINGS_MAX:
-            _, (oldest, _) = self._bookings.popitem(last=False)
-            self._expected.pop(oldest, None)
+        expected = self._expected[number] = _Expected(number, write)
+        if key is not None:
+            self._bookings[key] = expected
+            if len(self._bookings) > _BOOKINGS_MAX:
+                _, oldest = self._bookings.popitem(last=False)
+                self._expected.pop(oldest.number, None)
         return expected
 
     def _begin(self) -> None:
@@ -254,6 +256,8 @@ class Journal:
 class _Expected:
     """What becomes of a record, and who waits for it: mostly one, any number where it is submitted again."""
 
+    number: int
+    write: Write
     outcome: Booking | None = None
     is_written: bool = False
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
