@@ -145,17 +145,16 @@ class Holds:
         """
         credential = ctx.principal.credential
         loop = asyncio.get_running_loop()
-        decided: asyncio.Future[_Outcome] = loop.create_future()
+        decided: asyncio.Future[None] = loop.create_future()
         admitting = loop.create_task(self._admit(ctx, decided))
         try:
             with ctx.watch.step("hold"):
-                outcome = await decided
+                await decided
         except asyncio.CancelledError:
-            if decided.cancelled():
-                self._finish(admitting)
-            elif decided.exception() is None:  # it was admitted in the step in which its caller left
-                self._abandon(decided.result(), credential)
+            admitting.add_done_callback(lambda done: self._abandon(done, credential))
+            self._finish(admitting)
             raise
+        outcome = admitting.result()
         return self._join(outcome, credential) if isinstance(outcome, Admitted) else outcome
 
     def under_way(self) -> frozenset[str]:
@@ -174,22 +173,19 @@ class Holds:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _admit(self, ctx: RequestContext, decided: asyncio.Future[_Outcome]) -> None:
-        """Admit a query, for a caller that may have left by then: its future is cancelled."""
+    async def _admit(self, ctx: RequestContext, decided: asyncio.Future[None]) -> _Outcome:
+        """Admit a query, and wake its caller, who may have left by then."""
         try:
-            outcome = await self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate)
-        except Exception as error:  # noqa: BLE001 - all of them are for the caller
+            return await self._admission.admit(ctx.query, ctx.principal, ctx.customer, ctx.estimate)
+        finally:
             if not decided.done():
-                decided.set_exception(error)
-            return
-        if decided.done():
-            self._abandon(outcome, ctx.principal.credential)
-        else:
-            decided.set_result(outcome)
+                decided.set_result(None)
 
-    def _abandon(self, outcome: _Outcome, credential: Credential) -> None:
-        if isinstance(outcome, Admitted):
-            self._join(outcome, credential).end()
+    def _abandon(self, admitting: asyncio.Task[_Outcome], credential: Credential) -> None:
+        if not admitting.cancelled() and admitting.exception() is None:
+            outcome = admitting.result()
+            if isinstance(outcome, Admitted):
+                self._join(outcome, credential).end()
 
     def _join(self, admitted: Admitted, credential: Credential) -> Attempt:
         hold_id = admitted.hold.id

@@ -76,21 +76,17 @@ class _Flight:
     Each waits for a future of its own: a caller that disconnects must not cancel the dry run for the others.
     """
 
-    task: asyncio.Task[None] = field(init=False)
-    waiting: list[asyncio.Future[tuple[Estimate, Reads]]] = field(default_factory=list)
+    task: "asyncio.Task[tuple[Estimate, Reads]]" = field(init=False)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
     is_sent: bool = False
     may_be_kept: bool = True
     touched: Touched = field(default_factory=Touched)
 
-    def land(self, answer: tuple[Estimate, Reads] | BaseException) -> None:
-        """Tell those who have not left."""
+    def land(self) -> None:
+        """Wake those who have not left."""
         for waiting in self.waiting:
-            if waiting.done():
-                continue
-            if isinstance(answer, BaseException):
-                waiting.set_exception(answer)
-            else:
-                waiting.set_result(answer)
+            if not waiting.done():
+                waiting.set_result(None)
 
 
 class Estimator:
@@ -166,15 +162,16 @@ class Estimator:
         for _ in range(_ROUNDS_MAX):
             flight = self._flights.get(question.line) or self._take_off(question)
             written_before = flight.touched
-            landed: asyncio.Future[tuple[Estimate, Reads]] = asyncio.get_running_loop().create_future()
+            landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             flight.waiting.append(landed)
             try:
-                estimate, reads = await landed
-            finally:
+                await landed
+            except asyncio.CancelledError:
                 flight.waiting.remove(landed)
-                if not flight.waiting and not flight.is_sent:
-                    self._leave(question, flight)
-                    flight.task.cancel()  # nobody waits for it any more
+                if not flight.waiting:
+                    self._abandon(question, flight)
+                raise
+            estimate, reads = flight.task.result()
             if not reads.may_change_by(written_before):
                 break
         return estimate
@@ -184,15 +181,20 @@ class Estimator:
         flight.task = asyncio.create_task(self._fly_on(question, flight))
         return flight
 
-    async def _fly_on(self, question: _Question, flight: _Flight) -> None:
-        """Make the dry run, whoever leaves meanwhile, and tell those who wait for it."""
-        answer: tuple[Estimate, Reads] | BaseException
+    def _abandon(self, question: _Question, flight: _Flight) -> None:
+        """Nobody waits for a dry run any more: what was sent is finished, for whoever asks the same soon."""
+        flight.task.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved: it may fail
+        if not flight.is_sent:
+            self._leave(question, flight)
+            flight.task.cancel()
+
+    async def _fly_on(self, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
+        """Make the dry run, whoever leaves meanwhile, and wake those who wait for it."""
         try:
-            answer = await self._ask(question, flight)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all of them are for those who wait
-            answer = error
-        self._leave(question, flight)
-        flight.land(answer)
+            return await self._ask(question, flight)
+        finally:
+            self._leave(question, flight)
+            flight.land()
 
     async def _ask(self, question: _Question, flight: _Flight) -> tuple[Estimate, Reads]:
         request, credential = question.request, question.credential
