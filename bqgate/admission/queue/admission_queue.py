@@ -11,7 +11,7 @@ waits.
 import asyncio
 from dataclasses import dataclass
 
-from bqgate.admission.queue.concurrency_limiter import ConcurrencyLimiter, QueueChange
+from bqgate.admission.queue.concurrency_limiter import NO_CHANGE, ConcurrencyLimiter, QueueChange
 from bqgate.admission.queue.fair_queue import QueuedQuery
 from bqgate.domain.units import MS_PER_S
 from bqgate.ports import Clock, Telemetry
@@ -120,7 +120,7 @@ class AdmissionQueue:
         the job.
         """
         change = self._limiter.leave(hold_id, self._clock.monotonic_s())
-        if change is not None:
+        if change is not NO_CHANGE:
             self._tell(change)
         self._resolve(hold_id, None)
 

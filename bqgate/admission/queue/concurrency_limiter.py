@@ -33,6 +33,10 @@ class QueueChange:
     expired: list[str] = field(default_factory=list)
 
 
+# What most queries change that end: no limit counts them.
+NO_CHANGE = QueueChange()
+
+
 class ConcurrencyLimiter:
     """Who runs and who waits, at one gate.
 
@@ -82,12 +86,12 @@ class ConcurrencyLimiter:
         self._look_on(change, queued.customer, now_s)
         return change
 
-    def leave(self, hold_id: str, now_s: float) -> QueueChange | None:
-        """Give back a place, of one that waits or runs. None: it is unknown, and nothing changes."""
+    def leave(self, hold_id: str, now_s: float) -> QueueChange:
+        """Give back a place, of one that waits or runs. Unknown: NO_CHANGE."""
         waiting = self._queue.remove(hold_id)
         queued = waiting.queued if waiting is not None else self._running.pop(hold_id, None)
         if queued is None:
-            return None
+            return NO_CHANGE
         change = QueueChange()
         if waiting is None:
             self._by_customer[queued.customer] -= 1
