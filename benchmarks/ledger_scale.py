@@ -34,6 +34,7 @@ from bqgate.ledger import JournalPlace, LedgerUpkeep, SqlLedger, migrate
 from bqgate.ledger.connections import read_url
 from bqgate.ledger.migrate import alembic_config
 from bqgate.ledger.partitions import Month
+from bqgate.ports.ids import new_id
 from tests.support.hold_services import CountingTelemetry
 from tests.support.postgres_server import postgres_process
 
@@ -137,7 +138,7 @@ def new_charge(number: int, now: datetime) -> Entry:
     name = number * 7919 % PRINCIPALS
     day = now.date().isoformat()
     return Entry(
-        id=uuid.uuid4().hex,
+        id=new_id(),
         kind=EntryKind.CHARGE,
         customer=f"customer-{name % CUSTOMERS}",
         principal=f"principal-{name}@example.com",
@@ -146,7 +147,7 @@ def new_charge(number: int, now: datetime) -> Entry:
         window_keys={Period.DAY: day, Period.MONTH: day[:7]},
         outcome=Outcome.DONE,
         cost_nanos=5_000_000,
-        hold_id=uuid.uuid4().hex,
+        hold_id=new_id(),
         hold_nanos=6_000_000,
         workload=f"workload-{name % 3}",
         job=JobRef(f"project-{name % CUSTOMERS}", f"bquxjob_{uuid.uuid4().hex}", "US"),

@@ -33,7 +33,7 @@ def install(app: web.Application, telemetry: Telemetry) -> None:
 
     @web.middleware
     async def edge(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        request[REQUEST_ID] = new_id()[:_REQUEST_ID_CHARS]
+        request[REQUEST_ID] = new_id()[-_REQUEST_ID_CHARS:]
         try:
             return await _answered(request, handler, telemetry)
         except web.HTTPException:
