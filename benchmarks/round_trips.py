@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that anoth
 from benchmarks.gated import load
 from benchmarks.gated.figures import table
 from benchmarks.gated.gates import running_gate
+from benchmarks.gated.options import read_options
 from benchmarks.gated.redis_raw import Heard, Monitor
 from benchmarks.gated.rounds import fetch_calls
 from benchmarks.gated.stand import open_stand
@@ -92,12 +93,5 @@ def run(options: argparse.Namespace) -> None:
         print("goal, asked before: 1.00 evalsha and 1.00 query on the path, nothing else")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=50)
-    parser.add_argument("--markdown", action="store_true")
-    return parser.parse_args(arguments)
-
-
 if __name__ == "__main__":
-    run(parse(sys.argv[1:]))
+    run(read_options(__doc__, sys.argv[1:], queries=50))

@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that anoth
 
 from benchmarks.gated.figures import table, with_spread
 from benchmarks.gated.gates import running_gate
+from benchmarks.gated.options import read_options
 from benchmarks.gated.processes import rss_mib
 from benchmarks.gated.stand import Stand, open_stand
 
@@ -57,13 +58,5 @@ def run(options: argparse.Namespace) -> None:
     print("goal: embedded < 1 s, the other < 2 s, each < 120 MiB")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=6)
-    parser.add_argument("--customers", type=int, default=10_000)
-    parser.add_argument("--markdown", action="store_true")
-    return parser.parse_args(arguments)
-
-
 if __name__ == "__main__":
-    run(parse(sys.argv[1:]))
+    run(read_options(__doc__, sys.argv[1:], starts=6, customers=10_000))

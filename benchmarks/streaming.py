@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that anoth
 from benchmarks.gated.figures import NONE, table, with_spread
 from benchmarks.gated.gates import running_gate
 from benchmarks.gated.large_answers import SIZE_BYTES
+from benchmarks.gated.options import read_options
 from benchmarks.gated.processes import rss_max_mib, rss_mib, serving
 from benchmarks.gated.stand import open_stand
 
@@ -72,12 +73,5 @@ def run(options: argparse.Namespace) -> None:
     print("to be kept: 0.9 to 1.0 of the floor")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--markdown", action="store_true")
-    return parser.parse_args(arguments)
-
-
 if __name__ == "__main__":
-    run(parse(sys.argv[1:]))
+    run(read_options(__doc__, sys.argv[1:], rounds=5))

@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last, so that anoth
 
 from benchmarks.gated.figures import table, with_spread
 from benchmarks.gated.gates import Gate, running_gate
+from benchmarks.gated.options import read_options
 from benchmarks.gated.processes import tree_cpu_s
 from benchmarks.gated.rounds import Contender, Course, Round
 from benchmarks.gated.stand import open_stand
@@ -81,14 +82,5 @@ def _contender(gate: Gate) -> Contender:
     return Contender(gate.kind, gate.port, gate.process.pid)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--markdown", action="store_true")
-    return parser.parse_args(arguments)
-
-
 if __name__ == "__main__":
-    run(parse(sys.argv[1:]))
+    run(read_options(__doc__, sys.argv[1:], rounds=5, seconds=5.0, connections=32))
