@@ -25,7 +25,7 @@ ENV PATH=/opt/bqgate/bin:$PATH \
     BQGATE_SERVER__HOST=0.0.0.0 \
     BQGATE_SERVER__PORT=8080
 USER bqgate
-# Where the default ledger, sqlite:///bqgate.db, is kept: mount a volume here, or set BQGATE_LEDGER__URL.
+# Where the default ledger, sqlite:///bqgate.db, and the journal are kept: mount a volume here, or set BQGATE_LEDGER__URL.
 WORKDIR /var/lib/bqgate
 VOLUME /var/lib/bqgate
 EXPOSE 8080 8081

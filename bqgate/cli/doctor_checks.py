@@ -1,4 +1,4 @@
-"""Check each thing that a gate leans on: ports, certificate, ledger, policies, budgets, BigQuery, secrets, first admin.
+"""Check each thing that a gate leans on: ports, certificate, ledger, journal, policies, budgets, BigQuery, secrets.
 
 Called by doctor, with good settings. Whatever makes `bqgate serve` fail is red here. Each check asks the system itself,
 waits no longer than the settings let a gate wait, and leaves a Finding; none raises. A check whose question does not
@@ -37,6 +37,7 @@ from bqgate.policies.faults import PolicyFaults
 from bqgate.ports import Clock
 from bqgate.settings import Settings
 from bqgate.settings.fields import SecretUrl, is_loopback
+from bqgate.settings.ledger_section import Sync
 from bqgate.settings.sections import IdentityMode
 
 # Days, months and the lives of tokens are counted by this machine's clock.
@@ -60,6 +61,7 @@ async def findings_of(
         yield check_certificate(settings.server.tls_cert_file, settings.server.tls_key_file, clock.now())
     books = await check_ledger(settings)
     yield books
+    yield await asyncio.to_thread(check_journal, settings)
     policies, customer_registry = await check_policies(settings, has_ledger=books.is_good is True)
     yield policies
     yield await check_budgets(settings)
@@ -108,6 +110,24 @@ async def check_ledger(settings: Settings) -> Finding:
     except ValueError as error:
         return Finding("ledger", False, f"{url}: {error}", "write the URL anew")
     return Finding("ledger", True, f"{url}: answers, and has the tables of this version")
+
+
+def check_journal(settings: Settings) -> Finding:
+    """Can it be written, and does something in it wait for a person?"""
+    if settings.ledger.sync is not Sync.JOURNAL:
+        return Finding("journal", None, "ledger.sync is before_forward: queries wait for the database")
+    folder = settings.ledger.journal_folder or ledger.default_folder(settings.ledger.url.reveal())
+    try:
+        left = sorted(file.name for pattern in ("*.refused", "*.damaged") for file in folder.glob(pattern))
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        _write_and_forget(there)
+    except OSError as error:
+        remedy = "name a folder that can be written in ledger.journal_folder, or set ledger.sync: before_forward"
+        return Finding("journal", False, f"{folder}: nothing can be written there: {error.strerror}", remedy)
+    if left:
+        remedy = "see what is in it (docs/journal.md), and take it away"
+        return Finding("journal", False, f"{folder}: {', '.join(left)}: what no ledger has taken", remedy)
+    return Finding("journal", True, f"{folder}: can be written" if there == folder else f"{folder}: can be made")
 
 
 async def check_policies(settings: Settings, *, has_ledger: bool) -> tuple[Finding, CustomerRegistry]:

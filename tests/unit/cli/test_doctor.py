@@ -110,6 +110,7 @@ def test_a_healthy_gate_is_status_0(patient: Patient) -> None:
         "port": "✓",
         "web pages": "-",
         "ledger": "✓",
+        "journal": "✓",
         "policies": "✓",
         "budgets": "✓",
         "bigquery": "✓",
@@ -152,6 +153,34 @@ def test_a_database_that_is_away_is_named_without_its_password(patient: Patient)
     result, marks = patient.examine()
     assert marks["ledger"] == "✗"
     assert "hunter2" not in result.output
+
+
+def test_a_folder_for_the_journal_that_cannot_be_is_red(patient: Patient) -> None:
+    """As it is for `serve`, and with the same ways out; nothing is made to find that out."""
+    new, blocked = patient.folder / "new" / "journal", patient.folder / "a file" / "journal"
+    blocked.parent.write_text("in the way")
+    patient.document["ledger"]["journal_folder"] = str(new)
+    result, marks = patient.examine()
+    assert marks["journal"] == "✓"
+    assert "can be made" in result.stdout
+    assert not new.parent.exists()
+    patient.document["ledger"]["journal_folder"] = str(blocked)
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["journal"]) == (1, "✗")
+    assert "ledger.sync: before_forward" in result.stdout
+    patient.document["ledger"]["sync"] = "before_forward"
+    _, marks = patient.examine()
+    assert marks["journal"] == "-"
+
+
+def test_what_no_ledger_has_taken_is_told(patient: Patient) -> None:
+    """Records that were set aside wait for a person, who hears of them here again."""
+    folder = patient.folder / "ledger.db.journal"
+    folder.mkdir()
+    (folder / "7.journal.refused").touch()
+    result, marks = patient.examine()
+    assert (result.exit_code, marks["journal"]) == (1, "✗")
+    assert "7.journal.refused: what no ledger has taken" in result.stdout
 
 
 def test_a_redis_is_asked_for_its_version_and_policy(patient: Patient, redis_url: str) -> None:
