@@ -54,7 +54,7 @@ async def hear_commands(port: int) -> tuple[_Commands, _Commands]:
     await store.close()
     assert len(place) == len(capture) == 1, "a hold is one round trip to place and one to capture"
     key = (hold.idempotency_key or "").rpartition("_")[2]
-    return tuple(_numbered(heard[0].words, hold.id, key) for heard in (place, capture))
+    return _numbered(place[0].words, hold.id, key), _numbered(capture[0].words, hold.id, key)
 
 
 def _numbered(words: tuple[bytes, ...], hold_id: str, key: str) -> _Commands:

@@ -68,7 +68,8 @@ def counted(spans: list[_Span], commands: list[Heard], calls: list[tuple[int, in
     upstream = Counter(
         KINDS[kind] for kind, came in calls if any(began <= came <= ended for _, _, began, ended in spans)
     )
-    return tuple(_each(found, len(spans)) for found in (on_path, upstream, behind))
+    count = len(spans)
+    return _each(on_path, count), _each(upstream, count), _each(behind, count)
 
 
 def _each(found: Counter[str], count: int) -> str:

@@ -113,7 +113,7 @@ async def test_what_was_read_longer_ago_than_ends_are_remembered_fills_nothing(s
     async def suspended(_customer: str) -> tuple[Hold, ...]:
         read = await reads.pop()
         if not reads:
-            del scene.book.fetch_open_holds  # type: ignore[method-assign]  # from here on it is the book's own
+            del scene.book.fetch_open_holds  # from here on it is the book's own
             scene.book.book(hold, parse_usd("2"))
             assert await scene.store.capture(hold, parse_usd("2"))
             await scene.forget_mark(hold)
