@@ -35,6 +35,8 @@ def camel_keys(document: Mapping[str, Any], *, path: str) -> dict[str, Any]:
     if len(document) > _NAMES_MAX:
         field = path.rstrip(".") or "body"
         raise MalformedRequest(f"Invalid value for field {field}: it has more than {_NAMES_MAX} fields.", field=field)
+    if "_" not in "".join(document):
+        return dict(document)
     renamed: dict[str, Any] = {}
     for key, value in document.items():
         name = camel_name(key)

@@ -19,6 +19,7 @@ _CHARGED_DDL = frozenset({"CREATE_MODEL", "CREATE_MATERIALIZED_VIEW"})
 _TABLES_LISTED_MAX = 50
 # ... and a query may read at most so many (https://cloud.google.com/bigquery/quotas#query_jobs).
 _TABLES_PER_QUERY_MAX = 1_000
+_ACCURACIES = {each.value: each for each in Accuracy}
 _BOUNDS = frozenset({Accuracy.PRECISE, Accuracy.UPPER_BOUND})
 # Where a dry run names what a statement writes, makes, changes or drops.
 _TARGETS = (
@@ -128,17 +129,19 @@ def _why_unknown(
     """Name why the bytes of a dry run bound nothing; None where they do."""
     may_read = not reads_nothing(statement_type)
     is_row_secured = _part(statistics, "rowLevelSecurityStatistics").get("rowLevelSecurityApplied") is True
-    reasons = {
-        "script": is_multi_statement(statement_type),
-        "purchase": buys(statement_type),
-        "row_level_security": is_row_secured,
-        "lower_bound": accuracy is Accuracy.LOWER_BOUND,
-        "no_statistics": processed is None,
-        "statement_type": not is_known(statement_type),
-        "accuracy": may_read and accuracy not in _BOUNDS,
-        "zero_bytes": may_read and processed == 0 and (has_tables or statement_type in _CHARGED_DDL),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    for reason, holds in (
+        ("script", is_multi_statement(statement_type)),
+        ("purchase", buys(statement_type)),
+        ("row_level_security", is_row_secured),
+        ("lower_bound", accuracy is Accuracy.LOWER_BOUND),
+        ("no_statistics", processed is None),
+        ("statement_type", not is_known(statement_type)),
+        ("accuracy", may_read and accuracy not in _BOUNDS),
+        ("zero_bytes", may_read and processed == 0 and (has_tables or statement_type in _CHARGED_DDL)),
+    ):
+        if holds:
+            return reason
+    return None
 
 
 def _outcome(status: Mapping[str, Any], *, cached: bool) -> Outcome:
@@ -149,10 +152,7 @@ def _outcome(status: Mapping[str, Any], *, cached: bool) -> Outcome:
 
 
 def _accuracy(value: Any) -> Accuracy:
-    try:
-        return Accuracy(value)
-    except ValueError:
-        return Accuracy.UNKNOWN
+    return _ACCURACIES.get(value, Accuracy.UNKNOWN) if isinstance(value, str) else Accuracy.UNKNOWN
 
 
 def _is_no_query(job: Mapping[str, Any]) -> bool:
@@ -192,9 +192,12 @@ def _targets(job: Mapping[str, Any], query: Mapping[str, Any]) -> tuple[str, ...
 
 def _name(reference: Mapping[str, Any]) -> str:
     """A reference to a dataset, or to something in one, as a dotted name."""
-    leaf = next((reference[name] for name in _LEAVES if name in reference), None)
     dataset = f"{reference.get('projectId')}.{reference.get('datasetId')}"
-    return dataset if leaf is None else f"{dataset}.{leaf}"
+    for name in _LEAVES:
+        if name in reference:
+            leaf = reference[name]
+            return dataset if leaf is None else f"{dataset}.{leaf}"
+    return dataset
 
 
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

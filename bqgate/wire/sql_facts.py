@@ -17,11 +17,13 @@ from bqgate.wire.sql_text import Kind, Token, odd_character, value_of
 # None of what is looked for is there without one of these, in capitals: keywords have no other spelling, and a quoted
 # name has another one only by a backslash.
 _WORTH_READING = ("MODEL", "CALL", "IMMEDIATE", "EXTERNAL_QUERY", "@@", "\\")
-_REMOTE_WORD = re.compile(r"(?<![A-Z0-9_])(?:AI|ML)(?![A-Z0-9_])")
+# Each by itself and with its letters first, for which alone a text is searched many times as fast.
+_AI, _ML = (re.compile(rf"{word}(?![A-Z0-9_])(?<![A-Z0-9_]{word})") for word in ("AI", "ML"))
 _ESCAPED_NAME = re.compile(r"`[^`\\]*+\\")
 _BETWEEN_CREATE_AND_MODEL = frozenset({"OR", "REPLACE", "TEMP", "TEMPORARY", "PUBLIC", "PRIVATE"})
 # CALL is no reserved word: a statement begins with it, perhaps behind a hint (@{…} or @5); elsewhere it is a name.
 _BEFORE_A_STATEMENT = frozenset({"", ";", "THEN", "ELSE", "BEGIN", "DO", "LOOP", "REPEAT", "}"})
+_PLAIN = SqlFacts()
 _REMOTE_NAMESPACES = frozenset({"AI", "ML"})
 _READING = frozenset({"SELECT", "WITH", "FROM"})
 _RESERVATION = re.compile(r"[\w/:.-]{1,1024}", re.ASCII)
@@ -33,11 +35,10 @@ _LOOK_BACK = 8
 def read_facts(sql: str) -> SqlFacts:
     """What may occur when this text runs. Of one that cannot be read, all."""
     capitals = sql.upper()
-    has_letters = _has_any(capitals, _REMOTE_NAMESPACES)  # which is known sooner
-    has_remote_word = has_letters and _REMOTE_WORD.search(capitals) is not None
+    has_remote_word = _AI.search(capitals) is not None or _ML.search(capitals) is not None
     is_one_statement = ";" not in sql.rstrip("; \t\r\n")
     if is_one_statement and not has_remote_word and not _has_any(capitals, _WORTH_READING):
-        return SqlFacts()
+        return _PLAIN
     reading = _Reading()
     is_unread = odd_character(sql) is not None
     for item in () if is_unread else names_and_marks(sql):
