@@ -26,7 +26,7 @@ from bqgate.app.dependencies import Dependencies
 from bqgate.app.shares import failed_logins_per_minute
 from bqgate.domain.policy import PolicyKind
 from bqgate.domain.units import MS_PER_S
-from bqgate.gate.http.http_server import REQUEST_ID
+from bqgate.gate.http.call_notes import notes_of
 from bqgate.policies.editor import PolicyEditor
 from bqgate.settings import Settings
 from bqgate.settlement.settlement import Settlement
@@ -84,8 +84,7 @@ def login_views(deps: Dependencies, identities: Identities) -> LoginViews | None
 
 def request_id_of(request: web.Request) -> str:
     """What the middleware calls this request."""
-    request_id: str = request.get(REQUEST_ID, "")
-    return request_id
+    return notes_of(request).request_id
 
 
 def _views(deps: Dependencies, settlement: Settlement, events: EventMaker) -> tuple[Views, ...]:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TextIO
 
 from aiohttp import web
@@ -40,10 +41,12 @@ from bqgate.gate.body_room import BodyLimits, BodyRoom
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.holds import Holds
-from bqgate.gate.http import access_log, middleware, proxies, web_pages
+from bqgate.gate.http import access_log, middleware
 from bqgate.gate.http.connections import Connections
 from bqgate.gate.http.http_server import HttpServer, add_data_plane
+from bqgate.gate.http.proxies import as_called
 from bqgate.gate.http.router import new_application
+from bqgate.gate.http.web_pages import PageGuard
 from bqgate.gate.identify import Identification
 from bqgate.ledger import SqlLedger
 from bqgate.ledger.registry import SqlRegistry
@@ -259,11 +262,11 @@ async def _listen(deps: Dependencies, path: QueryPath, stack: AsyncExitStack) ->
 def _application(deps: Dependencies) -> web.Application:
     app = new_application()
     access_log.install(app, deps.telemetry, deps.clock)
-    middleware.install(app, deps.telemetry)
     settings = deps.settings
-    proxies.install(app, trusted=settings.server.trusted_proxies, public_url=settings.identity.public_url)
+    called = partial(as_called, trusted=settings.server.trusted_proxies, public_url=settings.identity.public_url)
     rules = page_rules(settings, machine=socket.gethostname())
-    web_pages.install(app, rules, answer_problem=answer_problem, clock=deps.clock, telemetry=deps.telemetry)
+    pages = PageGuard(rules, answer_problem=answer_problem, clock=deps.clock, telemetry=deps.telemetry)
+    middleware.install(app, deps.telemetry, called=called, page_refusal=pages.refusal)
     return app
 
 

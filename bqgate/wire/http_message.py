@@ -5,9 +5,10 @@ Bodies are bytes, or an async iterator of chunks where they are streamed; header
 repeat, as RFC 9110 section 5.3 allows.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 Headers = tuple[tuple[str, str], ...]
@@ -71,11 +72,10 @@ class IndexedHeaders(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple ha
 
 def indexed(headers: Headers) -> IndexedHeaders:
     """The same headers, looked through once."""
-    # No name has a line break in it.
-    return _indexed(headers, tuple("\n".join([name for name, _ in headers]).lower().split("\n")) if headers else ())
+    return _indexed(headers, tuple([name.lower() for name, _ in headers]))
 
 
-def _indexed(headers: Headers, lower: tuple[str, ...]) -> IndexedHeaders:
+def _indexed(headers: Iterable[tuple[str, str]], lower: tuple[str, ...]) -> IndexedHeaders:
     made = IndexedHeaders(headers)
     made.lower = lower
     made.names = frozenset(lower)
@@ -102,8 +102,12 @@ def without(headers: Headers, names: AbstractSet[str]) -> IndexedHeaders:
     known = headers if type(headers) is IndexedHeaders else indexed(headers)
     if known.names.isdisjoint(names):
         return known
-    kept = [header for name, header in zip(known.lower, known, strict=True) if name not in names]
-    return _indexed(tuple(kept), tuple([name for name in known.lower if name not in names]))
+    kept, lower = list(known), list(known.lower)
+    for name in known.names & names:
+        for _ in range(lower.count(name)):
+            at = lower.index(name)
+            del kept[at], lower[at]
+    return _indexed(kept, tuple(lower))
 
 
 def replaced(headers: Headers, names: AbstractSet[str], *added: tuple[str, str]) -> IndexedHeaders:
@@ -117,8 +121,18 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
 
     Never those that frame the body, or say who calls.
     """
-    known = headers if type(headers) is IndexedHeaders else indexed(headers)
-    if "connection" not in known.names:
+    lines = headers_of(headers, _CONNECTION)
+    if not lines:
         return frozenset()
-    names = {name.strip().lower() for line in headers_of(known, _CONNECTION) for name in line.split(",")}
+    line = ",".join(lines)
+    return _named_lately(line) if len(line) <= _REMEMBERED_CHARS_MAX else _named(line)
+
+
+def _named(line: str) -> frozenset[str]:
+    names = {name.strip().lower() for name in line.split(",")}
     return frozenset(names - {"authorization", "content-length", "host"})
+
+
+# Nearly everybody sends the same few lines.
+_REMEMBERED_CHARS_MAX = 64
+_named_lately = lru_cache(maxsize=64)(_named)

@@ -6,6 +6,7 @@ Stands for the whole gate where only the door, the routes and the ways matter: n
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -24,9 +25,9 @@ from bqgate.domain.tier import CustomerRegistry, Tier
 from bqgate.gate.body_room import BodyLimits, BodyRoom
 from bqgate.gate.discovery import Discovery
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.http import proxies
 from bqgate.gate.http.http_server import SERVER_OPTIONS, HttpServer, add_data_plane
 from bqgate.gate.http.middleware import install
+from bqgate.gate.http.proxies import as_called
 from bqgate.gate.http.router import new_application
 from bqgate.gate.identify import Identification
 from bqgate.gate.isolation import Isolation, IsolationMode
@@ -121,8 +122,16 @@ async def gate_stand(
         upstream = HttpUpstream(recorder.url, credentials or CallerCredentials())
         handler = RecordingHandler(upstream)
         telemetry = ListTelemetry()
-        app = data_plane(handler, upstream, telemetry, authenticator=authenticator, audit_log=audit_log, bodies=bodies)
-        proxies.install(app, trusted=trusted, public_url=public_url)
+        app = data_plane(
+            handler,
+            upstream,
+            telemetry,
+            authenticator=authenticator,
+            audit_log=audit_log,
+            trusted=trusted,
+            public_url=public_url,
+            bodies=bodies,
+        )
         runner = web.AppRunner(app, shutdown_timeout=1, **SERVER_OPTIONS)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -143,11 +152,13 @@ def data_plane(
     *,
     authenticator: Authenticator | None = None,
     audit_log: ListAuditLog | None = None,
+    trusted: Networks = (),
+    public_url: str | None = None,
     bodies: BodyLimits | None = None,
 ) -> web.Application:
     """The data plane as app puts it together."""
     app = new_application()
-    install(app, telemetry)
+    install(app, telemetry, called=partial(as_called, trusted=trusted, public_url=public_url))
     clock = SystemClock()
     tier = Tier("standard", daily_nanos=1, monthly_nanos=1, emergency_nanos=1)
     policies = PolicySnapshot(CustomerRegistry({}, {}, tier), PriceList(PricingModel.ON_DEMAND, 1, 1))

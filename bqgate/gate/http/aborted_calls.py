@@ -13,11 +13,8 @@ from enum import StrEnum
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import BqgateError
+from bqgate.gate.http.call_notes import notes_of
 
-# The answer of which something may have gone out.
-BEGUN = web.RequestKey("BEGUN", web.StreamResponse)
-# Who broke off, where the call did not end as it should.
-BROKEN_OFF_BY = web.RequestKey("BROKEN_OFF_BY", str)
 # Set when the application is told to stop: what is cancelled from then on is so by the gate.
 STOPPING = web.AppKey("STOPPING", asyncio.Event)
 
@@ -41,7 +38,8 @@ def is_gone(request: web.Request) -> bool:
 
 def note_side(request: web.Request, error: BaseException) -> None:
     """Remember who broke off, as the error shows it; the first one holds, what follows is its consequence."""
-    if BROKEN_OFF_BY in request:
+    notes = notes_of(request)
+    if notes.broken_off_by:
         return
     stopping = request.app.get(STOPPING)
     if isinstance(error, asyncio.CancelledError) and stopping is not None and stopping.is_set():
@@ -50,7 +48,7 @@ def note_side(request: web.Request, error: BaseException) -> None:
         side = Side.CALLER
     else:
         side = Side.UPSTREAM if isinstance(error, BqgateError) else Side.BUG
-    request[BROKEN_OFF_BY] = side
+    notes.broken_off_by = side
 
 
 def reset_on_close(request: web.Request, response: web.StreamResponse, *, is_on: bool) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bqgate.gate.batch_log import METHOD_CHARS_MAX, TOLD_HEADERS, shown_path
-from bqgate.gate.http.aborted_calls import BEGUN, BROKEN_OFF_BY, Side
-from bqgate.gate.http.http_server import FAILURE, REQUEST_ID, TOLD_APART
+from bqgate.gate.http.aborted_calls import Side
+from bqgate.gate.http.call_notes import CallNotes, notes_of
 from bqgate.observe.request_fields import begin_request, noted_fields
 from bqgate.ports import Clock, Telemetry
 
@@ -32,46 +32,50 @@ def install(app: web.Application, telemetry: Telemetry, clock: Clock) -> None:
 
     @web.middleware
     async def noted(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if request.path in _PROBES:
+        if request.rel_url.raw_path in _PROBES:
             return await handler(request)
         started_s = clock.monotonic_s()
         begin_request()
+        notes = notes_of(request)
         response: web.StreamResponse | None = None
         try:
             response = await handler(request)
             return response
         finally:
-            if TOLD_APART not in request:
+            if not notes.is_told_apart:
                 duration_ms = round((clock.monotonic_s() - started_s) * 1000)
-                _write_line(request, response, duration_ms, telemetry)
+                _write_line(request, notes, response, duration_ms, telemetry)
 
     app.middlewares.append(noted)
 
 
 def _write_line(
-    request: web.Request, response: web.StreamResponse | None, duration_ms: int, telemetry: Telemetry
+    request: web.Request,
+    notes: CallNotes,
+    response: web.StreamResponse | None,
+    duration_ms: int,
+    telemetry: Telemetry,
 ) -> None:
-    shown = response if response is not None else request.get(BEGUN)
+    shown = response if response is not None else notes.begun
     headers = shown.headers if shown is not None else {}
     told = {field: value for field, header in TOLD_HEADERS if (value := headers.get(header))}
-    if REQUEST_ID in request:
-        told.setdefault("request_id", request[REQUEST_ID])
-    if FAILURE in request:
-        told["reason"] = request[FAILURE]
+    if notes.request_id:
+        told.setdefault("request_id", notes.request_id)
+    if notes.failure:
+        told["reason"] = notes.failure
     telemetry.log(
         "request",
         method=request.method[:METHOD_CHARS_MAX],
         path=shown_path(request.rel_url.raw_path),
-        status=_status(request, response),
+        status=_status(notes, response),
         duration_ms=duration_ms,
         **noted_fields(),
         **told,
     )
 
 
-def _status(request: web.Request, response: web.StreamResponse | None) -> int | str:
+def _status(notes: CallNotes, response: web.StreamResponse | None) -> int | str:
     """The answer's, where it was sent to its end; else who broke off."""
-    by = request.get(BROKEN_OFF_BY)
-    if by is None:
-        return response.status if response is not None else _STATUS_WORDS[Side.CALLER]
-    return _STATUS_WORDS[Side(by)]
+    if notes.broken_off_by:
+        return _STATUS_WORDS[Side(notes.broken_off_by)]
+    return response.status if response is not None else _STATUS_WORDS[Side.CALLER]

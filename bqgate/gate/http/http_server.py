@@ -24,7 +24,8 @@ from bqgate.gate.body import close_body
 from bqgate.gate.body_room import GRANTED_BYTES, BodyRoom
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
-from bqgate.gate.http.aborted_calls import BEGUN, cut, note_side, reset_on_close
+from bqgate.gate.http.aborted_calls import cut, note_side, reset_on_close
+from bqgate.gate.http.call_notes import notes_of
 from bqgate.gate.http.router import LinearRouter
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
@@ -42,15 +43,9 @@ SERVER_OPTIONS: dict[str, Any] = {
     # aiohttp reads on after so many bytes, or a quarter as many chunks of a body: few, as one may send a byte in each.
     "read_bufsize": 8 * 1024,
 }
-CORS_ORIGIN = web.RequestKey("CORS_ORIGIN", str)  # the origin whose page may read the answer
-REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # given by the middleware
-FAILURE = web.RequestKey("FAILURE", str)  # the name of the error that it answered, where there was one
-CALLED_HOST = web.RequestKey("CALLED_HOST", str)  # by which the client reached the gate; settled by proxies.py
-GATE_ADDRESS = web.RequestKey("GATE_ADDRESS", str)  # the same
-OWN_PAGE = web.RequestKey("OWN_PAGE", bool)  # a page of the gate's own sends it; settled by web_pages.py
-TOLD_APART = web.RequestKey("TOLD_APART", bool)  # the log says of it elsewhere, so that it needs no line of its own
 DATA_PLANE = "data_plane"  # the name of the data plane's one resource
-_FRAMING = frozenset({"connection", "transfer-encoding"})
+_CONNECTION = frozenset({"connection"})
+_FRAMING = _CONNECTION | {"transfer-encoding"}
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 
 
@@ -72,7 +67,7 @@ class HttpServer:
                 challenge = ("WWW-Authenticate", 'Bearer realm="bqgate"')
                 message = "Requests from web pages of other origins must bear credentials."
                 return await send(request, error_answer(401, "required", message, headers=(challenge,)))
-            request[CORS_ORIGIN] = request.headers[hdrs.ORIGIN]
+            notes_of(request).cors_origin = request.headers[hdrs.ORIGIN]
         with self._room.share(call.peer):
             answer = await self._dispatcher.dispatch(call, origin=origin_of(request))
             return await send(request, answer)
@@ -99,14 +94,13 @@ def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:
     path, _, query = target.partition("?")
     if not target.isascii() or not target.isprintable() or " " in target:
         raise MalformedRequest("The URL must be percent-encoded.", reason="badRequest")
-    headers = tuple(request.headers.items())
     if not _can_be_sent("".join(request.headers.values())):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
-    known = indexed(headers)
+    headers = indexed(tuple(request.headers.items()))
     # Without what Connection names, or the gate would judge by what BigQuery never sees.
-    headers = without(known, {"connection", *named_by_connection(known)})
+    headers = without(headers, _CONNECTION | named_by_connection(headers))
     body = _body_of(request, stall_s)
-    return HttpRequest(request.method, path, query, headers, body, request.remote or "", request.get(REQUEST_ID, ""))
+    return HttpRequest(request.method, path, query, headers, body, request.remote or "", notes_of(request).request_id)
 
 
 def _body_of(request: web.Request, stall_s: float) -> bytes | AsyncIterator[bytes]:
@@ -121,7 +115,8 @@ def _body_of(request: web.Request, stall_s: float) -> bytes | AsyncIterator[byte
 
 def origin_of(request: web.Request) -> str:
     """The gate's address as the caller reaches it, without a slash at its end."""
-    return request.get(GATE_ADDRESS) or f"{request.scheme}://{request.host}"
+    notes = notes_of(request)
+    return notes.gate_address or f"{request.scheme}://{notes.called_host or request.host}"
 
 
 class RequestBody:
@@ -166,40 +161,50 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
         BqgateError: the body failed while it was read.
     """
     body = answer.body
-    headers = CIMultiDict(without(answer.headers, _FRAMING))
-    response: web.StreamResponse
-    if isinstance(body, bytes) and request.method != hdrs.METH_HEAD:
-        headers[hdrs.CONTENT_LENGTH] = str(len(body))
-        response = web.Response(status=answer.status, headers=headers, body=body)  # goes out in one piece
-    else:
-        response = web.StreamResponse(status=answer.status, headers=headers)
-        if body and isinstance(body, bytes):
-            response.content_length = len(body)
-    if (answer.header(hdrs.CONNECTION) or "").lower() == "close":
-        response.force_close()
-    request[BEGUN] = response
+    response = _response(request, answer)
+    notes_of(request).begun = response
     is_whole = False
     try:
         await response.prepare(request)
-        reset_on_close(request, response, is_on=True)
         if not isinstance(body, bytes) and request.method != hdrs.METH_HEAD:
+            reset_on_close(request, response, is_on=True)
             async for chunk in body:
                 await response.write(chunk)
         await response.write_eof()
-        reset_on_close(request, response, is_on=False)
+        if not isinstance(body, bytes):
+            reset_on_close(request, response, is_on=False)
         is_whole = True
     except BaseException as error:
         note_side(request, error)
         raise
     finally:
         try:
-            await close_body(body)
+            if not isinstance(body, bytes):
+                await close_body(body)
         finally:
             if not is_whole:
                 cut(request)
     if request.content.exception() is not None:
         # The body that came with it broke off, so where the next request begins nobody knows.
         request.protocol.force_close()
+    return response
+
+
+def _response(request: web.Request, answer: HttpResponse) -> web.StreamResponse:
+    """An answer as aiohttp writes it; one that is whole goes out in one piece."""
+    headers = CIMultiDict(list(without(answer.headers, _FRAMING)))
+    response: web.StreamResponse
+    if not isinstance(answer.body, bytes):
+        response = web.StreamResponse(status=answer.status, headers=headers)
+    elif request.method == hdrs.METH_HEAD:
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        if answer.body:
+            response.content_length = len(answer.body)
+    else:
+        headers[hdrs.CONTENT_LENGTH] = str(len(answer.body))
+        response = web.Response(status=answer.status, headers=headers, body=answer.body)
+    if (answer.header("connection") or "").lower() == "close":
+        response.force_close()
     return response
 
 
@@ -229,10 +234,10 @@ def _is_of_proxies(name: str) -> bool:
 
 def _is_from_foreign_page(request: web.Request) -> bool:
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None or request.get(OWN_PAGE):
+    if origin is None:
         return False
-    called: str = request.get(CALLED_HOST, request.host)
-    return origin.partition("://")[2] != called
+    notes = notes_of(request)
+    return not notes.is_own_page and origin.partition("://")[2] != (notes.called_host or request.host)
 
 
 def _can_be_sent(value: str) -> bool:

@@ -1,21 +1,24 @@
 """Give every request an id and every failure an answer. The outermost step; one of two places that catch everything.
 
-Installed by app around all routes. gate/reply.py says how each of the project's errors is answered. Anything else is a
-bug: one log line with where it happened (not what was in it, which may be a credential), and a 500 internalError in
-BigQuery's format. Once an answer has begun or its caller has left, nobody can be told: the connection is closed
-(aborted_calls.py), and a log line and a counter say who broke off. No exception leaves, because aiohttp would take it
-for a bug of the server's.
+Installed by app around all routes, with what looks at every call before its route: framing.py, proxies.py and
+web_pages.py. gate/reply.py says how each of the project's errors is answered. Anything else is a bug: one log line with
+where it happened (not what was in it, which may be a credential), and a 500 internalError in BigQuery's format. Once an
+answer has begun or its caller has left, nobody can be told: the connection is closed (aborted_calls.py), and a log line
+and a counter say who broke off. No exception leaves, because aiohttp would take it for a bug of the server's.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import OUTAGES, BqgateError, MalformedRequest
-from bqgate.gate.http.aborted_calls import BEGUN, BROKEN_OFF_BY, STOPPING, Side, cut, is_gone, note_side
+from bqgate.gate.http.aborted_calls import STOPPING, Side, cut, is_gone, note_side
+from bqgate.gate.http.call_notes import notes_of
 from bqgate.gate.http.framing import refused_framing
-from bqgate.gate.http.http_server import CORS_ORIGIN, FAILURE, REQUEST_ID, send
+from bqgate.gate.http.http_server import send
+from bqgate.gate.http.proxies import as_called
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
 from bqgate.observe.request_fields import note_cause
@@ -28,19 +31,45 @@ _REQUEST_ID_CHARS = 16
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def install(app: web.Application, telemetry: Telemetry) -> None:
-    """Put the outermost step around an application."""
+def _no_refusal(_request: web.Request) -> None:
+    """Let every page call."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    telemetry: Telemetry
+    called: Callable[[web.Request], web.Request]
+    page_refusal: Callable[[web.Request], web.Response | None]
+
+
+def install(
+    app: web.Application,
+    telemetry: Telemetry,
+    *,
+    called: Callable[[web.Request], web.Request] = as_called,
+    page_refusal: Callable[[web.Request], web.Response | None] = _no_refusal,
+) -> None:
+    """Put the outermost step around an application.
+
+    Args:
+        app: the application.
+        telemetry: hears of failures.
+        called: makes of a request the one that its client made.
+        page_refusal: the answer to a web page that may not call; None: it may, or is none.
+    """
+    steps = _Steps(telemetry, called, page_refusal)
 
     @web.middleware
     async def edge(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        request[REQUEST_ID] = new_id()[-_REQUEST_ID_CHARS:]
+        notes = notes_of(request)
+        notes.request_id = new_id()[-_REQUEST_ID_CHARS]
         try:
-            return await _answered(request, handler, telemetry)
+            return await _answered(request, handler, steps)
         except web.HTTPException:
             raise
         except asyncio.CancelledError as error:
             note_side(request, error)
-            telemetry.count("aborted_calls_total", by=request[BROKEN_OFF_BY])
+            telemetry.count("aborted_calls_total", by=notes.broken_off_by)
             raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave that aiohttp would not understand
             return _broken_off(request, error, telemetry)
@@ -54,56 +83,60 @@ def install(app: web.Application, telemetry: Telemetry) -> None:
     app.on_response_prepare.append(_mark_answer)
 
 
-async def _answered(request: web.Request, handler: _Handler, telemetry: Telemetry) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: _Handler, steps: _Steps) -> web.StreamResponse:
     """The handler's answer, or one for its failure while that can still be told."""
     refusal = refused_framing(request)
     if refusal is not None:
-        request[FAILURE] = MalformedRequest.__name__
-        telemetry.count("refused_calls_total", reason=request[FAILURE])
+        notes_of(request).failure = MalformedRequest.__name__
+        steps.telemetry.count("refused_calls_total", reason=MalformedRequest.__name__)
         return await send(request, refusal)
     try:
-        return await handler(request)
+        seen = steps.called(request)
+        return steps.page_refusal(seen) or await handler(seen)
     except web.HTTPException:
         raise
     except Exception as error:
-        if BEGUN in request or is_gone(request):
+        if notes_of(request).begun is not None or is_gone(request):
             raise
-        _tell_failure(request, error, telemetry)
-        answer = answer_for_error(error) if isinstance(error, BqgateError) else _answer_for_bug(request)
+        _tell_failure(request, error, steps.telemetry)
+        answer = _answer_for(request, error)
     return await send(request, answer)
 
 
 def _tell_failure(request: web.Request, error: Exception, telemetry: Telemetry) -> None:
-    request[FAILURE] = type(error).__name__
-    telemetry.count("refused_calls_total", reason=request[FAILURE])
+    notes = notes_of(request)
+    notes.failure = type(error).__name__
+    telemetry.count("refused_calls_total", reason=notes.failure)
     if isinstance(error, OUTAGES):
         note_cause(error)
     if not isinstance(error, BqgateError):
-        telemetry.log("bug", request_id=request[REQUEST_ID], error=request[FAILURE], where=frames_of(error))
+        telemetry.log("bug", request_id=notes.request_id, error=notes.failure, where=frames_of(error))
 
 
 def _broken_off(request: web.Request, error: Exception, telemetry: Telemetry) -> web.StreamResponse:
     """End the connection and tell of it. What is returned is written by nobody: there is no connection left."""
     note_side(request, error)
-    by = request[BROKEN_OFF_BY]
-    telemetry.count("aborted_calls_total", by=by)
-    if by != Side.CALLER:  # who left is told by the request's own line
+    notes = notes_of(request)
+    telemetry.count("aborted_calls_total", by=notes.broken_off_by)
+    if notes.broken_off_by != Side.CALLER:  # who left is told by the request's own line
         _tell_failure(request, error, telemetry)
         cause = {"cause": str(error)} if isinstance(error, OUTAGES) else {}
-        telemetry.log("answer_cut_off", request_id=request[REQUEST_ID], error=request[FAILURE], **cause)
+        telemetry.log("answer_cut_off", request_id=notes.request_id, error=notes.failure, **cause)
     cut(request)
-    return request.get(BEGUN) or web.Response(status=503)
+    return notes.begun or web.Response(status=503)
 
 
-def _answer_for_bug(request: web.Request) -> HttpResponse:
-    message = f"An internal error occurred in bqgate; the request id is {request[REQUEST_ID]}."
+def _answer_for(request: web.Request, error: Exception) -> HttpResponse:
+    if isinstance(error, BqgateError):
+        return answer_for_error(error)
+    message = f"An internal error occurred in bqgate; the request id is {notes_of(request).request_id}."
     return error_answer(500, "internalError", message)
 
 
 async def _mark_answer(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.setdefault(REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
-    origin = request.get(CORS_ORIGIN)
-    if origin is not None and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:
-        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+    notes = notes_of(request)
+    response.headers.setdefault(REQUEST_ID_HEADER, notes.request_id)
+    if notes.cors_origin and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = notes.cors_origin
         response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "*"
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)

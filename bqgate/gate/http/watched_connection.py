@@ -102,7 +102,7 @@ class WatchedConnection(asyncio.Protocol):
             self._begin_head(0)
         self._received += len(data)
         is_too_much = self._is_too_much(data)
-        self._last = (self._last + data)[-len(_END_OF_HEAD) :]
+        self._last = (self._last + data[-len(_END_OF_HEAD) :])[-len(_END_OF_HEAD) :]
         if is_too_much:
             self._connections.drop(self, "head_too_large")
             return

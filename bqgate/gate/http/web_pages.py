@@ -1,24 +1,25 @@
 """Refuse what only a web page sends: calls by a name that is not the gate's, and calls by pages of other origins.
 
-Installed by app on each port, inside proxies.py, before any route. A browser lets a page read answers of its own origin
-alone, and whoever owns a name may let it lead to any address (DNS rebinding): so a gate that trusts whoever reaches it
-answers to names that it knows, and to addresses, for which nobody can do that. A page of another origin cannot read
-what it is answered, but what it sends would run: it is refused by its Origin, or by Sec-Fetch-Site where there is none,
-but for a link that somebody follows to a page of the control plane. Whether a gate is alive and ready is told by
-whatever name it is called: load balancers choose their own, and it is no secret.
+Asked by the middleware on each port, behind proxies.py, before any route. A browser lets a page read answers of its own
+origin alone, and whoever owns a name may let it lead to any address (DNS rebinding): so a gate that trusts whoever
+reaches it answers to names that it knows, and to addresses, for which nobody can do that. A page of another origin
+cannot read what it is answered, but what it sends would run: it is refused by its Origin, or by Sec-Fetch-Site where
+there is none, but for a link that somebody follows to a page of the control plane. Whether a gate is alive and ready is
+told by whatever name it is called: load balancers choose their own, and it is no secret.
 
 Refusals are counted each, and logged once a minute with how many there were: a page may send thousands.
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from bqgate.domain.errors import BqgateError, ForeignPage, MalformedRequest, UnknownHost
 from bqgate.gate.batch_log import shown_path
-from bqgate.gate.http.http_server import CALLED_HOST, DATA_PLANE, FAILURE, OWN_PAGE, TOLD_APART
+from bqgate.gate.http.call_notes import notes_of
+from bqgate.gate.http.http_server import DATA_PLANE
 from bqgate.ports import Clock, Telemetry
 from bqgate.wire.authority import KnownHosts, origin_at, read_authority, read_origin
 
@@ -29,7 +30,6 @@ _STATUSES: dict[type[BqgateError], int] = {UnknownHost: 421, ForeignPage: 403, M
 _SHOWN_CHARS_MAX = 300
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 _READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnswerProblem = Callable[[int, str], web.Response]
 
 
@@ -48,29 +48,34 @@ class PageRules:
     public_url: str | None
 
 
-def install(
-    app: web.Application, rules: PageRules, *, answer_problem: AnswerProblem, clock: Clock, telemetry: Telemetry
-) -> None:
-    """Put the step around an application; `answer_problem` writes a refusal of the control plane's."""
-    log = _RefusalLog(clock, telemetry)
+class PageGuard:
+    """The step before any route. `answer_problem` writes a refusal of the control plane's."""
 
-    @web.middleware
-    async def without_foreign_pages(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    def __init__(self, rules: PageRules, *, answer_problem: AnswerProblem, clock: Clock, telemetry: Telemetry) -> None:
+        self._rules = rules
+        self._answer_problem = answer_problem
+        self._telemetry = telemetry
+        self._log = _RefusalLog(clock, telemetry)
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """The control plane's answer to what it does not take; None: the call may go on.
+
+        Raises:
+            UnknownHost, ForeignPage, MalformedRequest: the data plane does not take it.
+        """
         try:
-            _check_hosts(request, rules)
-            request[OWN_PAGE] = _is_own_page(request, rules.public_url)
-            if rules.refuses_foreign_pages:
+            _check_hosts(request, self._rules)
+            notes_of(request).is_own_page = _is_own_page(request, self._rules.public_url)
+            if self._rules.refuses_foreign_pages:
                 _check_page(request)
         except (UnknownHost, ForeignPage, MalformedRequest) as refused:
-            log.note(request, refused)
+            self._log.note(request, refused)
             if not _is_of_control_plane(request):
                 raise
-            request[FAILURE] = type(refused).__name__
-            telemetry.count("refused_calls_total", reason=request[FAILURE])
-            return answer_problem(_STATUSES[type(refused)], refused.message)
-        return await handler(request)
-
-    app.middlewares.append(without_foreign_pages)
+            failure = notes_of(request).failure = type(refused).__name__
+            self._telemetry.count("refused_calls_total", reason=failure)
+            return self._answer_problem(_STATUSES[type(refused)], refused.message)
+        return None
 
 
 class _RefusalLog:
@@ -86,7 +91,8 @@ class _RefusalLog:
         """Tell of it now, or count it for the next line; the request's own line is left out."""
         if isinstance(refused, MalformedRequest):
             return  # as any other, it has the request's line
-        request[TOLD_APART] = True
+        notes = notes_of(request)
+        notes.is_told_apart = True
         kind, now_s = type(refused).__name__, self._clock.monotonic_s()
         if now_s - self._written_at_s.get(kind, -math.inf) < LOG_EVERY_S:
             self._unwritten[kind] = self._unwritten.get(kind, 0) + 1
@@ -95,7 +101,7 @@ class _RefusalLog:
         self._telemetry.log(
             "web_page_refused",
             reason=kind,
-            host=request[CALLED_HOST][:_SHOWN_CHARS_MAX],
+            host=notes.called_host[:_SHOWN_CHARS_MAX],
             origin=request.headers.get(hdrs.ORIGIN, "")[:_SHOWN_CHARS_MAX],
             source=request.remote or "",
             path=shown_path(request.rel_url.raw_path),
@@ -117,7 +123,7 @@ def _check_hosts(request: web.Request, rules: PageRules) -> None:
     if path in HEALTH_PATHS:
         return
     is_checked = rules.checks_every_path or path in rules.open_paths
-    named = {request[CALLED_HOST], request.headers.get(hdrs.HOST, "")} - {""}
+    named = {notes_of(request).called_host, request.headers.get(hdrs.HOST, "")} - {""}
     for text in sorted(named):
         authority = read_authority(text)
         if authority is None:
@@ -131,7 +137,7 @@ def _is_own_page(request: web.Request, public_url: str | None) -> bool:
     said = request.headers.getall(hdrs.ORIGIN, [])
     if not said:
         return False
-    authority = read_authority(request[CALLED_HOST])
+    authority = read_authority(notes_of(request).called_host)
     own = {None if authority is None else origin_at(request.scheme, authority), read_origin(public_url or "")}
     return {read_origin(each) for each in said} <= own - {None}
 
@@ -143,7 +149,7 @@ def _check_page(request: web.Request) -> None:
         ForeignPage: it is a page of another origin, or one that hides its own.
     """
     if hdrs.ORIGIN in request.headers:
-        if not request[OWN_PAGE]:
+        if not notes_of(request).is_own_page:
             raise ForeignPage(request.headers[hdrs.ORIGIN])
     elif request.headers.get("Sec-Fetch-Site") in _FOREIGN_SITES and not _is_followed_link(request):
         raise ForeignPage("")

@@ -3,8 +3,8 @@
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from bqgate.gate.http import proxies, web_pages
-from bqgate.gate.http.web_pages import LOG_EVERY_S, PageRules
+from bqgate.gate.http import middleware
+from bqgate.gate.http.web_pages import LOG_EVERY_S, PageGuard, PageRules
 from bqgate.wire.authority import KnownHosts
 from tests.support.gate_stand import ListTelemetry
 from tests.support.manual_clock import ManualClock
@@ -26,14 +26,13 @@ async def spend(_request: web.Request) -> web.Response:
 async def test_a_minute_has_one_line_and_the_next_says_how_many_there_were() -> None:
     """Of each kind; what is shown of a caller's text is bounded."""
     clock, telemetry, app = ManualClock(), ListTelemetry(), web.Application()
-    proxies.install(app, trusted=(), public_url=None)
-    web_pages.install(
-        app,
+    pages = PageGuard(
         OPEN,
         answer_problem=lambda status, text: web.Response(status=status, text=text),
         clock=clock,
         telemetry=telemetry,
     )
+    middleware.install(app, telemetry, page_refusal=pages.refusal)
     app.router.add_get("/v1/spend", spend)
     async with TestServer(app) as server, ClientSession() as session:
         own = f"127.0.0.1:{server.port}"
