@@ -50,7 +50,9 @@ async def read_kept(call: HttpRequest, *, bytes_max: int) -> bytes:
         MalformedRequest: as plain_body.
     """
     share, body = share_of_call(), plain_body(call)
-    if share is None or isinstance(body, bytes):
+    if isinstance(body, bytes):
+        return _bounded(body, bytes_max)
+    if share is None:
         return await read_bounded(body, bytes_max=bytes_max)
     length = call.header("content-length") if body is call.body else None
     most = int(length) if length is not None and _LENGTH.fullmatch(length) else bytes_max
@@ -79,9 +81,7 @@ async def read_bounded(body: Body, *, bytes_max: int) -> bytes:
         BodyTooLarge: more than `bytes_max`; the rest was not read.
     """
     if isinstance(body, bytes):
-        if len(body) > bytes_max:
-            raise BodyTooLarge(bytes_max)
-        return body
+        return _bounded(body, bytes_max)
     chunks: list[bytes] = []
     size = 0
     async for chunk in body:
@@ -90,6 +90,12 @@ async def read_bounded(body: Body, *, bytes_max: int) -> bytes:
             raise BodyTooLarge(bytes_max)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _bounded(body: bytes, bytes_max: int) -> bytes:
+    if len(body) > bytes_max:
+        raise BodyTooLarge(bytes_max)
+    return body
 
 
 async def parse_json_object(data: bytes, *, kept: tuple[str, ...] = PARAMETERS) -> dict[str, Any]:

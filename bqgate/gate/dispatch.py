@@ -109,6 +109,8 @@ class Dispatcher:
 
     async def _upstream_call(self, call: HttpRequest, route: Route) -> HttpRequest:
         meant = await with_real_verb(call)
+        if meant.path == route.upstream_path:
+            return meant
         return HttpRequest(
             meant.method, route.upstream_path, meant.query, meant.headers, meant.body, call.peer, call.request_id
         )

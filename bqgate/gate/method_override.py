@@ -47,7 +47,7 @@ async def with_real_verb(call: HttpRequest) -> HttpRequest:
     """The call as it is meant, without any override."""
     if _overrides(call):
         call = await _overridden(call, real_verb(call))
-    if not _MARKS.intersection(call.query):
+    if _MARKS.isdisjoint(call.query):
         return call  # there is one parameter at most, by its plain name
     query = with_plain_names(call.query)
     for name, _ in split_query(query):

@@ -50,9 +50,9 @@ class Payers:
     def principal_of(self, identity: Identity, credential: Credential, route: Route) -> Principal:
         """Who asks, with the customer who pays as far as it is known by now."""
         known = credential if self._passes_credentials else _NO_CREDENTIAL
-        credential = Credential(known.authorization, known.user_project, identity.subject, known.account)
-        principal = Principal("", identity.name, route.workload, credential, identity.role)
-        return self._charged_to(principal, identity.customer or self._customer_by_route(identity, route))
+        customer = identity.customer or self._customer_by_route(identity, route)
+        credential = self._charged(known, identity.subject, customer)
+        return Principal(customer, identity.name, route.workload, credential, identity.role)
 
     def settled(self, principal: Principal, project_id: str) -> Principal:
         """The same caller, after BigQuery has answered for the project in which its query is to run."""
@@ -60,7 +60,9 @@ class Payers:
             return principal
         self._answered[project_id] = None
         _cut(self._answered, self._kept_max)
-        return self._charged_to(principal, self._owner_of(project_id, principal.role))
+        customer = self._owner_of(project_id, principal.role)
+        credential = self._charged(principal.credential, principal.credential.subject, customer)
+        return Principal(customer, principal.name, principal.workload, credential, principal.role)
 
     async def asked(self, principal: Principal, project_id: str) -> Principal:
         """The same, where BigQuery has refused the query itself: whether there is the project it may not have looked.
@@ -111,13 +113,12 @@ class Payers:
             self._answered.move_to_end(project_id)
         return project_id
 
-    def _charged_to(self, principal: Principal, customer: str) -> Principal:
-        known = principal.credential
+    def _charged(self, known: Credential, subject: str | None, customer: str) -> Credential:
+        """What goes upstream for somebody at a customer's cost."""
         account = known.account
         if not self._passes_credentials:
             account = self._policies.customer_registry.customer(customer).account
-        credential = Credential(known.authorization, known.user_project, known.subject, account, customer)
-        return Principal(customer, principal.name, principal.workload, credential, principal.role)
+        return Credential(known.authorization, known.user_project, subject, account, customer)
 
     def _may_learn_ids(self, principal: Principal) -> bool:
         """Whether BigQuery may be asked: in the gate's own name it would answer a customer about others' projects."""
