@@ -4,14 +4,11 @@ Written and read by the modules of gate/http, and by app for the audit log. One 
 that proxies.py makes of its request share with it.
 """
 
-from dataclasses import dataclass
-
 from aiohttp import web
 
 
-@dataclass(slots=True)
 class CallNotes:
-    """What is known of a call by now; empty: nothing, or nobody has looked."""
+    """What is known of a call by now; empty: nothing, or nobody has looked. One call sets few of them."""
 
     request_id: str = ""  # given by the middleware
     called_host: str = ""  # by which the client reached the gate; settled by proxies.py

@@ -165,7 +165,8 @@ class Connections:
                 await _read_over(request, refused)
                 raise
             else:
-                await _read_over(request, response)
+                if not request.content.is_eof():
+                    await _read_over(request, response)
                 return response
             finally:
                 connection.end(request)

@@ -25,7 +25,7 @@ from bqgate.gate.body_room import GRANTED_BYTES, BodyRoom
 from bqgate.gate.credential import credential_of
 from bqgate.gate.dispatch import Dispatcher
 from bqgate.gate.http.aborted_calls import cut, note_side, reset_on_close
-from bqgate.gate.http.call_notes import notes_of
+from bqgate.gate.http.call_notes import CallNotes, notes_of
 from bqgate.gate.http.router import LinearRouter
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
@@ -43,6 +43,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     # aiohttp reads on after so many bytes, or a quarter as many chunks of a body: few, as one may send a byte in each.
     "read_bufsize": 8 * 1024,
 }
+_REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
 DATA_PLANE = "data_plane"  # the name of the data plane's one resource
 _CONNECTION = frozenset({"connection"})
 _FRAMING = _CONNECTION | {"transfer-encoding"}
@@ -161,8 +162,8 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
         BqgateError: the body failed while it was read.
     """
     body = answer.body
-    response = _response(request, answer)
-    notes_of(request).begun = response
+    notes = notes_of(request)
+    response = notes.begun = _response(request, answer, notes)
     is_whole = False
     try:
         await response.prepare(request)
@@ -190,9 +191,10 @@ async def send(request: web.Request, answer: HttpResponse) -> web.StreamResponse
     return response
 
 
-def _response(request: web.Request, answer: HttpResponse) -> web.StreamResponse:
+def _response(request: web.Request, answer: HttpResponse, notes: CallNotes) -> web.StreamResponse:
     """An answer as aiohttp writes it; one that is whole goes out in one piece."""
     headers = CIMultiDict(list(without(answer.headers, _FRAMING)))
+    mark_answer(headers, notes)
     response: web.StreamResponse
     if not isinstance(answer.body, bytes):
         response = web.StreamResponse(status=answer.status, headers=headers)
@@ -206,6 +208,15 @@ def _response(request: web.Request, answer: HttpResponse) -> web.StreamResponse:
     if (answer.header("connection") or "").lower() == "close":
         response.force_close()
     return response
+
+
+def mark_answer(headers: CIMultiDict[str], notes: CallNotes) -> None:
+    """Add the request's id, and who may read the answer, to the headers of an answer that has not begun."""
+    headers.setdefault(_REQUEST_ID_HEADER, notes.request_id)
+    if notes.cors_origin and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in headers:
+        headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = notes.cors_origin
+        headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "*"
+        headers.add(hdrs.VARY, hdrs.ORIGIN)
 
 
 def _preflight(request: web.Request, call: HttpRequest) -> HttpResponse:

@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from bqgate.domain.errors import OUTAGES, BqgateError, MalformedRequest
 from bqgate.gate.http.aborted_calls import STOPPING, Side, cut, is_gone, note_side
 from bqgate.gate.http.call_notes import notes_of
 from bqgate.gate.http.framing import refused_framing
-from bqgate.gate.http.http_server import send
+from bqgate.gate.http.http_server import mark_answer, send
 from bqgate.gate.http.proxies import as_called
 from bqgate.gate.reply import answer_for_error, error_answer
 from bqgate.observe.bugs import frames_of
@@ -26,7 +26,6 @@ from bqgate.ports import Telemetry
 from bqgate.ports.ids import new_id
 from bqgate.wire.http_message import HttpResponse
 
-REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
 _REQUEST_ID_CHARS = 16
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,8 +63,9 @@ def install(
         notes = notes_of(request)
         notes.request_id = new_id()[-_REQUEST_ID_CHARS]
         try:
-            return await _answered(request, handler, steps)
-        except web.HTTPException:
+            response = await _answered(request, handler, steps)
+        except web.HTTPException as refused:
+            mark_answer(refused.headers, notes)
             raise
         except asyncio.CancelledError as error:
             note_side(request, error)
@@ -73,6 +73,9 @@ def install(
             raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave that aiohttp would not understand
             return _broken_off(request, error, telemetry)
+        if not response.prepared:
+            mark_answer(response.headers, notes)
+        return response
 
     async def note_stop(app: web.Application) -> None:
         app[STOPPING].set()
@@ -80,7 +83,6 @@ def install(
     app[STOPPING] = asyncio.Event()
     app.on_shutdown.append(note_stop)
     app.middlewares.append(edge)
-    app.on_response_prepare.append(_mark_answer)
 
 
 async def _answered(request: web.Request, handler: _Handler, steps: _Steps) -> web.StreamResponse:
@@ -131,12 +133,3 @@ def _answer_for(request: web.Request, error: Exception) -> HttpResponse:
         return answer_for_error(error)
     message = f"An internal error occurred in bqgate; the request id is {notes_of(request).request_id}."
     return error_answer(500, "internalError", message)
-
-
-async def _mark_answer(request: web.Request, response: web.StreamResponse) -> None:
-    notes = notes_of(request)
-    response.headers.setdefault(REQUEST_ID_HEADER, notes.request_id)
-    if notes.cors_origin and hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:
-        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = notes.cors_origin
-        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "*"
-        response.headers.add(hdrs.VARY, hdrs.ORIGIN)

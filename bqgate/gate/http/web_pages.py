@@ -65,7 +65,8 @@ class PageGuard:
         """
         try:
             _check_hosts(request, self._rules)
-            notes_of(request).is_own_page = _is_own_page(request, self._rules.public_url)
+            if hdrs.ORIGIN in request.headers:
+                notes_of(request).is_own_page = _is_own_page(request, self._rules.public_url)
             if self._rules.refuses_foreign_pages:
                 _check_page(request)
         except (UnknownHost, ForeignPage, MalformedRequest) as refused:
@@ -123,8 +124,8 @@ def _check_hosts(request: web.Request, rules: PageRules) -> None:
     if path in HEALTH_PATHS:
         return
     is_checked = rules.checks_every_path or path in rules.open_paths
-    named = {notes_of(request).called_host, request.headers.get(hdrs.HOST, "")} - {""}
-    for text in sorted(named):
+    called, host = notes_of(request).called_host, request.headers.get(hdrs.HOST, "")
+    for text in filter(None, (called,) if called == host else sorted((called, host))):
         authority = read_authority(text)
         if authority is None:
             raise MalformedRequest("The host of the request is malformed.", reason="badRequest", field="Host")
@@ -134,9 +135,7 @@ def _check_hosts(request: web.Request, rules: PageRules) -> None:
 
 def _is_own_page(request: web.Request, public_url: str | None) -> bool:
     """Whether a page that the gate itself has served sends this, by where the browser sees the gate."""
-    said = request.headers.getall(hdrs.ORIGIN, [])
-    if not said:
-        return False
+    said = request.headers.getall(hdrs.ORIGIN)
     authority = read_authority(notes_of(request).called_host)
     own = {None if authority is None else origin_at(request.scheme, authority), read_origin(public_url or "")}
     return {read_origin(each) for each in said} <= own - {None}
