@@ -5,7 +5,7 @@ Bodies are bytes, or an async iterator of chunks where they are streamed; header
 repeat, as RFC 9110 section 5.3 allows.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -121,7 +121,11 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
 
     Never those that frame the body, or say who calls.
     """
-    lines = headers_of(headers, _CONNECTION)
+    return named_in(headers_of(headers, _CONNECTION))
+
+
+def named_in(lines: Sequence[str]) -> frozenset[str]:
+    """The same, by the values of all Connection headers."""
     if not lines:
         return frozenset()
     line = ",".join(lines)

@@ -30,7 +30,7 @@ from bqgate.gate.http.router import LinearRouter
 from bqgate.gate.reply import error_answer
 from bqgate.gate.routes import resolve
 from bqgate.ports.turns import let_others_run
-from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, indexed, named_by_connection, without
+from bqgate.wire.http_message import Headers, HttpRequest, HttpResponse, indexed, named_in, without
 
 # For web.AppRunner. Lines: BigQuery takes URLs and headers of 16 KiB together
 # (https://cloud.google.com/bigquery/quotas) and aiohttp only 8 KiB unless told. No access log: URLs may bear tokens.
@@ -45,8 +45,7 @@ SERVER_OPTIONS: dict[str, Any] = {
 }
 _REQUEST_ID_HEADER = "X-Bqgate-Request-Id"
 DATA_PLANE = "data_plane"  # the name of the data plane's one resource
-_CONNECTION = frozenset({"connection"})
-_FRAMING = _CONNECTION | {"transfer-encoding"}
+_FRAMING = frozenset({"connection", "transfer-encoding"})
 _VERBS = "GET, POST, PUT, PATCH, DELETE"
 
 
@@ -97,10 +96,11 @@ def read_call(request: web.Request, *, stall_s: float) -> HttpRequest:
         raise MalformedRequest("The URL must be percent-encoded.", reason="badRequest")
     if not _can_be_sent("".join(request.headers.values())):
         raise MalformedRequest("A header is not UTF-8.", reason="badRequest")
-    headers = indexed(tuple(request.headers.items()))
+    fields = CIMultiDict(request.headers)
     # Without what Connection names, or the gate would judge by what BigQuery never sees.
-    headers = without(headers, _CONNECTION | named_by_connection(headers))
-    body = _body_of(request, stall_s)
+    for name in named_in(fields.popall(hdrs.CONNECTION, [])):
+        fields.popall(name, None)
+    headers, body = indexed(tuple(fields.items())), _body_of(request, stall_s)
     return HttpRequest(request.method, path, query, headers, body, request.remote or "", notes_of(request).request_id)
 
 
