@@ -96,7 +96,11 @@ class HttpUpstream:
             skip_auto_headers=_NOT_ADDED,
         )
         self._exchanges = Exchanges(
-            self._session, self._base_url, connect_timeout_s=connect_timeout_s, line_bytes_max=_LINE_BYTES_MAX
+            self._session,
+            self._base_url,
+            connect_timeout_s=connect_timeout_s,
+            line_bytes_max=_LINE_BYTES_MAX,
+            on_free=self._places.release,
         )
 
     async def send(
@@ -158,7 +162,7 @@ class HttpUpstream:
         try:
             if call.method == "POST" and isinstance(call.body, bytes) and 0 < len(call.body) <= BODY_BYTES_MAX:
                 response: Answer | aiohttp.ClientResponse = await self._exchanges.post(
-                    call.target, headers_sent(call), call.body, read_timeout_s=limit_s, on_free=self._places.release
+                    call.target, headers_sent(call), call.body, read_timeout_s=limit_s
                 )
             else:
                 response = await self._requested(call, body, limit_s)
@@ -208,4 +212,5 @@ class HttpUpstream:
 
     async def close(self) -> None:
         """Give back connections."""
+        self._exchanges.close()
         await self._session.close()

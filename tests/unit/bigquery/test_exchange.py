@@ -1,7 +1,11 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
+from bqgate.bigquery import exchange
 from bqgate.bigquery.bodies import ResponseBody
 from bqgate.bigquery.credentials import CallerCredentials
 from bqgate.bigquery.exchange import BODY_BYTES_MAX
@@ -14,7 +18,9 @@ from tests.support.raw_upstream import RawReply, raw_upstream, reset, sending, s
 from tests.support.recording_upstream import RecordingUpstream, replying
 
 NOBODY = Credential()
-QUERY = HttpRequest("POST", "/bigquery/v2/projects/p/queries", "", (("Content-Type", "application/json"),), b'{"q":1}')
+QUERY_BODY = b'{"q":1}'
+QUERY = HttpRequest("POST", "/bigquery/v2/projects/p/queries", "", (("Content-Type", "application/json"),), QUERY_BODY)
+SMALL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 
@@ -106,3 +112,80 @@ async def test_a_caller_that_leaves_takes_the_connection_with_it() -> None:
         server.reply = sending(WHOLE)
         assert (await upstream.send(QUERY, credential=NOBODY)).body == b"{}"
         await upstream.close()
+
+
+class _Open:
+    """A server that keeps its connections: how often it has answered on each, and the tasks that serve them."""
+
+    def __init__(self, first: bytes, again: bytes) -> None:
+        self.answers: list[int] = []
+        self.serving: list[asyncio.Task[None]] = []
+        self._first = first
+        self._again = again
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(self.answers)
+        self.answers.append(0)
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.append(task)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.readuntil(QUERY_BODY):
+                writer.write(self._again if self.answers[number] else self._first)
+                self.answers[number] += 1
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def _kept_open(first: bytes = SMALL, again: bytes = SMALL) -> AsyncIterator[tuple[HttpUpstream, _Open]]:
+    """A client of such a server; `first` is the first answer on each connection."""
+    kept = _Open(first, again)
+    server = await asyncio.start_server(kept.serve, "127.0.0.1", 0)
+    upstream = HttpUpstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", CallerCredentials())
+    try:
+        yield upstream, kept
+    finally:
+        await upstream.close()
+        server.close()
+        await asyncio.wait(kept.serving, timeout=5)
+
+
+async def test_calls_one_after_another_share_a_connection() -> None:
+    """Also behind an answer that was streamed."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    async with _kept_open(again=chunked) as (upstream, kept):
+        for _ in range(4):
+            answer = await upstream.send(QUERY, credential=NOBODY)
+            assert await read_bounded(answer.body, bytes_max=9) == b"{}"
+        assert kept.answers == [4]
+
+
+async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    """What is left on a connection would be taken for the next call's answer."""
+    async with _kept_open(first=SMALL + SMALL.replace(b"{}", b"[]")) as (upstream, kept):
+        for _ in range(2):
+            assert (await upstream.send(QUERY, credential=NOBODY)).body == b"{}"
+        assert kept.answers == [1, 1]
+
+
+async def test_a_connection_is_not_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was free for a while may be half closed."""
+    monkeypatch.setattr(exchange, "_KEPT_S", 0.05)
+    async with _kept_open() as (upstream, kept):
+        for calls in (2, 4):
+            await asyncio.gather(*(upstream.send(QUERY, credential=NOBODY) for _ in range(2)))
+            _, still_open = await asyncio.wait(kept.serving, timeout=5)
+            assert not still_open
+            assert kept.answers == [1] * calls
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-B: b", "a\nX-B: b", "a\0"])
+async def test_a_header_ends_where_it_ends(value: str) -> None:
+    """A line break would begin another header, or another request."""
+    async with _kept_open() as (upstream, kept):
+        with pytest.raises(ValueError, match="header"):
+            await upstream.send(replace(QUERY, headers=(("X-A", value),)), credential=NOBODY)
+        assert (await upstream.send(QUERY, credential=NOBODY)).body == b"{}"
+        assert kept.answers[-1] == 1
