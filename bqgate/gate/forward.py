@@ -19,7 +19,7 @@ from bqgate.gate.request_context import RequestContext
 from bqgate.ports import Upstream
 from bqgate.settlement.evidence import NotSent
 from bqgate.wire.accept_encoding import ACCEPT_ENCODING, accepts_gzip
-from bqgate.wire.http_message import HttpRequest, HttpResponse, replaced
+from bqgate.wire.http_message import HttpRequest, HttpResponse, headers_of, replaced
 from bqgate.wire.query_response import job_ref_in, read_members
 
 # Large enough for any job and for the totals of a usual result; for a larger answer the poller asks.
@@ -139,4 +139,6 @@ class ObservedBody:
 def readable(call: HttpRequest) -> HttpRequest:
     """The call, asking only for encodings that the gate can read too: gzip where the caller takes it, else none."""
     encoding = "gzip" if accepts_gzip(call.headers) else "identity"
+    if headers_of(call.headers, ACCEPT_ENCODING) == [encoding]:
+        return call
     return call.changed(headers=replaced(call.headers, ACCEPT_ENCODING, ("Accept-Encoding", encoding)))

@@ -4,6 +4,7 @@ Used by the forward step, which has to choose for the caller: of all encodings t
 """
 
 import re
+from functools import lru_cache
 
 from bqgate.wire.http_message import Headers, headers_of
 
@@ -15,16 +16,18 @@ _WEIGHT = re.compile(r"q=(?:(?P<part>0(?:\.[0-9]{0,3})?)|1(?:\.0{0,3})?)", re.IG
 
 def accepts_gzip(headers: Headers) -> bool:
     """Whether gzip may be sent, and is wanted no less than plain text."""
+    line = ",".join(headers_of(headers, ACCEPT_ENCODING))
+    return len(line) <= _CHARS_MAX and _takes_gzip(line)
+
+
+@lru_cache(maxsize=100)  # a client always says the same
+def _takes_gzip(line: str) -> bool:
     weights: dict[str, int] = {}
-    lines = headers_of(headers, ACCEPT_ENCODING)
-    if sum(map(len, lines)) > _CHARS_MAX:
-        return False
-    for line in lines:
-        for element in line.split(","):
-            coding, *parameters = (part.strip() for part in element.split(";"))
-            if coding:
-                name = coding.lower().removeprefix("x-")
-                weights[name] = min(_thousandths(parameters), weights.get(name, 1_000))
+    for element in line.split(","):
+        coding, *parameters = (part.strip() for part in element.split(";"))
+        if coding:
+            name = coding.lower().removeprefix("x-")
+            weights[name] = min(_thousandths(parameters), weights.get(name, 1_000))
     gzip = weights.get("gzip", weights.get("*", 0))
     return gzip > 0 and gzip >= weights.get("identity", 0)
 
