@@ -25,18 +25,22 @@ _NOT_SENT_WITH_BYTES = _NOT_SENT | {"content-length"}
 
 def headers_sent(call: HttpRequest) -> Headers:
     """The headers with which a call goes to BigQuery."""
-    named = named_by_connection(call.headers)
     if not isinstance(call.body, bytes):
-        return without(call.headers, _NOT_SENT | named)
+        return _without(call.headers, _NOT_SENT)
     # Bytes have a length of their own; the one that the caller gave may be that of another body.
     length = (("Content-Length", str(len(call.body))),) if call.body else ()
-    return (*without(call.headers, _NOT_SENT_WITH_BYTES | named), *length)
+    return (*_without(call.headers, _NOT_SENT_WITH_BYTES), *length)
 
 
 def headers_answered(headers: Headers) -> Headers:
     """The headers with which an answer comes back."""
-    known = indexed(headers)
-    return without(known, _HOP_BY_HOP | named_by_connection(known))
+    return _without(indexed(headers), _HOP_BY_HOP)
+
+
+def _without(headers: Headers, names: frozenset[str]) -> Headers:
+    """The headers without some, and without those that are declared to be for one connection only."""
+    named = named_by_connection(headers)
+    return without(headers, names | named if named else names)
 
 
 def malformed(status: int, headers: Headers) -> str:

@@ -24,7 +24,6 @@ BODY_BYTES_MAX = 32 * 1024
 # How long a connection is kept for another request, as aiohttp's own pool does.
 _KEPT_S = 15.0
 _SWITCHING_PROTOCOLS = 101
-_TOO_LATE = "Timeout on reading data from socket"
 
 
 class Answer:
@@ -116,7 +115,7 @@ class Exchanges:
         protocol = connection.protocol
         assert protocol is not None, "it is in use"
         # One timer for the head. aiohttp's own begins anew with all that comes, which is for bodies that take long.
-        timer = self._loop.call_later(read_timeout_s, protocol.set_exception, aiohttp.SocketTimeoutError(_TOO_LATE))
+        timer = self._loop.call_later(read_timeout_s, _give_up, protocol)
         try:
             head = _head(f"POST {self._path}{target} HTTP/1.1\r\nHost: {self._host}", headers)
             _open_transport(protocol).write(head + body)
@@ -195,6 +194,10 @@ class Exchanges:
 def _is_usable(protocol: ResponseHandler | None) -> bool:
     """Whether another answer can come: nothing is left of the last one, and nothing came that nobody asked for."""
     return protocol is not None and protocol.is_connected() and not protocol.should_close
+
+
+def _give_up(protocol: ResponseHandler) -> None:
+    protocol.set_exception(aiohttp.SocketTimeoutError("Timeout on reading data from socket"))
 
 
 def _open_transport(protocol: ResponseHandler) -> asyncio.Transport:

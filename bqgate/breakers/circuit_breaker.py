@@ -210,6 +210,8 @@ class CircuitBreaker:
 class Permit:
     """Permission to call a system once. Ends once; as a context manager by how its block ends (see `failing_on`)."""
 
+    __slots__ = ("_breaker", "_faults", "_is_ended", "changes", "customer")
+
     def __init__(self, breaker: CircuitBreaker, changes: int, customer: str) -> None:
         self._breaker = breaker
         self._faults: tuple[type[BaseException], ...] = ()
