@@ -7,6 +7,7 @@ it. Both hold names in small letters and without decorators ("$20260101", "@-360
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from bqgate.domain.data_scope import split_name
 from bqgate.domain.job import Estimate
@@ -144,7 +145,14 @@ def reads_of(estimate: Estimate, project_id: str) -> Reads:
         *estimate.referenced_routines,
         *estimate.targets,
     )
-    whole, datasets, projects = set[str](), set[str](), {project_id.casefold()}
+    told = len(estimate.referenced_tables)
+    is_silent = told == 0 and (estimate.bytes_processed > 0 or not estimate.is_known)
+    return _reads(named, project_id.casefold(), is_open=is_silent or told >= TABLES_TOLD_MAX)
+
+
+@lru_cache(maxsize=1_000)  # queries are many, of few tables
+def _reads(named: tuple[str, ...], project_id: str, *, is_open: bool) -> Reads:
+    whole, datasets, projects = set[str](), set[str](), {project_id}
     families, is_metadata = list[tuple[str, str]](), False
     for name in {plain_name(name) for name in named}:
         project, dataset, leaf = split_name(name)
@@ -155,14 +163,12 @@ def reads_of(estimate: Estimate, project_id: str) -> Reads:
             whole.add(name)
         if leaf.endswith("*"):
             families.append((f"{project}.{dataset}", name[:-1]))
-    told = len(estimate.referenced_tables)
-    is_silent = told == 0 and (estimate.bytes_processed > 0 or not estimate.is_known)
     return Reads(
         tables=frozenset(whole),
         datasets=frozenset(datasets),
         projects=frozenset(projects),
         families=tuple(sorted(families)),
-        is_open=is_silent or told >= TABLES_TOLD_MAX or is_metadata,
+        is_open=is_open or is_metadata,
     )
 
 

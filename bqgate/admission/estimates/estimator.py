@@ -26,6 +26,7 @@ DRY_RUN_AWAY = "dry_run_away"
 
 # How many written tables are remembered while a dry run is under way; more become their datasets.
 _NAMES_MAX = 1_000
+_NOTHING = Touched()
 # How often a caller asks again because of writes that came before it joined another's dry run.
 _ROUNDS_MAX = 3
 
@@ -80,7 +81,7 @@ class _Flight:
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
     is_sent: bool = False
     may_be_kept: bool = True
-    touched: Touched = field(default_factory=Touched)
+    touched: Touched = _NOTHING
 
     def land(self) -> None:
         """Wake those who have not left."""
