@@ -158,17 +158,14 @@ class HttpUpstream:
     async def _send(self, call: HttpRequest, limit_s: float) -> HttpResponse:
         if not self._places.take():
             await self._wait_for_place()
-        body = CallerBody(call.body)
         try:
             if call.method == "POST" and isinstance(call.body, bytes) and 0 < len(call.body) <= BODY_BYTES_MAX:
                 response: Answer | aiohttp.ClientResponse = await self._exchanges.post(
                     call.target, headers_sent(call), call.body, read_timeout_s=limit_s
                 )
             else:
-                response = await self._requested(call, body, limit_s)
+                response = await self._requested(call, limit_s)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            if body.failure is not None:
-                raise body.failure from None
             raise unavailable(error) from error
         headers = headers_answered(tuple(response.headers.items()))
         if fault := malformed(response.status, headers):
@@ -176,9 +173,10 @@ class HttpUpstream:
             raise UpstreamUnavailable(f"BigQuery is not answering ({fault}).")
         return HttpResponse(response.status, headers, body_of(response))
 
-    async def _requested(self, call: HttpRequest, body: CallerBody, limit_s: float) -> aiohttp.ClientResponse:
+    async def _requested(self, call: HttpRequest, limit_s: float) -> aiohttp.ClientResponse:
         """What is large, streamed, or done again by aiohttp where a connection had ended meanwhile."""
         connection: Connection | None = None
+        body = CallerBody(call.body)
         try:
             response = await self._session.request(
                 call.method,
@@ -191,6 +189,10 @@ class HttpUpstream:
                 allow_redirects=False,
             )
             connection = response.connection
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            if body.failure is not None:
+                raise body.failure from None
+            raise
         finally:
             if connection is None:  # there is no answer, or all of it is here
                 self._places.release()
