@@ -74,12 +74,8 @@ class CallerCredentials:
     async def applied_to(self, call: HttpRequest, credential: Credential) -> HttpRequest:
         """The call with the one token by which the gate knows the caller, in a header, and with one quota project."""
         headers = _without_identities(call.headers)
-        for name, names, value in (
-            ("Authorization", _AUTHORIZATION, credential.authorization),
-            (_USER_PROJECT, _USER_PROJECTS, credential.user_project),
-        ):
-            if headers_of(headers, names) != ([] if value is None else [value]):
-                headers = replaced(headers, names, *(() if value is None else ((name, value),)))
+        headers = _with_one(headers, _AUTHORIZATION, "Authorization", credential.authorization)
+        headers = _with_one(headers, _USER_PROJECTS, _USER_PROJECT, credential.user_project)
         query = without_parameters(call.query, _IDENTITY_PARAMETERS)
         return call if headers is call.headers and query is call.query else call.changed(headers=headers, query=query)
 
@@ -110,6 +106,13 @@ def without_credentials(call: HttpRequest) -> HttpRequest:
     """The call without any credential that the caller sent, and without any word about whose quota is used."""
     query = without_parameters(call.query, _CREDENTIAL_PARAMETERS)
     return call.changed(headers=_without_identities(call.headers, _CREDENTIAL_HEADERS), query=query)
+
+
+def _with_one(headers: IndexedHeaders, names: frozenset[str], name: str, value: str | None) -> IndexedHeaders:
+    """The headers with that one of the names, and this value; None: with none of them."""
+    if value is None:
+        return without(headers, names)
+    return headers if headers_of(headers, names) == [value] else replaced(headers, names, (name, value))
 
 
 def _without_identities(headers: Headers, names: frozenset[str] = _IDENTITY_HEADERS) -> IndexedHeaders:
