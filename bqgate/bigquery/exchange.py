@@ -126,14 +126,14 @@ class Exchanges:
                 protocol.read_timeout = read_timeout_s
                 protocol.start_timeout()
             return Answer(message, content, connection, self._give_back)
-        except BaseException as error:
-            connection.close()
-            self._on_free()
-            if not isinstance(error, HttpProcessingError):
-                raise
+        except HttpProcessingError as error:
+            self._drop(connection)
             raise aiohttp.ClientResponseError(
                 self._server.request_info, (), status=error.code, message=error.message
             ) from error
+        except BaseException:
+            self._drop(connection)
+            raise
         finally:
             timer.cancel()
 
@@ -170,6 +170,11 @@ class Exchanges:
                 return connection
             connection.close()
         return None
+
+    def _drop(self, connection: Connection) -> None:
+        """Close a connection that bears an answer of which nobody will hear."""
+        connection.close()
+        self._on_free()
 
     def _give_back(self, connection: Connection) -> None:
         """Keep a connection whose answer is whole; one that was closed, or cannot be used again, is let go."""
