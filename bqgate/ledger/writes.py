@@ -4,7 +4,6 @@ Made by sql_ledger, put into the journal or handed to the writer as they are, an
 Being JSON, a write survives the process that made it, and a whole group of them goes to the database as one text. Pure.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,13 +81,22 @@ def encode_write(write: Write) -> bytes:
         LedgerUnavailable: no database would take it: half a character, a NUL, or a number too large for a column, which
             SQLite's JSON would round without a word.
     """
+    told = (write.kind.value, write.row)
     try:
-        body = orjson.dumps((str(write.kind), write.row))
-    except orjson.JSONEncodeError as error:
-        raise LedgerUnavailable(f"The ledger cannot write this: {error}.") from error
+        body = orjson.dumps(told, option=orjson.OPT_STRICT_INTEGER)  # refuses what has more than 53 bits
+    except orjson.JSONEncodeError:
+        body = _encode_large(told)
     if b"\\u0000" in body and _has_nul(write.row):
         raise LedgerUnavailable("The ledger cannot write this: a text holds a NUL.")
-    if _MAY_BE_TOO_LARGE(body) is not None and any(map(_is_too_large, write.row.values())):
+    return body
+
+
+def _encode_large(told: tuple[str, Mapping[str, Any]]) -> bytes:
+    try:
+        body = orjson.dumps(told)
+    except orjson.JSONEncodeError as error:
+        raise LedgerUnavailable(f"The ledger cannot write this: {error}.") from error
+    if any(map(_is_too_large, told[1].values())):
         raise LedgerUnavailable("The ledger cannot write this: a number has more than 64 bits.")
     return body
 
@@ -108,5 +116,3 @@ def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _BIGINT_MAX = 2**63 - 1
-# As many digits as that has. A text may hold the same, so that whoever is found is looked at.
-_MAY_BE_TOO_LARGE = re.compile(rb'":-?\d{19}').search

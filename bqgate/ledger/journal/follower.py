@@ -23,8 +23,8 @@ from bqgate.ledger.journal.journal_file import JournalFile, files_in
 from bqgate.ledger.lost_races import drawn_pause_s, has_lost_race
 from bqgate.ledger.schema import journal_positions, ledger_identity
 
-# Groups are worth their transaction when many share it; those who wait for one hurry it.
-GROUP_EVERY_S = 0.02
+# A transaction takes a millisecond of the processor by itself, so that many should share it; who waits hurries it.
+GROUP_EVERY_S = 0.05
 LOOK_EVERY_S = 10.0
 # What is told while the database is away.
 WAITS = "journal_waits"
