@@ -64,7 +64,6 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.admin.parameters._DATE": (("2026-", "0", ""),),
     "bqgate.admin.parameters._DATE_TIME": (("2026-01-01T00:00:00.", "0", ""),),
     "bqgate.admin.spend._LABEL": (("label:", "a", "\n"),),
-    "bqgate.bigquery.credentials._IDENTITY_FAMILIES": (("", "x-goog-", ""), ("", "x-goog-iam\n", ""), ("", "\n", "x")),
     "bqgate.bigquery.timeouts._INSERTS": (("/bigquery/v2/projects/", "a", ""), ("/bigquery/v2", "/projects/a", "")),
     "bqgate.bigquery.timeouts._JOB_ID": (('"jobId"', " ", "x"), ("", '"jobId" ', ""), ("", '"jobId":', "")),
     "bqgate.bigquery.timeouts._QUERIES": (
@@ -197,7 +196,8 @@ EVIL: dict[str, tuple[tuple[str, str, str], ...]] = {
     "bqgate.wire.json_slices._SHORT_STRING": (('"', "\\", ""), ('"', "a", ""), ('"', '\\"a', ""), ("", '"', "")),
     "bqgate.wire.query_request._REQUEST_ID": (("", " ", "\n"),),
     "bqgate.wire.sql_facts._ESCAPED_NAME": (("", "`", ""), ("`", "a", ""), ("", "`a\n", "")),
-    "bqgate.wire.sql_facts._REMOTE_WORD": (("", "AI", ""), ("", "AI_", "")),
+    "bqgate.wire.sql_facts._AI": (("", "AI", ""), ("", "AI_", "")),
+    "bqgate.wire.sql_facts._ML": (("", "ML", ""), ("", "ML_", "")),
     "bqgate.wire.sql_facts._RESERVATION": (("", "a/", "!"),),
     "bqgate.wire.sql_text._AFTER_DOT": (("", " --\n", "!"), ("", "/**/", "!"), ("/*", "*", ""), ("`", "\\`", "")),
     "bqgate.wire.sql_text._ESCAPED": (("", "\\", ""), ("", "\\x", ""), ("", "\\U0", ""), ("", "\r", "")),
