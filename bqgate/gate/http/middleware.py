@@ -61,7 +61,7 @@ def install(
     @web.middleware
     async def edge(request: web.Request, handler: _Handler) -> web.StreamResponse:
         notes = notes_of(request)
-        notes.request_id = new_id()[-_REQUEST_ID_CHARS]
+        notes.request_id = new_id()[-_REQUEST_ID_CHARS:]
         try:
             response = await _answered(request, handler, steps)
         except web.HTTPException as refused:

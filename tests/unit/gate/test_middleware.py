@@ -4,12 +4,13 @@ from tests.support.gate_stand import GateStand
 
 
 async def test_every_answer_has_a_request_id(gate: GateStand) -> None:
-    """Good and bad answers name the request; an id that the handler chose stays."""
+    """Good and bad answers name the request, each another one; an id that the handler chose stays."""
     ids = set()
-    for path in ("/projects", "/unknown"):
+    for path in ("/projects", "/unknown") * 20:
         async with gate.session.get(gate.url + path) as answer:
             ids.add(answer.headers["X-Bqgate-Request-Id"])
-    assert len(ids) == 2
+    assert len(ids) == 40
+    assert {len(each) for each in ids} == {16}
     gate.handler.answer = HttpResponse(200, (("X-Bqgate-Request-Id", "decision"),), b"{}")
     async with gate.session.post(f"{gate.url}/projects/p/queries", json={}) as answer:
         assert answer.headers.getall("X-Bqgate-Request-Id") == ["decision"]
