@@ -7,11 +7,11 @@ import pytest
 from tests.support.counted_queries import Work, counted_floor, counted_gate
 from tests.support.redis_server import running_redis
 
-# How many times the floor's function calls a query may take; measured on Python 3.11: 2.01 and 1.90 times 1,360 calls.
-# A ratio of 1.7 goes with a rate of 0.60 of the floor's.
-FLOORS_MAX = {"redis": 2.15, "memory": 2.05}
-# Tasks, callbacks of the event loop and JSON texts for a query; measured: 4.1, 27 and 7 with Redis.
-TASKS_MAX, CALLBACKS_MAX, JSON_TEXTS_MAX = 4.6, 30, 8
+# How many times the floor's function calls a query may take; measured on Python 3.11: 1.65 and 1.55 times 1,364 calls,
+# up to 1.73 where the machine is busy, and more of a query's end falls within what is counted.
+FLOORS_MAX = {"redis": 1.85, "memory": 1.75}
+# Tasks, callbacks of the event loop and JSON texts for a query; measured: 4.1, 19 and 7 with Redis.
+TASKS_MAX, CALLBACKS_MAX, JSON_TEXTS_MAX = 4.6, 23, 8
 
 
 @pytest.fixture(scope="module")
