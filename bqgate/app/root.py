@@ -90,8 +90,7 @@ class Gate:
 # How long a thread that reads a long text may keep the event loop waiting, at each of a dozen steps that every query
 # takes; Python's own 5 ms would add up to what a person feels.
 _SWITCH_INTERVAL_S = 0.0001
-# When garbage is looked for. A query leaves next to none that only a search finds, and Python's own 700 objects, of
-# which one query makes some dozens, have the gate search for a fourteenth of its time.
+# After how many new objects garbage is looked for: by Python's own 700 it takes a fourteenth of the time, to find none.
 _GARBAGE_AFTER = (5_000, 5, 50)
 
 
