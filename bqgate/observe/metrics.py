@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bqgate.domain.tier import GATE_ITSELF
-from bqgate.observe.instruments import VALUE, CounterSeries, HistogramSeries, counters, histograms
+from bqgate.observe.instruments import VALUE, CounterSeries, Family, HistogramSeries, Series, counters, histograms
 from bqgate.observe.samples import Found, counter_family, gauge_family, histogram_family, read_tables
 from bqgate.observe.series import SeriesMemory, SeriesTable, Sibling
 
@@ -221,9 +221,7 @@ class Metrics:
         key = (name, *labels.items())
         series = self._counted.get(key)
         if series is None:
-            series = self._counters[name].labels(**self._bounded(labels))
-            if _is_lasting(labels):
-                self._counted[key] = series
+            series = self._series_of(self._counters[name], labels, self._counted, key)
         series.inc(amount)
 
     def observe(self, name: str, value_s: float, /, **labels: str) -> None:
@@ -235,9 +233,7 @@ class Metrics:
         key = (name, *labels.items())
         series = self._timed.get(key)
         if series is None:
-            series = self._histograms[name].labels(**self._bounded(labels))
-            if _is_lasting(labels):
-                self._timed[key] = series
+            series = self._series_of(self._histograms[name], labels, self._timed, key)
         series.observe(value_s)
 
     def read_gauge_from(self, name: str, read: Callable[[], float], **labels: str) -> None:
@@ -287,7 +283,15 @@ class Metrics:
             return labels
         return {**labels, "customer": OTHER_CUSTOMER}
 
-
-def _is_lasting(labels: Mapping[str, str]) -> bool:
-    """Whether such labels always lead to the same series: a customer may be configured later, or no longer."""
-    return "customer" not in labels
+    def _series_of(
+        self,
+        family: Family[Series],
+        labels: dict[str, str],
+        kept: dict[tuple[object, ...], Series],
+        key: tuple[object, ...],
+    ) -> Series:
+        """The series of some labels, kept by its key where they always lead to the same: customers come and go."""
+        series = family.labels(**self._bounded(labels))
+        if "customer" not in labels:
+            kept[key] = series
+        return series
