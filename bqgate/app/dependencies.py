@@ -31,7 +31,7 @@ from bqgate.domain.hold import Hold
 from bqgate.domain.units import MIB, MS_PER_S
 from bqgate.identity.audit_log import BufferedAuditLog
 from bqgate.leases import Lease
-from bqgate.ledger import JournalPlace, SqlLeases, SqlLedger, SqlMirrorQueue, SqlReports, SqlSweepState, default_folder
+from bqgate.ledger import JournalPlace, SqlLeases, SqlLedger, SqlMirrorQueue, SqlReports, SqlSweepState, journal_folder
 from bqgate.ledger.registry import SqlRegistry
 from bqgate.observe.logs import LeveledLogger, make_logger
 from bqgate.observe.metrics import Metrics
@@ -242,7 +242,7 @@ async def _open_database(
     url, timeout_s = settings.ledger.url.reveal(), settings.ledger.timeout_ms / MS_PER_S
     place = None
     if settings.ledger.sync is Sync.JOURNAL:
-        folder = settings.ledger.journal_folder or default_folder(url)
+        folder = journal_folder(url, settings.ledger.journal_folder)
         place = JournalPlace(folder, settings.ledger.journal_mib * MIB, telemetry)
     ledger = await SqlLedger.open(url, clock, timeout_s=timeout_s, journal=place)
     stack.push_async_callback(ledger.close)

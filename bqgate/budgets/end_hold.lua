@@ -22,8 +22,8 @@
 -- Returns, one text: voided|cost: it is ended now; ended|cost: it was, at that cost; unknown|cost and joined|cost: nothing
 --   was added to a window; elsewhere|names: nothing was touched, the hold was placed in these windows, call again with
 --   them.
--- Cost: 6 commands, 2 a window, 3 where one is not there; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window and 1 where they are
--- dropped. O(windows).
+-- Cost: 6 commands, 2 a window, 3 where one is not there; 1 more with ARGV[6], 3 for the probe of a breaker, 1 a window
+-- and 1 where they are dropped. O(windows).
 --
 -- A window that is not there is left out: the ledger booked the cost before this call, so whoever fills the window
 -- reads it there, or finds it in the ended mark. So it is with one that was filled under another history: whatever is

@@ -116,7 +116,7 @@ def check_journal(settings: Settings) -> Finding:
     """Can it be written, and does something in it wait for a person?"""
     if settings.ledger.sync is not Sync.JOURNAL:
         return Finding("journal", None, "ledger.sync is before_forward: queries wait for the database")
-    folder = settings.ledger.journal_folder or ledger.default_folder(settings.ledger.url.reveal())
+    folder = ledger.journal_folder(settings.ledger.url.reveal(), settings.ledger.journal_folder)
     try:
         left = sorted(file.name for pattern in ("*.refused", "*.damaged") for file in folder.glob(pattern))
         there = next(each for each in (folder, *folder.absolute().parents) if each.exists())

@@ -57,7 +57,7 @@ What a gate needs is named here; commands import what only they need (check_book
 """
 
 from bqgate.ledger.audit_chain import AuditHead, AuditVerdict
-from bqgate.ledger.journal import JournalPlace, default_folder
+from bqgate.ledger.journal import JournalPlace, journal_folder
 from bqgate.ledger.leases import SqlLeases
 from bqgate.ledger.migrate import check_revision, check_revision_now, migrate
 from bqgate.ledger.mirror_queue import SqlMirrorQueue
@@ -82,6 +82,6 @@ __all__ = [
     "SqlSweepState",
     "check_revision",
     "check_revision_now",
-    "default_folder",
+    "journal_folder",
     "migrate",
 ]

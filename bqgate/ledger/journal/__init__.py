@@ -13,6 +13,6 @@ database is away the file grows, up to a bound, and nobody is refused.
     followed_file.py    one file on its way: how far it is, and what to do with a record that no database takes
 """
 
-from bqgate.ledger.journal.journal import Journal, JournalPlace, default_folder
+from bqgate.ledger.journal.journal import Journal, JournalPlace, journal_folder
 
-__all__ = ["Journal", "JournalPlace", "default_folder"]
+__all__ = ["Journal", "JournalPlace", "journal_folder"]

@@ -46,8 +46,10 @@ class JournalPlace:
     telemetry: Telemetry
 
 
-def default_folder(url: str) -> Path:
-    """Where the journals of a ledger are unless somebody says so: beside SQLite's file, or in the working directory."""
+def journal_folder(url: str, named: Path | None) -> Path:
+    """Where the journals of a ledger are: where somebody says, or beside SQLite's file, or in the working directory."""
+    if named is not None:
+        return named
     file = sqlite_file(read_url(url, is_async=False))
     return Path("bqgate.journal") if file is None else file.with_name(f"{file.name}.journal")
 
@@ -77,7 +79,7 @@ class Journal:
         self._is_waiting_for_database = False
         self._expected: OrderedDict[int, _Expected] = OrderedDict()  # by the record's number
         self._bookings: OrderedDict[str, _Expected] = OrderedDict()  # by _key_of
-        self._waits = Waits[None](timeout_s)
+        self._waits = Waits(timeout_s)
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @classmethod
